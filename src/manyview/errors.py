@@ -1,0 +1,46 @@
+"""The errors a user can meet. Each message says what was wrong, what was expected and the remedy.
+
+`exit_code` is what the command line returns: 2 for misuse (the request cannot be right), 1 for a
+failure while doing what was asked.
+"""
+
+from __future__ import annotations
+
+
+class ManyViewError(Exception):
+    """Base of every error this package raises on purpose; the message is one sentence for a person."""
+
+    exit_code = 1
+
+
+class UsageError(ManyViewError):
+    """The request itself cannot be carried out: a bad option, a missing path, an unknown name."""
+
+    exit_code = 2
+
+
+class InputError(UsageError):
+    """The photos or the video cannot be used: missing, empty, or with fewer views than needed."""
+
+
+class DamagedInputError(ManyViewError):
+    """One file of the input is damaged; the message names it."""
+
+
+class WeightsError(ManyViewError):
+    """A checkpoint cannot be used: not a checkpoint, truncated, another model, or not finite."""
+
+
+class OutputError(ManyViewError):
+    """The result cannot be written: the folder holds something else, or the disk is full."""
+
+
+class MemoryLimitError(ManyViewError):
+    """The run does not fit; the message gives the numbers and the cheapest settings that would."""
+
+
+class MissingExtraError(UsageError):
+    """An optional library is needed; the message names the extra to install."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional library; install it with: pip install 'manyview[{extra}]'")

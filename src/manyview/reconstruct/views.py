@@ -1,0 +1,95 @@
+"""What is known about each input view: where it came from and how its pixels reached the network.
+
+Coordinates are continuous, in pixels, with the origin at the top-left *corner* of the image, so the
+centre of the first pixel is (0.5, 0.5) (COLMAP's convention). Resizing is then a pure scaling.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewTransform:
+    """How the pixels of one source picture became the pixels of one network image.
+
+    The source is first turned upright by its EXIF `orientation` (1..8, or the equivalent of a video's
+    rotation flag), then scaled by (`scale_x`, `scale_y`) and shifted by (`offset_x`, `offset_y`):
+    `x_network = scale_x * x_upright + offset_x`, likewise for y. A negative offset is a crop, a
+    positive one is padding. `content_box` = (left, top, right, bottom) in network pixels is the part
+    that shows the picture; what lies outside it is padding.
+    """
+
+    stored_width: int
+    stored_height: int
+    orientation: int
+    upright_width: int
+    upright_height: int
+    network_width: int
+    network_height: int
+    scale_x: float
+    scale_y: float
+    offset_x: float
+    offset_y: float
+    content_box: tuple[int, int, int, int]
+
+    @property
+    def network_from_upright(self) -> Float[np.ndarray, "3 3"]:
+        """Homogeneous 2-D map from upright source pixels to network pixels."""
+        return np.array(
+            [[self.scale_x, 0.0, self.offset_x], [0.0, self.scale_y, self.offset_y], [0.0, 0.0, 1.0]]
+        )
+
+    @property
+    def cropped(self) -> bool:
+        """True when part of the source picture is not seen by the network."""
+        left, top, right, bottom = self.content_box
+        shown_width = (right - left) / self.scale_x
+        shown_height = (bottom - top) / self.scale_y
+        return shown_width < self.upright_width - 1.0 or shown_height < self.upright_height - 1.0
+
+    def upright_intrinsics(self, network_intrinsics: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
+        """Intrinsics in pixels of the upright source picture, from those of the network image."""
+        result = np.linalg.inv(self.network_from_upright) @ np.asarray(network_intrinsics, dtype=np.float64)
+        return result / result[2, 2]
+
+    def content_mask(self) -> np.ndarray:
+        """Boolean [network_height, network_width]: True where the picture is, False on padding."""
+        mask = np.zeros((self.network_height, self.network_width), dtype=bool)
+        left, top, right, bottom = self.content_box
+        mask[top:bottom, left:right] = True
+        return mask
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> ViewTransform:
+        return cls(**{**data, "content_box": tuple(data["content_box"])})
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewRecord:
+    """One view of a reconstruction: a unique name, its source and its transform.
+
+    `name` is relative to the input folder, with forward slashes, sub-folders kept
+    ("left/0001.jpg"); frames of a video are named "frame_000123.png" by their index in the video.
+    `source` is the path of the picture or of the video. `video_frame` and `time_s` are None for photos.
+    """
+
+    name: str
+    source: str
+    transform: ViewTransform
+    video_frame: int | None = None
+    time_s: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "transform": self.transform.to_json()}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> ViewRecord:
+        return cls(**{**data, "transform": ViewTransform.from_json(data["transform"])})
