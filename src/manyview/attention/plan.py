@@ -1,0 +1,101 @@
+"""A plan: one answer per global layer to how frames meet."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ..errors import UsageError
+from .global_attention import GlobalAttention
+from .layout import TokenLayout
+
+_DENSE = GlobalAttention()
+_FRAME = GlobalAttention(keys="own-frame")
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanCost:
+    """What the global attention of a run costs, before anything runs.
+
+    FLOPs count two per multiply-add: `linear_flops` for the projections (q, k, v, output) and
+    `attention_flops` for scores and weighted sums; `key_value_bytes` is the largest K/V of a layer.
+    """
+
+    linear_flops: float
+    attention_flops: float
+    key_value_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """One `GlobalAttention` per global layer, in order. Prints as a spec string and parses back."""
+
+    layers: tuple[GlobalAttention, ...]
+
+    @classmethod
+    def dense(cls, depth: int) -> Plan:
+        """Every token of every frame meets every other, in every global layer."""
+        return cls((_DENSE,) * depth)
+
+    @classmethod
+    def frame_only(cls, depth: int) -> Plan:
+        """Every global layer is cut to its own frame: the baseline that cannot align views."""
+        return cls((_FRAME,) * depth)
+
+    @classmethod
+    def parse(cls, spec: str, depth: int) -> Plan:
+        """Plan of `depth` layers from "dense", "frame", or ranges such as "0-3:frame,4-11:dense".
+
+        Raises UsageError for unknown names, layers outside the network, or layers given twice.
+        """
+        layers: list[GlobalAttention | None] = [None] * depth
+        for part in spec.split(","):
+            where, _, name = part.strip().rpartition(":")
+            if name not in _NAMES:
+                raise UsageError(f"unknown plan {name!r} in {spec!r}: choose from {', '.join(_NAMES)}")
+            for layer in _layer_range(where, depth, spec):
+                if layers[layer] is not None:
+                    raise UsageError(f"plan {spec!r} gives layer {layer} twice")
+                layers[layer] = _NAMES[name]
+        missing = [i for i, layer in enumerate(layers) if layer is None]
+        if missing:
+            raise UsageError(f"plan {spec!r} says nothing about global layer {missing[0]} (of {depth})")
+        return cls(tuple(layer for layer in layers if layer is not None))
+
+    def __str__(self) -> str:
+        names = [_name(layer) for layer in self.layers]
+        if len(set(names)) == 1:
+            return names[0]
+        runs: list[tuple[int, int, str]] = []
+        for index, name in enumerate(names):
+            if runs and runs[-1][2] == name:
+                runs[-1] = (runs[-1][0], index, name)
+            else:
+                runs.append((index, index, name))
+        return ",".join(f"{a}-{b}:{name}" if a != b else f"{a}:{name}" for a, b, name in runs)
+
+    def cost(self, layout: TokenLayout, dim: int, element_bytes: int = 2) -> PlanCost:
+        """FLOPs of the attention of all global layers, and the bytes of one layer's K/V."""
+        linear = len(self.layers) * 8.0 * layout.tokens * dim**2
+        scores = sum(4.0 * layout.tokens * layer.keys_per_query(layout) * dim for layer in self.layers)
+        most_keys = max(layer.keys_per_query(layout) for layer in self.layers)
+        return PlanCost(linear, scores, 2 * most_keys * dim * element_bytes)
+
+
+_NAMES = {"dense": _DENSE, "frame": _FRAME}
+
+
+def _name(layer: GlobalAttention) -> str:
+    return next(name for name, known in _NAMES.items() if known == layer)
+
+
+def _layer_range(where: str, depth: int, spec: str) -> range:
+    if not where:
+        return range(depth)
+    first, _, last = where.partition("-")
+    try:
+        start, stop = int(first), int(last or first) + 1
+    except ValueError:
+        raise UsageError(f"{where!r} in plan {spec!r} is not a layer or a range such as 0-8") from None
+    if not 0 <= start < stop <= depth:
+        raise UsageError(f"layers {where} in plan {spec!r} are outside the network's 0-{depth - 1}")
+    return range(start, stop)

@@ -1,0 +1,75 @@
+"""Cameras: rigid transforms, pinhole intrinsics, and the nine numbers VGGT predicts for each of them.
+
+OpenCV axes (x right, y down, z forward). `cam_from_world` is [R | t], shape (..., 3, 4). Intrinsics
+are in pixels with pixel centres at +0.5, so an uncropped image has its principal point at (W/2, H/2).
+"""
+
+from __future__ import annotations
+
+import roma
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def rotation_from_quat_xyzw(quat_xyzw: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rotation matrix of a quaternion of any non-zero length, scalar last."""
+    return roma.unitquat_to_rotmat(quat_xyzw / quat_xyzw.norm(dim=-1, keepdim=True))
+
+
+def quat_xyzw_from_rotation(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
+    """Unit quaternion of a rotation, scalar last and not negative."""
+    quat = roma.rotmat_to_unitquat(rotation)
+    return torch.where(quat[..., 3:] < 0, -quat, quat)
+
+
+def invert_rigid(target_from_source: Float[Tensor, "*batch 3 4"]) -> Float[Tensor, "*batch 3 4"]:
+    """`source_from_target` of a rigid transform, in closed form."""
+    rotation_t = target_from_source[..., :3].transpose(-1, -2)
+    translation = -(rotation_t @ target_from_source[..., 3:])
+    return torch.cat([rotation_t, translation], dim=-1)
+
+
+def compose_rigid(
+    c_from_b: Float[Tensor, "*batch 3 4"], b_from_a: Float[Tensor, "*batch 3 4"]
+) -> Float[Tensor, "*batch 3 4"]:
+    """`c_from_a`: first `b_from_a`, then `c_from_b`."""
+    rotation = c_from_b[..., :3] @ b_from_a[..., :3]
+    translation = c_from_b[..., :3] @ b_from_a[..., 3:] + c_from_b[..., 3:]
+    return torch.cat([rotation, translation], dim=-1)
+
+
+def relative_to_first(cam_from_world: Float[Tensor, "*batch views 3 4"]) -> Float[Tensor, "*batch views 3 4"]:
+    """The same cameras in the frame of the first one: view 0 becomes [I | 0]."""
+    world_from_first = invert_rigid(cam_from_world[..., :1, :, :])
+    return compose_rigid(cam_from_world, world_from_first.expand_as(cam_from_world))
+
+
+def pose_encoding_to_cameras(
+    pose_encoding: Float[Tensor, "*batch 9"], height: int, width: int
+) -> tuple[Float[Tensor, "*batch 3 4"], Float[Tensor, "*batch 3 3"]]:
+    """Decode VGGT's nine numbers into (cam_from_world, intrinsics) for images of `height` x `width`.
+
+    The encoding is translation (3), quaternion xyzw (4, any length), vertical then horizontal field
+    of view in radians. The principal point is the image centre (VGGT, section 3.1).
+    """
+    translation, quat, fov = pose_encoding.split([3, 4, 2], dim=-1)
+    cam_from_world = torch.cat([rotation_from_quat_xyzw(quat), translation[..., None]], dim=-1)
+    focal_y = (height / 2.0) / torch.tan(fov[..., 0] / 2.0)
+    focal_x = (width / 2.0) / torch.tan(fov[..., 1] / 2.0)
+    zero, one = torch.zeros_like(focal_x), torch.ones_like(focal_x)
+    rows = [focal_x, zero, one * (width / 2), zero, focal_y, one * (height / 2), zero, zero, one]
+    return cam_from_world, torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+
+def cameras_to_pose_encoding(
+    cam_from_world: Float[Tensor, "*batch 3 4"],
+    intrinsics: Float[Tensor, "*batch 3 3"],
+    height: int,
+    width: int,
+) -> Float[Tensor, "*batch 9"]:
+    """Inverse of `pose_encoding_to_cameras`; the principal point is not represented."""
+    quat = quat_xyzw_from_rotation(cam_from_world[..., :3])
+    fov_h = 2 * torch.atan((height / 2) / intrinsics[..., 1, 1])
+    fov_w = 2 * torch.atan((width / 2) / intrinsics[..., 0, 0])
+    return torch.cat([cam_from_world[..., 3], quat, fov_h[..., None], fov_w[..., None]], dim=-1)

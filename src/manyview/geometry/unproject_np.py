@@ -1,0 +1,71 @@
+"""Depth, cameras and points in numpy, for results and exports that never touch torch.
+
+Conventions are those of `unproject.py`: OpenCV axes, `cam_from_world` 3x4, intrinsics 3x3 in pixels with
+the centre of the first pixel at (0.5, 0.5). Everything is computed in float64.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+PIXEL_CENTRES = ("half", "integer")
+
+
+def invert_rigid(target_from_source: Float[np.ndarray, "*batch 3 4"]) -> Float[np.ndarray, "*batch 3 4"]:
+    """`source_from_target` of a rigid transform, in closed form."""
+    rotation_t = np.swapaxes(target_from_source[..., :3], -1, -2)
+    return np.concatenate([rotation_t, -rotation_t @ target_from_source[..., 3:]], axis=-1)
+
+
+def camera_centres(cam_from_world: Float[np.ndarray, "*batch 3 4"]) -> Float[np.ndarray, "*batch 3"]:
+    """Projection centres in world coordinates."""
+    return invert_rigid(cam_from_world)[..., 3]
+
+
+def pixel_grid(height: int, width: int) -> Float[np.ndarray, "height width 2"]:
+    """(x, y) of every pixel centre, the first at (0.5, 0.5)."""
+    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    return np.stack([x, y], axis=-1)
+
+
+def unproject(
+    pixels: Float[np.ndarray, "*batch n 2"],
+    z_depth: Float[np.ndarray, "*batch n"],
+    cam_from_world: Float[np.ndarray, "*batch 3 4"],
+    intrinsics: Float[np.ndarray, "*batch 3 3"],
+    pixel_centres: str = "half",
+) -> Float[np.ndarray, "*batch n 3"]:
+    """World points seen at `pixels` (centres at +0.5) with the given z-depth.
+
+    `pixel_centres="integer"` casts the ray through the pixel's integer index instead of its centre,
+    half a pixel up and left, as upstream VGGT does.
+    """
+    if pixel_centres not in PIXEL_CENTRES:
+        raise ValueError(f"pixel_centres must be 'half' or 'integer', not {pixel_centres!r}")
+    shift = 0.0 if pixel_centres == "half" else -0.5
+    intrinsics = np.asarray(intrinsics, dtype=np.float64)
+    focal = np.stack([intrinsics[..., 0, 0], intrinsics[..., 1, 1]], axis=-1)
+    rays = (pixels + shift - intrinsics[..., None, :2, 2]) / focal[..., None, :]
+    z = np.asarray(z_depth, dtype=np.float64)[..., None]
+    in_camera = np.concatenate([rays * z, z], axis=-1)
+    world_from_cam = invert_rigid(np.asarray(cam_from_world, dtype=np.float64))
+    return in_camera @ np.swapaxes(world_from_cam[..., :3], -1, -2) + world_from_cam[..., None, :, 3]
+
+
+def project(
+    points: Float[np.ndarray, "*batch n 3"],
+    cam_from_world: Float[np.ndarray, "*batch 3 4"],
+    intrinsics: Float[np.ndarray, "*batch 3 3"],
+) -> tuple[Float[np.ndarray, "*batch n 2"], Float[np.ndarray, "*batch n"]]:
+    """Pixels (x, y; centres at +0.5) and z-depth of world points.
+
+    Points at or behind the camera plane (z <= 0) have no image: their pixels are NaN.
+    """
+    rotation_t = np.swapaxes(cam_from_world[..., :3], -1, -2)
+    in_camera = np.asarray(points, dtype=np.float64) @ rotation_t + cam_from_world[..., None, :, 3]
+    z = in_camera[..., 2]
+    safe_z = np.where(z > 0, z, np.nan)
+    x = in_camera[..., 0] / safe_z * intrinsics[..., None, 0, 0] + intrinsics[..., None, 0, 2]
+    y = in_camera[..., 1] / safe_z * intrinsics[..., None, 1, 1] + intrinsics[..., None, 1, 2]
+    return np.stack([x, y], axis=-1), z

@@ -1,0 +1,64 @@
+"""Camera head: refines one camera per frame in a few passes with shared weights (VGGT, section 3.3)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .blocks import Block
+from .config import CameraHeadConfig
+from .layers import LayerNorm, Linear, Mlp
+
+POSE_NUMBERS = 9
+
+
+class CameraHead(nn.Module):
+    """Camera tokens of all frames to pose encodings: translation, quaternion xyzw, two fields of view.
+
+    Every pass embeds the current estimate, modulates the camera tokens with it, runs the trunk over
+    the frames and adds a correction. Fields of view pass a ReLU, the other numbers stay linear.
+    """
+
+    def __init__(self, dim: int, config: CameraHeadConfig) -> None:
+        super().__init__()
+        self.iterations = config.iterations
+        self.empty_pose_tokens = nn.Parameter(torch.zeros(1, 1, POSE_NUMBERS))
+        self.trunk = nn.ModuleList(
+            Block(dim, config.num_heads, config.mlp_ratio) for _ in range(config.depth)
+        )
+        self.token_norm = LayerNorm(dim)
+        self.trunk_norm = LayerNorm(dim)
+        self.embed_pose = Linear(POSE_NUMBERS, dim)
+        self.poseLN_modulation = nn.Sequential(nn.SiLU(), Linear(dim, 3 * dim))
+        self.adaln_norm = LayerNorm(dim, elementwise_affine=False, eps=1e-6)
+        self.pose_branch = Mlp(dim, dim // 2, POSE_NUMBERS)
+
+    def forward(
+        self, camera_tokens: Float[Tensor, "batch frames dim"], iterations: int | None = None
+    ) -> list[Float[Tensor, "batch frames 9"]]:
+        """Activated pose encodings after each pass; the last one is the answer."""
+        tokens = self.token_norm(camera_tokens)
+        batch, frames, _ = tokens.shape
+        estimate: Tensor | None = None
+        results = []
+        for _ in range(iterations or self.iterations):
+            # Each pass learns from its own correction only, as upstream trained it.
+            current = (
+                self.empty_pose_tokens.expand(batch, frames, -1) if estimate is None else estimate.detach()
+            )
+            modulation = self.poseLN_modulation(self.embed_pose(current.to(tokens.dtype)))
+            shift, scale, gate = modulation.chunk(3, dim=-1)
+            x = tokens + gate * (self.adaln_norm(tokens) * (1 + scale) + shift)
+            for block in self.trunk:
+                x = block(x)
+            correction = self.pose_branch(self.trunk_norm(x))
+            estimate = correction if estimate is None else estimate + correction
+            results.append(activate_pose(estimate))
+        return results
+
+
+def activate_pose(raw: Float[Tensor, "*batch 9"]) -> Float[Tensor, "*batch 9"]:
+    """Translation and quaternion as they are, fields of view made non-negative."""
+    return torch.cat([raw[..., :7], F.relu(raw[..., 7:])], dim=-1)

@@ -1,0 +1,159 @@
+"""DPT head: four taps of the trunk to one value map per frame (Ranftl et al., 2021; VGGT, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .config import DenseHeadConfig
+from .dense_ops import activate_confidence, activate_values, embed_image_plane, image_plane
+from .layers import LayerNorm
+
+_PLANE_WEIGHT = 0.1
+
+
+class ResidualUnit(nn.Module):
+    """Two 3x3 convolutions; the skip carries relu(x), because upstream's first ReLU is in place."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, features, 3, padding=1)
+        self.conv2 = nn.Conv2d(features, features, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(x)
+        return self.conv2(F.relu(self.conv1(x))) + x
+
+
+class Fusion(nn.Module):
+    """Add the lateral map, refine, resize, project."""
+
+    def __init__(self, features: int, lateral: bool = True) -> None:
+        super().__init__()
+        self.out_conv = nn.Conv2d(features, features, 1)
+        if lateral:
+            self.resConfUnit1 = ResidualUnit(features)
+        self.resConfUnit2 = ResidualUnit(features)
+
+    def forward(self, x: Tensor, lateral: Tensor | None, size: tuple[int, int]) -> Tensor:
+        if lateral is not None:
+            x = x + self.resConfUnit1(lateral)
+        x = self.resConfUnit2(x)
+        return self.out_conv(_resize(x, size))
+
+
+class Scratch(nn.Module):
+    """The convolutions between the taps and the output, under the names of the public checkpoints."""
+
+    def __init__(self, features: int, out_channels: Sequence[int], output_dim: int | None) -> None:
+        super().__init__()
+        self.layer1_rn, self.layer2_rn, self.layer3_rn, self.layer4_rn = (
+            nn.Conv2d(channels, features, 3, padding=1, bias=False) for channels in out_channels
+        )
+        self.refinenet1, self.refinenet2, self.refinenet3 = (Fusion(features) for _ in range(3))
+        self.refinenet4 = Fusion(features, lateral=False)
+        if output_dim is None:
+            self.output_conv1 = nn.Conv2d(features, features, 3, padding=1)
+        else:
+            self.output_conv1 = nn.Conv2d(features, features // 2, 3, padding=1)
+            self.output_conv2 = nn.Sequential(
+                nn.Conv2d(features // 2, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, output_dim, 1)
+            )
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        one, two, three, four = (
+            conv(m)
+            for conv, m in zip(
+                (self.layer1_rn, self.layer2_rn, self.layer3_rn, self.layer4_rn), maps, strict=True
+            )
+        )
+        x = self.refinenet4(four, None, _size(three))
+        x = self.refinenet3(x, three, _size(two))
+        x = self.refinenet2(x, two, _size(one))
+        height, width = _size(one)
+        return self.output_conv1(self.refinenet1(x, one, (2 * height, 2 * width)))
+
+
+class DenseHead(nn.Module):
+    """Value map and confidence, or features, for each frame.
+
+    `dim` is the width of a tap (frame and global outputs side by side). `output_dim` counts the
+    values plus one confidence channel; None returns features at 1/`down_ratio` of the image, without
+    the image-plane embedding (the tracker's extractor).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        config: DenseHeadConfig,
+        output_dim: int | None,
+        activation: str = "exp",
+        conf_activation: str = "expp1",
+        down_ratio: int = 1,
+    ) -> None:
+        super().__init__()
+        self.activation, self.conf_activation = activation, conf_activation
+        self.output_dim, self.down_ratio = output_dim, down_ratio
+        widths = config.out_channels
+        self.norm = LayerNorm(dim)
+        self.projects = nn.ModuleList(nn.Conv2d(dim, width, 1) for width in widths)
+        self.resize_layers = nn.ModuleList(
+            [
+                nn.ConvTranspose2d(widths[0], widths[0], 4, stride=4),
+                nn.ConvTranspose2d(widths[1], widths[1], 2, stride=2),
+                nn.Identity(),
+                nn.Conv2d(widths[3], widths[3], 3, stride=2, padding=1),
+            ]
+        )
+        self.scratch = Scratch(config.features, widths, output_dim)
+
+    def project(
+        self, tokens: Float[Tensor, "*batch patches dim"], index: int
+    ) -> Float[Tensor, "*batch patches width"]:
+        """Per-token part of the head for tap `index`: run when the tap is made, so that only this is kept."""
+        conv = self.projects[index]
+        return F.linear(self.norm(tokens), conv.weight.flatten(1), conv.bias)
+
+    def forward(
+        self,
+        taps: Sequence[Float[Tensor, "frames patches width"]],
+        grid: tuple[int, int],
+        image_size: tuple[int, int],
+    ) -> tuple[Tensor, Tensor] | Tensor:
+        """Projected taps of some frames to (values [n, H, W, c], confidence [n, H, W]), or to features.
+
+        `grid` and `image_size` are (rows, columns) of patches and pixels.
+        """
+        aspect = image_size[1] / image_size[0]
+        embed = self.output_dim is not None
+        maps = []
+        for index, tap in enumerate(taps):
+            x = tap.to(self.norm.weight.dtype).transpose(1, 2).unflatten(2, grid)
+            x = self._place(x, aspect) if embed else x.contiguous()
+            maps.append(self.resize_layers[index](x))
+        x = self.scratch(maps)
+        height, width = (side // self.down_ratio for side in image_size)
+        x = _resize(x, (height, width))
+        if not embed:
+            return x
+        raw = self.scratch.output_conv2(self._place(x, aspect)).permute(0, 2, 3, 1)
+        values = activate_values(raw[..., :-1], self.activation)
+        return values, activate_confidence(raw[..., -1], self.conf_activation)
+
+    @staticmethod
+    def _place(x: Float[Tensor, "n channels rows columns"], aspect: float) -> Tensor:
+        """Add where on the image plane each cell lies."""
+        channels, rows, columns = x.shape[1:]
+        plane = embed_image_plane(image_plane(rows, columns, aspect, x.device), channels)
+        return x + _PLANE_WEIGHT * plane.permute(2, 0, 1).to(x.dtype)
+
+
+def _size(x: Tensor) -> tuple[int, int]:
+    return x.shape[-2], x.shape[-1]
+
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=True)

@@ -1,0 +1,63 @@
+"""Parts of the dense heads without weights: output activations and the image-plane embedding."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import UsageError
+
+
+def activate_values(raw: Float[Tensor, "*batch n"], kind: str) -> Float[Tensor, "*batch n"]:
+    """Values from raw head outputs; `kind` names the activation of a published head."""
+    if kind == "exp":
+        return raw.exp()
+    if kind == "inv_log":
+        return raw.sign() * torch.expm1(raw.abs())
+    if kind == "linear":
+        return raw
+    if kind == "relu":
+        return F.relu(raw)
+    if kind in ("norm", "norm_exp"):
+        length = raw.norm(dim=-1, keepdim=True)
+        direction = raw / length.clamp(min=1e-8)
+        return direction if kind == "norm" else direction * torch.expm1(length)
+    if kind == "xy_inv_log":
+        z = raw[..., 2:].sign() * torch.expm1(raw[..., 2:].abs())
+        return torch.cat([raw[..., :2] * z, z], dim=-1)
+    raise UsageError(f"unknown value activation {kind!r}")
+
+
+def activate_confidence(raw: Tensor, kind: str) -> Tensor:
+    """Confidence from a raw channel: "expp1" (at least 1), "expp0" (positive) or "sigmoid"."""
+    if kind == "expp1":
+        return 1 + raw.exp()
+    if kind == "expp0":
+        return raw.exp()
+    if kind == "sigmoid":
+        return raw.sigmoid()
+    raise UsageError(f"unknown confidence activation {kind!r}")
+
+
+def image_plane(
+    height: int, width: int, aspect: float, device: torch.device | str | None = None
+) -> Float[Tensor, "height width 2"]:
+    """(u, v) of each cell on the image plane, normalised by its diagonal; `aspect` is width / height."""
+    diagonal = (aspect**2 + 1.0) ** 0.5
+    span_u = aspect / diagonal * (width - 1) / width
+    span_v = 1.0 / diagonal * (height - 1) / height
+    u = torch.linspace(-span_u, span_u, width, dtype=torch.float32, device=device)
+    v = torch.linspace(-span_v, span_v, height, dtype=torch.float32, device=device)
+    return torch.stack([u.expand(height, width), v[:, None].expand(height, width)], dim=-1)
+
+
+def embed_image_plane(
+    uv: Float[Tensor, "height width 2"], channels: int, base: float = 100.0
+) -> Float[Tensor, "height width channels"]:
+    """Sines and cosines of u (first half of the channels) and of v (second half)."""
+    quarter = channels // 4
+    exponent = torch.arange(quarter, dtype=torch.float64, device=uv.device) / quarter
+    angles = uv.double()[..., None] * (1.0 / base**exponent)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(-2).float()

@@ -1,0 +1,81 @@
+"""DINOv2 vision transformer with registers: images to patch tokens, one frame at a time."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .blocks import Block
+from .config import EncoderConfig
+from .layers import LayerNorm
+
+_EPS = 1e-6
+
+
+class PatchConv(nn.Module):
+    """Non-overlapping patches to tokens by one convolution."""
+
+    def __init__(self, dim: int, patch_size: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, patch_size, stride=patch_size)
+
+    def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n patches dim"]:
+        weight, bias = self.proj.weight.to(images.dtype), self.proj.bias
+        assert bias is not None
+        tokens = F.conv2d(images, weight, bias.to(images.dtype), stride=self.proj.stride)
+        return tokens.flatten(2).transpose(1, 2)
+
+
+class DinoEncoder(nn.Module):
+    """DINOv2 (Oquab et al., 2023) with registers (Darcet et al., 2023).
+
+    Images are already normalised by the ImageNet statistics. The class and register tokens take part
+    in attention and are returned beside the patches for inspection.
+    """
+
+    def __init__(self, dim: int, patch_size: int, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.native_grid**2, dim))
+        self.register_tokens = nn.Parameter(torch.zeros(1, config.registers, dim))
+        # Used only when DINOv2 itself was trained; it is part of every checkpoint.
+        self.mask_token = nn.Parameter(torch.zeros(1, dim), requires_grad=False)
+        self.patch_embed = PatchConv(dim, patch_size)
+        self.blocks = nn.ModuleList(
+            Block(dim, config.num_heads, config.mlp_ratio, eps=_EPS) for _ in range(config.depth)
+        )
+        self.norm = LayerNorm(dim, eps=_EPS)
+
+    def position_embedding(self, grid: tuple[int, int]) -> Float[Tensor, "1 tokens dim"]:
+        """Position table for `grid`, class entry first (resized: bicubic, antialiased)."""
+        native = self.config.native_grid
+        if grid == (native, native):
+            return self.pos_embed
+        cls, patches = self.pos_embed[:, :1].float(), self.pos_embed[:, 1:].float()
+        table = patches.reshape(1, native, native, -1).permute(0, 3, 1, 2)
+        table = F.interpolate(table, size=grid, mode="bicubic", antialias=True, align_corners=False)
+        return torch.cat([cls, table.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
+
+    def all_tokens(
+        self, images: Float[Tensor, "n 3 height width"], positions: Float[Tensor, "1 tokens dim"]
+    ) -> Float[Tensor, "n tokens dim"]:
+        """Normalised tokens in the order class, registers, patches."""
+        patches = self.patch_embed(images)
+        dtype, count = patches.dtype, patches.shape[0]
+        positions = positions.to(dtype)
+        cls = (self.cls_token.to(dtype) + positions[:, :1]).expand(count, -1, -1)
+        registers = self.register_tokens.to(dtype).expand(count, -1, -1)
+        x = torch.cat([cls, registers, patches + positions[:, 1:]], dim=1)
+        inplace = not torch.is_grad_enabled()
+        for block in self.blocks:
+            x = block(x, inplace=inplace)
+        return self.norm(x)
+
+    def forward(
+        self, images: Float[Tensor, "n 3 height width"], positions: Float[Tensor, "1 tokens dim"]
+    ) -> Float[Tensor, "n patches dim"]:
+        """Patch tokens; `positions` comes from `position_embedding` of the images' grid."""
+        return self.all_tokens(images, positions)[:, 1 + self.config.registers :]

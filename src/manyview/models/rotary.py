@@ -1,0 +1,55 @@
+"""Two-dimensional rotary positions: half of each head turns with the row, half with the column."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Rotation:
+    """Cosines and sines for `period` consecutive tokens; longer sequences repeat them frame by frame.
+
+    `cos` and `sin` have shape [period, 2, head_dim / 4]: row angles, then column angles.
+    """
+
+    cos: Float[Tensor, "period 2 quarter"]
+    sin: Float[Tensor, "period 2 quarter"]
+
+    @property
+    def period(self) -> int:
+        return self.cos.shape[0]
+
+    def apply(self, x: Float[Tensor, "batch heads tokens dim"]) -> Float[Tensor, "batch heads tokens dim"]:
+        """Turn each half of the head dimension; element i pairs with element i + dim/4 of its half."""
+        batch, heads, tokens, dim = x.shape
+        x = x.reshape(batch, heads, tokens // self.period, self.period, 2, 2, dim // 4)
+        first, second = x[..., 0, :], x[..., 1, :]
+        cos, sin = self.cos.to(x.dtype), self.sin.to(x.dtype)
+        turned = torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-2)
+        return turned.reshape(batch, heads, tokens, dim)
+
+
+def rotation_for(positions_yx: Int[Tensor, "period 2"], head_dim: int, base: float = 100.0) -> Rotation:
+    """Rotation for integer (row, column) positions; (0, 0) does not turn. Angles are float32."""
+    if head_dim % 4:
+        raise ValueError(f"2-D rotary positions need a head width divisible by 4, got {head_dim}")
+    quarter = head_dim // 4
+    exponent = torch.arange(quarter, dtype=torch.float32, device=positions_yx.device) / quarter
+    angles = positions_yx[..., None].float() * (1.0 / base**exponent)
+    return Rotation(angles.cos(), angles.sin())
+
+
+def frame_positions(
+    grid: tuple[int, int], special_tokens: int, device: torch.device | str | None = None
+) -> Int[Tensor, "period 2"]:
+    """(row, column) of each token of a frame: specials at (0, 0), patches from (1, 1) on."""
+    rows, columns = grid
+    y, x = torch.meshgrid(
+        torch.arange(1, rows + 1, device=device), torch.arange(1, columns + 1, device=device), indexing="ij"
+    )
+    patches = torch.stack([y.flatten(), x.flatten()], dim=-1)
+    return torch.cat([patches.new_zeros(special_tokens, 2), patches])

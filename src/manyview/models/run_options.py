@@ -1,0 +1,37 @@
+"""How one forward pass is carried out; none of it changes the result beyond rounding, except `dtype`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+HEADS = ("camera", "depth", "points", "track")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Precision, pieces and heads of a forward pass.
+
+    `dtype`: precision of the trunk (None: that of the parameters); heads always run in the
+    parameters' own. `frame_piece`: frames that the per-frame parts and the projections of global
+    layers handle at a time. `mlp_piece`: tokens that pass an MLP of a global layer at a time.
+    `head_piece`: frames a dense head handles at a time. None stands for no splitting; with gradients
+    on nothing but `head_piece` splits.
+    """
+
+    dtype: torch.dtype | None = None
+    frame_piece: int | None = None
+    mlp_piece: int | None = None
+    head_piece: int | None = 8
+    heads: tuple[str, ...] = ("camera", "depth")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "heads", tuple(self.heads))
+        unknown = set(self.heads) - set(HEADS)
+        if unknown:
+            raise ValueError(f"unknown head {sorted(unknown)[0]!r}: choose from {', '.join(HEADS)}")
+        for name in ("frame_piece", "mlp_piece", "head_piece"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")

@@ -1,0 +1,86 @@
+"""Between trunk and heads: keep of each tapped layer only what a head reads, then run heads in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from .config import VGGTConfig
+from .dense_head import DenseHead
+
+
+class TapStore:
+    """Reads taps as the trunk makes them.
+
+    Of patches it keeps the heads' projections, in the precision of the run; of special tokens only
+    the last layer's camera tokens. Everything else a layer produced can be freed at once.
+    """
+
+    def __init__(self, config: VGGTConfig, heads: Mapping[str, DenseHead], piece: int | None) -> None:
+        self._heads, self._piece = heads, piece
+        self._special, self._taps = config.special_tokens, config.taps
+        self._last = config.depth - 1
+        self.layers = {*(config.taps if heads else ()), self._last}
+        self._projected: dict[str, list[Tensor]] = {name: [] for name in heads}
+        self.camera_tokens: Tensor | None = None
+
+    def __call__(self, layer: int, frame_tokens: Tensor, global_tokens: Tensor) -> None:
+        if layer == self._last:
+            self.camera_tokens = torch.cat([frame_tokens[:, :, 0], global_tokens[:, :, 0]], dim=-1)
+        if layer not in self._taps:
+            return
+        frame, across = frame_tokens.flatten(0, 1), global_tokens.flatten(0, 1)
+        for name, head in self._heads.items():
+            projected = self._projected[name]
+            while len(projected) < 4 and self._taps[len(projected)] == layer:
+                projected.append(self._project(head, len(projected), frame, across))
+
+    def take(self, name: str) -> list[Tensor]:
+        """Projected taps of one head, each [B*S, patches, width]; they are no longer kept here."""
+        return self._projected.pop(name)
+
+    def _project(self, head: DenseHead, index: int, frame: Tensor, across: Tensor) -> Tensor:
+        pieces = slices(len(frame), self._piece)
+        result: Tensor | None = None
+        for part in pieces:
+            both = torch.cat([frame[part, self._special :], across[part, self._special :]], dim=-1)
+            projected = head.project(both.to(head.norm.weight.dtype), index).to(frame.dtype)
+            if len(pieces) == 1:
+                return projected
+            if result is None:
+                result = projected.new_empty(len(frame), *projected.shape[1:])
+            result[part] = projected
+        assert result is not None
+        return result
+
+
+def run_dense_head(
+    head: DenseHead,
+    taps: list[Tensor],
+    grid: tuple[int, int],
+    image_size: tuple[int, int],
+    batch_frames: tuple[int, int],
+    piece: int | None,
+) -> tuple[Tensor, ...]:
+    """Outputs of a dense head, each [B, S, ...], computed `piece` frames at a time."""
+    frames = len(taps[0])
+    pieces = slices(frames, piece)
+    results: list[Tensor] = []
+    for part in pieces:
+        out = head([tap[part] for tap in taps], grid, image_size)
+        out = out if isinstance(out, tuple) else (out,)
+        if len(pieces) == 1:
+            results = list(out)
+            break
+        results = results or [o.new_empty(frames, *o.shape[1:]) for o in out]
+        for whole, o in zip(results, out, strict=True):
+            whole[part] = o
+    return tuple(r.unflatten(0, batch_frames) for r in results)
+
+
+def slices(total: int, piece: int | None) -> list[slice]:
+    """`total` cut into consecutive slices of `piece`."""
+    step = piece or total
+    return [slice(start, start + step) for start in range(0, total, step)]

@@ -1,0 +1,140 @@
+"""VGGT: images in, cameras, depth, points and tracks out (Wang et al., CVPR 2025, arXiv 2503.11651)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..attention.layout import TokenLayout
+from ..attention.plan import Plan
+from ..errors import UsageError
+from ..geometry.cameras import pose_encoding_to_cameras
+from .camera_head import CameraHead
+from .config import VGGTConfig
+from .dense_head import DenseHead
+from .run_options import RunOptions
+from .taps import TapStore, run_dense_head
+from .trunk import Trunk
+
+
+@dataclasses.dataclass
+class Predictions:
+    """What the heads that ran said about `frames` images of `height` x `width`; the rest is None.
+
+    The world is the first frame's camera, up to scale. Depth is z-depth; confidences are at least 1.
+    """
+
+    height: int
+    width: int
+    layout: TokenLayout
+    pose_encoding_list: list[Float[Tensor, "batch frames 9"]] | None = None
+    z_depth: Float[Tensor, "batch frames height width"] | None = None
+    depth_conf: Float[Tensor, "batch frames height width"] | None = None
+    world_points: Float[Tensor, "batch frames height width 3"] | None = None
+    world_points_conf: Float[Tensor, "batch frames height width"] | None = None
+    track_list: list[Float[Tensor, "batch frames queries 2"]] | None = None
+    track_visibility: Float[Tensor, "batch frames queries"] | None = None
+    track_confidence: Float[Tensor, "batch frames queries"] | None = None
+
+    @property
+    def pose_encoding(self) -> Float[Tensor, "batch frames 9"]:
+        if self.pose_encoding_list is None:
+            raise UsageError("cameras were not predicted: run the camera head")
+        return self.pose_encoding_list[-1]
+
+    @property
+    def tracks(self) -> Float[Tensor, "batch frames queries 2"] | None:
+        return None if self.track_list is None else self.track_list[-1]
+
+    @property
+    def cam_from_world(self) -> Float[Tensor, "batch frames 3 4"]:
+        return pose_encoding_to_cameras(self.pose_encoding, self.height, self.width)[0]
+
+    @property
+    def intrinsics(self) -> Float[Tensor, "batch frames 3 3"]:
+        return pose_encoding_to_cameras(self.pose_encoding, self.height, self.width)[1]
+
+
+class VGGT(nn.Module):
+    """Visual geometry grounded transformer of any size. `state_dict()` is a public-layout checkpoint."""
+
+    def __init__(self, config: VGGTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.aggregator = Trunk(config)
+        tap_dim = 2 * config.dim
+        if config.camera_head is not None:
+            self.camera_head = CameraHead(tap_dim, config.camera_head)
+        if config.depth_head is not None:
+            self.depth_head = DenseHead(tap_dim, config.depth_head, 2, "exp")
+        if config.point_head is not None:
+            self.point_head = DenseHead(tap_dim, config.point_head, 4, "inv_log")
+        if config.track_head is not None:
+            from .track_head import TrackHead
+
+            self.track_head = TrackHead(tap_dim, config.track_head)
+
+    @property
+    def available_heads(self) -> tuple[str, ...]:
+        """Names of the heads that these weights have."""
+        c = self.config
+        have = {"camera": c.camera_head, "depth": c.depth_head, "points": c.point_head, "track": c.track_head}
+        return tuple(name for name, head in have.items() if head is not None)
+
+    def forward(
+        self,
+        images: Tensor,
+        plan: Plan | None = None,
+        options: RunOptions | None = None,
+        recorder: Any = None,
+        query_points: Float[Tensor, "batch queries 2"] | None = None,
+    ) -> Predictions:
+        """Predict for images [B, S, 3, H, W] or [S, 3, H, W], uint8 or floating in [0, 1].
+
+        `plan` says how frames meet in each global layer (None: dense). `query_points` are pixels of
+        frame 0 for the track head. `recorder` may have `global_attention(layer, q, k)` and
+        `global_tokens(layer, tokens)`. Raises UsageError for a head these weights lack.
+        """
+        options = options or RunOptions()
+        images = images[None] if images.ndim == 4 else images
+        if images.ndim != 5 or images.shape[2] != 3:
+            raise UsageError(f"images must have shape [B, S, 3, H, W], got {tuple(images.shape)}")
+        for head in options.heads:
+            if head not in self.available_heads:
+                raise UsageError(
+                    f"these weights have no {head} head; they have: {', '.join(self.available_heads)}"
+                )
+        if "track" in options.heads and query_points is None:
+            raise UsageError("the track head needs query_points: pixels of the first frame, [B, N, 2]")
+        plan = plan or Plan.dense(self.config.depth)
+        dense = {name: self._dense_head(name) for name in options.heads if name != "camera"}
+        taps = TapStore(self.config, dense, options.head_piece)
+        layout = self.aggregator(images, plan, options, taps, recorder)
+        height, width = images.shape[-2:]
+        result = Predictions(height, width, layout)
+        if "camera" in options.heads:
+            assert taps.camera_tokens is not None
+            tokens = taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)
+            result.pose_encoding_list = self.camera_head(tokens)
+        for name, head in dense.items():
+            maps = run_dense_head(
+                head, taps.take(name), layout.grid, (height, width), images.shape[:2], options.head_piece
+            )
+            if name == "depth":
+                result.z_depth, result.depth_conf = maps[0].squeeze(-1), maps[1]
+            elif name == "points":
+                result.world_points, result.world_points_conf = maps
+            else:
+                assert query_points is not None
+                tracks, visibility, confidence = self.track_head(maps[0], query_points)
+                result.track_list, result.track_visibility = tracks, visibility
+                result.track_confidence = confidence
+        return result
+
+    def _dense_head(self, name: str) -> DenseHead:
+        if name == "track":
+            return self.track_head.feature_extractor
+        return self.depth_head if name == "depth" else self.point_head
