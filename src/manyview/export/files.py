@@ -1,0 +1,103 @@
+"""Writing files so that nothing is half written, nothing foreign is replaced, and a full disk is told."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import OutputError
+
+PARTIAL_PREFIX = ".manyview-partial-"
+# Put there by file browsers, owned by nobody.
+_LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def format_bytes(count: float) -> str:
+    """Bytes for a person: "812 B", "3.4 MB", "12 GB" (powers of 1000)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def entries(folder: Path) -> list[str]:
+    """Names in a folder that belong to somebody: no file-browser litter, no partial files of ours."""
+    return sorted(
+        item.name
+        for item in folder.iterdir()
+        if item.name not in _LITTER and not item.name.startswith(PARTIAL_PREFIX)
+    )
+
+
+@contextlib.contextmanager
+def output_errors(target: Path, needed_bytes: int) -> Iterator[None]:
+    """Turn operating-system failures while writing `target` into one sentence (`OutputError`)."""
+    try:
+        yield
+    except Exception as error:
+        # safetensors reports I/O failures of its Rust side as text only.
+        full = (isinstance(error, OSError) and error.errno in _DISK_FULL) or "os error 28" in str(error)
+        if full:
+            raise OutputError(
+                f"{target}: the disk is full; writing needs {format_bytes(needed_bytes)}, "
+                "nothing was left half written; free some space or choose another disk"
+            ) from error
+        if isinstance(error, OSError) and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise OutputError(
+                f"{error.filename or target}: no permission to write there; choose another folder"
+            ) from error
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            raise OutputError(
+                f"{error.filename or target}: a file is in the way of a folder; choose another output folder"
+            ) from error
+        raise
+
+
+def require_space(folder: Path, needed_bytes: int) -> None:
+    """Raise OutputError when the disk that holds `folder` has less than `needed_bytes` free."""
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    if free < needed_bytes:
+        raise OutputError(
+            f"{folder}: writing needs {format_bytes(needed_bytes)} and the disk has {format_bytes(free)} "
+            "free; free some space or choose another disk"
+        )
+
+
+def partial_name() -> str:
+    """A fresh name for a file or folder that is not finished."""
+    return f"{PARTIAL_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it takes the place of `path` only if the block succeeds."""
+    temporary = path.with_name(partial_name())
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def created_folder(folder: Path) -> Iterator[None]:
+    """Make `folder` and its parents; if the block fails, remove what was made and is empty."""
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for made in missing:
+            with contextlib.suppress(OSError):
+                made.rmdir()
+        raise

@@ -1,0 +1,213 @@
+"""A reconstruction as a folder: `reconstruction.json` (header) and `arrays.safetensors`.
+
+The header is written last and carries the number of the save it belongs to, so a folder with a header
+is complete and header and arrays cannot be mixed up. Format version 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+import manyview
+
+from ..errors import DamagedInputError, InputError, ManyViewError, OutputError
+from ..export.files import atomic_file, created_folder, entries, output_errors, require_space
+from .result import ARRAY_FIELDS, OPTIONAL_ARRAYS, Reconstruction, hash_settings
+from .views import ViewRecord
+
+HEADER_NAME = "reconstruction.json"
+ARRAYS_NAME = "arrays.safetensors"
+FORMAT = "manyview reconstruction"
+FORMAT_VERSION = 1
+
+
+def check_output_folder(folder: str | Path, overwrite: bool = False) -> None:
+    """Raise OutputError unless a reconstruction may be written to `folder`; call it before the heavy part.
+
+    The folder may be missing or empty. With `overwrite` it may hold anything, of which only a header and
+    arrays that ManyView wrote are replaced.
+    """
+    folder = Path(folder)
+    with output_errors(folder, 0):
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder}: is a file, a folder was expected; choose another output folder")
+        names = entries(folder) if folder.exists() else []
+    if names and not overwrite:
+        what = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+        raise OutputError(
+            f"{folder}: the folder is not empty ({what}); choose an empty one, "
+            "or use --overwrite, which replaces only files that ManyView wrote"
+        )
+    for name in (HEADER_NAME, ARRAYS_NAME):
+        if name in names and not _is_ours(folder / name):
+            raise OutputError(
+                f"{folder / name}: is in the way and was not written by ManyView, so it is not replaced; "
+                "move it away or choose another folder"
+            )
+
+
+def save(scene: Reconstruction, folder: str | Path, overwrite: bool = False) -> Path:
+    """Write a reconstruction to `folder` and return the folder.
+
+    Either both files are there afterwards or, if anything goes wrong (a full disk, Ctrl-C), what was
+    there before. Raises OutputError when the folder holds something else or the disk is full.
+    """
+    folder = Path(folder)
+    check_output_folder(folder, overwrite)
+    save_id = uuid.uuid4().hex
+    arrays = {name: np.ascontiguousarray(array) for name, array in _arrays(scene).items()}
+    header = json.dumps(_header(scene, save_id), indent=1, allow_nan=False, ensure_ascii=False)
+    needed = sum(array.nbytes for array in arrays.values()) + len(header) + 10_000
+    with output_errors(folder, needed), created_folder(folder):
+        require_space(folder, needed)
+        with (
+            atomic_file(folder / HEADER_NAME) as header_path,
+            atomic_file(folder / ARRAYS_NAME) as arrays_path,
+        ):
+            save_file(arrays, arrays_path, metadata={"format": FORMAT, "save_id": save_id})
+            _flush(arrays_path)
+            header_path.write_text(header, encoding="utf-8")
+            _flush(header_path)
+    return folder
+
+
+def load_reconstruction(folder: str | Path) -> Reconstruction:
+    """Read a reconstruction back from the folder `save` wrote.
+
+    Raises InputError when there is none or another version wrote it, DamagedInputError when a file is
+    truncated or does not fit the other; the message names the file.
+    """
+    folder = Path(folder)
+    header = _read_header(folder / HEADER_NAME)
+    try:
+        fields: dict[str, Any] = {
+            "views": tuple(ViewRecord.from_json(view) for view in header["views"]),
+            "settings": header["settings"],
+            "timings_s": header["timings_s"],
+            "memory_bytes": header["memory_bytes"],
+            "notes": tuple(header["notes"]),
+            "pixel_centres": header["pixel_centres"],
+        }
+        if header["settings_hash"] != hash_settings(header["settings"]):
+            raise ValueError("the settings do not match their hash, so they were edited")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedInputError(
+            f"{folder / HEADER_NAME}: the header is damaged ({_reason(error)}); reconstruct again"
+        ) from error
+    arrays = _read_arrays(folder / ARRAYS_NAME, header["save_id"])
+    try:
+        return Reconstruction(**arrays, **fields)
+    except (ValueError, ManyViewError) as error:
+        raise DamagedInputError(f"{folder}: the files do not hold a valid reconstruction: {error}") from error
+
+
+def _arrays(scene: Reconstruction) -> dict[str, np.ndarray]:
+    pairs = ((name, getattr(scene, name)) for name in ARRAY_FIELDS)
+    return {name: array for name, array in pairs if array is not None}
+
+
+def _header(scene: Reconstruction, save_id: str) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "manyview_version": manyview.__version__,
+        "save_id": save_id,
+        "files": [HEADER_NAME, ARRAYS_NAME],
+        "arrays": {name: [str(array.dtype), list(array.shape)] for name, array in _arrays(scene).items()},
+        "conventions": {
+            "axes": "OpenCV: x right, y down, z forward",
+            "cam_from_world": "3x4 [R | t], maps world points into the camera",
+            "intrinsics": "pixels of the network images, centre of the first pixel at (0.5, 0.5)",
+        },
+        "pixel_centres": scene.pixel_centres,
+        "settings": scene.settings,
+        "settings_hash": scene.settings_hash,
+        "timings_s": scene.timings_s,
+        "memory_bytes": scene.memory_bytes,
+        "notes": list(scene.notes),
+        "views": [view.to_json() for view in scene.views],
+    }
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    folder = path.parent
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder; give the output folder of manyview reconstruct")
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder}: holds no reconstruction ({HEADER_NAME} is missing); "
+            "give the output folder of manyview reconstruct"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    except ValueError as error:
+        raise DamagedInputError(
+            f"{path}: the header is truncated or not JSON ({_reason(error)}); reconstruct again"
+        ) from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: was not written by ManyView; give the output folder of manyview reconstruct"
+        )
+    if header.get("format_version") != FORMAT_VERSION:
+        raise InputError(
+            f"{path}: has format version {header.get('format_version')} "
+            f"(ManyView {header.get('manyview_version')}), "
+            f"this ManyView reads version {FORMAT_VERSION}; install the matching release or reconstruct again"
+        )
+    return header
+
+
+def _read_arrays(path: Path, save_id: str) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise DamagedInputError(f"{path}: is missing beside its header; reconstruct again")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            found = set(file.keys())
+            missing = sorted(ARRAY_FIELDS.keys() - OPTIONAL_ARRAYS - found)
+            if missing or found - ARRAY_FIELDS.keys():
+                problem = (
+                    f"lacks {missing[0]}" if missing else f"has {min(found - ARRAY_FIELDS.keys())} too many"
+                )
+                raise DamagedInputError(
+                    f"{path}: {problem}, so it is not a reconstruction; reconstruct again"
+                )
+            if (file.metadata() or {}).get("save_id") != save_id:
+                raise DamagedInputError(f"{path}: belongs to another save than its header; reconstruct again")
+            return {name: file.get_tensor(name) for name in ARRAY_FIELDS if name in found}
+    except (SafetensorError, OSError) as error:
+        raise DamagedInputError(
+            f"{path}: is truncated or damaged ({_reason(error)}); reconstruct again"
+        ) from error
+
+
+def _is_ours(path: Path) -> bool:
+    """True if `path` is a header or an array file that ManyView wrote."""
+    with contextlib.suppress(OSError, ValueError, SafetensorError):
+        if path.name == HEADER_NAME:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            return isinstance(data, dict) and data.get("format") == FORMAT
+        with safe_open(path, framework="numpy") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    # Damaged arrays beside a header of ours are ours too.
+    return path.name == ARRAYS_NAME and _is_ours(path.with_name(HEADER_NAME))
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{text} is missing" if isinstance(error, KeyError) else text

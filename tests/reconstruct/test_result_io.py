@@ -1,0 +1,268 @@
+"""Saving and loading: nothing half written, nothing foreign replaced, damage named."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analytic_scene import array_hashes, crop_transform, fit_transform, room_scene
+from manyview.errors import DamagedInputError, InputError, OutputError
+from manyview.reconstruct import result_io
+from manyview.reconstruct.result import Reconstruction
+from manyview.reconstruct.result_io import (
+    ARRAYS_NAME,
+    HEADER_NAME,
+    check_output_folder,
+    load_reconstruction,
+    save,
+)
+
+
+@pytest.fixture
+def scene() -> Reconstruction:
+    transforms = [fit_transform((320, 240), (56, 42)), crop_transform((240, 320), (56, 42), 6)]
+    made, _ = room_scene(transforms, ["left/0001.jpg", "frame_000007.png"])
+    video = dataclasses.replace(made.views[1], video_frame=7, time_s=0.28)
+    return dataclasses.replace(made, views=(made.views[0], video))
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("with_head", [False, True])
+@pytest.mark.parametrize("pixel_centres", ["half", "integer"])
+def test_round_trip_is_exact(
+    tmp_path: Path, scene: Reconstruction, with_head: bool, pixel_centres: str
+) -> None:
+    head = {"head_points": scene.world_points, "head_points_conf": scene.depth_conf} if with_head else {}
+    scene = dataclasses.replace(scene, pixel_centres=pixel_centres, **head)
+    before = array_hashes(scene)
+    assert save(scene, tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    loaded = load_reconstruction(tmp_path / "a" / "b")
+    assert array_hashes(loaded) == before == array_hashes(scene)
+    for field in (
+        "views",
+        "settings",
+        "timings_s",
+        "memory_bytes",
+        "notes",
+        "pixel_centres",
+        "settings_hash",
+    ):
+        assert getattr(loaded, field) == getattr(scene, field)
+    if with_head:
+        np.testing.assert_array_equal(loaded.head_points, scene.head_points)
+    else:
+        assert loaded.head_points is None
+    assert listing(tmp_path / "a" / "b") == [ARRAYS_NAME, HEADER_NAME]
+
+
+def test_header_says_version_settings_and_conventions(tmp_path: Path, scene: Reconstruction) -> None:
+    save(scene, tmp_path)
+    header = json.loads((tmp_path / HEADER_NAME).read_text())
+    assert header["format_version"] == 1 and header["settings"] == scene.settings
+    assert header["settings_hash"] == scene.settings_hash and "OpenCV" in header["conventions"]["axes"]
+    assert header["views"][0]["transform"]["upright_width"] == 320
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, scene: Reconstruction) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError, match=r"not empty \(thesis.tex\).*--overwrite"):
+        save(scene, tmp_path)
+    assert listing(tmp_path) == ["thesis.tex"]
+    save(scene, tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+    assert listing(tmp_path) == [ARRAYS_NAME, HEADER_NAME, "thesis.tex"]
+
+
+def test_overwrite_replaces_our_own_files_and_needs_to_be_asked(
+    tmp_path: Path, scene: Reconstruction
+) -> None:
+    save(scene, tmp_path)
+    other = dataclasses.replace(scene, settings={"model": "other"})
+    with pytest.raises(OutputError, match="--overwrite"):
+        save(other, tmp_path)
+    assert load_reconstruction(tmp_path).settings == scene.settings
+    save(other, tmp_path, overwrite=True)
+    assert load_reconstruction(tmp_path).settings == {"model": "other"}
+
+
+@pytest.mark.parametrize("name", [HEADER_NAME, ARRAYS_NAME])
+@pytest.mark.parametrize("content", ['{"format": "other"}', "[]", "not json"])
+def test_overwrite_never_replaces_a_foreign_file(
+    tmp_path: Path, scene: Reconstruction, name: str, content: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(OutputError, match="was not written by ManyView"):
+        save(scene, tmp_path, overwrite=True)
+    assert (tmp_path / name).read_text() == content and listing(tmp_path) == [name]
+
+
+def test_arrays_left_without_header_by_a_crash_can_be_overwritten(
+    tmp_path: Path, scene: Reconstruction
+) -> None:
+    save(scene, tmp_path)
+    (tmp_path / HEADER_NAME).unlink()
+    save(scene, tmp_path, overwrite=True)
+    load_reconstruction(tmp_path)
+
+
+def test_litter_of_file_browsers_does_not_count(tmp_path: Path) -> None:
+    (tmp_path / ".DS_Store").write_text("x")
+    check_output_folder(tmp_path)
+    check_output_folder(tmp_path / "new")
+
+
+def test_a_file_instead_of_a_folder_is_refused(tmp_path: Path, scene: Reconstruction) -> None:
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(OutputError, match="is a file"):
+        save(scene, tmp_path / "out")
+    with pytest.raises(OutputError, match=r"in the way|is a file|Not a directory"):
+        save(scene, tmp_path / "out" / "deeper")
+
+
+def test_too_little_space_is_told_before_writing(
+    tmp_path: Path, scene: Reconstruction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(OutputError, match=r"needs [\d.]+ kB and the disk has 1.0 kB free"):
+        save(scene, tmp_path / "new" / "er")
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("keep_old", [False, True])
+def test_a_disk_that_fills_up_leaves_no_half_file(
+    tmp_path: Path, scene: Reconstruction, monkeypatch: pytest.MonkeyPatch, keep_old: bool
+) -> None:
+    folder = tmp_path / "out"
+    if keep_old:
+        save(scene, folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*")} if keep_old else {}
+
+    def fill_up(path: Path) -> None:
+        assert path.stat().st_size > 1000
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(result_io, "_flush", fill_up)
+    with pytest.raises(OutputError, match=r"disk is full; writing needs [\d.]+ kB"):
+        save(scene, folder, overwrite=keep_old)
+    assert (
+        {path: path.read_bytes() for path in folder.rglob("*")} == before if keep_old else not folder.exists()
+    )
+
+
+def test_the_disk_error_of_safetensors_is_understood(
+    tmp_path: Path, scene: Reconstruction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors import SafetensorError
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(result_io, "save_file", fail)
+    with pytest.raises(OutputError, match="disk is full"):
+        save(scene, tmp_path / "out")
+    assert listing(tmp_path) == []
+
+
+def test_an_interrupt_leaves_what_was_there(
+    tmp_path: Path, scene: Reconstruction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(scene, tmp_path)
+    before = (tmp_path / HEADER_NAME).read_bytes()
+
+    def interrupt(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(result_io, "_flush", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save(scene, tmp_path, overwrite=True)
+    assert listing(tmp_path) == [ARRAYS_NAME, HEADER_NAME]
+    assert (tmp_path / HEADER_NAME).read_bytes() == before
+    load_reconstruction(tmp_path)
+
+
+def edit_header(folder: Path, **changes: object) -> None:
+    path = folder / HEADER_NAME
+    header = json.loads(path.read_text())
+    path.write_text(json.dumps({**header, **changes}))
+
+
+def test_missing_things_are_named(tmp_path: Path, scene: Reconstruction) -> None:
+    with pytest.raises(InputError, match="nothing: there is no such folder"):
+        load_reconstruction(tmp_path / "nothing")
+    with pytest.raises(InputError, match=r"reconstruction\.json is missing"):
+        load_reconstruction(tmp_path)
+    save(scene, tmp_path)
+    (tmp_path / ARRAYS_NAME).unlink()
+    with pytest.raises(DamagedInputError, match=r"arrays\.safetensors: is missing"):
+        load_reconstruction(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+@pytest.mark.parametrize("name", [HEADER_NAME, ARRAYS_NAME])
+def test_truncated_files_are_named(tmp_path: Path, scene: Reconstruction, name: str, share: float) -> None:
+    save(scene, tmp_path)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(DamagedInputError, match=rf"{name}: (is|the header is) truncated"):
+        load_reconstruction(tmp_path)
+
+
+def test_other_versions_and_foreign_headers_are_refused(tmp_path: Path, scene: Reconstruction) -> None:
+    save(scene, tmp_path)
+    edit_header(tmp_path, format_version=2, manyview_version="9.0")
+    with pytest.raises(InputError, match=r"format version 2 \(ManyView 9.0\), this ManyView reads version 1"):
+        load_reconstruction(tmp_path)
+    edit_header(tmp_path, format="something")
+    with pytest.raises(InputError, match="was not written by ManyView"):
+        load_reconstruction(tmp_path)
+    (tmp_path / HEADER_NAME).write_text("[1, 2]")
+    with pytest.raises(InputError, match="was not written by ManyView"):
+        load_reconstruction(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"views": None}, "header is damaged"),
+        ({"views": [{"name": "x"}]}, "header is damaged"),
+        ({"settings": {"model": "edited"}}, "edited"),
+        ({"save_id": "0"}, "another save"),
+        ({"pixel_centres": "corner"}, "'half' or 'integer'"),
+        ({"views": []}, "0 view records"),
+    ],
+)
+def test_damaged_headers_are_one_sentence(
+    tmp_path: Path, scene: Reconstruction, changes: dict[str, object], message: str
+) -> None:
+    save(scene, tmp_path)
+    edit_header(tmp_path, **changes)
+    with pytest.raises(DamagedInputError, match=message):
+        load_reconstruction(tmp_path)
+
+
+def test_a_header_without_a_field_names_it(tmp_path: Path, scene: Reconstruction) -> None:
+    save(scene, tmp_path)
+    header = json.loads((tmp_path / HEADER_NAME).read_text())
+    del header["notes"]
+    (tmp_path / HEADER_NAME).write_text(json.dumps(header))
+    with pytest.raises(DamagedInputError, match="'notes' is missing"):
+        load_reconstruction(tmp_path)
+
+
+def test_arrays_that_are_not_a_reconstruction_are_refused(tmp_path: Path, scene: Reconstruction) -> None:
+    from safetensors.numpy import save_file
+
+    save(scene, tmp_path)
+    save_file({"images": scene.images}, tmp_path / ARRAYS_NAME)
+    with pytest.raises(DamagedInputError, match="lacks cam_from_world"):
+        load_reconstruction(tmp_path)
