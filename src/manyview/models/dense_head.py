@@ -115,6 +115,7 @@ class DenseHead(nn.Module):
     ) -> Float[Tensor, "*batch patches width"]:
         """Per-token part of the head for tap `index`: run when the tap is made, so that only this is kept."""
         conv = self.projects[index]
+        assert isinstance(conv, nn.Conv2d)
         return F.linear(self.norm(tokens), conv.weight.flatten(1), conv.bias)
 
     def forward(

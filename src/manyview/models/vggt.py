@@ -15,6 +15,7 @@ from ..geometry.cameras import pose_encoding_to_cameras
 from .camera_head import CameraHead
 from .config import VGGTConfig
 from .dense_head import DenseHead
+from .info import ModelInfo
 from .run_options import RunOptions
 from .taps import TapStore, run_dense_head
 from .trunk import Trunk
@@ -59,7 +60,14 @@ class Predictions:
 
 
 class VGGT(nn.Module):
-    """Visual geometry grounded transformer of any size. `state_dict()` is a public-layout checkpoint."""
+    """Visual geometry grounded transformer of any size. `state_dict()` is a public-layout checkpoint.
+
+    `name`, `licence` and `info` say where the weights came from; `load` sets them.
+    """
+
+    name: str = "unnamed"
+    licence: str | None = None
+    info: ModelInfo | None = None
 
     def __init__(self, config: VGGTConfig) -> None:
         super().__init__()
@@ -107,8 +115,8 @@ class VGGT(nn.Module):
                 raise UsageError(
                     f"these weights have no {head} head; they have: {', '.join(self.available_heads)}"
                 )
-        if "track" in options.heads and query_points is None:
-            raise UsageError("the track head needs query_points: pixels of the first frame, [B, N, 2]")
+        if "track" in options.heads:
+            query_points = self.track_head.check(images.shape[-2], images.shape[-1], query_points)
         plan = plan or Plan.dense(self.config.depth)
         dense = {name: self._dense_head(name) for name in options.heads if name != "camera"}
         taps = TapStore(self.config, dense, options.head_piece)
@@ -119,9 +127,10 @@ class VGGT(nn.Module):
             assert taps.camera_tokens is not None
             tokens = taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)
             result.pose_encoding_list = self.camera_head(tokens)
-        for name, head in dense.items():
+        batch_frames = (images.shape[0], images.shape[1])
+        for name, extractor in dense.items():
             maps = run_dense_head(
-                head, taps.take(name), layout.grid, (height, width), images.shape[:2], options.head_piece
+                extractor, taps.take(name), layout.grid, (height, width), batch_frames, options.head_piece
             )
             if name == "depth":
                 result.z_depth, result.depth_conf = maps[0].squeeze(-1), maps[1]

@@ -1,0 +1,91 @@
+"""What kind of file this is, told from its first bytes and never from its name."""
+
+from __future__ import annotations
+
+import enum
+import json
+import struct
+from pathlib import Path
+
+from ...errors import WeightsError
+
+_HEAD = 512
+_ZIP = b"PK\x03\x04"
+_PICKLE = b"\x80"
+_LFS = b"version https://git-lfs"
+_MAX_HEADER = 100 * 1024 * 1024  # the limit of the safetensors format
+
+
+class Format(enum.Enum):
+    """The three containers of weights that can be read."""
+
+    SAFETENSORS = "safetensors"
+    TORCH_ZIP = "PyTorch"
+    TORCH_PICKLE = "PyTorch before 1.6"
+
+
+def detect_format(path: Path) -> Format:
+    """The container of a weights file; WeightsError says what the file is instead."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not head:
+        raise WeightsError(f"{path} is empty: download or copy the weights again")
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise WeightsError(
+            f"{path} is a web page, not weights: download the file itself "
+            "(on a hub page, by its download link)"
+        )
+    if head.startswith(_LFS):
+        raise WeightsError(
+            f"{path} is a git-lfs pointer of {size} bytes, not the weights: fetch them with 'git lfs pull'"
+        )
+    if head.startswith(_ZIP):
+        return Format.TORCH_ZIP
+    if head.startswith(_PICKLE):
+        return Format.TORCH_PICKLE
+    if len(head) > 8 and head[8:9] == b"{":
+        _check_safetensors(path, size)
+        return Format.SAFETENSORS
+    if _is_text(head):
+        raise WeightsError(f"{path} holds text, not weights: expected a .safetensors or a .pt file")
+    if path.suffix == ".safetensors" or size < 16:
+        raise WeightsError(
+            f"{path} is truncated or damaged ({size} bytes): download or copy the weights again"
+        )
+    raise WeightsError(f"{path} is not a checkpoint: expected a .safetensors or a .pt file")
+
+
+def _is_text(head: bytes) -> bool:
+    if b"\x00" in head:
+        return False
+    try:
+        text = head[:-4].decode("utf-8") if len(head) == _HEAD else head.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return text.isprintable() or any(letter in text for letter in "\n\t")
+
+
+def _check_safetensors(path: Path, size: int) -> None:
+    """Compare the size the header promises with the size of the file, to tell a broken download apart."""
+    damaged = f"{path} is truncated or damaged"
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > min(size - 8, _MAX_HEADER):
+            raise WeightsError(
+                f"{damaged}: its header needs {length} bytes and the file has {size}; "
+                "download or copy the weights again"
+            )
+        try:
+            header = json.loads(file.read(length))
+            end = max((v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0)
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise WeightsError(f"{damaged}: its header cannot be read") from error
+    if 8 + length + end > size:
+        raise WeightsError(
+            f"{damaged}: it has {size} of {8 + length + end} bytes; download or copy the weights again"
+        )

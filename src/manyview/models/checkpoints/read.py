@@ -1,0 +1,157 @@
+"""Reading a checkpoint, file or folder, into named tensors without running anything it contains.
+
+Tensors are views of the memory-mapped file wherever the container allows it, so that reading costs no
+memory by itself. Files must not be overwritten in place while their tensors are in use; replacing a file
+(write beside it, then rename) is safe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import pickle
+import struct
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ...errors import UsageError, WeightsError
+from .folder import find_weights
+from .formats import Format, detect_format
+
+logger = logging.getLogger(__name__)
+
+_NESTED = ("model", "state_dict", "model_state_dict", "ema", "module")
+_WRAPPERS = ("module.", "_orig_mod.", "model.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """Named tensors of one checkpoint, its string metadata, and where it was read from."""
+
+    source: str
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+    files: tuple[Path, ...]
+    config_path: Path | None = None
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {key: tuple(value.shape) for key, value in self.tensors.items()}
+
+    def sha256(self) -> str:
+        """SHA-256 of the file; for several shards, of the list of their digests in order of their names."""
+        digests = [_sha256(path) for path in self.files]
+        if len(digests) == 1:
+            return digests[0]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def read_checkpoint(path: Path | str) -> Checkpoint:
+    """Read a weights file or a folder of one; WeightsError or UsageError names the file and the remedy."""
+    path = Path(path)
+    if not path.exists():
+        raise UsageError(f"{path} does not exist: give a weights file, a folder with one, or a model name")
+    files, config_path = find_weights(path) if path.is_dir() else ((path,), path.parent / "config.json")
+    tensors: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
+    for file in files:
+        found, extra = _read_file(file)
+        twice = sorted(tensors.keys() & found.keys())
+        if twice:
+            raise WeightsError(
+                f"{path}: {twice[0]} is stored in two shards, the second one being {file.name}"
+            )
+        tensors |= found
+        metadata |= extra
+    tensors = _unwrap(tensors, path)
+    if not tensors:
+        raise WeightsError(f"{path} is a checkpoint without any tensor")
+    has_config = config_path is not None and config_path.is_file()
+    return Checkpoint(str(path), tensors, metadata, tuple(files), config_path if has_config else None)
+
+
+def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    kind = detect_format(path)
+    if kind is Format.SAFETENSORS:
+        return _read_safetensors(path)
+    return _tensors_of(_load_torch(path, mmap=kind is Format.TORCH_ZIP), path), {}
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise WeightsError(f"{path} is truncated or damaged: {_first_line(error)}") from error
+
+
+def _load_torch(path: Path, mmap: bool) -> Any:
+    try:
+        with warnings.catch_warnings():  # about TorchScript or old pickle protocols: the error below tells
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        if "Weights only load failed" in str(error):
+            raise WeightsError(
+                f"{path} was refused: it holds more than plain tensors, and loading it could run code; "
+                "convert it to .safetensors where you trust it"
+            ) from error
+        raise WeightsError(f"{path} is truncated or damaged: {_first_line(error)}") from error
+    except (RuntimeError, EOFError, struct.error, OSError, ValueError, KeyError, IndexError) as error:
+        if "TorchScript" in str(error):
+            raise WeightsError(
+                f"{path} is a TorchScript program, not weights: expected a .safetensors or a .pt of tensors"
+            ) from error
+        raise WeightsError(
+            f"{path} is truncated or damaged, or not a PyTorch checkpoint: download or copy the weights again"
+        ) from error
+
+
+def _tensors_of(data: Any, path: Path) -> dict[str, Tensor]:
+    """The mapping of names to tensors inside what a .pt file holds: itself, or nested under a usual name."""
+    trail: list[str] = []
+    while isinstance(data, Mapping) and not any(isinstance(value, Tensor) for value in data.values()):
+        inner = next((name for name in _NESTED if isinstance(data.get(name), Mapping)), None)
+        if inner is None:
+            break
+        trail.append(inner)
+        data = data[inner]
+    if not isinstance(data, Mapping):
+        raise WeightsError(f"{path} holds a {type(data).__name__}, not a table of named tensors")
+    tensors = {str(key): value for key, value in data.items() if isinstance(value, Tensor)}
+    if not tensors:
+        keys = ", ".join(repr(key) for key in list(data)[:8]) or "nothing"
+        raise WeightsError(f"{path} holds no table of named tensors: found {keys}")
+    if trail:
+        logger.info("%s: the weights are nested under %s", path, " / ".join(trail))
+    others = [str(key) for key, value in data.items() if not isinstance(value, Tensor)]
+    if others:
+        logger.info("%s: entries that are not tensors are left out: %s", path, ", ".join(others[:8]))
+    return tensors
+
+
+def _unwrap(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Drop prefixes that wrappers (parallel training, compilation) put before every name."""
+    while tensors:
+        prefix = next((p for p in _WRAPPERS if all(key.startswith(p) for key in tensors)), None)
+        if prefix is None:
+            break
+        logger.info("%s: the prefix %r of every name is dropped", path, prefix)
+        tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
+    return tensors
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__

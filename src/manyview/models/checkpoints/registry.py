@@ -1,0 +1,60 @@
+"""The models that have a name here: where their weights are and what their licences allow."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedModel:
+    """One row of the table. `commercial_use` is None where the licence is not known.
+
+    `hub_id` is None for weights that come with the package. `revision` pins a commit of the hub's
+    repository, so that a name means the same weights tomorrow.
+    """
+
+    name: str
+    hub_id: str | None
+    licence: str
+    commercial_use: bool | None
+    notes: str
+    revision: str | None = None
+    file: str | None = None
+
+
+MODELS: tuple[NamedModel, ...] = (
+    NamedModel(
+        name="manyview-small",
+        hub_id=None,
+        licence="Apache-2.0",
+        commercial_use=True,
+        notes="comes with the package; trained on procedural scenes",
+        file="manyview-small.safetensors",
+    ),
+    NamedModel(
+        name="vggt-1b",
+        hub_id="facebook/VGGT-1B",
+        licence="CC-BY-NC-4.0",
+        commercial_use=False,
+        notes="research only; facebook/VGGT-1B-Commercial allows commercial use",
+        revision="860abec7937da0a4c03c41d3c269c366e82abdf9",
+    ),
+    NamedModel(
+        name="vggt-1b-commercial",
+        hub_id="facebook/VGGT-1B-Commercial",
+        licence="VGGT licence v1 (commercial use allowed, military use excluded)",
+        commercial_use=True,
+        notes="gated: accept the licence on its hub page and log in",
+    ),
+)
+
+
+def find_model(name: str) -> NamedModel | None:
+    """The row whose short name or hub id is `name`, in any case of letters."""
+    wanted = name.lower()
+    return next((m for m in MODELS if wanted in (m.name, (m.hub_id or "").lower())), None)
+
+
+def model_names() -> str:
+    """The short names, for messages."""
+    return ", ".join(m.name for m in MODELS)

@@ -1,0 +1,29 @@
+"""Where a model's weights came from and what their licence allows."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """Provenance of loaded weights.
+
+    `licence` is None where nothing states it; `commercial_use` is None where it is not known.
+    `weights_sha256` is the digest of the file (of the list of digests for several shards). `metadata`
+    is what ManyView stored in the file: recipe, numbers, configuration.
+    """
+
+    name: str
+    source: str
+    licence: str | None
+    commercial_use: bool | None
+    weights_sha256: str
+    metadata: dict[str, Any]
+
+    def sentence(self) -> str:
+        """The licence in one line."""
+        allowed = {True: "commercial use allowed", False: "no commercial use", None: "check before use"}
+        licence = self.licence or "not stated by the file"
+        return f"weights {self.name}: licence {licence} ({allowed[self.commercial_use]})"

@@ -1,0 +1,200 @@
+"""`load`: a model from a name, a hub repository, a file or a folder, with its licence told."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.resources
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from ..errors import UsageError, WeightsError
+from .checkpoints import read_checkpoint
+from .checkpoints.assign import assign_weights
+from .checkpoints.hub import HubRequest, is_hub_id
+from .checkpoints.read import Checkpoint
+from .checkpoints.registry import NamedModel, find_model, model_names
+from .checkpoints.vggt import heads_in, stored_metadata, vggt_config, without_heads
+from .config import VGGTConfig
+from .info import ModelInfo
+from .run_options import HEADS
+from .vggt import VGGT
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_MODEL = "manyview-small"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """Weights on this machine, and what is known about them."""
+
+    name: str
+    path: Path
+    source: str
+    licence: str | None = None
+    commercial_use: bool | None = None
+
+
+def load(
+    name_or_path: str | Path = DEFAULT_MODEL,
+    *,
+    device: torch.device | str | None = None,
+    revision: str | None = None,
+    offline: bool | None = None,
+    cache_dir: Path | str | None = None,
+    heads: Iterable[str] | None = None,
+    progress: bool = True,
+    commercial_only: bool = False,
+) -> VGGT:
+    """Load a model for inference (`eval` mode, float32 parameters).
+
+    `name_or_path`: a name from the table ("manyview-small", "vggt-1b"), a hub id ("facebook/VGGT-1B"), a
+    .safetensors or .pt file, or a folder with one. `revision` pins a commit, branch or tag of the hub.
+    `offline` True never touches the network, None follows HF_HUB_OFFLINE. `heads` keeps only some of
+    "camera", "depth", "points", "track" (None: all the file has). `commercial_only` refuses weights that
+    are not known to allow commercial use.
+
+    The licence is logged and kept in `model.info`. On the CPU, float32 weights stay memory-mapped, so
+    they are held once. Raises UsageError, WeightsError or MissingExtraError with one sentence.
+    """
+    wanted = _head_names(heads)
+    found = _find(name_or_path, revision, offline, Path(cache_dir) if cache_dir else None, progress)
+    if commercial_only and found.commercial_use is not None and not found.commercial_use:
+        raise UsageError(_not_commercial(found.name, found.licence))
+    checkpoint = read_checkpoint(found.path)
+    info = _info(found, checkpoint)
+    if commercial_only and info.commercial_use is not True:
+        raise UsageError(_not_commercial(info.name, info.licence))
+    model = build(checkpoint, device=device, heads=wanted)
+    model.name, model.licence, model.info = info.name, info.licence, info
+    logger.info(info.sentence())
+    return model
+
+
+def build(
+    checkpoint: Checkpoint,
+    *,
+    device: torch.device | str | None = None,
+    heads: tuple[str, ...] | None = None,
+) -> VGGT:
+    """A VGGT with the tensors of a checkpoint: configuration found, keys checked strictly, held once."""
+    config = vggt_config(checkpoint)
+    present = heads_in(checkpoint.tensors)
+    absent = [name for name in _config_heads(config) if name not in present]
+    if absent:
+        raise WeightsError(
+            f"{checkpoint.source}: its configuration has a {absent[0]} head, but the file has no tensor of it"
+        )
+    if heads is not None:
+        lacking = [name for name in heads if name not in present]
+        if lacking:
+            have = ", ".join(present) or "none"
+            raise UsageError(f"{checkpoint.source} has no {lacking[0]} head; it has: {have}")
+    keep = present if heads is None else heads
+    missing = [name for name in HEADS if name not in present]
+    if missing:
+        logger.info("%s has no %s head", checkpoint.source, " and no ".join(missing))
+    config = _with_heads(config, keep)
+    with torch.device("meta"):
+        model = VGGT(config)
+    tensors = without_heads(checkpoint.tensors, keep)
+    assign_weights(model, tensors, checkpoint.source, device=device)
+    return model.eval()
+
+
+def _find(
+    name_or_path: str | Path,
+    revision: str | None,
+    offline: bool | None,
+    cache_dir: Path | None,
+    progress: bool,
+) -> _Found:
+    text = str(name_or_path)
+    known = find_model(text) if isinstance(name_or_path, str) else None
+    if known is not None and known.hub_id is None:
+        return _bundled(known)
+    path = Path(name_or_path).expanduser()
+    if known is None and path.exists():
+        if revision is not None:
+            raise UsageError(f"revision {revision!r} only applies to weights on the hub, not to {path}")
+        return _Found(path.name or text, path, str(path))
+    if known is None and (isinstance(name_or_path, Path) or not is_hub_id(text) or _looks_like_file(text)):
+        raise UsageError(
+            f"no weights at {text}: expected an existing file or folder, a hub id such as facebook/VGGT-1B, "
+            f"or one of {model_names()}"
+        )
+    repo_id = known.hub_id if known is not None and known.hub_id else text
+    pinned = revision or (known.revision if known is not None else None)
+    files = HubRequest(repo_id, pinned, offline, cache_dir, progress).download()
+    source = f"{repo_id}@{files.commit}" if files.commit else repo_id
+    if known is not None:
+        return _Found(known.name, files.path, source, known.licence, known.commercial_use)
+    return _Found(repo_id, files.path, source, files.licence)
+
+
+def _bundled(known: NamedModel) -> _Found:
+    assert known.file is not None
+    resource = importlib.resources.files("manyview.models") / "bundled" / known.file
+    path = Path(str(resource))
+    if not path.is_file():
+        raise WeightsError(f"{known.name} is not part of this installation: expected {path}; install again")
+    return _Found(known.name, path, f"bundled:{known.file}", known.licence, known.commercial_use)
+
+
+def _looks_like_file(text: str) -> bool:
+    return Path(text).suffix in (".safetensors", ".pt", ".pth", ".bin", ".json", ".ckpt")
+
+
+def _info(found: _Found, checkpoint: Checkpoint) -> ModelInfo:
+    metadata = stored_metadata(checkpoint)
+    licence = found.licence or metadata.get("licence")
+    commercial = found.commercial_use
+    if commercial is None and licence is not None:
+        commercial = _commercial_use(licence)
+    return ModelInfo(found.name, found.source, licence, commercial, checkpoint.sha256(), metadata)
+
+
+def _commercial_use(licence: str) -> bool | None:
+    """What a licence's short name says about commercial use; None unless it is plain."""
+    text = licence.lower()
+    if "-nc" in text or "noncommercial" in text or "non-commercial" in text:
+        return False
+    if text in ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "isc"):
+        return True
+    return None
+
+
+def _not_commercial(name: str, licence: str | None) -> str:
+    return (
+        f"the weights {name} are not known to allow commercial use (licence: {licence or 'not stated'}): "
+        f"choose others, such as {DEFAULT_MODEL} or vggt-1b-commercial"
+    )
+
+
+def _head_names(heads: Iterable[str] | None) -> tuple[str, ...] | None:
+    if heads is None:
+        return None
+    names = (heads,) if isinstance(heads, str) else tuple(heads)
+    unknown = [name for name in names if name not in HEADS]
+    if unknown:
+        raise UsageError(f"unknown head {unknown[0]!r}: choose from {', '.join(HEADS)}")
+    return names
+
+
+def _config_heads(config: VGGTConfig) -> tuple[str, ...]:
+    parts = (config.camera_head, config.depth_head, config.point_head, config.track_head)
+    return tuple(name for name, part in zip(HEADS, parts, strict=True) if part is not None)
+
+
+def _with_heads(config: VGGTConfig, keep: Iterable[str]) -> VGGTConfig:
+    kept = set(keep)
+    return dataclasses.replace(
+        config,
+        camera_head=config.camera_head if "camera" in kept else None,
+        depth_head=config.depth_head if "depth" in kept else None,
+        point_head=config.point_head if "points" in kept else None,
+        track_head=config.track_head if "track" in kept else None,
+    )
