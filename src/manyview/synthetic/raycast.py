@@ -1,0 +1,108 @@
+"""Meeting rays with the objects of a batch of scenes; rays are scaled so that their parameter is the z-depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from manyview.synthetic.scenes import Scenes
+from manyview.synthetic.terrain import meet_ground
+
+_NEAR = 1e-3
+Rays = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Hits:
+    """What each ray meets first: z-depth (inf where nothing) and the slot of the object (0 where nothing)."""
+
+    z_depth: Float[Tensor, "b views n"]
+    slot: Int[Tensor, "b views n"]
+
+
+def camera_rays(scenes: Scenes, height: int, width: int, samples: int) -> Rays:
+    """World directions, three [b, views, n], rows first; each advances by one in z-depth."""
+    rows = (torch.arange(height * samples, device=scenes.eye.device) + 0.5) / samples
+    columns = (torch.arange(width * samples, device=scenes.eye.device) + 0.5) / samples
+    k = scenes.intrinsics[..., None]
+    x = ((columns - k[..., 0, 2, :]) / k[..., 0, 0, :])[..., None, :]
+    y = ((rows - k[..., 1, 2, :]) / k[..., 1, 1, :])[..., :, None]
+    turn = scenes.cam_from_world[..., :3]  # rows are the camera's axes in the world
+
+    def axis(i: int) -> Tensor:
+        right, down, forward = (turn[..., j, i, None, None] for j in range(3))
+        return (right * x + (down * y + forward)).flatten(2)
+
+    return axis(0), axis(1), axis(2)
+
+
+def cast(scenes: Scenes, rays: Rays) -> Hits:
+    """The first meeting of each ray with the scene it belongs to."""
+    dx, dy, dz = rays
+    if scenes.outdoor:
+        z_depth = torch.full_like(dx, torch.inf)
+    else:
+        z_depth = _room_wall(scenes, rays)
+    slot = torch.zeros(dx.shape, dtype=torch.int32, device=dx.device)
+    level_square = dx * dx + dy * dy
+    length_square = level_square + dz * dz
+    up_inverse, level_inverse, length_inverse = (
+        dz.reciprocal(),
+        level_square.reciprocal(),
+        length_square.reciprocal(),
+    )
+    boxes, spheres, _ = scenes.counts
+    for number in range(1, 1 + sum(scenes.counts)):
+        half = scenes.half[:, number, :, None, None]
+        offset = scenes.eye - scenes.centre[:, number, None]
+        ox, oy, oz = (offset[..., i, None] for i in range(3))
+        if number <= boxes:
+            near, far = _slab(oz, up_inverse, half[:, 2])
+            cos, sin = (scenes.turn[:, number, i, None, None] for i in range(2))
+            for along, ray, reach in (
+                (cos * ox + sin * oy, torch.addcmul(cos * dx, sin, dy), half[:, 0]),
+                (cos * oy - sin * ox, torch.addcmul(cos * dy, -sin, dx), half[:, 1]),
+            ):
+                enter, leave = _slab(along, ray.reciprocal_(), reach)
+                near, far = torch.maximum(near, enter), torch.minimum(far, leave)
+        elif number <= boxes + spheres:
+            middle = -(ox * dx + oy * dy + oz * dz) * length_inverse
+            beside = half[:, 0] * half[:, 0].abs() - (ox * ox + oy * oy + oz * oz)
+            near = middle - torch.sqrt(torch.addcmul(middle * middle, beside, length_inverse))
+            far = middle
+        else:
+            near, far = _slab(oz, up_inverse, half[:, 2])
+            middle = -(ox * dx + oy * dy) * level_inverse
+            beside = half[:, 0] * half[:, 0].abs() - (ox * ox + oy * oy)
+            reach = torch.sqrt(torch.addcmul(middle * middle, beside, level_inverse))
+            near, far = torch.maximum(near, middle - reach), torch.minimum(far, middle + reach)
+        # A missed sphere or cylinder has the root of a negative number, NaN, and compares as no hit.
+        hit = (near < far) & (near > _NEAR) & (near < z_depth)
+        z_depth = torch.where(hit, near, z_depth)
+        slot.masked_fill_(hit, number)
+    if scenes.terrain is not None:
+        ground = meet_ground(scenes.terrain, scenes.eye, rays, z_depth)
+        slot.masked_fill_(ground < z_depth, 0)
+        z_depth = torch.minimum(ground, z_depth)
+    return Hits(z_depth, slot)
+
+
+def _slab(offset: Tensor, inverse: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
+    """Ray parameters at which the slab |coordinate| <= half is entered and left; an empty slab never is."""
+    middle = -offset * inverse
+    reach = inverse.abs() * half
+    return middle - reach, middle + reach
+
+
+def _room_wall(scenes: Scenes, rays: Rays) -> Tensor:
+    """Ray parameter at which the room's box is left."""
+    nearest: Tensor | None = None
+    for axis, ray in enumerate(rays):
+        offset = (scenes.eye[..., axis] - scenes.centre[:, :1, axis])[..., None]
+        _, leave = _slab(offset, ray.reciprocal(), scenes.half[:, :1, axis, None])
+        nearest = leave if nearest is None else torch.minimum(nearest, leave)
+    assert nearest is not None
+    return nearest

@@ -1,0 +1,55 @@
+"""How surfaces look: each face of each object has a tile, its placement, and a colour transform."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from manyview.synthetic.draws import Draws
+from manyview.synthetic.options import SceneOptions
+from manyview.synthetic.textures import texture_bank
+
+# Rows of the table of looks: tile, tiles a metre, cos and sin of the tile's turn, its offset, then the
+# colour transform: base colour and 3x3 mix, row by row.
+TILE, DENSITY, COS, SIN, SHIFT_U, SHIFT_V, BASE, MIX, LOOKS = 0, 1, 2, 3, 4, 5, 6, 9, 18
+FACES = 6
+
+
+def draw_surfaces(
+    draws: Draws, half: Float[np.ndarray, "b slots 3"], options: SceneOptions, scale: float
+) -> Float[np.ndarray, "looks b faces"]:
+    """The looks of the six faces of every slot. `scale` multiplies the lengths of hard tiles."""
+    bank = texture_bank(options.texture_bank_seed)
+    slots = half.shape[1]
+    shape = (slots, FACES)
+    hard = draws.uniform("hard", *shape) < options.texture_hardness
+    smooth_tile = draws.integers("smooth tile", *shape, low=0, high=bank.smooth - 1)
+    hard_tile = draws.integers("hard tile", *shape, low=bank.smooth, high=bank.tiles - 1)
+    # A smooth tile is larger than the surface it covers, so that nothing repeats; the ground has no end.
+    extent = np.minimum(2.0 * np.abs(half).max(-1), 36.0)[..., None]
+    smooth_length = extent * draws.uniform("smooth length", *shape, low=1.1, high=1.7)
+    low, high = options.tile_length
+    hard_length = scale * low * (high / low) ** draws.uniform("hard length", *shape)
+    turn = draws.uniform("tile turn", *shape, high=2 * np.pi)
+    turn = np.where(hard, np.round(turn / (np.pi / 2)) * (np.pi / 2), turn)
+
+    low, high = options.texture_contrast
+    contrast = draws.uniform("contrast", *shape, low=low, high=high)
+    mix = draws.normal("mix", *shape, 3, 3)
+    mix = mix / np.linalg.norm(mix, axis=-1, keepdims=True) * (0.2 * contrast)[..., None, None]
+    base = draws.uniform("base", *shape, 3, low=0.25, high=0.75)
+    low, high = options.saturation
+    grey = 1.0 - draws.uniform("saturation", *shape, 1, low=low, high=high)
+    base = base + grey * (base.mean(-1, keepdims=True) - base)
+    # The mean of three channels varies less than one; 1.6 keeps the contrast of greyish surfaces.
+    mix = mix + grey[..., None] * (1.6 * mix.mean(-2, keepdims=True) - mix)
+
+    looks = np.empty((LOOKS, len(draws), slots, FACES))
+    looks[TILE] = np.where(hard, hard_tile, smooth_tile)
+    looks[DENSITY] = 1.0 / np.where(hard, hard_length, smooth_length)
+    looks[COS], looks[SIN] = np.cos(turn), np.sin(turn)
+    looks[SHIFT_U] = draws.uniform("shift u", *shape)
+    looks[SHIFT_V] = draws.uniform("shift v", *shape)
+    looks[BASE:MIX] = np.moveaxis(base, -1, 0)
+    looks[MIX:] = np.moveaxis(mix.reshape(*mix.shape[:3], 9), -1, 0)
+    return looks.reshape(LOOKS, len(draws), slots * FACES)

@@ -1,0 +1,91 @@
+"""A bank of procedurally drawn texture tiles with mip levels, and how surfaces look them up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from manyview.synthetic.draws import Draws
+from manyview.synthetic.tiles import HARD_TILES, smooth_tiles
+
+RESOLUTION = 64  # texels along a tile's edge at the finest level, a power of two
+_LEVELS = RESOLUTION.bit_length()
+
+
+@dataclass(frozen=True)
+class TextureBank:
+    """Tiles with mean 0 and deviation 1 in three channels, periodic; the first `smooth` are the smooth ones.
+
+    `texels` float32 [tiles * texels a tile, 4] holds each tile's mip levels one after the other, finest
+    first, rows from the top; the fourth channel is padding.
+    """
+
+    texels: Tensor
+    smooth: int
+    tiles: int
+
+    def to(self, device: torch.device | str) -> TextureBank:
+        """The same bank on another device."""
+        return TextureBank(self.texels.to(device), self.smooth, self.tiles)
+
+
+@lru_cache(maxsize=8)
+def texture_bank(seed: int, device: str = "cpu") -> TextureBank:
+    """The bank of this seed, drawn once: 48 smooth tiles and 20 of each of the hard kinds."""
+    if device != "cpu":
+        return texture_bank(seed).to(device)
+    smooth = smooth_tiles(Draws([seed * 1000 + i for i in range(48)]), RESOLUTION)
+    hard = [
+        tiles(Draws([seed * 1000 + 100 * (kind + 1) + i for i in range(20)]), RESOLUTION)
+        for kind, tiles in enumerate(HARD_TILES)
+    ]
+    every = np.concatenate([smooth, *hard])
+    every = every - every.mean((1, 2), keepdims=True)
+    every = every / (every.std((1, 2, 3), keepdims=True) + 1e-6)
+    level, levels = every, []
+    while True:
+        levels.append(level.reshape(len(every), -1, 3))
+        if level.shape[1] == 1:
+            break
+        level = 0.25 * (level[:, ::2, ::2] + level[:, 1::2, ::2] + level[:, ::2, 1::2] + level[:, 1::2, 1::2])
+    texels = np.concatenate(levels, 1)
+    texels = np.pad(texels, ((0, 0), (0, 0), (0, 1))).reshape(-1, 4)
+    return TextureBank(torch.from_numpy(texels.astype(np.float32)), len(smooth), len(every))
+
+
+def sample(bank: TextureBank, tile: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> Float[Tensor, "n 3"]:
+    """Colour of each tile at (u, v), all [n]; one tile is one unit long and repeats.
+
+    `footprint` is the edge of a pixel on the surface, in tiles: it chooses between the mip levels,
+    linearly between the two nearest, bilinearly within each.
+    """
+    level = torch.log2(footprint.clamp_min(1e-6) * RESOLUTION).clamp(0.0, _LEVELS - 1.001)
+    fine = level.floor()
+    blend = (level - fine)[:, None]
+    fine = fine.to(torch.int32)
+    first = tile.to(torch.int32) * (len(bank.texels) // bank.tiles)
+    return torch.lerp(_bilinear(bank, first, u, v, fine), _bilinear(bank, first, u, v, fine + 1), blend)[
+        :, :3
+    ]
+
+
+def _bilinear(bank: TextureBank, first: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
+    edge = RESOLUTION >> level
+    # Texels of the levels before this one: the geometric sum 4/3 (R^2 - edge^2).
+    first = first + (4 * (RESOLUTION * RESOLUTION - edge * edge)).div(3, rounding_mode="floor")
+    x, y = u * edge - 0.5, v * edge - 0.5
+    left, above = x.floor(), y.floor()
+    across, down = (x - left)[:, None], (y - above)[:, None]
+    mask = edge - 1
+    x0 = left.to(torch.int32)
+    y0 = above.to(torch.int32)
+    x1, y1 = (x0 + 1) & mask, ((y0 + 1) & mask) * edge + first
+    x0, y0 = x0 & mask, (y0 & mask) * edge + first
+    top = torch.lerp(bank.texels.index_select(0, y0 + x0), bank.texels.index_select(0, y0 + x1), across)
+    bottom = torch.lerp(bank.texels.index_select(0, y1 + x0), bank.texels.index_select(0, y1 + x1), across)
+    return torch.lerp(top, bottom, down)
