@@ -1,0 +1,93 @@
+"""Teach two heads of a global layer where the same surface point is seen in other frames.
+
+Attention learns to match by itself only after thousands of scenes; the exact correspondences of
+procedural scenes halve that. Head 0 looks for the point in the first frame, head 1 in any other frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SoftMatches:
+    """Bilinear targets over patches: where each patch centre lies in each other frame.
+
+    `index` holds four patch numbers (row-major) in frame `t`, `weight` their bilinear weights (they add
+    up to one) and `visible` whether the point is seen there.
+    """
+
+    index: Int[Tensor, "batch frames patches frames 4"]
+    weight: Float[Tensor, "batch frames patches frames 4"]
+    visible: Bool[Tensor, "batch frames patches frames"]
+
+
+def soft_matches(
+    pixels: Float[Tensor, "batch frames patches frames 2"],
+    visible: Bool[Tensor, "batch frames patches frames"],
+    grid: tuple[int, int],
+    patch_size: int,
+    first: Float[Tensor, 2],
+) -> SoftMatches:
+    """Turn pixel positions (x, y) into bilinear weights over the four nearest patches.
+
+    `first` is the pixel (x, y) that stands for patch 0, so that a patch's own pixel lies exactly on it.
+    """
+    rows, columns = grid
+    x = ((pixels[..., 0] - first[0]) / patch_size).clamp(0, columns - 1)
+    y = ((pixels[..., 1] - first[1]) / patch_size).clamp(0, rows - 1)
+    x = torch.where(visible, x, torch.zeros_like(x))
+    y = torch.where(visible, y, torch.zeros_like(y))
+    left = x.floor().clamp(max=max(columns - 2, 0))
+    top = y.floor().clamp(max=max(rows - 2, 0))
+    fx, fy = x - left, y - top
+    right, bottom = (left + 1).clamp(max=columns - 1), (top + 1).clamp(max=rows - 1)
+    index = torch.stack([top * columns + left, top * columns + right,
+                         bottom * columns + left, bottom * columns + right], -1)  # fmt: skip
+    weight = torch.stack([(1 - fy) * (1 - fx), (1 - fy) * fx, fy * (1 - fx), fy * fx], -1)
+    return SoftMatches(index.long(), weight, visible)
+
+
+def attention_loss(
+    q: Float[Tensor, "batch heads tokens dim"],
+    k: Float[Tensor, "batch heads tokens dim"],
+    matches: SoftMatches,
+    special_tokens: int,
+) -> Float[Tensor, ""]:
+    """Cross entropy (nats per patch) of heads 0 and 1 against the soft correspondences.
+
+    Head 0: patches of every frame but the first, softmax over the patches of all frames, target in the
+    first frame. Head 1: softmax over the patches of the other frames, target spread evenly over the frames
+    that see the point. Patches seen nowhere else are left out. `q`, `k` are after qk-norm and positions.
+    """
+    batch, frames, patches = matches.visible.shape[:3]
+    shape = (batch, 2, frames, -1, q.shape[-1])
+    queries = q[:, :2].float().reshape(shape)[:, :, :, special_tokens:].flatten(2, 3)
+    keys = k[:, :2].float().reshape(shape)[:, :, :, special_tokens:].flatten(2, 3)
+    logits = queries @ keys.transpose(-1, -2) * q.shape[-1] ** -0.5
+
+    first = logits[:, 0].log_softmax(-1).reshape(batch, frames, patches, frames * patches)
+    to_first = first[..., :patches].gather(-1, matches.index[..., 0, :])
+    nll_first = -(to_first * matches.weight[..., 0, :]).sum(-1)
+    seen_first = matches.visible[..., 0].clone()
+    seen_first[:, 0] = False
+
+    frame = torch.arange(frames, device=q.device)
+    own = (frame[:, None] == frame).repeat_interleave(patches, 0).repeat_interleave(patches, 1)
+    other = logits[:, 1].masked_fill(own, float("-inf")).log_softmax(-1)
+    # The own frame is never a target; its minus infinities must not meet a zero weight.
+    other = other.masked_fill(own, 0.0).reshape(batch, frames, patches, frames, patches)
+    to_other = (other.gather(-1, matches.index) * matches.weight).sum(-1)
+    seen_other = (matches.visible & (frame[:, None, None] != frame)).to(other.dtype)
+    count = seen_other.sum(-1)
+    nll_other = -(to_other * seen_other).sum(-1) / count.clamp(min=1)
+
+    def mean(values: Tensor, mask: Tensor) -> Tensor:
+        weight = mask.to(values.dtype)
+        return (values * weight).sum() / weight.sum().clamp(min=1)
+
+    return 0.5 * (mean(nll_first, seen_first) + mean(nll_other, count > 0))

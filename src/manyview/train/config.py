@@ -1,0 +1,191 @@
+"""What a training run is made of, as data: frozen dataclasses read from and written to JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from manyview.errors import UsageError
+from manyview.models.config import VGGTConfig
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weight of each term of the loss; zero switches a term off.
+
+    `confidence` is VGGT's alpha in c * error - alpha * log(c); at zero the confidences are left alone and
+    every pixel counts the same. `gradient` multiplies the gradient part inside the depth and point losses.
+    """
+
+    camera: float = 5.0
+    depth: float = 1.0
+    points: float = 1.0
+    gradient: float = 1.0
+    direction: float = 3.0
+    deep_camera: float = 1.0
+    attention: float = 0.5
+    confidence: float = 0.0
+
+
+@dataclass(frozen=True)
+class SceneMix:
+    """One kind of scene in a stage, drawn with probability proportional to `share`.
+
+    `start` and `end` name fields of `SceneOptions`; numbers (and lists of numbers) that stand in both move
+    linearly from one to the other while the stage lasts.
+    """
+
+    share: float = 1.0
+    start: Mapping[str, Any] = field(default_factory=dict)
+    end: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the schedule: which scenes at which size, and what is asked of the model.
+
+    `share` is this stage's part of the whole run, `grids` the patch grids (rows, columns) one of which is
+    drawn each step, `views` the smallest and largest number of views, `frames_per_step` the images a
+    process sees in a step (a scene with more views than that fills the step alone). The point head runs
+    every `points_every`-th step.
+    """
+
+    name: str
+    share: float
+    grids: tuple[tuple[int, int], ...]
+    views: tuple[int, int] = (2, 8)
+    frames_per_step: int = 16
+    scenes: tuple[SceneMix, ...] = (SceneMix(),)
+    weights: LossWeights = LossWeights()
+    points_every: int = 1
+    lr_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        low, high = self.views
+        if not 1 <= low <= high:
+            raise UsageError(
+                f"stage '{self.name}': views must be two counts, smallest first, not {self.views}"
+            )
+        if self.share <= 0 or self.points_every < 1 or self.frames_per_step < 1:
+            raise UsageError(f"stage '{self.name}': share, points_every and frames_per_step must be positive")
+        if not self.grids or not self.scenes:
+            raise UsageError(f"stage '{self.name}': needs at least one grid and one kind of scene")
+
+
+@dataclass(frozen=True)
+class OptimiserOptions:
+    """AdamW with warm-up in steps and a cosine over the whole run down to `final_lr` of the peak.
+
+    `slow_lr` multiplies the rate of the trunk's biases, norms and LayerScale, which otherwise fill the
+    residual stream with one vector shared by all tokens.
+    """
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.02
+    warmup_steps: int = 100
+    final_lr: float = 0.02
+    slow_lr: float = 0.1
+    clip: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training run. Either `steps` or `minutes` (total, over all resumed parts) sets its length."""
+
+    name: str
+    model: VGGTConfig
+    stages: tuple[Stage, ...]
+    seed: int = 0
+    steps: int | None = None
+    minutes: float | None = None
+    optimiser: OptimiserOptions = OptimiserOptions()
+    sync_every: int = 10
+    supervised_layers: tuple[int, ...] = ()
+    camera_decay: float = 0.6
+    attention_gain: float = 1.4
+    layer_scale: float = 0.5
+    checkpoint_minutes: float = 2.0
+    evaluate_minutes: float = 4.0
+    evaluate_scenes: int = 24
+    evaluate_views: int = 8
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.minutes is None):
+            raise UsageError("a training config needs either steps or minutes, and not both")
+        if (self.steps is not None and self.steps < 1) or (self.minutes is not None and self.minutes <= 0):
+            raise UsageError("the length of a training run (steps or minutes) must be positive")
+        if not self.stages or self.sync_every < 1:
+            raise UsageError("a training config needs at least one stage and a positive sync_every")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dict that `config_from_json` reads back to an equal object."""
+        data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        data["model"] = self.model.to_json()
+        data["optimiser"] = dataclasses.asdict(self.optimiser)
+        data["stages"] = [dataclasses.asdict(stage) for stage in self.stages]
+        return json.loads(json.dumps(data))
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def _build(kind: Any, data: Mapping[str, Any], where: str) -> Any:
+    names = {f.name for f in dataclasses.fields(kind)}
+    if not isinstance(data, Mapping):
+        raise UsageError(f"{where}: expected an object, found {type(data).__name__}")
+    unknown = sorted(set(data) - names)
+    if unknown:
+        raise UsageError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(sorted(names))}")
+    try:
+        return kind(**data)
+    except TypeError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def config_from_json(data: Mapping[str, Any], where: str = "training config") -> TrainConfig:
+    """Build a config from plain data; an unknown or missing key is a `UsageError` that names it."""
+    values = {key: _tuples(value) for key, value in data.items()}
+    stages = []
+    for index, raw in enumerate(data.get("stages", ())):
+        stage = {key: _tuples(value) for key, value in raw.items()}
+        mixes = [_build(SceneMix, mix, f"{where}, stage {index}, scenes") for mix in raw.get("scenes", [{}])]
+        stage["scenes"] = tuple(mixes)
+        stage["weights"] = _build(LossWeights, raw.get("weights", {}), f"{where}, stage {index}, weights")
+        stages.append(_build(Stage, stage, f"{where}, stage {index}"))
+    values["stages"] = tuple(stages)
+    optimiser = {k: _tuples(v) for k, v in data.get("optimiser", {}).items()}
+    values["optimiser"] = _build(OptimiserOptions, optimiser, f"{where}, optimiser")
+    if "model" in data:
+        values["model"] = VGGTConfig.from_json(data["model"])
+    return _build(TrainConfig, values, where)
+
+
+def config_names() -> tuple[str, ...]:
+    """Names of the configs that come with the package."""
+    folder = resources.files("manyview.train") / "configs"
+    return tuple(sorted(p.name.removesuffix(".json") for p in folder.iterdir() if p.name.endswith(".json")))
+
+
+def load_config(name_or_path: str | Path) -> TrainConfig:
+    """Read a config by the name of a bundled one or from a JSON file."""
+    text: str
+    if str(name_or_path) in config_names():
+        text = (resources.files("manyview.train") / "configs" / f"{name_or_path}.json").read_text("utf-8")
+    else:
+        path = Path(name_or_path)
+        if not path.is_file():
+            names = ", ".join(config_names())
+            raise UsageError(f"no training config '{name_or_path}': give a JSON file or one of {names}")
+        text = path.read_text("utf-8")
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"training config '{name_or_path}' is not JSON: {error}") from error
+    return config_from_json(data, f"training config '{name_or_path}'")

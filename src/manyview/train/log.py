@@ -1,0 +1,75 @@
+"""The record of a run: one JSON object a line, and the picture made from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from manyview.errors import MissingExtraError, UsageError
+
+
+class RunLog:
+    """Appends JSON lines; every line is on disk when `write` returns."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def write(self, kind: str, values: Mapping[str, Any]) -> None:
+        """Append one line with its `kind`: start, train, evaluate or end."""
+        if self._path is None:
+            return
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, **values}) + "\n")
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Lines of a log; a last line cut off in the middle of writing is left out."""
+    lines = []
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return lines
+
+
+def plot_curves(log: Path, picture: Path) -> None:
+    """Draw losses, accuracy on held-out scenes and learning rate against minutes."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("drawing the training curves", "plot") from error
+    lines = read_log(log)
+    train = [line for line in lines if line["kind"] == "train"]
+    held_out = [line for line in lines if line["kind"] == "evaluate"]
+    if not train:
+        raise UsageError(f"{log} holds no training steps yet: run the training first")
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    (losses, accuracy), (rotation, rate) = figure.subplots(2, 2)
+    minutes = [line["minutes"] for line in train]
+    for name in sorted({name for line in train for name in line["losses"]}):
+        losses.plot(minutes, [line["losses"].get(name, float("nan")) for line in train], label=name, lw=0.8)
+    losses.set(yscale="symlog", ylabel="loss (unweighted)")
+    losses.legend(fontsize=7)
+    seen = [line["minutes"] for line in held_out]
+    for threshold in (5, 15, 30):
+        accuracy.plot(seen, [line[f"auc_{threshold}"] for line in held_out], "o-", label=f"AUC@{threshold}")
+    accuracy.set(ylabel="held-out relative pose, percent", ylim=(0, None))
+    accuracy.legend(fontsize=7)
+    rotation.plot(seen, [line["rotation_median_deg"] for line in held_out], "o-", label="rotation, degrees")
+    rotation.plot(
+        seen, [line["translation_median_deg"] for line in held_out], "o-", label="direction, degrees"
+    )
+    rotation.plot(seen, [100 * line["abs_rel"] for line in held_out], "o-", label="depth AbsRel, percent")
+    rotation.set(xlabel="minutes", ylabel="held-out median error", ylim=(0, None))
+    rotation.legend(fontsize=7)
+    rate.plot(minutes, [line["lr"] for line in train], label="learning rate")
+    rate.set(xlabel="minutes", ylabel="learning rate")
+    twin = rate.twinx()
+    twin.plot(minutes, [line["frames_per_s"] for line in train], color="tab:grey", lw=0.6)
+    twin.set_ylabel("frames a second")
+    figure.savefig(picture, dpi=110)

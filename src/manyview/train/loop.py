@@ -1,0 +1,201 @@
+"""A training run from a config to a folder: intervals of steps, exchanges, checkpoints, held-out checks."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.multiprocessing as multiprocessing
+
+from manyview.errors import OutputError, UsageError
+from manyview.train.config import TrainConfig, config_from_json
+from manyview.train.held_out import held_out_numbers
+from manyview.train.log import RunLog
+from manyview.train.state import has_state, load_state, save_state
+from manyview.train.trainer import Trainer
+from manyview.train.workers import Workers
+
+logger = logging.getLogger(__name__)
+
+LOG_NAME = "log.jsonl"
+
+
+def run(
+    config: TrainConfig,
+    out_dir: str | Path,
+    processes: int = 1,
+    minutes: float | None = None,
+    resume: bool = True,
+    steps: int | None = None,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Train until the config's schedule ends, or for `minutes` or `steps` of it; return where it stands.
+
+    `out_dir` receives `log.jsonl`, `latest.json` and the state; it must be empty, absent, or hold a run of
+    the same config, which then goes on where it stopped (`resume` false refuses instead). `processes`
+    trains that many single-threaded processes on a CPU. Ctrl-C or SIGTERM stops at the next exchange, saved.
+    Errors: UsageError for a wrong config or count, OutputError for a folder that holds something else.
+    """
+    out = Path(out_dir)
+    if processes < 1:
+        raise UsageError(f"processes must be at least 1, not {processes}")
+    if processes > 1 and device != "cpu":
+        raise UsageError(f"{processes} processes train on a CPU only: use one process on {device}")
+    if has_state(out) and not resume:
+        raise OutputError(f"{out} already holds a training run: resume it or choose another folder")
+    if (
+        not has_state(out)
+        and out.exists()
+        and any(p.name != LOG_NAME and not p.name.startswith("state-") for p in out.iterdir())
+    ):
+        raise OutputError(f"{out} holds something else than a training run: choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    limits = (minutes, steps)
+    if processes == 1:
+        return _work(Workers(), config, out, limits, device)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = (processes, f"{folder}/store", config.to_json(), str(out), limits)
+        _watch(multiprocessing.start_processes(
+            _process, arguments, nprocs=processes, join=False, daemon=True, start_method="spawn"
+        ))  # fmt: skip
+    return dict(load_state(out).header)
+
+
+def _watch(context: Any) -> None:
+    """Wait for the processes; a request to stop is passed on to them once."""
+    with _stop_requests() as stop_requested:
+        passed_on = False
+        while not context.join(timeout=0.5):
+            if stop_requested() and not passed_on:
+                passed_on = True
+                for process in context.processes:
+                    process.terminate()
+
+
+def _process(
+    rank: int,
+    size: int,
+    store: str,
+    config: dict[str, Any],
+    out: str,
+    limits: tuple[float | None, int | None],
+) -> None:
+    torch.set_num_threads(1)
+    workers = Workers(rank, size, store)
+    try:
+        _work(workers, config_from_json(config), Path(out), limits, "cpu")
+    finally:
+        workers.close()
+
+
+def _work(
+    workers: Workers,
+    config: TrainConfig,
+    out: Path,
+    limits: tuple[float | None, int | None],
+    device: str,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, Any]:
+    trainer = Trainer(config, workers, device)
+    if has_state(out):
+        trainer.restore(load_state(out))
+    else:
+        trainer.start_from_data()
+    log = RunLog(out / LOG_NAME if workers.rank == 0 else None)
+    log.write("start", {"config": config.to_json(), "processes": workers.size, "step": trainer.step,
+                        "progress": trainer.progress, "torch": torch.__version__})  # fmt: skip
+    started, first_step = clock(), trainer.step
+    saved = evaluated = started
+    with _stop_requests() as stop_requested:
+        last = started
+        while not trainer.done:
+            interval = _interval(trainer)
+            trainer.synchronise()
+            (now,) = workers.from_first([clock()])
+            trainer.seconds += now - last
+            if config.minutes is not None:
+                trainer.progress = min(1.0, trainer.progress + (now - last) / (60 * config.minutes))
+            _log_interval(trainer, log, interval, now - last)
+            last = now
+            over = limits[0] is not None and now - started >= 60 * limits[0]
+            over = over or (limits[1] is not None and trainer.step - first_step >= limits[1])
+            stop = workers.any(over or stop_requested() or trainer.done)
+            if stop or now - evaluated >= 60 * config.evaluate_minutes:
+                evaluated = now
+                if workers.rank == 0:
+                    log.write("evaluate", _held_out(trainer))
+            if stop or now - saved >= 60 * config.checkpoint_minutes:
+                saved = now
+                if workers.rank == 0:
+                    save_state(out, trainer.state(), trainer.step)
+            if stop:
+                break
+    log.write("end", {"step": trainer.step, "progress": trainer.progress, "minutes": trainer.seconds / 60})
+    return dict(trainer.state().header)
+
+
+def _interval(trainer: Trainer) -> list[dict[str, float]]:
+    """Steps up to the next exchange, or to the end of the schedule."""
+    steps = [trainer.train_step()]
+    while trainer.step % trainer.config.sync_every and not trainer.done:
+        steps.append(trainer.train_step())
+    return steps
+
+
+def _log_interval(trainer: Trainer, log: RunLog, steps: list[dict[str, float]], seconds: float) -> None:
+    """One line with the mean of each value over the interval (a loss that ran in part of it counts there)."""
+    names = {name for step in steps for name in step}
+    mean = {}
+    for name in sorted(names):
+        values = [step[name] for step in steps if name in step]
+        mean[name] = sum(values) / len(values)
+    rate, norm = mean.pop("lr"), mean.pop("grad_norm")
+    here = trainer.here
+    line = {
+        "step": trainer.step,
+        "minutes": trainer.seconds / 60,
+        "progress": trainer.progress,
+        "stage": here.stage.name,
+        "scenes": trainer.scenes,
+        "frames": trainer.frames,
+        "frames_per_s": (trainer.frames - trainer.logged_frames) / max(seconds, 1e-9),
+        "lr": rate,
+        "grad_norm": norm,
+        "losses": mean,
+    }
+    trainer.logged_frames = trainer.frames
+    log.write("train", line)
+
+
+def _held_out(trainer: Trainer) -> dict[str, Any]:
+    numbers = held_out_numbers(trainer.model, trainer.config, trainer.here)
+    logger.info("step %d: %s", trainer.step, numbers)
+    return {"step": trainer.step, "minutes": trainer.seconds / 60, "scenes": trainer.scenes, **numbers}
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C and SIGTERM into a question; the handlers before are put back."""
+    asked = []
+    try:
+        before = {s: signal.signal(s, lambda *_: asked.append(True)) for s in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals go elsewhere
+        before = {}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def with_minutes(config: TrainConfig, minutes: float) -> TrainConfig:
+    """The same run over another total time."""
+    return replace(config, minutes=minutes, steps=None)

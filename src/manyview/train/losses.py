@@ -1,0 +1,87 @@
+"""VGGT's training losses on normalised truth: cameras, confidence-weighted depth and points, directions.
+
+Source: VGGT (arXiv 2503.11651), section 3.3. Everything is in units of the scene scale (see `targets`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def masked_mean(values: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
+    """Mean over the true entries; zero where there is none."""
+    weight = mask.to(values.dtype)
+    return (values * weight).sum() / weight.sum().clamp(min=1.0)
+
+
+def huber(error: Float[Tensor, "*shape"], delta: float = 0.1) -> Float[Tensor, "*shape"]:
+    """Absolute error, rounded off to a parabola below `delta`; its slope is at most one."""
+    size = error.abs()
+    return torch.where(size < delta, 0.5 * size * size / delta, size - 0.5 * delta)
+
+
+def camera_loss(
+    iterations: Sequence[Float[Tensor, "batch views 9"]],
+    truth: Float[Tensor, "batch views 9"],
+    decay: float = 0.6,
+) -> Float[Tensor, ""]:
+    """Huber loss on translation, quaternion (xyzw, w >= 0) and field of view (rad) of every refinement step.
+
+    The last of n iterations weighs 1, the one before it `decay`, and so on; the weights are divided by
+    their sum. The field of view counts half.
+    """
+    scale = truth.new_tensor([1.0] * 7 + [0.5] * 2)
+    total, weights = truth.new_zeros(()), 0.0
+    for index, estimate in enumerate(iterations):
+        weight = decay ** (len(iterations) - 1 - index)
+        total = total + weight * (huber(estimate.to(truth.dtype) - truth) * scale).mean()
+        weights += weight
+    return total / weights
+
+
+def dense_loss(
+    estimate: Float[Tensor, "batch views height width dim"],
+    confidence: Float[Tensor, "batch views height width"] | None,
+    truth: Float[Tensor, "batch views height width dim"],
+    valid: Bool[Tensor, "batch views height width"],
+    alpha: float = 0.0,
+    gradient: float = 1.0,
+) -> Float[Tensor, ""]:
+    """VGGT's loss of a depth map (dim 1) or a point map (dim 3): c|e| + gradient * c|∇e| - alpha log c.
+
+    `valid` leaves out pixels without truth. With `alpha` zero the confidence is not used and every valid
+    pixel weighs one.
+    """
+    error = estimate.to(truth.dtype) - truth
+    # Invalid pixels may hold anything; they must not reach a product with zero.
+    error = torch.where(valid[..., None], error, error.new_zeros(()))
+    weight = torch.ones_like(error[..., 0])
+    if alpha > 0 and confidence is not None:
+        weight = confidence.to(truth.dtype)
+    # The small constant keeps the slope of the norm finite where the error is exactly zero.
+    loss = masked_mean(weight * (error.square().sum(-1) + 1e-8).sqrt(), valid)
+    if gradient > 0:
+        down = (error[:, :, 1:] - error[:, :, :-1]).abs().sum(-1)
+        right = (error[:, :, :, 1:] - error[:, :, :, :-1]).abs().sum(-1)
+        both_down = valid[:, :, 1:] & valid[:, :, :-1]
+        both_right = valid[:, :, :, 1:] & valid[:, :, :, :-1]
+        slope = masked_mean(weight[:, :, 1:] * down, both_down)
+        slope = slope + masked_mean(weight[:, :, :, 1:] * right, both_right)
+        loss = loss + gradient * slope
+    if alpha > 0 and confidence is not None:
+        loss = loss - alpha * masked_mean(weight.log(), valid)
+    return loss
+
+
+def direction_loss(
+    estimate: Float[Tensor, "batch views patches 3"],
+    truth: Float[Tensor, "batch views patches 3"],
+    valid: Bool[Tensor, "batch views patches"],
+) -> Float[Tensor, ""]:
+    """Mean distance between the read-out vector and the unit direction, rounded off below 0.05."""
+    squared = (estimate.to(truth.dtype) - truth).square().sum(-1)
+    return masked_mean((squared + 0.05**2).sqrt() - 0.05, valid)

@@ -1,0 +1,97 @@
+"""One forward pass of training: render a drawn batch, run the model, weigh the losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from manyview.models.run_options import RunOptions
+from manyview.models.vggt import VGGT
+from manyview.synthetic import SceneBatch, SceneOptions, render_scenes
+from manyview.train.auxiliary import AuxiliaryHeads, LossRecorder
+from manyview.train.config import LossWeights, TrainConfig
+from manyview.train.losses import camera_loss, dense_loss
+from manyview.train.schedule import StepDraw
+from manyview.train.targets import Targets, make_targets
+
+
+@dataclass(frozen=True)
+class Losses:
+    """`total` carries the gradient; `terms` are the unweighted parts by name."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+def render_draw(draw: StepDraw, patch_size: int, device: str | torch.device = "cpu") -> SceneBatch:
+    """Render what was drawn at its size in pixels."""
+    rows, columns = draw.grid
+    options = SceneOptions.from_dict(draw.scenes)
+    return render_scenes(
+        list(draw.seeds), draw.views, rows * patch_size, columns * patch_size, options, device=device
+    )
+
+
+def batch_losses(
+    model: VGGT,
+    heads: AuxiliaryHeads,
+    batch: SceneBatch,
+    targets: Targets,
+    config: TrainConfig,
+    weights: LossWeights,
+    points: bool = True,
+    dtype: torch.dtype | None = None,
+) -> Losses:
+    """All losses of one batch; `points`: whether the point head runs, `dtype`: the trunk's precision."""
+    have = set(model.available_heads)
+    with_points = points and weights.points > 0 and "points" in have
+    run = ("camera", "depth", "points") if with_points else ("camera", "depth")
+    recorder = LossRecorder(heads, targets, config.supervised_layers if weights.attention > 0 else ())
+    options = RunOptions(dtype=dtype, head_piece=None, heads=run)
+    found = model(batch.images, options=options, recorder=recorder)
+
+    terms = {
+        "camera": camera_loss(found.pose_encoding_list, targets.pose_encoding, config.camera_decay),
+        "depth": dense_loss(
+            found.z_depth[..., None],
+            found.depth_conf,
+            targets.z_depth[..., None],
+            targets.valid,
+            weights.confidence,
+            weights.gradient,
+        ),
+        "direction": recorder.mean(recorder.direction),
+        "deep_camera": recorder.mean(recorder.deep_camera),
+    }
+    if with_points:
+        terms["points"] = dense_loss(
+            found.world_points,
+            found.world_points_conf,
+            targets.points,
+            targets.valid,
+            weights.confidence,
+            weights.gradient,
+        )
+    if recorder.attention:
+        terms["attention"] = recorder.mean(recorder.attention)
+    total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
+    return Losses(total, terms)
+
+
+def draw_losses(
+    model: VGGT,
+    heads: AuxiliaryHeads,
+    draw: StepDraw,
+    config: TrainConfig,
+    weights: LossWeights,
+    points: bool,
+    device: str | torch.device = "cpu",
+) -> Losses:
+    """Render a draw and compute its losses; on a GPU the trunk runs in bfloat16."""
+    batch = render_draw(draw, config.model.patch_size, device)
+    supervised = weights.attention > 0 and bool(config.supervised_layers) and draw.views > 1
+    targets = make_targets(batch, config.model.patch_size, matches=supervised)
+    dtype = torch.bfloat16 if torch.device(device).type == "cuda" else None
+    return batch_losses(model, heads, batch, targets, config, weights, points, dtype)

@@ -1,0 +1,103 @@
+"""Where a run is kept between parts: weights, optimiser and progress in small files, replaced at once.
+
+A folder `state-<step>` holds safetensors pieces of at most 16 MB and `state.json`; `latest.json` names the
+current one and is replaced only after all pieces are on disk, so a run cut at any moment resumes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from manyview.errors import OutputError, WeightsError
+
+PIECE_BYTES = 16_000_000
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Named tensors (weights, auxiliary heads, optimiser moments) and a JSON-able header."""
+
+    tensors: Mapping[str, Tensor]
+    header: Mapping[str, Any]
+
+
+def _pieces(tensors: Mapping[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
+    """Group flattened tensors into pieces below `limit` bytes; a longer tensor is cut into `name#n`."""
+    pieces: list[dict[str, Tensor]] = [{}]
+    room = limit
+    for name in sorted(tensors):
+        flat = tensors[name].detach().cpu().contiguous().flatten()
+        length = max(1, limit // flat.element_size())
+        for number, part in enumerate(flat.split(length) if flat.numel() else [flat]):
+            size = part.numel() * part.element_size()
+            if size > room and pieces[-1]:
+                pieces.append({})
+                room = limit
+            pieces[-1][f"{name}#{number}"] = part.clone()
+            room -= size
+    return pieces
+
+
+def save_state(folder: Path, state: RunState, step: int, piece_bytes: int = PIECE_BYTES) -> None:
+    """Write the state of `step` and make it the latest; the one before it is removed afterwards."""
+    # The header of safetensors counts too; leave it a little room.
+    pieces = _pieces(state.tensors, piece_bytes - min(100_000, piece_bytes // 8))
+    target, partial = folder / f"state-{step:08d}", folder / f"state-{step:08d}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        for number, piece in enumerate(pieces):
+            save_file(piece, partial / f"piece-{number:03d}.safetensors")
+        shapes = {name: list(tensor.shape) for name, tensor in state.tensors.items()}
+        header = {"pieces": len(pieces), "shapes": shapes, "header": dict(state.header)}
+        (partial / "state.json").write_text(json.dumps(header), "utf-8")
+        if target.exists():
+            shutil.rmtree(target)
+        partial.rename(target)
+        pointer = folder / "latest.json.partial"
+        pointer.write_text(json.dumps({"state": target.name}), "utf-8")
+        os.replace(pointer, folder / "latest.json")
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"cannot write the training state in {folder}: {error}; free some space and resume"
+        ) from error
+    for old in folder.glob("state-*"):
+        if old != target and old.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def has_state(folder: Path) -> bool:
+    """Whether the folder holds a run that can be resumed."""
+    return (folder / "latest.json").is_file()
+
+
+def load_state(folder: Path) -> RunState:
+    """Read the latest state; a damaged or missing piece is a `WeightsError` that names the folder."""
+    try:
+        name = json.loads((folder / "latest.json").read_text("utf-8"))["state"]
+        where = folder / Path(name).name
+        header = json.loads((where / "state.json").read_text("utf-8"))
+        flat: dict[str, list[tuple[int, Tensor]]] = {}
+        for number in range(header["pieces"]):
+            for key, part in load_file(where / f"piece-{number:03d}.safetensors").items():
+                tensor_name, _, index = key.rpartition("#")
+                flat.setdefault(tensor_name, []).append((int(index), part))
+        tensors = {
+            key: torch.cat([part for _, part in sorted(flat[key], key=lambda p: p[0])]).reshape(shape)
+            for key, shape in header["shapes"].items()
+        }
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"the training state in {folder} is damaged or incomplete: {error}") from error
+    return RunState(tensors, header["header"])

@@ -1,0 +1,55 @@
+"""Processes of one run: each trains on its own scenes, and every few steps all take the mean.
+
+On a CPU one single-threaded process a core degrades gracefully when other work takes a core, where
+threads of one process would wait for each other at every operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class Workers:
+    """Rank and size of the group, and the few exchanges a run needs. A group of one exchanges nothing."""
+
+    def __init__(self, rank: int = 0, size: int = 1, store: str | None = None) -> None:
+        self.rank, self.size = rank, size
+        if size > 1:
+            dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
+
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Replace each tensor by its mean over the processes, in one exchange."""
+        if self.size == 1:
+            return
+        together = list(tensors)
+        flat = torch.cat([t.detach().reshape(-1).float() for t in together])
+        dist.all_reduce(flat)
+        flat /= self.size
+        start = 0
+        for tensor in together:
+            tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
+            start += tensor.numel()
+
+    def from_first(self, values: list[float]) -> list[float]:
+        """The first process' numbers, in every process."""
+        if self.size == 1:
+            return values
+        shared = torch.tensor(values, dtype=torch.float64)
+        dist.broadcast(shared, 0)
+        return shared.tolist()
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+        if self.size == 1:
+            return flag
+        shared = torch.tensor(float(flag))
+        dist.all_reduce(shared, dist.ReduceOp.MAX)
+        return bool(shared.item() > 0)
+
+    def close(self) -> None:
+        if self.size > 1:
+            dist.destroy_process_group()
