@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -29,15 +30,14 @@ class SceneBatch:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, scenes: slice) -> SceneBatch:
+    def __getitem__(self, scenes: slice | Tensor) -> SceneBatch:
+        """Some of the scenes, by slice or index tensor."""
         return self._map(lambda value: value[scenes])
 
     def to(self, device: torch.device | str) -> SceneBatch:
         """The same batch on another device."""
         return self._map(lambda value: value.to(device))
 
-    def _map(self, change) -> SceneBatch:
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return SceneBatch(
-            **{name: None if value is None else change(value) for name, value in fields.items()}
-        )
+    def _map(self, change: Callable[[Tensor], Tensor]) -> SceneBatch:
+        present = {name: value for name, value in vars(self).items() if value is not None}
+        return dataclasses.replace(self, **{name: change(value) for name, value in present.items()})

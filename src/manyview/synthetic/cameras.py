@@ -43,6 +43,7 @@ def draw_path(
     motion = _choice(draws, "motion", options.motion, MOTIONS)
     kind = _choice(draws, "path", options.path, PATHS)[:, None]
     sweep = np.deg2rad(_SWEEP_DEGREES[motion])[:, None] * draws.uniform("sweep", 1, low=0.85, high=1.15)
+    sweep = np.where(kind == 1, 1.1 * sweep, sweep)  # a walk turns less besides
     share = np.where(kind == 2, draws.uniform("unordered share", views), _ordered_share(draws, views))
     share = share - 0.5
 

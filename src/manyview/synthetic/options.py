@@ -148,9 +148,10 @@ class SceneOptions:
         unknown = sorted(set(knobs) - known)
         if unknown:
             raise UsageError(f"Unknown scene option {unknown[0]!r}; known are {', '.join(sorted(known))}.")
-        return cls(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in knobs.items()}
-        )
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in knobs.items()
+        }
+        return cls(**values)
 
 
 def _is_number(value: Any) -> bool:

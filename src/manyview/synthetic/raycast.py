@@ -1,4 +1,4 @@
-"""Meeting rays with the objects of a batch of scenes; rays are scaled so that their parameter is the z-depth."""
+"""Meeting rays with the objects of scenes; a ray is as long as makes its parameter the z-depth."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,110 +18,126 @@ _AMBIENT = 0.4
 _RIM = 1.0 - 1e-4  # beyond this share of its height a cylinder's point is on a cap
 
 
+@dataclass(frozen=True)
+class _Spots:
+    """The points met, every tensor [b, views, n].
+
+    `t` is the z-depth (0 at the sky), `world` the point, `local` the point in the axes of its object,
+    metres, `normal` the unit world normal (0 at the sky), `face` 0 to 5 for -x, +x, -y, +y, -z, +z.
+    """
+
+    met: Tensor
+    t: Tensor
+    world: Rays
+    local: Rays
+    normal: Rays
+    face: Tensor
+
+
 def shade(
     scenes: Scenes, rays: Rays, hits: Hits, bank: TextureBank
 ) -> tuple[Float[Tensor, "b views n 3"], Float[Tensor, "b views n 3"]]:
     """Colours in [0, 1] and unit world normals (zero where the sky is)."""
+    spots = _spots(scenes, rays, hits)
+    albedo = _albedo(scenes, bank, hits, rays, spots)
+    lit = _light(scenes, spots)
     dx, dy, dz = rays
-    met = torch.isfinite(hits.z_depth)
-    t = hits.z_depth if not scenes.outdoor else hits.z_depth.masked_fill(~met, 0.0)
-    eye = [scenes.eye[..., i, None] for i in range(3)]
-    x, y, z = (torch.addcmul(start, t, ray) for start, ray in zip(eye, rays))
-    scene_index = torch.arange(len(scenes.eye), dtype=torch.int32, device=x.device)[:, None, None]
+    length_square = dx * dx + dy * dy + dz * dz
+    clear = torch.exp(-scenes.haze[:, None, None] * (spots.t * length_square.sqrt()))
+    rise = (dz * length_square.rsqrt()).clamp_min(0.0).sqrt() if scenes.outdoor else None
+    channels = []
+    for channel, own in enumerate(albedo):
+        colour = HAZE_COLOUR + (own * lit - HAZE_COLOUR) * clear
+        if rise is not None:
+            zenith = scenes.sky[:, channel, None, None]
+            colour = torch.where(spots.met, colour, HAZE_COLOUR + (zenith - HAZE_COLOUR) * rise)
+        channels.append((colour * scenes.exposure[..., channel, None]).clamp_(0.0, 1.0))
+    return torch.stack(channels, -1), torch.stack(spots.normal, -1)
 
-    # Local coordinates of the point in its object: metres, and as shares of the half size.
-    table = torch.cat([scenes.centre, scenes.turn, scenes.half.reciprocal()], -1).movedim(-1, 0).flatten(1)
-    slots = scenes.half.shape[1]
-    rows = table.index_select(1, (hits.slot + slots * scene_index).flatten()).view(8, *x.shape)
-    x0, y0, z0, cos, sin, ix, iy, iz = rows.unbind()
+
+def _spots(scenes: Scenes, rays: Rays, hits: Hits) -> _Spots:
+    met = torch.isfinite(hits.z_depth)
+    t = hits.z_depth.masked_fill(~met, 0.0)
+    x, y, z = (torch.addcmul(scenes.eye[..., i, None], t, ray) for i, ray in enumerate(rays))
+
+    # The point in its object's axes: in metres, and as shares q of the half size.
+    table = torch.cat([scenes.centre, scenes.turn, scenes.half.reciprocal()], -1).movedim(-1, 0)
+    x0, y0, z0, cos, sin, ix, iy, iz = _looked_up(table, hits.slot)
     px, py, pz = x - x0, y - y0, z - z0
     lx, ly = torch.addcmul(cos * px, sin, py), torch.addcmul(cos * py, -sin, px)
     qx, qy, qz = lx * ix, ly * iy, pz * iz
 
     boxes, spheres, _ = scenes.counts
-    first_ball, first_cylinder = 1 + boxes, 1 + boxes + spheres
-    is_round = hits.slot >= first_ball
-    is_cylinder = hits.slot >= first_cylinder
-    ax, ay, az = qx.abs(), qy.abs(), qz.abs()
-    side = is_cylinder & (az < _RIM)
-    faces_z = ((az >= ax) & (az >= ay) & ~side) | (is_cylinder & ~side)
     is_shell = hits.slot == 0
-    if scenes.outdoor:
-        faces_z = faces_z | is_shell
+    is_cylinder = hits.slot > boxes + spheres
+    ax, ay, az = qx.abs(), qy.abs(), qz.abs()
+    upright = is_cylinder & (az < _RIM)  # the mantle, which has no lid there
+    lid = ((az >= torch.maximum(ax, ay)) | is_cylinder) & ~upright
+    if scenes.outdoor:  # the ground is one face, looking up
+        lid = lid | is_shell
         qz = torch.where(is_shell, 1.0, qz)
-    faces_x = (ax >= ay) & ~faces_z
-    faces_y = ~faces_x & ~faces_z
-    smooth = is_round & ~(is_cylinder & ~side)
+    faces_x, faces_y = (ax >= ay) & ~lid, (ax < ay) & ~lid
+    face = torch.where(lid, 4 + (qz > 0).int(), torch.where(faces_x, (qx > 0).int(), 2 + (qy > 0).int()))
 
-    # Normals: the face's axis, or the radius where round; inward for a room, the slope's for ground.
-    nx = torch.where(smooth, qx, faces_x * qx.sign())
-    ny = torch.where(smooth, qy, faces_y * qy.sign())
-    nz = torch.where(smooth, qz.masked_fill(side, 0.0), faces_z * qz.sign())
+    # Normals: the radius where round, else the face's axis, which looks inward in a room.
+    is_round = (hits.slot > boxes) & ~(is_cylinder & lid)
+    nx = torch.where(is_round, qx, faces_x * qx.sign())
+    ny = torch.where(is_round, qy, faces_y * qy.sign())
+    nz = torch.where(is_round, qz.masked_fill(upright, 0.0), lid * qz.sign())
     nx, ny = torch.addcmul(cos * nx, -sin, ny), torch.addcmul(cos * ny, sin, nx)
-    if scenes.terrain is not None:
+    if scenes.terrain is None:
+        inward = torch.where(is_shell, -1.0, 1.0)
+        normal = (nx * inward, ny * inward, nz * inward)
+    else:
         slope_x, slope_y = slope(scenes.terrain, x, y)
         scale = torch.rsqrt(1.0 + slope_x * slope_x + slope_y * slope_y)
-        nx, ny, nz = (
-            torch.where(is_shell, ground, other)
-            for ground, other in ((-slope_x * scale, nx), (-slope_y * scale, ny), (scale, nz))
+        normal = (
+            torch.where(is_shell, -slope_x * scale, nx) * met,
+            torch.where(is_shell, -slope_y * scale, ny) * met,
+            torch.where(is_shell, scale, nz) * met,
         )
-        nx, ny, nz = nx * met, ny * met, nz * met
-    else:
-        inward = torch.where(is_shell, -1.0, 1.0)
-        nx, ny, nz = nx * inward, ny * inward, nz * inward
-
-    albedo = _albedo(
-        scenes, bank, hits, rays, t, (lx, ly, pz), (qx, qy, qz), (nx, ny, nz), faces_x, faces_z, scene_index
-    )
-
-    tx, ty, tz = (scenes.light[..., i, None] - value for i, value in enumerate((x, y, z)))
-    facing = (nx * tx + ny * ty + nz * tz) * torch.rsqrt(tx * tx + ty * ty + tz * tz + 1e-6)
-    lit = (1.0 - scenes.light_strength) + scenes.light_strength * (
-        _AMBIENT + (1.1 - _AMBIENT) * facing.clamp_min(0.0)
-    )
-    distance = t * torch.sqrt(dx * dx + dy * dy + dz * dz)
-    clear = torch.exp(-scenes.haze[:, None, None] * distance)
-    channels = []
-    rise = (
-        torch.sqrt((dz * torch.rsqrt(dx * dx + dy * dy + dz * dz)).clamp_min(0.0)) if scenes.outdoor else dz
-    )
-    for channel in range(3):
-        colour = HAZE_COLOUR + (albedo[channel] * lit - HAZE_COLOUR) * clear
-        if scenes.outdoor:
-            zenith = scenes.sky[:, channel, None, None]
-            colour = torch.where(met, colour, HAZE_COLOUR + (zenith - HAZE_COLOUR) * rise)
-        channels.append((colour * scenes.exposure[..., channel, None]).clamp_(0.0, 1.0))
-    return torch.stack(channels, -1), torch.stack([nx, ny, nz], -1)
+    return _Spots(met, t, (x, y, z), (lx, ly, pz), normal, face)
 
 
-def _albedo(scenes, bank, hits, rays, t, local, share, normal, faces_x, faces_z, scene_index) -> list[Tensor]:
+def _albedo(scenes: Scenes, bank: TextureBank, hits: Hits, rays: Rays, spots: _Spots) -> list[Tensor]:
     """The three channels of the surface's own colour, each [b, views, n]."""
-    lx, ly, lz = local
-    qx, qy, qz = share
-    face = torch.where(faces_z, 4 + (qz > 0).int(), torch.where(faces_x, (qx > 0).int(), 2 + (qy > 0).int()))
-    faces = scenes.surfaces.shape[2]
-    index = (hits.slot * look.FACES + face + faces * scene_index).flatten()
-    looks = scenes.surfaces.flatten(1).index_select(1, index).view(look.LOOKS, *t.shape)
-    u = torch.where(faces_x, ly, lx)
-    v = torch.where(faces_z, ly, lz)
+    looks = _looked_up(scenes.surfaces, hits.slot * look.FACES + spots.face)
+    lx, ly, lz = spots.local
+    u = torch.where(spots.face < 2, ly, lx)
+    v = torch.where(spots.face < 4, lz, ly)
     density, cos, sin = looks[look.DENSITY], looks[look.COS], looks[look.SIN]
     u, v = (
         torch.addcmul(looks[look.SHIFT_U], density, torch.addcmul(cos * u, -sin, v)),
         torch.addcmul(looks[look.SHIFT_V], density, torch.addcmul(cos * v, sin, u)),
     )
     # Edge of the pixel on the surface: its size at this depth, longer where the surface is seen aslant.
-    dx, dy, dz = rays
-    aslant = (dx * normal[0] + dy * normal[1] + dz * normal[2]).abs().clamp_min(0.25)
-    pixel = t / scenes.intrinsics[..., 0, 0, None]
-    footprint = pixel * density * torch.rsqrt(aslant)
-    texel = sample(bank, looks[look.TILE].flatten(), u.flatten(), v.flatten(), footprint.flatten())
-    a, b, c = (channel.view(t.shape) for channel in texel.unbind(-1))
-    mix = looks[look.MIX :]
-    return [
-        torch.addcmul(
-            torch.addcmul(torch.addcmul(looks[look.BASE + i], mix[3 * i], a), mix[3 * i + 1], b),
-            mix[3 * i + 2],
-            c,
-        ).clamp_(0.03, 0.97)
-        for i in range(3)
-    ]
+    aslant = _dot(rays, spots.normal).abs().clamp_min(0.25)
+    footprint = spots.t / scenes.intrinsics[..., 0, 0, None] * density * torch.rsqrt(aslant)
+    texel = sample(bank, *(value.flatten() for value in (looks[look.TILE], u, v, footprint)))
+    a, b, c = (channel.view(u.shape) for channel in texel.unbind(-1))
+    colours = []
+    for channel in range(3):
+        base, mix = looks[look.BASE + channel], looks[look.MIX + 3 * channel :]
+        colour = torch.addcmul(torch.addcmul(torch.addcmul(base, mix[0], a), mix[1], b), mix[2], c)
+        colours.append(colour.clamp_(0.03, 0.97))
+    return colours
+
+
+def _light(scenes: Scenes, spots: _Spots) -> Tensor:
+    """Lambert's factor on the surface's own colour, from one light and ambient light."""
+    x, y, z = spots.world
+    toward = (scenes.light[..., 0, None] - x, scenes.light[..., 1, None] - y, scenes.light[..., 2, None] - z)
+    facing = _dot(toward, spots.normal) * torch.rsqrt(_dot(toward, toward) + 1e-6)
+    lambert = _AMBIENT + (1.1 - _AMBIENT) * facing.clamp_min(0.0)
+    return 1.0 + scenes.light_strength * (lambert - 1.0)
+
+
+def _dot(a: Rays, b: Rays) -> Tensor:
+    return torch.addcmul(torch.addcmul(a[0] * b[0], a[1], b[1]), a[2], b[2])
+
+
+def _looked_up(table: Tensor, index: Tensor) -> Tensor:
+    """Rows of a table [rows, b, m] at each scene's index [b, views, n] -> [rows, b, views, n]."""
+    rows, count, width = table.shape
+    first = width * torch.arange(count, dtype=index.dtype, device=index.device)[:, None, None]
+    return table.flatten(1).index_select(1, (index + first).flatten()).view(rows, *index.shape)

@@ -13,8 +13,9 @@ from manyview.synthetic.draws import Draws
 
 WAVES = 3
 FAR = 90.0  # metres; rays that meet no ground before this see the sky
-_MARCH_STEPS = 28
-_REFINE_STEPS = 8
+# Marches of (steps, whether it must arrive): most rays are decided in the first, few need the last.
+_MARCH = ((8, False), (10, False), (30, True))
+_REFINE_STEPS = 7
 
 
 @dataclass(frozen=True)
@@ -63,58 +64,115 @@ def slope(terrain: Terrain, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 def meet_ground(
     terrain: Terrain, origin: Tensor, rays: tuple[Tensor, Tensor, Tensor], nearer: Tensor
-) -> Tensor:
+) -> Float[Tensor, "b views n"]:
     """Ray parameter of the first meeting with the ground, inf where none comes before `nearer` or FAR.
 
     origin [b, views, 3], rays three [b, views, n], nearer [b, views, n]. The march steps by what the
     steepest slope allows, so that crests are not jumped; the crossing found is refined by the Illinois
-    variant of false position.
+    variant of false position. Only rays still undecided are carried along.
     """
     dx, dy, dz = rays
     ox, oy, oz = (origin[..., i : i + 1] for i in range(3))
-    amplitude = [_wave(terrain.amplitude, wave) for wave in range(WAVES)]
-    starts, speeds = [], []
-    for wave in range(WAVES):
-        _, kx, ky, phase = (_wave(field, wave) for field in _fields(terrain))
-        starts.append(kx * ox + ky * oy + phase)
-        speeds.append(kx * dx + ky * dy)
+    waves = [tuple(_wave(field, i) for field in _fields(terrain)) for i in range(WAVES)]
+    top = sum(amplitude for amplitude, *_ in waves)
+    steepest = (terrain.amplitude * torch.hypot(terrain.kx, terrain.ky)).sum(-1)[:, None, None]
+    level_square = dx * dx + dy * dy
+    fall = steepest * level_square.sqrt() - dz  # the clearance shrinks no faster than this
+    inverse = (-dz).clamp_min(1e-6).reciprocal()
+    far = torch.minimum(nearer, FAR * torch.rsqrt(level_square + dz * dz))
+    far = torch.where(dz < 0, torch.minimum(far, (oz + top) * inverse * 1.0001 + 1e-4), far)
+    low = ((oz - top) * inverse).clamp_min(0.0)  # above the highest crest until here
 
-    def clearance(t: Tensor) -> Tensor:
-        above = torch.addcmul(oz, t, dz)
-        for a, start, speed in zip(amplitude, starts, speeds):
-            above = torch.addcmul(above, -a, torch.sin(torch.addcmul(start, speed, t)))
+    meeting = torch.full_like(dz, torch.inf).flatten()
+    index = ((low < far) & (fall > 1e-6)).flatten().nonzero().squeeze(1)
+
+    def chosen(value: Tensor) -> Tensor:
+        return value.expand(dz.shape).reshape(-1).index_select(0, index)
+
+    lines = _Lines(
+        chosen(oz),
+        chosen(dz),
+        [
+            (chosen(a), chosen(kx * ox + ky * oy + phase), chosen(kx * dx + ky * dy))
+            for a, kx, ky, phase in waves
+        ],
+    )
+    low, far, fall = chosen(low), chosen(far), chosen(fall)
+    for steps, final in _MARCH:
+        bracket = _march(lines, low, far, fall, steps, final)
+        found = bracket.found.nonzero().squeeze(1)
+        met = _refine(lines.at(found), *(end.index_select(0, found) for end in bracket.ends))
+        meeting.index_copy_(0, index.index_select(0, found), met)
+        rest = (~bracket.found & (bracket.ends[0] < far)).nonzero().squeeze(1)
+        index, lines = index.index_select(0, rest), lines.at(rest)
+        low, far, fall = (value.index_select(0, rest) for value in (bracket.ends[0], far, fall))
+    return meeting.view(dz.shape)
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Rays over the ground, all [n]: height, rise, and each wave's amplitude, phase and pace along."""
+
+    height: Tensor
+    rise: Tensor
+    waves: list[tuple[Tensor, Tensor, Tensor]]
+
+    def clearance(self, t: Tensor) -> Tensor:
+        """Height above the ground at ray parameter t."""
+        above = torch.addcmul(self.height, t, self.rise)
+        for amplitude, phase, pace in self.waves:
+            above = torch.addcmul(above, amplitude, torch.sin(torch.addcmul(phase, pace, t)), value=-1)
         return above
 
-    top = sum(a.abs() for a in amplitude)
-    steepest = (terrain.amplitude * torch.hypot(terrain.kx, terrain.ky)).sum(-1)[:, None, None]
-    level = torch.sqrt(dx * dx + dy * dy)
-    fall = (steepest * level - dz).clamp_min(1e-6)
-    far = torch.minimum(nearer, FAR / torch.sqrt(level * level + dz * dz))
-    low = ((oz - top) / (-dz).clamp_min(1e-6)).clamp_min(0.0)  # above the highest crest until here
-    low = torch.minimum(low, far)
-    far = torch.where(dz < 0, torch.minimum(far, (oz + top) / (-dz).clamp_min(1e-6) * 1.0001 + 1e-4), far)
-    f_low = clearance(low)
+    def at(self, index: Tensor) -> _Lines:
+        """Some of the rays."""
+        waves = [
+            (a.index_select(0, index), p.index_select(0, index), v.index_select(0, index))
+            for a, p, v in self.waves
+        ]
+        return _Lines(self.height.index_select(0, index), self.rise.index_select(0, index), waves)
+
+
+@dataclass(frozen=True)
+class _Bracket:
+    """Where a crossing was found: `ends` are (low, f_low, high, f_high), f being the clearance there."""
+
+    found: Tensor
+    ends: tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def _march(lines: _Lines, low: Tensor, far: Tensor, fall: Tensor, steps: int, final: bool) -> _Bracket:
+    """Advance from `low` until the ground is crossed or `far` is reached; the final march always arrives."""
+    f_low = lines.clearance(low)
     high, f_high = low, f_low
-    found = torch.zeros_like(low, dtype=torch.bool)
-    for step in range(_MARCH_STEPS):
-        least = torch.maximum(0.02 * low + 0.05, (far - low) * (1.0 / (_MARCH_STEPS - step)) ** 2)
+    found = f_low <= 0
+    for step in range(steps):
+        least = 0.02 * low + 0.05
+        if final:
+            least = torch.maximum(least, (far - low) * (1.0 / (steps - step)) ** 2)
         ahead = torch.minimum(low + torch.maximum(f_low / fall, least), far)
-        f_ahead = clearance(ahead)
+        f_ahead = lines.clearance(ahead)
         crossed = (f_ahead <= 0) & ~found
         high, f_high = torch.where(crossed, ahead, high), torch.where(crossed, f_ahead, f_high)
         found = found | crossed
         low, f_low = torch.where(found, low, ahead), torch.where(found, f_low, f_ahead)
+    return _Bracket(found, (low, f_low, high, f_high))
+
+
+def _refine(lines: _Lines, low: Tensor, f_low: Tensor, high: Tensor, f_high: Tensor) -> Tensor:
+    """The crossing between low (above the ground) and high (below it), by Illinois steps."""
     side = torch.zeros_like(low)
+    middle = low
     for _ in range(_REFINE_STEPS):
         middle = (low * f_high - high * f_low) / (f_high - f_low).clamp_max(-1e-12)
-        f_middle = clearance(middle)
+        f_middle = lines.clearance(middle)
         above = f_middle > 0
-        # Illinois: an end kept twice in a row counts half, so that both ends close in.
+        # An end kept twice in a row counts half, so that both ends close in.
         f_high = torch.where(above, torch.where(side > 0, 0.5 * f_high, f_high), f_middle)
         f_low = torch.where(above, f_middle, torch.where(side < 0, 0.5 * f_low, f_low))
         low, high = torch.where(above, middle, low), torch.where(above, high, middle)
         side = torch.where(above, 1.0, -1.0)
-    return torch.where(found, torch.where(side > 0, low, high), torch.inf)
+    return middle
 
 
 def _fields(terrain: Terrain) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -1,0 +1,29 @@
+"""The scene of the demo."""
+
+from __future__ import annotations
+
+from manyview.synthetic.batch import SceneBatch
+from manyview.synthetic.options import SceneOptions
+from manyview.synthetic.render import render_scenes
+
+DEMO_SEED = 12
+DEMO_OPTIONS = SceneOptions(
+    kind="room",
+    path="orbit",
+    motion="wide",
+    boxes=(5, 5),
+    spheres=(2, 2),
+    cylinders=(1, 2),
+    texture_hardness=0.45,
+    texture_contrast=(0.7, 1.1),
+    saturation=(0.5, 0.9),
+    tile_length=(0.8, 2.5),
+    haze_length=(14.0, 14.0),
+    light_strength=0.7,
+    samples_per_side=3,
+)
+
+
+def demo_scene(views: int = 12, height: int = 192, width: int = 256) -> SceneBatch:
+    """A furnished room seen from an arc of cameras: always the same, a batch of one."""
+    return render_scenes(DEMO_SEED, views, height, width, DEMO_OPTIONS)

@@ -1,0 +1,56 @@
+"""Writing a rendered scene as pictures and exact truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from manyview.errors import OutputError, UsageError
+from manyview.synthetic.batch import SceneBatch
+
+_TRUTH = "truth.npz"
+
+
+def write_scene(folder: str | Path, batch: SceneBatch, index: int = 0, overwrite: bool = False) -> Path:
+    """Write one scene as `images/view_000.png`, ... and `truth.npz`; returns the folder of the images.
+
+    `truth.npz` holds cam_from_world [views, 3, 4], intrinsics [views, 3, 3] (px, centres at +0.5), z_depth
+    and valid [views, height, width] and world_points [views, height, width, 3]; lengths are metres.
+    Errors: UsageError if there is no such scene; OutputError if the folder is not empty (`overwrite`
+    replaces a scene written before, and nothing else) or cannot be written.
+    """
+    if not 0 <= index < len(batch):
+        raise UsageError(f"There is no scene {index} in a batch of {len(batch)}; count from 0.")
+    folder = Path(folder)
+    images = folder / "images"
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            if not overwrite:
+                raise OutputError(f"{folder} is not empty; choose a new folder or allow overwriting a scene.")
+            _remove_scene(folder)
+        images.mkdir(parents=True, exist_ok=True)
+        pixels = (batch.images[index] * 255.0).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        for view, picture in enumerate(pixels):
+            Image.fromarray(picture).save(images / f"view_{view:03d}.png")
+        names = ("cam_from_world", "intrinsics", "z_depth", "valid", "world_points")
+        np.savez_compressed(
+            folder / _TRUTH, **{name: getattr(batch, name)[index].cpu().numpy() for name in names}
+        )
+    except OSError as error:
+        raise OutputError(f"The scene cannot be written to {folder}: {error.strerror or error}.") from error
+    return images
+
+
+def _remove_scene(folder: Path) -> None:
+    """Delete a scene's own files; OutputError if there is anything else."""
+    own = [folder / _TRUTH, *(folder / "images").glob("view_*.png")]
+    strange = sorted(path for path in folder.rglob("*") if path.is_file() and path not in own)
+    if strange or not own[0].is_file():
+        what = strange[0].name if strange else "something else"
+        raise OutputError(
+            f"{folder} holds {what}, which is not part of a written scene; choose a new folder."
+        )
+    for path in own:
+        path.unlink()
