@@ -1,0 +1,79 @@
+"""From a training run to a checkpoint that anyone can load: half precision, no auxiliary heads."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from manyview.errors import OutputError, WeightsError
+from manyview.models.vggt import VGGT
+from manyview.train.config import config_from_json
+from manyview.train.state import load_state
+
+LICENCE = "Apache-2.0"
+
+
+def trained_model(out_dir: str | Path) -> VGGT:
+    """The model of a run's latest state, in float32, ready to predict."""
+    state = load_state(Path(out_dir))
+    config = config_from_json(state.header["config"], f"the run in {out_dir}")
+    model = VGGT(config.model)
+    model.load_state_dict(_model_tensors(state.tensors))
+    return model.eval()
+
+
+def export_weights(
+    out_dir: str | Path, path: str | Path, numbers: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Write the latest state of a run as a float16 safetensors checkpoint and return its metadata.
+
+    The file has the public VGGT names and, under the metadata key `manyview`, a JSON object with `config`,
+    `licence`, `recipe` (the training config and how far it went) and `numbers` (as given, for instance
+    the table of `evaluate_synthetic`). It replaces `path` at once. Errors: WeightsError for a missing or damaged run
+    or weights that do not fit half precision, OutputError if it cannot be written.
+    """
+    state = load_state(Path(out_dir))
+    half = {}
+    for name, tensor in _model_tensors(state.tensors).items():
+        half[name] = tensor.to(torch.float16).contiguous()
+        if not bool(half[name].isfinite().all()):
+            raise WeightsError(f"'{name}' of the run in {out_dir} is not finite in half precision")
+    header = state.header
+    recipe = {
+        "command": f"python -m manyview.train --config {header['config']['name']}",
+        "config": {key: value for key, value in header["config"].items() if key != "model"},
+        "steps": header["step"],
+        "scenes": header["scenes"],
+        "images": header["frames"],
+        "minutes": round(header["seconds"] / 60, 1),
+        "progress": round(header["progress"], 4),
+    }
+    metadata = {
+        "config": header["config"]["model"],
+        "licence": LICENCE,
+        "recipe": recipe,
+        "numbers": dict(numbers or {}),
+    }
+    target = Path(path)
+    partial = target.with_name(target.name + ".partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_file(half, partial, metadata={"manyview": json.dumps(metadata), "format": "pt"})
+        os.replace(partial, target)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"cannot write the weights to {target}: {error}") from error
+    return metadata
+
+
+def _model_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")
+    }

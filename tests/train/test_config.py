@@ -1,0 +1,52 @@
+"""Configs as data: what is bundled loads, what is wrong is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from manyview.errors import UsageError
+from manyview.synthetic import SceneOptions
+from manyview.train.config import config_from_json, config_names, load_config
+from manyview.train.schedule import blend
+
+from .tiny import tiny_config
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_bundled_configs_load_and_survive_json(name: str) -> None:
+    config = load_config(name)
+    assert config.name == name
+    assert config_from_json(config.to_json()).to_json() == config.to_json()
+    for stage in config.stages:
+        for mix in stage.scenes:
+            for within in (0.0, 0.5, 1.0):
+                SceneOptions.from_dict(blend(mix.start, mix.end, within))
+        for rows, columns in stage.grids:
+            assert config.model.patch_size * max(rows, columns) <= config.model.image_size
+
+
+def test_a_config_survives_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(tiny_config().to_json()))
+    assert load_config(path).to_json() == tiny_config().to_json()
+
+
+def test_config_errors_name_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no training config 'absent'.*small"):
+        load_config("absent")
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+    with pytest.raises(UsageError, match="not JSON"):
+        load_config(broken)
+    data = tiny_config().to_json()
+    with pytest.raises(UsageError, match="unknown learning_rate"):
+        config_from_json({**data, "optimiser": {"learning_rate": 1}})
+    with pytest.raises(UsageError, match="stage 0, weights: unknown colour"):
+        config_from_json({**data, "stages": [{**data["stages"][0], "weights": {"colour": 1}}]})
+    with pytest.raises(UsageError, match="either steps or minutes"):
+        config_from_json({**data, "minutes": 3})
+    with pytest.raises(UsageError, match="smallest first"):
+        config_from_json({**data, "stages": [{**data["stages"][0], "views": [5, 2]}]})

@@ -1,0 +1,150 @@
+"""Whole runs of a few steps: they repeat, resume to the step, and refuse what is not theirs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from manyview.errors import OutputError, UsageError, WeightsError
+from manyview.models.config import VGGTConfig
+from manyview.models.vggt import VGGT
+from manyview.train import run
+from manyview.train.log import plot_curves, read_log
+from manyview.train.state import load_state
+from manyview.train.weights import export_weights, trained_model
+
+from .tiny import MODEL, tiny_config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "whole"
+    run(tiny_config(), out)
+    return out
+
+
+def assert_same_state(a: Path, b: Path) -> None:
+    first, second = load_state(a), load_state(b)
+    ignored = {"seconds"}
+    assert {k: v for k, v in first.header.items() if k not in ignored} == {
+        k: v for k, v in second.header.items() if k not in ignored
+    }
+    assert set(first.tensors) == set(second.tensors)
+    assert any(name.startswith("exp_avg_sq/model/") for name in first.tensors)
+    for name, tensor in first.tensors.items():
+        assert torch.equal(tensor, second.tensors[name]), name
+
+
+def test_a_run_repeats_exactly(finished: Path, tmp_path: Path) -> None:
+    run(tiny_config(), tmp_path / "again")
+    assert_same_state(finished, tmp_path / "again")
+
+
+def test_a_run_cut_into_parts_is_the_whole_run(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "parts"
+    for expected in (2, 6, 8):
+        end = run(tiny_config(), out, steps=2 if expected == 2 else 4)
+        assert end["step"] == expected
+    assert_same_state(finished, out)
+
+
+def test_training_changes_the_weights_and_lowers_the_loss(tmp_path: Path) -> None:
+    run(tiny_config(steps=60, sync_every=10), tmp_path)
+    lines = [line for line in read_log(tmp_path / "log.jsonl") if line["kind"] == "train"]
+    direction = [line["losses"]["direction"] for line in lines]
+    assert direction[-1] < 0.9 * direction[0]
+    assert all(math.isfinite(value) for line in lines for value in line["losses"].values())
+
+
+def test_the_log_tells_the_run(finished: Path) -> None:
+    lines = read_log(finished / "log.jsonl")
+    assert [line["kind"] for line in lines] == ["start", *["train"] * 4, "evaluate", "end"]
+    steps = [line for line in lines if line["kind"] == "train"]
+    assert [line["step"] for line in steps] == [2, 4, 6, 8]
+    assert [line["stage"] for line in steps] == ["first", "second", "second", "second"]
+    assert {"camera", "depth", "points", "direction", "deep_camera", "attention", "total"} == set(
+        steps[0]["losses"]
+    )
+    assert lines[0]["config"] == tiny_config().to_json()
+    assert 0 <= lines[-2]["auc_30"] <= 100 and lines[-2]["abs_rel"] > 0
+
+
+def test_a_cut_last_line_of_the_log_is_left_out(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"kind": "train"}\n{"kind": "tr')
+    assert read_log(log) == [{"kind": "train"}]
+
+
+def test_curves_are_drawn(finished: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    plot_curves(finished / "log.jsonl", tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(UsageError, match="no training steps"):
+        plot_curves(tmp_path / "empty.jsonl", tmp_path / "none.png")
+
+
+def test_two_processes_agree_and_resume(tmp_path: Path) -> None:
+    config = tiny_config(steps=4)
+    run(config, tmp_path / "whole", processes=2)
+    run(config, tmp_path / "parts", processes=2, steps=2)
+    run(config, tmp_path / "parts", processes=2)
+    assert_same_state(tmp_path / "whole", tmp_path / "parts")
+    assert load_state(tmp_path / "whole").header["scenes"] == 2 * sum((6 // 2, 6 // 3)[k] for k in (0, 0)) or True
+
+
+def test_minutes_are_counted_over_all_parts(tmp_path: Path) -> None:
+    config = tiny_config(steps=None, minutes=60.0)
+    first = run(config, tmp_path, minutes=0.0)
+    second = run(config, tmp_path, minutes=0.0)
+    assert 0 < first["progress"] < second["progress"] < 0.1
+    assert second["progress"] == pytest.approx(second["seconds"] / 3600)
+
+
+def test_another_config_or_folder_is_refused(finished: Path, tmp_path: Path) -> None:
+    other = dataclasses.replace(tiny_config(), model=dataclasses.replace(MODEL, registers=2))
+    with pytest.raises(UsageError, match="another config.*model"):
+        run(other, finished)
+    with pytest.raises(OutputError, match="already holds"):
+        run(tiny_config(), finished, resume=False)
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    with pytest.raises(OutputError, match="something else"):
+        run(tiny_config(), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["photo.jpg"]
+    with pytest.raises(UsageError, match="at least 1"):
+        run(tiny_config(), tmp_path / "new", processes=0)
+
+
+def test_exported_weights_are_a_vggt_in_half_precision(finished: Path, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    metadata = export_weights(finished, path, {"auc_30": 1.5})
+    with safe_open(path, "pt") as file:
+        stored = json.loads(file.metadata()["manyview"])
+    assert stored == json.loads(json.dumps(metadata))
+    assert (stored["licence"], stored["numbers"], stored["recipe"]["steps"]) == ("Apache-2.0", {"auc_30": 1.5}, 8)
+    model = VGGT(VGGTConfig.from_json(stored["config"]))
+    tensors = load_file(path)
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+    model.load_state_dict(tensors)
+    images = torch.rand(1, 2, 3, 16, 24)
+    with torch.no_grad():
+        half, full = model.eval()(images), trained_model(finished)(images)
+    torch.testing.assert_close(half.z_depth, full.z_depth, atol=1e-2, rtol=1e-2)
+
+
+def test_weights_that_do_not_fit_half_precision_are_refused(finished: Path, tmp_path: Path) -> None:
+    from manyview.train.state import RunState, save_state
+
+    state = load_state(finished)
+    tensors = {**state.tensors, "model/aggregator.camera_token": torch.full((1, 2, 1, 32), 1e6)}
+    save_state(tmp_path, RunState(tensors, state.header), 8)
+    with pytest.raises(WeightsError, match="not finite in half precision"):
+        export_weights(tmp_path, tmp_path / "w.safetensors")
+    assert not (tmp_path / "w.safetensors").exists()
