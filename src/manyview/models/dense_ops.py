@@ -20,6 +20,8 @@ def activate_values(raw: Float[Tensor, "*batch n"], kind: str) -> Float[Tensor, 
         return raw
     if kind == "relu":
         return F.relu(raw)
+    if kind == "sigmoid":
+        return raw.sigmoid()
     if kind in ("norm", "norm_exp"):
         length = raw.norm(dim=-1, keepdim=True)
         direction = raw / length.clamp(min=1e-8)

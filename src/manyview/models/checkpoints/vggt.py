@@ -80,13 +80,17 @@ def without_heads(shapes: Mapping[str, Any], keep: Collection[str]) -> dict[str,
     return {key: value for key, value in shapes.items() if not key.startswith(dropped)}
 
 
-def infer_vggt_config(shapes: Mapping[str, Shape], source: str = "the checkpoint") -> VGGTConfig:
+def infer_vggt_config(
+    shapes: Mapping[str, Shape],
+    source: str = "the checkpoint",
+    taps: tuple[int, int, int, int] | None = None,
+) -> VGGTConfig:
     """Read a configuration off the shapes of a VGGT checkpoint; heads that are absent become None.
 
     Shapes do not tell everything. Rules, all true of the published models: the encoder has heads of the
     same width as the trunk's (known from its q/k normalisation), the camera head has as many heads as the
-    trunk; taps are (4, 11, 17, 23) of 24 layers, else the ends of the quarters; iterations, strides and
-    the tracker's window are the published ones. Raises WeightsError for anything but a VGGT.
+    trunk; `taps` default to (4, 11, 17, 23) of 24 layers, else to the ends of the quarters; iterations,
+    strides and the tracker's window are the published ones. Raises WeightsError for anything but a VGGT.
     """
     read = _Shapes(shapes, source)
     dim = read("aggregator.camera_token", 4)[-1]
@@ -101,11 +105,12 @@ def infer_vggt_config(shapes: Mapping[str, Shape], source: str = "the checkpoint
     encoder, patch = _encoder(read, dim, head_dim)
     native = encoder.native_grid if encoder is not None else 37
     present = heads_in(shapes)
-    taps = (4, 11, 17, 23)
-    if depth != 24:
-        first, second, third, last = ((i + 1) * depth // 4 - 1 for i in range(4))
-        taps = (max(first, 0), max(second, 0), max(third, 0), last)
-        logger.warning("%s does not say which layers its heads read: taking %s of %d", source, taps, depth)
+    if taps is None:
+        taps = _usual_taps(depth)
+        if depth != 24:
+            logger.warning(
+                "%s does not say which layers its heads read: taking %s of %d", source, taps, depth
+            )
     try:
         return VGGTConfig(
             dim=dim,
@@ -120,10 +125,17 @@ def infer_vggt_config(shapes: Mapping[str, Shape], source: str = "the checkpoint
             camera_head=_camera(read, heads) if "camera" in present else None,
             depth_head=_dense(read, "depth_head.") if "depth" in present else None,
             point_head=_dense(read, "point_head.") if "points" in present else None,
-            track_head=_track(read, native * patch) if "track" in present else None,
+            track_head=_track(read) if "track" in present else None,
         )
     except ValueError as error:
         raise WeightsError(f"{source} is not a VGGT: {error}") from error
+
+
+def _usual_taps(depth: int) -> tuple[int, int, int, int]:
+    if depth == 24:
+        return (4, 11, 17, 23)
+    first, second, third = (max((i + 1) * depth // 4 - 1, 0) for i in range(3))
+    return (first, second, third, depth - 1)
 
 
 class _Shapes:
@@ -195,7 +207,7 @@ def _dense(read: _Shapes, prefix: str) -> DenseHeadConfig:
     return DenseHeadConfig(features=features, out_channels=(one, two, three, four))
 
 
-def _track(read: _Shapes, image_size: int) -> TrackHeadConfig:
+def _track(read: _Shapes) -> TrackHeadConfig:
     extractor = _dense(read, "track_head.feature_extractor.")
     tracker = "track_head.tracker."
     hidden, window = read(f"{tracker}corr_mlp.fc1.weight", 2, (384, 7 * _WINDOW**2))
@@ -210,7 +222,6 @@ def _track(read: _Shapes, image_size: int) -> TrackHeadConfig:
         hidden_size=hidden,
         corr_levels=window // _WINDOW**2,
         corr_radius=_RADIUS,
-        max_scale=image_size,
         time_depth=read.count(r"track_head\.tracker\.updateformer\.time_blocks\.(\d+)\."),
         space_depth=read.count(r"track_head\.tracker\.updateformer\.space_virtual_blocks\.(\d+)\."),
         virtual_tracks=read(f"{tracker}updateformer.virual_tracks", 4, (1, 64, 1, hidden))[1],

@@ -22,7 +22,9 @@ def flow_embedding(flow: Float[Tensor, "*batch 2"], channels: int) -> Float[Tens
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3)
 
 
-def position_table(channels: int, height: int, width: int, device: torch.device) -> Float[Tensor, "1 c h w"]:
+def position_table(
+    channels: int, height: int, width: int, device: torch.device | str | None = None
+) -> Float[Tensor, "1 c h w"]:
     """Fixed 2-D table: half the channels encode x, half y, each as sines followed by cosines (base 10 000).
 
     Computed in float64 and rounded once, so that it is the same on every device.

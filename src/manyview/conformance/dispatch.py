@@ -1,0 +1,103 @@
+"""Which code a case exercises, decided from its group, its inventory and its fields, not from its name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from torch import Tensor
+
+from . import modules, operations, whole
+from .folder import BrokenCase, Case
+
+Handler = Callable[[Case], dict[str, Tensor]]
+
+_OTHER_MODELS = {
+    "pi3": "Pi3",
+    "flash_v1": "FlashVGGT",
+    "flash_v2": "FlashVGGT",
+    "stream_v1": "FlashVGGT",
+    "stream_v2": "FlashVGGT",
+    "omega": "VGGT-Omega",
+    "fastvggt": "FastVGGT",
+}
+# Preprocessing cases hold the outputs of several models' loaders side by side.
+_OTHER_LOADERS = ("omega.", "pi3.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """A case that is not run, and why."""
+
+    reason: str
+
+
+def find_handler(case: Case) -> Handler | Skipped:
+    """The code to run for a case, or the reason to leave it out.
+
+    A case of an implemented model that nothing here recognises gets a handler that fails, so that it
+    cannot go unnoticed.
+    """
+    if case.group == "preprocess":
+        return _preprocess
+    if case.group == "vggt_ops":
+        return _first_match(_OPERATIONS, case.entry["inputs"].keys() | case.entry["config"].keys())
+    if case.group == "vggt":
+        return _from_inventory
+    if case.group == "full" and case.name.startswith("vggt"):
+        return _from_inventory
+    model = case.name if case.group == "full" else case.group
+    known = next((name for start, name in _OTHER_MODELS.items() if model.startswith(start)), model)
+    return Skipped(f"{known} is not implemented")
+
+
+def unimplemented_fields(case: Case) -> frozenset[str]:
+    """Outputs of a case that belong to models that are not implemented."""
+    if case.group != "preprocess":
+        return frozenset()
+    return frozenset(name for name in case.outputs if name.startswith(_OTHER_LOADERS))
+
+
+# Names that must all occur among the inputs and settings of an operation.
+_OPERATIONS: tuple[tuple[frozenset[str], Handler], ...] = (
+    (frozenset({"depth", "extrinsics", "intrinsics"}), operations.geometry),
+    (frozenset({"pose", "x2", "x4"}), operations.head_activations),
+    (frozenset({"pose_enc"}), operations.pose_encoding),
+    (frozenset({"positions", "tokens"}), operations.rotary),
+    (frozenset({"fmaps", "coords", "track_feats"}), operations.tracking),
+    (frozenset({"cases", "omega_0"}), operations.image_plane_embedding),
+)
+
+# Keys that must all begin a weight of the module; read after the inventory is opened.
+_MODULES: tuple[tuple[frozenset[str], Handler], ...] = (
+    (frozenset({"aggregator."}), whole.model),
+    (frozenset({"feature_extractor.", "tracker."}), modules.track_head),
+    (frozenset({"empty_pose_tokens", "trunk."}), modules.camera_head),
+    (frozenset({"projects.0.", "scratch."}), modules.dense_head),
+    (frozenset({"frame_blocks.", "global_blocks."}), modules.trunk),
+    (frozenset({"patch_embed.proj.", "pos_embed", "blocks."}), modules.encoder),
+    (frozenset({"attn.qkv.", "norm1."}), modules.block),
+)
+
+
+def _first_match(table: tuple[tuple[frozenset[str], Handler], ...], names: set[str]) -> Handler:
+    return next((handler for needed, handler in table if needed <= names), _unrecognised)
+
+
+def _from_inventory(case: Case) -> dict[str, Tensor]:
+    keys = case.inventory.keys()
+    for needed, handler in _MODULES:
+        if all(any(key.startswith(start) for key in keys) for start in needed):
+            return handler(case)
+    return _unrecognised(case)
+
+
+def _unrecognised(case: Case) -> dict[str, Tensor]:
+    raise BrokenCase("nothing here recognises this case: its inputs and weights fit no part of the model")
+
+
+def _preprocess(case: Case) -> dict[str, Tensor]:
+    from .preprocess import run_preprocess_case
+
+    inputs = {name: value.cpu() for name, value in case.inputs.items()}
+    return run_preprocess_case(case.entry, inputs, case.expected)

@@ -1,0 +1,140 @@
+"""Handler of whole models, tiny or of full size."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..attention.plan import Plan
+from ..models.checkpoints import infer_vggt_config
+from ..models.config import VGGTConfig
+from ..models.encoder import DinoEncoder
+from ..models.run_options import RunOptions
+from ..models.trunk import normalise_images
+from ..models.vggt import VGGT
+from .folder import BrokenCase, Case
+from .settings import numbered, seeded_module
+
+
+def model(case: Case) -> dict[str, Tensor]:
+    """Predictions of all heads, and samples of the trunk's layers where the case stores some."""
+    taps = case.config.get("dpt", {}).get("intermediate_layer_idx")
+    config = _configure(infer_vggt_config(case.shapes, case.id, taps), case.config)
+    network = seeded_module(case, lambda: VGGT(config))
+    images = case.inputs["images"]
+    queries = case.inputs.get("query_points")
+    heads = tuple(h for h in network.available_heads if h != "track" or queries is not None)
+    answer = network(images, options=RunOptions(heads=heads), query_points=queries)
+    results: dict[str, Tensor | None] = {
+        "depth": None if answer.z_depth is None else answer.z_depth[..., None],
+        "depth_conf": answer.depth_conf,
+        "world_points": answer.world_points,
+        "world_points_conf": answer.world_points_conf,
+        "track": answer.tracks,
+        "vis": answer.track_visibility,
+        "conf": answer.track_confidence,
+    }
+    if answer.pose_encoding_list is not None:
+        poses = answer.pose_encoding_list
+        results["pose_enc"] = poses[-1]
+        results |= {name: poses[i] for name, i in numbered(case, "pose_enc_iter") if i < len(poses)}
+    if answer.track_list is not None:
+        tracks = answer.track_list
+        results |= {name: tracks[i] for name, i in numbered(case, "track_iter") if i < len(tracks)}
+    results |= _layer_samples(case, network, images)
+    return {name: value for name, value in results.items() if value is not None}
+
+
+def _configure(config: VGGTConfig, settings: dict[str, Any]) -> VGGTConfig:
+    """What shapes do not tell, from the case; sizes they do tell must agree."""
+    told = {
+        "embed_dim": config.dim,
+        "depth": config.depth,
+        "num_heads": config.num_heads,
+        "registers": config.registers,
+        "patch": config.patch_size,
+        "vit_depth": config.encoder.depth if config.encoder else None,
+    }
+    if config.encoder is not None:
+        told["img_size"] = config.image_size
+    for name, value in told.items():
+        if settings.get(name, value) != value:
+            raise BrokenCase(f"its config gives {name} {settings[name]}, its weights {value}")
+    if config.encoder is not None and "vit_heads" in settings:
+        encoder = dataclasses.replace(config.encoder, num_heads=settings["vit_heads"])
+        config = dataclasses.replace(config, encoder=encoder)
+    if config.camera_head is not None:
+        known = _known(settings.get("camera", {}), {"num_heads": "num_heads", "iterations": "iterations"})
+        config = dataclasses.replace(config, camera_head=dataclasses.replace(config.camera_head, **known))
+    if config.track_head is not None:
+        names = {"iters": "iterations"} | {
+            name: name
+            for name in ("stride", "down_ratio", "corr_levels", "corr_radius", "max_scale", "num_heads")
+        }
+        known = _known(settings.get("track", {}), names)
+        config = dataclasses.replace(config, track_head=dataclasses.replace(config.track_head, **known))
+    return config
+
+
+def _known(settings: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    return {ours: settings[theirs] for theirs, ours in names.items() if theirs in settings}
+
+
+def _layer_samples(case: Case, network: VGGT, images: Tensor) -> dict[str, Tensor]:
+    """Outputs `layerN.special`, `layerN.mean`, `layerN.patches` and `patch_embed`.
+
+    Each is a regular sample of tokens and channels, whose steps its description gives.
+    """
+    results: dict[str, Tensor] = {}
+    wanted = {int(m.group(1)) for name in case.outputs if (m := re.fullmatch(r"layer(\d+)\.\w+", name))}
+    if wanted:
+        special = network.config.special_tokens
+        for layer, tokens in _run_trunk(network, images, wanted).items():
+            patches = tokens[:, :, special:]
+            parts = {"special": tokens[:, :, :special], "mean": patches.mean(dim=2), "patches": patches}
+            for part, value in parts.items():
+                name = f"layer{layer}.{part}"
+                if name in case.outputs:
+                    results[name] = _sample(value, case.outputs[name]["about"])
+    if "patch_embed" in case.outputs:
+        encoder = network.aggregator.patch_embed
+        normed = normalise_images(images.flatten(0, 1), images.dtype)
+        if isinstance(encoder, DinoEncoder):
+            grid = network.aggregator.layout(images.shape[1], *images.shape[-2:]).grid
+            tokens = encoder(normed, encoder.position_embedding(grid))
+        else:
+            tokens = encoder(normed)
+        results["patch_embed"] = _sample(tokens, case.outputs["patch_embed"]["about"])
+    return results
+
+
+def _run_trunk(network: VGGT, images: Tensor, wanted: set[int]) -> dict[int, Tensor]:
+    found: dict[int, Tensor] = {}
+
+    def keep(layer: int, frame_tokens: Tensor, global_tokens: Tensor) -> None:
+        if layer in wanted:
+            found[layer] = torch.cat([frame_tokens, global_tokens], dim=-1)
+
+    network.aggregator(images, Plan.dense(network.config.depth), RunOptions(), keep)
+    return found
+
+
+def _sample(tokens: Tensor, about: str) -> Tensor:
+    """Tokens [..., tokens, channels] (or [..., channels]) at the steps that `about` gives in words.
+
+    "every 8th channel", "channels 5, 37, ..." (start and second one), "patches 0, 7, ..." likewise.
+    """
+    channels = slice(None)
+    if match := re.search(r"every (\d+)(?:st|nd|rd|th) channel", about):
+        channels = slice(None, None, int(match.group(1)))
+    elif match := re.search(r"channels (\d+), (\d+)", about):
+        first, second = int(match.group(1)), int(match.group(2))
+        channels = slice(first, None, second - first)
+    if match := re.search(r"(?:tokens|patches):? (\d+), (\d+)", about):
+        first, second = int(match.group(1)), int(match.group(2))
+        tokens = tokens[..., first :: second - first, :]
+    return tokens[..., channels]
