@@ -6,7 +6,7 @@ from manyview.synthetic.batch import SceneBatch
 from manyview.synthetic.options import SceneOptions
 from manyview.synthetic.render import render_scenes
 
-DEMO_SEED = 12
+DEMO_SEED = 19
 DEMO_OPTIONS = SceneOptions(
     kind="room",
     path="orbit",

@@ -69,15 +69,21 @@ def cast(scenes: Scenes, rays: Rays) -> Hits:
                 enter, leave = _slab(along, ray.reciprocal_(), reach)
                 near, far = torch.maximum(near, enter), torch.minimum(far, leave)
         elif number <= boxes + spheres:
+            # From the point of the ray nearest to the centre: no small difference of large squares.
             middle = -(ox * dx + oy * dy + oz * dz) * length_inverse
-            beside = half[:, 0] * half[:, 0].abs() - (ox * ox + oy * oy + oz * oz)
-            near = middle - torch.sqrt(torch.addcmul(middle * middle, beside, length_inverse))
+            px, py, pz = (
+                torch.addcmul(ox, middle, dx),
+                torch.addcmul(oy, middle, dy),
+                torch.addcmul(oz, middle, dz),
+            )
+            beside = torch.addcmul(torch.addcmul(px * px, py, py), pz, pz)
+            near = middle - torch.sqrt((half[:, 0] * half[:, 0].abs() - beside) * length_inverse)
             far = middle
         else:
             near, far = _slab(oz, up_inverse, half[:, 2])
             middle = -(ox * dx + oy * dy) * level_inverse
-            beside = half[:, 0] * half[:, 0].abs() - (ox * ox + oy * oy)
-            reach = torch.sqrt(torch.addcmul(middle * middle, beside, level_inverse))
+            beside = (ox * dy - oy * dx) ** 2 * level_inverse
+            reach = torch.sqrt((half[:, 0] * half[:, 0].abs() - beside) * level_inverse)
             near, far = torch.maximum(near, middle - reach), torch.minimum(far, middle + reach)
         # A missed sphere or cylinder has the root of a negative number, NaN, and compares as no hit.
         hit = (near < far) & (near > _NEAR) & (near < z_depth)
