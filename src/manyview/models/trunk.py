@@ -16,6 +16,7 @@ from ..errors import UsageError
 from .blocks import Block
 from .config import VGGTConfig
 from .encoder import DinoEncoder, PatchConv
+from .recording import mark
 from .rotary import frame_positions, rotation_for
 from .run_options import RunOptions
 
@@ -74,6 +75,7 @@ class Trunk(nn.Module):
                 f"the plan has {len(plan.layers)} layers, this network has {self.config.depth} global layers"
             )
         x = self._embed(images, layout, options)
+        mark(recorder, "encoder")
         rotation = rotation_for(
             frame_positions(layout.grid, layout.special_tokens, images.device),
             self.config.dim // self.config.num_heads,
@@ -84,6 +86,7 @@ class Trunk(nn.Module):
         wanted = getattr(read_tap, "layers", range(self.config.depth))
         for layer in range(self.config.depth):
             x = self._frame_layer(layer, x, rotation, piece, inplace)
+            mark(recorder, "frame layers")
             frame_tokens = x.clone() if inplace and layer in wanted else x
             run = LayerRun(layer, piece, recorder)
             meeting = plan.layers[layer]
@@ -96,6 +99,7 @@ class Trunk(nn.Module):
             if layer in wanted:
                 read_tap(layer, frame_tokens, x)
             del frame_tokens
+            mark(recorder, "global layers")
             if hasattr(recorder, "global_tokens"):
                 recorder.global_tokens(layer, x)
         return layout

@@ -16,6 +16,7 @@ from .camera_head import CameraHead
 from .config import VGGTConfig
 from .dense_head import DenseHead
 from .info import ModelInfo
+from .recording import mark
 from .run_options import RunOptions
 from .taps import TapStore, run_dense_head
 from .trunk import Trunk
@@ -127,6 +128,7 @@ class VGGT(nn.Module):
             assert taps.camera_tokens is not None
             tokens = taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)
             result.pose_encoding_list = self.camera_head(tokens)
+            mark(recorder, "camera head")
         batch_frames = (images.shape[0], images.shape[1])
         for name, extractor in dense.items():
             maps = run_dense_head(
@@ -141,6 +143,7 @@ class VGGT(nn.Module):
                 tracks, visibility, confidence = self.track_head(maps[0], query_points)
                 result.track_list, result.track_visibility = tracks, visibility
                 result.track_confidence = confidence
+            mark(recorder, f"{name} head")
         return result
 
     def _dense_head(self, name: str) -> DenseHead:

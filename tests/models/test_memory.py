@@ -1,0 +1,56 @@
+"""Memory of the full-size model by counting live bytes on a device without storage."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from manyview.models.config import VGGT_1B
+from manyview.models.run_options import RunOptions
+from manyview.models.vggt import VGGT
+
+from .live_bytes import LiveBytes
+
+FEW, MANY = 48, 80
+
+
+def peak_bytes(model: VGGT, frames: int, **options: int | None) -> int:
+    images = torch.empty(1, frames, 3, 392, 518, dtype=torch.uint8, device="meta")
+    run = RunOptions(dtype=torch.bfloat16, heads=("camera", "depth"), **options)
+    with torch.no_grad(), LiveBytes() as live:
+        model(images, options=run)
+    return live.peak + images.numel()
+
+
+@pytest.fixture(scope="module")
+def vggt_1b() -> VGGT:
+    with torch.device("meta"):
+        return VGGT(dataclasses.replace(VGGT_1B, track_head=None))
+
+
+def test_growth_per_frame_is_at_most_25_megabytes(vggt_1b):
+    options = {"frame_piece": 8, "mlp_piece": 8 * 1041, "head_piece": 1}
+    growth = (peak_bytes(vggt_1b, MANY, **options) - peak_bytes(vggt_1b, FEW, **options)) / (MANY - FEW)
+    # x, its normalised copy, q, k, v, output, one frame tap (2.13 MB each), projected taps, image.
+    assert 15e6 < growth <= 25e6
+
+
+def test_the_count_notices_waste(vggt_1b):
+    lean = peak_bytes(vggt_1b, MANY, frame_piece=8, mlp_piece=8 * 1041, head_piece=1)
+    unsplit = peak_bytes(vggt_1b, MANY, frame_piece=None, mlp_piece=None, head_piece=1)
+    # The whole hidden layer of one MLP, before and after its activation: 2 x 4096 bf16 a token.
+    assert unsplit - lean > 0.2 * MANY * 1041 * 4096 * 2
+
+
+def test_live_bytes_counts_what_is_alive():
+    with LiveBytes() as live:
+        a = torch.empty(1000, device="meta")
+        b = a.view(10, 100) + 1
+        del a
+        c = b[:5]
+        del b
+        torch.empty(200, device="meta")
+        del c
+    assert (live.peak, live.live) == (8000, 0)
