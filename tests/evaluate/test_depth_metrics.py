@@ -13,7 +13,7 @@ from manyview.evaluate.depth_metrics import depth_errors, sparsification
 def test_depth_errors_by_hand() -> None:
     truth = torch.tensor([[1.0, 2.0], [4.0, 9.0]])
     valid = torch.tensor([[True, True], [True, False]])
-    # Ratios truth / estimate 2, 2, 4: median 2, so the scaled estimate is 1, 2, 2 and the invalid pixel is unseen.
+    # Ratios truth / estimate 2, 2, 4: median 2, so the scaled estimate is 1, 2, 2.
     estimate = torch.tensor([[0.5, 1.0], [1.0, float("nan")]])
     found = depth_errors(estimate, truth, valid)
     assert found.scale == pytest.approx(2.0)

@@ -10,7 +10,7 @@ from manyview.train.attention_loss import SoftMatches, attention_loss, soft_matc
 
 def test_soft_matches_place_a_pixel_between_patches() -> None:
     first = torch.tensor([4.5, 4.5])
-    # x lies a quarter of the way from patch column 1 to 2, y exactly on row 1 of a grid of 3 rows and 4 columns.
+    # x lies a quarter of the way from patch column 1 to 2, y exactly on row 1 (3 rows, 4 columns).
     pixels = torch.tensor([4.5 + 8 * 1.25, 4.5 + 8]).expand(1, 1, 1, 1, 2)
     found = soft_matches(pixels, torch.ones(1, 1, 1, 1, dtype=torch.bool), (3, 4), 8, first)
     dense = torch.zeros(12).scatter_add(0, found.index.flatten(), found.weight.flatten())
@@ -52,11 +52,18 @@ def slow_loss(q: torch.Tensor, k: torch.Tensor, matches: SoftMatches, special: i
                 outside = [token(t, n) for t in range(frames) for n in range(patches) if t != s]
                 for head, keys, seen, into in (
                     (0, every, [0] if s > 0 and matches.visible[b, s, p, 0] else [], firsts),
-                    (1, outside, [t for t in range(frames) if t != s and matches.visible[b, s, p, t]], others),
+                    (
+                        1,
+                        outside,
+                        [t for t in range(frames) if t != s and matches.visible[b, s, p, t]],
+                        others,
+                    ),
                 ):
                     if not seen:
                         continue
-                    scores = torch.stack([q[b, head, row] @ k[b, head, c] for c in keys]) * q.shape[-1] ** -0.5
+                    scores = (
+                        torch.stack([q[b, head, row] @ k[b, head, c] for c in keys]) * q.shape[-1] ** -0.5
+                    )
                     logs = dict(zip(keys, scores.log_softmax(0)))
                     value = torch.zeros((), dtype=q.dtype)
                     for t in seen:
@@ -81,7 +88,9 @@ def test_attention_loss_falls_when_queries_meet_their_match() -> None:
     patches = 6
     content = torch.eye(patches, 16)
     index = torch.arange(patches).view(1, 1, patches, 1, 1).expand(1, 2, patches, 2, 4)
-    matches = SoftMatches(index, torch.full(index.shape, 0.25), torch.ones(1, 2, patches, 2, dtype=torch.bool))
+    matches = SoftMatches(
+        index, torch.full(index.shape, 0.25), torch.ones(1, 2, patches, 2, dtype=torch.bool)
+    )
     keys = torch.cat([content, content]).expand(1, 2, -1, -1)
     sharp = attention_loss(40 * keys, keys, matches, 0)
     flat = attention_loss(0 * keys, keys, matches, 0)

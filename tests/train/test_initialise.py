@@ -23,7 +23,7 @@ def model() -> VGGT:
 def test_global_layers_start_with_equal_queries_and_keys_blind_to_position(model: VGGT) -> None:
     table = sine_table((4, 4), MODEL.dim)
     for block in model.aggregator.global_blocks:
-        query, key, _ = block.attn.qkv.weight.split(MODEL.dim)
+        query, key, _ = block.attn.qkv.weight.detach().split(MODEL.dim)
         assert torch.equal(query, key)
         blind = (table - table.mean(0)) @ query.T
         assert float(blind.abs().max()) < 1e-2 * float(query.norm(dim=1).max())

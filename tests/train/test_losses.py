@@ -24,12 +24,12 @@ def test_masked_mean_of_nothing_is_zero() -> None:
 def test_camera_loss_weighs_iterations_and_halves_the_field_of_view() -> None:
     truth = torch.zeros(1, 1, 9)
     translation, fov = truth.clone(), truth.clone()
-    translation[..., 0] = 1.0  # Huber 0.95
+    translation[..., 0] = 1.0  # Huber 0.99
     fov[..., 8] = 1.0
-    assert float(camera_loss([translation], truth)) == pytest.approx(0.95 / 9)
-    assert float(camera_loss([fov], truth)) == pytest.approx(0.95 / 18)
+    assert float(camera_loss([translation], truth)) == pytest.approx(0.99 / 9)
+    assert float(camera_loss([fov], truth)) == pytest.approx(0.99 / 18)
     both = camera_loss([translation, truth], truth, decay=0.5)
-    assert float(both) == pytest.approx(0.95 / 9 * 0.5 / 1.5)
+    assert float(both) == pytest.approx(0.99 / 9 * 0.5 / 1.5)
 
 
 def test_dense_loss_by_hand() -> None:

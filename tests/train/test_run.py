@@ -17,8 +17,10 @@ from manyview.models.config import VGGTConfig
 from manyview.models.vggt import VGGT
 from manyview.train import run
 from manyview.train.log import plot_curves, read_log
-from manyview.train.state import load_state
+from manyview.train.state import RunState, load_state, save_state
+from manyview.train.trainer import Trainer
 from manyview.train.weights import export_weights, trained_model
+from manyview.train.workers import Workers
 
 from .tiny import MODEL, tiny_config
 
@@ -91,13 +93,34 @@ def test_curves_are_drawn(finished: Path, tmp_path: Path) -> None:
         plot_curves(tmp_path / "empty.jsonl", tmp_path / "none.png")
 
 
-def test_two_processes_agree_and_resume(tmp_path: Path) -> None:
+class Apart(Workers):
+    """One of two processes whose exchange is done by hand."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__(rank)
+        self.size = 2
+
+    def average(self, tensors: object) -> None:
+        raise AssertionError("the test averages by hand")
+
+
+def test_two_processes_train_on_their_own_scenes_and_average(tmp_path: Path) -> None:
     config = tiny_config(steps=4)
-    run(config, tmp_path / "whole", processes=2)
-    run(config, tmp_path / "parts", processes=2, steps=2)
-    run(config, tmp_path / "parts", processes=2)
-    assert_same_state(tmp_path / "whole", tmp_path / "parts")
-    assert load_state(tmp_path / "whole").header["scenes"] == 2 * sum((6 // 2, 6 // 3)[k] for k in (0, 0)) or True
+    run(config, tmp_path, processes=2, steps=2)
+    twins = [Trainer(config, Apart(rank)) for rank in range(2)]
+    for twin in twins:
+        twin.start_from_data()
+        twin.train_step()
+        twin.train_step()
+    expected = [twin.state() for twin in twins]
+    found = load_state(tmp_path)
+    assert found.header["step"] == 2
+    assert found.header["scenes"] == expected[0].header["scenes"] > 2
+    for name, tensor in found.tensors.items():
+        mean = (expected[0].tensors[name] + expected[1].tensors[name]) / 2
+        torch.testing.assert_close(tensor, mean, atol=1e-6, rtol=1e-5)
+    moved = [twin.state().tensors["model/camera_head.embed_pose.weight"] for twin in twins]
+    assert not torch.equal(*moved)
 
 
 def test_minutes_are_counted_over_all_parts(tmp_path: Path) -> None:
@@ -110,7 +133,7 @@ def test_minutes_are_counted_over_all_parts(tmp_path: Path) -> None:
 
 def test_another_config_or_folder_is_refused(finished: Path, tmp_path: Path) -> None:
     other = dataclasses.replace(tiny_config(), model=dataclasses.replace(MODEL, registers=2))
-    with pytest.raises(UsageError, match="another config.*model"):
+    with pytest.raises(UsageError, match=r"another config.*model"):
         run(other, finished)
     with pytest.raises(OutputError, match="already holds"):
         run(tiny_config(), finished, resume=False)
@@ -128,7 +151,11 @@ def test_exported_weights_are_a_vggt_in_half_precision(finished: Path, tmp_path:
     with safe_open(path, "pt") as file:
         stored = json.loads(file.metadata()["manyview"])
     assert stored == json.loads(json.dumps(metadata))
-    assert (stored["licence"], stored["numbers"], stored["recipe"]["steps"]) == ("Apache-2.0", {"auc_30": 1.5}, 8)
+    assert (stored["licence"], stored["numbers"], stored["recipe"]["steps"]) == (
+        "Apache-2.0",
+        {"auc_30": 1.5},
+        8,
+    )
     model = VGGT(VGGTConfig.from_json(stored["config"]))
     tensors = load_file(path)
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
@@ -140,8 +167,6 @@ def test_exported_weights_are_a_vggt_in_half_precision(finished: Path, tmp_path:
 
 
 def test_weights_that_do_not_fit_half_precision_are_refused(finished: Path, tmp_path: Path) -> None:
-    from manyview.train.state import RunState, save_state
-
     state = load_state(finished)
     tensors = {**state.tensors, "model/aggregator.camera_token": torch.full((1, 2, 1, 32), 1e6)}
     save_state(tmp_path, RunState(tensors, state.header), 8)

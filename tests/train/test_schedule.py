@@ -31,7 +31,13 @@ def test_learning_rate_warms_up_and_ends_at_its_floor() -> None:
 def test_blend_moves_numbers_and_keeps_the_rest() -> None:
     start = {"haze": [4.0, 8.0], "boxes": [1, 3], "hard": 0.0, "kind": "room", "same": 5}
     end = {"haze": [8.0, 20.0], "boxes": [3, 7], "hard": 1.0, "kind": "mixed"}
-    assert blend(start, end, 0.0) == {"haze": (4.0, 8.0), "boxes": (1, 3), "hard": 0.0, "kind": "room", "same": 5}
+    assert blend(start, end, 0.0) == {
+        "haze": (4.0, 8.0),
+        "boxes": (1, 3),
+        "hard": 0.0,
+        "kind": "room",
+        "same": 5,
+    }
     half = blend(start, end, 0.5)
     assert half == {"haze": (6.0, 14.0), "boxes": (2, 5), "hard": 0.5, "kind": "mixed", "same": 5}
 

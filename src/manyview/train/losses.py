@@ -18,7 +18,7 @@ def masked_mean(values: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -
     return (values * weight).sum() / weight.sum().clamp(min=1.0)
 
 
-def huber(error: Float[Tensor, "*shape"], delta: float = 0.1) -> Float[Tensor, "*shape"]:
+def huber(error: Float[Tensor, "*shape"], delta: float = 0.02) -> Float[Tensor, "*shape"]:
     """Absolute error, rounded off to a parabola below `delta`; its slope is at most one."""
     size = error.abs()
     return torch.where(size < delta, 0.5 * size * size / delta, size - 0.5 * delta)

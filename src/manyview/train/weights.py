@@ -37,8 +37,8 @@ def export_weights(
 
     The file has the public VGGT names and, under the metadata key `manyview`, a JSON object with `config`,
     `licence`, `recipe` (the training config and how far it went) and `numbers` (as given, for instance
-    the table of `evaluate_synthetic`). It replaces `path` at once. Errors: WeightsError for a missing or damaged run
-    or weights that do not fit half precision, OutputError if it cannot be written.
+    the table of `evaluate_synthetic`). It replaces `path` at once. Errors: WeightsError for a missing or
+    damaged run or weights that do not fit half precision, OutputError if it cannot be written.
     """
     state = load_state(Path(out_dir))
     half = {}
