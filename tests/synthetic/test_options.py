@@ -5,7 +5,7 @@ import json
 import pytest
 
 from manyview.errors import UsageError
-from manyview.synthetic import SceneOptions, render_scenes
+from manyview.synthetic import SceneOptions, correspondence, render_scenes
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,12 @@ def test_presets_rise_in_difficulty():
 def test_a_bad_request_is_one_sentence(arguments, named):
     with pytest.raises(UsageError, match=named):
         render_scenes(*arguments)
+
+
+@pytest.mark.parametrize("kind", ["room", "outdoor"])
+def test_empty_flat_scenes_and_tiny_images_are_fine(kind):
+    options = SceneOptions(kind=kind, boxes=(0, 0), spheres=(0, 0), cylinders=(0, 0), terrain_relief=0.0)
+    batch = render_scenes([1, 2], 2, 1, 5, options)
+    assert batch.images.shape == (2, 2, 3, 1, 5)
+    assert batch.images.isfinite().all()
+    assert correspondence(batch, 1).visible.shape == (2, 2, 2, 5)

@@ -33,7 +33,7 @@ class Draws:
         return len(self._seeds)
 
     def uniform(
-        self, name: str, *shape: int, low: float = 0.0, high: float = 1.0
+        self, name: str, *shape: int, low: float | int = 0.0, high: float | int = 1.0
     ) -> Float[np.ndarray, "scenes ..."]:
         """Numbers in [low, high), float64 [scenes, *shape]."""
         count = int(np.prod(shape, dtype=np.int64))

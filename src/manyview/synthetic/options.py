@@ -158,7 +158,9 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _checked_range(name: str, value: Any, low: float, high: float, whole: bool) -> tuple[Any, Any]:
+def _checked_range(
+    name: str, value: Any, low: float | int, high: float | int, whole: bool
+) -> tuple[Any, Any]:
     pair = tuple(value) if isinstance(value, (list, tuple)) else ()
     good = len(pair) == 2 and all(_is_number(end) for end in pair) and low <= pair[0] <= pair[1] <= high
     if not good or (whole and any(not isinstance(end, int) for end in pair)):
