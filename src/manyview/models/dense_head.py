@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .config import DenseHeadConfig
-from .dense_ops import activate_confidence, activate_values, embed_image_plane, image_plane
+from .dense_ops import activate_confidence, activate_values, add_image_plane
 from .layers import LayerNorm
 
 _PLANE_WEIGHT = 0.1
@@ -133,23 +133,17 @@ class DenseHead(nn.Module):
         maps = []
         for index, tap in enumerate(taps):
             x = tap.to(self.norm.weight.dtype).transpose(1, 2).unflatten(2, grid)
-            x = self._place(x, aspect) if embed else x.contiguous()
+            x = add_image_plane(x, aspect, _PLANE_WEIGHT) if embed else x.contiguous()
             maps.append(self.resize_layers[index](x))
         x = self.scratch(maps)
         height, width = (side // self.down_ratio for side in image_size)
         x = _resize(x, (height, width))
         if not embed:
             return x
-        raw = self.scratch.output_conv2(self._place(x, aspect)).permute(0, 2, 3, 1)
+        x = add_image_plane(x, aspect, _PLANE_WEIGHT, inplace=True)
+        raw = self.scratch.output_conv2(x).permute(0, 2, 3, 1)
         values = activate_values(raw[..., :-1], self.activation)
         return values, activate_confidence(raw[..., -1], self.conf_activation)
-
-    @staticmethod
-    def _place(x: Float[Tensor, "n channels rows columns"], aspect: float) -> Tensor:
-        """Add where on the image plane each cell lies."""
-        channels, rows, columns = x.shape[1:]
-        plane = embed_image_plane(image_plane(rows, columns, aspect, x.device), channels)
-        return x + _PLANE_WEIGHT * plane.permute(2, 0, 1).to(x.dtype)
 
 
 def _size(x: Tensor) -> tuple[int, int]:

@@ -59,7 +59,35 @@ def embed_image_plane(
     uv: Float[Tensor, "height width 2"], channels: int, base: float = 100.0
 ) -> Float[Tensor, "height width channels"]:
     """Sines and cosines of u (first half of the channels) and of v (second half)."""
-    quarter = channels // 4
-    exponent = torch.arange(quarter, dtype=torch.float64, device=uv.device) / quarter
-    angles = uv.double()[..., None] * (1.0 / base**exponent)
-    return torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(-2).float()
+    halves = [embed_coordinate(uv[..., axis].flatten(), channels // 2, base) for axis in (0, 1)]
+    return torch.cat(halves, dim=-1).unflatten(0, uv.shape[:2])
+
+
+def embed_coordinate(
+    values: Float[Tensor, " n"], channels: int, base: float = 100.0
+) -> Float[Tensor, "n channels"]:
+    """Sines, then cosines, of the values at geometric frequencies; angles are float64, results float32."""
+    exponent = torch.arange(channels // 2, dtype=torch.float64, device=values.device) / (channels // 2)
+    angles = values.double()[:, None] * (1.0 / base**exponent)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).float()
+
+
+def add_image_plane(
+    x: Float[Tensor, "n channels rows columns"], aspect: float, weight: float, inplace: bool = False
+) -> Float[Tensor, "n channels rows columns"]:
+    """x + weight * embedding of each cell's place on the image plane.
+
+    u depends on the column alone and v on the row alone, so the embedding is never made at full size.
+    `inplace` overwrites x (without gradients only).
+    """
+    rows, columns = x.shape[-2:]
+    half = x.shape[1] // 2
+    plane = image_plane(rows, columns, aspect, x.device)
+    across = weight * embed_coordinate(plane[0, :, 0], half).to(x.dtype).T[:, None, :]
+    down = weight * embed_coordinate(plane[:, 0, 1], half).to(x.dtype).T[:, :, None]
+    if torch.is_grad_enabled():
+        return torch.cat([x[:, :half] + across, x[:, half:] + down], dim=1)
+    x = x if inplace else x.clone(memory_format=torch.contiguous_format)
+    x[:, :half] += across
+    x[:, half:] += down
+    return x
