@@ -1,0 +1,153 @@
+"""Floating-point operations of a forward pass, stage by stage, from the sizes alone.
+
+Counted are matrix products, convolutions and attention, two operations per multiply-add; norms,
+activations, softmax, rotary positions and resizing are not (less than a percent of the operations,
+though not of the time).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ..attention.layout import TokenLayout
+from ..attention.plan import Plan
+from ..errors import UsageError
+from .config import CameraHeadConfig, EncoderConfig, TrackHeadConfig, VGGTConfig
+
+_FIELDS = {"camera": "camera_head", "depth": "depth_head", "points": "point_head", "track": "track_head"}
+_HEAD_VALUES = {"depth": 2, "points": 4, "track": None}  # output channels; None returns features
+_POSE_NUMBERS = 9
+
+
+def forward_flops(
+    config: VGGTConfig,
+    layout: TokenLayout,
+    plan: Plan | None = None,
+    heads: Collection[str] = ("camera", "depth"),
+    query_points: int = 0,
+) -> dict[str, float]:
+    """Operations of one pass over one scene, by the stages that `recording.mark` reports.
+
+    The dense heads' projections of the taps run while the global layers do, and are counted there.
+    `query_points` are followed by the track head. Raises UsageError for a head the network lacks or
+    a plan of another depth.
+    """
+    plan = plan or Plan.dense(config.depth)
+    if len(plan.layers) != config.depth:
+        raise UsageError(
+            f"the plan has {len(plan.layers)} layers, this network has {config.depth} global layers"
+        )
+    dim, frames, patches = config.dim, layout.frames, layout.patches_per_frame
+    meeting = plan.cost(layout, dim)
+    result = {
+        "encoder": frames * _encoder(config.encoder, dim, config.patch_size, patches),
+        "frame layers": config.depth * frames * _block(layout.tokens_per_frame, dim, config.mlp_ratio),
+        "global layers": meeting.linear_flops
+        + meeting.attention_flops
+        + config.depth * layout.tokens * _mlp(dim, config.mlp_ratio),
+    }
+    for head in heads:
+        sizes = getattr(config, _FIELDS[head]) if head in _FIELDS else None
+        if sizes is None:
+            raise UsageError(f"this network has no {head} head")
+        if head == "camera":
+            result["camera head"] = _camera_head(sizes, 2 * dim, frames)
+            continue
+        result["global layers"] += frames * sum(
+            _linear(patches, 2 * dim, width) for width in sizes.out_channels
+        )
+        flops = frames * _dense_head(
+            sizes.features, sizes.out_channels, _HEAD_VALUES[head], layout.grid, config.patch_size
+        )
+        if head == "track":
+            flops += _tracker(sizes, frames, query_points)
+        result[f"{head} head"] = flops
+    return result
+
+
+def _linear(rows: int, inputs: int, outputs: int) -> float:
+    return 2.0 * rows * inputs * outputs
+
+
+def _mlp(dim: int, ratio: float) -> float:
+    """Two linear layers, for one token."""
+    return 2 * _linear(1, dim, int(dim * ratio))
+
+
+def _block(tokens: int, dim: int, ratio: float) -> float:
+    """A transformer block on `tokens` that all meet each other."""
+    return tokens * (_linear(4, dim, dim) + _mlp(dim, ratio)) + 4.0 * tokens**2 * dim
+
+
+def _encoder(config: EncoderConfig | None, dim: int, patch_size: int, patches: int) -> float:
+    """One frame."""
+    embedding = _linear(patches, 3 * patch_size**2, dim)
+    if config is None:
+        return embedding
+    return embedding + config.depth * _block(patches + 1 + config.registers, dim, config.mlp_ratio)
+
+
+def _camera_head(config: CameraHeadConfig, dim: int, frames: int) -> float:
+    embed = _linear(frames, _POSE_NUMBERS, dim) + _linear(frames, dim, 3 * dim)
+    branch = _linear(frames, dim, dim // 2) + _linear(frames, dim // 2, _POSE_NUMBERS)
+    return config.iterations * (embed + config.depth * _block(frames, dim, config.mlp_ratio) + branch)
+
+
+def _dense_head(
+    features: int,
+    widths: tuple[int, int, int, int],
+    values: int | None,
+    grid: tuple[int, int],
+    patch_size: int,
+) -> float:
+    """One frame, from projected taps to the output (DPT: Ranftl et al., 2021, section 3)."""
+
+    def conv(kernel: int, inputs: int, outputs: int, area: int) -> float:
+        return _linear(area, kernel**2 * inputs, outputs)
+
+    rows, columns = grid
+    patches = rows * columns
+    areas = (16 * patches, 4 * patches, patches, ((rows + 1) // 2) * ((columns + 1) // 2))
+    resize = (
+        conv(4, widths[0], widths[0], patches)  # transposed: counted on its input
+        + conv(2, widths[1], widths[1], patches)
+        + conv(3, widths[3], widths[3], areas[3])
+    )
+    lateral = sum(conv(3, width, features, area) for width, area in zip(widths, areas, strict=True))
+    # Coarsest first: one residual unit there, two at each finer level; then up by two, then 1x1.
+    units = sum(
+        number * 2 * conv(3, features, features, area)
+        for number, area in zip((2, 2, 2, 1), areas, strict=True)
+    )
+    fused = sum(conv(1, features, features, area) for area in (64 * patches, *areas[:3]))
+    total = resize + lateral + units + fused
+    if values is None:
+        return total + conv(3, features, features, 64 * patches)
+    pixels = patches * patch_size**2
+    total += conv(3, features, features // 2, 64 * patches)
+    return total + conv(3, features // 2, 32, pixels) + conv(1, 32, values, pixels)
+
+
+def _tracker(config: TrackHeadConfig, frames: int, points: int) -> float:
+    """All iterations for `points` tracks over all frames."""
+    features, hidden, virtual = config.features, config.hidden_size, config.virtual_tracks
+    tracked, window = frames * points, config.corr_levels * (2 * config.corr_radius + 1) ** 2
+    correlation = _linear(tracked, window, features)
+    correlation += _linear(tracked, window, hidden) + _linear(tracked, hidden, features)
+    transform = _linear(tracked, 3 * features + 4, hidden) + _linear(tracked, hidden, features + 2)
+    over_time = (points + virtual) * _block(frames, hidden, 4.0)
+    space = (
+        _cross_block(virtual, points, hidden)
+        + _block(virtual, hidden, 4.0)
+        + _cross_block(points, virtual, hidden)
+    )
+    update = _linear(tracked, features, features)
+    per_iteration = (
+        correlation + transform + config.time_depth * over_time + config.space_depth * frames * space + update
+    )
+    return config.iterations * per_iteration + 2 * _linear(tracked, features, 1)
+
+
+def _cross_block(queries: int, keys: int, dim: int) -> float:
+    projections = _linear(2 * queries, dim, dim) + _linear(2 * keys, dim, dim)
+    return projections + 4.0 * queries * keys * dim + queries * _mlp(dim, 4.0)
