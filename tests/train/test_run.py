@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -131,6 +134,17 @@ def test_minutes_are_counted_over_all_parts(tmp_path: Path) -> None:
     assert second["progress"] == pytest.approx(second["seconds"] / 3600)
 
 
+def test_ctrl_c_stops_at_the_next_exchange_and_keeps_the_state(tmp_path: Path) -> None:
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    handler = signal.getsignal(signal.SIGINT)
+    timer.start()
+    end = run(tiny_config(steps=100_000), tmp_path)
+    timer.join()
+    assert 0 < end["step"] < 100_000
+    assert load_state(tmp_path).header["step"] == end["step"]
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
 def test_another_config_or_folder_is_refused(finished: Path, tmp_path: Path) -> None:
     other = dataclasses.replace(tiny_config(), model=dataclasses.replace(MODEL, registers=2))
     with pytest.raises(UsageError, match=r"another config.*model"):
@@ -173,3 +187,25 @@ def test_weights_that_do_not_fit_half_precision_are_refused(finished: Path, tmp_
     with pytest.raises(WeightsError, match="not finite in half precision"):
         export_weights(tmp_path, tmp_path / "w.safetensors")
     assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_the_module_entry_trains_exports_and_tells_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from manyview.train.__main__ import main
+
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(tiny_config(steps=2).to_json()))
+    out, weights = str(tmp_path / "out"), tmp_path / "weights.safetensors"
+    threads = torch.get_num_threads()
+    try:
+        assert main(["--config", str(config), "--out", out]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    assert json.loads(capsys.readouterr().out)["step"] == 2
+    assert main(["--out", out, "--export", str(weights)]) == 0 and weights.stat().st_size > 1000
+    assert main(["--config", "absent", "--out", out]) == 2
+    assert main(["--out", str(tmp_path / "nothing"), "--export", str(weights)]) == 1
+    assert main(["--out", str(tmp_path / "nothing"), "--curves", str(tmp_path / "c.png")]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 3 and all(line.startswith("error: ") for line in errors)

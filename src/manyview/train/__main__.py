@@ -6,12 +6,15 @@ import argparse
 import json
 import logging
 import sys
+from pathlib import Path
 
 import torch
 
 from manyview.errors import ManyViewError
 from manyview.train.config import load_config
-from manyview.train.loop import run, with_minutes
+from manyview.train.log import plot_curves
+from manyview.train.loop import LOG_NAME, run, with_minutes
+from manyview.train.weights import export_weights
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,9 +28,17 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--fresh", action="store_true", help="refuse to go on with a run that is there")
+    parser.add_argument("--export", help="only write the weights of the run in --out to this file")
+    parser.add_argument("--curves", help="only draw the curves of the run in --out to this picture")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
+        if options.export or options.curves:
+            if options.curves:
+                plot_curves(Path(options.out) / LOG_NAME, Path(options.curves))
+            if options.export:
+                export_weights(options.out, options.export)
+            return 0
         config = load_config(options.config)
         if options.budget_minutes is not None:
             config = with_minutes(config, options.budget_minutes)

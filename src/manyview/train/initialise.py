@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from manyview.errors import UsageError
 from manyview.models.blocks import Attention, Block
+from manyview.models.encoder import DinoEncoder
 from manyview.models.vggt import VGGT
 from manyview.train.config import OptimiserOptions, TrainConfig
 
@@ -75,18 +76,19 @@ def _match_by_content(
 def initialise(model: VGGT, config: TrainConfig) -> None:
     """Set every weight of a fresh model in place, from the config's seed."""
     generator = torch.Generator().manual_seed(config.seed)
-    encoder = config.model.encoder
-    if encoder is None:
+    encoder = model.aggregator.patch_embed
+    if not isinstance(encoder, DinoEncoder):
         raise UsageError("training from scratch needs a model with an encoder, not a plain patch convolution")
     _reset_linear(model, generator)
-    table = sine_table((encoder.native_grid, encoder.native_grid), config.model.dim)
+    side = encoder.config.native_grid
+    table = sine_table((side, side), config.model.dim)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith(("ls1.gamma", "ls2.gamma")):
                 parameter.fill_(config.layer_scale)
             elif name.endswith(("camera_token", "register_token", "register_tokens", "cls_token")):
                 parameter.normal_(std=0.3, generator=generator)
-        model.aggregator.patch_embed.pos_embed[0, 1:] = table
+        encoder.pos_embed[0, 1:] = table
     for block in model.aggregator.global_blocks:
         assert isinstance(block, Block)
         _match_by_content(block.attn, table, config.model.rope_base, config.attention_gain, generator)

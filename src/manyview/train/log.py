@@ -42,7 +42,7 @@ def plot_curves(log: Path, picture: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("drawing the training curves", "plot") from error
-    lines = read_log(log)
+    lines = read_log(log) if log.is_file() else []
     train = [line for line in lines if line["kind"] == "train"]
     held_out = [line for line in lines if line["kind"] == "evaluate"]
     if not train:
