@@ -19,15 +19,16 @@ from manyview.train.targets import Targets
 class AuxiliaryHeads(nn.Module):
     """One direction and one camera read-out per global layer."""
 
-    def __init__(self, layers: int, dim: int) -> None:
+    def __init__(self, layers: int, dim: int, seed: int = 0) -> None:
         super().__init__()
         self.direction = nn.ModuleList(nn.Linear(dim, 3) for _ in range(layers))
         self.camera = nn.ModuleList(nn.Linear(dim, 9) for _ in range(layers))
         self.direction_norm = nn.ModuleList(nn.LayerNorm(dim) for _ in range(layers))
         self.camera_norm = nn.ModuleList(nn.LayerNorm(dim) for _ in range(layers))
+        generator = torch.Generator().manual_seed(seed)
         for head in (*self.direction, *self.camera):
             assert isinstance(head, nn.Linear)
-            nn.init.normal_(head.weight, std=0.02)
+            nn.init.normal_(head.weight, std=0.02, generator=generator)
             nn.init.zeros_(head.bias)
 
 

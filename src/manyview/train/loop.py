@@ -104,17 +104,17 @@ def _work(
     device: str,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
-    trainer = Trainer(config, workers, device)
-    if has_state(out):
-        trainer.restore(load_state(out))
-    else:
-        trainer.start_from_data()
-    log = RunLog(out / LOG_NAME if workers.rank == 0 else None)
-    log.write("start", {"config": config.to_json(), "processes": workers.size, "step": trainer.step,
-                        "progress": trainer.progress, "torch": torch.__version__})  # fmt: skip
-    started, first_step = clock(), trainer.step
-    saved = evaluated = started
     with _stop_requests() as stop_requested:
+        trainer = Trainer(config, workers, device)
+        if has_state(out):
+            trainer.restore(load_state(out))
+        else:
+            trainer.start_from_data()
+        log = RunLog(out / LOG_NAME if workers.rank == 0 else None)
+        log.write("start", {"config": config.to_json(), "processes": workers.size, "step": trainer.step,
+                            "progress": trainer.progress, "torch": torch.__version__})  # fmt: skip
+        started, first_step = clock(), trainer.step
+        saved = evaluated = started
         last = started
         while not trainer.done:
             interval = _interval(trainer)
@@ -128,18 +128,19 @@ def _work(
             over = limits[0] is not None and now - started >= 60 * limits[0]
             over = over or (limits[1] is not None and trainer.step - first_step >= limits[1])
             stop = workers.any(over or stop_requested() or trainer.done)
-            if stop or now - evaluated >= 60 * config.evaluate_minutes:
-                evaluated = now
-                if workers.rank == 0:
-                    log.write("evaluate", _held_out(trainer))
             if stop or now - saved >= 60 * config.checkpoint_minutes:
                 saved = now
                 if workers.rank == 0:
                     save_state(out, trainer.state(), trainer.step)
+            if stop or now - evaluated >= 60 * config.evaluate_minutes:
+                evaluated = now
+                if workers.rank == 0:
+                    log.write("evaluate", _held_out(trainer))
             if stop:
                 break
-    log.write("end", {"step": trainer.step, "progress": trainer.progress, "minutes": trainer.seconds / 60})
-    return dict(trainer.state().header)
+        end = {"step": trainer.step, "progress": trainer.progress, "minutes": trainer.seconds / 60}
+        log.write("end", end)
+        return dict(trainer.state().header)
 
 
 def _interval(trainer: Trainer) -> list[dict[str, float]]:

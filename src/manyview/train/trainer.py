@@ -31,8 +31,7 @@ class Trainer:
         self.logged_frames = 0
         self._bad_steps = 0
         self.model = VGGT(config.model)
-        torch.manual_seed(config.seed)
-        self.heads = AuxiliaryHeads(config.model.depth, config.model.dim)
+        self.heads = AuxiliaryHeads(config.model.depth, config.model.dim, config.seed)
         initialise(self.model, config)
         self.model.to(device)
         self.heads.to(device)
