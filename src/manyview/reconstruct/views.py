@@ -48,9 +48,13 @@ class ViewTransform:
     def cropped(self) -> bool:
         """True when part of the source picture is not seen by the network."""
         left, top, right, bottom = self.content_box
-        shown_width = (right - left) / self.scale_x
-        shown_height = (bottom - top) / self.scale_y
-        return shown_width < self.upright_width - 1.0 or shown_height < self.upright_height - 1.0
+        # The box is whole pixels, so less than one network pixel beyond it is rounding, not a crop.
+        return (
+            self.offset_x <= left - 1.0
+            or self.offset_y <= top - 1.0
+            or self.offset_x + self.scale_x * self.upright_width >= right + 1.0
+            or self.offset_y + self.scale_y * self.upright_height >= bottom + 1.0
+        )
 
     def upright_intrinsics(self, network_intrinsics: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
         """Intrinsics in pixels of the upright source picture, from those of the network image."""

@@ -1,0 +1,194 @@
+"""One picture file to upright 8-bit RGB, whatever its format, depth, colour mode and orientation.
+
+The one reader of still pictures in this package: Pillow, with pillow-heif for HEIC. Opening (the header)
+and decoding (the pixels) are separate, so that many files can be decoded by a pool of threads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from manyview.errors import MissingExtraError
+from manyview.reconstruct.inputs.sniff import HEAD_BYTES, is_heif, is_text, is_video
+
+# Nothing else may be opened: some of Pillow's formats start other programs (EPS) or fetch data.
+# Phones' MPO files are opened as JPEG.
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM", "JPEG2000")
+_ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "TIFF", "AVIF")
+
+_TURN_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_EXIF_ORIENTATION = 274
+_LARGEST_FILE = 1 << 30
+
+
+class PictureError(Exception):
+    """A picture that cannot be used; the message is a reason that can follow its name."""
+
+
+class HeifSupportError(PictureError):
+    """A HEIC picture, and the library that reads it is not installed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A decoded picture: `image` is upright RGB; `orientation` is the EXIF value it was turned by.
+
+    `transparent` tells that parts were laid on white; `frame_count` is above 1 if only the first
+    frame or page of several is shown.
+    """
+
+    image: Image.Image
+    orientation: int = 1
+    transparent: bool = False
+    frame_count: int = 1
+
+
+def open_picture(path: Path) -> Image.Image:
+    """The picture with only its header parsed; raises `PictureError` with the reason if that fails.
+
+    The file is read into memory first: Pillow maps files it opens by name, which turns an uncompressed
+    TIFF with orientation 5..8 into wrong pixels (seen in Pillow 13.0), and a file that shrinks into a crash.
+    Call from one thread at a time: warnings are silenced for the whole process meanwhile.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise PictureError(f"is larger than {_LARGEST_FILE >> 30} GiB; make it smaller")
+        data = path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"cannot be read: {error.strerror}") from error
+    if not data:
+        raise PictureError("is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            # Damage is judged by decoding, and a 100-megapixel photo is no attack: twice that is refused.
+            warnings.simplefilter("ignore")
+            image = _open_heif(data) if is_heif(data[:HEAD_BYTES]) else _open_pillow(data)
+            image.getexif()  # parsed here, where its warnings are silent
+            if image.width * image.height > 2 * (Image.MAX_IMAGE_PIXELS or sys.maxsize):
+                raise Image.DecompressionBombError
+    except PictureError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise PictureError("has too many pixels to be decoded safely; make it smaller") from error
+    except UnidentifiedImageError as error:
+        raise PictureError(_what_it_is(data[:HEAD_BYTES])) from error
+    except Exception as error:  # the parsers raise many kinds on damaged headers
+        raise _damage(error) from error
+    return image
+
+
+def _open_pillow(data: bytes) -> Image.Image:
+    Image.init()  # loads Pillow's plugins, once; older versions lack some of the formats
+    return Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
+
+
+def _open_heif(data: bytes) -> Image.Image:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise HeifSupportError(str(MissingExtraError("this HEIC picture", "heif"))) from error
+    return HeifImageFile(io.BytesIO(data))
+
+
+def _what_it_is(head: bytes) -> str:
+    if head.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the picture; run: git lfs pull"
+    if is_text(head):
+        return "holds text, not a picture"
+    if is_video(head):
+        return "is a video, not a picture"
+    return "is damaged or no picture: its header is of no known format"
+
+
+def _damage(error: Exception) -> PictureError:
+    cause = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    if "truncated" in cause or "end of file" in cause.lower():
+        return PictureError("is cut off (truncated)")
+    return PictureError(f"is damaged ({cause})")
+
+
+def decode_picture(image: Image.Image) -> Picture:
+    """Decode what `open_picture` opened: first frame, upright, 8-bit RGB, transparency laid on white.
+
+    Raises `PictureError` with the reason if the pixels are damaged or of an unsupported kind.
+    """
+    try:
+        frame_count = int(getattr(image, "n_frames", 1)) if image.format in _ANIMATED_FORMATS else 1
+        orientation = _orientation(image)
+        image.load()
+        rgb, transparent = _to_rgb(image)
+        # Some decoders turn the picture themselves (TIFF) and remove the tag: turn by what is left of it.
+        upright = turned_upright(rgb, _orientation(image)).image
+    except PictureError:
+        raise
+    except MemoryError as error:
+        raise PictureError(f"is too large for memory ({image.width}x{image.height} pixels)") from error
+    except Exception as error:  # the decoders raise many kinds on damaged data
+        raise _damage(error) from error
+    return Picture(upright, orientation, transparent, frame_count)
+
+
+def turned_upright(image: Image.Image, orientation: int) -> Picture:
+    """The picture that stored pixels with this EXIF orientation (1..8) show."""
+    turn = _TURN_UPRIGHT.get(orientation)
+    return Picture(image if turn is None else image.transpose(turn), orientation)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1..8; 1 when there is none or it makes no sense."""
+    value = image.getexif().get(_EXIF_ORIENTATION, 1)
+    return value if isinstance(value, int) and value in _TURN_UPRIGHT else 1
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        return True
+    transparency = image.info.get("transparency")
+    if isinstance(transparency, tuple):  # a colour of 16-bit PNG cannot be found in 8-bit pixels
+        return max(transparency) <= 255
+    return transparency is not None and image.mode in ("1", "L", "P", "RGB")
+
+
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
+    """8-bit RGB, and whether anything was transparent.
+
+    16-bit grey is scaled from its full range (16-bit colour already is, by Pillow's decoders);
+    transparency is laid on white, as VGGT does.
+    """
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_grey_to_8_bit(np.asarray(image), image.mode)).convert("RGB"), False
+    if _has_alpha(image):
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        transparent = rgba.getchannel("A").getextrema() != (255, 255)
+        return Image.alpha_composite(white, rgba).convert("RGB"), transparent
+    if image.mode == "RGB":
+        return image, False
+    try:
+        return image.convert("RGB"), False
+    except ValueError as error:
+        raise PictureError(f"has pixels of the kind {image.mode}, which cannot be shown as RGB") from error
+
+
+def _grey_to_8_bit(grey: np.ndarray, mode: str) -> np.ndarray:
+    """Grey levels 0..65535 of integer pixels, or 0..1 of float pixels, as rounded uint8."""
+    full_scale = 1.0 if mode.startswith("F") else 65535.0
+    values = grey.astype(np.float32)
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > full_scale:
+        raise PictureError(f"has {mode} pixels outside 0..{full_scale:g}: a measurement, not a photograph")
+    return np.rint(values * np.float32(255.0 / full_scale)).astype(np.uint8)

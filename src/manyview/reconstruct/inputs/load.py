@@ -1,0 +1,177 @@
+"""From found files to the uint8 batch that the network takes, with a record of every view."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from manyview.errors import DamagedInputError, InputError, MissingExtraError
+from manyview.reconstruct.inputs.decode import HeifSupportError, PictureError
+from manyview.reconstruct.inputs.naming import counted, printable
+from manyview.reconstruct.inputs.options import InputSet
+from manyview.reconstruct.inputs.photos import prepare_photos
+from manyview.reconstruct.inputs.prepare import PreparedView, Sizing, prepare_view
+from manyview.reconstruct.inputs.tell import tell_about
+from manyview.reconstruct.inputs.video import VideoReader
+from manyview.reconstruct.preprocess import (
+    WHITE,
+    SizePolicy,
+    canvas_offset,
+    centre_on_canvas,
+    check_sizes,
+    shared_canvas,
+)
+from manyview.reconstruct.views import ViewRecord
+
+# Called with (done, total) after each file or frame.
+Progress = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class SkippedFile:
+    """A file that was to be used and could not be; `reason` can follow its name in a sentence."""
+
+    path: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedViews:
+    """The network's input: `images` uint8 RGB, one record per image, and what has to be told.
+
+    `skipped` lists damaged files in input order; `warnings` are sentences for the user, the ones about
+    skipped files included.
+    """
+
+    images: UInt8[torch.Tensor, "views 3 height width"]
+    records: tuple[ViewRecord, ...]
+    skipped: tuple[SkippedFile, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def read_views(
+    input_set: InputSet,
+    policy: SizePolicy = "fit",
+    target_size: int = 518,
+    patch_size: int = 14,
+    *,
+    strict: bool = False,
+    progress: Progress | None = None,
+    threads: int | None = None,
+) -> LoadedViews:
+    """Decode and resize every view of `input_set`; the same files give the same result.
+
+    `target_size` and `patch_size` are in network pixels. Damaged files are skipped and named; with
+    `strict` the first one raises `DamagedInputError`. Raises `InputError` if no usable view is left.
+    At full resolution only one picture per thread is held.
+    """
+    check_sizes(policy, target_size, patch_size)
+    sizing = Sizing(policy, target_size, patch_size)
+    report = progress or (lambda done, total: None)
+    if input_set.kind == "video":
+        return _read_video(input_set, sizing, strict, report)
+    return _read_photos(input_set, sizing, strict, report, threads)
+
+
+def _read_photos(
+    input_set: InputSet, sizing: Sizing, strict: bool, progress: Progress, threads: int | None
+) -> LoadedViews:
+    views: list[tuple[ViewRecord, PreparedView]] = []
+    skipped: list[SkippedFile] = []
+    reasons: list[str] = []
+    lacks_heif = False
+    results = prepare_photos(input_set.files, sizing, threads)
+    try:
+        for done, (file, result) in enumerate(results, start=1):
+            source = printable(os.path.abspath(file.path))
+            if isinstance(result, PreparedView):
+                views.append((ViewRecord(file.name, source, result.transform), result))
+            else:
+                if strict:
+                    raise _refusal(file.name, result)
+                lacks_heif |= isinstance(result, HeifSupportError)
+                skipped.append(SkippedFile(source, str(result)))
+                reasons.append(f"{file.name} {result}")
+            progress(done, len(input_set.files))
+    finally:
+        results.close()
+    if not views and lacks_heif:
+        raise MissingExtraError(f"reading the HEIC pictures of '{input_set.label}'", "heif")
+    if not views and len(skipped) == 1:
+        raise InputError(f"'{skipped[0].path}' {skipped[0].reason}; there is no other picture to use")
+    if not views:
+        raise InputError(f"no picture of '{input_set.label}' can be used: {_joined(reasons)}")
+    told = list(input_set.warnings)
+    if skipped:
+        number = f"{len(skipped)} of {counted(len(input_set.files), 'picture')}"
+        told.append(f"{number} skipped: {_joined(reasons)}")
+    return _assembled(views, sizing, told, "picture", tuple(skipped))
+
+
+def _joined(reasons: list[str], limit: int = 5) -> str:
+    rest = f"; and {len(reasons) - limit} more" if len(reasons) > limit else ""
+    return "; ".join(reasons[:limit]) + rest
+
+
+def _refusal(name: str, error: PictureError) -> Exception:
+    if isinstance(error, HeifSupportError):
+        return MissingExtraError(f"reading the HEIC picture '{name}'", "heif")
+    return DamagedInputError(f"'{name}' {error}; repair or remove it, or leave strict reading off to skip it")
+
+
+def _read_video(input_set: InputSet, sizing: Sizing, strict: bool, progress: Progress) -> LoadedViews:
+    path = input_set.files[0].path
+    source = printable(os.path.abspath(path))
+    reader = VideoReader(path, input_set.options)
+    views: list[tuple[ViewRecord, PreparedView]] = []
+    for frame in reader.frames():
+        try:
+            view = prepare_view(frame.picture, sizing)
+        except PictureError as error:
+            raise InputError(f"the frames of '{path}' cannot be used: the picture {error}") from error
+        name = f"frame_{frame.index:06d}.png"
+        views.append((ViewRecord(name, source, view.transform, frame.index, frame.time_s), view))
+        progress(len(views), max(len(views), reader.sampling.groups))
+    if strict and reader.damage:
+        raise DamagedInputError(f"'{path}' {reader.damage}; leave strict reading off to use what decodes")
+    if not views:
+        raise InputError(f"'{path}' has no usable frame in the asked range of time")
+    told = [*input_set.warnings, *reader.warnings(len(views))]
+    return _assembled(views, sizing, told, "frame")
+
+
+def _assembled(
+    views: list[tuple[ViewRecord, PreparedView]],
+    sizing: Sizing,
+    told: list[str],
+    noun: str,
+    skipped: tuple[SkippedFile, ...] = (),
+) -> LoadedViews:
+    """All views on one canvas; empties `views`, so that pixels are not held twice for long."""
+    height, width = shared_canvas([view.transform for _, view in views])
+    told = [
+        *told,
+        *tell_about([(record.name, view) for record, view in views], sizing, (height, width), noun),
+    ]
+    images = np.empty((len(views), 3, height, width), dtype=np.uint8)
+    records = []
+    for image, (record, view) in zip(images, _drained(views)):
+        own_height, own_width = view.pixels.shape[:2]
+        left, top = canvas_offset(view.transform, height, width)
+        if (own_height, own_width) != (height, width):
+            image.fill(WHITE)
+        image[:, top : top + own_height, left : left + own_width] = view.pixels.transpose(2, 0, 1)
+        transform = centre_on_canvas(view.transform, height, width)
+        records.append(dataclasses.replace(record, transform=transform))
+    return LoadedViews(torch.from_numpy(images), tuple(records), skipped, tuple(told))
+
+
+def _drained(views: list[tuple[ViewRecord, PreparedView]]) -> Iterator[tuple[ViewRecord, PreparedView]]:
+    views.reverse()
+    while views:
+        yield views.pop()

@@ -1,0 +1,116 @@
+"""File names: which are pictures, how they sort, how views are called, which one was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
+
+_PICTURES = "jpg jpeg jpe jfif jp2 png webp tif tiff bmp gif mpo ppm pgm pnm heic heif hif avif"
+_VIDEOS = "mp4 mov m4v avi mkv webm mpg mpeg mts m2ts 3gp wmv flv ogv insv"
+_RAWS = "dng cr2 cr3 nef arw orf rw2 raf srw pef"
+
+
+def _suffixes(names: str) -> frozenset[str]:
+    return frozenset("." + name for name in names.split())
+
+
+PICTURE_SUFFIXES = _suffixes(_PICTURES)
+VIDEO_SUFFIXES = _suffixes(_VIDEOS)
+# Camera raw files hold no finished picture; they are named to the user rather than ignored quietly.
+RAW_SUFFIXES = _suffixes(_RAWS)
+LIST_SUFFIXES = _suffixes("txt lst list")
+
+_DIGITS = re.compile(r"([0-9]+)")
+
+
+def suffix_of(path: PurePath | str) -> str:
+    return PurePath(path).suffix.lower()
+
+
+def natural_key(name: str) -> tuple[tuple[tuple[str | int, ...], ...], str]:
+    """Sort key by which frame_2 comes before frame_10, folder by folder; the name itself breaks ties."""
+    parts = tuple(
+        tuple(
+            int(piece) if index % 2 else piece.casefold() for index, piece in enumerate(_DIGITS.split(part))
+        )
+        for part in name.split("/")
+    )
+    return parts, name
+
+
+def numbers_change_order(names: Sequence[str]) -> str | None:
+    """The first two of these naturally sorted names that plain text order would exchange, or None."""
+    for first, second in itertools.pairwise(names):
+        if first.casefold().split("/") > second.casefold().split("/"):
+            return f"{first} before {second}"
+    return None
+
+
+def is_clutter(name: str) -> bool:
+    """True for files and folders that systems leave beside pictures: hidden ones, thumbnail caches."""
+    return name.startswith(".") or name.lower() in {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
+
+
+def view_names(paths: Sequence[Path], root: Path | None) -> list[str]:
+    """Unique names relative to `root`, or to the folder all paths share if they do not all lie in `root`."""
+    absolute = [os.path.abspath(path) for path in paths]
+    base = "" if root is None else os.path.abspath(root)
+    if root is None or any(not path.startswith(base.rstrip(os.sep) + os.sep) for path in absolute):
+        base = _common_folder(absolute)
+    names = [printable(PurePath(os.path.relpath(path, base)).as_posix()) for path in absolute]
+    seen: dict[str, int] = {}
+    unique = []
+    for name in names:  # two names can only meet when bytes that are no text were replaced
+        seen[name] = seen.get(name, 0) + 1
+        stem, dot, suffix = name.rpartition(".")
+        unique.append(name if seen[name] == 1 else f"{stem}~{seen[name]}{dot}{suffix}")
+    return unique
+
+
+def _common_folder(paths: Sequence[str]) -> str:
+    try:
+        common = os.path.commonpath([os.path.dirname(path) for path in paths])
+    except ValueError:  # several drives
+        return os.sep
+    return common
+
+
+def printable(text: str) -> str:
+    """`text` with bytes that are not valid UTF-8 replaced, so that it can be printed and stored."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def suggestion(missing: Path) -> str:
+    """A half-sentence that helps with a path that does not exist: close names, or the missing folder."""
+    parent = missing.parent
+    if not parent.is_dir():
+        while not parent.is_dir() and parent != parent.parent:
+            missing, parent = parent, parent.parent
+        prefix = f"; there is no folder '{missing.name}' in '{parent}'"
+    else:
+        prefix = ""
+    try:
+        names = [entry for entry in os.listdir(parent) if not is_clutter(entry)]
+    except OSError:
+        names = []
+    lowered = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(missing.name.lower(), list(lowered), n=3, cutoff=0.6)
+    if not close:
+        return prefix
+    return f"{prefix}; did you mean {' or '.join(repr(lowered[name]) for name in close)}?"
+
+
+def enumerated(names: Iterable[str], limit: int = 3) -> str:
+    """'a.jpg, b.jpg, c.jpg and 4 more': a list short enough for a sentence."""
+    all_names = list(names)
+    text = ", ".join(all_names[:limit])
+    return text if len(all_names) <= limit else f"{text} and {len(all_names) - limit} more"
+
+
+def counted(number: int, noun: str) -> str:
+    """'1 picture', '3 pictures'."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

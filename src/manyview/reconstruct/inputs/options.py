@@ -1,0 +1,77 @@
+"""What the user can ask about the input, and what `find_inputs` found."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Literal
+
+from manyview.errors import UsageError
+
+# With no sampling option, a video gives at most this many frames: dense global attention is quadratic in
+# them, and VGGT-type models gain little beyond it.
+DEFAULT_VIDEO_FRAMES = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class InputOptions:
+    """Which pictures or frames to use; all None means every picture, or up to 200 even frames of a video.
+
+    `max_frames` and `stride` apply to photos and video: every `stride`-th, then at most `max_frames`,
+    evenly spread. For video only: `fps` (frames per second of video time, instead of a stride),
+    `start_s`..`end_s` (seconds from the start of the video), and `sharpest_of` (of that many consecutive
+    frames, the least blurred stands for them).
+    """
+
+    fps: float | None = None
+    max_frames: int | None = None
+    stride: int | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    sharpest_of: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_frames", "stride", "sharpest_of"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be at least 1, not {value}")
+        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
+            raise UsageError(f"fps must be a positive number, not {self.fps}")
+        if self.fps is not None and self.stride is not None:
+            raise UsageError("fps and stride both choose the spacing of frames; give only one of them")
+        for name in ("start_s", "end_s"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise UsageError(f"{name} must be zero or more seconds, not {value}")
+        if self.end_s is not None and self.end_s <= (self.start_s or 0.0):
+            raise UsageError(f"end_s ({self.end_s:g}) must be later than start_s ({self.start_s or 0:g})")
+
+    @property
+    def video_only(self) -> tuple[str, ...]:
+        """Names of the options that are set and have a meaning for video alone."""
+        names = ("fps", "start_s", "end_s", "sharpest_of")
+        return tuple(name for name in names if getattr(self, name) is not None)
+
+
+@dataclasses.dataclass(frozen=True)
+class InputFile:
+    """One picture or video: where it is, and the unique name its view has in the result."""
+
+    path: Path
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSet:
+    """The files that a request stands for, in the order they are fed; nothing is decoded yet.
+
+    `files` are the pictures, or the one video. `label` is what the user called the input, for
+    messages. `warnings` are sentences to tell the user.
+    """
+
+    kind: Literal["photos", "video"]
+    label: str
+    files: tuple[InputFile, ...]
+    options: InputOptions = InputOptions()
+    warnings: tuple[str, ...] = ()

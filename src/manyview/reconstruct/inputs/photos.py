@@ -1,0 +1,69 @@
+"""Photos to network images, decoded by a pool of threads, in order, with bounded memory."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from PIL import Image
+
+from manyview.reconstruct.inputs.decode import PictureError, decode_picture, open_picture
+from manyview.reconstruct.inputs.options import InputFile
+from manyview.reconstruct.inputs.prepare import PreparedView, Sizing, prepare_view
+
+# Each thread holds one picture at full resolution, up to about a gigabyte for the largest allowed.
+_MOST_THREADS = 8
+
+
+def prepare_photos(
+    files: Sequence[InputFile], sizing: Sizing, threads: int | None = None
+) -> Generator[tuple[InputFile, PreparedView | PictureError], None, None]:
+    """Every file in order with its network image, or with the reason why it cannot be used.
+
+    Pillow decodes and resizes outside the interpreter lock, so threads help; at most twice as many files
+    as threads are in work at a time. Closing the iterator (or Ctrl-C) drops what has not started.
+    """
+    workers = threads or min(_MOST_THREADS, _usable_cores())
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="manyview-decode")
+    in_work: deque[tuple[InputFile, Future[PreparedView] | PictureError]] = deque()
+    try:
+        for file in files:
+            in_work.append((file, _submit(pool, file, sizing)))
+            if len(in_work) >= 2 * workers:
+                yield _finished(*in_work.popleft())
+        while in_work:
+            yield _finished(*in_work.popleft())
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS or Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _submit(pool: ThreadPoolExecutor, file: InputFile, sizing: Sizing) -> Future[PreparedView] | PictureError:
+    try:
+        image = open_picture(file.path)
+    except PictureError as error:
+        return error
+    return pool.submit(_decode_and_prepare, image, sizing)
+
+
+def _decode_and_prepare(image: Image.Image, sizing: Sizing) -> PreparedView:
+    with image:
+        return prepare_view(decode_picture(image), sizing)
+
+
+def _finished(
+    file: InputFile, work: Future[PreparedView] | PictureError
+) -> tuple[InputFile, PreparedView | PictureError]:
+    if isinstance(work, PictureError):
+        return file, work
+    try:
+        return file, work.result()
+    except PictureError as error:
+        return file, error

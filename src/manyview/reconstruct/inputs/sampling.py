@@ -1,0 +1,92 @@
+"""Which frames of a video are used: spacing, an upper limit, and the sharpest of a few neighbours.
+
+Time is cut into slots (`slot_numbers`), slots are joined into at most `max_frames` groups
+(`group_of_slot`), and each group gives one frame (`pick_frames`). All of it works on a stream.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import UInt8
+
+from manyview.reconstruct.inputs.options import DEFAULT_VIDEO_FRAMES, InputOptions
+
+Frame = TypeVar("Frame")
+
+# Time stamps are rounded to the container's clock; a frame this early still opens its slot.
+_CLOCK_SLACK_S = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """The choice made for one video: `slots` before the limit, at most `groups` frames after it.
+
+    `limited_by_default` tells that the limit was ours and not the user's.
+    """
+
+    options: InputOptions
+    slots: int
+    groups: int
+    limited_by_default: bool
+
+    def slot(self, ordinal: int, time_s: float) -> int:
+        """Slot of the `ordinal`-th frame of the range, `time_s` seconds into it."""
+        if self.options.fps is not None:
+            return int((time_s + _CLOCK_SLACK_S) * self.options.fps)
+        return ordinal // (self.options.stride or self.options.sharpest_of or 1)
+
+    def group(self, slot_rank: int) -> int:
+        """Group of the `slot_rank`-th slot that holds a frame: even groups if there are more slots."""
+        return slot_rank * self.groups // self.slots if self.slots > self.groups else slot_rank
+
+
+def plan_sampling(options: InputOptions, times_s: Iterable[float]) -> Sampling:
+    """The sampling of a video whose frames in range are shown at these times (from the range's start)."""
+    spacing = Sampling(options, slots=1, groups=1, limited_by_default=False)
+    slots = len({spacing.slot(ordinal, time_s) for ordinal, time_s in enumerate(times_s)})
+    free = options.max_frames is None and options.fps is None and options.stride is None
+    limit = DEFAULT_VIDEO_FRAMES if free else options.max_frames
+    groups = slots if limit is None else min(slots, limit)
+    return Sampling(
+        options, slots=max(slots, 1), groups=max(groups, 1), limited_by_default=free and groups < slots
+    )
+
+
+def pick_frames(
+    frames: Iterable[tuple[float, Frame]], sampling: Sampling, score: Callable[[Frame], float]
+) -> Iterator[Frame]:
+    """One frame of each group: its first, or the one with the highest `score` of its first `sharpest_of`.
+
+    `frames` are (seconds into the range, frame) in order of presentation; only one is held at a time.
+    """
+    window = sampling.options.sharpest_of or 1
+    best: Frame | None = None
+    best_score = -np.inf
+    slot, rank, group, seen = -1, -1, -1, 0
+    for ordinal, (time_s, frame) in enumerate(frames):
+        current_slot = sampling.slot(ordinal, time_s)
+        if current_slot != slot:
+            slot, rank = current_slot, rank + 1
+        if sampling.group(rank) != group:
+            if best is not None:
+                yield best
+            group, seen, best, best_score = sampling.group(rank), 0, None, -np.inf
+        if seen < window:
+            frame_score = score(frame) if window > 1 else 0.0
+            if best is None or frame_score > best_score:
+                best, best_score = frame, frame_score
+        seen += 1
+    if best is not None:
+        yield best
+
+
+def laplacian_variance(grey: UInt8[np.ndarray, "height width"]) -> float:
+    """Variance of the Laplacian of a grey image: higher is sharper (Pech-Pacheco et al., ICPR 2000)."""
+    values = grey.astype(np.int16)
+    centre = values[1:-1, 1:-1]
+    laplacian = values[:-2, 1:-1] + values[2:, 1:-1] + values[1:-1, :-2] + values[1:-1, 2:] - 4 * centre
+    return float(laplacian.var()) if laplacian.size else 0.0

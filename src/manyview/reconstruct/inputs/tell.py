@@ -1,0 +1,64 @@
+"""The sentences about the input that its owner should read: what was turned, cut, padded or left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from manyview.reconstruct.inputs.naming import counted, enumerated
+from manyview.reconstruct.inputs.prepare import PreparedView, Sizing
+
+# Below this share of black blocks, black is taken for part of the scene.
+_MUCH_BLACK = 0.05
+_LOW_RESOLUTION = 0.25
+
+
+def tell_about(
+    views: Sequence[tuple[str, PreparedView]], sizing: Sizing, canvas: tuple[int, int], noun: str
+) -> list[str]:
+    """One sentence per kind of event over all (name, view) pairs; `noun` is "picture" or "frame"."""
+    told: list[str] = []
+
+    def tell(names: Iterable[str], text: str) -> None:
+        affected = list(names)
+        if affected:
+            told.append(f"{counted(len(affected), noun)} {text} ({enumerated(affected)})")
+
+    source = "its rotation flag" if noun == "frame" else "EXIF orientation"
+    tell((name for name, view in views if view.transform.orientation != 1), f"turned upright by {source}")
+    if sizing.policy == "crop":
+        cut = [(name, view.transform) for name, view in views if view.transform.cropped]
+        if cut:
+            least = min(t.network_height / (t.scale_y * t.upright_height) for _, t in cut)
+            text = f"cut at top and bottom by the crop policy, down to {least:.0%} of the height"
+            tell((name for name, _ in cut), f"{text}; the fit policy keeps them whole")
+    told.extend(_about_sizes(views, canvas, noun))
+    black = {name: view.black_share for name, view in views if view.black_share >= _MUCH_BLACK}
+    if black:
+        text = f"with solid black areas, up to {max(black.values()):.0%} of the view"
+        tell(black, f"{text}: the model takes painted areas and bars for part of the scene")
+    tell((name for name, view in views if view.transparent), "with transparency, laid on white")
+    tell(
+        (name for name, view in views if view.frame_count > 1),
+        "with several frames or pages; the first is used",
+    )
+    small = (
+        name
+        for name, view in views
+        if max(view.transform.upright_width, view.transform.upright_height)
+        < _LOW_RESOLUTION * sizing.target_size
+    )
+    tell(small, f"much smaller than the {sizing.target_size} pixels the model works at, and enlarged")
+    return told
+
+
+def _about_sizes(views: Sequence[tuple[str, PreparedView]], canvas: tuple[int, int], noun: str) -> list[str]:
+    sizes = Counter((view.transform.upright_width, view.transform.upright_height) for _, view in views)
+    if len(sizes) < 2:
+        return []
+    listed = enumerated(f"{number} of {width}x{height}" for (width, height), number in sizes.most_common())
+    shapes = {view.pixels.shape for _, view in views}
+    sentence = f"the {noun}s have {len(sizes)} different sizes ({listed})"
+    if len(shapes) > 1:
+        sentence += f"; those of another shape are padded with white to {canvas[1]}x{canvas[0]}"
+    return [sentence]
