@@ -203,9 +203,13 @@ def test_the_module_entry_trains_exports_and_tells_errors(
     finally:
         torch.set_num_threads(threads)
     assert json.loads(capsys.readouterr().out)["step"] == 2
-    assert main(["--out", out, "--export", str(weights)]) == 0 and weights.stat().st_size > 1000
+    assert main(["--out", out, "--export", str(weights), "--scenes", "1"]) == 0
+    with safe_open(weights, "pt") as file:
+        numbers = json.loads(file.metadata()["manyview"])["numbers"]
+    assert list(numbers) == ["easy", "medium", "hard"]
+    assert set(numbers["hard"]["rows"]) == {"dense", "frame", "identity", "mean pose"}
     assert main(["--config", "absent", "--out", out]) == 2
-    assert main(["--out", str(tmp_path / "nothing"), "--export", str(weights)]) == 1
+    assert main(["--out", str(tmp_path / "nothing"), "--export", str(weights), "--scenes", "0"]) == 1
     assert main(["--out", str(tmp_path / "nothing"), "--curves", str(tmp_path / "c.png")]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 3 and all(line.startswith("error: ") for line in errors)

@@ -12,9 +12,10 @@ import torch
 
 from manyview.errors import ManyViewError
 from manyview.train.config import load_config
+from manyview.train.held_out import release_numbers
 from manyview.train.log import plot_curves
 from manyview.train.loop import LOG_NAME, run, with_minutes
-from manyview.train.weights import export_weights
+from manyview.train.weights import export_weights, trained_model
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--fresh", action="store_true", help="refuse to go on with a run that is there")
     parser.add_argument("--export", help="only write the weights of the run in --out to this file")
+    parser.add_argument(
+        "--scenes", type=int, default=48, help="held-out scenes a table of the export; 0: none"
+    )
     parser.add_argument("--curves", help="only draw the curves of the run in --out to this picture")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -37,7 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
             if options.curves:
                 plot_curves(Path(options.out) / LOG_NAME, Path(options.curves))
             if options.export:
-                export_weights(options.out, options.export)
+                numbers = {}
+                if options.scenes:
+                    numbers = release_numbers(trained_model(options.out, half=True), options.scenes)
+                export_weights(options.out, options.export, numbers)
             return 0
         config = load_config(options.config)
         if options.budget_minutes is not None:

@@ -27,3 +27,16 @@ def held_out_numbers(model: VGGT, config: TrainConfig, here: Position) -> dict[s
         baselines=False,
     )
     return {"stage": here.stage.name, **dataclasses.asdict(table.rows["dense"])}
+
+
+def release_numbers(model: VGGT, scenes: int = 48, views: int = 8) -> dict[str, Any]:
+    """The tables that ship in a checkpoint's metadata: easy, medium and hard held-out scenes.
+
+    Each has the dense model, the same model with every global layer cut to its own frame, and the
+    baselines (see `evaluate_synthetic`).
+    """
+    presets = {"easy": SceneOptions.easy(), "medium": SceneOptions.medium(), "hard": SceneOptions.hard()}
+    return {
+        name: evaluate_synthetic(model, scenes=scenes, views=views, options=options).to_json()
+        for name, options in presets.items()
+    }

@@ -21,13 +21,13 @@ from manyview.train.state import load_state
 LICENCE = "Apache-2.0"
 
 
-def trained_model(out_dir: str | Path) -> VGGT:
-    """The model of a run's latest state, in float32, ready to predict."""
+def trained_model(out_dir: str | Path, half: bool = False) -> VGGT:
+    """The model of a run's latest state, in float32; `half` rounds it as `export_weights` does."""
     state = load_state(Path(out_dir))
     config = config_from_json(state.header["config"], f"the run in {out_dir}")
     model = VGGT(config.model)
     model.load_state_dict(_model_tensors(state.tensors))
-    return model.eval()
+    return (model.half().float() if half else model).eval()
 
 
 def export_weights(
@@ -67,6 +67,7 @@ def export_weights(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         save_file(half, partial, metadata={"manyview": json.dumps(metadata), "format": "pt"})
+        partial.chmod(0o644)  # safetensors writes for the owner alone
         os.replace(partial, target)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write the weights to {target}: {error}") from error
