@@ -61,9 +61,10 @@ def load(
     they are held once. Raises UsageError, WeightsError or MissingExtraError with one sentence.
     """
     wanted = _head_names(heads)
+    known = find_model(str(name_or_path))
+    if commercial_only and known is not None and not known.commercial_use:
+        raise UsageError(_not_commercial(known.name, known.licence))
     found = _find(name_or_path, revision, offline, Path(cache_dir) if cache_dir else None, progress)
-    if commercial_only and found.commercial_use is not None and not found.commercial_use:
-        raise UsageError(_not_commercial(found.name, found.licence))
     checkpoint = read_checkpoint(found.path)
     info = _info(found, checkpoint)
     if commercial_only and info.commercial_use is not True:

@@ -61,13 +61,11 @@ def detect_format(path: Path) -> Format:
 
 
 def _is_text(head: bytes) -> bool:
-    if b"\x00" in head:
-        return False
-    try:
+    try:  # the last letter may be cut
         text = head[:-4].decode("utf-8") if len(head) == _HEAD else head.decode("utf-8")
     except UnicodeDecodeError:
         return False
-    return text.isprintable() or any(letter in text for letter in "\n\t")
+    return all(letter.isprintable() or letter in "\n\r\t" for letter in text)
 
 
 def _check_safetensors(path: Path, size: int) -> None:

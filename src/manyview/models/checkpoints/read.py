@@ -96,6 +96,9 @@ def _load_torch(path: Path, mmap: bool) -> Any:
     try:
         with warnings.catch_warnings():  # about TorchScript or old pickle protocols: the error below tells
             warnings.simplefilter("ignore")
+            if path.suffix == ".safetensors":  # torch would go by that name, not by the content
+                with path.open("rb") as file:
+                    return torch.load(file, map_location="cpu", weights_only=True)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         if "Weights only load failed" in str(error):

@@ -93,6 +93,8 @@ def infer_vggt_config(
     strides and the tracker's window are the published ones. Raises WeightsError for anything but a VGGT.
     """
     read = _Shapes(shapes, source)
+    if recognise(shapes) not in (None, "VGGT"):
+        raise WeightsError(read.not_vggt("aggregator.frame_blocks.0.norm1.weight"))
     dim = read("aggregator.camera_token", 4)[-1]
     depth = read.count(r"aggregator\.frame_blocks\.(\d+)\.")
     if not depth:
@@ -151,12 +153,13 @@ class _Shapes:
     def __call__(self, key: str, ndim: int, published: Shape | None = None) -> Shape:
         shape = self.shapes.get(key, published)
         if shape is None:
-            raise WeightsError(self._not_vggt(key))
+            raise WeightsError(self.not_vggt(key))
         if len(shape) != ndim or 0 in shape:
             raise WeightsError(f"{self.source}: {key} has shape {list(shape)}, expected {ndim} dimensions")
         return tuple(shape)
 
-    def _not_vggt(self, key: str) -> str:
+    def not_vggt(self, key: str) -> str:
+        """What these keys are instead, `key` being one that a VGGT has."""
         name = recognise(self.shapes)
         if name is not None and name != "VGGT":
             return (
