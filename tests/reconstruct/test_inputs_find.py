@@ -27,7 +27,14 @@ def _names(found: InputSet) -> list[str]:
 
 
 def test_folder_in_natural_order_with_subfolders(tmp_path: Path) -> None:
-    for name in ["frame_10.png", "frame_2.png", "Frame_1.png", "right_10/1.png", "right_9/12.png", "right_9/3.png"]:
+    for name in [
+        "frame_10.png",
+        "frame_2.png",
+        "Frame_1.png",
+        "right_10/1.png",
+        "right_9/12.png",
+        "right_9/3.png",
+    ]:
         _picture(tmp_path / name)
     found = find_inputs(tmp_path)
     assert found.kind == "photos"
@@ -49,7 +56,9 @@ def test_nothing_is_told_about_order_that_is_plain(tmp_path: Path) -> None:
     assert find_inputs(tmp_path).warnings == ()
 
 
-@given(st.lists(st.from_regex(r"[a-c_]{0,2}[0-9]{0,3}[a-b]?(/[a-c]?[0-9]{1,3})?", fullmatch=True), min_size=2))
+@given(
+    st.lists(st.from_regex(r"[a-c_]{0,2}[0-9]{0,3}[a-b]?(/[a-c]?[0-9]{1,3})?", fullmatch=True), min_size=2)
+)
 def test_natural_order_does_not_depend_on_the_order_found(names: list[str]) -> None:
     shuffled = names.copy()
     random.Random(0).shuffle(shuffled)
@@ -63,7 +72,16 @@ def test_natural_order_follows_the_numbers(first: int, second: int) -> None:
 
 
 def test_clutter_is_ignored_but_stray_videos_and_raws_are_told(tmp_path: Path) -> None:
-    for name in ["a.png", ".hidden.png", "._a.png", "Thumbs.db", "notes.txt", ".cache/b.png", "clip.MP4", "c.NEF"]:
+    for name in [
+        "a.png",
+        ".hidden.png",
+        "._a.png",
+        "Thumbs.db",
+        "notes.txt",
+        ".cache/b.png",
+        "clip.MP4",
+        "c.NEF",
+    ]:
         target = tmp_path / name
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(b"x")
@@ -127,7 +145,9 @@ def test_list_file_keeps_its_order(tmp_path: Path) -> None:
     for name in ["2.png", "sub/1 with space.png"]:
         _picture(tmp_path / "lists" / name)
     listing = tmp_path / "lists" / "views.txt"
-    listing.write_text(f"\ufeff# order of capture\r\nsub/1 with space.png\r\n\r\n  2.png  \r\n{elsewhere}\r\n", newline="")
+    listing.write_text(
+        f"\ufeff# order of capture\r\nsub/1 with space.png\r\n\r\n  2.png  \r\n{elsewhere}\r\n", newline=""
+    )
     found = find_inputs(listing)
     assert _names(found) == ["lists/sub/1 with space.png", "lists/2.png", "elsewhere/3.png"]
     inside = tmp_path / "lists" / "inside"
@@ -199,16 +219,28 @@ def test_missing_path_suggests_what_was_meant(tmp_path: Path) -> None:
     ("make", "message"),
     [
         (lambda p: p, "holds no pictures; expected JPEG"),
-        (lambda p: (p / "a.mp4").write_bytes(b"x") and p, "holds no pictures but 1 video; give the video itself"),
+        (
+            lambda p: (p / "a.mp4").write_bytes(b"x") and p,
+            "holds no pictures but 1 video; give the video itself",
+        ),
         (lambda p: (p / "a.CR3").write_bytes(b"x") and p, r"holds only camera raw files \(a.CR3\)"),
         (lambda p: str(p / "*.jpg"), "no file matches the pattern"),
         (lambda p: (p / "sub").mkdir() or str(p / "*"), "only folders match it"),
         (lambda p: (p / "a.dat").write_bytes(b"x") and str(p / "*"), "matches 1 file, but no pictures"),
-        (lambda p: (p / "a.dat").write_bytes(b"\0\1\2") and p / "a.dat", "neither a picture nor a video nor a text"),
+        (
+            lambda p: (p / "a.dat").write_bytes(b"\0\1\2") and p / "a.dat",
+            "neither a picture nor a video nor a text",
+        ),
         (lambda p: (p / "l.txt").write_text("# nothing\n\n") and p / "l.txt", "names no pictures"),
-        (lambda p: (p / "l.txt").write_text("x\ngone.jpg") and p / "l.txt", r"line 1 of the list '.*l.txt': '.*x' does"),
+        (
+            lambda p: (p / "l.txt").write_text("x\ngone.jpg") and p / "l.txt",
+            r"line 1 of the list '.*l.txt': '.*x' does",
+        ),
         (lambda p: (p / "l.txt").write_text(".") and p / "l.txt", "is a folder"),
-        (lambda p: (p / "l.txt").write_bytes(b"\xff\xfe\0\0") and p / "l.txt", "cannot be read as a text list"),
+        (
+            lambda p: (p / "l.txt").write_bytes(b"\xff\xfe\0\0") and p / "l.txt",
+            "cannot be read as a text list",
+        ),
         (lambda p: [], "the list of pictures is empty"),
         (lambda p: "  ", "the input is an empty name"),
         (lambda p: "a\0b", "does not exist"),

@@ -61,7 +61,9 @@ def test_network_sizes_are_whole_patches_and_box_is_inside(
 
 
 @given(_sides, _sides, st.sampled_from(["fit", "pad", "square"]), _sizings)
-def test_the_whole_picture_is_kept(width: int, height: int, policy: SizePolicy, sizing: tuple[int, int]) -> None:
+def test_the_whole_picture_is_kept(
+    width: int, height: int, policy: SizePolicy, sizing: tuple[int, int]
+) -> None:
     transform = _drawn_plan(width, height, policy, sizing)
     if transform is None:
         return
@@ -119,7 +121,9 @@ def test_transform_survives_json(width: int, height: int, orientation: int) -> N
 
 @settings(max_examples=25)
 @given(st.integers(16, 300), st.integers(16, 300), _policies)
-def test_rendered_pixels_have_the_planned_shape_and_padding(width: int, height: int, policy: SizePolicy) -> None:
+def test_rendered_pixels_have_the_planned_shape_and_padding(
+    width: int, height: int, policy: SizePolicy
+) -> None:
     transform = _drawn_plan(width, height, policy, (56, 14))
     if transform is None:
         return

@@ -23,9 +23,9 @@ _SHARPNESS_SIDE = 480
 # EXIF orientation that turns as the display matrix asks; PyAV gives its angle counter-clockwise.
 _ORIENTATION_OF_ANGLE = {0: 1, 90: 8, 180: 3, 270: 6}
 
-# Sound files announce a frame or two that no player shows; more missing than this is damage.
+# Undamaged files announce a frame or two that no player shows; more missing than this is damage.
 _HARMLESS_LOSS = 2
-_HARMLESS_SHARE = 0.03
+_HARMLESS_SHARE = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +54,13 @@ class VideoReader:
         self.interlaced = False
         with self._opened() as (container, stream):
             self.declared = int(stream.frames or 0)
+            self.declared_s = (container.duration or 0) / 1e6
             self.native_fps = float(stream.average_rate or stream.base_rate or 30)
             self.pixel_aspect = float(stream.sample_aspect_ratio or 1)
             self._start = stream.start_time
             times_s = self._scan(container, stream)
         self._packets = len(times_s)
+        self._end_s = times_s[-1] + 1 / self.native_fps if times_s else 0.0
         self._stopped_early = False
         asked = [time_s - self._range_start for time_s in times_s if self._in_range(time_s)]
         if times_s and not asked:
@@ -82,7 +84,8 @@ class VideoReader:
         except ImportError as error:
             raise MissingExtraError(f"reading the video '{self.path}'", "video") from error
         try:
-            container = av.open(str(self.path))
+            # The prefix keeps FFmpeg from taking "name:..." for a protocol.
+            container = av.open(f"file:{self.path}")
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise DamagedInputError(
                 f"'{self.path}' does not open as a video: it is cut off, damaged or no video; "
@@ -195,6 +198,9 @@ class VideoReader:
             return (
                 f"breaks off or is damaged: only {self.decoded} of the {announced} frames it announces decode"
             )
+        missing_s = self.declared_s - self._end_s
+        if not self._stopped_early and not self.declared and missing_s > max(1.0, 0.1 * self.declared_s):
+            return f"breaks off after {self._end_s:.1f} of {self.declared_s:.1f} seconds"
         if self.faults:
             return f"is damaged in {counted(self.faults, 'place')}; {self.decoded} frames decode"
         return None

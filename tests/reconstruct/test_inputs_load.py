@@ -1,0 +1,301 @@
+"""Whole input sets to the network's batch: order, padding, skipped files, and what the user is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from manyview.errors import DamagedInputError, InputError, MissingExtraError, UsageError
+from manyview.reconstruct.inputs import LoadedViews, find_inputs, read_views
+from manyview.reconstruct.preprocess import SIZE_POLICIES, SizePolicy, plan_view, render_view
+
+
+def _photo(path: Path, width: int = 96, height: int = 64, seed: int = 0, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(30, 226, (height, width, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def _read(folder: object, **options: object) -> LoadedViews:
+    return read_views(find_inputs(folder), target_size=112, **options)  # type: ignore[arg-type]
+
+
+def _names(views: LoadedViews) -> list[str]:
+    return [record.name for record in views.records]
+
+
+def test_pixels_and_records_of_a_plain_folder(tmp_path: Path) -> None:
+    for seed, name in enumerate(["1.png", "2.png", "sub/1.png"]):
+        _photo(tmp_path / name, seed=seed)
+    views = _read(tmp_path)
+    assert views.images.dtype == torch.uint8
+    assert views.images.shape == (3, 3, 70, 112)
+    assert _names(views) == ["1.png", "2.png", "sub/1.png"]
+    assert views.skipped == () and views.warnings == ()
+    for record, image in zip(views.records, views.images, strict=True):
+        source = Image.open(record.source)
+        transform = plan_view(96, 64, "fit", 112, 14)
+        assert record.transform == transform
+        assert record.video_frame is None and record.time_s is None
+        assert os.path.isabs(record.source)
+        expected = render_view(source, transform, "fit")
+        assert (image.permute(1, 2, 0).numpy() == expected).all()
+
+
+@pytest.mark.parametrize("policy", SIZE_POLICIES)
+def test_mixed_shapes_are_centred_on_white(tmp_path: Path, policy: SizePolicy) -> None:
+    _photo(tmp_path / "1_wide.png", 96, 64)
+    _photo(tmp_path / "2_tall.png", 64, 96)
+    _photo(tmp_path / "3_panorama.png", 200, 40)
+    views = _read(tmp_path, policy=policy)
+    assert views.images.shape == (3, 3, 112, 112)
+    assert any("3 different sizes (1 of 96x64, 1 of 64x96, 1 of 200x40)" in told for told in views.warnings)
+    padded = any("padded with white to 112x112" in told for told in views.warnings)
+    assert padded == (policy in ("fit", "crop"))
+    for record, image in zip(views.records, views.images, strict=True):
+        outside = ~record.transform.content_mask()
+        if policy != "square":
+            assert (image.numpy()[:, outside] == 255).all()
+        assert record.transform.network_width == record.transform.network_height == 112
+        # The centre of the source picture is the centre of the network image.
+        centre = [record.transform.upright_width / 2, record.transform.upright_height / 2, 1.0]
+        np.testing.assert_allclose(record.transform.network_from_upright @ centre, [56, 56, 1], atol=0.51)
+
+
+def test_result_does_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:
+    for seed in range(24):
+        size = (400, 300) if seed % 5 else (60, 50)  # quick ones in between finish out of order
+        _photo(tmp_path / f"{seed}.png", *size, seed=seed)
+    (tmp_path / "7.png").write_bytes(b"")
+    one, many = _read(tmp_path, threads=1), _read(tmp_path, threads=8)
+    assert torch.equal(one.images, many.images)
+    assert one.records == many.records
+    assert one.skipped == many.skipped and one.warnings == many.warnings
+
+
+def test_damaged_files_are_named_skipped_and_counted(tmp_path: Path) -> None:
+    _photo(tmp_path / "good.png")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "text.jpg").write_text("I am no photo")
+    whole = _photo(tmp_path / "sub" / "cut.jpg", 300, 200).read_bytes()
+    (tmp_path / "sub" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    views = _read(tmp_path)
+    assert _names(views) == ["good.png"]
+    assert [(Path(file.path).name, file.reason) for file in views.skipped] == [
+        ("empty.jpg", "is empty (0 bytes)"),
+        ("cut.jpg", "is cut off (truncated)"),
+        ("text.jpg", "holds text, not a picture"),
+    ]
+    (told,) = views.warnings
+    assert told == (
+        "3 of 4 pictures skipped: empty.jpg is empty (0 bytes); sub/cut.jpg is cut off (truncated); "
+        "text.jpg holds text, not a picture"
+    )
+
+
+def test_strict_refuses_the_first_damaged_file(tmp_path: Path) -> None:
+    _photo(tmp_path / "0.png")
+    (tmp_path / "1.png").write_bytes(b"")
+    (tmp_path / "2.png").write_text("text")
+    with pytest.raises(
+        DamagedInputError, match=r"'1.png' is empty \(0 bytes\); repair or remove it"
+    ) as caught:
+        _read(tmp_path, strict=True)
+    assert caught.value.exit_code == 1
+
+
+def test_no_usable_view_is_an_error_that_lists_the_files(tmp_path: Path) -> None:
+    for index in range(7):
+        (tmp_path / f"{index}.jpg").write_text("text")
+    with pytest.raises(
+        InputError, match=r"no picture of .* can be used: 0.jpg holds text.*; and 2 more"
+    ) as caught:
+        _read(tmp_path)
+    assert caught.value.exit_code == 2
+    with pytest.raises(InputError, match=r"0.jpg' holds text, not a picture; there is no other picture"):
+        _read(tmp_path / "0.jpg")
+
+
+def test_pictures_too_small_or_too_thin_are_skipped(tmp_path: Path) -> None:
+    _photo(tmp_path / "a.png", 9, 8)
+    _photo(tmp_path / "b.png", 1, 1)
+    _photo(tmp_path / "c.png", 300, 8)
+    views = _read(tmp_path)
+    assert _names(views) == ["a.png"]
+    reasons = [file.reason for file in views.skipped]
+    assert reasons[0] == "is too small (1x1 pixels; at least 8 a side are needed)"
+    assert "300x8 pixels is too elongated" in reasons[1]
+    assert any("1 picture much smaller than the 112 pixels" in told for told in views.warnings)
+
+
+def test_a_file_that_vanishes_is_skipped(tmp_path: Path) -> None:
+    _photo(tmp_path / "1.png")
+    _photo(tmp_path / "2.png")
+    found = find_inputs(tmp_path)
+    (tmp_path / "1.png").unlink()
+    views = read_views(found, target_size=112)
+    assert _names(views) == ["2.png"]
+    assert "cannot be read" in views.skipped[0].reason
+
+
+def test_what_is_told(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    _photo(tmp_path / "turned.jpg", exif=exif)
+    Image.fromarray(np.full((96, 64, 4), 120, np.uint8)).save(tmp_path / "clear.png")
+    masked = np.random.default_rng(0).integers(30, 226, (96, 64, 3)).astype(np.uint8)
+    masked[:40] = 0
+    Image.fromarray(masked).save(tmp_path / "masked.png")
+    pages = [Image.fromarray(masked[40:].repeat(2, 0)), Image.new("RGB", (64, 112))]
+    pages[0].save(tmp_path / "pages.tiff", save_all=True, append_images=pages[1:])
+    told = _read(tmp_path, policy="crop").warnings
+    assert any(t.startswith("1 picture turned upright by EXIF orientation (turned.jpg)") for t in told)
+    assert any(t.startswith("1 picture with transparency, laid on white (clear.png)") for t in told)
+    assert any(t.startswith("1 picture with solid black areas, up to ") and "masked.png" in t for t in told)
+    assert any(
+        t.startswith("1 picture with several frames or pages; the first is used (pages.tiff)") for t in told
+    )
+    cut = next(t for t in told if "cut at top and bottom by the crop policy" in t)
+    assert cut.startswith("4 pictures") and "the fit policy keeps them whole" in cut
+
+
+def test_dark_scenery_is_not_taken_for_a_mask(tmp_path: Path) -> None:
+    night = np.random.default_rng(0).integers(0, 30, (64, 96, 3)).astype(np.uint8)
+    Image.fromarray(night).save(tmp_path / "night.png")
+    assert _read(tmp_path).warnings == ()
+
+
+def test_heic_without_its_library_is_skipped_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "a.heic").write_bytes(b"\x00\x00\x00\x1cftypheic\x00\x00\x00\x00mif1heicmiaf" + bytes(100))
+    with pytest.raises(MissingExtraError, match=r"pip install 'manyview\[heif\]'"):
+        _read(tmp_path)
+    _photo(tmp_path / "b.png")
+    views = _read(tmp_path)
+    assert _names(views) == ["b.png"]
+    assert "manyview[heif]" in views.warnings[0]
+    with pytest.raises(MissingExtraError, match=r"HEIC picture 'a\.heic'"):
+        _read(tmp_path, strict=True)
+
+
+def test_progress_counts_every_file(tmp_path: Path) -> None:
+    for index in range(5):
+        _photo(tmp_path / f"{index}.png")
+    (tmp_path / "3.png").write_bytes(b"")
+    seen: list[tuple[int, int]] = []
+    _read(tmp_path, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 5) for done in range(1, 6)]
+
+
+def test_impossible_size_is_refused_before_any_work(tmp_path: Path) -> None:
+    _photo(tmp_path / "1.png")
+    with pytest.raises(UsageError, match="100 must be a positive multiple of the model's patch size 14"):
+        read_views(find_inputs(tmp_path), target_size=100)
+
+
+def test_threads_end_when_reading_is_interrupted(tmp_path: Path) -> None:
+    for index in range(30):
+        _photo(tmp_path / f"{index}.png", 400, 300)
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _read(tmp_path, threads=4, progress=interrupt)
+    deadline = time.monotonic() + 10
+    while any(thread.name.startswith("manyview-decode") for thread in threading.enumerate()):
+        assert time.monotonic() < deadline, "decoding threads are still running"
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
+def test_ctrl_c_stops_promptly(tmp_path: Path) -> None:
+    photo = _photo(tmp_path / "a.png", 2500, 2000, compress_level=1)
+    for index in range(150):
+        (tmp_path / f"link_{index}.png").symlink_to(photo)
+    program = (
+        "import sys\nfrom manyview.reconstruct.inputs import find_inputs, read_views\n"
+        "tell = lambda done, total: print(done, flush=True)\n"
+        "try:\n    read_views(find_inputs(sys.argv[1]), progress=tell, threads=2)\n"
+        "except KeyboardInterrupt:\n    sys.exit(130)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == "1\n"
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+        assert time.monotonic() - started < 10
+        assert process.stdout.read().count("\n") < 100
+
+
+def test_memory_holds_few_full_pictures(tmp_path: Path) -> None:
+    """No more pictures are open at once than twice the threads, however many there are."""
+    from manyview.reconstruct.inputs import photos
+
+    for index in range(20):
+        _photo(tmp_path / f"{index}.png")
+    opened, most = 0, 0
+    original_open, original_work = photos.open_picture, photos._decode_and_prepare
+    lock = threading.Lock()
+
+    def counting_open(path: Path) -> Image.Image:
+        nonlocal opened, most
+        with lock:
+            opened += 1
+            most = max(most, opened)
+        return original_open(path)
+
+    def counting_work(*arguments: object) -> object:
+        nonlocal opened
+        result = original_work(*arguments)  # type: ignore[arg-type]
+        with lock:
+            opened -= 1
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(photos, "open_picture", counting_open)
+        patch.setattr(photos, "_decode_and_prepare", counting_work)
+        assert len(_read(tmp_path, threads=2).records) == 20
+    assert 1 <= most <= 4
+
+
+def test_real_odd_files_together(shared_data: Path) -> None:
+    views = read_views(find_inputs(shared_data / "odd-formats"), target_size=224)
+    assert len(views.records) == 35 and len(views.skipped) == 7
+    assert len(set(_names(views))) == 35
+    assert views.images.shape == (35, 3, 224, 224)
+    told = " ".join(views.warnings)
+    assert "7 of 42 pictures skipped" in told
+    assert "4 pictures turned upright by EXIF orientation" in told
+    assert "2 pictures with transparency, laid on white" in told
+
+
+def test_real_photos(shared_data: Path) -> None:
+    street = read_views(find_inputs(shared_data / "photos-lund-street"))
+    assert street.images.shape == (29, 3, 392, 518) and street.warnings == ()
+    door = find_inputs(shared_data / "photos-lund-door-colmap")
+    whole = read_views(door)
+    assert whole.images.shape == (12, 3, 518, 350) and whole.warnings == ()
+    cropped = read_views(door, "crop")
+    assert cropped.images.shape == (12, 3, 518, 518)
+    assert cropped.warnings[0].startswith("12 pictures cut at top and bottom by the crop policy, down to 67%")
+    # The middle rows of both policies show the same part of the scene.
+    assert cropped.records[0].transform.offset_y == -(770 - 518) / 2
