@@ -66,8 +66,9 @@ class GlobalAttention:
         q = attention.queries(tokens, rotation, piece)
         k, v = attention.keys_values(tokens, rotation, piece)
         run.observe(q, k)
-        del tokens
-        return attention.output(attend(q, k, v))
+        heads = attend(q, k, v)
+        del q, k, v  # freed before the output projection makes another token tensor
+        return attention.output(heads)
 
     @staticmethod
     def _per_frame(

@@ -44,7 +44,7 @@ class CameraHead(nn.Module):
         estimate: Tensor | None = None
         results = []
         for _ in range(iterations or self.iterations):
-            # Each pass learns from its own correction only, as upstream trained it.
+            # The estimate is an input here: gradients do not flow through its embedding, as upstream.
             current = (
                 self.empty_pose_tokens.expand(batch, frames, -1) if estimate is None else estimate.detach()
             )

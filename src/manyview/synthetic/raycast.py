@@ -39,6 +39,9 @@ def camera_rays(scenes: Scenes, height: int, width: int, samples: int) -> Rays:
     return axis(0), axis(1), axis(2)
 
 
+_STEEPEST = 1e9
+
+
 def cast(scenes: Scenes, rays: Rays) -> Hits:
     """The first meeting of each ray with the scene it belongs to."""
     dx, dy, dz = rays
@@ -98,6 +101,7 @@ def cast(scenes: Scenes, rays: Rays) -> Hits:
 
 def _slab(offset: Tensor, inverse: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
     """Ray parameters at which the slab |coordinate| <= half is entered and left; an empty slab never is."""
+    inverse = inverse.clamp(-_STEEPEST, _STEEPEST)  # a ray along the slab would give inf - inf
     middle = -offset * inverse
     reach = inverse.abs() * half
     return middle - reach, middle + reach

@@ -1,0 +1,84 @@
+"""Memory of a forward pass before it runs: bytes by cause, from the sizes of the model and the input.
+
+Checked against counted bytes of real passes in the tests. The unit of the trunk is one token tensor,
+u = frames x tokens x width x bytes; a global layer holds six of them (tokens, normalised copy, queries,
+keys, values, output) and, at tapped layers, a seventh (the frame layer's output).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from ..attention.layout import TokenLayout
+from ..models.config import DenseHeadConfig, VGGTConfig
+from ..models.run_options import RunOptions
+
+_TRUNK_TENSORS = 7
+# Token tensors of a piece while a block runs on it: hidden layer before and after its activation
+# (8) beside the normalised tokens and their share of the residual; attention holds less.
+_PIECE_TENSORS = 11
+
+
+@dataclasses.dataclass(frozen=True)
+class Footprint:
+    """Expected bytes: `weights` held, `peak` of a pass beside them, and how the peak grows per frame."""
+
+    weights: int
+    peak: int
+    per_frame: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.peak
+
+
+def estimate_footprint(
+    config: VGGTConfig,
+    weights_bytes: int,
+    layout: TokenLayout,
+    options: RunOptions,
+    element_bytes: int,
+) -> Footprint:
+    """Footprint of one scene; `element_bytes` is the size of a number in the trunk's precision."""
+    frames, tokens, dim = layout.frames, layout.tokens_per_frame, config.dim
+    unit = tokens * dim * element_bytes
+    pixels = layout.patches_per_frame * config.patch_size**2
+    heads = {name: _dense_config(config, name) for name in options.heads if name != "camera"}
+    taps = sum(layout.patches_per_frame * sum(h.out_channels) * element_bytes for h in heads.values())
+    images = 3 * pixels
+    piece = min(options.frame_piece or frames, frames)
+    mlp_tokens = min(options.mlp_piece or frames * tokens, frames * tokens)
+    frame_work = piece * unit * _PIECE_TENSORS + piece * pixels * 3 * 8
+    mlp_work = mlp_tokens * dim * element_bytes * (2 * math.ceil(config.mlp_ratio) + 2)
+    inside_trunk = frames * (unit * _TRUNK_TENSORS + taps + images) + max(mlp_work, 2 * piece * unit)
+    inside_frames = frames * (unit + taps + images) + frame_work
+    head_piece = min(options.head_piece or frames, frames)
+    outputs = sum(_output_numbers(name) for name in heads) * pixels * 4
+    head_work = max((head_piece * _head_bytes(h, layout, pixels) for h in heads.values()), default=0)
+    project = head_piece * tokens * 2 * dim * 4 * 3 if heads else 0
+    in_heads = frames * (taps + outputs + images) + head_work
+    peak = max(inside_trunk + project, inside_frames, in_heads)
+    per_frame = max(unit * _TRUNK_TENSORS + taps + images, taps + outputs + images)
+    return Footprint(weights_bytes, int(peak), int(per_frame))
+
+
+def _dense_config(config: VGGTConfig, head: str) -> DenseHeadConfig:
+    if head == "track":
+        assert config.track_head is not None
+        return DenseHeadConfig(config.track_head.features, config.track_head.out_channels)
+    found = config.depth_head if head == "depth" else config.point_head
+    assert found is not None
+    return found
+
+
+def _output_numbers(head: str) -> int:
+    return {"depth": 2, "points": 4, "track": 32}[head]
+
+
+def _head_bytes(head: DenseHeadConfig, layout: TokenLayout, pixels: int) -> int:
+    """Largest work of a dense head on one frame: the finest fusion, or the output at full size."""
+    patches, features = layout.patches_per_frame, head.features
+    fusion = patches * (64 * features * 2 + 16 * features * 3 + 16 * head.out_channels[0] * 2)
+    output = pixels * (features + 8) + patches * 32 * features
+    return int(1.1 * 4 * max(fusion, output))
