@@ -86,6 +86,17 @@ def test_the_name_of_a_file_does_not_matter(tmp_path, state):
     assert same(load(str(tmp_path / "weights.bin")), state)
 
 
+@pytest.mark.parametrize("first", [0x80, 0x50])
+def test_a_header_whose_length_begins_like_another_format(tmp_path, state, first):
+    path = tmp_path / "w.safetensors"
+    for padding in range(0, 264, 4):
+        save_file(state, path, metadata=metadata(note="x" * padding))
+        if path.read_bytes()[0] == first:
+            break
+    assert path.read_bytes()[0] == first
+    assert same(load(path), state)
+
+
 def test_folders(tmp_path, state):
     with pytest.raises(WeightsError, match="holds no weights"):
         load(tmp_path)

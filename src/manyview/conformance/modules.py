@@ -8,7 +8,6 @@ from torch import Tensor
 from ..attention.plan import Plan
 from ..models.blocks import Block
 from ..models.camera_head import CameraHead
-from ..models.checkpoints import infer_vggt_config
 from ..models.config import CameraHeadConfig, DenseHeadConfig, EncoderConfig, TrackHeadConfig
 from ..models.dense_head import DenseHead
 from ..models.encoder import DinoEncoder
@@ -18,7 +17,7 @@ from ..models.taps import run_dense_head
 from ..models.track_head import TrackHead
 from ..models.trunk import Trunk
 from .folder import BrokenCase, Case
-from .settings import described_factor, numbered, patch_grid, scaled_input, seeded_module
+from .settings import described_factor, numbered, patch_grid, scaled_input, seeded_module, vggt_config
 
 
 def block(case: Case) -> dict[str, Tensor]:
@@ -82,15 +81,7 @@ def encoder(case: Case) -> dict[str, Tensor]:
 
 def trunk(case: Case) -> dict[str, Tensor]:
     """All layers of the trunk, its parameters named as below `aggregator.`."""
-    c = case.config
-    shapes = {f"aggregator.{key}": shape for key, shape in case.shapes.items()}
-    config = infer_vggt_config(shapes, case.id, taps=(0, 0, 0, 0))
-    agrees = (config.dim, config.depth, config.num_heads, config.registers, config.patch_size)
-    wanted = (c["embed_dim"], c["depth"], c["num_heads"], c["registers"], c["patch"])
-    if agrees != wanted:
-        raise BrokenCase(
-            f"its weights say (width, depth, heads, registers, patch) {agrees}, its config {wanted}"
-        )
+    config = vggt_config(case, {f"aggregator.{key}": shape for key, shape in case.shapes.items()})
     module = seeded_module(case, lambda: Trunk(config))
     images = case.inputs["images"]
     layers: dict[int, Tensor] = {}

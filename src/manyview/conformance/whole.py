@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..attention.plan import Plan
-from ..models.checkpoints import infer_vggt_config
-from ..models.config import VGGTConfig
 from ..models.encoder import DinoEncoder
 from ..models.run_options import RunOptions
 from ..models.trunk import normalise_images
 from ..models.vggt import VGGT
-from .folder import BrokenCase, Case
-from .settings import numbered, seeded_module
+from .folder import Case
+from .settings import numbered, seeded_module, vggt_config
 
 
 def model(case: Case) -> dict[str, Tensor]:
     """Predictions of all heads, and samples of the trunk's layers where the case stores some."""
-    taps = case.config.get("dpt", {}).get("intermediate_layer_idx")
-    config = _configure(infer_vggt_config(case.shapes, case.id, taps), case.config)
+    config = vggt_config(case, case.shapes)
     network = seeded_module(case, lambda: VGGT(config))
     images = case.inputs["images"]
     queries = case.inputs.get("query_points")
@@ -47,41 +42,6 @@ def model(case: Case) -> dict[str, Tensor]:
         results |= {name: tracks[i] for name, i in numbered(case, "track_iter") if i < len(tracks)}
     results |= _layer_samples(case, network, images)
     return {name: value for name, value in results.items() if value is not None}
-
-
-def _configure(config: VGGTConfig, settings: dict[str, Any]) -> VGGTConfig:
-    """What shapes do not tell, from the case; sizes they do tell must agree."""
-    told = {
-        "embed_dim": config.dim,
-        "depth": config.depth,
-        "num_heads": config.num_heads,
-        "registers": config.registers,
-        "patch": config.patch_size,
-        "vit_depth": config.encoder.depth if config.encoder else None,
-    }
-    if config.encoder is not None:
-        told["img_size"] = config.image_size
-    for name, value in told.items():
-        if settings.get(name, value) != value:
-            raise BrokenCase(f"its config gives {name} {settings[name]}, its weights {value}")
-    if config.encoder is not None and "vit_heads" in settings:
-        encoder = dataclasses.replace(config.encoder, num_heads=settings["vit_heads"])
-        config = dataclasses.replace(config, encoder=encoder)
-    if config.camera_head is not None:
-        known = _known(settings.get("camera", {}), {"num_heads": "num_heads", "iterations": "iterations"})
-        config = dataclasses.replace(config, camera_head=dataclasses.replace(config.camera_head, **known))
-    if config.track_head is not None:
-        names = {"iters": "iterations"} | {
-            name: name
-            for name in ("stride", "down_ratio", "corr_levels", "corr_radius", "max_scale", "num_heads")
-        }
-        known = _known(settings.get("track", {}), names)
-        config = dataclasses.replace(config, track_head=dataclasses.replace(config.track_head, **known))
-    return config
-
-
-def _known(settings: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    return {ours: settings[theirs] for theirs, ours in names.items() if theirs in settings}
 
 
 def _layer_samples(case: Case, network: VGGT, images: Tensor) -> dict[str, Tensor]:

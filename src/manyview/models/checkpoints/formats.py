@@ -46,11 +46,12 @@ def detect_format(path: Path) -> Format:
         )
     if head.startswith(_ZIP):
         return Format.TORCH_ZIP
-    if head.startswith(_PICKLE):
-        return Format.TORCH_PICKLE
-    if len(head) > 8 and head[8:9] == b"{":
+    # Before the pickle: the first byte of a header's length may well be the one that begins a pickle.
+    if head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] <= _MAX_HEADER:
         _check_safetensors(path, size)
         return Format.SAFETENSORS
+    if head.startswith(_PICKLE):
+        return Format.TORCH_PICKLE
     if _is_text(head):
         raise WeightsError(f"{path} holds text, not weights: expected a .safetensors or a .pt file")
     if path.suffix == ".safetensors" or size < 16:
@@ -73,7 +74,7 @@ def _check_safetensors(path: Path, size: int) -> None:
     damaged = f"{path} is truncated or damaged"
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
-        if length > min(size - 8, _MAX_HEADER):
+        if length > size - 8:
             raise WeightsError(
                 f"{damaged}: its header needs {length} bytes and the file has {size}; "
                 "download or copy the weights again"

@@ -1,0 +1,26 @@
+"""The published golden cases, all but the full-size model, which only the command runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from manyview.conformance.dispatch import Skipped, find_handler
+from manyview.conformance.folder import read_cases
+from manyview.conformance.runner import results
+
+
+@pytest.mark.parametrize("group", ["vggt_ops", "vggt", "preprocess"])
+def test_every_case_of_an_implemented_model_passes(shared_reference, group):
+    cases = [case for case in read_cases(shared_reference) if case.group == group]
+    assert len(cases) == {"vggt_ops": 7, "vggt": 17, "preprocess": 4}[group]
+    for case, result in zip(cases, results(cases), strict=True):
+        assert result.status == "PASS", result.line()
+        left_out = [name for name in case.outputs if name.startswith(("omega.", "pi3."))]
+        assert len(result.fields) == len(case.outputs) - len(left_out)
+        assert bool(left_out) == (group == "preprocess") == ("left out" in result.note)
+
+
+def test_the_full_size_model_is_not_skipped(shared_reference):
+    run = {case.id for case in read_cases(shared_reference) if not isinstance(find_handler(case), Skipped)}
+    assert {case_id for case_id in run if case_id.startswith("full/")} == {"full/vggt"}
+    assert len(run) == 29
