@@ -16,6 +16,7 @@ from manyview.reconstruct.result import Reconstruction
 from manyview.reconstruct.views import ViewRecord, ViewTransform
 
 ROOM = (np.array([-3.0, -2.0, -3.0]), np.array([3.0, 1.5, 4.0]))
+WAVES = np.random.default_rng(1).normal(0, 40, (3, 8))
 BOX = (np.array([-0.6, 0.3, 1.0]), np.array([0.7, 1.5, 2.2]))
 
 
@@ -41,8 +42,9 @@ def cast(
     hit = (enter < leave) & (enter > 0)
     z = np.where(hit, enter, z)
     points = origin + direction * z[:, None]
-    checker = (np.floor(points * 4).sum(-1) % 2)[:, None]
-    colour = 110 + 60 * np.sin(points * 1.7) + 40 * checker - 45 * hit[:, None]
+    # Smooth, so that sampling one ray per pixel does not alias.
+    waves = np.sin(points @ WAVES + np.arange(WAVES.shape[1])).sum(-1, keepdims=True)
+    colour = 120 + 40 * np.sin(points * 1.7) + 18 * waves - 35 * hit[:, None]
     return z, np.clip(colour, 0, 255).astype(np.uint8)
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,6 +173,25 @@ class Reconstruction:
             self, min_conf_percentile, max_points, source=source, drop_edges=drop_edges, seed=seed
         )
 
+    @property
+    def picture_names(self) -> tuple[str, ...]:
+        """File names under which `write_pictures` writes the source pictures."""
+        from .pictures import picture_names
+
+        return picture_names(self.views)
+
+    def pictures_size(self) -> int:
+        """About how many bytes `write_pictures` writes."""
+        from .pictures import pictures_size
+
+        return pictures_size(self.views)
+
+    def write_pictures(self, folder: Path, progress: Callable[[int, int], None] | None = None) -> None:
+        """Write the upright source pictures at full resolution; see `pictures.write_pictures`."""
+        from .pictures import write_pictures
+
+        write_pictures(self.views, self.picture_names, folder, progress)
+
     def save(self, folder: str | Path, overwrite: bool = False) -> Path:
         """Write this result to a folder; see `result_io.save`."""
         from .result_io import save
@@ -259,17 +278,16 @@ def _check_cameras(
         (skewness > 1e-3) | (np.linalg.det(rotation) < 0), names, "has a rotation matrix that is not one"
     )
     focal = np.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], axis=-1)
-    _refuse_view((focal <= 0).any(1), names, "has a focal length that is not positive")
+    _refuse_view(focal.min(1) <= 0, names, "has a focal length that is not positive")
     pinhole = np.zeros_like(intrinsics)
     pinhole[:, [0, 1, 0, 1], [0, 1, 2, 2]] = intrinsics[:, [0, 1, 0, 1], [0, 1, 2, 2]]
     pinhole[:, 2, 2] = 1.0
-    _refuse_view(
-        (pinhole != intrinsics).any((1, 2)), names, "has intrinsics that are not [fx 0 cx; 0 fy cy; 0 0 1]"
-    )
+    other = np.abs(intrinsics - pinhole).max((1, 2)) > 0
+    _refuse_view(other, names, "has intrinsics that are not [fx 0 cx; 0 fy cy; 0 0 1]")
 
 
-def _refuse_view(wrong: Bool[np.ndarray, " views"], names: Sequence[str], what: str) -> None:
-    if wrong.any():
+def _refuse_view(wrong: np.ndarray, names: Sequence[str], what: str) -> None:
+    if np.any(wrong):
         first = int(np.argmax(wrong))
         more = f" (and {int(wrong.sum()) - 1} more)" if wrong.sum() > 1 else ""
         raise ManyViewError(

@@ -105,9 +105,14 @@ def load_reconstruction(folder: str | Path) -> Reconstruction:
         ) from error
     arrays = _read_arrays(folder / ARRAYS_NAME, header["save_id"])
     try:
-        return Reconstruction(**arrays, **fields)
+        return Reconstruction(**(fields | arrays))
     except (ValueError, ManyViewError) as error:
         raise DamagedInputError(f"{folder}: the files do not hold a valid reconstruction: {error}") from error
+
+
+def read_settings(folder: str | Path) -> dict[str, Any]:
+    """Only the settings of the reconstruction in `folder`, without its arrays; same errors as loading."""
+    return dict(_read_header(Path(folder) / HEADER_NAME).get("settings") or {})
 
 
 def _arrays(scene: Reconstruction) -> dict[str, np.ndarray]:

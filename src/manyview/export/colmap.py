@@ -1,0 +1,141 @@
+"""COLMAP: a sparse model at original resolution, with multi-view tracks that a bundle adjuster can use.
+
+One PINHOLE camera per view, in pixels of the upright source picture; images named as in the input,
+sub-folders kept. Written for COLMAP 4 (rigs and frames included), readable by every older reader too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..errors import MissingExtraError, UsageError
+from .staging import staged_export
+from .tracks import TrackOptions, Tracks, build_tracks
+
+if TYPE_CHECKING:
+    from ..reconstruct.result import Reconstruction
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class ColmapOptions:
+    """`sparse/0/` with cameras, images, points3D, rigs and frames; `images/` with the upright pictures."""
+
+    files: Literal["both", "binary", "text"] = "both"
+    """Which form of the model to write; readers that find both take the binary one."""
+    images: Literal["copy", "none"] = "copy"
+    """Put the pictures beside the model: copied, or written upright where EXIF had turned them."""
+    tracks: TrackOptions = dataclasses.field(default_factory=TrackOptions)
+    """How points and their observations are chosen."""
+
+
+def export_colmap(
+    scene: Reconstruction,
+    out_dir: str | Path,
+    options: ColmapOptions | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Write a COLMAP project: `sparse/0/*.bin`, `sparse/0/*.txt` and `images/`.
+
+    `progress` is called with (steps done, steps). Raises MissingExtraError without pycolmap, InputError
+    if source pictures are asked for and gone.
+    """
+    options = options or ColmapOptions()
+    try:
+        import pycolmap  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("The COLMAP export", "colmap") from error
+    copy = options.images == "copy"
+    names = scene.picture_names if copy else scene.names
+    if not copy and options.files != "binary":
+        spaced = next((name for name in names if len(name.split()) > 1), None)
+        if spaced is not None:
+            raise UsageError(
+                f"COLMAP's text files cannot hold the name {spaced!r} because of its spaces; "
+                "copy the images too (they are renamed), or write binary files only"
+            )
+    steps = len(scene) * (2 if copy else 1)
+    report = progress or (lambda done, total: None)
+    tracks = build_tracks(scene, options.tracks, lambda done, total: report(done, steps))
+    _tell(tracks, options.tracks)
+    model = build_model(scene, tracks, names)
+    needed = 200 * len(tracks.pixels) + 400 * len(tracks.points) + 2000 * len(scene)
+    needed += scene.pictures_size() if copy else 0
+    with staged_export(scene, out_dir, "colmap", options, needed_bytes=needed, overwrite=overwrite) as stage:
+        folder = stage.path / "sparse" / "0"
+        folder.mkdir(parents=True)
+        if options.files != "text":
+            model.write_binary(folder)
+        if options.files != "binary":
+            model.write_text(folder)
+        if copy:
+            scene.write_pictures(stage.path / "images", lambda done, total: report(len(scene) + done, steps))
+    return stage.written
+
+
+def build_model(scene: Reconstruction, tracks: Tracks, names: tuple[str, ...]) -> Any:
+    """The `pycolmap.Reconstruction`: image ids are view numbers from 1, errors in original pixels."""
+    import pycolmap
+
+    model = pycolmap.Reconstruction()
+    upright = scene.upright_intrinsics
+    order = np.argsort(tracks.view_index, kind="stable")
+    bounds = np.searchsorted(tracks.view_index[order], np.arange(len(scene) + 1))
+    slot = np.empty(len(order), dtype=np.int64)
+    for index, view in enumerate(scene.views):
+        own = order[bounds[index] : bounds[index + 1]]
+        slot[own] = np.arange(len(own))
+        transform, matrix = view.transform, upright[index]
+        scale = np.array([transform.scale_x, transform.scale_y])
+        offset = np.array([transform.offset_x, transform.offset_y])
+        camera = pycolmap.Camera(
+            model="PINHOLE",
+            width=transform.upright_width,
+            height=transform.upright_height,
+            params=[matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]],
+            camera_id=index + 1,
+        )
+        model.add_camera_with_trivial_rig(camera)
+        image = pycolmap.Image(
+            name=names[index],
+            keypoints=(tracks.pixels[own] - offset) / scale,
+            camera_id=index + 1,
+            image_id=index + 1,
+        )
+        rotation = pycolmap.Rotation3d(scene.cam_from_world[index, :, :3])
+        model.add_image_with_trivial_frame(
+            image, pycolmap.Rigid3d(rotation, scene.cam_from_world[index, :, 3])
+        )
+    ends = np.searchsorted(tracks.point_index, np.arange(len(tracks.points) + 1)).tolist()
+    views, slots = (tracks.view_index + 1).tolist(), slot.tolist()
+    for point, (start, end) in enumerate(itertools.pairwise(ends)):
+        elements = [pycolmap.TrackElement(views[i], slots[i]) for i in range(start, end)]
+        model.add_point3D(tracks.points[point], pycolmap.Track(elements), tracks.colours[point])
+    model.update_point_3d_errors()
+    for point_id in [i for i, point in model.points3D.items() if point.track.length() == 1]:
+        model.points3D[point_id].error = -1.0  # unknown: one view's own point projects onto itself
+    return model
+
+
+def _tell(tracks: Tracks, options: TrackOptions) -> None:
+    lengths = tracks.lengths
+    several = int((lengths > 1).sum())
+    mean = float(lengths[lengths > 1].mean()) if several else 0.0
+    logger.info("COLMAP: %d points seen by several views, %.1f views each on average", several, mean)
+    if several < min(options.min_points, options.max_points) and options.min_length > 1:
+        logger.warning(
+            "only %d points are seen consistently by several views, so %d that one view alone sees were "
+            "added; the depth maps agree too little for bundle adjustment",
+            several,
+            len(lengths) - several,
+        )

@@ -1,0 +1,125 @@
+"""Depth maps as 16-bit PNG, one per view, with one scale for the whole scene in a JSON beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float32, UInt16
+from PIL import Image
+
+from ..errors import UsageError
+from .staging import staged_export
+
+if TYPE_CHECKING:
+    from ..reconstruct.result import Reconstruction
+    from ..reconstruct.views import ViewTransform
+
+_LARGEST = 65535
+
+
+@dataclasses.dataclass(frozen=True)
+class DepthOptions:
+    """`depth/NAME.png` and `depth/depth.json`; z-depth = value / counts_per_unit, 0 means no depth."""
+
+    counts_per_unit: float | None = None
+    """PNG values per unit of depth; None chooses the largest for which the deepest pixel still fits."""
+    original_resolution: bool = False
+    """Write maps in the size of the upright source pictures (nearest pixel) instead of the network's."""
+    min_conf_percentile: float = 0.0
+    """Write 0 for pixels below this percentile of confidence."""
+
+
+def export_depth(
+    scene: Reconstruction,
+    out_dir: str | Path,
+    options: DepthOptions | None = None,
+    *,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write one 16-bit PNG per view. Raises UsageError if a chosen scale cannot hold the deepest pixel."""
+    options = options or DepthOptions()
+    threshold = scene.confidence_threshold(options.min_conf_percentile)
+    deepest = 0.0
+    for index in range(len(scene)):
+        depth = _kept_depth(scene, index, threshold)
+        deepest = max(deepest, float(depth.max()))
+    counts = options.counts_per_unit or _LARGEST / max(deepest, 1e-30)
+    if not np.isfinite(counts) or counts <= 0:
+        raise UsageError(f"counts_per_unit must be a positive number, not {options.counts_per_unit}")
+    if round(deepest * counts) > _LARGEST:
+        raise UsageError(
+            f"depth reaches {deepest:.4g} units, which at {counts:g} counts per unit does not fit 16 bits; "
+            f"choose counts_per_unit of at most {_LARGEST / deepest:.4g}, or leave it out"
+        )
+    names = depth_names(scene.names)
+    pixels = [_output_size(view.transform, options.original_resolution) for view in scene.views]
+    needed = sum(2 * width * height + 1000 for width, height in pixels)
+    intrinsics = scene.upright_intrinsics if options.original_resolution else scene.intrinsics
+    with staged_export(scene, out_dir, "depth", options, needed_bytes=needed, overwrite=overwrite) as stage:
+        entries = []
+        for index, name in enumerate(names):
+            depth = _kept_depth(scene, index, threshold)
+            if options.original_resolution:
+                depth = to_upright(depth, scene.views[index].transform)
+            Image.fromarray(_quantise(depth, counts)).save(stage.file(f"depth/{name}"))
+            entry = {
+                "name": scene.names[index],
+                "file": name,
+                "width": depth.shape[1],
+                "height": depth.shape[0],
+            }
+            entries.append({**entry, "intrinsics": intrinsics[index].tolist()})
+        header = {
+            "meaning": "z_depth = value / counts_per_unit, in the unit of the cameras; 0 means no depth",
+            "counts_per_unit": counts,
+            "settings_hash": scene.settings_hash,
+            "views": entries,
+        }
+        stage.file("depth/depth.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
+    return stage.written
+
+
+def depth_names(names: Sequence[str]) -> list[str]:
+    """ "left/1.jpg" -> "left/1.png", or "left/1.jpg.png" where two views would share a name."""
+    short = [name.rpartition(".")[0] if "." in name.rpartition("/")[2][1:] else name for name in names]
+    return [
+        f"{stem if short.count(stem) == 1 else name}.png" for name, stem in zip(names, short, strict=True)
+    ]
+
+
+def to_upright(
+    depth: Float32[np.ndarray, "height width"], transform: ViewTransform
+) -> Float32[np.ndarray, "upright_height upright_width"]:
+    """The map at source resolution: the depth of the nearest network pixel, 0 where the crop cut it off.
+
+    Nearest, because averaging across a depth edge would invent a surface between the two.
+    """
+    x = np.floor(transform.scale_x * (np.arange(transform.upright_width) + 0.5) + transform.offset_x)
+    y = np.floor(transform.scale_y * (np.arange(transform.upright_height) + 0.5) + transform.offset_y)
+    left, top, right, bottom = transform.content_box
+    inside = ((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))[None]
+    columns = np.clip(x, left, right - 1).astype(np.int64)
+    rows = np.clip(y, top, bottom - 1).astype(np.int64)
+    return np.where(inside, depth[rows[:, None], columns[None]], np.float32(0.0))
+
+
+def _kept_depth(scene: Reconstruction, index: int, threshold: float) -> Float32[np.ndarray, "height width"]:
+    kept = scene.view_valid(index) & (scene.depth_conf[index] >= threshold)
+    return np.where(kept, scene.z_depth[index], np.float32(0.0))
+
+
+def _quantise(depth: Float32[np.ndarray, "h w"], counts: float) -> UInt16[np.ndarray, "h w"]:
+    values = np.rint(depth.astype(np.float64) * counts)
+    # A pixel with depth must not turn into "no depth" by rounding.
+    return np.where(depth > 0, np.clip(values, 1, _LARGEST), 0).astype(np.uint16)
+
+
+def _output_size(transform: ViewTransform, original: bool) -> tuple[int, int]:
+    if original:
+        return transform.upright_width, transform.upright_height
+    return transform.network_width, transform.network_height

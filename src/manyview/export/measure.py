@@ -1,0 +1,237 @@
+"""Where a point really is in another picture: sub-pixel matching around the place depth and cameras say.
+
+Projection alone tells a bundle adjuster nothing that the cameras do not say already. Here a patch of the
+first picture, warped by the local surface, is aligned with the second by Gauss-Newton steps on its
+shift (Lucas and Kanade, 1981, with the template's gradient; brightness and contrast are free).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
+
+from ..geometry.unproject_np import project, unproject
+
+if TYPE_CHECKING:
+    from ..reconstruct.result import Reconstruction
+
+# (distance between the samples of a patch in pixels, Gauss-Newton steps): the coarse level finds the way.
+_LEVELS = ((2, 4), (1, 4))
+_OFFSETS = (
+    np.stack(np.meshgrid(np.arange(-3, 4), np.arange(-3, 4)), axis=-1).reshape(-1, 2).astype(np.float32)
+)
+# A patch can be placed if its structure tensor's smaller eigenvalue exceeds this (grey levels² a pixel²).
+_LEAST_TEXTURE = 9.0
+# After each level; the first only saves the work for hopeless ones.
+_LEAST_CORRELATIONS = (0.5, 0.8)
+# Largest relative spread of the depth around a point that still counts as one surface.
+_SURFACE_TOLERANCE = 0.1
+_MATCHES_AT_ONCE = 20_000
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Matches:
+    """Places (centres at +0.5) and whether each is a trustworthy measurement."""
+
+    pixels: Float[np.ndarray, "m 2"]
+    found: Bool[np.ndarray, " m"]
+
+
+def grey_levels(scene: Reconstruction) -> tuple[Float32[np.ndarray, "v h w"], ...]:
+    """The images as grey values 0..255, one array per level of the search: blurred, then plain."""
+    grey = scene.images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    return _blurred(grey), grey
+
+
+def textured(grey: Float32[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Where a patch around the pixel has structure in two directions (Shi and Tomasi, 1994)."""
+    dy, dx = np.gradient(grey)
+    xx, xy, yy = (_window_mean(product) for product in (dx * dx, dx * dy, dy * dy))
+    return (xx + yy) / 2 - np.hypot((xx - yy) / 2, xy) > _LEAST_TEXTURE
+
+
+def measure(
+    scene: Reconstruction,
+    greys: tuple[Float32[np.ndarray, "v h w"], ...],
+    view: int,
+    seeds: Float[np.ndarray, "m 2"],
+    targets: Int[np.ndarray, " m"],
+    guesses: Float[np.ndarray, "m 2"],
+    max_shift: float,
+) -> Matches:
+    """Find the surroundings of `seeds` (pixel centres of `view`) in the views `targets` near `guesses`.
+
+    A match is found where the patch lies on one surface, and the best place correlates and is within
+    `max_shift` pixels of the guess. Seeds should be `textured`. All pixels are of the network images.
+    """
+    pieces = []
+    for start in range(0, len(seeds), _MATCHES_AT_ONCE):
+        part = slice(start, start + _MATCHES_AT_ONCE)
+        pieces.append(_measure(scene, greys, view, seeds[part], targets[part], guesses[part], max_shift))
+    return Matches(
+        np.concatenate([np.empty((0, 2)), *(piece.pixels for piece in pieces)]),
+        np.concatenate([np.empty(0, dtype=bool), *(piece.found for piece in pieces)]),
+    )
+
+
+def _measure(
+    scene: Reconstruction,
+    greys: tuple[Float32[np.ndarray, "v h w"], ...],
+    view: int,
+    seeds: Float[np.ndarray, "m 2"],
+    targets: Int[np.ndarray, " m"],
+    guesses: Float[np.ndarray, "m 2"],
+    max_shift: float,
+) -> Matches:
+    warp, found = local_warp(scene, view, seeds, targets)
+    shift = np.zeros(guesses.shape, dtype=np.float32)
+    for (spacing, steps), grey, enough in zip(_LEVELS, greys, _LEAST_CORRELATIONS, strict=True):
+        alive = np.flatnonzero(found)
+        patch = _Patch(grey, view, seeds[alive], spacing * _OFFSETS, warp[alive].astype(np.float32))
+        own = np.clip(shift[alive], -max_shift, max_shift)
+        for _ in range(steps):
+            own -= np.clip(patch.step(targets[alive], guesses[alive] + own), -spacing, spacing)
+        shift[alive] = own
+        found[alive] = patch.correlation(targets[alive], guesses[alive] + own) >= enough
+    found &= np.linalg.norm(shift, axis=1) <= max_shift
+    return Matches(guesses + shift, found)
+
+
+class _Patch:
+    """Patches of one view, and how their warped likenesses in other views would have to move."""
+
+    def __init__(
+        self,
+        grey: Float32[np.ndarray, "v h w"],
+        view: int,
+        seeds: Float[np.ndarray, "m 2"],
+        offsets: Float32[np.ndarray, "k 2"],
+        warp: Float32[np.ndarray, "m 2 2"],
+    ) -> None:
+        around = seeds.astype(np.float32)[:, None] + offsets
+        self.grey = grey
+        self.inside = _all_inside(around, *grey.shape[1:])
+        self.template, self.spread = _normalised(_sample(grey, np.full(len(seeds), view), around))
+        # The template's gradient, turned into the axes of the target.
+        gradient = _gradient(grey[view], around) @ np.linalg.inv(warp)
+        self.gradient = gradient - gradient.mean(axis=1, keepdims=True)
+        tensor = np.swapaxes(self.gradient, 1, 2) @ self.gradient
+        self.inverse = np.linalg.inv(tensor + 1e-3 * np.eye(2, dtype=np.float32))
+        self.offsets = offsets @ np.swapaxes(warp, 1, 2)
+
+    def step(
+        self, targets: Int[np.ndarray, " m"], places: Float[np.ndarray, "m 2"]
+    ) -> Float32[np.ndarray, "m 2"]:
+        """One Gauss-Newton step, to be subtracted from the place."""
+        pixels = places.astype(np.float32)[:, None] + self.offsets
+        residual = (_normalised(_sample(self.grey, targets, pixels))[0] - self.template) * self.spread[
+            :, None
+        ]
+        slope = np.swapaxes(self.gradient, 1, 2) @ residual[..., None]
+        return (self.inverse @ slope)[..., 0]
+
+    def correlation(
+        self, targets: Int[np.ndarray, " m"], places: Float[np.ndarray, "m 2"]
+    ) -> Float32[np.ndarray, " m"]:
+        """Normalised cross-correlation, -1 where the patch or its likeness leaves the picture."""
+        pixels = places.astype(np.float32)[:, None] + self.offsets
+        likeness, _ = _normalised(_sample(self.grey, targets, pixels))
+        inside = self.inside & _all_inside(pixels, *self.grey.shape[1:])
+        return np.where(inside, (likeness * self.template).sum(axis=1), np.float32(-1.0))
+
+
+def local_warp(
+    scene: Reconstruction, view: int, seeds: Float[np.ndarray, "m 2"], targets: Int[np.ndarray, " m"]
+) -> tuple[Float[np.ndarray, "m 2 2"], Bool[np.ndarray, " m"]]:
+    """Derivative of the pixel in the target by the pixel in `view`, and where it can be trusted.
+
+    The surface is the plane through the point that fits the inverse depth of its 3x3 neighbourhood.
+    """
+    x, y = (np.clip(np.floor(seeds).astype(np.int64), 1, [scene.width - 2, scene.height - 2])).T
+    rows, columns = np.mgrid[-1:2, -1:2].reshape(2, 9)
+    depth = scene.z_depth[view][y[:, None] + rows, x[:, None] + columns].astype(np.float64)
+    usable = np.isfinite(depth) & (depth > 0)
+    depth = np.where(usable, depth, 1.0)
+    trusted = usable.all(axis=1) & (np.ptp(depth, axis=1) <= _SURFACE_TOLERANCE * depth.min(axis=1))
+    slope = (1 / depth) @ np.stack([columns, rows], axis=-1) / 6.0
+    steps = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    inverse_depth = 1 / depth[:, 4:5] + slope @ steps.T
+    trusted &= (inverse_depth > 0).all(axis=1)
+    lifted = unproject(
+        (seeds[:, None] + steps).reshape(-1, 2),
+        1 / np.where(trusted[:, None], inverse_depth, 1.0).reshape(-1),
+        scene.cam_from_world[view],
+        scene.intrinsics[view],
+        scene.pixel_centres,
+    )
+    pixels, _ = project(lifted.reshape(-1, 3, 3), scene.cam_from_world[targets], scene.intrinsics[targets])
+    warp = np.stack([pixels[:, 1] - pixels[:, 0], pixels[:, 2] - pixels[:, 0]], axis=-1)
+    area = np.abs(np.linalg.det(warp))
+    trusted &= (area > 0.1) & (area < 10.0)  # False for NaN, too: behind the camera
+    return np.where(trusted[:, None, None], warp, np.eye(2)), trusted
+
+
+def _sample(
+    grey: Float32[np.ndarray, "v h w"], views: Int[np.ndarray, " m"], pixels: Float32[np.ndarray, "m k 2"]
+) -> Float32[np.ndarray, "m k"]:
+    """Bilinear grey values; meaningless for places outside the picture."""
+    height, width = grey.shape[1:]
+    x, y = np.moveaxis(pixels - np.float32(0.5), -1, 0)
+    column, row = np.floor(x), np.floor(y)
+    right, lower = x - column, y - row
+    index = row.astype(np.int64) * width + column.astype(np.int64) + views[:, None] * (height * width)
+    flat = grey.reshape(-1)
+    corners = [flat.take(index + step, mode="clip") for step in (0, 1, width, width + 1)]
+    upper_value = corners[0] + (corners[1] - corners[0]) * right
+    lower_value = corners[2] + (corners[3] - corners[2]) * right
+    return upper_value + (lower_value - upper_value) * lower
+
+
+def _all_inside(pixels: Float32[np.ndarray, "m k 2"], height: int, width: int) -> Bool[np.ndarray, " m"]:
+    """True for patches that can be interpolated everywhere: a parallelogram is inside if its corners are."""
+    side = math.isqrt(pixels.shape[1])
+    corners = pixels[:, [0, side - 1, -side, -1]]
+    limit = np.array([width - 0.5, height - 0.5], dtype=np.float32)
+    return np.logical_and.reduce((corners >= 0.5) & (corners <= limit), axis=(1, 2))
+
+
+def _normalised(
+    values: Float32[np.ndarray, "m k"],
+) -> tuple[Float32[np.ndarray, "m k"], Float32[np.ndarray, " m"]]:
+    """Values with mean 0 and norm 1, and the norm they had."""
+    centred = values - values.mean(axis=1, keepdims=True)
+    norm = np.linalg.norm(centred, axis=1)
+    return centred / np.maximum(norm, np.float32(1e-6))[:, None], norm
+
+
+def _gradient(
+    grey: Float32[np.ndarray, "h w"], pixels: Float32[np.ndarray, "m k 2"]
+) -> Float32[np.ndarray, "m k 2"]:
+    """Central differences at the pixels that contain `pixels`."""
+    height, width = grey.shape
+    x = np.clip(np.floor(pixels[..., 0]).astype(np.int64), 1, width - 2)
+    y = np.clip(np.floor(pixels[..., 1]).astype(np.int64), 1, height - 2)
+    half = np.float32(0.5)
+    return np.stack(
+        [half * (grey[y, x + 1] - grey[y, x - 1]), half * (grey[y + 1, x] - grey[y - 1, x])], axis=-1
+    )
+
+
+def _window_mean(values: Float32[np.ndarray, "h w"], radius: int = 3) -> Float[np.ndarray, "h w"]:
+    """Mean over the square of `radius` around each pixel, edges repeated."""
+    padded = np.pad(values.astype(np.float64), ((radius + 1, radius), (radius + 1, radius)), mode="edge")
+    total = padded.cumsum(axis=0).cumsum(axis=1)
+    size = 2 * radius + 1
+    window = total[size:, size:] - total[:-size, size:] - total[size:, :-size] + total[:-size, :-size]
+    return window / size**2
+
+
+def _blurred(grey: Float32[np.ndarray, "v h w"]) -> Float32[np.ndarray, "v h w"]:
+    """A binomial filter, [1 2 1] / 4 along both axes, edges repeated."""
+    padded = np.pad(grey, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = (padded[:, :-2] + padded[:, 2:]) * np.float32(0.25) + padded[:, 1:-1] * np.float32(0.5)
+    return (rows[:, :, :-2] + rows[:, :, 2:]) * np.float32(0.25) + rows[:, :, 1:-1] * np.float32(0.5)

@@ -1,0 +1,83 @@
+"""PLY: the point cloud, and the cameras as a mesh of frusta. Binary, read by every 3D program."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from .files import output_errors
+from .frusta import frustum_mesh, frustum_size
+from .staging import staged_export
+
+if TYPE_CHECKING:
+    from ..reconstruct.result import Reconstruction
+
+
+@dataclasses.dataclass(frozen=True)
+class PlyOptions:
+    """`points.ply` (x y z red green blue confidence) and `cameras.ply`, both in the axes of the result."""
+
+    min_conf_percentile: float = 50.0
+    """Leave out the least confident points: this percentile of all valid pixels."""
+    max_points: int | None = 2_000_000
+    """At most this many points, chosen at random; None for all."""
+    drop_edges: float | None = 0.1
+    """Leave out pixels whose depth differs by more than this share from a neighbour's; None keeps them."""
+    cameras: bool = True
+    """Also write the cameras, as frusta coloured from blue (first view) to red (last)."""
+
+
+def export_ply(
+    scene: Reconstruction,
+    out_dir: str | Path,
+    options: PlyOptions | None = None,
+    *,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write `points.ply` and `cameras.ply`; OpenCV axes, unit and frame of the reconstruction."""
+    options = options or PlyOptions()
+    cloud = scene.point_cloud(options.min_conf_percentile, options.max_points, drop_edges=options.drop_edges)
+    needed = len(cloud) * 19 + len(scene) * 2000 + 1000
+    with staged_export(scene, out_dir, "ply", options, needed_bytes=needed, overwrite=overwrite) as stage:
+        write_ply(stage.file("points.ply"), cloud.points, cloud.colours, confidence=cloud.confidence)
+        if options.cameras:
+            vertices, triangles, colours = frustum_mesh(scene, frustum_size(scene, cloud.points))
+            write_ply(stage.file("cameras.ply"), vertices, colours, triangles=triangles)
+    return stage.written
+
+
+def write_ply(
+    path: Path,
+    points: Float[np.ndarray, "n 3"],
+    colours: UInt8[np.ndarray, "n 3"],
+    *,
+    confidence: Float[np.ndarray, " n"] | None = None,
+    triangles: Int[np.ndarray, "m 3"] | None = None,
+) -> None:
+    """Write coloured vertices, and triangles if given, as little-endian binary PLY with float32 positions."""
+    fields = [(axis, "<f4") for axis in "xyz"] + [(name, "u1") for name in ("red", "green", "blue")]
+    if confidence is not None:
+        fields.append(("confidence", "<f4"))
+    vertices = np.empty(len(points), dtype=fields)
+    for index in range(3):
+        vertices["xyz"[index]] = points[:, index]
+        vertices[("red", "green", "blue")[index]] = colours[:, index]
+    if confidence is not None:
+        vertices["confidence"] = confidence
+    kinds = {"<f4": "float", "u1": "uchar"}
+    lines = ["ply", "format binary_little_endian 1.0", "comment ManyView", f"element vertex {len(points)}"]
+    lines += [f"property {kinds[kind]} {name}" for name, kind in fields]
+    if triangles is not None:
+        lines += [f"element face {len(triangles)}", "property list uchar int vertex_indices"]
+    with output_errors(path, vertices.nbytes), path.open("wb") as file:
+        file.write(("\n".join([*lines, "end_header"]) + "\n").encode())
+        file.write(vertices.tobytes())
+        if triangles is not None:
+            faces = np.empty(len(triangles), dtype=[("count", "u1"), ("index", "<i4", 3)])
+            faces["count"] = 3
+            faces["index"] = triangles
+            file.write(faces.tobytes())

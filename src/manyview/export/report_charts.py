@@ -1,0 +1,123 @@
+"""The small charts of the report as HTML and inline SVG: confidence histogram, bars, thumbnails."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+
+from .colours import colour_map, css_colour, data_uri
+
+if TYPE_CHECKING:
+    from ..reconstruct.result import Reconstruction
+
+_BINS = 60
+
+
+def histogram_svg(scene: Reconstruction, threshold: float) -> str:
+    """Share of valid pixels by confidence, bars below `threshold` muted, quartiles marked."""
+    values = np.concatenate(
+        [scene.depth_conf[index][scene.view_valid(index)] for index in range(len(scene))]
+    ).astype(np.float64)
+    if values.size == 0:
+        return '<p class="quiet">No pixel has usable depth.</p>'
+    low: float = float(values.min())
+    high: float = float(np.percentile(values, 99.5))
+    if high <= low:
+        high = low + max(abs(low), 1.0) * 1e-3
+    # VGGT's confidence spans orders of magnitude; equal steps of its logarithm show all of it.
+    logarithmic = low > 0 and high / low > 20
+    edges = np.geomspace(low, high, _BINS + 1) if logarithmic else np.linspace(low, high, _BINS + 1)
+    counts, _ = np.histogram(np.clip(values, low, high), bins=edges)
+    width, height, base = 860, 220, 184
+    step = (width - 20) / _BINS
+    parts = [
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="Confidence histogram">'
+    ]
+    for index, count in enumerate(counts):
+        bar = (base - 14) * count / counts.max()
+        kind = "bar" if edges[index + 1] > threshold else "bar muted"
+        parts.append(
+            f'<rect class="{kind}" x="{10 + index * step:.1f}" y="{base - bar:.1f}" '
+            f'width="{step - 1.5:.1f}" height="{bar:.1f}"/>'
+        )
+    for percentile in (25, 50, 75):
+        value = float(np.percentile(values, percentile))
+        place = np.interp(value, edges, np.arange(_BINS + 1))
+        x = float(10 + place * step)
+        parts.append(f'<path class="mark" d="M{x:.1f} 8V{base}"/>')
+        parts.append(f'<text class="tick" x="{x + 4:.1f}" y="16">{percentile} %</text>')
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        anchor = "start" if share == 0 else "end" if share == 1 else "middle"
+        edge = float(edges[round(share * _BINS)])
+        x = 10.0 + share * (width - 20)
+        parts.append(
+            f'<text class="tick" text-anchor="{anchor}" x="{x:.1f}" y="{base + 18}">{edge:.3g}</text>'
+        )
+    scale = ", logarithmic" if logarithmic else ""
+    parts.append(
+        f'<text class="tick" text-anchor="end" x="{width - 10}" y="{height - 2}">confidence{scale}</text>'
+    )
+    return "".join([*parts, "</svg>"])
+
+
+def bars(values: Mapping[str, float], text: Callable[[float], str]) -> str:
+    """Horizontal bars, one per stage, in the given order."""
+    if not values:
+        return '<p class="quiet">Not recorded.</p>'
+    largest = max(max(values.values()), 1e-12)
+    rows = []
+    for name, value in values.items():
+        share = 100 * max(value, 0.0) / largest
+        rows.append(
+            f"<div class=row><span>{html.escape(str(name))}</span>"
+            f'<i><b style="width:{share:.1f}%"></b></i><em>{html.escape(text(value))}</em></div>'
+        )
+    return f'<div class="bars">{"".join(rows)}</div>'
+
+
+def legend(name: str, low: str, high: str) -> str:
+    """A colour ramp with a word at each end."""
+    stops = ",".join(css_colour(colour) for colour in colour_map(np.linspace(0, 1, 9), name))
+    style = f"background:linear-gradient(90deg,{stops})"
+    return f'<span class="legend">{html.escape(low)}<i style="{style}"></i>{html.escape(high)}</span>'
+
+
+def depth_picture(
+    z_depth: Float[np.ndarray, "height width"], valid: Bool[np.ndarray, "height width"]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Near bright, far dark, over this view's own range; no depth is grey."""
+    return _mapped(1.0 / np.where(valid, z_depth, 1.0), valid, "magma", None)
+
+
+def confidence_picture(
+    conf: Float[np.ndarray, "height width"],
+    valid: Bool[np.ndarray, "height width"],
+    limits: tuple[float, float],
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Confidence over the given limits, the same for all views; no depth is grey."""
+    return _mapped(np.where(valid, conf, 0.0), valid, "viridis", limits)
+
+
+def thumbnail(image: UInt8[np.ndarray, "height width 3"], longest: int = 224) -> str:
+    """JPEG data URI of the picture, its longer side at most `longest` pixels."""
+    picture = Image.fromarray(image)
+    picture.thumbnail((longest, longest))
+    return data_uri(np.asarray(picture), quality=82)
+
+
+def _mapped(
+    values: Float[np.ndarray, "h w"],
+    valid: Bool[np.ndarray, "h w"],
+    name: str,
+    limits: tuple[float, float] | None,
+) -> UInt8[np.ndarray, "h w 3"]:
+    if not valid.any():
+        return np.full((*values.shape, 3), 128, dtype=np.uint8)
+    low, high = limits or tuple(np.percentile(values[valid], (2, 98)))
+    scaled = (values - low) / max(high - low, 1e-12)
+    return np.where(valid[..., None], colour_map(scaled, name), np.uint8(128))

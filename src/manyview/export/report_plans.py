@@ -1,0 +1,143 @@
+"""Top and side view of cameras and points: the points as a raster, path and frusta as SVG on top."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from ..geometry.unproject_np import camera_centres
+from .colours import by_order, css_colour, data_uri
+from .frusta import frustum_corners
+
+if TYPE_CHECKING:
+    from ..reconstruct.pointcloud import PointCloud
+    from ..reconstruct.result import Reconstruction
+
+_WIDTH, _HEIGHT = 900, 620
+# Outliers would shrink the scene to a dot: the picture is cut to this share of the points, plus cameras.
+_SHOWN_PERCENTILES = (1.5, 98.5)
+_MARGIN = 0.06
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """One orthographic drawing: `pixel_from_world` is a 2x4 affine map into a _WIDTH x _HEIGHT picture."""
+
+    title: str
+    pixel_from_world: Float[np.ndarray, "2 4"]
+    pixels_per_unit: float
+
+    def __call__(self, points: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 2"]:
+        """Pixels of world points."""
+        return points @ self.pixel_from_world[:, :3].T + self.pixel_from_world[:, 3]
+
+
+def scene_axes(scene: Reconstruction, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "3 3"]:
+    """Rows: right (the longest horizontal direction of the scene), ahead, and up (the cameras' mean up)."""
+    up = -scene.cam_from_world[:, 1, :3].mean(axis=0)
+    if np.linalg.norm(up) < 0.2:  # cameras rolled in every direction have no common up
+        up = -scene.cam_from_world[0, 1, :3]
+    up = up / np.linalg.norm(up)
+    everything = np.concatenate([camera_centres(scene.cam_from_world), points])
+    flat = everything - everything.mean(axis=0)
+    flat -= np.outer(flat @ up, up)
+    right = np.linalg.svd(flat.T @ flat)[0][:, 0]
+    right -= up * (right @ up)
+    if np.linalg.norm(right) < 1e-6:
+        right = scene.cam_from_world[0, 0, :3] - up * (scene.cam_from_world[0, 0, :3] @ up)
+    right /= np.linalg.norm(right)
+    # Seen from above, the first camera should look up the page rather than down.
+    ahead = np.cross(up, right)
+    if ahead @ scene.cam_from_world[0, 2, :3] < 0:
+        right, ahead = -right, -ahead
+    return np.stack([right, ahead, up])
+
+
+def make_plans(scene: Reconstruction, points: Float[np.ndarray, "n 3"]) -> tuple[Plan, Plan]:
+    """The top view (right, ahead) and the side view (right, up)."""
+    axes = scene_axes(scene, points)
+    return (
+        _fit_plan("Top view", axes[[0, 1]], scene, points),
+        _fit_plan("Side view", axes[[0, 2]], scene, points),
+    )
+
+
+def _fit_plan(
+    title: str, axes: Float[np.ndarray, "2 3"], scene: Reconstruction, points: Float[np.ndarray, "n 3"]
+) -> Plan:
+    centres = camera_centres(scene.cam_from_world) @ axes.T
+    low, high = centres.min(axis=0), centres.max(axis=0)
+    if len(points):
+        shown = np.percentile(points @ axes.T, _SHOWN_PERCENTILES, axis=0)
+        low, high = np.minimum(low, shown[0]), np.maximum(high, shown[1])
+    span = np.maximum(high - low, 1e-6 * max(float(np.abs(high).max()), 1.0))
+    scale = float(min(_WIDTH / span[0], _HEIGHT / span[1]) * (1 - 2 * _MARGIN))
+    middle = (low + high) / 2
+    # The page's y axis points down.
+    linear = scale * axes * np.array([[1.0], [-1.0]])
+    offset = np.array([_WIDTH / 2 - scale * middle[0], _HEIGHT / 2 + scale * middle[1]])
+    return Plan(title, np.column_stack([linear, offset]), scale)
+
+
+def points_raster(plan: Plan, cloud: PointCloud) -> UInt8[np.ndarray, "height width 4"]:
+    """RGBA: the mean colour of the points on each pixel, more opaque where there are more of them."""
+    pixels = plan(cloud.points.astype(np.float64))
+    inside = (pixels >= 0).all(1) & (pixels[:, 0] < _WIDTH) & (pixels[:, 1] < _HEIGHT)
+    columns, rows = pixels[inside].astype(np.int64).T
+    flat = rows * _WIDTH + columns
+    counts = np.bincount(flat, minlength=_WIDTH * _HEIGHT).astype(np.float64)
+    colours = cloud.colours[inside]
+    sums = [np.bincount(flat, weights=colours[:, channel], minlength=len(counts)) for channel in range(3)]
+    rgb = np.stack(sums, axis=-1) / np.maximum(counts, 1)[:, None]
+    typical = np.median(counts[counts > 0]) if counts.any() else 1.0
+    alpha = 255 * (1 - np.exp(-1.2 * counts / typical))
+    return np.column_stack([rgb, alpha]).round().astype(np.uint8).reshape(_HEIGHT, _WIDTH, 4)
+
+
+def plan_svg(plan: Plan, scene: Reconstruction, cloud: PointCloud, size: float) -> str:
+    """The drawing as inline SVG."""
+    colours = [css_colour(colour) for colour in by_order(len(scene))]
+    corners = plan(frustum_corners(scene, size))
+    centres = corners[:, 0]
+    parts = [
+        f'<svg class="plan" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{plan.title}">',
+        f'<image href="{data_uri(points_raster(plan, cloud))}" width="{_WIDTH}" height="{_HEIGHT}"/>',
+        f'<polyline class="path" points="{_points(centres)}"/>',
+    ]
+    for colour, corner in zip(colours, corners, strict=True):
+        apex, rim = corner[0], corner[1:5]
+        rays = " ".join(f"M{_xy(apex)}L{_xy(tip)}" for tip in rim)
+        outline = f"M{_xy(rim[0])}L{_xy(rim[1])}L{_xy(rim[2])}L{_xy(rim[3])}Z"
+        parts.append(f'<path class="frustum" stroke="{colour}" d="{rays} {outline}"/>')
+    for index, word in {0: "first", len(scene) - 1: "last"}.items():
+        x, y = centres[index]
+        label = word if len(scene) > 1 else "camera"
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{colours[index]}"/>')
+        parts.append(f'<text class="label" x="{x + 9:.1f}" y="{y - 7:.1f}">{label}</text>')
+    parts.append(_scale_bar(plan.pixels_per_unit))
+    parts.append("</svg>")
+    return "".join(parts)
+
+
+def _scale_bar(pixels_per_unit: float) -> str:
+    """A bar of 1, 2 or 5 times a power of ten units, about a sixth of the width."""
+    wanted = _WIDTH / 6 / pixels_per_unit
+    power = 10.0 ** np.floor(np.log10(wanted))
+    units = max(step for step in (power, 2 * power, 5 * power) if step <= wanted)
+    end = 24 + units * pixels_per_unit
+    base = _HEIGHT - 22
+    return (
+        f'<path class="scale" d="M24 {base - 5}V{base}H{end:.1f}V{base - 5}"/>'
+        f'<text class="label" x="24" y="{base - 10}">{units:g} unit{"" if units == 1 else "s"}</text>'
+    )
+
+
+def _xy(point: Float[np.ndarray, " 2"]) -> str:
+    return f"{point[0]:.1f} {point[1]:.1f}"
+
+
+def _points(points: Float[np.ndarray, "n 2"]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
