@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.resources
 import json
 import logging
 import os
@@ -315,6 +316,36 @@ def test_training_a_loaded_model_leaves_the_file_alone(tmp_path, state):
         for parameter in model.parameters():
             parameter.add_(1.0)
     assert path.read_bytes() == before and not same(model, state) and same(load(path), state)
+
+
+def test_the_bundled_model():
+    bundled = importlib.resources.files("manyview.models") / "bundled" / "manyview-small.safetensors"
+    if not bundled.is_file():
+        with pytest.raises(WeightsError, match="manyview-small is not part of this installation"):
+            load("manyview-small")
+        return
+    model = load()
+    assert model.name == "manyview-small" and model.info is not None and model.info.commercial_use is True
+    assert model.licence == "Apache-2.0" and model.info.metadata["config"] == json.loads(
+        json.dumps(model.config.to_json())
+    )
+
+
+def test_the_model_card_of_a_folder(tmp_path, state):
+    save_file(state, tmp_path / "model.safetensors")
+    (tmp_path / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    info = load(tmp_path).info
+    assert info is not None and (info.licence, info.commercial_use) == ("cc-by-nc-4.0", False)
+
+
+def test_what_cannot_be_told_from_the_file_is_said(tmp_path, state, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    two = {key: value for key, value in state.items() if not key.startswith("point_head.")}
+    save_file(two, tmp_path / "w.safetensors")
+    monkeypatch.setattr("manyview.models.load.VGGT_1B", dataclasses.replace(TINY, point_head=None))
+    load(tmp_path / "w.safetensors")
+    assert "FlashVGGT's checkpoints look the same; this one runs as a VGGT" in caplog.text
+    assert "these are the sizes of VGGT-1B: the public facebook/VGGT-1B is under CC-BY-NC-4.0" in caplog.text
 
 
 def test_commercial_only(tmp_path, state):

@@ -13,11 +13,12 @@ import torch
 from ..errors import UsageError, WeightsError
 from .checkpoints import read_checkpoint
 from .checkpoints.assign import assign_weights
+from .checkpoints.card import card_licence
 from .checkpoints.hub import HubRequest, is_hub_id
 from .checkpoints.read import Checkpoint
-from .checkpoints.registry import NamedModel, find_model, model_names
+from .checkpoints.registry import MODELS, NamedModel, find_model, model_names
 from .checkpoints.vggt import heads_in, stored_metadata, vggt_config, without_heads
-from .config import VGGTConfig
+from .config import VGGT_1B, VGGTConfig
 from .info import ModelInfo
 from .run_options import HEADS
 from .vggt import VGGT
@@ -71,7 +72,9 @@ def load(
         raise UsageError(_not_commercial(info.name, info.licence))
     model = build(checkpoint, device=device, heads=wanted)
     model.name, model.licence, model.info = info.name, info.licence, info
-    logger.info(info.sentence())
+    logger.info("%s", info.sentence())
+    if info.licence is None and model.config == VGGT_1B:
+        logger.info("these are the sizes of VGGT-1B: %s", _public_licences())
     return model
 
 
@@ -98,6 +101,8 @@ def build(
     missing = [name for name in HEADS if name not in present]
     if missing:
         logger.info("%s has no %s head", checkpoint.source, " and no ".join(missing))
+    if present == ("camera", "depth") and not checkpoint.metadata:
+        logger.info("%s: FlashVGGT's checkpoints look the same; this one runs as a VGGT", checkpoint.source)
     config = _with_heads(config, keep)
     with torch.device("meta"):
         model = VGGT(config)
@@ -121,7 +126,8 @@ def _find(
     if known is None and path.exists():
         if revision is not None:
             raise UsageError(f"revision {revision!r} only applies to weights on the hub, not to {path}")
-        return _Found(path.name or text, path, str(path))
+        licence = card_licence(path / "README.md") if path.is_dir() else None
+        return _Found(path.name or text, path, str(path), licence)
     if known is None and (isinstance(name_or_path, Path) or not is_hub_id(text) or _looks_like_file(text)):
         raise UsageError(
             f"no weights at {text}: expected an existing file or folder, a hub id such as facebook/VGGT-1B, "
@@ -173,6 +179,11 @@ def _not_commercial(name: str, licence: str | None) -> str:
         f"the weights {name} are not known to allow commercial use (licence: {licence or 'not stated'}): "
         f"choose others, such as {DEFAULT_MODEL} or vggt-1b-commercial"
     )
+
+
+def _public_licences() -> str:
+    rows = (row for row in MODELS if row.hub_id is not None)
+    return "; ".join(f"the public {row.hub_id} is under {row.licence}" for row in rows)
 
 
 def _head_names(heads: Iterable[str] | None) -> tuple[str, ...] | None:

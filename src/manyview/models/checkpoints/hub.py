@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ManyViewError, MissingExtraError, UsageError, WeightsError
+from .card import card_licence
 from .folder import SHARD_INDEXES, SINGLE_FILES, shard_names
 
 logger = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[\w.\-]+")
-_LICENCE = re.compile(r"^licen[cs]e(_name)?:\s*['\"]?([^'\"\n]+?)['\"]?\s*$", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,12 +151,7 @@ class HubRequest:
         except ManyViewError as error:
             logger.debug("no model card of %s: %s", self.repo_id, error)
             return None
-        if card is None:
-            return None
-        parts = card.read_text(encoding="utf-8", errors="replace").split("---", 2)
-        found = dict(_LICENCE.findall(parts[1])) if len(parts) == 3 and not parts[0].strip() else {}
-        named = found.get("_name")
-        return named if named and found.get("", "other") == "other" else found.get("")
+        return None if card is None else card_licence(card)
 
     @contextlib.contextmanager
     def _progress(self, hub: Any) -> Iterator[None]:
