@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+# Tests run side by side; threads that spin against each other are many times slower than one.
+torch.set_num_threads(1)
+
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -1,3 +1,50 @@
 """ManyView: photos or a video in; cameras, depth maps and a point cloud out, in one forward pass."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .attention.plan import Plan
+    from .errors import ManyViewError
+    from .models.load import load
+    from .reconstruct.engine import ReconstructOptions, reconstruct
+    from .reconstruct.inputs import InputOptions
+    from .reconstruct.result import Reconstruction
+    from .reconstruct.result_io import load_reconstruction
+
+__all__ = [
+    "InputOptions",
+    "ManyViewError",
+    "Plan",
+    "ReconstructOptions",
+    "Reconstruction",
+    "__version__",
+    "load",
+    "load_reconstruction",
+    "reconstruct",
+]
+
+_HOMES = {
+    "InputOptions": "reconstruct.inputs",
+    "ManyViewError": "errors",
+    "Plan": "attention.plan",
+    "ReconstructOptions": "reconstruct.engine",
+    "Reconstruction": "reconstruct.result",
+    "load": "models.load",
+    "load_reconstruction": "reconstruct.result_io",
+    "reconstruct": "reconstruct.engine",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Public names load on first use, so that `manyview --help` does not wait for PyTorch.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,4 +1,4 @@
-"""What this machine offers a run: device, precision, free memory, speed. Asked when running, never at import."""
+"""What this machine offers a run: device, precision, free memory, speed; asked when running."""
 
 from __future__ import annotations
 

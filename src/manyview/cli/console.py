@@ -1,0 +1,63 @@
+"""What a person sees: lines on standard output, bars on standard error for what takes long."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_PATIENCE_S = 2.0
+
+
+def say(text: str) -> None:
+    """One line of a command's result."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+class Bars:
+    """Progress bars, one a stage; call it with (stage, done, total). Silent when not on a terminal."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._started: dict[str, float] = {}
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if not self._console.is_terminal:
+            return
+        first = self._started.setdefault(stage, time.monotonic())
+        if stage not in self._tasks:
+            if time.monotonic() - first < _PATIENCE_S or done >= total:
+                return
+            self._tasks[stage] = self._bars().add_task(stage, total=total)
+        self._bars().update(self._tasks[stage], completed=done, total=total)
+
+    def _bars(self) -> Progress:
+        if self._progress is None:
+            self._progress = Progress(
+                TextColumn("{task.description:>12}"),
+                BarColumn(),
+                TextColumn("{task.completed}/{task.total}"),
+                TextColumn("{task.percentage:3.0f} %"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._progress.start()
+        return self._progress

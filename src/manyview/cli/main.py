@@ -1,0 +1,94 @@
+"""The command `manyview`: one subcommand a verb; errors are one sentence, status 2 misuse, 1 failure."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+# verb: module of this package and the dataclass in it whose fields are the options.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "reconstruct": ("reconstruct", "Reconstruct"),
+    "plan": ("plan", "PlanCommand"),
+    "export": ("export", "Export"),
+    "view": ("view", "View"),
+    "demo": ("demo", "Demo"),
+    "bench": ("bench", "Bench"),
+    "train": ("train", "Train"),
+    "evaluate": ("evaluate", "Evaluate"),
+}
+
+_ABOUT = "Photos or a video in; cameras, depth maps and a point cloud out, in one forward pass."
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Carry out one command line and return its exit status. `--debug` anywhere shows tracebacks."""
+    args = [arg for arg in argv if arg != "--debug"]
+    debug = len(args) != len(argv)
+    if args in (["--version"], ["-V"]):
+        import manyview
+
+        sys.stdout.write(f"manyview {manyview.__version__}\n")
+        return 0
+    _log_to_stderr(debug)
+    try:
+        return int(_parse(args).run() or 0)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 2
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        return _fail("stopped by Ctrl-C; files that were complete are kept, nothing half-written is left", 1)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            sys.stderr.close()
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        from ..errors import ManyViewError
+
+        if isinstance(error, ManyViewError):
+            return _fail(str(error), error.exit_code)
+        if isinstance(error, OSError):
+            return _fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
+        return _fail(f"unexpected {type(error).__name__}: {error} (run again with --debug for details)", 1)
+
+
+def _parse(args: Sequence[str]) -> Any:
+    import tyro
+
+    # Only the verb's own module is imported: `manyview export --help` need not know how to train.
+    verbs = COMMANDS
+    if args and args[0] in COMMANDS:
+        verbs = {args[0]: COMMANDS[args[0]]}
+    parsers = {
+        verb: getattr(importlib.import_module(f".{module}", __package__), name)
+        for verb, (module, name) in verbs.items()
+    }
+    if len(parsers) == 1:
+        ((verb, parser),) = parsers.items()
+        return tyro.cli(parser, args=args[1:], prog=f"manyview {verb}", description=parser.__doc__)
+    return tyro.extras.subcommand_cli_from_dict(parsers, args=args, prog="manyview", description=_ABOUT)
+
+
+def _log_to_stderr(debug: bool) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("manyview")
+    logger.handlers = [handler]
+    logger.setLevel(logging.DEBUG if debug else logging.INFO)
+    logger.propagate = False
+
+
+def _fail(sentence: str, status: int) -> int:
+    sys.stderr.write(f"manyview: {' '.join(sentence.split())}\n")
+    return status

@@ -1,0 +1,86 @@
+"""Options that several commands share, and how they become options of the library."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from ..models.vggt import VGGT
+    from ..reconstruct.engine import ReconstructOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelChoice:
+    """Which weights."""
+
+    model: str = "manyview-small"
+    """Name, hub id (facebook/VGGT-1B), .safetensors or .pt file, or folder."""
+    revision: str | None = None
+    """Commit, branch or tag of the hub repository."""
+    offline: bool = False
+    """Never touch the network."""
+    commercial_only: bool = False
+    """Refuse weights that are not known to allow commercial use."""
+
+    def load(self) -> VGGT:
+        import manyview
+
+        return manyview.load(
+            self.model,
+            revision=self.revision,
+            offline=self.offline or None,
+            commercial_only=self.commercial_only,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class RunChoice:
+    """How to read the input and run the model."""
+
+    accel: str = "dense"
+    """How frames meet in global attention: dense, frame, or ranges such as 0-3:frame,4-5:dense."""
+    size_policy: Literal["fit", "crop", "pad", "square"] = "fit"
+    """fit keeps whole pictures; crop, pad and square are VGGT's own."""
+    image_size: int | None = None
+    """Longer side of the network's images in pixels; default: what the weights were made for."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Of the trunk; auto: bf16 or fp16 on CUDA by capability, fp32 elsewhere."""
+    point_head: bool = False
+    """Also run the point head and keep its points beside those from depth."""
+    pixel_centres: Literal["half", "integer"] = "half"
+    """half is consistent; integer unprojects as upstream VGGT does."""
+    strict: bool = False
+    """Refuse damaged files instead of skipping them."""
+    memory_limit_gib: float | None = None
+    """Plan for at most this much memory."""
+    fps: float | None = None
+    """Video: frames a second to use."""
+    stride: int | None = None
+    """Use every n-th picture or frame."""
+    max_frames: int | None = None
+    """Use at most this many, evenly spread."""
+    start_s: float | None = None
+    """Video: first second to use."""
+    end_s: float | None = None
+    """Video: last second to use."""
+    sharpest_of: int | None = None
+    """Video: of this many consecutive frames take the sharpest."""
+
+    def options(self) -> ReconstructOptions:
+        from ..reconstruct.engine import ReconstructOptions
+        from ..reconstruct.inputs import InputOptions
+
+        input_names = {field.name for field in dataclasses.fields(InputOptions)}
+        values = dataclasses.asdict(self)
+        inputs = InputOptions(**{name: values.pop(name) for name in input_names})
+        return ReconstructOptions(inputs=inputs, **values)
+
+
+Flat = tyro.conf.OmitArgPrefixes
+ModelFields = Annotated[ModelChoice, Flat]
+RunFields = Annotated[RunChoice, Flat]

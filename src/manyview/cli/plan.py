@@ -1,0 +1,46 @@
+"""`manyview plan INPUT`: what a reconstruction would do and need, without doing it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tyro
+
+from .console import Bars, say
+from .options import ModelChoice, ModelFields, RunChoice, RunFields
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanCommand:
+    """Preflight only: views, tokens, expected memory and time, and what fits."""
+
+    paths: tyro.conf.Positional[tuple[str, ...]]
+    """INPUT [INPUT ...]"""
+    model: ModelFields = dataclasses.field(default_factory=ModelChoice)
+    how: RunFields = dataclasses.field(default_factory=RunChoice)
+
+    def run(self) -> int:
+        from ..errors import UsageError
+        from ..reconstruct.engine import prepare
+        from ..reconstruct.preflight import gib, largest_input
+
+        if not self.paths:
+            raise UsageError("give an input: manyview plan PHOTOS")
+        model = self.model.load()
+        inputs = self.paths[0] if len(self.paths) == 1 else list(self.paths)
+        with Bars() as bars:
+            ready = prepare(inputs, model, self.how.options(), bars)
+        for note in ready.notes:
+            say(f"note: {note}")
+        chosen = ready.chosen
+        request, options = chosen.request, chosen.options
+        say(chosen.sentence())
+        say(
+            f"at a time: {options.frame_piece} frames in frame layers, {options.mlp_piece:,} tokens in "
+            f"an MLP, {options.head_piece} frames in heads"
+        )
+        for stage, flops in request.flops_by_stage().items():
+            say(f"  {stage:<14} {flops / 1e12:10.3f} TFLOP")
+        most = largest_input(request, chosen.machine)
+        say(f"at this size up to {most} views fit in the {gib(chosen.machine.free_bytes)} that are free")
+        return 0

@@ -1,0 +1,88 @@
+"""`manyview reconstruct INPUT OUT`."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from .console import Bars, say
+from .options import ModelChoice, ModelFields, RunChoice, RunFields
+
+if TYPE_CHECKING:
+    from ..reconstruct.result import Reconstruction
+
+
+@dataclasses.dataclass(frozen=True)
+class Reconstruct:
+    """Photos or a video to cameras, depth maps and a point cloud.
+
+    INPUT is a folder, a glob, a text list of files, a video, or several pictures; OUT is a new folder.
+    """
+
+    paths: tyro.conf.Positional[tuple[str, ...]]
+    """INPUT [INPUT ...] OUT"""
+    to: tuple[str, ...] = ("ply", "report")
+    """Exports to write at once: colmap ply glb npz depth nerfstudio report, or none."""
+    overwrite: bool = False
+    """Replace an earlier result of ManyView in OUT; other files are never touched."""
+    model: ModelFields = dataclasses.field(default_factory=ModelChoice)
+    how: RunFields = dataclasses.field(default_factory=RunChoice)
+
+    def run(self) -> int:
+        from ..errors import UsageError
+        from ..export import check_formats
+        from ..reconstruct.engine import prepare, reconstruct
+        from ..reconstruct.result_io import check_output_folder, save
+
+        if len(self.paths) < 2:
+            raise UsageError("give an input and an output folder: manyview reconstruct PHOTOS OUT")
+        *inputs, out = self.paths
+        formats = [] if self.to == ("none",) else list(self.to)
+        check_formats(formats)
+        folder = Path(out)
+        earlier = _earlier_settings(folder)
+        if earlier is None:
+            check_output_folder(folder, self.overwrite)
+        model = self.model.load()
+        with Bars() as bars:
+            ready = prepare(inputs[0] if len(inputs) == 1 else inputs, model, self.how.options(), bars)
+            for note in ready.notes:
+                say(f"note: {note}")
+            if earlier is not None and not self.overwrite:
+                if earlier == ready.settings:
+                    say(f"{out} already holds this reconstruction (same views, weights and settings)")
+                    return 0
+                check_output_folder(folder, self.overwrite)
+            scene = reconstruct(ready, model, progress=bars)
+            save(scene, folder, self.overwrite)
+            _export_all(scene, folder, formats, bars)
+        timings, memory = scene.timings_s, scene.memory_bytes
+        say(
+            f"{len(scene)} views in {timings['read'] + timings['forward']:.1f} s "
+            f"(read {timings['read']:.1f}, forward {timings['forward']:.1f}); "
+            f"peak {memory['measured peak'] / 2**20:.0f} MiB; written to {out}"
+        )
+        return 0
+
+
+def _earlier_settings(folder: Path) -> dict[str, Any] | None:
+    """Settings of a complete earlier result in `folder`, or None."""
+    from ..errors import ManyViewError
+    from ..reconstruct.result_io import load_reconstruction
+
+    try:
+        return load_reconstruction(folder).settings
+    except ManyViewError:
+        return None
+
+
+def _export_all(scene: Reconstruction, folder: Path, formats: list[str], bars: Bars) -> None:
+    from ..export import export
+
+    for name in formats:
+        files = export(scene, folder, name, overwrite=True, progress=partial(bars, name))
+        say(f"{name}: {files[0]}")

@@ -1,0 +1,63 @@
+"""`manyview train base`: train a model of any size on procedural scenes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from .console import say
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train a VGGT from scratch on procedural scenes; stop and go on at will."""
+
+    what: tyro.conf.Positional[Literal["base"]]
+    """base: cameras, depth and points from images."""
+    out: Path
+    """Folder of the run: log, curves, state. A run that is there goes on."""
+    config: str = "small"
+    """Name of a bundled recipe, or a JSON file."""
+    processes: int = 1
+    """Single-threaded processes on a CPU; one a core."""
+    minutes: float | None = None
+    """Stop after this time and keep the state; the schedule goes on with the next call."""
+    budget_minutes: float | None = None
+    """Length of the whole schedule, instead of the recipe's."""
+    device: str = "cpu"
+    """cpu, or cuda for one GPU in bf16."""
+    fresh: bool = False
+    """Refuse to go on with a run that is there."""
+    weights: Path | None = None
+    """Only write the weights of the run in OUT, with held-out numbers, to this .safetensors file."""
+    scenes: int = 48
+    """Held-out scenes a table of --weights; 0: none."""
+
+    def run(self) -> int:
+        import torch
+
+        from ..train.config import load_config
+        from ..train.held_out import release_numbers
+        from ..train.log import plot_curves
+        from ..train.loop import LOG_NAME, run, with_minutes
+        from ..train.weights import export_weights, trained_model
+
+        if self.weights is not None:
+            model = trained_model(self.out, half=True)
+            numbers = release_numbers(model, self.scenes) if self.scenes else {}
+            export_weights(self.out, self.weights, numbers)
+            say(f"weights: {self.weights}")
+            return 0
+        config = load_config(self.config)
+        if self.budget_minutes is not None:
+            config = with_minutes(config, self.budget_minutes)
+        if self.device == "cpu":
+            torch.set_num_threads(1)
+        end = run(config, self.out, self.processes, self.minutes, not self.fresh, device=self.device)
+        curves = self.out / "curves.png"
+        plot_curves(self.out / LOG_NAME, curves)
+        say(f"{end['progress']:.0%} of the schedule, {end['scenes']:,} scenes; curves: {curves}")
+        return 0

@@ -1,0 +1,204 @@
+"""From files to a `Reconstruction`: read, look ahead, run, put together."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import manyview
+
+from ..attention.plan import Plan
+from ..errors import UsageError
+from ..models.vggt import VGGT, Predictions
+from .forward import run_forward
+from .inputs import InputOptions, LoadedViews, find_inputs, read_views
+from .machine import look_at_machine, measure_flops, pick_device, pick_dtype, precision_name
+from .preflight import Preflight, Request, preflight
+from .preprocess import SizePolicy
+from .progress import ProgressCallback
+from .result import Reconstruction
+
+logger = logging.getLogger(__name__)
+
+Inputs = str | Path | Sequence[str | Path]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReconstructOptions:
+    """How to reconstruct; every default is what most inputs want.
+
+    `accel`: how frames meet in global attention (a plan: "dense"). `image_size`: longer side of the
+    network images in pixels (None: what the weights were made for). `size_policy`: "fit" keeps whole
+    pictures, "crop" and "pad" are VGGT's. `point_head` also runs the point head, whose points are kept
+    beside those from depth. `pixel_centres`: "half" is consistent, "integer" is upstream VGGT's way.
+    """
+
+    accel: str = "dense"
+    inputs: InputOptions = dataclasses.field(default_factory=InputOptions)
+    size_policy: SizePolicy = "fit"
+    image_size: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    point_head: bool = False
+    pixel_centres: str = "half"
+    strict: bool = False
+    memory_limit_gib: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.pixel_centres not in ("half", "integer"):
+            raise UsageError(f"pixel centres must be 'half' or 'integer', not {self.pixel_centres!r}")
+        if self.memory_limit_gib is not None and self.memory_limit_gib <= 0:
+            raise UsageError(f"the memory limit must be positive, not {self.memory_limit_gib} GiB")
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """Views read and settings chosen: everything but the forward pass."""
+
+    views: LoadedViews
+    chosen: Preflight
+    settings: dict[str, Any]
+    notes: tuple[str, ...]
+    timings_s: dict[str, float]
+
+
+def prepare(
+    inputs: Inputs,
+    model: VGGT,
+    options: ReconstructOptions | None = None,
+    progress: ProgressCallback | None = None,
+) -> Prepared:
+    """Read the views and decide how to run. Raises InputError, UsageError or MemoryLimitError."""
+    options = options or ReconstructOptions()
+    config = model.config
+    device = pick_device(options.device)
+    dtype = pick_dtype(device, options.precision)
+    plan = Plan.parse(options.accel, config.depth)
+    start = time.perf_counter()
+    found = find_inputs(inputs, options.inputs)
+    views = read_views(
+        found,
+        options.size_policy,
+        options.image_size or config.image_size,
+        config.patch_size,
+        strict=options.strict,
+        progress=None if progress is None else lambda done, total: progress("read", done, total),
+    )
+    read_s = time.perf_counter() - start
+    count, _, height, width = views.images.shape
+    heads = ("camera", "depth", "points") if options.point_head else ("camera", "depth")
+    request = Request(config, count, height, width, plan, heads, dtype)
+    limit = None if options.memory_limit_gib is None else int(options.memory_limit_gib * 2**30)
+    machine = look_at_machine(device, limit)
+    chosen = preflight(request, machine, measure_flops(device, dtype))
+    notes = (*found.warnings, *views.warnings)
+    settings = _settings(model, options, chosen, views)
+    return Prepared(views, chosen, settings, notes, {"read": read_s})
+
+
+def reconstruct(
+    inputs: Inputs | Prepared,
+    model: VGGT | None = None,
+    options: ReconstructOptions | None = None,
+    progress: ProgressCallback | None = None,
+    **changes: Any,
+) -> Reconstruction:
+    """Photos or a video to cameras, depth and points.
+
+    `inputs`: a folder, a glob, a list file, a video, a sequence of paths, or what `prepare` returned.
+    `model`: from `manyview.load` (None: the bundled one). `changes` are fields of
+    `ReconstructOptions`, such as `accel="dense"` or `image_size=392`. The world is the first view's
+    camera, up to scale. Raises errors of `manyview.errors`, each one sentence.
+    """
+    if changes:
+        try:
+            options = dataclasses.replace(options or ReconstructOptions(), **changes)
+        except TypeError:
+            known = ", ".join(field.name for field in dataclasses.fields(ReconstructOptions))
+            raise UsageError(f"unknown option among {', '.join(changes)}; there are: {known}") from None
+    if model is None:
+        model = manyview.load()
+    ready = inputs if isinstance(inputs, Prepared) else prepare(inputs, model, options, progress)
+    device = ready.chosen.machine.device
+    logger.info(ready.chosen.sentence())
+    model = model.to(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    start = time.perf_counter()
+    predictions, stages, used = run_forward(model, ready.views.images, ready.chosen, progress)
+    total = time.perf_counter() - start
+    timings = {**ready.timings_s, **stages, "forward": total}
+    memory = {"expected peak": ready.chosen.peak_bytes, "measured peak": _peak_bytes(device)}
+    notes = ready.notes
+    if used != ready.chosen.options:
+        notes = (*notes, f"memory ran out once; {used.frame_piece} frames at a time went through")
+    return _assemble(predictions, ready, timings, memory, notes)
+
+
+def _settings(
+    model: VGGT, options: ReconstructOptions, chosen: Preflight, views: LoadedViews
+) -> dict[str, Any]:
+    """Everything that decides the numbers of a result, and nothing that does not."""
+    info = model.info
+    return {
+        "manyview": manyview.__version__,
+        "model": info.name,
+        "weights_sha256": info.weights_sha256,
+        "weights_licence": info.licence,
+        "accel": str(chosen.request.plan),
+        "precision": precision_name(chosen.request.dtype),
+        "size_policy": options.size_policy,
+        "network_size": [chosen.request.width, chosen.request.height],
+        "heads": list(chosen.request.heads),
+        "pixel_centres": options.pixel_centres,
+        "views": len(views.records),
+        "images_sha256": hashlib.sha256(np.ascontiguousarray(views.images.numpy())).hexdigest(),
+    }
+
+
+def _peak_bytes(device: torch.device) -> int:
+    """CUDA: bytes of tensors at their peak; else the process's largest resident size."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _assemble(
+    predictions: Predictions,
+    ready: Prepared,
+    timings: dict[str, float],
+    memory: dict[str, int],
+    notes: tuple[str, ...],
+) -> Reconstruction:
+    def array(tensor: Any, dtype: Any) -> np.ndarray | None:
+        return None if tensor is None else np.ascontiguousarray(tensor[0].cpu().numpy().astype(dtype))
+
+    fields: dict[str, Any] = {
+        "cam_from_world": array(predictions.cam_from_world.double(), np.float64),
+        "intrinsics": array(predictions.intrinsics.double(), np.float64),
+        "z_depth": array(predictions.z_depth, np.float32),
+        "depth_conf": array(predictions.depth_conf, np.float32),
+        "head_points": array(predictions.world_points, np.float32),
+        "head_points_conf": array(predictions.world_points_conf, np.float32),
+    }
+    return Reconstruction(
+        images=np.ascontiguousarray(ready.views.images.permute(0, 2, 3, 1).numpy()),
+        views=ready.views.records,
+        settings=ready.settings,
+        timings_s=timings,
+        memory_bytes=memory,
+        notes=notes,
+        pixel_centres=ready.settings["pixel_centres"],
+        **fields,
+    )

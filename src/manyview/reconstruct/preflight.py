@@ -1,0 +1,180 @@
+"""Before the heavy part: what will run, how much memory and time it should take, and whether it fits."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import torch
+
+from ..attention.layout import TokenLayout
+from ..attention.plan import Plan
+from ..errors import MemoryLimitError
+from ..models.config import VGGTConfig
+from ..models.flops import forward_flops
+from ..models.run_options import RunOptions
+from .footprint import estimate_footprint
+from .machine import Machine, precision_name
+
+# Share of the free memory a run may plan for; the rest is the allocator's and other programs'.
+_USABLE = 0.9
+# Share of a large matrix product's speed that a whole pass reaches.
+_EFFICIENCY = {"cpu": 0.5, "cuda": 0.4, "mps": 0.4}
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is to be run: a network, images of one size, a plan, heads and a precision."""
+
+    config: VGGTConfig
+    views: int
+    height: int
+    width: int
+    plan: Plan
+    heads: tuple[str, ...]
+    dtype: torch.dtype
+
+    @property
+    def layout(self) -> TokenLayout:
+        patch = self.config.patch_size
+        grid = (self.height // patch, self.width // patch)
+        return TokenLayout(self.views, self.config.special_tokens, grid)
+
+    def peak_bytes(self, options: RunOptions) -> int:
+        """Expected bytes beside the weights."""
+        return estimate_footprint(self.config, 0, self.layout, options, self.dtype.itemsize).peak
+
+    def flops_by_stage(self) -> dict[str, float]:
+        """Operations of each stage of the pass."""
+        return forward_flops(self.config, self.layout, self.plan, self.heads)
+
+
+@dataclasses.dataclass(frozen=True)
+class Preflight:
+    """What was chosen for a request, and what to expect of it."""
+
+    request: Request
+    machine: Machine
+    options: RunOptions
+    peak_bytes: int
+    seconds: float | None
+
+    def sentence(self) -> str:
+        """One line for the user."""
+        r = self.request
+        time = "" if self.seconds is None else f", about {_duration(self.seconds)}"
+        return (
+            f"{r.views} views of {r.width}x{r.height} ({r.layout.tokens:,} tokens), {r.plan} attention, "
+            f"{precision_name(r.dtype)} on {self.machine.name}: expected peak {gib(self.peak_bytes)} "
+            f"of {gib(self.machine.free_bytes)} free{time}"
+        )
+
+
+def preflight(request: Request, machine: Machine, flops_per_s: float | None = None) -> Preflight:
+    """Choose the largest pieces that fit. Raises MemoryLimitError with ways out when nothing fits."""
+    for options in piece_ladder(request):
+        peak = request.peak_bytes(options)
+        if peak <= _USABLE * machine.free_bytes:
+            efficiency = _EFFICIENCY[machine.device.type]
+            seconds = (
+                None
+                if flops_per_s is None
+                else sum(request.flops_by_stage().values()) / (flops_per_s * efficiency)
+            )
+            return Preflight(request, machine, options, peak, seconds)
+    raise does_not_fit(request, machine)
+
+
+def piece_ladder(request: Request) -> Iterator[RunOptions]:
+    """Run options from fast to frugal: fewer frames and tokens at a time, never another result."""
+    frame_tokens = request.layout.tokens_per_frame
+    seen: set[tuple[int, int, int]] = set()
+    for tokens in (32768, 8192, 2048, 512):
+        frames = max(1, tokens // frame_tokens)
+        pieces = (frames, max(tokens, frame_tokens), min(8, frames))
+        if pieces not in seen:
+            seen.add(pieces)
+            yield RunOptions(request.dtype, *pieces, heads=request.heads)
+
+
+def does_not_fit(request: Request, machine: Machine) -> MemoryLimitError:
+    """The refusal: the numbers, and the cheapest settings that would fit."""
+    frugal = list(piece_ladder(request))[-1]
+    ways = ways_out(request, machine)
+    advice = "; ".join(ways) if ways else "not even one view fits: use a machine with more memory"
+    return MemoryLimitError(
+        f"{request.views} views of {request.width}x{request.height} need about "
+        f"{gib(request.peak_bytes(frugal))} beside the weights, and {machine.name} has "
+        f"{gib(machine.free_bytes)} free. What would fit: {advice}"
+    )
+
+
+def largest_input(request: Request, machine: Machine) -> int:
+    """How many views of the request's size fit, with the smallest pieces (0: not even one)."""
+    return _largest(lambda n: _fits(dataclasses.replace(request, views=n), machine), 1, 10**6) or 0
+
+
+def _fits(request: Request, machine: Machine) -> bool:
+    frugal = list(piece_ladder(request))[-1]
+    return request.peak_bytes(frugal) <= _USABLE * machine.free_bytes
+
+
+def ways_out(request: Request, machine: Machine) -> list[str]:
+    """Up to three changes, each of which alone makes the request fit, cheapest loss first."""
+
+    def fits(changed: Request) -> bool:
+        return _fits(changed, machine)
+
+    ways = []
+    if request.dtype == torch.float32 and machine.device.type == "cuda":
+        low = dataclasses.replace(request, dtype=torch.bfloat16)
+        if fits(low):
+            ways.append("--precision bf16")
+    views = _largest(lambda n: fits(dataclasses.replace(request, views=n)), 1, request.views - 1)
+    if views is not None:
+        ways.append(f"--max-frames {views} (of {request.views} views)")
+    side = _largest(lambda n: fits(_resized(request, n)), 4, _longer_patches(request) - 1)
+    if side is not None:
+        patch = request.config.patch_size
+        ways.append(f"--image-size {side * patch} (instead of {_longer_patches(request) * patch})")
+    if "points" in request.heads:
+        without = dataclasses.replace(request, heads=tuple(h for h in request.heads if h != "points"))
+        if fits(without):
+            ways.insert(0, "without --point-head")
+    return ways[:3]
+
+
+def _longer_patches(request: Request) -> int:
+    return max(request.height, request.width) // request.config.patch_size
+
+
+def _resized(request: Request, longer_patches: int) -> Request:
+    """The request with its longer side that many patches long, aspect kept."""
+    patch, before = request.config.patch_size, _longer_patches(request)
+    rows, columns = (
+        max(1, round(side // patch * longer_patches / before)) for side in (request.height, request.width)
+    )
+    return dataclasses.replace(request, height=rows * patch, width=columns * patch)
+
+
+def _largest(fits: Callable[[int], bool], low: int, high: int) -> int | None:
+    """Largest n in low..high that fits, if any; what fits at n fits below."""
+    if high < low or not fits(low):
+        return None
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+def gib(count: float) -> str:
+    """Bytes for people."""
+    if count < 2**30:
+        return f"{count / 2**20:.0f} MiB"
+    return f"{count / 2**30:.1f} GiB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(seconds, 0.1):.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
