@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from manyview.geometry.unproject_np import invert_rigid, pixel_grid
+from manyview.geometry.unproject_np import invert_rigid, pixel_grid, unproject
 from manyview.reconstruct.result import Reconstruction
 from manyview.reconstruct.views import ViewRecord, ViewTransform
 
@@ -88,7 +90,21 @@ class Truth:
     """The exact scene behind a `Reconstruction`, at source resolution."""
 
     upright_intrinsics: np.ndarray
-    upright_images: tuple[np.ndarray, ...]
+    cam_from_world: np.ndarray
+    transforms: list[ViewTransform]
+
+    def upright_image(self, index: int) -> np.ndarray:
+        """The source picture of a view, upright, RGB."""
+        transform = self.transforms[index]
+        pixels = pixel_grid(transform.upright_height, transform.upright_width)
+        picture = cast(self.cam_from_world[index], self.upright_intrinsics[index], pixels.reshape(-1, 2))[1]
+        return picture.reshape(*pixels.shape[:2], 3)
+
+    def surface(self, index: int, upright_pixels: np.ndarray) -> np.ndarray:
+        """The true world points seen at pixels [n, 2] of the upright source picture."""
+        camera, matrix = self.cam_from_world[index], self.upright_intrinsics[index]
+        z, _ = cast(camera, matrix, upright_pixels)
+        return unproject(upright_pixels, z, camera, matrix)
 
 
 def room_scene(
@@ -102,7 +118,7 @@ def room_scene(
     transforms = transforms or [fit_transform((320, 240), (56, 42))] * views
     names = names or [f"view_{index}.png" for index in range(len(transforms))]
     rng = np.random.default_rng(7)
-    cameras, intrinsics, upright, images, depths, pictures = [], [], [], [], [], []
+    cameras, intrinsics, upright, images, depths = [], [], [], [], []
     for index, transform in enumerate(transforms):
         angle = 0.35 * (index - len(transforms) / 2)
         position = np.array([1.8 * np.sin(angle), -0.4 + 0.1 * index, -2.0 + 0.4 * np.cos(angle)])
@@ -124,9 +140,6 @@ def room_scene(
         outside = ~transform.content_mask()
         images.append(np.where(outside[..., None], 255, colour.reshape(height, width, 3)).astype(np.uint8))
         depths.append(np.where(outside, 1.0, z.reshape(height, width)))
-        full = pixel_grid(transform.upright_height, transform.upright_width).reshape(-1, 2)
-        picture = cast(cameras[-1], upright[-1], full)[1]
-        pictures.append(picture.reshape(transform.upright_height, transform.upright_width, 3))
     z_depth = np.stack(depths).astype(np.float32)
     scene = Reconstruction(
         images=np.stack(images),
@@ -141,7 +154,7 @@ def room_scene(
         notes=("a note",),
         pixel_centres=pixel_centres,
     )
-    return scene, Truth(np.stack(upright), tuple(pictures))
+    return scene, Truth(np.stack(upright), np.stack(cameras), list(transforms))
 
 
 def array_hashes(scene: Reconstruction) -> dict[str, str]:
@@ -150,3 +163,27 @@ def array_hashes(scene: Reconstruction) -> dict[str, str]:
     for name in ("images", "cam_from_world", "intrinsics", "z_depth", "depth_conf"):
         result[name] = hashlib.sha256(getattr(scene, name).tobytes()).hexdigest()
     return result
+
+
+_STORED_FROM_UPRIGHT = {
+    3: Image.Transpose.ROTATE_180,
+    6: Image.Transpose.ROTATE_90,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def write_sources(scene: Reconstruction, truth: Truth, folder: Path) -> Reconstruction:
+    """Write the pictures the views came from, turned and tagged as their orientation says."""
+    records = []
+    for index, view in enumerate(scene.views):
+        path = folder / view.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        orientation = view.transform.orientation
+        picture = Image.fromarray(truth.upright_image(index))
+        exif = Image.Exif()
+        if orientation != 1:
+            picture = picture.transpose(_STORED_FROM_UPRIGHT[orientation])
+            exif[0x0112] = orientation
+        picture.save(path, exif=exif, quality=95)
+        records.append(dataclasses.replace(view, source=str(path)))
+    return dataclasses.replace(scene, views=tuple(records))

@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+from tests.analytic_scene import cast, crop_transform, fit_transform, pad_transform, room_scene
 
-from analytic_scene import cast, crop_transform, fit_transform, pad_transform, room_scene
 from manyview.errors import ManyViewError, UsageError
 from manyview.geometry.unproject_np import camera_centres, pixel_grid, project
 from manyview.reconstruct.pointcloud import depth_edges

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.analytic_scene import array_hashes, crop_transform, fit_transform, room_scene
 
-from analytic_scene import array_hashes, crop_transform, fit_transform, room_scene
 from manyview.errors import DamagedInputError, InputError, OutputError
 from manyview.reconstruct import result_io
 from manyview.reconstruct.result import Reconstruction

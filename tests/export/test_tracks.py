@@ -1,0 +1,166 @@
+"""Tracks from depth consistency: true points, true places, one pixel one track, occlusion respected."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from tests.analytic_scene import crop_transform, fit_transform, pad_transform, room_scene
+
+from manyview.errors import UsageError
+from manyview.export.measure import grey_levels, measure, textured
+from manyview.export.tracks import TrackOptions, Tracks, build_tracks
+from manyview.geometry.unproject_np import project, unproject
+from manyview.reconstruct.result import Reconstruction
+
+PROJECTED = TrackOptions(measure=False, min_points=1)
+
+
+def errors(scene: Reconstruction, tracks: Tracks) -> np.ndarray:
+    cameras, intrinsics = scene.cam_from_world[tracks.view_index], scene.intrinsics[tracks.view_index]
+    pixels, z = project(tracks.points[tracks.point_index][:, None], cameras, intrinsics)
+    assert (z > 0).all()
+    return np.linalg.norm(pixels[:, 0] - tracks.pixels, axis=1)
+
+
+@pytest.mark.parametrize("min_length", [2, 3])
+def test_exact_depth_gives_exact_tracks(min_length: int) -> None:
+    scene, truth = room_scene(views=7)
+    tracks = build_tracks(scene, dataclasses.replace(PROJECTED, min_length=min_length))
+    assert len(tracks.points) > 1000 and tracks.lengths.min() == min_length and tracks.lengths.max() == 7
+    error = errors(scene, tracks)
+    assert np.percentile(error, 90) < 1e-4 and error.max() <= PROJECTED.max_error_px
+    transform = scene.views[0].transform
+    for view in range(len(scene)):
+        own = tracks.view_index == view
+        upright = tracks.pixels[own] / [transform.scale_x, transform.scale_y]
+        distance = np.linalg.norm(
+            truth.surface(view, upright) - tracks.points[tracks.point_index[own]], axis=1
+        )
+        # Wrong only where a pixel's four neighbours see two surfaces that meet.
+        assert np.percentile(distance, 90) < 1e-4
+
+
+def test_a_pixel_belongs_to_one_track_and_a_view_sees_a_point_once() -> None:
+    scene, _ = room_scene(views=8)
+    tracks = build_tracks(scene, PROJECTED)
+    columns = np.floor(tracks.pixels).astype(int)
+    assert (columns >= 0).all() and (columns < [scene.width, scene.height]).all()
+    keys = np.stack([tracks.view_index, columns[:, 1], columns[:, 0]], axis=1)
+    assert len(np.unique(keys, axis=0)) == len(keys)
+    pairs = np.stack([tracks.point_index, tracks.view_index], axis=1)
+    assert len(np.unique(pairs, axis=0)) == len(pairs)
+    assert (np.diff(tracks.point_index) >= 0).all()
+
+
+def test_padding_is_never_observed() -> None:
+    transforms = [pad_transform((200, 320), (56, 56)), crop_transform((240, 320), (56, 56))] * 3
+    scene, _ = room_scene(transforms)
+    tracks = build_tracks(scene, PROJECTED)
+    columns, rows = np.floor(tracks.pixels).astype(int).T
+    assert len(tracks.points) > 500 and scene.valid[tracks.view_index, rows, columns].all()
+
+
+def test_depth_that_disagrees_gives_no_track() -> None:
+    scene, _ = room_scene(views=4)
+    depth = scene.z_depth * np.array([1.0, 1.1, 1.21, 1.331], np.float32)[:, None, None]
+    tracks = build_tracks(dataclasses.replace(scene, z_depth=depth), PROJECTED)
+    assert (tracks.lengths > 1).sum() < 0.02 * scene.valid.sum()
+
+
+def test_noise_shows_in_the_errors_and_stays_below_the_limit() -> None:
+    scene, _ = room_scene(views=6, noise=0.005)
+    error = errors(scene, build_tracks(scene, PROJECTED))
+    assert np.median(error) > 0.01 and error.max() <= PROJECTED.max_error_px
+
+
+def test_few_tracks_are_filled_up_with_single_observations() -> None:
+    scene, _ = room_scene(views=1)
+    tracks = build_tracks(scene, TrackOptions(min_points=700))
+    assert len(tracks.points) == 700 and (tracks.lengths == 1).all()
+    confident = scene.confidence_threshold(50)
+    columns, rows = np.floor(tracks.pixels).astype(int).T
+    assert (scene.depth_conf[0, rows, columns] >= confident).all()
+    assert len(build_tracks(scene, TrackOptions(min_points=700, max_points=50)).points) == 50
+
+
+def test_max_points_and_seed() -> None:
+    scene, _ = room_scene()
+    options = dataclasses.replace(PROJECTED, max_points=300)
+    tracks = build_tracks(scene, options)
+    assert len(tracks.points) == 300
+    np.testing.assert_array_equal(tracks.points, build_tracks(scene, options).points)
+    other = build_tracks(scene, dataclasses.replace(options, seed=1))
+    assert not np.array_equal(tracks.points, other.points)
+
+
+def test_few_neighbours_are_spread_over_those_that_overlap() -> None:
+    scene, _ = room_scene(views=10)
+    tracks = build_tracks(scene, dataclasses.replace(PROJECTED, max_neighbours=3))
+    assert tracks.lengths.max() <= 4 and len(tracks.points) > 1000
+
+
+def test_progress_counts_views() -> None:
+    seen: list[tuple[int, int]] = []
+    build_tracks(room_scene(views=3)[0], PROJECTED, lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_views_without_depth_are_survived() -> None:
+    scene, _ = room_scene(views=4)
+    depth = scene.z_depth.copy()
+    depth[1] = np.nan
+    tracks = build_tracks(dataclasses.replace(scene, z_depth=depth), PROJECTED)
+    assert 1 not in tracks.view_index and len(tracks.points) > 100
+
+
+@pytest.mark.parametrize(
+    "field", ["max_points", "min_length", "max_neighbours", "depth_tolerance", "max_error_px"]
+)
+def test_impossible_options_are_refused(field: str) -> None:
+    with pytest.raises(UsageError, match=field):
+        TrackOptions(**{field: 0})
+
+
+def test_matching_finds_the_true_place_from_a_wrong_guess() -> None:
+    scene, _ = room_scene([fit_transform((336, 252), (336, 252))] * 3)
+    greys = grey_levels(scene)
+    rng = np.random.default_rng(0)
+    flat = rng.permutation(np.flatnonzero(textured(greys[-1][1])))[:4000]
+    seeds = np.stack([flat % 336 + 0.5, flat // 336 + 0.5], axis=-1)
+    points = unproject(
+        seeds, scene.z_depth[1].reshape(-1)[flat], scene.cam_from_world[1], scene.intrinsics[1]
+    )
+    truth, z = project(points, scene.cam_from_world[2], scene.intrinsics[2])
+    inside = (truth > 12).all(1) & (truth < [324, 240]).all(1) & (z > 0)
+    truth, seeds = truth[inside], seeds[inside]
+    guesses = truth + rng.uniform(-1.3, 1.3, truth.shape)
+    matches = measure(scene, greys, 1, seeds, np.full(len(seeds), 2), guesses, 3.0)
+    error = np.linalg.norm(matches.pixels - truth, axis=1)[matches.found]
+    assert matches.found.mean() > 0.5
+    assert np.median(np.linalg.norm(guesses - truth, axis=1)) > 0.8
+    assert np.median(error) < 0.1 and np.percentile(error, 80) < 0.3
+
+
+def test_nothing_is_found_in_another_picture_or_too_far_away() -> None:
+    scene, _ = room_scene([fit_transform((336, 252), (336, 252))] * 2)
+    noise = np.random.default_rng(1).integers(0, 255, scene.images[1].shape, dtype=np.uint8)
+    scene = dataclasses.replace(scene, images=np.stack([scene.images[0], noise]))
+    seeds = np.stack(np.meshgrid(np.arange(20, 300, 5) + 0.5, np.arange(20, 230, 5) + 0.5), -1).reshape(-1, 2)
+    for target in (0, 1):
+        # In the first view itself, ten pixels beside the true place.
+        matches = measure(
+            scene, grey_levels(scene), 0, seeds, np.full(len(seeds), target), seeds + np.array([10, 0]), 3.0
+        )
+        assert matches.found.mean() < 0.05
+
+
+def test_flat_areas_have_no_texture() -> None:
+    picture = np.full((40, 60), 90, np.float32)
+    assert not textured(picture).any()
+    picture[:, 30:] = 200  # an edge has structure in one direction only
+    assert not textured(picture).any()
+    picture[20:, :] -= 60  # a corner has it in two
+    places = np.argwhere(textured(picture))
+    assert len(places) and (np.abs(places - [20, 30]) <= 5).all()
