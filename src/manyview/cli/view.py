@@ -1,0 +1,70 @@
+"""`manyview view OUT`: a reconstruction in the browser."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import threading
+import webbrowser
+from pathlib import Path
+
+import tyro
+
+from ..view.options import ViewOptions
+from .console import say
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """Look at a reconstruction in the browser, until Ctrl-C.
+
+    Points, cameras with their pictures, and sliders for confidence and frame. The page is served to
+    this machine only, unless --host says otherwise.
+    """
+
+    out: tyro.conf.Positional[Path]
+    """Result folder of manyview reconstruct."""
+    port: int = ViewOptions.port
+    """Port of the page; the next free one if it is taken."""
+    host: str = ViewOptions.host
+    """Address to listen on; 0.0.0.0 lets other machines in."""
+    max_points: int = ViewOptions.max_points
+    """Points sent to the browser; overlaps are thinned first."""
+    max_pictures: int = ViewOptions.max_pictures
+    """Cameras drawn with their picture; all are drawn as wire frames."""
+    conf_percentile: float = ViewOptions.conf_percentile
+    """Share of least confident pixels hidden at first; the page has a slider."""
+    drop_edges: float | None = ViewOptions.drop_edges
+    """Hide pixels where depth jumps by more than this share (0.05 is 5 %)."""
+    open: bool = True
+    """Open the page in the browser of this machine, if it has a screen."""
+
+    def run(self) -> int:
+        from ..reconstruct.result_io import load_reconstruction
+        from ..view import start_viewer
+
+        options = ViewOptions(
+            self.host, self.port, self.max_points, self.max_pictures, self.conf_percentile, self.drop_edges
+        )
+        scene = load_reconstruction(self.out)
+        with start_viewer(scene, options) as viewer:
+            say(f"{viewer.url} shows {self.out} ({len(scene)} views). Stop with Ctrl-C.")
+            if self.host in ("127.0.0.1", "localhost", "::1"):
+                say(f"From another machine: ssh -L {viewer.port}:127.0.0.1:{viewer.port} THIS_MACHINE")
+            else:
+                say("Every machine that can reach this address can look at the pictures.")
+            if self.open and _has_screen():
+                webbrowser.open(viewer.url)
+            try:
+                threading.Event().wait()
+            except KeyboardInterrupt:
+                say("Viewer stopped.")
+        return 0
+
+
+def _has_screen() -> bool:
+    """False over ssh and on machines without a display, where a text browser would take the terminal."""
+    if sys.platform in ("darwin", "win32"):
+        return "SSH_CONNECTION" not in os.environ
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

@@ -1,0 +1,75 @@
+"""Cameras on the page: one set of lines for all of them, and pictures on some."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32, Int, UInt8
+from PIL import Image
+
+from ..export.colours import by_order
+from ..export.frusta import frustum_corners
+from ..reconstruct.result import Reconstruction
+from .space import PageSpace
+
+# Apex to corners, around the rim, and a roof that marks "up": corner numbers of `frustum_corners`.
+_EDGES = np.array([(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1), (1, 5), (5, 2)])
+_THUMBNAIL = 160  # pixels on the longer side
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CameraShapes:
+    """Frusta of unit size factor in page coordinates, apex first."""
+
+    corners: Float32[np.ndarray, "views 6 3"]
+
+    @classmethod
+    def of(cls, scene: Reconstruction, space: PageSpace, size: float) -> CameraShapes:
+        """`size` is the depth of a frustum in world units."""
+        return cls(space(frustum_corners(scene, size)))
+
+    def scaled(self, factor: float) -> Float32[np.ndarray, "views 6 3"]:
+        """Corners after growing each frustum around its apex."""
+        apex = self.corners[:, :1]
+        return apex + np.float32(factor) * (self.corners - apex)
+
+    def lines(self, factor: float, views: Any = slice(None)) -> Float32[np.ndarray, "n 2 3"]:
+        """Line segments of some frusta, ten a camera."""
+        return self.scaled(factor)[views][:, _EDGES].reshape(-1, 2, 3)
+
+    def picture_plane(
+        self, view: int, factor: float
+    ) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, "3 3"], float, float]:
+        """(middle, axes as columns: right, down, ahead; width, height) of a frustum's rim."""
+        top_left, top_right, bottom_right, bottom_left = self.scaled(factor)[view, 1:5].astype(np.float64)
+        across, down = top_right - top_left, bottom_left - top_left
+        width, height = float(np.linalg.norm(across)), float(np.linalg.norm(down))
+        axes = np.stack([across / width, down / height, np.cross(across, down) / (width * height)], axis=1)
+        return (top_left + bottom_right) / 2, axes, width, height
+
+
+def line_colours(views: int) -> UInt8[np.ndarray, "n 2 3"]:
+    """From blue (first view) to red (last), for `CameraShapes.lines`."""
+    # viser takes the colours of lines (not those of points) as linear light.
+    linear = (255 * (by_order(views) / 255.0) ** 2.2).round().astype(np.uint8)
+    return np.repeat(linear, 2 * len(_EDGES), axis=0).reshape(-1, 2, 3)
+
+
+def views_with_pictures(views: int, at_most: int) -> Int[np.ndarray, " n"]:
+    """Evenly spread views, first and last included."""
+    return np.unique(np.linspace(0, views - 1, min(views, at_most)).round().astype(int))
+
+
+def content(scene: Reconstruction, view: int) -> UInt8[np.ndarray, "height width 3"]:
+    """The network image of a view without its padding."""
+    left, top, right, bottom = scene.views[view].transform.content_box
+    return scene.images[view][top:bottom, left:right]
+
+
+def thumbnail(scene: Reconstruction, view: int) -> UInt8[np.ndarray, "height width 3"]:
+    """The picture of a view, at most `_THUMBNAIL` pixels on the longer side."""
+    picture = Image.fromarray(content(scene, view))
+    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    return np.asarray(picture)

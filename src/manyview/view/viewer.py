@@ -1,0 +1,251 @@
+"""The viewer in the browser: points, cameras with their pictures, and a panel of sliders (viser)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ..errors import MissingExtraError, UsageError
+from ..export.frusta import frustum_size
+from ..reconstruct.result import Reconstruction
+from .cameras import CameraShapes, line_colours, thumbnail, views_with_pictures
+from .cloud import LEVEL_STEP, LEVELS, RankedPoints, frame_cloud, level_of, level_thresholds, scene_cloud
+from .options import ViewOptions
+from .panel import Choices, Panel
+from .space import first_eye, fit_space
+
+_PORTS_TRIED = 200
+_HIGHLIGHT = (255, 0, 170)  # no colour of the cameras' own scale
+
+
+def start_viewer(scene: Reconstruction, options: ViewOptions | None = None) -> Viewer:
+    """Serve `scene` as an interactive page until `Viewer.stop` is called; returns at once.
+
+    Raises MissingExtraError without viser, UsageError for an address that cannot be served.
+    """
+    options = options or ViewOptions()
+    try:
+        import viser
+    except ImportError as error:
+        raise MissingExtraError("the viewer", "view") from error
+    port = free_port(options.host, options.port)
+    with _quiet():
+        server = viser.ViserServer(host=options.host, port=port, label="ManyView", verbose=False)
+    try:
+        return Viewer(server, scene, options)
+    except BaseException:
+        server.stop()
+        raise
+
+
+def free_port(host: str, port: int) -> int:
+    """The first port from `port` on (0: any) that can be bound on `host`; UsageError if there is none."""
+    try:
+        family, kind, protocol, _, _ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError):
+        raise UsageError(f"the host {host!r} is not an address of this machine; try 127.0.0.1") from None
+    problem: OSError | None = None
+    for candidate in range(port, min(port + _PORTS_TRIED, 65536)):
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((host, candidate))
+                return int(trial.getsockname()[1])
+            except OSError as error:
+                problem = error
+    raise UsageError(
+        f"no port from {port} on can be served on {host} ({problem}); choose another --port or --host"
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep viser from printing a banner and a farewell on standard output, which it has no option for."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+class Viewer:
+    """A running viewer. `server` is viser's, for additions of your own; usable as a context manager."""
+
+    def __init__(self, server: Any, scene: Reconstruction, options: ViewOptions) -> None:
+        self.server, self.scene, self.options = server, scene, options
+        self._lock = threading.Lock()
+        self._thresholds = level_thresholds(scene)
+        self._cloud = scene_cloud(scene, self._thresholds, options)
+        self._frame_cloud = (-1, self._cloud)
+        self._space = fit_space(scene, self._cloud.points)
+        size = frustum_size(scene, self._cloud.points.astype(np.float64))
+        self._shapes = CameraShapes.of(scene, self._space, size)
+        self._applied: Choices | None = None
+        self._only_frame: Any = None
+        start = Choices(percentile=float(level_of(options.conf_percentile) * LEVEL_STEP))
+        with server.atomic():
+            self._set_stage()
+            self._levels = self._add_points(start.point_size)
+            self._add_cameras(start)
+            self.panel = Panel(server, scene, start, self.refresh, self._look_through)
+            self.refresh()
+
+    @property
+    def port(self) -> int:
+        return int(self.server.get_port())
+
+    @property
+    def url(self) -> str:
+        """Address of the page, for a browser on this machine."""
+        host = self.options.host
+        if host in ("", "0.0.0.0", "::"):
+            host = "127.0.0.1"
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def shown_points(self) -> int:
+        """Number of points on the page now."""
+        if self._only_frame is not None:
+            return len(self._only_frame.points)
+        return sum(len(node.points) for node in self._levels.values() if node.visible)
+
+    def stop(self) -> None:
+        """Close the page and free the port."""
+        with _quiet():
+            self.server.stop()
+
+    def __enter__(self) -> Viewer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def refresh(self) -> None:
+        """Bring the page to what the panel says; of many waiting calls only the first has work to do."""
+        with self._lock:
+            now, before = self.panel.read(), self._applied
+            if now == before:
+                return
+            with self.server.atomic():
+                self._show_points(now, before)
+                self._show_cameras(now, before)
+            self._applied = now
+
+    def _set_stage(self) -> None:
+        stage, eye = self.server.scene, first_eye(self.scene, self._space)
+        # Nothing on the page is lit, and viser's environment pictures would be fetched from outside.
+        stage.configure_environment_map(None)
+        stage.configure_default_lights(False)
+        stage.set_up_direction(tuple(float(x) for x in self._space.up))
+        self.server.initial_camera.position = eye.position
+        self.server.initial_camera.look_at = eye.look_at
+
+    def _add_points(self, point_size: float) -> dict[int, Any]:
+        """A node for each level of confidence that has points."""
+        levels = {}
+        for level in range(LEVELS):
+            part = self._cloud.slice_of(level)
+            if part.stop > part.start:
+                levels[level] = self._add_cloud(
+                    f"/points/{level * LEVEL_STEP:02d}", self._cloud, part, point_size
+                )
+        return levels
+
+    def _add_cloud(self, name: str, cloud: RankedPoints, part: slice, point_size: float) -> Any:
+        return self.server.scene.add_point_cloud(
+            name,
+            self._space(cloud.points[part]),
+            cloud.colours[part],
+            point_size=point_size,
+            point_shape="circle",
+            point_shading="flat",
+            precision="float32",
+        )
+
+    def _add_cameras(self, start: Choices) -> None:
+        stage, count = self.server.scene, len(self.scene)
+        self._lines = stage.add_line_segments(
+            "/cameras/lines", self._shapes.lines(start.camera_size), line_colours(count),
+            thickness=1.5, thickness_units="screen",
+        )  # fmt: skip
+        chosen = views_with_pictures(count, self.options.max_pictures)
+        self._pictures = {int(view): self._add_picture(int(view), start.camera_size) for view in chosen}
+        self._highlight = stage.add_line_segments(
+            "/frame/camera", self._shapes.lines(start.camera_size, [start.frame]), _HIGHLIGHT,
+            thickness=4.0, thickness_units="screen",
+        )  # fmt: skip
+
+    def _add_picture(self, view: int, camera_size: float) -> Any:
+        from viser.transforms import SO3
+
+        middle, axes, width, height = self._shapes.picture_plane(view, camera_size)
+        node = self.server.scene.add_image(
+            f"/cameras/pictures/{view:05d}", thumbnail(self.scene, view), width, height,
+            format="jpeg", jpeg_quality=80, cast_shadow=False, receive_shadow=False,
+            wxyz=SO3.from_matrix(axes).wxyz, position=middle,
+        )  # fmt: skip
+        node.on_click(lambda _: self.panel.pick_frame(view))
+        return node
+
+    def _show_points(self, now: Choices, before: Choices | None) -> None:
+        if before is None or now.point_size != before.point_size:
+            for node in self._levels.values():
+                node.point_size = now.point_size
+        for level, node in self._levels.items():
+            visible = not now.only_frame and level >= level_of(now.percentile)
+            if node.visible != visible:
+                node.visible = visible
+        if self._only_frame is not None:
+            self._only_frame.remove()
+            self._only_frame = None
+        if now.only_frame:
+            cloud = self._cloud_of(now.frame)
+            part = slice(0, cloud.count_at(now.percentile))
+            if part.stop:  # the page refuses a cloud without points
+                self._only_frame = self._add_cloud("/frame/points", cloud, part, now.point_size)
+        total = len(self._cloud_of(now.frame) if now.only_frame else self._cloud)
+        self.panel.tell_shown(self.shown_points, total)
+
+    def _cloud_of(self, frame: int) -> RankedPoints:
+        if self._frame_cloud[0] != frame:
+            cloud = frame_cloud(
+                self.scene, frame, self._thresholds, self.options.drop_edges, self.options.max_points
+            )
+            self._frame_cloud = (frame, cloud)
+        return self._frame_cloud[1]
+
+    def _show_cameras(self, now: Choices, before: Choices | None) -> None:
+        if before is None or (now.frame, now.show_as) != (before.frame, before.show_as):
+            self.panel.tell_frame(self.scene, now)
+        if before is not None and now.camera_size != before.camera_size:
+            self._lines.points = self._shapes.lines(now.camera_size)
+            for view, node in self._pictures.items():
+                node.position, _, node.render_width, node.render_height = self._shapes.picture_plane(
+                    view, now.camera_size
+                )
+        if before is None or (now.frame, now.camera_size) != (before.frame, before.camera_size):
+            self._highlight.points = self._shapes.lines(now.camera_size, [now.frame])
+        if before is None or (now.cameras, now.pictures) != (before.cameras, before.pictures):
+            self._lines.visible = self._highlight.visible = now.cameras
+            for node in self._pictures.values():
+                node.visible = now.cameras and now.pictures
+
+    def _look_through(self, client: Any) -> None:
+        """Move one visitor's eye to the camera of the chosen frame, and the pictures out of the way."""
+        from viser.transforms import SO3
+
+        self.panel.cameras.value = False
+        frame = self.panel.read().frame
+        world_from_cam = self.scene.world_from_cam[frame]
+        with client.atomic():
+            client.camera.wxyz = SO3.from_matrix(world_from_cam[:, :3]).wxyz
+            client.camera.position = self._space(world_from_cam[:, 3])
+            client.camera.fov = float(
+                2 * np.arctan(self.scene.height / 2 / self.scene.intrinsics[frame, 1, 1])
+            )

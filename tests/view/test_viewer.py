@@ -1,0 +1,169 @@
+"""The running viewer without a browser: served page, what the controls do, ports."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import sys
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+
+from manyview.errors import MissingExtraError, UsageError
+from manyview.view import ViewOptions, start_viewer
+from manyview.view.viewer import free_port
+
+from .scenes import wall_scene
+
+pytest.importorskip("viser", reason="the viewer needs the extra 'view'")
+
+ANY = ViewOptions(port=0, conf_percentile=0)
+PIXELS = 12 * 16
+
+
+def settle(condition) -> bool:
+    """Changes of a control are handled on a thread of the server."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@pytest.fixture
+def viewer():
+    with start_viewer(wall_scene(), ANY) as running:
+        yield running
+
+
+def test_the_page_is_served_on_loopback(viewer):
+    assert viewer.url == f"http://127.0.0.1:{viewer.port}"
+    with urllib.request.urlopen(viewer.url, timeout=10) as answer:
+        page = answer.read()
+    assert answer.status == 200
+    assert b"<script" in page
+
+
+def test_stop_frees_the_port_and_a_busy_port_is_passed_over(capfd):
+    with start_viewer(wall_scene(), ANY) as first:
+        port = first.port
+        with start_viewer(wall_scene(), dataclasses.replace(ANY, port=port)) as second:
+            assert second.port > port
+        assert free_port("127.0.0.1", second.port) == second.port
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        trial.bind(("127.0.0.1", port))
+    assert capfd.readouterr().out == ""
+
+
+def test_the_confidence_slider_hides_points(viewer):
+    assert viewer.shown_points == 3 * PIXELS
+    viewer.panel.percentile.value = 50
+    assert settle(lambda: viewer.shown_points == len(viewer.scene.point_cloud(50.0)))
+    assert f"{viewer.shown_points:,} of {3 * PIXELS:,}" in viewer.panel.shown.content
+    viewer.panel.percentile.value = 0
+    assert settle(lambda: viewer.shown_points == 3 * PIXELS)
+
+
+def test_only_one_frames_points(viewer):
+    viewer.panel.frame.value = 1
+    viewer.panel.only_frame.value = True
+    assert settle(lambda: viewer.shown_points == PIXELS)
+    expected = viewer._space(viewer.scene.view_points(1).reshape(-1, 3))
+    assert sorted(map(tuple, viewer._only_frame.points)) == sorted(map(tuple, expected))
+    viewer.panel.percentile.value = 98  # the least confident two thirds are the first two frames
+    assert settle(lambda: viewer.shown_points == 0)
+    viewer.panel.frame.value = 2
+    assert settle(lambda: 0 < viewer.shown_points <= 0.03 * 3 * PIXELS)
+    viewer.panel.percentile.value = 0
+    viewer.panel.only_frame.value = False
+    assert settle(lambda: viewer.shown_points == 3 * PIXELS)
+
+
+def test_the_frame_slider_shows_its_picture_and_moves_the_highlight(viewer):
+    before = viewer._highlight.points.copy()
+    viewer.panel.frame.value = 2
+    assert settle(lambda: "0002.png" in viewer.panel.name.content)
+    assert settle(lambda: viewer._applied.frame == 2)
+    np.testing.assert_array_equal(viewer.panel.image.image, viewer.scene.images[2])
+    moved = viewer._highlight.points - before  # two cameras on, 0.1 each
+    np.testing.assert_allclose(moved[..., 0], 0.2 * viewer._space.scale, atol=1e-5)
+    np.testing.assert_allclose(moved[..., 1:], 0, atol=1e-5)
+    for kind in ("depth", "confidence"):
+        viewer.panel.show_as.value = kind
+        assert settle(lambda kind=kind: viewer._applied.show_as == kind)
+        assert viewer.panel.image.image.std() > 10
+
+
+def test_cameras_can_be_hidden_and_resized(viewer):
+    viewer.panel.cameras.value = False
+    assert settle(lambda: not viewer._applied.cameras)
+    assert not any(node.visible for node in (viewer._lines, viewer._highlight, *viewer._pictures.values()))
+    viewer.panel.cameras.value = True
+    viewer.panel.pictures.value = False
+    assert settle(lambda: viewer._lines.visible and not viewer._pictures[0].visible)
+    width = viewer._pictures[0].render_width
+    viewer.panel.camera_size.value = 2.0
+    assert settle(lambda: viewer._applied.camera_size == 2.0)
+    assert viewer._pictures[0].render_width == pytest.approx(2 * width, rel=1e-4)
+
+
+def test_point_size_reaches_every_node(viewer):
+    viewer.panel.point_size.value = 0.07
+    assert settle(lambda: viewer._applied.point_size == 0.07)
+    assert {node.point_size for node in viewer._levels.values()} == {0.07}
+
+
+def test_a_scene_without_any_valid_depth():
+    scene = wall_scene()
+    scene = dataclasses.replace(scene, z_depth=np.full_like(scene.z_depth, np.nan))
+    with start_viewer(scene, ANY) as viewer:
+        assert viewer.shown_points == 0
+        assert "no valid points" in viewer.panel.shown.content
+        viewer.panel.only_frame.value = True
+        viewer.panel.show_as.value = "depth"
+        assert settle(lambda: viewer._applied.only_frame and viewer._applied.show_as == "depth")
+        assert viewer.shown_points == 0
+        assert not viewer.panel.image.image.any()
+
+
+def test_a_single_view_has_no_frame_slider():
+    with start_viewer(wall_scene(views=1), ANY) as viewer:
+        assert viewer.panel.frame is None
+        viewer.panel.only_frame.value = True
+        assert settle(lambda: viewer.shown_points == PIXELS and viewer._applied.only_frame)
+
+
+def test_a_thousand_views():
+    with start_viewer(wall_scene(views=1000), dataclasses.replace(ANY, max_points=20_000)) as viewer:
+        assert viewer.shown_points == 20_000
+        assert len(viewer._pictures) == 150
+        assert viewer._lines.points.shape == (10_000, 2, 3)
+        viewer.panel.frame.value = 999
+        assert settle(lambda: "0999.png" in viewer.panel.name.content)
+
+
+def test_a_click_on_a_picture_chooses_its_frame(viewer):
+    viewer.panel.pick_frame(2)
+    assert settle(lambda: viewer._applied.frame == 2)
+
+
+def test_addresses_that_cannot_be_served():
+    with pytest.raises(UsageError, match="not an address of this machine"):
+        start_viewer(wall_scene(), ViewOptions(host="no such host"))
+    with pytest.raises(UsageError, match="choose another --port or --host"):
+        free_port("192.0.2.1", 8080)  # reserved for documentation, never local
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert free_port("127.0.0.1", port) != port
+
+
+def test_without_viser_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "viser", None)
+    with pytest.raises(MissingExtraError, match=r"manyview\[view\]"):
+        start_viewer(wall_scene(), ANY)
