@@ -104,11 +104,11 @@ def _section(title: str, content: str, kind: str = "") -> str:
 
 def _subtitle(scene: Reconstruction) -> str:
     sources = {Path(view.source).name for view in scene.views if view.video_frame is not None}
+    plural = "" if len(scene) == 1 else "s"
     if sources:
-        origin = f"frames of {', '.join(sorted(sources))}"
+        origin = f"frame{plural} of {', '.join(sorted(sources))}"
     else:
-        folders = {str(Path(view.source).parent) for view in scene.views}
-        origin = f"photos of {Path(min(folders)).name or 'a folder'}" if len(folders) == 1 else "photos"
+        origin = f"photo{plural}"
     first, last = html.escape(scene.names[0]), html.escape(scene.names[-1])
     return f"{len(scene)} {html.escape(origin)}, from {first} to {last}"
 

@@ -36,11 +36,8 @@ class Plan:
 
 
 def scene_axes(scene: Reconstruction, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "3 3"]:
-    """Rows: right (the longest horizontal direction of the scene), ahead, and up (the cameras' mean up)."""
-    up = -scene.cam_from_world[:, 1, :3].mean(axis=0)
-    if np.linalg.norm(up) < 0.2:  # cameras rolled in every direction have no common up
-        up = -scene.cam_from_world[0, 1, :3]
-    up = up / np.linalg.norm(up)
+    """Rows: right (the longest horizontal direction of the scene), ahead, and up."""
+    up = estimate_up(scene.cam_from_world)
     everything = np.concatenate([camera_centres(scene.cam_from_world), points])
     flat = everything - everything.mean(axis=0)
     flat -= np.outer(flat @ up, up)
@@ -54,6 +51,23 @@ def scene_axes(scene: Reconstruction, points: Float[np.ndarray, "n 3"]) -> Float
     if ahead @ scene.cam_from_world[0, 2, :3] < 0:
         right, ahead = -right, -ahead
     return np.stack([right, ahead, up])
+
+
+def estimate_up(cam_from_world: Float[np.ndarray, "views 3 4"]) -> Float[np.ndarray, " 3"]:
+    """The direction away from gravity, guessed: people hold cameras level, so their x axes are horizontal.
+
+    Looking up or down does not matter then. If all x axes are parallel, the mean up of the cameras
+    decides about the rest.
+    """
+    mean_up = -cam_from_world[:, 1, :3].mean(axis=0)
+    if np.linalg.norm(mean_up) < 0.2:  # rolled in every direction: nothing in common
+        mean_up = -cam_from_world[0, 1, :3]
+    _, spread, axes = np.linalg.svd(cam_from_world[:, 0, :3])
+    level = len(cam_from_world) > 1 and spread[1] > 0.2 * np.sqrt(len(cam_from_world))
+    # Two horizontal directions fix the third; one only says where up cannot be.
+    up = axes[2] * np.sign(axes[2] @ mean_up) if level else mean_up - axes[0] * (axes[0] @ mean_up)
+    length = float(np.linalg.norm(up))
+    return up / length if length > 0.1 else mean_up / np.linalg.norm(mean_up)
 
 
 def make_plans(scene: Reconstruction, points: Float[np.ndarray, "n 3"]) -> tuple[Plan, Plan]:
@@ -83,18 +97,23 @@ def _fit_plan(
 
 
 def points_raster(plan: Plan, cloud: PointCloud) -> UInt8[np.ndarray, "height width 4"]:
-    """RGBA: the mean colour of the points on each pixel, more opaque where there are more of them."""
-    pixels = plan(cloud.points.astype(np.float64))
-    inside = (pixels >= 0).all(1) & (pixels[:, 0] < _WIDTH) & (pixels[:, 1] < _HEIGHT)
-    columns, rows = pixels[inside].astype(np.int64).T
-    flat = rows * _WIDTH + columns
-    counts = np.bincount(flat, minlength=_WIDTH * _HEIGHT).astype(np.float64)
+    """RGBA: the mean colour of the points on each cell, more opaque where there are more of them.
+
+    The picture has the size of the plan, or a half or a quarter of it when there are few points.
+    """
+    cell = next((size for size in (1, 2) if len(cloud) * size**2 > 0.2 * _WIDTH * _HEIGHT), 4)
+    width, height = _WIDTH // cell, _HEIGHT // cell
+    cells = plan(cloud.points.astype(np.float64)) / cell
+    inside = (cells >= 0).all(1) & (cells[:, 0] < width) & (cells[:, 1] < height)
+    columns, rows = cells[inside].astype(np.int64).T
+    flat = rows * width + columns
+    counts = np.bincount(flat, minlength=width * height).astype(np.float64)
     colours = cloud.colours[inside]
     sums = [np.bincount(flat, weights=colours[:, channel], minlength=len(counts)) for channel in range(3)]
     rgb = np.stack(sums, axis=-1) / np.maximum(counts, 1)[:, None]
     typical = np.median(counts[counts > 0]) if counts.any() else 1.0
     alpha = 255 * (1 - np.exp(-1.2 * counts / typical))
-    return np.column_stack([rgb, alpha]).round().astype(np.uint8).reshape(_HEIGHT, _WIDTH, 4)
+    return np.column_stack([rgb, alpha]).round().astype(np.uint8).reshape(height, width, 4)
 
 
 def plan_svg(plan: Plan, scene: Reconstruction, cloud: PointCloud, size: float) -> str:
@@ -104,7 +123,8 @@ def plan_svg(plan: Plan, scene: Reconstruction, cloud: PointCloud, size: float) 
     centres = corners[:, 0]
     parts = [
         f'<svg class="plan" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{plan.title}">',
-        f'<image href="{data_uri(points_raster(plan, cloud))}" width="{_WIDTH}" height="{_HEIGHT}"/>',
+        f'<image href="{data_uri(points_raster(plan, cloud))}" width="{_WIDTH}" height="{_HEIGHT}" '
+        'preserveAspectRatio="none"/>',
         f'<polyline class="path" points="{_points(centres)}"/>',
     ]
     for colour, corner in zip(colours, corners, strict=True):
@@ -116,7 +136,10 @@ def plan_svg(plan: Plan, scene: Reconstruction, cloud: PointCloud, size: float) 
         x, y = centres[index]
         label = word if len(scene) > 1 else "camera"
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{colours[index]}"/>')
-        parts.append(f'<text class="label" x="{x + 9:.1f}" y="{y - 7:.1f}">{label}</text>')
+        side, anchor = (-9, "end") if x > 0.9 * _WIDTH else (9, "start")
+        parts.append(
+            f'<text class="label" text-anchor="{anchor}" x="{x + side:.1f}" y="{y - 7:.1f}">{label}</text>'
+        )
     parts.append(_scale_bar(plan.pixels_per_unit))
     parts.append("</svg>")
     return "".join(parts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -68,7 +69,8 @@ def staged_export(
         try:
             yield stage
             # pycolmap and Pillow may not notice that the disk filled up under them.
-            require_space(out_dir, 1)
+            if shutil.disk_usage(out_dir).free == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out_dir))
             names = sorted(
                 item.relative_to(stage.path).as_posix() for item in stage.path.rglob("*") if item.is_file()
             )
