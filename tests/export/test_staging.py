@@ -54,7 +54,7 @@ def test_the_same_export_again_changes_nothing(tmp_path: Path, scene: Reconstruc
 def test_another_export_needs_overwrite(tmp_path: Path, scene: Reconstruction) -> None:
     export(scene, tmp_path, "ply")
     old = (tmp_path / "points.ply").read_bytes()
-    with pytest.raises(OutputError, match=r"points\.ply: an earlier export is there; use --overwrite"):
+    with pytest.raises(OutputError, match=r"cameras\.ply: an earlier export is there; use --overwrite"):
         export(scene, tmp_path, "ply", PlyOptions(min_conf_percentile=0))
     assert (tmp_path / "points.ply").read_bytes() == old
     export(scene, tmp_path, "ply", PlyOptions(min_conf_percentile=0), overwrite=True)
