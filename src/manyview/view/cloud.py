@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
+from ..geometry.unproject_np import unproject
 from ..reconstruct.pointcloud import depth_edges
 from ..reconstruct.result import Reconstruction
 from .options import ViewOptions
@@ -76,7 +77,7 @@ def frame_cloud(
     pixels = np.flatnonzero(mask)
     if at_most is not None and len(pixels) > at_most:
         pixels = np.random.default_rng(index).choice(pixels, at_most, replace=False)
-    points = scene.view_points(index).reshape(-1, 3)[pixels]
+    points = _points_at(scene, index, pixels)
     usable = np.isfinite(points).all(axis=1)
     pixels, points = pixels[usable], points[usable]
     # At least 0: a sample's lowest threshold may lie above a pixel's confidence.
@@ -106,6 +107,21 @@ def scene_cloud(
             kept = np.random.default_rng(0).choice(kept, options.max_points, replace=False)
         points, colours, level = points[kept], colours[kept], level[kept]
     return _ranked(points, colours, level)
+
+
+def _points_at(
+    scene: Reconstruction, index: int, pixels: Int[np.ndarray, " n"]
+) -> Float32[np.ndarray, "n 3"]:
+    """World points of some pixels (flat indices): a thousand whole frames would take a minute."""
+    rows, columns = np.divmod(pixels, scene.width)
+    points = unproject(
+        np.stack([columns + 0.5, rows + 0.5], axis=-1),
+        scene.z_depth[index].reshape(-1)[pixels],
+        scene.cam_from_world[index],
+        scene.intrinsics[index],
+        scene.pixel_centres,
+    )
+    return points.astype(np.float32)
 
 
 def _ranked(
