@@ -215,3 +215,13 @@ def test_edges_are_where_depth_jumps() -> None:
 def test_a_reconstruction_has_a_length_and_names() -> None:
     scene: Reconstruction = room_scene()[0]
     assert len(scene) == 6 and scene.names[0] == "view_0.png" and (scene.height, scene.width) == (42, 56)
+
+
+def test_totals_do_not_count_parts_twice() -> None:
+    scene, _ = room_scene()
+    assert scene.total_time_s == 2.75 and scene.peak_memory_bytes == 96_000_000
+    timings = {"read": 1.0, "forward": 2.0, "forward: encoder": 1.5, "forward: heads": 0.5}
+    memory = {"expected peak": 70, "measured peak": 60}
+    scene = dataclasses.replace(scene, timings_s=timings, memory_bytes=memory)
+    assert scene.total_time_s == 3.0 and scene.peak_memory_bytes == 60
+    assert dataclasses.replace(scene, memory_bytes={}).peak_memory_bytes == 0

@@ -121,10 +121,8 @@ def _facts(scene: Reconstruction) -> str:
         "network pixels": f"{scene.width} × {scene.height}",
         "pixels with depth": f"{100 * share:.1f} %",
         "median confidence": f"{scene.confidence_threshold(50):.3g}" if valid else "none",
-        "total time": _seconds(sum(scene.timings_s.values())) if scene.timings_s else "not recorded",
-        "peak memory": format_bytes(max(scene.memory_bytes.values()))
-        if scene.memory_bytes
-        else "not recorded",
+        "total time": _seconds(scene.total_time_s) if scene.timings_s else "not recorded",
+        "peak memory": format_bytes(scene.peak_memory_bytes) if scene.memory_bytes else "not recorded",
     }
     model = scene.settings.get("model")
     if isinstance(model, dict):

@@ -73,8 +73,9 @@ def bars(values: Mapping[str, float], text: Callable[[float], str]) -> str:
     rows = []
     for name, value in values.items():
         share = 100 * max(value, 0.0) / largest
+        kind = "row part" if ": " in name else "row"
         rows.append(
-            f"<div class=row><span>{html.escape(str(name))}</span>"
+            f'<div class="{kind}"><span>{html.escape(str(name))}</span>'
             f'<i><b style="width:{share:.1f}%"></b></i><em>{html.escape(text(value))}</em></div>'
         )
     return f'<div class="bars">{"".join(rows)}</div>'

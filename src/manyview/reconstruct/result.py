@@ -41,7 +41,8 @@ class Reconstruction:
         depth_conf: the model's raw confidence; only its order is meaningful across models.
         views: names, sources and transforms, in the order of the arrays.
         settings: everything that decides the numbers above, as JSON types.
-        timings_s, memory_bytes: by stage.
+        timings_s: seconds by stage; "forward: encoder" is a part of "forward", all else is disjoint.
+        memory_bytes: by stage; "measured peak", if there, is the peak of the whole run.
         notes: what the user should know about this run.
         pixel_centres: "half" casts depth along pixel centres; "integer" along integer pixel indices,
             half a pixel off, which is what upstream VGGT does.
@@ -103,6 +104,16 @@ class Reconstruction:
     def names(self) -> tuple[str, ...]:
         """Unique name of each view, relative to the input folder."""
         return tuple(view.name for view in self.views)
+
+    @property
+    def total_time_s(self) -> float:
+        """Seconds of all stages together, parts ("forward: encoder") not counted twice."""
+        return sum(seconds for stage, seconds in self.timings_s.items() if ": " not in stage)
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """The measured peak, or the largest stage if that is all there is; 0 if nothing was recorded."""
+        return self.memory_bytes.get("measured peak", max(self.memory_bytes.values(), default=0))
 
     @property
     def settings_hash(self) -> str:
