@@ -11,7 +11,7 @@ from manyview.models.config import VGGT_1B
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt import VGGT
 
-from .live_bytes import LiveBytes
+from manyview.bench.live_bytes import LiveBytes
 
 FEW, MANY = 48, 80
 

@@ -1,0 +1,71 @@
+"""`manyview bench`: time by stage and peak memory against the number of frames."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from ..bench.options import BenchOptions
+from .console import Bars, say
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """Measure time by stage and peak memory against the number of frames.
+
+    Warm, synchronised, median of several runs; loading is left out.
+    """
+
+    model: str = BenchOptions.model
+    """What reconstruct takes, or a size with random weights: vggt-1b-random, small-random."""
+    frames: tuple[int, ...] = BenchOptions.frames
+    """Numbers of frames."""
+    size: tuple[int, int] | None = BenchOptions.size
+    """WIDTH HEIGHT of the images; default: 4:3 at the size the weights were made for."""
+    plans: tuple[str, ...] = BenchOptions.plans
+    """How frames meet in global attention; several are compared."""
+    heads: tuple[Literal["camera", "depth", "points"], ...] = ("camera", "depth")
+    """Heads to run."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Of the trunk; auto: bf16 or fp16 on CUDA by capability, fp32 elsewhere."""
+    device: str = BenchOptions.device
+    """auto, cpu, cuda, cuda:1 or mps."""
+    warmup: int = BenchOptions.warmup
+    """Runs before the measured ones, for each case."""
+    runs: int = BenchOptions.runs
+    """Measured runs for each case; the median counts."""
+    seed: int = BenchOptions.seed
+    """Of images and random weights."""
+    out: Path | None = None
+    """Folder for bench.json, bench.txt and bench.png; default: only the table, on the screen."""
+    overwrite: bool = False
+    """Replace earlier figures in --out."""
+    plot: bool = True
+    """Draw bench.png."""
+
+    def run(self) -> int:
+        from ..bench import BenchReport, run_bench
+        from ..bench.files import check_folder, write_report
+        from ..bench.plot import require_plot
+        from ..bench.table import table
+
+        names = [field.name for field in dataclasses.fields(BenchOptions)]
+        options = BenchOptions(**{name: getattr(self, name) for name in names})
+        if self.out is not None:
+            check_folder(self.out, self.overwrite)
+            if self.plot:
+                require_plot()
+
+        def watch(report: BenchReport, done: int, total: int) -> None:
+            bars("bench", done, total)
+            if self.out is not None and report.measurements:
+                write_report(report, self.out, self.plot)  # what is measured survives an interruption
+
+        with Bars() as bars:
+            report = run_bench(options, watch)
+        say(table(report))
+        if self.out is not None:
+            files = write_report(report, self.out, self.plot)
+            say("written: " + ", ".join(str(path) for path in files))
+        return 0 if report.measurements else 1
