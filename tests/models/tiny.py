@@ -37,5 +37,9 @@ def tiny_vggt(dtype: torch.dtype = torch.float32, config: VGGTConfig = TINY) -> 
             value = 1 + 0.1 * noise
         else:
             value = 0.3 * noise
+        if name == "camera_head.pose_branch.fc2.bias":  # a turn that is one, and a field of view
+            value = 0.02 * noise + torch.tensor([0, 0, 0, 0, 0, 0, 0.5, 0.25, 0.25], dtype=torch.float64)
+        if name == "camera_head.pose_branch.fc2.weight":
+            value = 0.1 * value
         parameter.data.copy_(value)
     return model

@@ -152,9 +152,10 @@ def _settings(
     info = model.info
     return {
         "manyview": manyview.__version__,
-        "model": info.name,
-        "weights_sha256": info.weights_sha256,
-        "weights_licence": info.licence,
+        # A model that was built in Python and not loaded has no provenance to tell.
+        "model": "unnamed" if info is None else info.name,
+        "weights_sha256": None if info is None else info.weights_sha256,
+        "weights_licence": None if info is None else info.licence,
         "accel": str(chosen.request.plan),
         "precision": precision_name(chosen.request.dtype),
         "size_policy": options.size_policy,
@@ -162,7 +163,7 @@ def _settings(
         "heads": list(chosen.request.heads),
         "pixel_centres": options.pixel_centres,
         "views": len(views.records),
-        "images_sha256": hashlib.sha256(np.ascontiguousarray(views.images.numpy())).hexdigest(),
+        "images_sha256": hashlib.sha256(views.images.numpy().tobytes()).hexdigest(),
     }
 
 

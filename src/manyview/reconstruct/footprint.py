@@ -18,6 +18,7 @@ _TRUNK_TENSORS = 7
 # Token tensors of a piece while a block runs on it: hidden layer before and after its activation
 # (8) beside the normalised tokens and their share of the residual; attention holds less.
 _PIECE_TENSORS = 11
+_MARGIN = 1.04
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,18 +49,22 @@ def estimate_footprint(
     taps = sum(layout.patches_per_frame * sum(h.out_channels) * element_bytes for h in heads.values())
     images = 3 * pixels
     piece = min(options.frame_piece or frames, frames)
-    mlp_tokens = min(options.mlp_piece or frames * tokens, frames * tokens)
-    frame_work = piece * unit * _PIECE_TENSORS + piece * pixels * 3 * 8
-    mlp_work = mlp_tokens * dim * element_bytes * (2 * math.ceil(config.mlp_ratio) + 2)
-    inside_trunk = frames * (unit * _TRUNK_TENSORS + taps + images) + max(mlp_work, 2 * piece * unit)
-    inside_frames = frames * (unit + taps + images) + frame_work
     head_piece = min(options.head_piece or frames, frames)
+    mlp_tokens = min(options.mlp_piece or frames * tokens, frames * tokens)
+    hidden = mlp_tokens * dim * element_bytes * (2 * math.ceil(config.mlp_ratio) + 2)
+    project = head_piece * tokens * 2 * dim * 4 * 3 if heads else 0
+    held = frames * (taps + images)
+    # Temporaries of one piece while q or k is normalised and turned.
+    meeting = held + frames * unit * _TRUNK_TENSORS + 2 * piece * unit
+    passing = held + frames * unit * 2 + max(hidden, project)
+    framewise = held + frames * unit + piece * unit * _PIECE_TENSORS + piece * pixels * 3 * 8
     outputs = sum(_output_numbers(name) for name in heads) * pixels * 4
     head_work = max((head_piece * _head_bytes(h, layout, pixels) for h in heads.values()), default=0)
-    project = head_piece * tokens * 2 * dim * 4 * 3 if heads else 0
-    in_heads = frames * (taps + outputs + images) + head_work
-    peak = max(inside_trunk + project, inside_frames, in_heads)
-    per_frame = max(unit * _TRUNK_TENSORS + taps + images, taps + outputs + images)
+    heading = held + frames * outputs + head_work
+    # Weights are float32; a layer that runs in less casts its own while it runs.
+    cast = int(config.mlp_ratio * dim**2) * element_bytes if element_bytes < 4 else 0
+    peak = _MARGIN * max(meeting, passing, framewise, heading) + cast
+    per_frame = max(unit * _TRUNK_TENSORS, outputs) + taps + images
     return Footprint(weights_bytes, int(peak), int(per_frame))
 
 

@@ -1,0 +1,130 @@
+"""From files to a result: the Python face, memory running out, numbers that are not finite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from manyview.errors import ManyViewError, MemoryLimitError, UsageError
+from manyview.geometry.unproject import world_points
+from manyview.models.trunk import Trunk
+from manyview.reconstruct.engine import ReconstructOptions, prepare, reconstruct
+from manyview.reconstruct.forward import out_of_memory
+from tests.models.tiny import tiny_vggt
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    for index in range(4):
+        small = generator.integers(0, 255, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((128, 96)).save(tmp_path / f"{index}.png")
+    return tmp_path
+
+
+def test_result_is_what_the_model_says(photos):
+    model = tiny_vggt()
+    scene = reconstruct(photos, model)
+    with torch.no_grad():
+        direct = model(torch.from_numpy(scene.images.copy()).permute(0, 3, 1, 2))
+    np.testing.assert_allclose(scene.z_depth, direct.z_depth[0].numpy(), rtol=1e-4)
+    np.testing.assert_allclose(scene.cam_from_world, direct.cam_from_world[0].numpy(), atol=1e-4)
+    np.testing.assert_allclose(scene.intrinsics, direct.intrinsics[0].numpy(), rtol=1e-4)
+    assert scene.head_points is None and scene.timings_s["forward"] > 0
+    stages = {"read", "encoder", "frame layers", "global layers", "camera head", "depth head", "forward"}
+    assert set(scene.timings_s) == stages
+    assert sum(scene.timings_s[s] for s in stages - {"read", "forward"}) <= 1.05 * scene.timings_s["forward"]
+
+
+def test_pixel_centres_and_point_head(photos):
+    scene = reconstruct(photos, tiny_vggt(), pixel_centres="integer", point_head=True)
+    assert scene.pixel_centres == "integer" and scene.head_points is not None
+    want = world_points(
+        torch.from_numpy(scene.z_depth.astype(np.float64)),
+        torch.from_numpy(scene.cam_from_world.copy()),
+        torch.from_numpy(scene.intrinsics.copy()),
+        "integer",
+    )
+    np.testing.assert_allclose(scene.world_points, want.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_prepared_input_runs_the_same(photos):
+    model = tiny_vggt()
+    ready = prepare(photos, model)
+    a, b = reconstruct(ready, model), reconstruct(photos, model)
+    assert a.settings == b.settings and np.array_equal(a.z_depth, b.z_depth)
+
+
+def test_settings_tell_apart_what_changes_numbers(photos):
+    model = tiny_vggt()
+    base = prepare(photos, model).settings
+    assert prepare(photos, model, ReconstructOptions(memory_limit_gib=5)).settings == base
+    for change in ({"accel": "frame"}, {"precision": "bf16"}, {"image_size": 42}, {"point_head": True}):
+        assert prepare(photos, model, ReconstructOptions(**change)).settings != base
+    Image.new("RGB", (128, 96)).save(photos / "2.png")
+    assert prepare(photos, model).settings != base
+
+
+def test_less_memory_than_expected_means_smaller_pieces(photos, monkeypatch):
+    model, calls = tiny_vggt(), []
+    plain = Trunk.forward
+
+    def scarce(self, images, plan, options, *rest, **named):
+        calls.append(options.frame_piece)
+        if options.frame_piece > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(self, images, plan, options, *rest, **named)
+
+    want = reconstruct(photos, model)
+    monkeypatch.setattr(Trunk, "forward", scarce)
+    got = reconstruct(photos, model)
+    assert len(calls) > 1 and calls == sorted(calls, reverse=True)
+    np.testing.assert_allclose(got.z_depth, want.z_depth, rtol=1e-5)
+    assert any("memory ran out" in note for note in got.notes)
+
+
+def test_memory_that_never_suffices_is_refused_with_numbers(photos, monkeypatch):
+    def never(*_args, **_named):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 99 bytes")
+
+    monkeypatch.setattr(Trunk, "forward", never)
+    with pytest.raises(MemoryLimitError, match="What would fit"):
+        reconstruct(photos, tiny_vggt(), image_size=280)
+
+
+def test_other_errors_are_not_taken_for_memory(photos, monkeypatch):
+    def broken(*_args, **_named):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(Trunk, "forward", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        reconstruct(photos, tiny_vggt())
+    assert out_of_memory(MemoryError()) and not out_of_memory(RuntimeError("shapes"))
+
+
+def test_numbers_that_are_not_finite_are_named(photos):
+    model = tiny_vggt()
+    model.depth_head.scratch.output_conv2[2].bias.data.fill_(200.0)  # exp overflows float32
+    with pytest.raises(ManyViewError, match="depth of view 0"):
+        reconstruct(photos, model)
+
+
+def test_misuse(photos):
+    with pytest.raises(UsageError, match="unknown option"):
+        reconstruct(photos, tiny_vggt(), acceleration="dense")
+    with pytest.raises(UsageError, match="half"):
+        ReconstructOptions(pixel_centres="both")
+    with pytest.raises(UsageError, match="positive"):
+        ReconstructOptions(memory_limit_gib=0)
+
+
+def test_progress_reaches_the_end(photos):
+    seen = []
+    reconstruct(photos, tiny_vggt(), progress=lambda *step: seen.append(step))
+    assert ("read", 4, 4) in seen
+    last = [s for s in seen if s[0] == "reconstruct"][-1]
+    assert last[1] == last[2]

@@ -1,0 +1,133 @@
+"""The estimate of memory against counted bytes, the choice of pieces, and the ways out."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+import torch
+
+from manyview.attention.plan import Plan
+from manyview.bench.live_bytes import LiveBytes
+from manyview.errors import MemoryLimitError, UsageError
+from manyview.models.config import VGGT_1B, EncoderConfig, VGGTConfig
+from manyview.models.run_options import RunOptions
+from manyview.models.vggt import VGGT
+from manyview.reconstruct import machine as machines
+from manyview.reconstruct.footprint import estimate_footprint
+from manyview.reconstruct.machine import Machine, pick_device, pick_dtype
+from manyview.reconstruct.preflight import Request, largest_input, piece_ladder, preflight, ways_out
+
+WIDE = dataclasses.replace(
+    VGGT_1B, depth=4, taps=(0, 1, 2, 3), encoder=EncoderConfig(depth=1), track_head=None
+)
+
+
+def request(views: int = 100, dtype: torch.dtype = torch.float32, config: VGGTConfig = WIDE) -> Request:
+    return Request(config, views, 392, 518, Plan.dense(config.depth), ("camera", "depth"), dtype)
+
+
+def _just_enough(full: Request) -> list[float]:
+    """Gibibytes with which each rung of the ladder just fits."""
+    return [full.peak_bytes(options) * 1.12 / 2**30 for options in piece_ladder(full)]
+
+
+def cpu(gibibytes: float, kind: str = "cpu") -> Machine:
+    size = int(gibibytes * 2**30)
+    return Machine(torch.device(kind), "test machine", size, size)
+
+
+@pytest.mark.parametrize("heads", [("camera",), ("camera", "depth"), ("camera", "depth", "points")])
+@pytest.mark.parametrize("pieces", [(None, None, None), (2, 2000, 1), (8, 9000, 8)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_estimate_is_near_and_not_below_counted_bytes(heads, pieces, dtype):
+    with torch.device("meta"):
+        model = VGGT(WIDE)
+        images = torch.empty(1, 24, 3, 140, 196, dtype=torch.uint8)
+    options = RunOptions(dtype, *pieces, heads=heads)
+    with torch.no_grad(), LiveBytes() as live:
+        model(images, options=options)
+    counted = live.peak + images.numel()
+    layout = model.aggregator.layout(24, 140, 196)
+    estimate = estimate_footprint(WIDE, 0, layout, options, dtype.itemsize).peak
+    assert counted <= estimate <= 1.5 * counted
+
+
+def test_pieces_shrink_with_the_memory():
+    sizes = [preflight(request(), cpu(g)).options.mlp_piece for g in _just_enough(request())]
+    assert sizes[0] == 32768 and sizes == sorted(sizes, reverse=True) and sizes[-1] <= 2048
+    for options in piece_ladder(request()):
+        assert options.heads == ("camera", "depth") and options.dtype == torch.float32
+
+
+@pytest.mark.parametrize("gibibytes", [0.6, 1.0, 2.0])
+def test_each_way_out_alone_fits(gibibytes):
+    full, machine = request(300), cpu(gibibytes, "cuda")
+    with pytest.raises(MemoryLimitError, match="What would fit") as refused:
+        preflight(full, machine)
+    ways = ways_out(full, machine)
+    assert 1 <= len(ways) <= 3 and all(way in str(refused.value) for way in ways)
+    for way in ways:
+        number = int(re.findall(r"\d+", way)[0])
+        if way.startswith("--max-frames"):
+            changed = dataclasses.replace(full, views=number)
+            too_many = dataclasses.replace(full, views=number + 1)
+            with pytest.raises(MemoryLimitError):
+                preflight(too_many, machine)
+        elif way.startswith("--image-size"):
+            rows = max(1, round(28 * number / 518))
+            changed = dataclasses.replace(full, width=number, height=14 * rows)
+        else:
+            changed = dataclasses.replace(full, dtype=torch.bfloat16)
+        preflight(changed, machine)
+
+
+def test_low_precision_and_no_point_head_are_offered():
+    heavy = dataclasses.replace(request(60), heads=("camera", "depth", "points"))
+    enough = dataclasses.replace(heavy, dtype=torch.bfloat16)
+    assert any("bf16" in way for way in ways_out(heavy, cpu(_just_enough(enough)[-1], "cuda")))
+    assert "without --point-head" in ways_out(heavy, cpu(_just_enough(request(60))[-1]))
+
+
+def test_not_even_one_view():
+    with pytest.raises(MemoryLimitError, match="not even one view"):
+        preflight(request(2), cpu(0.0001))
+    assert largest_input(request(), cpu(0.0001)) == 0
+
+
+def test_largest_input_is_the_edge():
+    most = largest_input(request(), cpu(4))
+    preflight(request(most), cpu(4))
+    with pytest.raises(MemoryLimitError):
+        preflight(request(most + 1), cpu(4))
+
+
+def test_the_sentence_has_the_numbers():
+    said = preflight(request(7), cpu(100), flops_per_s=1e12).sentence()
+    for part in ("7 views", "518x392", "7,287 tokens", "dense", "fp32", "test machine", "about"):
+        assert part in said
+
+
+def test_devices_and_precisions(monkeypatch):
+    assert pick_device("cpu").type == "cpu" and pick_dtype(torch.device("cpu")) == torch.float32
+    assert pick_dtype(torch.device("cpu"), "bf16") == torch.bfloat16
+    for wrong in ("gpu", "cuda:99", "meta"):
+        with pytest.raises(UsageError):
+            pick_device(wrong)
+    with pytest.raises(UsageError):
+        pick_dtype(torch.device("cpu"), "int4")
+    for capability, dtype in (((8, 0), torch.bfloat16), ((7, 5), torch.float16), ((9, 0), torch.bfloat16)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _d, c=capability: c)
+        assert pick_dtype(torch.device("cuda")) == dtype
+
+
+def test_memory_of_this_machine(tmp_path, monkeypatch):
+    machine = machines.look_at_machine(torch.device("cpu"))
+    assert 0 < machine.free_bytes <= machine.total_bytes
+    assert machines.look_at_machine(torch.device("cpu"), limit_bytes=5).free_bytes == 5
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("400000\n")
+    monkeypatch.setattr(machines, "_CGROUP", tmp_path)
+    contained = machines.look_at_machine(torch.device("cpu"))
+    assert (contained.free_bytes, contained.total_bytes) == (600000, 1000000)
