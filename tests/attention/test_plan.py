@@ -1,0 +1,90 @@
+"""Plans as data: parsing, printing, cost; the attention of a layer against materialised scores."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manyview.attention.global_attention import GlobalAttention, LayerRun
+from manyview.attention.layout import TokenLayout
+from manyview.attention.plan import Plan
+from manyview.attention.sdpa import attend
+from manyview.errors import UsageError
+from manyview.models.blocks import Attention
+from manyview.models.rotary import frame_positions, rotation_for
+
+LAYOUT = TokenLayout(frames=3, special_tokens=5, grid=(3, 4))
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=24))
+def test_a_plan_prints_what_parses_back(choices):
+    plan = Plan(tuple(GlobalAttention(keys="all" if c else "own-frame") for c in choices))
+    assert Plan.parse(str(plan), len(choices)) == plan
+    assert hash(Plan.parse(str(plan), len(choices))) == hash(plan)
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("denze", "unknown plan"),
+        ("0-3:dense", "says nothing about global layer 4"),
+        ("0-9:dense", "outside"),
+        ("0-5:dense,3:frame", "twice"),
+        ("a-b:dense", "not a layer"),
+        ("3-1:dense", "outside"),
+        ("", "unknown plan"),
+    ],
+)
+def test_wrong_specs_are_explained(spec, says):
+    with pytest.raises(UsageError, match=says):
+        Plan.parse(spec, 6)
+
+
+def test_cost_counts_two_operations_per_multiply_add():
+    cost = Plan.dense(2).cost(LAYOUT, dim=8)
+    tokens = 3 * 17
+    assert cost.attention_flops == 2 * 2 * 2 * tokens * tokens * 8
+    assert cost.linear_flops == 2 * 4 * 2 * tokens * 8 * 8
+    assert cost.key_value_bytes == 2 * tokens * 8 * 2
+    assert Plan.frame_only(2).cost(LAYOUT, dim=8).attention_flops == 2 * 4 * tokens * 17 * 8
+
+
+@pytest.mark.parametrize("keys", ["all", "own-frame"])
+@pytest.mark.parametrize("frame_piece", [None, 1, 2])
+def test_a_layer_against_materialised_scores(keys, frame_piece):
+    torch.manual_seed(0)
+    attention = Attention(16, 2, qk_norm=True).double()
+    tokens = torch.randn(2, LAYOUT.tokens, 16, dtype=torch.float64)
+    rotation = rotation_for(frame_positions(LAYOUT.grid, LAYOUT.special_tokens), 8)
+    with torch.no_grad():
+        got = GlobalAttention(keys=keys)(attention, tokens, LAYOUT, rotation, LayerRun(0, frame_piece))
+        q = attention.queries(tokens, rotation)
+        k, v = attention.keys_values(tokens, rotation)
+        scores = q @ k.transpose(-1, -2) / 8**0.5
+        if keys == "own-frame":
+            frame = torch.arange(LAYOUT.tokens) // LAYOUT.tokens_per_frame
+            scores = scores.masked_fill(frame[:, None] != frame[None], float("-inf"))
+        want = attention.output(scores.softmax(-1) @ v)
+    torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+
+
+def test_large_attention_takes_the_fused_path_and_is_right():
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 400, 8, dtype=torch.float64) for _ in range(3))
+    want = (q @ k.transpose(-1, -2) / 8**0.5).softmax(-1) @ v
+    torch.testing.assert_close(attend(q, k, v), want, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("field", ["queries", "keys", "fill"])
+def test_unknown_answers_are_refused(field):
+    with pytest.raises(ValueError, match=field):
+        GlobalAttention(**{field: "some"})
+
+
+def test_layouts_check_themselves():
+    assert LAYOUT.tokens == 51 and LAYOUT.patches_per_frame == 12
+    for wrong in ({"frames": 0}, {"grid": (0, 3)}, {"reference_frame": 3}):
+        with pytest.raises(ValueError):
+            TokenLayout(**{"frames": 3, "special_tokens": 5, "grid": (3, 4), **wrong})
