@@ -73,12 +73,14 @@ def heading(report: BenchReport) -> str:
     """What ran where, in three lines."""
     place, model, options = report.environment, report.model, report.options
     width, height = model["image_size"]
-    commit = "" if place["commit"] is None else f", commit {place['commit'][:12]}"
+    commit, _, changed = (place["commit"] or "").partition("+")
+    told = f", commit {commit[:12]}{' with ' + changed if changed else ''}" if commit else ""
+    threads = "1 thread" if place["threads"] == 1 else f"{place['threads']} threads"
     return (
         f"{model['name']}: {model['parameters'] / 1e6:,.1f} M parameters, images {width}x{height}, "
         f"{place['precision']}, heads {' '.join(options.heads)}\n"
-        f"{place['device_name']}, {place['threads']} thread{'s' if place['threads'] != 1 else ''}, torch {place['torch']}, "
-        f"{place['attention_kernel']}, matrix product {report.gemm_flops_per_s / 1e12:.3g} TFLOP/s{commit}\n"
+        f"{place['device_name']}, {threads}, torch {place['torch']}, "
+        f"{place['attention_kernel']}, matrix product {report.gemm_flops_per_s / 1e12:.3g} TFLOP/s{told}\n"
         f"median of {options.runs} runs after {options.warmup}; "
         "without loading, from uint8 images in memory to outputs; peak beside the weights"
     )
