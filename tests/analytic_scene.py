@@ -139,7 +139,7 @@ def room_scene(
         z = z * np.exp(noise * rng.standard_normal(len(z)))
         outside = ~transform.content_mask()
         images.append(np.where(outside[..., None], 255, colour.reshape(height, width, 3)).astype(np.uint8))
-        depths.append(np.where(outside, 1.0, z.reshape(height, width)))
+        depths.append(z.reshape(height, width))  # on padding, too: only the mask says that it is none
     z_depth = np.stack(depths).astype(np.float32)
     scene = Reconstruction(
         images=np.stack(images),

@@ -9,6 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from manyview.errors import InputError, MissingExtraError, UsageError
+from manyview.export import ColmapOptions, TrackOptions, export
+from manyview.reconstruct.result import Reconstruction
 from tests.analytic_scene import (
     Truth,
     array_hashes,
@@ -18,10 +22,6 @@ from tests.analytic_scene import (
     room_scene,
     write_sources,
 )
-
-from manyview.errors import InputError, MissingExtraError, UsageError
-from manyview.export import ColmapOptions, TrackOptions, export
-from manyview.reconstruct.result import Reconstruction
 
 pycolmap = pytest.importorskip("pycolmap")
 pycolmap.logging.minloglevel = 2

@@ -10,14 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.analytic_scene import (
-    array_hashes,
-    crop_transform,
-    fit_transform,
-    pad_transform,
-    room_scene,
-    write_sources,
-)
 
 from manyview.errors import MissingExtraError, UsageError
 from manyview.export import (
@@ -35,6 +27,14 @@ from manyview.export.frusta import frustum_corners, frustum_size
 from manyview.export.nerfstudio import APPLIED_TRANSFORM
 from manyview.geometry.unproject_np import camera_centres, pixel_grid, project
 from manyview.reconstruct.result import Reconstruction
+from tests.analytic_scene import (
+    array_hashes,
+    crop_transform,
+    fit_transform,
+    pad_transform,
+    room_scene,
+    write_sources,
+)
 
 trimesh = pytest.importorskip("trimesh")
 
@@ -220,9 +220,9 @@ def test_depth_at_original_resolution_lies_on_the_surface(tmp_path: Path) -> Non
 
 def test_nearest_depth_at_original_resolution_is_the_covering_pixel() -> None:
     depth = np.arange(1, 5, dtype=np.float32).reshape(2, 2)
-    transform = fit_transform((4, 4), (2, 2))
-    expected = np.repeat(np.repeat(depth, 2, axis=0), 2, axis=1)
-    np.testing.assert_array_equal(to_upright(depth, transform), expected)
+    rows, columns = [0, 0, 1, 1, 1], [0, 1]
+    upright = to_upright(depth, fit_transform((2, 5), (2, 2)))
+    np.testing.assert_array_equal(upright, depth[rows][:, columns])
 
 
 def test_a_scale_that_cannot_hold_the_depth_is_refused(tmp_path: Path, scene: Reconstruction) -> None:

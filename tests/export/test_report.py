@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.analytic_scene import crop_transform, fit_transform, look_at, pad_transform, room_scene
 
 from manyview.errors import UsageError
 from manyview.export import ReportOptions, export
@@ -18,6 +17,7 @@ from manyview.export.report import describe_transform, report_html
 from manyview.export.report_charts import confidence_picture, depth_picture
 from manyview.export.report_plans import estimate_up, make_plans, points_raster
 from manyview.geometry.unproject_np import camera_centres
+from tests.analytic_scene import crop_transform, fit_transform, look_at, pad_transform, room_scene
 
 TRANSFORMS = [
     fit_transform((320, 240), (56, 56)),
@@ -85,10 +85,12 @@ def test_report_is_self_contained_and_well_formed(tmp_path: Path) -> None:
 
 def test_text_of_others_is_escaped() -> None:
     scene, _ = room_scene(views=1, names=["<script>alert(1)<.png"], transforms=[TRANSFORMS[0]])
-    scene = dataclasses.replace(scene, notes=("<b>bold</b>",), settings={"<i>": "<img src=x>"})
+    scene = dataclasses.replace(
+        scene, notes=("<b>bold</b>",), settings={"<i>": "<img src=x>"}, timings_s={"<s>": 1.0}
+    )
     text = report_html(scene, ReportOptions(title="<u>title</u>"))
     Page(text)
-    assert not re.search(r"<script>|<b>bold|<img src=x|<u>title|<i>&lt;|<th><i>", text)
+    assert not re.search(r"<script>|<b>bold|<img src=x|<u>title|<i>&lt;|<th><i>|<s>", text)
     assert "&lt;b&gt;bold" in text
 
 

@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.analytic_scene import room_scene
 
 from manyview.errors import OutputError
 from manyview.export import DepthOptions, PlyOptions, export, staging
@@ -17,6 +16,7 @@ from manyview.export.files import atomic_file, format_bytes
 from manyview.export.ply import write_ply
 from manyview.export.staging import MANIFEST_NAME, staged_export
 from manyview.reconstruct.result import Reconstruction
+from tests.analytic_scene import room_scene
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tests.analytic_scene import crop_transform, fit_transform, pad_transform, room_scene
 
 from manyview.errors import UsageError
-from manyview.export.measure import grey_levels, measure, textured
+from manyview.export.measure import grey_levels, local_warp, measure, textured
 from manyview.export.tracks import TrackOptions, Tracks, build_tracks
 from manyview.geometry.unproject_np import project, unproject
 from manyview.reconstruct.result import Reconstruction
+from tests.analytic_scene import crop_transform, fit_transform, pad_transform, room_scene
 
 PROJECTED = TrackOptions(measure=False, min_points=1)
 
@@ -141,6 +141,38 @@ def test_matching_finds_the_true_place_from_a_wrong_guess() -> None:
     assert matches.found.mean() > 0.5
     assert np.median(np.linalg.norm(guesses - truth, axis=1)) > 0.8
     assert np.median(error) < 0.1 and np.percentile(error, 80) < 0.3
+
+
+def test_warp_follows_slanted_surfaces() -> None:
+    scene, truth = room_scene([fit_transform((336, 252), (336, 252))] * 3)
+    seeds = np.stack(np.meshgrid(np.arange(20, 310, 3) + 0.5, np.arange(20, 230, 3) + 0.5), -1).reshape(-1, 2)
+    warp, trusted = local_warp(scene, 0, seeds, np.full(len(seeds), 2))
+    camera, intrinsics = scene.cam_from_world[2], scene.intrinsics[2]
+    here, right, below = (
+        project(truth.surface(0, seeds + np.array(step)), camera, intrinsics)[0]
+        for step in ((0, 0), (0.01, 0), (0, 0.01))
+    )
+    expected = np.stack([right - here, below - here], axis=-1) / 0.01
+    error = np.abs(warp - expected).max((1, 2))
+    slant = np.abs(expected - np.eye(2)).max((1, 2))
+    assert trusted.mean() > 0.7 and np.median(slant) > 0.1
+    assert np.percentile(error[trusted], 80) < 0.02
+
+
+def test_matching_survives_a_camera_held_upright() -> None:
+    scene, _ = room_scene([fit_transform((252, 252), (252, 252))] * 2)
+    rolled = scene.cam_from_world.copy()
+    rolled[1] = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]) @ rolled[1]
+    # x' = -y and y' = x: a quarter turn of the picture, clockwise.
+    images = np.stack([scene.images[0], np.rot90(scene.images[1], -1)])
+    depth = np.stack([scene.z_depth[0], np.rot90(scene.z_depth[1], -1)])
+    matrices = scene.intrinsics.copy()
+    matrices[1] = matrices[1][[1, 0, 2]][:, [1, 0, 2]]
+    scene = dataclasses.replace(
+        scene, images=images, z_depth=depth, cam_from_world=rolled, intrinsics=matrices
+    )
+    tracks = build_tracks(scene, TrackOptions(min_points=1, max_points=2000))
+    assert len(tracks.points) > 500 and np.median(errors(scene, tracks)) < 0.1
 
 
 def test_nothing_is_found_in_another_picture_or_too_far_away() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.analytic_scene import array_hashes, crop_transform, fit_transform, room_scene
 
 from manyview.errors import DamagedInputError, InputError, OutputError
 from manyview.reconstruct import result_io
@@ -22,6 +21,7 @@ from manyview.reconstruct.result_io import (
     load_reconstruction,
     save,
 )
+from tests.analytic_scene import array_hashes, crop_transform, fit_transform, room_scene
 
 
 @pytest.fixture

@@ -170,7 +170,7 @@ def local_warp(
     )
     pixels, _ = project(lifted.reshape(-1, 3, 3), scene.cam_from_world[targets], scene.intrinsics[targets])
     warp = np.stack([pixels[:, 1] - pixels[:, 0], pixels[:, 2] - pixels[:, 0]], axis=-1)
-    area = np.abs(np.linalg.det(warp))
+    area = np.abs(warp[:, 0, 0] * warp[:, 1, 1] - warp[:, 0, 1] * warp[:, 1, 0])
     trusted &= (area > 0.1) & (area < 10.0)  # False for NaN, too: behind the camera
     return np.where(trusted[:, None, None], warp, np.eye(2)), trusted
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from .files import output_errors
 from .frusta import frustum_mesh, frustum_size
 from .staging import staged_export
 
@@ -73,7 +72,7 @@ def write_ply(
     lines += [f"property {kinds[kind]} {name}" for name, kind in fields]
     if triangles is not None:
         lines += [f"element face {len(triangles)}", "property list uchar int vertex_indices"]
-    with output_errors(path, vertices.nbytes), path.open("wb") as file:
+    with path.open("wb") as file:
         file.write(("\n".join([*lines, "end_header"]) + "\n").encode())
         file.write(vertices.tobytes())
         if triangles is not None:
