@@ -220,9 +220,9 @@ def test_depth_at_original_resolution_lies_on_the_surface(tmp_path: Path) -> Non
 
 def test_nearest_depth_at_original_resolution_is_the_covering_pixel() -> None:
     depth = np.arange(1, 5, dtype=np.float32).reshape(2, 2)
-    rows, columns = [0, 0, 1, 1, 1], [0, 1]
-    upright = to_upright(depth, fit_transform((2, 5), (2, 2)))
-    np.testing.assert_array_equal(upright, depth[rows][:, columns])
+    cells = [0, 0, 1, 1, 1]
+    upright = to_upright(depth, fit_transform((5, 5), (2, 2)))
+    np.testing.assert_array_equal(upright, depth[cells][:, cells])
 
 
 def test_a_scale_that_cannot_hold_the_depth_is_refused(tmp_path: Path, scene: Reconstruction) -> None:
