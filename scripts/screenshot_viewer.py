@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from manyview.reconstruct.result import Reconstruction
-from manyview.reconstruct.result_io import load_reconstruction
-from manyview.reconstruct.views import ViewRecord, ViewTransform
+from manyview.reconstruction.result import Reconstruction
+from manyview.reconstruction.result_io import load_reconstruction
+from manyview.reconstruction.views import ViewRecord, ViewTransform
 from manyview.synthetic import demo_scene
 from manyview.view import Viewer, ViewOptions, start_viewer
 

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from .attention.plan import Plan
     from .errors import ManyViewError
     from .models.load import load
-    from .reconstruct.engine import ReconstructOptions, reconstruct
-    from .reconstruct.inputs import InputOptions
-    from .reconstruct.result import Reconstruction
-    from .reconstruct.result_io import load_reconstruction
+    from .reconstruction.engine import ReconstructOptions, reconstruct
+    from .reconstruction.inputs import InputOptions
+    from .reconstruction.result import Reconstruction
+    from .reconstruction.result_io import load_reconstruction
 
 __all__ = [
     "InputOptions",
@@ -28,14 +28,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "InputOptions": "reconstruct.inputs",
+    "InputOptions": "reconstruction.inputs",
     "ManyViewError": "errors",
     "Plan": "attention.plan",
-    "ReconstructOptions": "reconstruct.engine",
-    "Reconstruction": "reconstruct.result",
+    "ReconstructOptions": "reconstruction.engine",
+    "Reconstruction": "reconstruction.result",
     "load": "models.load",
-    "load_reconstruction": "reconstruct.result_io",
-    "reconstruct": "reconstruct.engine",
+    "load_reconstruction": "reconstruction.result_io",
+    "reconstruct": "reconstruction.engine",
 }
 
 

@@ -43,4 +43,5 @@ class MissingExtraError(UsageError):
     """An optional library is needed; the message names the extra to install."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional library; install it with: pip install 'manyview[{extra}]'")
+        remedy = f"install it with: pip install 'manyview[{extra}]'"
+        super().__init__(f"{what} needs an optional library; {remedy}")

@@ -19,7 +19,7 @@ from manyview.errors import UsageError
 from manyview.models.flops import forward_flops
 from manyview.models.recording import stage_counts
 from manyview.models.run_options import RunOptions
-from manyview.reconstruct.machine import Machine
+from manyview.reconstruction.machine import Machine
 from manyview.train.config import load_config
 
 CPU = torch.device("cpu")

@@ -8,6 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from manyview.errors import OutputError
@@ -15,7 +16,7 @@ from manyview.export import DepthOptions, PlyOptions, export, staging
 from manyview.export.files import atomic_file, format_bytes
 from manyview.export.ply import write_ply
 from manyview.export.staging import MANIFEST_NAME, staged_export
-from manyview.reconstruct.result import Reconstruction
+from manyview.reconstruction.result import Reconstruction
 from tests.analytic_scene import room_scene
 
 
@@ -177,7 +178,7 @@ def test_atomic_file_keeps_the_old_content_on_failure(tmp_path: Path) -> None:
 
 def test_errors_that_are_not_the_disks_pass_through(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        write_ply(tmp_path / "missing" / "a.ply", *(room_scene(views=1)[0].images[0, 0],) * 2)
+        write_ply(tmp_path / "missing" / "a.ply", np.zeros((1, 3)), np.zeros((1, 3), np.uint8))
 
 
 @pytest.mark.parametrize(

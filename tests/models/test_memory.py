@@ -7,11 +7,10 @@ import dataclasses
 import pytest
 import torch
 
+from manyview.bench.live_bytes import LiveBytes
 from manyview.models.config import VGGT_1B
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt import VGGT
-
-from manyview.bench.live_bytes import LiveBytes
 
 FEW, MANY = 48, 80
 

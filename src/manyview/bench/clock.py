@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..reconstruct.machine import synchronise
+from ..reconstruction.machine import synchronise
 
 
 class StageTimer:

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend
 
 import manyview
 
-from ..reconstruct.machine import look_at_machine, precision_name
+from ..reconstruction.machine import look_at_machine, precision_name
 
 
 def describe(device: torch.device, dtype: torch.dtype, num_heads: int, head_dim: int) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from ..attention.plan import Plan
 from ..errors import MemoryLimitError, UsageError
 from ..models.run_options import RunOptions
 from ..models.vggt import VGGT
-from ..reconstruct.forward import out_of_memory
-from ..reconstruct.machine import look_at_machine, measure_flops, pick_device, pick_dtype
-from ..reconstruct.preflight import Request, preflight
+from ..reconstruction.forward import out_of_memory
+from ..reconstruction.machine import look_at_machine, measure_flops, pick_device, pick_dtype
+from ..reconstruction.preflight import Request, preflight
 from .clock import timed
 from .environment import describe
 from .live_bytes import LiveBytes

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -16,6 +18,14 @@ def say(text: str) -> None:
     """One line of a command's result."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def written(name: str, files: Sequence[Path], folder: Path) -> str:
+    """One line on what an export wrote: up to three names, or the first and how many more."""
+    names = [str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file) for file in files]
+    if len(names) > 3:
+        names = [*names[:2], f"{len(names) - 2} more files"]
+    return f"{name}: {', '.join(names)} in {folder}"
 
 
 class Bars:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from .console import Bars, say
+from .console import Bars, say, written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Demo:
         from ..evaluate.scene import compare_with_truth
         from ..export import export
         from ..models.load import load
-        from ..reconstruct.engine import reconstruct
-        from ..reconstruct.result_io import check_output_folder, save
+        from ..reconstruction.engine import reconstruct
+        from ..reconstruction.result_io import check_output_folder, save
         from ..synthetic import demo_scene, write_scene
 
         if self.views < 2:
@@ -44,7 +44,7 @@ class Demo:
             save(found, result_dir, self.overwrite)
             for name in ("ply", "glb", "colmap", "report"):
                 files = export(found, result_dir, name, overwrite=True, progress=partial(bars, name))
-                say(f"{name}: {files[0]}")
+                say(written(name, files, result_dir))
             alone = reconstruct(scene_dir / "images", model, accel="frame", progress=bars)
         say("accuracy against the scene's exact truth (AUC of relative cameras in percent, depth AbsRel):")
         for name, scene in (("dense attention", found), ("frames kept apart", alone)):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from .console import Bars, say
+from .console import Bars, say, written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Export:
 
     def run(self) -> int:
         from ..export import FORMATS, check_formats, export
-        from ..reconstruct.result_io import load_reconstruction
+        from ..reconstruction.result_io import load_reconstruction
 
         check_formats(list(self.to))
         scene = load_reconstruction(self.result)
@@ -52,8 +52,7 @@ class Export:
                     overwrite=self.overwrite,
                     progress=partial(bars, name),
                 )
-                more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-                say(f"{name}: {files[0]}{more}")
+                say(written(name, files, self.out or self.result))
         return 0
 
 

@@ -9,7 +9,7 @@ import tyro
 
 if TYPE_CHECKING:
     from ..models.vggt import VGGT
-    from ..reconstruct.engine import ReconstructOptions
+    from ..reconstruction.engine import ReconstructOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +72,8 @@ class RunChoice:
     """Video: of this many consecutive frames take the sharpest."""
 
     def options(self) -> ReconstructOptions:
-        from ..reconstruct.engine import ReconstructOptions
-        from ..reconstruct.inputs import InputOptions
+        from ..reconstruction.engine import ReconstructOptions
+        from ..reconstruction.inputs import InputOptions
 
         input_names = {field.name for field in dataclasses.fields(InputOptions)}
         values = dataclasses.asdict(self)

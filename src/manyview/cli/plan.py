@@ -21,8 +21,8 @@ class PlanCommand:
 
     def run(self) -> int:
         from ..errors import UsageError
-        from ..reconstruct.engine import prepare
-        from ..reconstruct.preflight import gib, largest_input
+        from ..reconstruction.engine import prepare
+        from ..reconstruction.preflight import gib, largest_input
 
         if not self.paths:
             raise UsageError("give an input: manyview plan PHOTOS")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from .console import Bars, say
+from .console import Bars, say, written
 from .options import ModelChoice, ModelFields, RunChoice, RunFields
 
 if TYPE_CHECKING:
-    from ..reconstruct.result import Reconstruction
+    from ..reconstruction.result import Reconstruction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Reconstruct:
     def run(self) -> int:
         from ..errors import UsageError
         from ..export import check_formats
-        from ..reconstruct.engine import prepare, reconstruct
-        from ..reconstruct.result_io import check_output_folder, save
+        from ..reconstruction.engine import prepare, reconstruct
+        from ..reconstruction.result_io import check_output_folder, save
 
         if len(self.paths) < 2:
             raise UsageError("give an input and an output folder: manyview reconstruct PHOTOS OUT")
@@ -60,11 +60,13 @@ class Reconstruct:
             scene = reconstruct(ready, model, progress=bars)
             save(scene, folder, self.overwrite)
             _export_all(scene, folder, formats, bars)
-        timings, memory = scene.timings_s, scene.memory_bytes
+        timings = scene.timings_s
+        whole = "" if ready.chosen.machine.device.type == "cuda" else " of the whole process"
+        read, forward = timings["read"], timings["forward"]
         say(
-            f"{len(scene)} views in {timings['read'] + timings['forward']:.1f} s "
-            f"(read {timings['read']:.1f}, forward {timings['forward']:.1f}); "
-            f"peak {memory['measured peak'] / 2**20:.0f} MiB; written to {out}"
+            f"{len(scene)} view{'s' if len(scene) != 1 else ''} in {read + forward:.1f} s "
+            f"(read {read:.1f}, forward {forward:.1f}); "
+            f"peak {scene.memory_bytes['measured peak'] / 2**20:.0f} MiB{whole}; written to {out}"
         )
         return 0
 
@@ -72,7 +74,7 @@ class Reconstruct:
 def _earlier_settings(folder: Path) -> dict[str, Any] | None:
     """Settings of a complete earlier result in `folder`, or None."""
     from ..errors import ManyViewError
-    from ..reconstruct.result_io import load_reconstruction
+    from ..reconstruction.result_io import load_reconstruction
 
     try:
         return load_reconstruction(folder).settings
@@ -85,4 +87,4 @@ def _export_all(scene: Reconstruction, folder: Path, formats: list[str], bars: B
 
     for name in formats:
         files = export(scene, folder, name, overwrite=True, progress=partial(bars, name))
-        say(f"{name}: {files[0]}")
+        say(written(name, files, folder))

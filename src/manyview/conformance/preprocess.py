@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from manyview.reconstruct.inputs import LoadedViews, find_inputs, read_views
-from manyview.reconstruct.preprocess import SizePolicy
+from manyview.reconstruction.inputs import LoadedViews, find_inputs, read_views
+from manyview.reconstruction.preprocess import SizePolicy
 
 _TARGET_SIZE = 518
 _PATCH_SIZE = 14

@@ -19,7 +19,7 @@ from .report import ReportOptions, export_report
 from .tracks import TrackOptions
 
 if TYPE_CHECKING:
-    from ..reconstruct.result import Reconstruction
+    from ..reconstruction.result import Reconstruction
 
 __all__ = [
     "FORMATS",

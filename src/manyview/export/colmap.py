@@ -20,9 +20,12 @@ from .staging import staged_export
 from .tracks import TrackOptions, Tracks, build_tracks
 
 if TYPE_CHECKING:
-    from ..reconstruct.result import Reconstruction
+    from ..reconstruction.result import Reconstruction
 
 logger = logging.getLogger(__name__)
+
+# Fewer tracks than this for each view hardly hold a camera in place.
+_FEW_TRACKS = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +70,7 @@ def export_colmap(
     steps = len(scene) * (2 if copy else 1)
     report = progress or (lambda done, total: None)
     tracks = build_tracks(scene, options.tracks, lambda done, total: report(done, steps))
-    _tell(tracks, options.tracks)
+    _tell(tracks, len(scene))
     model = build_model(scene, tracks, names)
     needed = 200 * len(tracks.pixels) + 400 * len(tracks.points) + 2000 * len(scene)
     needed += scene.pictures_size() if copy else 0
@@ -127,15 +130,17 @@ def build_model(scene: Reconstruction, tracks: Tracks, names: tuple[str, ...]) -
     return model
 
 
-def _tell(tracks: Tracks, options: TrackOptions) -> None:
-    lengths = tracks.lengths
-    several = int((lengths > 1).sum())
-    mean = float(lengths[lengths > 1].mean()) if several else 0.0
-    logger.info("COLMAP: %d points seen by several views, %.1f views each on average", several, mean)
-    if several < min(options.min_points, options.max_points) and options.min_length > 1:
+def _tell(tracks: Tracks, views: int) -> None:
+    several = tracks.lengths > 1
+    count, alone = int(several.sum()), int((~several).sum())
+    mean = float(tracks.lengths[several].mean()) if count else 0.0
+    logger.info("COLMAP: %d points seen by several views, %.1f views each on average", count, mean)
+    if alone:
+        logger.info("COLMAP: %d points that one view alone observes fill up", alone)
+    if views > 1 and count < _FEW_TRACKS * views:
         logger.warning(
-            "only %d points are seen consistently by several views, so %d that one view alone sees were "
-            "added; the depth maps agree too little for bundle adjustment",
-            several,
-            len(lengths) - several,
+            "only %d points are seen consistently by several of the %d views: the depth maps agree too "
+            "little for bundle adjustment, and the cameras may be wrong",
+            count,
+            views,
         )

@@ -16,8 +16,8 @@ from ..errors import UsageError
 from .staging import staged_export
 
 if TYPE_CHECKING:
-    from ..reconstruct.result import Reconstruction
-    from ..reconstruct.views import ViewTransform
+    from ..reconstruction.result import Reconstruction
+    from ..reconstruction.views import ViewTransform
 
 _LARGEST = 65535
 

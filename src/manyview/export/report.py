@@ -22,8 +22,8 @@ from .report_plans import make_plans, plan_svg
 from .staging import staged_export
 
 if TYPE_CHECKING:
-    from ..reconstruct.result import Reconstruction
-    from ..reconstruct.views import ViewTransform
+    from ..reconstruction.result import Reconstruction
+    from ..reconstruction.views import ViewTransform
 
 _EXIF_TURNS = {
     1: "", 2: "mirrored", 3: "turned 180°", 4: "mirrored, turned 180°", 5: "mirrored, turned 90°",
@@ -154,7 +154,7 @@ def _views(scene: Reconstruction, options: ReportOptions) -> str:
     limits = (scene.confidence_threshold(2), scene.confidence_threshold(98))
     colours = by_order(len(scene))
     figures = []
-    for index in shown:
+    for index in shown.tolist():
         valid = scene.view_valid(index)
         pictures = {
             "input": scene.images[index],

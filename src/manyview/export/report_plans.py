@@ -13,8 +13,8 @@ from .colours import by_order, css_colour, data_uri
 from .frusta import frustum_corners
 
 if TYPE_CHECKING:
-    from ..reconstruct.pointcloud import PointCloud
-    from ..reconstruct.result import Reconstruction
+    from ..reconstruction.pointcloud import PointCloud
+    from ..reconstruction.result import Reconstruction
 
 _WIDTH, _HEIGHT = 900, 620
 # Outliers would shrink the scene to a dot: the picture is cut to this share of the points, plus cameras.

@@ -23,7 +23,7 @@ from ..errors import OutputError
 from .files import atomic_file, created_folder, output_errors, partial_name, require_space
 
 if TYPE_CHECKING:
-    from ..reconstruct.result import Reconstruction
+    from ..reconstruction.result import Reconstruction
 
 MANIFEST_NAME = "manyview-export.json"
 
@@ -85,7 +85,10 @@ def staged_export(
                 "files": sums,
             }
             _write_manifest(out_dir, manifest)
-            stage.written = [out_dir / name for name in names]
+            # What an export is about first, the pictures it comes with last.
+            stage.written = [
+                out_dir / name for name in sorted(names, key=lambda n: (n.startswith("images/"), n))
+            ]
         finally:
             shutil.rmtree(stage.path, ignore_errors=True)
 

@@ -20,7 +20,7 @@ from ..geometry.unproject_np import project, unproject
 from .measure import grey_levels, measure, textured
 
 if TYPE_CHECKING:
-    from ..reconstruct.result import Reconstruction
+    from ..reconstruction.result import Reconstruction
 
 # Seeds tried for each track wanted: many fall on surfaces no other view sees.
 _OVERSAMPLING = 4
@@ -296,7 +296,7 @@ def _sample_depth(
     return 1.0 / np.where(known, inverse, 1.0), known
 
 
-def _distance(first: Float[np.ndarray, "*batch 2"], second: Float[np.ndarray, "*batch 2"]) -> np.ndarray:
+def _distance(first: Float[np.ndarray, "*#batch 2"], second: Float[np.ndarray, "*#batch 2"]) -> np.ndarray:
     return np.linalg.norm(first - second, axis=-1)
 
 

@@ -30,12 +30,12 @@ def pixel_grid(height: int, width: int) -> Float[np.ndarray, "height width 2"]:
 
 
 def unproject(
-    pixels: Float[np.ndarray, "*batch n 2"],
-    z_depth: Float[np.ndarray, "*batch n"],
-    cam_from_world: Float[np.ndarray, "*batch 3 4"],
-    intrinsics: Float[np.ndarray, "*batch 3 3"],
+    pixels: Float[np.ndarray, "*#batch n 2"],
+    z_depth: Float[np.ndarray, "*#batch n"],
+    cam_from_world: Float[np.ndarray, "*#batch 3 4"],
+    intrinsics: Float[np.ndarray, "*#batch 3 3"],
     pixel_centres: str = "half",
-) -> Float[np.ndarray, "*batch n 3"]:
+) -> Float[np.ndarray, "... n 3"]:
     """World points seen at `pixels` (centres at +0.5) with the given z-depth.
 
     `pixel_centres="integer"` casts the ray through the pixel's integer index instead of its centre,
@@ -54,10 +54,10 @@ def unproject(
 
 
 def project(
-    points: Float[np.ndarray, "*batch n 3"],
-    cam_from_world: Float[np.ndarray, "*batch 3 4"],
-    intrinsics: Float[np.ndarray, "*batch 3 3"],
-) -> tuple[Float[np.ndarray, "*batch n 2"], Float[np.ndarray, "*batch n"]]:
+    points: Float[np.ndarray, "*#batch n 3"],
+    cam_from_world: Float[np.ndarray, "*#batch 3 4"],
+    intrinsics: Float[np.ndarray, "*#batch 3 3"],
+) -> tuple[Float[np.ndarray, "... n 2"], Float[np.ndarray, "... n"]]:
     """Pixels (x, y; centres at +0.5) and z-depth of world points.
 
     Points at or behind the camera plane (z <= 0) have no image: their pixels are NaN.

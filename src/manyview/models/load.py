@@ -100,7 +100,9 @@ def build(
     keep = present if heads is None else heads
     missing = [name for name in HEADS if name not in present]
     if missing:
-        logger.info("%s has no %s head", checkpoint.source, " and no ".join(missing))
+        # A file that states its own configuration lacks a head on purpose; others may surprise.
+        level = logging.DEBUG if stored_metadata(checkpoint).get("config") else logging.INFO
+        logger.log(level, "%s has no %s head", checkpoint.source, " and no ".join(missing))
     if present == ("camera", "depth") and not checkpoint.metadata:
         logger.info("%s: FlashVGGT's checkpoints look the same; this one runs as a VGGT", checkpoint.source)
     config = _with_heads(config, keep)

@@ -24,7 +24,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from manyview.errors import InputError, UsageError
-from manyview.reconstruct.views import ViewTransform
+from manyview.reconstruction.views import ViewTransform
 
 SizePolicy = Literal["fit", "crop", "pad", "square"]
 SIZE_POLICIES: tuple[SizePolicy, ...] = get_args(SizePolicy)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from manyview.reconstruct.inputs.naming import counted, enumerated
-from manyview.reconstruct.inputs.prepare import PreparedView, Sizing
+from manyview.reconstruction.inputs.naming import counted, enumerated
+from manyview.reconstruction.inputs.prepare import PreparedView, Sizing
 
 # Below this share of black blocks, black is taken for part of the scene.
 _MUCH_BLACK = 0.05

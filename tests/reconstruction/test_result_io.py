@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from manyview.errors import DamagedInputError, InputError, OutputError
-from manyview.reconstruct import result_io
-from manyview.reconstruct.result import Reconstruction
-from manyview.reconstruct.result_io import (
+from manyview.reconstruction import result_io
+from manyview.reconstruction.result import Reconstruction
+from manyview.reconstruction.result_io import (
     ARRAYS_NAME,
     HEADER_NAME,
     check_output_folder,

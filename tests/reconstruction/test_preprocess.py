@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from manyview.conformance.preprocess import run_preprocess_case
 from manyview.errors import InputError, UsageError
-from manyview.reconstruct.preprocess import (
+from manyview.reconstruction.preprocess import (
     SIZE_POLICIES,
     SizePolicy,
     centre_on_canvas,
@@ -23,7 +23,7 @@ from manyview.reconstruct.preprocess import (
     render_view,
     shared_canvas,
 )
-from manyview.reconstruct.views import ViewTransform
+from manyview.reconstruction.views import ViewTransform
 
 # Sides whose ratio keeps the short side above half a patch for every patch and target drawn below.
 _sides = st.integers(16, 6000)

@@ -101,7 +101,7 @@ def prepare(
     limit = None if options.memory_limit_gib is None else int(options.memory_limit_gib * 2**30)
     machine = look_at_machine(device, limit)
     chosen = preflight(request, machine, measure_flops(device, dtype))
-    notes = (*found.warnings, *views.warnings)
+    notes = tuple(dict.fromkeys((*found.warnings, *views.warnings)))
     settings = _settings(model, options, chosen, views)
     return Prepared(views, chosen, settings, notes, {"read": read_s})
 

@@ -14,10 +14,10 @@ from manyview.errors import MemoryLimitError, UsageError
 from manyview.models.config import VGGT_1B, EncoderConfig, VGGTConfig
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt import VGGT
-from manyview.reconstruct import machine as machines
-from manyview.reconstruct.footprint import estimate_footprint
-from manyview.reconstruct.machine import Machine, pick_device, pick_dtype
-from manyview.reconstruct.preflight import Request, largest_input, piece_ladder, preflight, ways_out
+from manyview.reconstruction import machine as machines
+from manyview.reconstruction.footprint import estimate_footprint
+from manyview.reconstruction.machine import Machine, pick_device, pick_dtype
+from manyview.reconstruction.preflight import Request, largest_input, piece_ladder, preflight, ways_out
 
 WIDE = dataclasses.replace(
     VGGT_1B, depth=4, taps=(0, 1, 2, 3), encoder=EncoderConfig(depth=1), track_head=None

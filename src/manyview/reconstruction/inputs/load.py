@@ -11,14 +11,14 @@ import torch
 from jaxtyping import UInt8
 
 from manyview.errors import DamagedInputError, InputError, MissingExtraError
-from manyview.reconstruct.inputs.decode import HeifSupportError, PictureError
-from manyview.reconstruct.inputs.naming import counted, printable
-from manyview.reconstruct.inputs.options import InputSet
-from manyview.reconstruct.inputs.photos import prepare_photos
-from manyview.reconstruct.inputs.prepare import PreparedView, Sizing, prepare_view
-from manyview.reconstruct.inputs.tell import tell_about
-from manyview.reconstruct.inputs.video import VideoReader
-from manyview.reconstruct.preprocess import (
+from manyview.reconstruction.inputs.decode import HeifSupportError, PictureError
+from manyview.reconstruction.inputs.naming import counted, printable
+from manyview.reconstruction.inputs.options import InputSet
+from manyview.reconstruction.inputs.photos import prepare_photos
+from manyview.reconstruction.inputs.prepare import PreparedView, Sizing, prepare_view
+from manyview.reconstruction.inputs.tell import tell_about
+from manyview.reconstruction.inputs.video import VideoReader
+from manyview.reconstruction.preprocess import (
     WHITE,
     SizePolicy,
     canvas_offset,
@@ -26,7 +26,7 @@ from manyview.reconstruct.preprocess import (
     check_sizes,
     shared_canvas,
 )
-from manyview.reconstruct.views import ViewRecord
+from manyview.reconstruction.views import ViewRecord
 
 # Called with (done, total) after each file or frame.
 Progress = Callable[[int, int], None]

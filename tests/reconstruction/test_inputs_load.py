@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 from manyview.errors import DamagedInputError, InputError, MissingExtraError, UsageError
-from manyview.reconstruct.inputs import LoadedViews, find_inputs, read_views
-from manyview.reconstruct.preprocess import SIZE_POLICIES, SizePolicy, plan_view, render_view
+from manyview.reconstruction.inputs import LoadedViews, find_inputs, read_views
+from manyview.reconstruction.preprocess import SIZE_POLICIES, SizePolicy, plan_view, render_view
 
 
 def _photo(path: Path, width: int = 96, height: int = 64, seed: int = 0, **options: object) -> Path:
@@ -228,7 +228,7 @@ def test_ctrl_c_stops_promptly(tmp_path: Path) -> None:
     for index in range(150):
         (tmp_path / f"link_{index}.png").symlink_to(photo)
     program = (
-        "import sys\nfrom manyview.reconstruct.inputs import find_inputs, read_views\n"
+        "import sys\nfrom manyview.reconstruction.inputs import find_inputs, read_views\n"
         "tell = lambda done, total: print(done, flush=True)\n"
         "try:\n    read_views(find_inputs(sys.argv[1]), progress=tell, threads=2)\n"
         "except KeyboardInterrupt:\n    sys.exit(130)\n"
@@ -248,7 +248,7 @@ def test_ctrl_c_stops_promptly(tmp_path: Path) -> None:
 
 def test_memory_holds_few_full_pictures(tmp_path: Path) -> None:
     """No more pictures are open at once than twice the threads, however many there are."""
-    from manyview.reconstruct.inputs import photos
+    from manyview.reconstruction.inputs import photos
 
     for index in range(20):
         _photo(tmp_path / f"{index}.png")

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from manyview.errors import InputError
-from manyview.reconstruct.inputs.naming import (
+from manyview.reconstruction.inputs.naming import (
     PICTURE_SUFFIXES,
     RAW_SUFFIXES,
     VIDEO_SUFFIXES,

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from manyview.errors import InputError, UsageError
-from manyview.reconstruct.inputs.folder import list_folder
-from manyview.reconstruct.inputs.naming import (
+from manyview.reconstruction.inputs.folder import list_folder
+from manyview.reconstruction.inputs.naming import (
     LIST_SUFFIXES,
     PICTURE_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -23,8 +23,8 @@ from manyview.reconstruct.inputs.naming import (
     suggestion,
     view_names,
 )
-from manyview.reconstruct.inputs.options import InputFile, InputOptions, InputSet
-from manyview.reconstruct.inputs.sniff import is_picture, is_text, is_video, read_head
+from manyview.reconstruction.inputs.options import InputFile, InputOptions, InputSet
+from manyview.reconstruction.inputs.sniff import is_picture, is_text, is_video, read_head
 
 Spec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from manyview.errors import MissingExtraError
-from manyview.reconstruct.inputs.sniff import HEAD_BYTES, is_heif, is_text, is_video
+from manyview.reconstruction.inputs.sniff import HEAD_BYTES, is_heif, is_text, is_video
 
 # Nothing else may be opened: some of Pillow's formats start other programs (EPS) or fetch data.
 # Phones' MPO files are opened as JPEG.

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from manyview.errors import InputError
-from manyview.reconstruct.inputs.decode import Picture, PictureError
-from manyview.reconstruct.preprocess import SizePolicy, plan_view, render_view
-from manyview.reconstruct.views import ViewTransform
+from manyview.reconstruction.inputs.decode import Picture, PictureError
+from manyview.reconstruction.preprocess import SizePolicy, plan_view, render_view
+from manyview.reconstruction.views import ViewTransform
 
 # A picture with a side below this many pixels shows nothing that could be matched.
 SMALLEST_SIDE = 8

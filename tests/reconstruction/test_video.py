@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from manyview.errors import DamagedInputError, InputError, MissingExtraError, UsageError
-from manyview.reconstruct.inputs import InputOptions, LoadedViews, find_inputs, read_views
-from manyview.reconstruct.inputs.sampling import laplacian_variance, pick_frames, plan_sampling
-from manyview.reconstruct.inputs.video import VideoReader
+from manyview.reconstruction.inputs import InputOptions, LoadedViews, find_inputs, read_views
+from manyview.reconstruction.inputs.sampling import laplacian_variance, pick_frames, plan_sampling
+from manyview.reconstruction.inputs.video import VideoReader
 
 av = pytest.importorskip("av")
 

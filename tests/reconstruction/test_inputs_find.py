@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from manyview.errors import InputError, UsageError
-from manyview.reconstruct.inputs import InputOptions, InputSet, find_inputs
-from manyview.reconstruct.inputs.naming import natural_key, suggestion
+from manyview.reconstruction.inputs import InputOptions, InputSet, find_inputs
+from manyview.reconstruction.inputs.naming import natural_key, suggestion
 
 
 def _picture(path: Path) -> Path:

@@ -12,8 +12,8 @@ from PIL import Image
 from manyview.errors import ManyViewError, MemoryLimitError, UsageError
 from manyview.geometry.unproject import world_points
 from manyview.models.trunk import Trunk
-from manyview.reconstruct.engine import ReconstructOptions, prepare, reconstruct
-from manyview.reconstruct.forward import out_of_memory
+from manyview.reconstruction.engine import ReconstructOptions, prepare, reconstruct
+from manyview.reconstruction.forward import out_of_memory
 from tests.models.tiny import tiny_vggt
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps, features
 
-from manyview.reconstruct.inputs.decode import (
+from manyview.reconstruction.inputs.decode import (
     HeifSupportError,
     Picture,
     PictureError,
