@@ -18,7 +18,7 @@ class Export:
     result: tyro.conf.Positional[Path]
     """Output folder of `manyview reconstruct`."""
     to: tuple[str, ...]
-    """One or more of: colmap ply glb npz depth nerfstudio report."""
+    """One or more of: colmap ply glb npz depth nerfstudio overview report."""
     out: Path | None = None
     """Where to write; default: into the result folder, beside what is there."""
     overwrite: bool = False

@@ -92,3 +92,7 @@ def _log_to_stderr(debug: bool) -> None:
 def _fail(sentence: str, status: int) -> int:
     sys.stderr.write(f"manyview: {' '.join(sentence.split())}\n")
     return status
+
+
+if __name__ == "__main__":
+    main()

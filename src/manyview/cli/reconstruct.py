@@ -26,7 +26,7 @@ class Reconstruct:
     paths: tyro.conf.Positional[tuple[str, ...]]
     """INPUT [INPUT ...] OUT"""
     to: tuple[str, ...] = ("ply", "report")
-    """Exports to write at once: colmap ply glb npz depth nerfstudio report, or none."""
+    """Exports to write at once: colmap ply glb npz depth nerfstudio overview report, or none."""
     overwrite: bool = False
     """Replace an earlier result of ManyView in OUT; other files are never touched."""
     model: ModelFields = dataclasses.field(default_factory=ModelChoice)
@@ -53,7 +53,7 @@ class Reconstruct:
             for note in ready.notes:
                 say(f"note: {note}")
             if earlier is not None and not self.overwrite:
-                if earlier == ready.settings:
+                if earlier == ready.settings and _is_whole(folder):
                     say(f"{out} already holds this reconstruction (same views, weights and settings)")
                     return 0
                 check_output_folder(folder, self.overwrite)
@@ -72,14 +72,26 @@ class Reconstruct:
 
 
 def _earlier_settings(folder: Path) -> dict[str, Any] | None:
-    """Settings of a complete earlier result in `folder`, or None."""
+    """Settings of an earlier result in `folder`, or None."""
+    from ..errors import ManyViewError
+    from ..reconstruction.result_io import read_settings
+
+    try:
+        return read_settings(folder)
+    except ManyViewError:
+        return None
+
+
+def _is_whole(folder: Path) -> bool:
+    """True if the result in `folder` loads, arrays and all."""
     from ..errors import ManyViewError
     from ..reconstruction.result_io import load_reconstruction
 
     try:
-        return load_reconstruction(folder).settings
+        load_reconstruction(folder)
     except ManyViewError:
-        return None
+        return False
+    return True
 
 
 def _export_all(scene: Reconstruction, folder: Path, formats: list[str], bars: Bars) -> None:

@@ -14,6 +14,7 @@ from .depth import DepthOptions, export_depth
 from .glb import GlbOptions, export_glb
 from .nerfstudio import NerfstudioOptions, export_nerfstudio
 from .npz import NpzOptions, export_npz
+from .overview import OverviewOptions, export_overview
 from .ply import PlyOptions, export_ply
 from .report import ReportOptions, export_report
 from .tracks import TrackOptions
@@ -29,6 +30,7 @@ __all__ = [
     "GlbOptions",
     "NerfstudioOptions",
     "NpzOptions",
+    "OverviewOptions",
     "PlyOptions",
     "ReportOptions",
     "TrackOptions",
@@ -55,6 +57,7 @@ FORMATS: dict[str, Format] = {
     "npz": Format(export_npz, NpzOptions, "every array, for numpy"),
     "depth": Format(export_depth, DepthOptions, "16-bit depth PNG per view"),
     "nerfstudio": Format(export_nerfstudio, NerfstudioOptions, "transforms.json: ns-train"),
+    "overview": Format(export_overview, OverviewOptions, "one PNG: views, depth, points and cameras"),
     "report": Format(export_report, ReportOptions, "one HTML page that shows what came out"),
 }
 

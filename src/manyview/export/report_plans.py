@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..reconstruction.pointcloud import PointCloud
     from ..reconstruction.result import Reconstruction
 
-_WIDTH, _HEIGHT = 900, 620
+_WIDTH, _HEIGHT = PLAN_SIZE = 900, 620
 # Outliers would shrink the scene to a dot: the picture is cut to this share of the points, plus cameras.
 _SHOWN_PERCENTILES = (1.5, 98.5)
 _MARGIN = 0.06

@@ -137,7 +137,8 @@ def reconstruct(
     start = time.perf_counter()
     predictions, stages, used = run_forward(model, ready.views.images, ready.chosen, progress)
     total = time.perf_counter() - start
-    timings = {**ready.timings_s, **stages, "forward": total}
+    timings = {**ready.timings_s, "forward": total}
+    timings |= {f"forward: {stage}": seconds for stage, seconds in stages.items()}
     memory = {"expected peak": ready.chosen.peak_bytes, "measured peak": _peak_bytes(device)}
     notes = ready.notes
     if used != ready.chosen.options:
