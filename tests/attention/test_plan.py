@@ -7,11 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manyview.attention import sdpa
 from manyview.attention.global_attention import GlobalAttention, LayerRun
 from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
-from manyview.attention.sdpa import attend
-from manyview.errors import UsageError
+from manyview.attention.sdpa import attend, attend_in_pieces
+from manyview.errors import MemoryLimitError, UsageError
 from manyview.models.blocks import Attention
 from manyview.models.rotary import frame_positions, rotation_for
 
@@ -75,6 +76,24 @@ def test_large_attention_takes_the_fused_path_and_is_right():
     q, k, v = (torch.randn(1, 2, 400, 8, dtype=torch.float64) for _ in range(3))
     want = (q @ k.transpose(-1, -2) / 8**0.5).softmax(-1) @ v
     torch.testing.assert_close(attend(q, k, v), want, rtol=1e-10, atol=1e-12)
+
+
+def test_devices_without_known_kernels_take_pieces():
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 2, 50, 8, dtype=torch.float64) for _ in range(3))
+    want = (q @ k.transpose(-1, -2) / 8**0.5).softmax(-1) @ v
+    for scores in (1, 500, 10**6):
+        torch.testing.assert_close(attend_in_pieces(q, k, v, scores), want, rtol=1e-10, atol=1e-12)
+
+
+def test_no_quadratic_fallback_when_no_kernel_fits(monkeypatch):
+    def refuse(*_args):
+        raise RuntimeError("No available kernel. Aborting execution.")
+
+    monkeypatch.setattr(sdpa.F, "scaled_dot_product_attention", refuse)
+    q = torch.randn(1, 2, 400, 8)
+    with pytest.raises(MemoryLimitError, match="GiB of scores"):
+        attend(q, q, q)
 
 
 @pytest.mark.parametrize("field", ["queries", "keys", "fill"])

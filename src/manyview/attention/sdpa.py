@@ -28,8 +28,10 @@ def attend(
     if q.device.type == "meta":  # shapes only: the composite fallback would count scores no device makes
         batch, heads, queries, dim = q.shape
         return q.new_empty(batch, queries, heads, dim).transpose(1, 2)
-    if q.device.type == "mps" or q.shape[-2] * k.shape[-2] <= _SMALL_SCORES:
+    if q.shape[-2] * k.shape[-2] <= _SMALL_SCORES:
         return F.scaled_dot_product_attention(q, k, v)
+    if q.device.type not in ("cpu", "cuda"):  # no way to tell which kernel PyTorch takes there
+        return attend_in_pieces(q, k, v)
     try:
         with sdpa_kernel(_FUSED):
             return F.scaled_dot_product_attention(q, k, v)
@@ -44,3 +46,10 @@ def attend(
             f"{q.shape[-1]}, and plain attention would need {needed / 2**30:.1f} GiB of scores: "
             "use another precision (--precision bf16, fp16 or fp32) or fewer views"
         ) from error
+
+
+def attend_in_pieces(q: Tensor, k: Tensor, v: Tensor, scores: int = 1 << 26) -> Tensor:
+    """The same as `attend`, for some queries at a time, so that at most `scores` scores exist at once."""
+    rows = max(1, scores // (q.shape[0] * q.shape[1] * k.shape[2]))
+    pieces = [F.scaled_dot_product_attention(part, k, v) for part in q.split(rows, dim=2)]
+    return torch.cat(pieces, dim=2)

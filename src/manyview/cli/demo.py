@@ -42,7 +42,7 @@ class Demo:
         with Bars() as bars:
             found = reconstruct(scene_dir / "images", model, progress=bars)
             save(found, result_dir, self.overwrite)
-            for name in ("ply", "glb", "colmap", "overview", "report"):
+            for name in ("ply", "glb", "colmap", "depth", "overview", "report"):
                 files = export(found, result_dir, name, overwrite=True, progress=partial(bars, name))
                 say(written(name, files, result_dir))
             alone = reconstruct(scene_dir / "images", model, accel="frame", progress=bars)
