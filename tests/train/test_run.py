@@ -187,29 +187,3 @@ def test_weights_that_do_not_fit_half_precision_are_refused(finished: Path, tmp_
     with pytest.raises(WeightsError, match="not finite in half precision"):
         export_weights(tmp_path, tmp_path / "w.safetensors")
     assert not (tmp_path / "w.safetensors").exists()
-
-
-def test_the_module_entry_trains_exports_and_tells_errors(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from manyview.train.__main__ import main
-
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps(tiny_config(steps=2).to_json()))
-    out, weights = str(tmp_path / "out"), tmp_path / "weights.safetensors"
-    threads = torch.get_num_threads()
-    try:
-        assert main(["--config", str(config), "--out", out]) == 0
-    finally:
-        torch.set_num_threads(threads)
-    assert json.loads(capsys.readouterr().out)["step"] == 2
-    assert main(["--out", out, "--export", str(weights), "--scenes", "1"]) == 0
-    with safe_open(weights, "pt") as file:
-        numbers = json.loads(file.metadata()["manyview"])["numbers"]
-    assert list(numbers) == ["easy", "medium", "hard"]
-    assert set(numbers["hard"]["rows"]) == {"dense", "frame", "identity", "mean pose"}
-    assert main(["--config", "absent", "--out", out]) == 2
-    assert main(["--out", str(tmp_path / "nothing"), "--export", str(weights), "--scenes", "0"]) == 1
-    assert main(["--out", str(tmp_path / "nothing"), "--curves", str(tmp_path / "c.png")]) == 2
-    errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 3 and all(line.startswith("error: ") for line in errors)

@@ -48,7 +48,7 @@ def export_weights(
             raise WeightsError(f"'{name}' of the run in {out_dir} is not finite in half precision")
     header = state.header
     recipe = {
-        "command": f"python -m manyview.train --config {header['config']['name']}",
+        "command": f"manyview train base --config {header['config']['name']}",
         "config": {key: value for key, value in header["config"].items() if key != "model"},
         "steps": header["step"],
         "scenes": header["scenes"],

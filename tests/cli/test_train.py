@@ -1,0 +1,41 @@
+"""`manyview train base`: a run, its weights with held-out numbers, and what can be wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors import safe_open
+
+from tests.train.tiny import tiny_config
+
+from .conftest import Command
+
+
+def test_train_go_on_and_write_weights(command: Command, tmp_path: Path):
+    config, out, weights = tmp_path / "config.json", tmp_path / "run", tmp_path / "weights.safetensors"
+    config.write_text(json.dumps(tiny_config(steps=2).to_json()))
+    line = ("train", "base", "--out", out)
+    status, said, told = command(*line, "--config", config)
+    assert status == 0, told
+    assert "100% of the schedule" in said and (out / "curves.png").is_file()
+    assert command(*line, "--config", config)[0] == 0
+    assert command(*line, "--config", config, "--fresh")[0] != 0
+    status, _, told = command(*line, "--weights", weights, "--scenes", 1)
+    assert status == 0, told
+    with safe_open(weights, "pt") as file:
+        metadata = json.loads(file.metadata()["manyview"])
+    assert list(metadata["numbers"]) == ["easy", "medium", "hard"]
+    assert set(metadata["numbers"]["hard"]["rows"]) == {"dense", "frame", "identity", "mean pose"}
+    assert metadata["recipe"]["steps"] == 2 and metadata["licence"] == "Apache-2.0"
+
+
+def test_errors_are_sentences(command: Command, tmp_path: Path):
+    for line, wanted in (
+        (("--out", tmp_path / "a", "--config", "absent"), 2),
+        (("--out", tmp_path / "b", "--processes", 0), 2),
+        (("--out", tmp_path / "nothing", "--weights", tmp_path / "w.safetensors", "--scenes", 0), 1),
+    ):
+        status, _, told = command("train", "base", *line)
+        assert status == wanted
+        assert told.startswith("manyview: ") and "Traceback" not in told and len(told.splitlines()) == 1
