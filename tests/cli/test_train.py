@@ -7,6 +7,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
+from manyview.cli.train import last_progress
 from tests.train.tiny import tiny_config
 
 from .conftest import Command
@@ -39,3 +40,10 @@ def test_errors_are_sentences(command: Command, tmp_path: Path):
         status, _, told = command("train", "base", *line)
         assert status == wanted
         assert told.startswith("manyview: ") and "Traceback" not in told and len(told.splitlines()) == 1
+
+
+def test_progress_is_read_from_the_log(tmp_path: Path):
+    log = tmp_path / "log.jsonl"
+    assert last_progress(log) is None
+    log.write_text('{"kind": "train", "progress": 0.25}\n{"kind": "evaluate"}\n{"kind": "tra')
+    assert last_progress(log) == 0.25

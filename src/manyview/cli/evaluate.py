@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from .console import say
+from .console import Bars, say
 from .options import ModelChoice, ModelFields
 
 
@@ -42,9 +43,16 @@ class Evaluate:
             raise UsageError("an evaluation needs at least 1 scene of 2 views")
         model = self.model.load()
         options = getattr(SceneOptions, self.difficulty)()
-        table = evaluate_synthetic(
-            model, self.plans, scenes=self.scenes, views=self.views, options=options, seed=self.seed
-        )
+        with Bars() as bars:
+            table = evaluate_synthetic(
+                model,
+                self.plans,
+                scenes=self.scenes,
+                views=self.views,
+                options=options,
+                seed=self.seed,
+                progress=partial(bars, "evaluate"),
+            )
         say(table.text())
         if self.json is not None:
             self.json.write_text(json.dumps(table.to_json(), indent=1) + "\n")

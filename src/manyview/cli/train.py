@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from .console import say
+from .console import Bars, say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +60,43 @@ class Train:
             config = with_minutes(config, self.budget_minutes)
         if self.device == "cpu":
             torch.set_num_threads(1)
-        end = run(config, self.out, self.processes, self.minutes, not self.fresh, device=self.device)
+        with Bars() as bars, following(self.out / LOG_NAME, bars):
+            end = run(config, self.out, self.processes, self.minutes, not self.fresh, device=self.device)
         curves = self.out / "curves.png"
         plot_curves(self.out / LOG_NAME, curves)
         say(f"{end['progress']:.0%} of the schedule, {end['scenes']:,} scenes; curves: {curves}")
         return 0
+
+
+@contextlib.contextmanager
+def following(log: Path, bars: Bars, every_s: float = 2.0) -> Iterator[None]:
+    """Show how far the run that writes `log` has come, whatever processes it runs in."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(every_s):
+            progress = last_progress(log)
+            if progress is not None:
+                bars("train", round(1000 * progress), 1000)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join()
+
+
+def last_progress(log: Path) -> float | None:
+    """Share of the schedule in the last whole line of a training log that states one."""
+    with contextlib.suppress(OSError):
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 20_000))
+            lines = file.read().splitlines()
+        for line in reversed(lines):
+            with contextlib.suppress(ValueError):
+                entry = json.loads(line)
+                if isinstance(entry, dict) and "progress" in entry:
+                    return float(entry["progress"])
+    return None

@@ -8,7 +8,7 @@ median scale per scene and averaged over scenes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,13 +185,14 @@ def evaluate_synthetic(
     seed: int = 0,
     baselines: bool = True,
     batch: int = 4,
+    progress: Callable[[int, int], None] | None = None,
 ) -> SyntheticTable:
     """Measure a model under `plans` (spec strings, or names to specs) on `scenes` held-out scenes.
 
     `size` is (height, width) in pixels, both multiples of the patch; default the model's own size at 4:3.
     The texture bank of `options` is replaced by the held-out one. With `baselines` two rows are added:
     "identity" (chance, see `identity_estimate`) and "mean pose" (`mean_estimate` over 64 scenes of the
-    same options with the training bank). Errors: UsageError for fewer than two views or no scene.
+    same options with the training bank). `progress` hears (scenes done, scenes). Errors: UsageError for fewer than two views or no scene.
     """
     if views < 2 or scenes < 1:
         raise UsageError(f"evaluation needs at least 1 scene of 2 views, not {scenes} of {views}")
@@ -225,6 +226,8 @@ def evaluate_synthetic(
                 mean.cam_from_world.expand(count, -1, -1, -1), mean.z_depth.expand(count, -1, -1, -1)
             )
             tallies["mean pose"].add(repeated, cameras, depth, valid)
+        if progress is not None:
+            progress(min(scenes, (number + 1) * batch), scenes)
     settings = {
         "scenes": scenes,
         "views": views,
