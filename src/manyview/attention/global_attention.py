@@ -105,7 +105,7 @@ class LayerRun:
     recorder: Any = None
 
     def observe(self, q: Tensor, k: Tensor) -> None:
-        """Hand the layer's queries and keys to the recorder, if it wants them."""
+        """Hand the queries and keys [B, heads, S*P, d] of a layer that joins frames to the recorder."""
         wanted = getattr(self.recorder, "global_attention", None)
         if wanted is not None:
             wanted(self.layer, q, k)

@@ -192,7 +192,8 @@ def evaluate_synthetic(
     `size` is (height, width) in pixels, both multiples of the patch; default the model's own size at 4:3.
     The texture bank of `options` is replaced by the held-out one. With `baselines` two rows are added:
     "identity" (chance, see `identity_estimate`) and "mean pose" (`mean_estimate` over 64 scenes of the
-    same options with the training bank). `progress` hears (scenes done, scenes). Errors: UsageError for fewer than two views or no scene.
+    same options with the training bank). `progress` hears (scenes done, scenes). Errors: UsageError for
+    fewer than two views or no scene.
     """
     if views < 2 or scenes < 1:
         raise UsageError(f"evaluation needs at least 1 scene of 2 views, not {scenes} of {views}")

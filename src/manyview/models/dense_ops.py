@@ -47,12 +47,20 @@ def image_plane(
     height: int, width: int, aspect: float, device: torch.device | str | None = None
 ) -> Float[Tensor, "height width 2"]:
     """(u, v) of each cell on the image plane, normalised by its diagonal; `aspect` is width / height."""
+    u, v = plane_axes(height, width, aspect, device)
+    return torch.stack([u.expand(height, width), v[:, None].expand(height, width)], dim=-1)
+
+
+def plane_axes(
+    height: int, width: int, aspect: float, device: torch.device | str | None = None
+) -> tuple[Float[Tensor, " width"], Float[Tensor, " height"]]:
+    """u of each column and v of each row of `image_plane`."""
     diagonal = (aspect**2 + 1.0) ** 0.5
     span_u = aspect / diagonal * (width - 1) / width
     span_v = 1.0 / diagonal * (height - 1) / height
     u = torch.linspace(-span_u, span_u, width, dtype=torch.float32, device=device)
     v = torch.linspace(-span_v, span_v, height, dtype=torch.float32, device=device)
-    return torch.stack([u.expand(height, width), v[:, None].expand(height, width)], dim=-1)
+    return u, v
 
 
 def embed_image_plane(
@@ -67,9 +75,11 @@ def embed_coordinate(
     values: Float[Tensor, " n"], channels: int, base: float = 100.0
 ) -> Float[Tensor, "n channels"]:
     """Sines, then cosines, of the values at geometric frequencies; angles are float64, results float32."""
-    exponent = torch.arange(channels // 2, dtype=torch.float64, device=values.device) / (channels // 2)
-    angles = values.double()[:, None] * (1.0 / base**exponent)
-    return torch.cat([angles.sin(), angles.cos()], dim=-1).float()
+    home = values.device
+    precise = "cpu" if home.type == "mps" else home  # Apple's GPU has no float64
+    exponent = torch.arange(channels // 2, dtype=torch.float64, device=precise) / (channels // 2)
+    angles = values.to(precise).double()[:, None] * (1.0 / base**exponent)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).float().to(home)
 
 
 def add_image_plane(
@@ -82,9 +92,9 @@ def add_image_plane(
     """
     rows, columns = x.shape[-2:]
     half = x.shape[1] // 2
-    plane = image_plane(rows, columns, aspect, x.device)
-    across = weight * embed_coordinate(plane[0, :, 0], half).to(x.dtype).T[:, None, :]
-    down = weight * embed_coordinate(plane[:, 0, 1], half).to(x.dtype).T[:, :, None]
+    u, v = plane_axes(rows, columns, aspect, x.device)
+    across = weight * embed_coordinate(u, half).to(x.dtype).T[:, None, :]
+    down = weight * embed_coordinate(v, half).to(x.dtype).T[:, :, None]
     if torch.is_grad_enabled():
         return torch.cat([x[:, :half] + across, x[:, half:] + down], dim=1)
     x = x if inplace else x.clone(memory_format=torch.contiguous_format)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from .info import ModelInfo
 from .recording import mark
 from .run_options import RunOptions
 from .taps import TapStore, run_dense_head
+from .track_head import TrackHead
 from .trunk import Trunk
 
 
@@ -82,8 +84,6 @@ class VGGT(nn.Module):
         if config.point_head is not None:
             self.point_head = DenseHead(tap_dim, config.point_head, 4, "inv_log")
         if config.track_head is not None:
-            from .track_head import TrackHead
-
             self.track_head = TrackHead(tap_dim, config.track_head)
 
     @property
@@ -104,20 +104,24 @@ class VGGT(nn.Module):
         """Predict for images [B, S, 3, H, W] or [S, 3, H, W], uint8 or floating in [0, 1].
 
         `plan` says how frames meet in each global layer (None: dense). `query_points` are pixels of
-        frame 0 for the track head. `recorder` may have `global_attention(layer, q, k)` and
-        `global_tokens(layer, tokens)`. Raises UsageError for a head these weights lack.
+        frame 0 for the track head. `recorder` may have `mark(stage)`, `global_attention(layer, q, k)` and
+        `global_tokens(layer, tokens)`. Raises UsageError for images of another shape or type, a head these
+        weights lack, a plan of another depth, or query points that do not fit.
         """
         options = options or RunOptions()
         images = images[None] if images.ndim == 4 else images
         if images.ndim != 5 or images.shape[2] != 3:
             raise UsageError(f"images must have shape [B, S, 3, H, W], got {tuple(images.shape)}")
+        if images.dtype != torch.uint8 and not images.is_floating_point():
+            kind = str(images.dtype).removeprefix("torch.")
+            raise UsageError(f"images must be uint8, or floating in [0, 1], not {kind}")
         for head in options.heads:
             if head not in self.available_heads:
                 raise UsageError(
                     f"these weights have no {head} head; they have: {', '.join(self.available_heads)}"
                 )
         if "track" in options.heads:
-            query_points = self.track_head.check(images.shape[-2], images.shape[-1], query_points)
+            query_points = self.track_head.check(images, query_points)
         plan = plan or Plan.dense(self.config.depth)
         dense = {name: self._dense_head(name) for name in options.heads if name != "camera"}
         taps = TapStore(self.config, dense, options.head_piece)
