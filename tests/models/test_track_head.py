@@ -163,6 +163,7 @@ def test_half_precision_features_still_track_in_single_precision():
         ((42, 56), torch.zeros(2, 2), r"shape \[B, N, 2\]"),
         ((42, 56), torch.zeros(1, 0, 2), r"shape \[B, N, 2\]"),
         ((28, 28), torch.zeros(1, 1, 2), "at least 32 pixels on each side, got 28x28"),
+        ((42, 56), torch.zeros(3, 4, 2), "there are 1 scenes, but query_points for 3"),
     ],
 )
 def test_misuse_is_told_before_anything_runs(size, queries, words):

@@ -147,6 +147,7 @@ def test_recorder_sees_queries_keys_and_tokens():
     [
         (lambda m: m(torch.zeros(1, 2, 3, 40, 56)), "multiples of 14"),
         (lambda m: m(torch.zeros(1, 2, 4, 42, 56)), "shape"),
+        (lambda m: m(images().int()), "uint8, or floating in .* not int32"),
         (lambda m: m(images(), Plan.dense(7)), "7 layers"),
         (lambda m: m(images(), options=RunOptions(heads=("track",))), "no track head"),
     ],

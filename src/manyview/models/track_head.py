@@ -41,18 +41,12 @@ class TrackHead(nn.Module):
         """Shortest image side in pixels that leaves a pixel on the coarsest correlation level."""
         return self.config.down_ratio * 2 ** (self.config.corr_levels - 1)
 
-    def check(self, images: Tensor, query_points: Tensor | None) -> Tensor:
-        """The query points, if this head can track them on images [B, S, 3, H, W]; UsageError else."""
+    def check(self, height: int, width: int, query_points: Tensor | None) -> Tensor:
+        """The query points, if this head can track them on images of height x width; UsageError else."""
         if query_points is None:
             raise UsageError("the track head needs query_points: pixels of the first frame, [B, N, 2]")
         if query_points.ndim != 3 or query_points.shape[-1] != 2 or query_points.shape[1] == 0:
             raise UsageError(f"query_points must have shape [B, N, 2], got {tuple(query_points.shape)}")
-        if query_points.shape[0] != images.shape[0]:
-            raise UsageError(
-                f"there are {images.shape[0]} scenes, but query_points for {query_points.shape[0]}: "
-                "give [B, N, 2]"
-            )
-        height, width = images.shape[-2:]
         if min(height, width) < self.smallest_side:
             raise UsageError(
                 f"the track head needs images of at least {self.smallest_side} pixels on each side, "

@@ -121,7 +121,9 @@ class VGGT(nn.Module):
                     f"these weights have no {head} head; they have: {', '.join(self.available_heads)}"
                 )
         if "track" in options.heads:
-            query_points = self.track_head.check(images, query_points)
+            query_points = self.track_head.check(images.shape[-2], images.shape[-1], query_points)
+            if len(query_points) != len(images):
+                raise UsageError(f"there are {len(images)} scenes, but query_points for {len(query_points)}")
         plan = plan or Plan.dense(self.config.depth)
         dense = {name: self._dense_head(name) for name in options.heads if name != "camera"}
         taps = TapStore(self.config, dense, options.head_piece)
