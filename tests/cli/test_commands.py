@@ -90,7 +90,7 @@ def test_evaluate_prints_a_table(command: Command, weights: Path, tmp_path: Path
 
 def test_version_and_help(command: Command):
     assert command("--version")[:2] == (0, f"manyview {manyview.__version__}\n")
-    for verb in ("reconstruct", "plan", "export", "view", "demo", "bench", "train", "evaluate"):
+    for verb in ("reconstruct", "plan", "export", "view", "demo", "bench", "train", "evaluate", "doctor"):
         status, said, _ = command(verb, "--help")
         assert status == 0 and f"manyview {verb}" in said
 
@@ -98,3 +98,20 @@ def test_version_and_help(command: Command):
 @pytest.mark.parametrize("line", [(), ("reconstrukt",), ("reconstruct", "--modle", "x"), ("export", "x")])
 def test_a_wrong_command_line_is_misuse(command: Command, line):
     assert command(*line)[0] == 2
+
+
+def test_doctor_tells_what_is_there_and_what_is_missing(command: Command, monkeypatch):
+    import importlib.metadata
+
+    status, said, told = command("doctor")
+    assert status == 0, told
+    assert "torch" in said and "device cpu" in said and "weights whole" in said and "missing" not in said
+    real = importlib.metadata.version
+
+    def without_av(name: str) -> str:
+        if name == "av":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without_av)
+    assert "missing (pip install 'manyview[video]')" in command("doctor")[1]

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("bench", "Bench"),
     "train": ("train", "Train"),
     "evaluate": ("evaluate", "Evaluate"),
+    "doctor": ("doctor", "Doctor"),
 }
 
 _ABOUT = "Photos or a video in; cameras, depth maps and a point cloud out, in one forward pass."

@@ -1,0 +1,56 @@
+"""`manyview doctor`: what this machine and this installation can do; paste it into a bug report."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+
+from .console import say
+
+# extra: the library it brings, and what that is for.
+_EXTRAS = {
+    "hub": ("huggingface_hub", "weights from the hub"),
+    "video": ("av", "video input"),
+    "heif": ("pillow-heif", "HEIC and AVIF pictures"),
+    "colmap": ("pycolmap", "COLMAP export"),
+    "mesh": ("trimesh", "PLY and GLB export"),
+    "view": ("viser", "the viewer"),
+    "plot": ("matplotlib", "plots of training and benchmarks"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Doctor:
+    """Versions, devices, memory, optional libraries, and a check of the bundled model."""
+
+    def run(self) -> int:
+        import torch
+
+        import manyview
+
+        from ..bench.environment import attention_kernel, cpu_name
+        from ..reconstruction.machine import look_at_machine, pick_device, pick_dtype, precision_name
+        from ..reconstruction.preflight import gib
+
+        say(f"manyview {manyview.__version__}, Python {platform.python_version()}, {platform.platform()}")
+        threads = f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
+        say(f"torch {torch.__version__}, {threads}, {cpu_name()}")
+        for name in dict.fromkeys(("cpu", str(pick_device("auto")))):
+            device = pick_device(name)
+            machine, dtype = look_at_machine(device), pick_dtype(device)
+            kernel = attention_kernel(device, dtype, 16, 64)
+            memory = f"{gib(machine.free_bytes)} of {gib(machine.total_bytes)} free"
+            defaults = f"{precision_name(dtype)} by default, attention by {kernel}"
+            say(f"device {name}: {machine.name}, {memory}, {defaults}")
+        for extra, (library, purpose) in _EXTRAS.items():
+            try:
+                state = importlib.metadata.version(library)
+            except importlib.metadata.PackageNotFoundError:
+                state = f"missing (pip install 'manyview[{extra}]')"
+            say(f"{library:<16} {state:<14} {purpose}")
+        model = manyview.load()
+        parameters = sum(p.numel() for p in model.parameters())
+        say(f"bundled model {model.name}: {parameters:,} parameters, weights whole")
+        return 0
