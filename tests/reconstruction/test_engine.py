@@ -12,6 +12,7 @@ from PIL import Image
 from manyview.errors import ManyViewError, MemoryLimitError, UsageError
 from manyview.geometry.unproject import world_points
 from manyview.models.trunk import Trunk
+from manyview.reconstruction import engine
 from manyview.reconstruction.engine import ReconstructOptions, prepare, reconstruct
 from manyview.reconstruction.forward import out_of_memory
 from tests.models.tiny import tiny_vggt
@@ -58,6 +59,38 @@ def test_prepared_input_runs_the_same(photos):
     ready = prepare(photos, model)
     a, b = reconstruct(ready, model), reconstruct(photos, model)
     assert a.settings == b.settings and np.array_equal(a.z_depth, b.z_depth)
+
+
+def test_weights_that_still_have_to_move_are_not_free_memory(photos, monkeypatch):
+    model, asked = tiny_vggt(), []
+    weights = sum(4 * p.numel() for p in model.parameters())
+    plain = engine.look_at_machine
+
+    def look(device, limit=None, reserve_bytes=0):
+        asked.append((device.type, reserve_bytes))
+        return plain(torch.device("cpu"), limit, reserve_bytes)
+
+    monkeypatch.setattr(engine, "look_at_machine", look)
+    monkeypatch.setattr(engine, "measure_flops", lambda *_: 1e12)
+    monkeypatch.setattr(engine, "pick_device", lambda _: torch.device("cuda"))
+    prepare(photos, model, ReconstructOptions(precision="fp32"))
+    monkeypatch.setattr(engine, "pick_device", lambda _: torch.device("cpu"))
+    prepare(photos, model)
+    assert asked == [("cuda", weights), ("cpu", 0)]
+
+
+def test_arrays_are_not_copied_when_they_are_right_as_they_are(photos, monkeypatch):
+    made = []
+    plain = engine.run_forward
+
+    def remember(*args):
+        made.append(plain(*args))
+        return made[-1]
+
+    monkeypatch.setattr(engine, "run_forward", remember)
+    scene = reconstruct(photos, tiny_vggt())
+    assert np.shares_memory(scene.z_depth, made[0][0].z_depth.numpy())
+    assert np.shares_memory(scene.depth_conf, made[0][0].depth_conf.numpy())
 
 
 def test_settings_tell_apart_what_changes_numbers(photos):

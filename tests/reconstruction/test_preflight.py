@@ -112,6 +112,12 @@ def test_the_sentence_has_the_numbers():
 def test_devices_and_precisions(monkeypatch):
     assert pick_device("cpu").type == "cpu" and pick_dtype(torch.device("cpu")) == torch.float32
     assert pick_dtype(torch.device("cpu"), "bf16") == torch.bfloat16
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert pick_device("mps").type == "mps"  # by name only
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device().type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device().type == "cuda"
     for wrong in ("gpu", "cuda:99", "meta"):
         with pytest.raises(UsageError):
             pick_device(wrong)
@@ -126,8 +132,11 @@ def test_memory_of_this_machine(tmp_path, monkeypatch):
     machine = machines.look_at_machine(torch.device("cpu"))
     assert 0 < machine.free_bytes <= machine.total_bytes
     assert machines.look_at_machine(torch.device("cpu"), limit_bytes=5).free_bytes == 5
+    assert machines.look_at_machine(torch.device("cpu"), reserve_bytes=10**18).free_bytes == 0
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("400000\n")
     monkeypatch.setattr(machines, "_CGROUP", tmp_path)
     contained = machines.look_at_machine(torch.device("cpu"))
     assert (contained.free_bytes, contained.total_bytes) == (600000, 1000000)
+    waited = machines.look_at_machine(torch.device("cpu"), limit_bytes=500000, reserve_bytes=200000)
+    assert (waited.free_bytes, waited.total_bytes) == (400000, 500000)

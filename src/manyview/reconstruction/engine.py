@@ -99,7 +99,7 @@ def prepare(
     heads = ("camera", "depth", "points") if options.point_head else ("camera", "depth")
     request = Request(config, count, height, width, plan, heads, dtype)
     limit = None if options.memory_limit_gib is None else int(options.memory_limit_gib * 2**30)
-    machine = look_at_machine(device, limit)
+    machine = look_at_machine(device, limit, reserve_bytes=weights_elsewhere(model, device))
     chosen = preflight(request, machine, measure_flops(device, dtype))
     notes = tuple(dict.fromkeys((*found.warnings, *views.warnings)))
     settings = _settings(model, options, chosen, views)
@@ -117,8 +117,9 @@ def reconstruct(
 
     `inputs`: a folder, a glob, a list file, a video, a sequence of paths, or what `prepare` returned.
     `model`: from `manyview.load` (None: the bundled one). `changes` are fields of
-    `ReconstructOptions`, such as `accel="dense"` or `image_size=392`. The world is the first view's
-    camera, up to scale. Raises errors of `manyview.errors`, each one sentence.
+    `ReconstructOptions`, such as `accel="dense"` or `image_size=392`. The model is moved to the device
+    of the run and stays there. The world is the first view's camera, up to scale. Raises errors of
+    `manyview.errors`, each one sentence.
     """
     if changes:
         try:
@@ -146,6 +147,11 @@ def reconstruct(
     return _assemble(predictions, ready, timings, memory, notes)
 
 
+def weights_elsewhere(model: VGGT, device: torch.device) -> int:
+    """Bytes of the parameters that a run on `device` first has to move there."""
+    return sum(p.nbytes for p in model.parameters() if p.device.type != device.type)
+
+
 def _settings(
     model: VGGT, options: ReconstructOptions, chosen: Preflight, views: LoadedViews
 ) -> dict[str, Any]:
@@ -164,7 +170,7 @@ def _settings(
         "heads": list(chosen.request.heads),
         "pixel_centres": options.pixel_centres,
         "views": len(views.records),
-        "images_sha256": hashlib.sha256(views.images.numpy().tobytes()).hexdigest(),
+        "images_sha256": hashlib.sha256(views.images.numpy().data).hexdigest(),
     }
 
 
@@ -184,11 +190,14 @@ def _assemble(
     notes: tuple[str, ...],
 ) -> Reconstruction:
     def array(tensor: Any, dtype: Any) -> np.ndarray | None:
-        return None if tensor is None else np.ascontiguousarray(tensor[0].cpu().numpy().astype(dtype))
+        if tensor is None:
+            return None
+        # First to the CPU: Apple's GPU has no float64. Nothing is copied that is right as it is.
+        return np.ascontiguousarray(tensor[0].cpu().numpy().astype(dtype, copy=False))
 
     fields: dict[str, Any] = {
-        "cam_from_world": array(predictions.cam_from_world.double(), np.float64),
-        "intrinsics": array(predictions.intrinsics.double(), np.float64),
+        "cam_from_world": array(predictions.cam_from_world, np.float64),
+        "intrinsics": array(predictions.intrinsics, np.float64),
         "z_depth": array(predictions.z_depth, np.float32),
         "depth_conf": array(predictions.depth_conf, np.float32),
         "head_points": array(predictions.world_points, np.float32),

@@ -26,14 +26,13 @@ class Machine:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device called `name`; "auto" takes CUDA, then Apple's GPU, then the CPU.
+    """The device called `name`; "auto" takes CUDA, else the CPU.
 
-    Raises UsageError for a device this machine or this PyTorch does not have.
+    Apple's GPU is used only when asked for by name: no test runs on one. Raises UsageError for a device
+    this machine or this PyTorch does not have.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -65,8 +64,11 @@ def precision_name(dtype: torch.dtype) -> str:
     return next(name for name, value in PRECISIONS.items() if value == dtype)
 
 
-def look_at_machine(device: torch.device, limit_bytes: int | None = None) -> Machine:
-    """Free and total memory of a device now; `limit_bytes` lowers both."""
+def look_at_machine(device: torch.device, limit_bytes: int | None = None, reserve_bytes: int = 0) -> Machine:
+    """Free and total memory of a device now; `limit_bytes` lowers both.
+
+    `reserve_bytes` are about to be taken by something else, such as weights on their way to the device.
+    """
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -74,6 +76,7 @@ def look_at_machine(device: torch.device, limit_bytes: int | None = None) -> Mac
     else:
         free, total = _system_memory()
         name = "CPU" if device.type == "cpu" else "Apple GPU"
+    free = max(0, free - reserve_bytes)
     if limit_bytes is not None:
         free, total = min(free, limit_bytes), min(total, limit_bytes)
     return Machine(device, name, free, total)
