@@ -163,6 +163,16 @@ def test_the_position_table_is_resized_along_each_axis_by_itself():
     assert table[3, 0, 0] + table[4, 0, 0] == pytest.approx(3.0, abs=1e-5)  # symmetric about the middle
 
 
+def test_a_smaller_position_table_averages_over_all_of_the_larger_one():
+    encoder = fill(DinoEncoder(32, 14, EncoderConfig(depth=1, num_heads=2, native_grid=4)))
+    rim = torch.ones(4, 4)
+    rim[1:3, 1:3] = 0
+    with torch.no_grad():
+        encoder.pos_embed[0, 1:] = rim.flatten()[:, None]
+        (value,) = encoder.position_embedding((1, 1))[0, 1:, 0]
+    assert 0.6 < value < 0.75  # without antialiasing: -0.4, from the four in the middle alone
+
+
 def test_encoder_tokens_come_in_the_order_class_registers_patches():
     encoder = fill(DinoEncoder(32, 14, EncoderConfig(depth=0, num_heads=2, native_grid=2, registers=3)))
     images = noise(2, 3, 28, 28)
