@@ -228,8 +228,9 @@ def test_nearest_depth_at_original_resolution_is_the_covering_pixel() -> None:
 def test_a_scale_that_cannot_hold_the_depth_is_refused(tmp_path: Path, scene: Reconstruction) -> None:
     with pytest.raises(UsageError, match=r"does not fit 16 bits; choose counts_per_unit of at most"):
         export(scene, tmp_path, "depth", DepthOptions(counts_per_unit=1e6))
-    with pytest.raises(UsageError, match="positive"):
-        export(scene, tmp_path, "depth", DepthOptions(counts_per_unit=-1))
+    for wrong in (-1.0, 0.0, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="positive"):
+            DepthOptions(counts_per_unit=wrong)
     assert list(tmp_path.iterdir()) == []
 
 

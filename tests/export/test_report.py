@@ -14,7 +14,7 @@ from manyview.errors import UsageError
 from manyview.export import ReportOptions, export
 from manyview.export.colours import by_order, colour_map, css_colour
 from manyview.export.report import describe_transform, report_html
-from manyview.export.report_charts import confidence_picture, depth_picture
+from manyview.export.report_charts import confidence_picture, depth_picture, histogram_svg
 from manyview.export.report_plans import estimate_up, make_plans, points_raster
 from manyview.geometry.unproject_np import camera_centres
 from tests.analytic_scene import crop_transform, fit_transform, look_at, pad_transform, room_scene
@@ -50,6 +50,24 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
+
+
+def test_bars_of_the_histogram_are_counts_of_valid_pixels() -> None:
+    scene, _ = room_scene(TRANSFORMS)
+    conf = (1 + np.random.default_rng(0).random(scene.depth_conf.shape) ** 2).astype(np.float32)
+    scene = dataclasses.replace(scene, depth_conf=conf)
+    page = Page(histogram_svg(scene, threshold=1.5))
+    heights = np.array([float(tag["height"]) for name, tag in page.tags if name == "rect"])
+    muted = sum(tag["class"] == "bar muted" for name, tag in page.tags if name == "rect")
+    values = scene.depth_conf[scene.valid].astype(np.float64)
+    high = np.percentile(values, 99.5)
+    counts, edges = np.histogram(np.clip(values, values.min(), high), bins=60)
+    # Edges may move by a pixel's confidence, and with them a pixel from bar to bar.
+    np.testing.assert_allclose(heights / heights.max(), counts / counts.max(), atol=0.02)
+    assert abs(muted - (edges[1:] <= 1.5).sum()) <= 1
+    marks = [float(tag["d"][1:].split()[0]) for name, tag in page.tags if tag.get("class") == "mark"]
+    quartiles = np.interp(np.percentile(values, (25, 50, 75)), edges, 10 + 14.0 * np.arange(61))
+    np.testing.assert_allclose(marks, quartiles, atol=1.5)
 
 
 def test_report_is_self_contained_and_well_formed(tmp_path: Path) -> None:

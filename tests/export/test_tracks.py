@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from manyview.errors import UsageError
+from manyview.export import tracks as tracks_module
 from manyview.export.measure import grey_levels, local_warp, measure, textured
 from manyview.export.tracks import TrackOptions, Tracks, build_tracks
 from manyview.geometry.unproject_np import project, unproject
@@ -52,6 +54,40 @@ def test_a_pixel_belongs_to_one_track_and_a_view_sees_a_point_once() -> None:
     pairs = np.stack([tracks.point_index, tracks.view_index], axis=1)
     assert len(np.unique(pairs, axis=0)) == len(pairs)
     assert (np.diff(tracks.point_index) >= 0).all()
+
+
+def test_grey_levels_are_those_of_each_image_and_no_colours_are_held() -> None:
+    scene, _ = room_scene(views=6)
+    tracemalloc.start()
+    blurred, plain = grey_levels(scene)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    weights = np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(plain, scene.images @ weights, rtol=1e-6)
+    inner = sum(
+        plain[:, 1 + dy : plain.shape[1] - 1 + dy, 1 + dx : plain.shape[2] - 1 + dx] * wy * wx
+        for dy, wy in ((-1, 0.25), (0, 0.5), (1, 0.25))
+        for dx, wx in ((-1, 0.25), (0, 0.5), (1, 0.25))
+    )
+    np.testing.assert_allclose(blurred[:, 1:-1, 1:-1], inner, rtol=1e-5)
+    assert peak < 8 * plain.size + 40 * plain[0].size
+
+
+def test_where_nothing_agrees_no_view_tries_every_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, _ = room_scene(views=6)
+    depth = scene.z_depth * (1.07 ** np.arange(6, dtype=np.float32))[:, None, None]
+    tried = []
+    grow = tracks_module._grow
+
+    def count(work, view, seeds, *rest):  # type: ignore[no-untyped-def]
+        tried.append((view, len(seeds)))
+        return grow(work, view, seeds, *rest)
+
+    monkeypatch.setattr(tracks_module, "_grow", count)
+    options = dataclasses.replace(PROJECTED, max_points=600, min_conf_percentile=0.0)
+    build_tracks(dataclasses.replace(scene, z_depth=depth), options)
+    per_view = [sum(n for v, n in tried if v == view) for view in range(6)]
+    assert 0 < max(per_view) <= 8 * 100
 
 
 def test_padding_is_never_observed() -> None:

@@ -33,6 +33,11 @@ class DepthOptions:
     min_conf_percentile: float = 0.0
     """Write 0 for pixels below this percentile of confidence."""
 
+    def __post_init__(self) -> None:
+        counts = self.counts_per_unit
+        if counts is not None and not (np.isfinite(counts) and counts > 0):
+            raise UsageError(f"counts_per_unit must be a positive number, not {counts}")
+
 
 def export_depth(
     scene: Reconstruction,
@@ -48,9 +53,9 @@ def export_depth(
     for index in range(len(scene)):
         depth = _kept_depth(scene, index, threshold)
         deepest = max(deepest, float(depth.max()))
-    counts = options.counts_per_unit or _LARGEST / max(deepest, 1e-30)
-    if not np.isfinite(counts) or counts <= 0:
-        raise UsageError(f"counts_per_unit must be a positive number, not {options.counts_per_unit}")
+    counts = options.counts_per_unit
+    if counts is None:
+        counts = _LARGEST / max(deepest, 1e-30)
     if round(deepest * counts) > _LARGEST:
         raise UsageError(
             f"depth reaches {deepest:.4g} units, which at {counts:g} counts per unit does not fit 16 bits; "

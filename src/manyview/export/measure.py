@@ -43,8 +43,13 @@ class Matches:
 
 def grey_levels(scene: Reconstruction) -> tuple[Float32[np.ndarray, "v h w"], ...]:
     """The images as grey values 0..255, one array per level of the search: blurred, then plain."""
-    grey = scene.images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    return _blurred(grey), grey
+    weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    plain = np.empty(scene.images.shape[:3], dtype=np.float32)
+    blurred = np.empty_like(plain)
+    for index, image in enumerate(scene.images):  # all at once would hold the colours as float32
+        plain[index] = image.astype(np.float32) @ weights
+        blurred[index] = _blurred(plain[index : index + 1])[0]
+    return blurred, plain
 
 
 def textured(grey: Float32[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

@@ -20,19 +20,18 @@ _BINS = 60
 
 def histogram_svg(scene: Reconstruction, threshold: float) -> str:
     """Share of valid pixels by confidence, bars below `threshold` muted, quartiles marked."""
-    values = np.concatenate(
-        [scene.depth_conf[index][scene.view_valid(index)] for index in range(len(scene))]
-    ).astype(np.float64)
-    if values.size == 0:
+    low, first, middle, third, high = (scene.confidence_threshold(p) for p in (0, 25, 50, 75, 99.5))
+    if not np.isfinite(low):
         return '<p class="quiet">No pixel has usable depth.</p>'
-    low: float = float(values.min())
-    high: float = float(np.percentile(values, 99.5))
     if high <= low:
         high = low + max(abs(low), 1.0) * 1e-3
     # VGGT's confidence spans orders of magnitude; equal steps of its logarithm show all of it.
     logarithmic = low > 0 and high / low > 20
     edges = np.geomspace(low, high, _BINS + 1) if logarithmic else np.linspace(low, high, _BINS + 1)
-    counts, _ = np.histogram(np.clip(values, low, high), bins=edges)
+    counts = np.zeros(_BINS, dtype=np.int64)
+    for index in range(len(scene)):
+        own = scene.depth_conf[index][scene.view_valid(index)].astype(np.float64)
+        counts += np.histogram(np.clip(own, low, high), bins=edges)[0]
     width, height, base = 860, 220, 184
     step = (width - 20) / _BINS
     parts = [
@@ -45,8 +44,7 @@ def histogram_svg(scene: Reconstruction, threshold: float) -> str:
             f'<rect class="{kind}" x="{10 + index * step:.1f}" y="{base - bar:.1f}" '
             f'width="{step - 1.5:.1f}" height="{bar:.1f}"/>'
         )
-    for percentile in (25, 50, 75):
-        value = float(np.percentile(values, percentile))
+    for percentile, value in ((25, first), (50, middle), (75, third)):
         place = np.interp(value, edges, np.arange(_BINS + 1))
         x = float(10 + place * step)
         parts.append(f'<path class="mark" d="M{x:.1f} 8V{base}"/>')

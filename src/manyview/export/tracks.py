@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 # Seeds tried for each track wanted: many fall on surfaces no other view sees.
 _OVERSAMPLING = 4
+# A view makes up for others that gave few tracks, up to this many even shares: where hardly anything
+# agrees, the last views would otherwise try every pixel in vain.
+_MOST_SHARES = 2
 # Seeds times views examined in one go: bounds the memory to about 150 MB.
 _PAIRS_AT_ONCE = 300_000
 _OVERLAP_SAMPLES = 128
@@ -121,8 +124,9 @@ def build_tracks(
     rng = np.random.default_rng(options.seed)
     pieces: list[_Piece] = []
     made = 0
+    most = _MOST_SHARES * -(-options.max_points // count)
     for view in range(count):
-        share = -(-(options.max_points - made) // (count - view))
+        share = min(-(-(options.max_points - made) // (count - view)), most)
         start = valid[view] & (scene.depth_conf[view] >= threshold) & ~work.used[view]
         if work.greys is not None:
             start &= textured(work.greys[-1][view])

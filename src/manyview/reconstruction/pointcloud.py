@@ -31,14 +31,17 @@ def confidence_threshold(scene: Reconstruction, percentile: float, source: str =
     """
     if not 0 <= percentile < 100:
         raise UsageError(f"the confidence percentile must be at least 0 and below 100, not {percentile}")
-    values = [
-        _confidence(scene, source)[index][_view_mask(scene, index, source)] for index in range(len(scene))
-    ]
-    joined = np.concatenate(values)
-    if joined.size == 0:
+    conf = _confidence(scene, source)
+    values = np.empty(conf.size, dtype=conf.dtype)  # filled view by view: no second copy of all of them
+    count = 0
+    for index in range(len(scene)):
+        own = conf[index][_view_mask(scene, index, source)]
+        values[count : count + own.size] = own
+        count += own.size
+    if count == 0:
         return float("inf")
     # "lower" returns a confidence that occurs, so that >= keeps at least the promised share.
-    return float(np.percentile(joined, percentile, method="lower", overwrite_input=True))
+    return float(np.percentile(values[:count], percentile, method="lower", overwrite_input=True))
 
 
 def point_cloud(
