@@ -35,6 +35,7 @@ def test_errors_are_sentences(command: Command, tmp_path: Path):
     for line, wanted in (
         (("--out", tmp_path / "a", "--config", "absent"), 2),
         (("--out", tmp_path / "b", "--processes", 0), 2),
+        (("--out", tmp_path / "c", "--device", "cuda:99"), 2),
         (("--out", tmp_path / "nothing", "--weights", tmp_path / "w.safetensors", "--scenes", 0), 1),
     ):
         status, _, told = command("train", "base", *line)

@@ -48,5 +48,13 @@ def test_config_errors_name_what_is_wrong(tmp_path: Path) -> None:
         config_from_json({**data, "stages": [{**data["stages"][0], "weights": {"colour": 1}}]})
     with pytest.raises(UsageError, match="either steps or minutes"):
         config_from_json({**data, "minutes": 3})
+    for wrong in ({"stages": 5}, {"stages": [5]}, {"optimiser": 3}, {"steps": "many"}):
+        with pytest.raises(UsageError, match="training config"):
+            config_from_json({**data, **wrong})
+    for wrong in ({"bogus": 1}, {"taps": [0, 1, 2, 99]}, {"dim": "wide"}, {"encoder": 5}):
+        with pytest.raises(UsageError, match="training config, model: "):
+            config_from_json({**data, "model": {**data["model"], **wrong}})
+    with pytest.raises(UsageError, match="training config"):
+        config_from_json([1])  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="smallest first"):
         config_from_json({**data, "stages": [{**data["stages"][0], "views": [5, 2]}]})

@@ -43,6 +43,7 @@ class Train:
     def run(self) -> int:
         import torch
 
+        from ..reconstruction.machine import pick_device
         from ..train.config import load_config
         from ..train.held_out import release_numbers
         from ..train.log import plot_curves
@@ -56,12 +57,13 @@ class Train:
             say(f"weights: {self.weights}")
             return 0
         config = load_config(self.config)
+        device = str(pick_device(self.device))
         if self.budget_minutes is not None:
             config = with_minutes(config, self.budget_minutes)
-        if self.device == "cpu":
+        if device == "cpu":
             torch.set_num_threads(1)
         with Bars() as bars, following(self.out / LOG_NAME, bars):
-            end = run(config, self.out, self.processes, self.minutes, not self.fresh, device=self.device)
+            end = run(config, self.out, self.processes, self.minutes, not self.fresh, device=device)
         curves = self.out / "curves.png"
         plot_curves(self.out / LOG_NAME, curves)
         say(f"{end['progress']:.0%} of the schedule, {end['scenes']:,} scenes; curves: {curves}")

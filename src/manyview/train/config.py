@@ -150,7 +150,14 @@ def _build(kind: Any, data: Mapping[str, Any], where: str) -> Any:
 
 
 def config_from_json(data: Mapping[str, Any], where: str = "training config") -> TrainConfig:
-    """Build a config from plain data; an unknown or missing key is a `UsageError` that names it."""
+    """Build a config from plain data; an unknown, missing or impossible entry is a `UsageError` naming it."""
+    try:
+        return _config(data, where)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{where}: an entry is of the wrong kind: {error}") from error
+
+
+def _config(data: Mapping[str, Any], where: str) -> TrainConfig:
     values = {key: _tuples(value) for key, value in data.items()}
     stages = []
     for index, raw in enumerate(data.get("stages", ())):
@@ -163,7 +170,10 @@ def config_from_json(data: Mapping[str, Any], where: str = "training config") ->
     optimiser = {k: _tuples(v) for k, v in data.get("optimiser", {}).items()}
     values["optimiser"] = _build(OptimiserOptions, optimiser, f"{where}, optimiser")
     if "model" in data:
-        values["model"] = VGGTConfig.from_json(data["model"])
+        try:
+            values["model"] = VGGTConfig.from_json(data["model"])
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UsageError(f"{where}, model: {error}") from error
     return _build(TrainConfig, values, where)
 
 
