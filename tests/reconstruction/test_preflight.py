@@ -61,26 +61,29 @@ def test_pieces_shrink_with_the_memory():
         assert options.heads == ("camera", "depth") and options.dtype == torch.float32
 
 
-@pytest.mark.parametrize("gibibytes", [0.6, 1.0, 2.0])
-def test_each_way_out_alone_fits(gibibytes):
-    full, machine = request(300), cpu(gibibytes, "cuda")
+@pytest.mark.parametrize("gibibytes", [0.6, 1.0, 2.0, 2.6])
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_three_ways_out_each_of_which_fits(gibibytes, kind, dtype):
+    full, machine = request(300, dtype), cpu(gibibytes, kind)
     with pytest.raises(MemoryLimitError, match="What would fit") as refused:
         preflight(full, machine)
     ways = ways_out(full, machine)
-    assert 1 <= len(ways) <= 3 and all(way in str(refused.value) for way in ways)
+    assert len(ways) == len(set(ways)) == 3 and all(way in str(refused.value) for way in ways)
     for way in ways:
-        number = int(re.findall(r"\d+", way)[0])
-        if way.startswith("--max-frames"):
-            changed = dataclasses.replace(full, views=number)
-            too_many = dataclasses.replace(full, views=number + 1)
-            with pytest.raises(MemoryLimitError):
-                preflight(too_many, machine)
-        elif way.startswith("--image-size"):
-            rows = max(1, round(28 * number / 518))
-            changed = dataclasses.replace(full, width=number, height=14 * rows)
-        else:
-            changed = dataclasses.replace(full, dtype=torch.bfloat16)
+        changed = full
+        if found := re.search(r"--max-frames (\d+)", way):
+            changed = dataclasses.replace(changed, views=int(found[1]))
+        if found := re.search(r"--image-size (\d+)", way):
+            rows = max(1, round(28 * int(found[1]) / 518))
+            changed = dataclasses.replace(changed, width=int(found[1]), height=14 * rows)
+        if "bf16" in way:
+            changed = dataclasses.replace(changed, dtype=torch.bfloat16)
+        assert changed != full
         preflight(changed, machine)
+        if "--max-frames" in way:  # and not one view more
+            with pytest.raises(MemoryLimitError):
+                preflight(dataclasses.replace(changed, views=changed.views + 1), machine)
 
 
 def test_low_precision_and_no_point_head_are_offered():

@@ -120,27 +120,39 @@ def _fits(request: Request, machine: Machine) -> bool:
 
 
 def ways_out(request: Request, machine: Machine) -> list[str]:
-    """Up to three changes, each of which alone makes the request fit, cheapest loss first."""
+    """The three cheapest changes, each of which makes the request fit; fewer if there are no more.
 
-    def fits(changed: Request) -> bool:
-        return _fits(changed, machine)
-
+    Cheapest are those that lose no view and no pixel; then fewer views or smaller images, then both
+    together or with less precision.
+    """
     ways = []
-    if request.dtype == torch.float32 and machine.device.type == "cuda":
-        low = dataclasses.replace(request, dtype=torch.bfloat16)
-        if fits(low):
-            ways.append("--precision bf16")
-    views = _largest(lambda n: fits(dataclasses.replace(request, views=n)), 1, request.views - 1)
-    if views is not None:
-        ways.append(f"--max-frames {views} (of {request.views} views)")
-    side = _largest(lambda n: fits(_resized(request, n)), 4, _longer_patches(request) - 1)
-    if side is not None:
-        patch = request.config.patch_size
-        ways.append(f"--image-size {side * patch} (instead of {_longer_patches(request) * patch})")
+
+    def most_views(changed: Request) -> int:
+        fits = _largest(lambda n: _fits(dataclasses.replace(changed, views=n), machine), 1, request.views - 1)
+        return fits or 0
+
+    def offer(text: str, changed: Request) -> None:
+        if _fits(changed, machine):
+            ways.append(text)
+
+    low = dataclasses.replace(request, dtype=torch.bfloat16)
     if "points" in request.heads:
-        without = dataclasses.replace(request, heads=tuple(h for h in request.heads if h != "points"))
-        if fits(without):
-            ways.insert(0, "without --point-head")
+        heads = tuple(head for head in request.heads if head != "points")
+        offer("without --point-head", dataclasses.replace(request, heads=heads))
+    if request.dtype == torch.float32:
+        offer("--precision bf16", low)
+    patch, longer = request.config.patch_size, _longer_patches(request)
+    views = most_views(request)
+    if views:
+        ways.append(f"--max-frames {views} (of {request.views} views)")
+    side = _largest(lambda n: _fits(_resized(request, n), machine), 4, longer - 1)
+    if side is not None:
+        ways.append(f"--image-size {side * patch} (instead of {longer * patch})")
+    if request.dtype == torch.float32 and most_views(low) > views:
+        ways.append(f"--precision bf16 --max-frames {most_views(low)}")
+    middle = max(4, 3 * longer // 4)
+    if middle < longer and most_views(_resized(request, middle)) > views:
+        ways.append(f"--image-size {middle * patch} --max-frames {most_views(_resized(request, middle))}")
     return ways[:3]
 
 
