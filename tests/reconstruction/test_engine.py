@@ -11,6 +11,7 @@ from PIL import Image
 
 from manyview.errors import ManyViewError, MemoryLimitError, UsageError
 from manyview.geometry.unproject import world_points
+from manyview.models.camera_head import CameraHead
 from manyview.models.trunk import Trunk
 from manyview.reconstruction import engine
 from manyview.reconstruction.engine import ReconstructOptions, prepare, reconstruct
@@ -140,11 +141,34 @@ def test_other_errors_are_not_taken_for_memory(photos, monkeypatch):
     assert out_of_memory(MemoryError()) and not out_of_memory(RuntimeError("shapes"))
 
 
-def test_numbers_that_are_not_finite_are_named(photos):
+def test_numbers_that_are_not_finite_are_refused(photos):
     model = tiny_vggt()
     model.depth_head.scratch.output_conv2[2].bias.data.fill_(200.0)  # exp overflows float32
-    with pytest.raises(ManyViewError, match="depth of view 0"):
+    with pytest.raises(ManyViewError, match="any of 4 views in fp32"):
         reconstruct(photos, model)
+
+
+@pytest.mark.parametrize("broken", ["not finite", "no field of view", "no turn"])
+def test_a_view_without_a_camera_is_left_out_and_the_rest_kept(photos, monkeypatch, broken):
+    want = reconstruct(photos, tiny_vggt())
+    plain = CameraHead.forward
+
+    def spoil(self, *args, **named):
+        encodings = plain(self, *args, **named)
+        if broken == "not finite":
+            encodings[-1][:, 2, 0] = float("nan")
+        elif broken == "no field of view":
+            encodings[-1][:, 2, 8] = 0.0
+        else:
+            encodings[-1][:, 2, 3:7] = 0.0
+        return encodings
+
+    monkeypatch.setattr(CameraHead, "forward", spoil)
+    got = reconstruct(photos, tiny_vggt())
+    assert got.names == ("0.png", "1.png", "3.png")
+    assert any("1 of 4 views left out" in note and "2.png" in note for note in got.notes)
+    np.testing.assert_array_equal(got.z_depth, want.z_depth[[0, 1, 3]])
+    np.testing.assert_array_equal(got.images, want.images[[0, 1, 3]])
 
 
 def test_misuse(photos):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from .preflight import Preflight, Request, preflight
 from .preprocess import SizePolicy
 from .progress import ProgressCallback
 from .result import Reconstruction
+from .usable import keep, leave_out, usable_views
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +57,8 @@ class ReconstructOptions:
     def __post_init__(self) -> None:
         if self.pixel_centres not in ("half", "integer"):
             raise UsageError(f"pixel centres must be 'half' or 'integer', not {self.pixel_centres!r}")
+        if self.image_size is not None and self.image_size < 1:
+            raise UsageError(f"the image size must be positive, not {self.image_size}")
         if self.memory_limit_gib is not None and self.memory_limit_gib <= 0:
             raise UsageError(f"the memory limit must be positive, not {self.memory_limit_gib} GiB")
 
@@ -133,14 +135,13 @@ def reconstruct(
     device = ready.chosen.machine.device
     logger.info(ready.chosen.sentence())
     model = model.to(device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    held = _start_counting(device)
     start = time.perf_counter()
     predictions, stages, used = run_forward(model, ready.views.images, ready.chosen, progress)
     total = time.perf_counter() - start
     timings = {**ready.timings_s, "forward": total}
     timings |= {f"forward: {stage}": seconds for stage, seconds in stages.items()}
-    memory = {"expected peak": ready.chosen.peak_bytes, "measured peak": _peak_bytes(device)}
+    memory = {"expected peak": ready.chosen.peak_bytes, **_measured_bytes(device, held)}
     notes = ready.notes
     if used != ready.chosen.options:
         notes = (*notes, f"memory ran out once; {used.frame_piece} frames at a time went through")
@@ -174,12 +175,24 @@ def _settings(
     }
 
 
-def _peak_bytes(device: torch.device) -> int:
-    """CUDA: bytes of tensors at their peak; else the process's largest resident size."""
+def _start_counting(device: torch.device) -> int:
+    """Bytes that the card holds before the pass: weights, and what else the program keeps there."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
+
+
+def _measured_bytes(device: torch.device, held: int) -> dict[str, int]:
+    """CUDA: the pass's own peak, beside the weights, as expected; else only the whole process's is known."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        return {"measured peak": torch.cuda.max_memory_allocated(device) - held}
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return {}
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"peak of the whole process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
 
 
 def _assemble(
@@ -189,11 +202,16 @@ def _assemble(
     memory: dict[str, int],
     notes: tuple[str, ...],
 ) -> Reconstruction:
-    def array(tensor: Any, dtype: Any) -> np.ndarray | None:
-        if tensor is None:
-            return None
-        # First to the CPU: Apple's GPU has no float64. Nothing is copied that is right as it is.
-        return np.ascontiguousarray(tensor[0].cpu().numpy().astype(dtype, copy=False))
+    records = ready.views.records
+    good = usable_views(predictions)
+    notes = (*notes, *leave_out(good, tuple(r.name for r in records), ready.settings["precision"]))
+
+    images = ready.views.images if bool(good.all()) else ready.views.images[good]
+
+    def array(tensor: torch.Tensor | None, dtype: Any) -> np.ndarray | None:
+        kept = keep(tensor, good)
+        # Converted on the CPU: Apple's GPU has no float64. Nothing is copied that is right as it is.
+        return None if kept is None else np.ascontiguousarray(kept.numpy().astype(dtype, copy=False))
 
     fields: dict[str, Any] = {
         "cam_from_world": array(predictions.cam_from_world, np.float64),
@@ -204,8 +222,8 @@ def _assemble(
         "head_points_conf": array(predictions.world_points_conf, np.float32),
     }
     return Reconstruction(
-        images=np.ascontiguousarray(ready.views.images.permute(0, 2, 3, 1).numpy()),
-        views=ready.views.records,
+        images=np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy()),
+        views=tuple(record for record, usable in zip(records, good.tolist(), strict=True) if usable),
         settings=ready.settings,
         timings_s=timings,
         memory_bytes=memory,

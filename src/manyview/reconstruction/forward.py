@@ -1,20 +1,17 @@
-"""One forward pass with a safety net: smaller pieces when memory runs out, and finite numbers only."""
+"""One forward pass with a safety net: smaller pieces when memory runs out."""
 
 from __future__ import annotations
 
 import dataclasses
 import gc
 import logging
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import ManyViewError
 from ..models.recording import stage_counts
 from ..models.run_options import RunOptions
 from ..models.vggt import VGGT, Predictions
-from .machine import precision_name
 from .preflight import Preflight, does_not_fit, piece_ladder
 from .progress import ProgressCallback, StageClock
 
@@ -26,8 +23,7 @@ def run_forward(
 ) -> tuple[Predictions, dict[str, float], RunOptions]:
     """Predictions for uint8 images [S, 3, H, W], seconds by stage, and the pieces that went through.
 
-    Raises MemoryLimitError when even the smallest pieces do not fit, ManyViewError for numbers that
-    are not finite.
+    Raises MemoryLimitError when even the smallest pieces do not fit.
     """
     device = chosen.machine.device
     ladder = [o for o in piece_ladder(chosen.request) if _tokens(o) <= _tokens(chosen.options)]
@@ -41,7 +37,6 @@ def run_forward(
                 raise
             logger.warning("out of memory with %d frames at a time; trying fewer", options.frame_piece)
         else:
-            _check_finite(result, precision_name(chosen.request.dtype))
             return result, clock.seconds, options
         gc.collect()
         if device.type == "cuda":
@@ -64,17 +59,3 @@ def _tokens(options: RunOptions) -> int:
 def _now_free(chosen: Preflight) -> int:
     # The estimate said it fits and it did not: the estimate of what would fit must be below it.
     return min(chosen.machine.free_bytes, int(0.7 * chosen.peak_bytes))
-
-
-def _check_finite(result: Predictions, precision: str) -> None:
-    fields: dict[str, Any] = {"cameras": result.pose_encoding, "depth": result.z_depth}
-    for name, tensor in fields.items():
-        if tensor is None:
-            continue
-        bad = ~torch.isfinite(tensor).flatten(2).all(-1)[0]
-        if bad.any():
-            remedy = "try --precision fp32" if precision != "fp32" else "the weights do not suit these images"
-            raise ManyViewError(
-                f"the {name} of view {int(bad.nonzero()[0])} are not finite numbers "
-                f"({int(bad.sum())} of {len(bad)} views) in {precision}; {remedy}"
-            )
