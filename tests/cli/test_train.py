@@ -28,6 +28,8 @@ def test_train_go_on_and_write_weights(command: Command, tmp_path: Path):
         metadata = json.loads(file.metadata()["manyview"])
     assert list(metadata["numbers"]) == ["easy", "medium", "hard"]
     assert set(metadata["numbers"]["hard"]["rows"]) == {"dense", "frame", "identity", "mean pose"}
+    parts = metadata["recipe"]["parts"]
+    assert parts[0]["step"] == 0 and parts[0]["processes"] == 1
     assert metadata["recipe"]["steps"] == 2 and metadata["licence"] == "Apache-2.0"
 
 

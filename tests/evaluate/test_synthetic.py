@@ -9,8 +9,6 @@ import torch
 
 from manyview.errors import UsageError
 from manyview.evaluate.synthetic import (
-    HELD_OUT_BANK,
-    HELD_OUT_SEED,
     Estimate,
     Tally,
     evaluate_synthetic,
@@ -20,6 +18,7 @@ from manyview.evaluate.synthetic import (
 from manyview.models.config import CameraHeadConfig, DenseHeadConfig, EncoderConfig, VGGTConfig
 from manyview.models.vggt import VGGT
 from manyview.synthetic import SceneBatch, SceneOptions, render_scenes
+from manyview.synthetic.held_out import HELD_OUT_BANK, HELD_OUT_SEED
 
 DENSE_HEAD = DenseHeadConfig(features=8, out_channels=(8, 8, 8, 8))
 

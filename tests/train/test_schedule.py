@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from manyview.evaluate.synthetic import HELD_OUT_SEED
+from manyview.synthetic.held_out import HELD_OUT_SEED
 from manyview.train.config import OptimiserOptions, SceneMix, Stage
 from manyview.train.schedule import blend, draw_step, learning_rate, position
 

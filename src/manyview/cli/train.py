@@ -12,6 +12,7 @@ from typing import Literal
 
 import tyro
 
+from ..errors import OutputError, UsageError
 from .console import Bars, say
 
 
@@ -43,11 +44,13 @@ class Train:
     def run(self) -> int:
         import torch
 
+        from ..bench.plot import require_plot
+        from ..errors import ManyViewError
         from ..reconstruction.machine import pick_device
         from ..train.config import load_config
         from ..train.held_out import release_numbers
-        from ..train.log import plot_curves
-        from ..train.loop import LOG_NAME, run, with_minutes
+        from ..train.log import LOG_NAME, plot_curves
+        from ..train.loop import run, with_minutes
         from ..train.weights import export_weights, trained_model
 
         if self.weights is not None:
@@ -56,18 +59,37 @@ class Train:
             export_weights(self.out, self.weights, numbers)
             say(f"weights: {self.weights}")
             return 0
+        if self.minutes is not None and self.minutes <= 0:
+            raise UsageError(f"the minutes to train must be positive, not {self.minutes:g}")
+        require_plot()
         config = load_config(self.config)
         device = str(pick_device(self.device))
         if self.budget_minutes is not None:
             config = with_minutes(config, self.budget_minutes)
         if device == "cpu":
             torch.set_num_threads(1)
-        with Bars() as bars, following(self.out / LOG_NAME, bars):
+        with disk_errors(self.out), Bars() as bars, following(self.out / LOG_NAME, bars):
             end = run(config, self.out, self.processes, self.minutes, not self.fresh, device=device)
-        curves = self.out / "curves.png"
-        plot_curves(self.out / LOG_NAME, curves)
-        say(f"{end['progress']:.0%} of the schedule, {end['scenes']:,} scenes; curves: {curves}")
+        say(f"{end['progress']:.0%} of the schedule, {end['scenes']:,} scenes")
+        try:
+            plot_curves(self.out / LOG_NAME, self.out / "curves.png")
+        except ManyViewError as error:  # the run itself is complete and saved
+            say(f"no picture of the curves: {error}")
+        else:
+            say(f"curves: {self.out / 'curves.png'}")
         return 0
+
+
+@contextlib.contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """A failure to write in `folder` as one sentence; the state that was saved last stays good."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{error.filename or folder}: {error.strerror or error}; the state saved last is kept, "
+            "make room and resume"
+        ) from error
 
 
 @contextlib.contextmanager

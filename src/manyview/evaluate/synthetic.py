@@ -24,12 +24,7 @@ from manyview.geometry.cameras import relative_to_first
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt import VGGT
 from manyview.synthetic import SceneBatch, SceneOptions, render_scenes
-
-HELD_OUT_SEED = 1 << 40
-"""Scene seeds from here on are never drawn for training."""
-
-HELD_OUT_BANK = 1_000_003
-"""Texture bank that only evaluation uses."""
+from manyview.synthetic.held_out import HELD_OUT_BANK, HELD_OUT_SEED
 
 _BASELINE_SCENES = 64
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -28,19 +29,30 @@ def write_scene(folder: str | Path, batch: SceneBatch, index: int = 0, overwrite
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             if not overwrite:
-                raise OutputError(f"{folder} is not empty; choose a new folder or allow overwriting a scene.")
+                raise OutputError(
+                    f"{folder} is not empty; choose a new folder, or use --overwrite to replace a scene"
+                )
             _remove_scene(folder)
         images.mkdir(parents=True, exist_ok=True)
-        pixels = (batch.images[index] * 255.0).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        for view, picture in enumerate(pixels):
-            Image.fromarray(picture).save(images / f"view_{view:03d}.png")
-        names = ("cam_from_world", "intrinsics", "z_depth", "valid", "world_points")
-        np.savez_compressed(
-            folder / _TRUTH, **{name: getattr(batch, name)[index].cpu().numpy() for name in names}
-        )
+        try:
+            _write(folder, images, batch, index)
+        except BaseException:  # a full disk, Ctrl-C: half a scene would be in the way of the next
+            shutil.rmtree(images, ignore_errors=True)
+            (folder / _TRUTH).unlink(missing_ok=True)
+            raise
     except OSError as error:
-        raise OutputError(f"The scene cannot be written to {folder}: {error.strerror or error}.") from error
+        raise OutputError(f"{folder}: the scene cannot be written: {error.strerror or error}") from error
     return images
+
+
+def _write(folder: Path, images: Path, batch: SceneBatch, index: int) -> None:
+    pixels = (batch.images[index] * 255.0).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    for view, picture in enumerate(pixels):
+        Image.fromarray(picture).save(images / f"view_{view:03d}.png")
+    names = ("cam_from_world", "intrinsics", "z_depth", "valid", "world_points")
+    np.savez_compressed(
+        folder / _TRUTH, **{name: getattr(batch, name)[index].cpu().numpy() for name in names}
+    )
 
 
 def _remove_scene(folder: Path) -> None:

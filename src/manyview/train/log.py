@@ -9,6 +9,8 @@ from typing import Any
 
 from manyview.errors import MissingExtraError, UsageError
 
+LOG_NAME = "log.jsonl"
+
 
 class RunLog:
     """Appends JSON lines; every line is on disk when `write` returns."""

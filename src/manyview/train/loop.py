@@ -18,14 +18,12 @@ import torch.multiprocessing as multiprocessing
 from manyview.errors import OutputError, UsageError
 from manyview.train.config import TrainConfig, config_from_json
 from manyview.train.held_out import held_out_numbers
-from manyview.train.log import RunLog
+from manyview.train.log import LOG_NAME, RunLog
 from manyview.train.state import has_state, load_state, save_state
 from manyview.train.trainer import Trainer
 from manyview.train.workers import Workers
 
 logger = logging.getLogger(__name__)
-
-LOG_NAME = "log.jsonl"
 
 
 def run(

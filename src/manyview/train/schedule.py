@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from manyview.evaluate.synthetic import HELD_OUT_SEED
+from manyview.synthetic.held_out import HELD_OUT_SEED
 from manyview.train.config import OptimiserOptions, Stage, TrainConfig
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from manyview.errors import OutputError, WeightsError
 from manyview.models.vggt import VGGT
 from manyview.train.config import config_from_json
+from manyview.train.log import LOG_NAME, read_log
 from manyview.train.state import load_state
 
 LICENCE = "Apache-2.0"
@@ -55,6 +56,7 @@ def export_weights(
         "images": header["frames"],
         "minutes": round(header["seconds"] / 60, 1),
         "progress": round(header["progress"], 4),
+        "parts": run_parts(Path(out_dir) / LOG_NAME),
     }
     metadata = {
         "config": header["config"]["model"],
@@ -78,3 +80,12 @@ def _model_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")
     }
+
+
+def run_parts(log: Path) -> list[dict[str, Any]]:
+    """The parts of a run: the step each began at, its processes, and the minutes of the schedule."""
+    starts = [line for line in (read_log(log) if log.is_file() else []) if line["kind"] == "start"]
+    return [
+        {"step": s["step"], "processes": s["processes"], "schedule_minutes": s["config"].get("minutes")}
+        for s in starts
+    ]
