@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -51,3 +53,15 @@ def test_a_place_that_cannot_be_written_is_named(batch, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="file"):
         write_scene(tmp_path / "file" / "scene", batch)
+
+
+def test_a_scene_that_cannot_be_written_whole_leaves_nothing(batch, tmp_path, monkeypatch):
+    def full(*args, **arrays):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "savez_compressed", full)
+        with pytest.raises(OutputError, match="No space left"):
+            write_scene(tmp_path / "scene", batch)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    write_scene(tmp_path / "scene", batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -11,13 +12,23 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from ..errors import OutputError
+
 _PATIENCE_S = 2.0
 
 
 def say(text: str) -> None:
-    """One line of a command's result."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """One line of a command's result; work goes on if nobody reads it any more (`| head -1`, `>&-`)."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered goes nowhere too, or Python would complain when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        raise OutputError(f"standard output cannot be written: {error.strerror or error}") from error
 
 
 def written(name: str, files: Sequence[Path], folder: Path) -> str:

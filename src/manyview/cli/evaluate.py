@@ -35,12 +35,17 @@ class Evaluate:
     """Also write the table and its settings to this file."""
 
     def run(self) -> int:
-        from ..errors import UsageError
+        from ..errors import OutputError, UsageError
         from ..evaluate.synthetic import evaluate_synthetic
+        from ..export.files import atomic_file, check_writable, output_errors
         from ..synthetic import SceneOptions
 
         if self.views < 2 or self.scenes < 1:
             raise UsageError("an evaluation needs at least 1 scene of 2 views")
+        if self.json is not None:
+            if self.json.is_dir() or not self.json.parent.is_dir():
+                raise OutputError(f"{self.json}: is no file in a folder that exists; choose another place")
+            check_writable(self.json.parent)
         model = self.model.load()
         options = getattr(SceneOptions, self.difficulty)()
         with Bars() as bars:
@@ -55,5 +60,7 @@ class Evaluate:
             )
         say(table.text())
         if self.json is not None:
-            self.json.write_text(json.dumps(table.to_json(), indent=1) + "\n")
+            text = json.dumps(table.to_json(), indent=1) + "\n"
+            with output_errors(self.json, len(text)), atomic_file(self.json) as part:
+                part.write_text(text)
         return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -27,7 +28,7 @@ class Export:
     """Leave out points below this percentile of confidence."""
     max_points: int | None = None
     """At most this many points."""
-    images: str | None = None
+    images: Literal["copy", "none"] | None = None
     """colmap and nerfstudio: copy the pictures beside the cameras (copy), or not (none)."""
 
     def run(self) -> int:

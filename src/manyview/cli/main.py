@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -75,10 +76,31 @@ def _parse(args: Sequence[str]) -> Any:
         verb: getattr(importlib.import_module(f".{module}", __package__), name)
         for verb, (module, name) in verbs.items()
     }
-    if len(parsers) == 1:
-        ((verb, parser),) = parsers.items()
-        return tyro.cli(parser, args=args[1:], prog=f"manyview {verb}", description=parser.__doc__)
-    return tyro.extras.subcommand_cli_from_dict(parsers, args=args, prog="manyview", description=_ABOUT)
+    complaint = io.StringIO()
+    program = f"manyview {args[0]}" if len(parsers) == 1 else "manyview"
+    try:
+        with contextlib.redirect_stderr(complaint):
+            if len(parsers) == 1:
+                (parser,) = parsers.values()
+                return tyro.cli(parser, args=args[1:], prog=program, description=parser.__doc__)
+            return tyro.extras.subcommand_cli_from_dict(parsers, args=args, prog=program, description=_ABOUT)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        from ..errors import UsageError
+
+        raise UsageError(f"{_first_paragraph(complaint.getvalue())}; see {program} --help") from None
+
+
+def _first_paragraph(box: str) -> str:
+    """What a framed message of tyro says, without its title and its advice."""
+    said = []
+    for line in box.splitlines()[1:]:
+        text = line.strip("│╭╮╰╯ ")
+        if not text.strip("─"):
+            break
+        said.append(text)
+    return " ".join(said).rstrip(".") or "the command line cannot be read"
 
 
 def _log_to_stderr(debug: bool) -> None:
@@ -91,6 +113,8 @@ def _log_to_stderr(debug: bool) -> None:
 
 
 def _fail(sentence: str, status: int) -> int:
+    if sys.stderr is None:  # closed by the caller: the status alone tells
+        return status
     sys.stderr.write(f"manyview: {' '.join(sentence.split())}\n")
     return status
 

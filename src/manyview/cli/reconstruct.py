@@ -35,8 +35,10 @@ class Reconstruct:
     def run(self) -> int:
         from ..errors import UsageError
         from ..export import check_formats
+        from ..export.files import require_space
         from ..reconstruction.engine import prepare, reconstruct
-        from ..reconstruction.result_io import check_output_folder, save
+        from ..reconstruction.inputs import find_inputs
+        from ..reconstruction.result_io import array_bytes, check_output_folder, save
 
         if len(self.paths) < 2:
             raise UsageError("give an input and an output folder: manyview reconstruct PHOTOS OUT")
@@ -44,12 +46,17 @@ class Reconstruct:
         formats = [] if self.to == ("none",) else list(self.to)
         check_formats(formats)
         folder = Path(out)
+        if any(_same_folder(Path(item), folder) for item in inputs):
+            raise UsageError(f"{out} is the input; choose another folder for the result")
+        given = inputs[0] if len(inputs) == 1 else inputs
+        options = self.how.options()
+        find_inputs(given, options.inputs)  # a misspelt path is told before weights are fetched
         earlier = _earlier_settings(folder)
         if earlier is None:
             check_output_folder(folder, self.overwrite)
         model = self.model.load()
         with Bars() as bars:
-            ready = prepare(inputs[0] if len(inputs) == 1 else inputs, model, self.how.options(), bars)
+            ready = prepare(given, model, options, bars)
             for note in ready.notes:
                 say(f"note: {note}")
             if earlier is not None and not self.overwrite:
@@ -57,18 +64,23 @@ class Reconstruct:
                     say(f"{out} already holds this reconstruction (same views, weights and settings)")
                     return 0
                 check_output_folder(folder, self.overwrite)
+            require_space(folder, array_bytes(ready.views.images.shape, self.how.point_head))
             scene = reconstruct(ready, model, progress=bars)
             save(scene, folder, self.overwrite)
             _export_all(scene, folder, formats, bars)
         timings = scene.timings_s
-        whole = "" if ready.chosen.machine.device.type == "cuda" else " of the whole process"
+        whole = "" if ready.chosen.machine.device.type == "cuda" else " (whole process)"
         read, forward = timings["read"], timings["forward"]
         say(
             f"{len(scene)} view{'s' if len(scene) != 1 else ''} in {read + forward:.1f} s "
             f"(read {read:.1f}, forward {forward:.1f}); "
-            f"peak {scene.memory_bytes['measured peak'] / 2**20:.0f} MiB{whole}; written to {out}"
+            f"peak {scene.peak_memory_bytes / 2**20:.0f} MiB{whole}; written to {out}"
         )
         return 0
+
+
+def _same_folder(first: Path, second: Path) -> bool:
+    return first.is_dir() and second.is_dir() and first.samefile(second)
 
 
 def _earlier_settings(folder: Path) -> dict[str, Any] | None:

@@ -39,6 +39,12 @@ class ColmapOptions:
     tracks: TrackOptions = dataclasses.field(default_factory=TrackOptions)
     """How points and their observations are chosen."""
 
+    def __post_init__(self) -> None:
+        if self.files not in ("both", "binary", "text"):
+            raise UsageError(f"colmap: files must be both, binary or text, not {self.files!r}")
+        if self.images not in ("copy", "none"):
+            raise UsageError(f"colmap: images must be copy or none, not {self.images!r}")
+
 
 def export_colmap(
     scene: Reconstruction,

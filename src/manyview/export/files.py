@@ -16,6 +16,7 @@ PARTIAL_PREFIX = ".manyview-partial-"
 # Put there by file browsers, owned by nobody.
 _LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 def format_bytes(count: float) -> str:
@@ -49,10 +50,12 @@ def output_errors(target: Path, needed_bytes: int) -> Iterator[None]:
                 f"{target}: the disk is full; writing needs {format_bytes(needed_bytes)}, "
                 "nothing was left half written; free some space or choose another disk"
             ) from error
-        if isinstance(error, OSError) and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-            raise OutputError(
-                f"{error.filename or target}: no permission to write there; choose another folder"
-            ) from error
+        forbidden = (isinstance(error, OSError) and error.errno in _FORBIDDEN) or any(
+            f"(os error {number})" in str(error) for number in _FORBIDDEN
+        )
+        if forbidden:
+            place = getattr(error, "filename", None) or target
+            raise OutputError(f"{place}: no permission to write there; choose another folder") from error
         if isinstance(error, FileExistsError | NotADirectoryError):
             raise OutputError(
                 f"{error.filename or target}: a file is in the way of a folder; choose another output folder"
@@ -62,15 +65,33 @@ def output_errors(target: Path, needed_bytes: int) -> Iterator[None]:
 
 def require_space(folder: Path, needed_bytes: int) -> None:
     """Raise OutputError when the disk that holds `folder` has less than `needed_bytes` free."""
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    free = shutil.disk_usage(existing).free
+    free = shutil.disk_usage(_nearest_existing(folder)).free
     if free < needed_bytes:
         raise OutputError(
             f"{folder}: writing needs {format_bytes(needed_bytes)} and the disk has {format_bytes(free)} "
             "free; free some space or choose another disk"
         )
+
+
+def check_writable(folder: Path) -> None:
+    """Raise OutputError when `folder`, or the nearest one that exists, may not be written to."""
+    existing = _nearest_existing(folder)
+    if existing.is_dir() and not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"{existing}: no permission to write there; choose another folder")
+
+
+def _nearest_existing(folder: Path) -> Path:
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    return existing
+
+
+def make_readable(path: Path) -> None:
+    """Give `path` the permissions of any new file: safetensors makes files that only their owner can read."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def partial_name() -> str:

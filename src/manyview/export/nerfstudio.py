@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from ..errors import UsageError
 from .ply import write_ply
 from .staging import staged_export
 
@@ -33,6 +34,10 @@ class NerfstudioOptions:
     """Start points: leave out this percentile of the least confident pixels."""
     max_points: int = 200_000
     """Start points: at most this many."""
+
+    def __post_init__(self) -> None:
+        if self.images not in ("copy", "none"):
+            raise UsageError(f"nerfstudio: images must be copy or none, not {self.images!r}")
 
 
 def export_nerfstudio(

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,15 @@ from safetensors.numpy import save_file
 import manyview
 
 from ..errors import DamagedInputError, InputError, ManyViewError, OutputError
-from ..export.files import atomic_file, created_folder, entries, output_errors, require_space
+from ..export.files import (
+    atomic_file,
+    check_writable,
+    created_folder,
+    entries,
+    make_readable,
+    output_errors,
+    require_space,
+)
 from .result import ARRAY_FIELDS, OPTIONAL_ARRAYS, Reconstruction, hash_settings
 from .views import ViewRecord
 
@@ -41,6 +50,7 @@ def check_output_folder(folder: str | Path, overwrite: bool = False) -> None:
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder}: is a file, a folder was expected; choose another output folder")
         names = entries(folder) if folder.exists() else []
+        check_writable(folder)
     if names and not overwrite:
         what = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
         raise OutputError(
@@ -53,6 +63,12 @@ def check_output_folder(folder: str | Path, overwrite: bool = False) -> None:
                 f"{folder / name}: is in the way and was not written by ManyView, so it is not replaced; "
                 "move it away or choose another folder"
             )
+
+
+def array_bytes(images_shape: Sequence[int], head_points: bool = False) -> int:
+    """Bytes of the arrays of a result of images [views, 3, height, width], without its few for cameras."""
+    views, _, height, width = images_shape
+    return views * height * width * (3 + 4 + 4 + (12 + 4 if head_points else 0))
 
 
 def save(scene: Reconstruction, folder: str | Path, overwrite: bool = False) -> Path:
@@ -74,6 +90,7 @@ def save(scene: Reconstruction, folder: str | Path, overwrite: bool = False) -> 
             atomic_file(folder / ARRAYS_NAME) as arrays_path,
         ):
             save_file(arrays, arrays_path, metadata={"format": FORMAT, "save_id": save_id})
+            make_readable(arrays_path)
             _flush(arrays_path)
             header_path.write_text(header, encoding="utf-8")
             _flush(header_path)
@@ -191,6 +208,8 @@ def _read_arrays(path: Path, save_id: str) -> dict[str, np.ndarray]:
                 raise DamagedInputError(f"{path}: belongs to another save than its header; reconstruct again")
             return {name: file.get_tensor(name) for name in ARRAY_FIELDS if name in found}
     except (SafetensorError, OSError) as error:
+        if not os.access(path, os.R_OK):
+            raise InputError(f"{path}: may not be read by this user; check its permissions") from error
         raise DamagedInputError(
             f"{path}: is truncated or damaged ({_reason(error)}); reconstruct again"
         ) from error
