@@ -115,3 +115,13 @@ def test_doctor_tells_what_is_there_and_what_is_missing(command: Command, monkey
 
     monkeypatch.setattr(importlib.metadata, "version", without_av)
     assert "missing (pip install 'manyview[video]')" in command("doctor")[1]
+
+
+def test_an_export_option_that_means_nothing_is_refused(
+    command: Command, photos: Path, weights: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    assert command("reconstruct", photos, out, "--model", weights, "--to", "none")[0] == 0
+    status, _, told = command("export", out, "--to", "npz", "--max-points", 10)
+    assert status == 2 and "--max-points" in told and not (out / "scene.npz").exists()
+    assert command("export", out, "--to", "npz", "ply", "--max-points", 10)[0] == 0

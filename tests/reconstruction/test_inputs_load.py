@@ -176,19 +176,18 @@ def test_dark_scenery_is_not_taken_for_a_mask(tmp_path: Path) -> None:
     assert _read(tmp_path).warnings == ()
 
 
-def test_heic_without_its_library_is_skipped_or_refused(
+def test_heic_without_its_library_is_refused_even_beside_other_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (tmp_path / "a.heic").write_bytes(b"\x00\x00\x00\x1cftypheic\x00\x00\x00\x00mif1heicmiaf" + bytes(100))
     with pytest.raises(MissingExtraError, match=r"pip install 'manyview\[heif\]'"):
         _read(tmp_path)
+    # Whole photos must not silently be missing from a result.
     _photo(tmp_path / "b.png")
-    views = _read(tmp_path)
-    assert _names(views) == ["b.png"]
-    assert "manyview[heif]" in views.warnings[0]
-    with pytest.raises(MissingExtraError, match=r"HEIC picture 'a\.heic'"):
-        _read(tmp_path, strict=True)
+    for strict in (False, True):
+        with pytest.raises(MissingExtraError, match=r"HEIC picture 'a\.heic'"):
+            _read(tmp_path, strict=strict)
 
 
 def test_progress_counts_every_file(tmp_path: Path) -> None:

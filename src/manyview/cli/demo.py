@@ -23,7 +23,7 @@ class Demo:
     """Replace an earlier demo in OUT."""
 
     def run(self) -> int:
-        from ..errors import UsageError
+        from ..errors import MissingExtraError, UsageError
         from ..evaluate.scene import compare_with_truth
         from ..export import export
         from ..models.load import load
@@ -43,8 +43,12 @@ class Demo:
             found = reconstruct(scene_dir / "images", model, progress=bars)
             save(found, result_dir, self.overwrite)
             for name in ("ply", "glb", "colmap", "depth", "overview", "report"):
-                files = export(found, result_dir, name, overwrite=True, progress=partial(bars, name))
-                say(written(name, files, result_dir))
+                try:
+                    files = export(found, result_dir, name, overwrite=True, progress=partial(bars, name))
+                except MissingExtraError as error:
+                    say(f"{name}: left out, {error}")
+                else:
+                    say(written(name, files, result_dir))
             alone = reconstruct(scene_dir / "images", model, accel="frame", progress=bars)
         say("accuracy against the scene's exact truth (AUC of relative cameras in percent, depth AbsRel):")
         for name, scene in (("dense attention", found), ("frames kept apart", alone)):

@@ -32,6 +32,7 @@ class Export:
     """colmap and nerfstudio: copy the pictures beside the cameras (copy), or not (none)."""
 
     def run(self) -> int:
+        from ..errors import UsageError
         from ..export import FORMATS, check_formats, export
         from ..reconstruction.result_io import load_reconstruction
 
@@ -42,9 +43,13 @@ class Export:
             for name in ("min_conf_percentile", "max_points", "images")
             if getattr(self, name) is not None
         }
+        chosen = {name: export_options(FORMATS[name].options, wanted) for name in self.to}
+        for option in wanted:
+            if not any(option in used for _, used in chosen.values()):
+                flag = "--" + option.replace("_", "-")
+                raise UsageError(f"{flag} means nothing to {' and '.join(self.to)}; leave it out")
         with Bars() as bars:
-            for name in self.to:
-                options = export_options(FORMATS[name].options, name, wanted)
+            for name, (options, _) in chosen.items():
                 files = export(
                     scene,
                     self.out or self.result,
@@ -57,15 +62,19 @@ class Export:
         return 0
 
 
-def export_options(kind: type, name: str, wanted: dict[str, object]) -> object:
-    """The options of one format with the fields it has of `wanted`; points options may lie one level down."""
-    own = {field.name: field for field in dataclasses.fields(kind)}
+def export_options(kind: type, wanted: dict[str, object]) -> tuple[object, set[str]]:
+    """Options of one format from those of `wanted` that it has, and their names.
+
+    Options about points may lie one level down, in those of the tracks.
+    """
+    own = {field.name for field in dataclasses.fields(kind)}
     values = {key: value for key, value in wanted.items() if key in own}
+    used = set(values)
     if "tracks" in own:
         from ..export import TrackOptions
 
-        inner = {f.name for f in dataclasses.fields(TrackOptions)}
-        nested = {key: value for key, value in wanted.items() if key in inner and key not in own}
-        if nested:
-            values["tracks"] = TrackOptions(**nested)  # type: ignore[arg-type]
-    return kind(**values)
+        inner = {field.name for field in dataclasses.fields(TrackOptions)} - own
+        nested = {key: value for key, value in wanted.items() if key in inner}
+        values["tracks"] = TrackOptions(**nested)  # type: ignore[arg-type]
+        used |= nested.keys()
+    return kind(**values), used

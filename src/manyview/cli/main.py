@@ -110,6 +110,8 @@ def _log_to_stderr(debug: bool) -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
     logger.propagate = False
+    # Its retries are ours to tell, in one sentence.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def _fail(sentence: str, status: int) -> int:

@@ -72,7 +72,8 @@ def load(
         raise UsageError(_not_commercial(info.name, info.licence))
     model = build(checkpoint, device=device, heads=wanted)
     model.name, model.licence, model.info = info.name, info.licence, info
-    logger.info("%s", info.sentence())
+    # Programs that do not set up logging still see what they may not do.
+    logger.log(logging.INFO if info.commercial_use else logging.WARNING, "%s", info.sentence())
     if info.licence is None and model.config == VGGT_1B:
         logger.info("these are the sizes of VGGT-1B: %s", _public_licences())
     return model
@@ -121,6 +122,8 @@ def _find(
     progress: bool,
 ) -> _Found:
     text = str(name_or_path)
+    if not text:
+        raise UsageError(f"the name of the model is empty; choose from {model_names()}, a file or a folder")
     known = find_model(text) if isinstance(name_or_path, str) else None
     if known is not None and known.hub_id is None:
         return _bundled(known)

@@ -64,7 +64,8 @@ class Preflight:
         r = self.request
         time = "" if self.seconds is None else f", about {_duration(self.seconds)}"
         return (
-            f"{r.views} views of {r.width}x{r.height} ({r.layout.tokens:,} tokens), {r.plan} attention, "
+            f"{r.views} view{'s' * (r.views != 1)} of {r.width}x{r.height} "
+            f"({r.layout.tokens:,} tokens), {r.plan} attention, "
             f"{precision_name(r.dtype)} on {self.machine.name}: expected peak {gib(self.peak_bytes)} "
             f"of {gib(self.machine.free_bytes)} free{time}"
         )

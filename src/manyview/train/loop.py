@@ -176,7 +176,12 @@ def _log_interval(trainer: Trainer, log: RunLog, steps: list[dict[str, float]], 
 
 def _held_out(trainer: Trainer) -> dict[str, Any]:
     numbers = held_out_numbers(trainer.model, trainer.config, trainer.here)
-    logger.info("step %d: %s", trainer.step, numbers)
+    logger.info(
+        "step %d, %s: AUC@30 %.1f, rotation %.1f deg, direction %.1f deg, AbsRel %.3f",
+        trainer.step,
+        numbers["stage"],
+        *(numbers[k] for k in ("auc_30", "rotation_median_deg", "translation_median_deg", "abs_rel")),
+    )
     return {"step": trainer.step, "minutes": trainer.seconds / 60, "scenes": trainer.scenes, **numbers}
 
 

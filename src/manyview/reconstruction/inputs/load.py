@@ -84,7 +84,6 @@ def _read_photos(
     views: list[tuple[ViewRecord, PreparedView]] = []
     skipped: list[SkippedFile] = []
     reasons: list[str] = []
-    lacks_heif = False
     results = prepare_photos(input_set.files, sizing, threads)
     try:
         for done, (file, result) in enumerate(results, start=1):
@@ -92,16 +91,14 @@ def _read_photos(
             if isinstance(result, PreparedView):
                 views.append((ViewRecord(file.name, source, result.transform), result))
             else:
-                if strict:
+                # A picture that is whole must not be lost for want of a library.
+                if strict or isinstance(result, HeifSupportError):
                     raise _refusal(file.name, result)
-                lacks_heif |= isinstance(result, HeifSupportError)
                 skipped.append(SkippedFile(source, str(result)))
                 reasons.append(f"{file.name} {result}")
             progress(done, len(input_set.files))
     finally:
         results.close()
-    if not views and lacks_heif:
-        raise MissingExtraError(f"reading the HEIC pictures of '{input_set.label}'", "heif")
     if not views and len(skipped) == 1:
         raise InputError(f"'{skipped[0].path}' {skipped[0].reason}; there is no other picture to use")
     if not views:

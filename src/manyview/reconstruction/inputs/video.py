@@ -215,7 +215,7 @@ class VideoReader:
         if sampling.limited_by_default:
             told.append(
                 f"{used} of {self.in_range} frames are used, evenly spread; "
-                "choose with max_frames, stride or fps to use more or fewer"
+                "choose with --max-frames, --stride or --fps (max_frames, stride, fps) to use more or fewer"
             )
         elif used < self.in_range:
             told.append(f"{used} of {self.in_range} frames are used")
