@@ -18,6 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from manyview.models.trunk import Trunk
+from tests.interrupting import LISTENS_TO_CTRL_C
 from tests.models.tiny import TINY
 
 from .conftest import Command
@@ -183,7 +184,7 @@ def test_view_and_export_of_what_is_no_result(command: Command, tmp_path: Path, 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_in_the_middle(photos: Path, weights: Path, tmp_path: Path):
     # The forward pass announces itself and then takes for ever, so that the signal always meets it.
-    script = (
+    script = LISTENS_TO_CTRL_C + (
         "import sys, time\n"
         "from manyview.models import trunk\n"
         "def slow(self, *a, **k):\n    print('running', flush=True)\n    time.sleep(60)\n"
@@ -199,7 +200,10 @@ def test_ctrl_c_in_the_middle(photos: Path, weights: Path, tmp_path: Path):
     assert process.stdout.readline().strip() == "running"
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
+    try:
+        _, told = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert process.returncode == 1
     one_sentence(told, "Ctrl-C")
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())

@@ -18,6 +18,7 @@ from PIL import Image
 from manyview.errors import DamagedInputError, InputError, MissingExtraError, UsageError
 from manyview.reconstruction.inputs import LoadedViews, find_inputs, read_views
 from manyview.reconstruction.preprocess import SIZE_POLICIES, SizePolicy, plan_view, render_view
+from tests.interrupting import LISTENS_TO_CTRL_C
 
 
 def _photo(path: Path, width: int = 96, height: int = 64, seed: int = 0, **options: object) -> Path:
@@ -226,7 +227,7 @@ def test_ctrl_c_stops_promptly(tmp_path: Path) -> None:
     photo = _photo(tmp_path / "a.png", 2500, 2000, compress_level=1)
     for index in range(150):
         (tmp_path / f"link_{index}.png").symlink_to(photo)
-    program = (
+    program = LISTENS_TO_CTRL_C + (
         "import sys\nfrom manyview.reconstruction.inputs import find_inputs, read_views\n"
         "tell = lambda done, total: print(done, flush=True)\n"
         "try:\n    read_views(find_inputs(sys.argv[1]), progress=tell, threads=2)\n"

@@ -13,16 +13,20 @@ import pytest
 
 from manyview.cli.view import View
 from manyview.errors import InputError, UsageError
+from tests.interrupting import LISTENS_TO_CTRL_C
 
 from .scenes import wall_scene
 
 pytest.importorskip("viser", reason="the viewer needs the extra 'view'")
 
-_PROGRAM = """
+_PROGRAM = (
+    LISTENS_TO_CTRL_C
+    + """
 import pathlib, sys
 from manyview.cli.view import View
 sys.exit(View(pathlib.Path(sys.argv[1]), port=0).run())
 """
+)
 
 
 def test_serves_until_interrupted(tmp_path: Path):

@@ -15,7 +15,7 @@ _EXTRAS = {
     "video": ("av", "video input"),
     "heif": ("pillow-heif", "HEIC and AVIF pictures"),
     "colmap": ("pycolmap", "COLMAP export"),
-    "mesh": ("trimesh", "PLY and GLB export"),
+    "mesh": ("trimesh", "GLB export"),
     "view": ("viser", "the viewer"),
     "plot": ("matplotlib", "plots of training and benchmarks"),
 }
