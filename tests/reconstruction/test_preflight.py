@@ -15,7 +15,7 @@ from manyview.models.config import VGGT_1B, EncoderConfig, VGGTConfig
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt import VGGT
 from manyview.reconstruction import machine as machines
-from manyview.reconstruction.footprint import estimate_footprint
+from manyview.reconstruction.footprint import estimate_peak_bytes
 from manyview.reconstruction.machine import Machine, pick_device, pick_dtype
 from manyview.reconstruction.preflight import Request, largest_input, piece_ladder, preflight, ways_out
 
@@ -50,7 +50,7 @@ def test_estimate_is_near_and_not_below_counted_bytes(heads, pieces, dtype):
         model(images, options=options)
     counted = live.peak + images.numel()
     layout = model.aggregator.layout(24, 140, 196)
-    estimate = estimate_footprint(WIDE, 0, layout, options, dtype.itemsize).peak
+    estimate = estimate_peak_bytes(WIDE, layout, options, dtype.itemsize)
     assert counted <= estimate <= 1.5 * counted
 
 

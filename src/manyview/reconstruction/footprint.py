@@ -7,7 +7,6 @@ keys, values, output) and, at tapped layers, a seventh (the frame layer's output
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 from ..attention.layout import TokenLayout
@@ -21,27 +20,13 @@ _PIECE_TENSORS = 11
 _MARGIN = 1.04
 
 
-@dataclasses.dataclass(frozen=True)
-class Footprint:
-    """Expected bytes: `weights` held, `peak` of a pass beside them, and how the peak grows per frame."""
+def estimate_peak_bytes(
+    config: VGGTConfig, layout: TokenLayout, options: RunOptions, element_bytes: int
+) -> int:
+    """Expected peak of a pass over one scene, beside the weights.
 
-    weights: int
-    peak: int
-    per_frame: int
-
-    @property
-    def total(self) -> int:
-        return self.weights + self.peak
-
-
-def estimate_footprint(
-    config: VGGTConfig,
-    weights_bytes: int,
-    layout: TokenLayout,
-    options: RunOptions,
-    element_bytes: int,
-) -> Footprint:
-    """Footprint of one scene; `element_bytes` is the size of a number in the trunk's precision."""
+    `element_bytes` is the size of a number in the trunk's precision.
+    """
     frames, tokens, dim = layout.frames, layout.tokens_per_frame, config.dim
     unit = tokens * dim * element_bytes
     pixels = layout.patches_per_frame * config.patch_size**2
@@ -64,8 +49,7 @@ def estimate_footprint(
     # Weights are float32; a layer that runs in less casts its own while it runs.
     cast = int(config.mlp_ratio * dim**2) * element_bytes if element_bytes < 4 else 0
     peak = _MARGIN * max(meeting, passing, framewise, heading) + cast
-    per_frame = max(unit * _TRUNK_TENSORS, outputs) + taps + images
-    return Footprint(weights_bytes, int(peak), int(per_frame))
+    return int(peak)
 
 
 def _dense_config(config: VGGTConfig, head: str) -> DenseHeadConfig:

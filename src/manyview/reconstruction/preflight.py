@@ -13,7 +13,7 @@ from ..errors import MemoryLimitError
 from ..models.config import VGGTConfig
 from ..models.flops import forward_flops
 from ..models.run_options import RunOptions
-from .footprint import estimate_footprint
+from .footprint import estimate_peak_bytes
 from .machine import Machine, precision_name
 
 # Share of the free memory a run may plan for; the rest is the allocator's and other programs'.
@@ -42,7 +42,7 @@ class Request:
 
     def peak_bytes(self, options: RunOptions) -> int:
         """Expected bytes beside the weights."""
-        return estimate_footprint(self.config, 0, self.layout, options, self.dtype.itemsize).peak
+        return estimate_peak_bytes(self.config, self.layout, options, self.dtype.itemsize)
 
     def flops_by_stage(self) -> dict[str, float]:
         """Operations of each stage of the pass."""
