@@ -28,6 +28,10 @@ def attend(
     if q.device.type == "meta":  # shapes only: the composite fallback would count scores no device makes
         batch, heads, queries, dim = q.shape
         return q.new_empty(batch, queries, heads, dim).transpose(1, 2)
+    if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        # The CPU kernel's gradient is several times slower in half precision than in single.
+        with torch.autocast("cpu", enabled=False):
+            return attend(q.float(), k.float(), v.float())
     if q.shape[-2] * k.shape[-2] <= _SMALL_SCORES:
         return F.scaled_dot_product_attention(q, k, v)
     if q.device.type not in ("cpu", "cuda"):  # no way to tell which kernel PyTorch takes there

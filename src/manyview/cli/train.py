@@ -26,6 +26,8 @@ class Train:
     """Folder of the run: log, curves, state. A run that is there goes on."""
     config: str = "small"
     """Name of a bundled recipe, or a JSON file."""
+    init: str | None = None
+    """Weights to start from, a name or a file; the recipe says where their layers go."""
     processes: int = 1
     """Single-threaded processes on a CPU; one a core."""
     minutes: float | None = None
@@ -63,6 +65,8 @@ class Train:
             raise UsageError(f"the minutes to train must be positive, not {self.minutes:g}")
         require_plot()
         config = load_config(self.config)
+        if self.init is not None:
+            config = dataclasses.replace(config, init=self.init)
         device = str(pick_device(self.device))
         if self.budget_minutes is not None:
             config = with_minutes(config, self.budget_minutes)

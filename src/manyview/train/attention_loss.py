@@ -57,32 +57,41 @@ def attention_loss(
     k: Float[Tensor, "batch heads tokens dim"],
     matches: SoftMatches,
     special_tokens: int,
+    most_queries: int | None = None,
 ) -> Float[Tensor, ""]:
     """Cross entropy (nats per patch) of heads 0 and 1 against the soft correspondences.
 
     Head 0: patches of every frame but the first, softmax over the patches of all frames, target in the
     first frame. Head 1: softmax over the patches of the other frames, target spread evenly over the frames
     that see the point. Patches seen nowhere else are left out. `q`, `k` are after qk-norm and positions.
+    `most_queries` patches of each scene are asked (None: all), drawn from the batch itself.
     """
     batch, frames, patches = matches.visible.shape[:3]
+    total = frames * patches
     shape = (batch, 2, frames, -1, q.shape[-1])
     queries = q[:, :2].float().reshape(shape)[:, :, :, special_tokens:].flatten(2, 3)
     keys = k[:, :2].float().reshape(shape)[:, :, :, special_tokens:].flatten(2, 3)
-    logits = queries @ keys.transpose(-1, -2) * q.shape[-1] ** -0.5
+    chosen = torch.arange(total, device=q.device)
+    if most_queries is not None and most_queries < total:
+        generator = torch.Generator().manual_seed(int(matches.index.sum()))
+        chosen = torch.randperm(total, generator=generator)[:most_queries].sort().values.to(q.device)
+    index, weight = (part.flatten(1, 2)[:, chosen] for part in (matches.index, matches.weight))
+    visible = matches.visible.flatten(1, 2)[:, chosen]
+    logits = queries[:, :, chosen] @ keys.transpose(-1, -2) * q.shape[-1] ** -0.5
 
-    first = logits[:, 0].log_softmax(-1).reshape(batch, frames, patches, frames * patches)
-    to_first = first[..., :patches].gather(-1, matches.index[..., 0, :])
-    nll_first = -(to_first * matches.weight[..., 0, :]).sum(-1)
-    seen_first = matches.visible[..., 0].clone()
-    seen_first[:, 0] = False
-
+    first = logits[:, 0].log_softmax(-1)
+    to_first = first[..., :patches].gather(-1, index[..., 0, :])
+    nll_first = -(to_first * weight[..., 0, :]).sum(-1)
     frame = torch.arange(frames, device=q.device)
-    own = (frame[:, None] == frame).repeat_interleave(patches, 0).repeat_interleave(patches, 1)
+    of_query = chosen // patches
+    seen_first = visible[..., 0] & (of_query != 0)
+
+    own = (of_query[:, None] == frame).repeat_interleave(patches, 1)
     other = logits[:, 1].masked_fill(own, float("-inf")).log_softmax(-1)
     # The own frame is never a target; its minus infinities must not meet a zero weight.
-    other = other.masked_fill(own, 0.0).reshape(batch, frames, patches, frames, patches)
-    to_other = (other.gather(-1, matches.index) * matches.weight).sum(-1)
-    seen_other = (matches.visible & (frame[:, None, None] != frame)).to(other.dtype)
+    other = other.masked_fill(own, 0.0).unflatten(-1, (frames, patches))
+    to_other = (other.gather(-1, index) * weight).sum(-1)
+    seen_other = (visible & (frame != of_query[:, None])).to(other.dtype)
     count = seen_other.sum(-1)
     nll_other = -(to_other * seen_other).sum(-1) / count.clamp(min=1)
 

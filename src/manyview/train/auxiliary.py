@@ -35,10 +35,17 @@ class AuxiliaryHeads(nn.Module):
 class LossRecorder:
     """Collects the auxiliary losses of one forward pass; handed to the model as its recorder."""
 
-    def __init__(self, heads: AuxiliaryHeads, targets: Targets, supervised_layers: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        heads: AuxiliaryHeads,
+        targets: Targets,
+        supervised_layers: tuple[int, ...],
+        attention_queries: int | None = None,
+    ) -> None:
         self._heads = heads
         self._targets = targets
         self._supervised = supervised_layers
+        self._queries = attention_queries
         self.direction: list[Tensor] = []
         self.deep_camera: list[Tensor] = []
         self.attention: list[Tensor] = []
@@ -53,7 +60,8 @@ class LossRecorder:
         if layer not in self._supervised or self._targets.matches is None:
             return
         frames, patches = self._targets.direction.shape[1:3]
-        self.attention.append(attention_loss(q, k, self._targets.matches, q.shape[2] // frames - patches))
+        specials = q.shape[2] // frames - patches
+        self.attention.append(attention_loss(q, k, self._targets.matches, specials, self._queries))
 
     def global_tokens(self, layer: int, tokens: Float[Tensor, "batch frames tokens dim"]) -> None:
         """Read directions and cameras from the tokens after a global layer."""

@@ -96,7 +96,13 @@ class OptimiserOptions:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole training run. Either `steps` or `minutes` (total, over all resumed parts) sets its length."""
+    """A whole training run. Either `steps` or `minutes` (total, over all resumed parts) sets its length.
+
+    `init` names weights to start from (None: fresh), `init_layers` the places of their pairs among this
+    model's, `grown_layer_scale` the LayerScale of the pairs put between. `cpu_bf16` runs matrix products
+    on a CPU in bfloat16 (float32 weights and residuals); `attention_queries` patches of a batch
+    are compared with the correspondences (None: all).
+    """
 
     name: str
     model: VGGTConfig
@@ -110,6 +116,11 @@ class TrainConfig:
     camera_decay: float = 0.6
     attention_gain: float = 1.4
     layer_scale: float = 0.5
+    grown_layer_scale: float = 0.0
+    init: str | None = None
+    init_layers: tuple[int, ...] = ()
+    cpu_bf16: bool = False
+    attention_queries: int | None = None
     checkpoint_minutes: float = 2.0
     evaluate_minutes: float = 4.0
     evaluate_scenes: int = 24

@@ -48,7 +48,8 @@ def batch_losses(
     have = set(model.available_heads)
     with_points = points and weights.points > 0 and "points" in have
     run = ("camera", "depth", "points") if with_points else ("camera", "depth")
-    recorder = LossRecorder(heads, targets, config.supervised_layers if weights.attention > 0 else ())
+    supervised = config.supervised_layers if weights.attention > 0 else ()
+    recorder = LossRecorder(heads, targets, supervised, config.attention_queries)
     options = RunOptions(dtype=dtype, head_piece=None, heads=run)
     found = model(batch.images, options=options, recorder=recorder)
 
@@ -93,5 +94,7 @@ def draw_losses(
     batch = render_draw(draw, config.model.patch_size, device)
     supervised = weights.attention > 0 and bool(config.supervised_layers) and draw.views > 1
     targets = make_targets(batch, config.model.patch_size, matches=supervised)
-    dtype = torch.bfloat16 if torch.device(device).type == "cuda" else None
-    return batch_losses(model, heads, batch, targets, config, weights, points, dtype)
+    kind = torch.device(device).type
+    dtype = torch.bfloat16 if kind == "cuda" else None
+    with torch.autocast("cpu", torch.bfloat16, enabled=kind == "cpu" and config.cpu_bf16):
+        return batch_losses(model, heads, batch, targets, config, weights, points, dtype)

@@ -12,6 +12,7 @@ from manyview.errors import ManyViewError, UsageError
 from manyview.models.vggt import VGGT
 from manyview.train.auxiliary import AuxiliaryHeads
 from manyview.train.config import TrainConfig
+from manyview.train.grow import grow_from_weights
 from manyview.train.initialise import initialise, parameter_groups, set_output_biases
 from manyview.train.objective import draw_losses, render_draw
 from manyview.train.schedule import Position, draw_step, learning_rate, position
@@ -33,6 +34,8 @@ class Trainer:
         self.model = VGGT(config.model)
         self.heads = AuxiliaryHeads(config.model.depth, config.model.dim, config.seed)
         initialise(self.model, config)
+        if config.init is not None:
+            grow_from_weights(self.model, config.init, config.init_layers, config.grown_layer_scale)
         self.model.to(device)
         self.heads.to(device)
         groups = parameter_groups(self.model, self.heads, config.optimiser)
@@ -43,7 +46,9 @@ class Trainer:
         }
 
     def start_from_data(self, batches: int = 4) -> None:
-        """Set the output biases to the mean of the first stage's scenes."""
+        """Set the output biases to the mean of the first stage's scenes; weights that were given stay."""
+        if self.config.init is not None:
+            return
         here = position(self.config.stages, 0.0)
         depths, cameras = [], []
         for number in range(batches):
