@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manyview.attention import sdpa
+from manyview.attention.dense import AllKeys, OwnFrameKeys
 from manyview.attention.global_attention import GlobalAttention, LayerRun
 from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
@@ -21,7 +22,7 @@ LAYOUT = TokenLayout(frames=3, special_tokens=5, grid=(3, 4))
 
 @given(st.lists(st.booleans(), min_size=1, max_size=24))
 def test_a_plan_prints_what_parses_back(choices):
-    plan = Plan(tuple(GlobalAttention(keys="all" if c else "own-frame") for c in choices))
+    plan = Plan(tuple(GlobalAttention(keys=AllKeys() if c else OwnFrameKeys()) for c in choices))
     assert Plan.parse(str(plan), len(choices)) == plan
     assert hash(Plan.parse(str(plan), len(choices))) == hash(plan)
 
@@ -52,7 +53,7 @@ def test_cost_counts_two_operations_per_multiply_add():
     assert Plan.frame_only(2).cost(LAYOUT, dim=8).attention_flops == 2 * 4 * tokens * 17 * 8
 
 
-@pytest.mark.parametrize("keys", ["all", "own-frame"])
+@pytest.mark.parametrize("keys", [AllKeys(), OwnFrameKeys()])
 @pytest.mark.parametrize("frame_piece", [None, 1, 2])
 def test_a_layer_against_materialised_scores(keys, frame_piece):
     torch.manual_seed(0)
@@ -64,7 +65,7 @@ def test_a_layer_against_materialised_scores(keys, frame_piece):
         q = attention.queries(tokens, rotation)
         k, v = attention.keys_values(tokens, rotation)
         scores = q @ k.transpose(-1, -2) / 8**0.5
-        if keys == "own-frame":
+        if keys == OwnFrameKeys():
             frame = torch.arange(LAYOUT.tokens) // LAYOUT.tokens_per_frame
             scores = scores.masked_fill(frame[:, None] != frame[None], float("-inf"))
         want = attention.output(scores.softmax(-1) @ v)

@@ -7,49 +7,42 @@ method sees queries, keys, values and the token layout, and knows nothing of the
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, Protocol, get_args
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
+from .answers import AttentionParts, Fill, Keys, LayerInput, LayerRun, Queries
+from .dense import AllKeys, AllQueries, NoFill, OwnFrameKeys
 from .layout import TokenLayout
 from .sdpa import attend
 
-QueryChoice = Literal["all"]
-KeyChoice = Literal["all", "own-frame"]
-FillChoice = Literal["nothing"]
-
-
-class AttentionParts(Protocol):
-    """What a network's attention module offers to a method (see `models.blocks.Attention`)."""
-
-    def queries(self, x: Tensor, rotation: Any = None, piece: int | None = None) -> Tensor: ...
-
-    def keys_values(
-        self, x: Tensor, rotation: Any = None, piece: int | None = None
-    ) -> tuple[Tensor, Tensor]: ...
-
-    def output(self, heads: Tensor) -> Tensor: ...
+__all__ = ["AttentionParts", "GlobalAttention", "LayerRun"]
 
 
 @dataclasses.dataclass(frozen=True)
 class GlobalAttention:
     """One layer's answer to the three questions; prints, compares and hashes as data.
 
-    `queries`: which are computed. `keys`: what they see: all tokens of all frames, or those of their
-    own frame. `fill`: what stands in, in the same softmax, for keys that were dropped.
+    `queries`: which are computed. `keys`: what they see. `fill`: what stands in, in the same softmax, for
+    keys that were dropped. The default is dense attention. Answers that do not go together are refused
+    with a ValueError by the answer's own `check(attention)` where it has one.
     """
 
-    queries: QueryChoice = "all"
-    keys: KeyChoice = "all"
-    fill: FillChoice = "nothing"
+    queries: Queries = AllQueries()
+    keys: Keys = AllKeys()
+    fill: Fill = NoFill()
 
     def __post_init__(self) -> None:
-        for name, choices in (("queries", QueryChoice), ("keys", KeyChoice), ("fill", FillChoice)):
-            if getattr(self, name) not in get_args(choices):
-                raise ValueError(
-                    f"{name} must be one of {', '.join(get_args(choices))}, not {getattr(self, name)!r}"
-                )
+        for name, method in (("queries", "reduce"), ("keys", "select"), ("fill", "attend")):
+            if not hasattr(getattr(self, name), method):
+                raise ValueError(f"{getattr(self, name)!r} is no answer to the question of {name}")
+        if isinstance(self.keys, OwnFrameKeys) and (self.queries, self.fill) != (AllQueries(), NoFill()):
+            raise ValueError("a layer cut to its own frames takes all queries and no fill")
+        for answer in (self.queries, self.keys, self.fill):
+            check = getattr(answer, "check", None)
+            if check is not None:
+                check(self)
 
     def __call__(
         self,
@@ -60,15 +53,20 @@ class GlobalAttention:
         run: LayerRun,
     ) -> Float[Tensor, "batch tokens dim"]:
         """Attention output (before LayerScale) for the normalised `tokens` of all frames."""
-        if self.keys == "own-frame":
+        if isinstance(self.keys, OwnFrameKeys):
             return self._per_frame(attention, tokens, layout, rotation, run)
-        piece = None if run.frame_piece is None else run.frame_piece * layout.tokens_per_frame
-        q = attention.queries(tokens, rotation, piece)
-        k, v = attention.keys_values(tokens, rotation, piece)
-        run.observe(q, k)
-        heads = attend(q, k, v)
-        del q, k, v  # freed before the output projection makes another token tensor
-        return attention.output(heads)
+        layer = LayerInput(attention, tokens, layout, rotation, run)
+        whole = getattr(self.keys, "attend_layer", None)
+        if whole is not None:  # keys that differ from frame to frame are attended by their own rule
+            return attention.output(whole(layer, self.queries, self.fill))
+        queries = self.queries.reduce(layer)
+        keys = self.keys.select(layer)
+        if self.queries == AllQueries() and self.keys == AllKeys():
+            run.observe(queries.q, keys.k)
+        heads = self.fill.attend(queries, keys, layout)
+        restore = queries.restore
+        del queries, keys  # freed before the output projection makes another token tensor
+        return attention.output(restore(heads))
 
     @staticmethod
     def _per_frame(
@@ -88,24 +86,7 @@ class GlobalAttention:
             )
         return result.reshape(tokens.shape)
 
-    def keys_per_query(self, layout: TokenLayout) -> int:
-        """How many keys each query meets."""
-        return layout.tokens if self.keys == "all" else layout.tokens_per_frame
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerRun:
-    """What a method may use of the running forward pass: the layer, a piece size and the recorder.
-
-    `frame_piece` bounds temporaries to that many frames (None: no splitting, needed for gradients).
-    """
-
-    layer: int = 0
-    frame_piece: int | None = None
-    recorder: Any = None
-
-    def observe(self, q: Tensor, k: Tensor) -> None:
-        """Hand the queries and keys [B, heads, S*P, d] of a layer that joins frames to the recorder."""
-        wanted = getattr(self.recorder, "global_attention", None)
-        if wanted is not None:
-            wanted(self.layer, q, k)
+    @property
+    def needs_frame_features(self) -> bool:
+        """Whether an answer chooses frames by what they show."""
+        return any(getattr(a, "needs_frame_features", False) for a in (self.queries, self.keys, self.fill))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from ..errors import UsageError
+from .dense import OwnFrameKeys
 from .global_attention import GlobalAttention
 from .layout import TokenLayout
 
 _DENSE = GlobalAttention()
-_FRAME = GlobalAttention(keys="own-frame")
+_FRAME = GlobalAttention(keys=OwnFrameKeys())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,10 +76,14 @@ class Plan:
 
     def cost(self, layout: TokenLayout, dim: int, element_bytes: int = 2) -> PlanCost:
         """FLOPs of the attention of all global layers, and the bytes of one layer's K/V."""
-        linear = len(self.layers) * 8.0 * layout.tokens * dim**2
-        scores = sum(4.0 * layout.tokens * layer.keys_per_query(layout) * dim for layer in self.layers)
-        most_keys = max(layer.keys_per_query(layout) for layer in self.layers)
-        return PlanCost(linear, scores, 2 * most_keys * dim * element_bytes)
+        linear = sum(
+            4.0 * (layout.tokens + layer.keys.projected(layout)) * dim**2 for layer in self.layers
+        )
+        scores = sum(
+            4.0 * layer.queries.count(layout) * layer.keys.count(layout) * dim for layer in self.layers
+        )
+        most_keys = max(layer.keys.count(layout) for layer in self.layers)
+        return PlanCost(linear, scores, round(2 * most_keys * dim * element_bytes))
 
 
 _NAMES = {"dense": _DENSE, "frame": _FRAME}

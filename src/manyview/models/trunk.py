@@ -84,11 +84,13 @@ class Trunk(nn.Module):
         inplace = not torch.is_grad_enabled()
         piece = options.frame_piece if inplace else None
         wanted = getattr(read_tap, "layers", range(self.config.depth))
+        features = x.float().mean(2) if any(m.needs_frame_features for m in plan.layers) else None
+        memory: dict[Any, Any] = {}
         for layer in range(self.config.depth):
             x = self._frame_layer(layer, x, rotation, piece, inplace)
             mark(recorder, "frame layers")
             frame_tokens = x.clone() if inplace and layer in wanted else x
-            run = LayerRun(layer, piece, recorder)
+            run = LayerRun(layer, piece, recorder, features, memory)
             meeting = plan.layers[layer]
             x = self.global_blocks[layer](
                 x.flatten(1, 2),

@@ -1,0 +1,76 @@
+"""One softmax over shared keys, weighted keys and a term of the query's own, against the equations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from manyview.attention.one_softmax import attend_together, join_own_terms
+
+
+def _plain(q, k, v, log_weight, own_logit, own_value):
+    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    if log_weight is not None:
+        scores = scores + log_weight.expand(*k.shape[:3])[:, :, None]
+    if own_logit is None:
+        return scores.softmax(-1) @ v
+    weights = torch.cat([scores, own_logit[..., None]], -1).softmax(-1)
+    return weights[..., :-1] @ v + weights[..., -1:] * own_value
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1, 8), (2, 3, 7, 11, 32), (1, 2, 300, 400, 12)])
+def test_agrees_with_the_materialised_softmax_and_its_gradient(weighted, own, shape):
+    batch, heads, queries, keys, dim = shape
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*sizes):
+        return torch.randn(*sizes, generator=generator, dtype=torch.float64, requires_grad=True)
+
+    q, k, v = draw(batch, heads, queries, dim), draw(batch, heads, keys, dim), draw(batch, heads, keys, dim)
+    log_weight = draw(keys) if weighted else None
+    own_logit = 3 * draw(batch, heads, queries) if own else None
+    own_value = draw(batch, heads, queries, dim) if own else None
+    if own_logit is not None:
+        own_logit = own_logit.masked_fill(torch.arange(queries) % 2 == 1, float("-inf"))
+    want = _plain(q, k, v, log_weight, own_logit, own_value)
+    got = attend_together(q, k, v, log_weight, own_logit, own_value)
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+    cotangent = torch.randn(want.shape, generator=generator, dtype=torch.float64)
+    inputs = [x for x in (q, k, v, log_weight, own_value) if x is not None]
+    for mine, plain in zip(
+        torch.autograd.grad(got, inputs, cotangent), torch.autograd.grad(want, inputs, cotangent)
+    ):
+        torch.testing.assert_close(mine, plain, rtol=1e-7, atol=1e-7)
+
+
+def test_a_key_of_weight_minus_infinity_is_hidden():
+    q, k, v = (torch.randn(1, 2, 5, 16, dtype=torch.float64) for _ in range(3))
+    weight = torch.zeros(5, dtype=torch.float64)
+    weight[3:] = float("-inf")
+    torch.testing.assert_close(
+        attend_together(q, k, v, weight), attend_together(q, k[:, :, :3], v[:, :, :3])
+    )
+
+
+def test_joined_terms_act_as_the_single_ones():
+    logits = [torch.randn(1, 2, 4, dtype=torch.float64) for _ in range(3)]
+    logits[1][..., 0] = float("-inf")
+    values = [torch.randn(1, 2, 4, 8, dtype=torch.float64) for _ in range(3)]
+    logit, value = join_own_terms(logits, values)
+    weights = torch.stack(logits, -1).softmax(-1)
+    want = torch.einsum("bhnt,bhntd->bhnd", weights, torch.stack(values, 3))
+    torch.testing.assert_close(value, want)
+    torch.testing.assert_close(logit, torch.stack(logits, -1).logsumexp(-1))
+
+
+def test_half_precision_keeps_large_own_logits():
+    generator = torch.Generator().manual_seed(1)
+    q, k, v = (torch.randn(1, 1, 64, 32, generator=generator) for _ in range(3))
+    own_logit, own_value = 20 + torch.randn(1, 1, 64, generator=generator), torch.randn(1, 1, 64, 32)
+    k = k * 3 + 20 * q.mean(2, keepdim=True)
+    half = [x.bfloat16() for x in (q, k, v)]
+    want = _plain(*(x.float() for x in half), None, own_logit, own_value)
+    got = attend_together(*half, None, own_logit, own_value.bfloat16()).float()
+    assert (got - want).abs().max() < 0.05
