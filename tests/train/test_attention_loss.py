@@ -99,6 +99,17 @@ def test_attention_loss_falls_when_queries_meet_their_match() -> None:
     assert float(flat) == pytest.approx(0.5 * torch.tensor(12.0 * 6.0).log().item(), abs=1e-4)
 
 
+def test_a_sample_of_queries_estimates_the_loss_of_all() -> None:
+    matches = random_matches(2, 3, 16)
+    q, k = torch.randn(2, 2, 3 * 18, 8), torch.randn(2, 2, 3 * 18, 8)
+    whole = attention_loss(q, k, matches, 2)
+    assert torch.equal(attention_loss(q, k, matches, 2, most_queries=48), whole)
+    sampled = attention_loss(q, k, matches, 2, most_queries=40)
+    assert sampled != whole
+    assert float(sampled) == pytest.approx(float(whole), rel=0.15)
+    assert torch.equal(sampled, attention_loss(q, k, matches, 2, most_queries=40))
+
+
 def test_nothing_visible_is_zero() -> None:
     matches = random_matches(1, 2, 3)
     matches = SoftMatches(matches.index, matches.weight, torch.zeros_like(matches.visible))

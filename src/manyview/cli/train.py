@@ -8,24 +8,28 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from ..errors import OutputError, UsageError
 from .console import Bars, say
 
+if TYPE_CHECKING:
+    from ..train.config import TrainConfig
+
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """Train a VGGT from scratch on procedural scenes; stop and go on at will."""
+    """Train a VGGT on procedural scenes, from scratch or from weights; stop and go on at will."""
 
-    what: tyro.conf.Positional[Literal["base"]]
-    """base: cameras, depth and points from images."""
+    what: tyro.conf.Positional[Literal["base", "elastic"]]
+    """base: cameras, depth and points from images. elastic: go on from --init so that one set of weights
+    serves every plan."""
     out: Path
     """Folder of the run: log, curves, state. A run that is there goes on."""
-    config: str = "small"
-    """Name of a bundled recipe, or a JSON file."""
+    config: str | None = None
+    """Name of a bundled recipe, or a JSON file; default: small, or elastic."""
     init: str | None = None
     """Weights to start from, a name or a file; the recipe says where their layers go."""
     processes: int = 1
@@ -64,9 +68,11 @@ class Train:
         if self.minutes is not None and self.minutes <= 0:
             raise UsageError(f"the minutes to train must be positive, not {self.minutes:g}")
         require_plot()
-        config = load_config(self.config)
+        config = load_config(self.config or {"base": "small"}.get(self.what, self.what))
         if self.init is not None:
             config = dataclasses.replace(config, init=self.init)
+        if self.what == "elastic":
+            config = elastic_config(config)
         device = str(pick_device(self.device))
         if self.budget_minutes is not None:
             config = with_minutes(config, self.budget_minutes)
@@ -75,6 +81,7 @@ class Train:
         with disk_errors(self.out), Bars() as bars, following(self.out / LOG_NAME, bars):
             end = run(config, self.out, self.processes, self.minutes, not self.fresh, device=device)
         say(f"{end['progress']:.0%} of the schedule, {end['scenes']:,} scenes")
+        say(throughput(self.out / LOG_NAME, self.processes, device, config.cpu_bf16))
         try:
             plot_curves(self.out / LOG_NAME, self.out / "curves.png")
         except ManyViewError as error:  # the run itself is complete and saved
@@ -82,6 +89,35 @@ class Train:
         else:
             say(f"curves: {self.out / 'curves.png'}")
         return 0
+
+
+def elastic_config(config: TrainConfig) -> TrainConfig:
+    """The recipe for the network of the initial weights, whatever its size."""
+    from ..models.load import load
+
+    if config.init is None:
+        raise UsageError("elastic training goes on from weights: give them with --init")
+    return dataclasses.replace(config, model=load(config.init, device="cpu").config, init_layers=())
+
+
+def throughput(log: Path, processes: int, device: str, half: bool) -> str:
+    """Images and operations a second of the run's newest part, beside the matrix rate of one process here."""
+    import torch
+
+    from ..reconstruction.machine import measure_flops
+    from ..train.log import read_log
+
+    lines = [line for line in read_log(log) if line["kind"] == "train" and line.get("gflops")][-50:]
+    if not lines:
+        return "no step was timed"
+    mean = {name: sum(line[name] for line in lines) / len(lines) for name in ("frames_per_s", "gflops")}
+    dtype = torch.bfloat16 if half or device != "cpu" else torch.float32
+    peak = processes * measure_flops(torch.device(device), dtype) / 1e9
+    kind = str(dtype).removeprefix("torch.")
+    return (
+        f"{mean['frames_per_s']:.1f} images/s, {mean['gflops']:.0f} GFLOP/s, "
+        f"{mean['gflops'] / peak:.0%} of the {peak:.0f} that matrix products in {kind} reach here"
+    )
 
 
 @contextlib.contextmanager

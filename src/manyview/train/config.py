@@ -12,6 +12,7 @@ from typing import Any
 
 from manyview.errors import UsageError
 from manyview.models.config import VGGTConfig
+from manyview.train.elastic import check_shares
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,10 @@ class Stage:
     weights: LossWeights = LossWeights()
     points_every: int = 1
     lr_scale: float = 1.0
+    plans: Mapping[str, float] = field(default_factory=lambda: {"dense": 1.0})
 
     def __post_init__(self) -> None:
+        check_shares(self.plans)
         low, high = self.views
         if not 1 <= low <= high:
             raise UsageError(

@@ -16,6 +16,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 
 from manyview.errors import OutputError, UsageError
+from manyview.train.allocator import keep_freed_memory
 from manyview.train.config import TrainConfig, config_from_json
 from manyview.train.held_out import held_out_numbers
 from manyview.train.log import LOG_NAME, RunLog
@@ -102,6 +103,7 @@ def _work(
     device: str,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
+    keep_freed_memory()
     with _stop_requests() as stop_requested:
         trainer = Trainer(config, workers, device)
         if has_state(out):
@@ -166,11 +168,12 @@ def _log_interval(trainer: Trainer, log: RunLog, steps: list[dict[str, float]], 
         "scenes": trainer.scenes,
         "frames": trainer.frames,
         "frames_per_s": (trainer.frames - trainer.logged_frames) / max(seconds, 1e-9),
+        "gflops": trainer.flops / max(seconds, 1e-9) / 1e9,
         "lr": rate,
         "grad_norm": norm,
         "losses": mean,
     }
-    trainer.logged_frames = trainer.frames
+    trainer.logged_frames, trainer.flops = trainer.frames, 0.0
     log.write("train", line)
 
 

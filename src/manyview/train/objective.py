@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from manyview.attention.plan import Plan
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt import VGGT
 from manyview.synthetic import SceneBatch, SceneOptions, render_scenes
@@ -43,15 +44,19 @@ def batch_losses(
     weights: LossWeights,
     points: bool = True,
     dtype: torch.dtype | None = None,
+    plan: Plan | None = None,
 ) -> Losses:
-    """All losses of one batch; `points`: whether the point head runs, `dtype`: the trunk's precision."""
+    """All losses of one batch under `plan` (None: dense).
+
+    `points`: whether the point head runs, `dtype`: the trunk's precision.
+    """
     have = set(model.available_heads)
     with_points = points and weights.points > 0 and "points" in have
     run = ("camera", "depth", "points") if with_points else ("camera", "depth")
     supervised = config.supervised_layers if weights.attention > 0 else ()
     recorder = LossRecorder(heads, targets, supervised, config.attention_queries)
     options = RunOptions(dtype=dtype, head_piece=None, heads=run)
-    found = model(batch.images, options=options, recorder=recorder)
+    found = model(batch.images, plan, options, recorder)
 
     terms = {
         "camera": camera_loss(found.pose_encoding_list, targets.pose_encoding, config.camera_decay),
@@ -89,6 +94,7 @@ def draw_losses(
     weights: LossWeights,
     points: bool,
     device: str | torch.device = "cpu",
+    plan: Plan | None = None,
 ) -> Losses:
     """Render a draw and compute its losses; on a GPU the trunk runs in bfloat16."""
     batch = render_draw(draw, config.model.patch_size, device)
@@ -97,4 +103,4 @@ def draw_losses(
     kind = torch.device(device).type
     dtype = torch.bfloat16 if kind == "cuda" else None
     with torch.autocast("cpu", torch.bfloat16, enabled=kind == "cpu" and config.cpu_bf16):
-        return batch_losses(model, heads, batch, targets, config, weights, points, dtype)
+        return batch_losses(model, heads, batch, targets, config, weights, points, dtype, plan)

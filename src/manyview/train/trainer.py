@@ -8,14 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from manyview.attention.layout import TokenLayout
+from manyview.attention.plan import Plan
 from manyview.errors import ManyViewError, UsageError
+from manyview.models.flops import forward_flops
 from manyview.models.vggt import VGGT
 from manyview.train.auxiliary import AuxiliaryHeads
 from manyview.train.config import TrainConfig
+from manyview.train.elastic import draw_plan
 from manyview.train.grow import grow_from_weights
 from manyview.train.initialise import initialise, parameter_groups, set_output_biases
 from manyview.train.objective import draw_losses, render_draw
-from manyview.train.schedule import Position, draw_step, learning_rate, position
+from manyview.train.schedule import Position, StepDraw, draw_step, learning_rate, position
 from manyview.train.state import RunState
 from manyview.train.targets import make_targets
 from manyview.train.workers import Workers
@@ -29,7 +33,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, workers: Workers, device: str = "cpu") -> None:
         self.config, self.workers, self.device = config, workers, device
         self.step, self.progress, self.seconds, self.scenes, self.frames = 0, 0.0, 0.0, 0, 0
-        self.logged_frames = 0
+        self.logged_frames, self.flops = 0, 0.0
         self._bad_steps = 0
         self.model = VGGT(config.model)
         self.heads = AuxiliaryHeads(config.model.depth, config.model.dim, config.seed)
@@ -79,7 +83,10 @@ class Trainer:
             group["lr"] = rate * group["lr_scale"]
         points = self.step % here.stage.points_every == 0
         self.optimiser.zero_grad(set_to_none=True)
-        losses = draw_losses(self.model, self.heads, draw, config, here.stage.weights, points, self.device)
+        plan = draw_plan(here.stage.plans, config.model.depth, config.seed, self.step)
+        losses = draw_losses(
+            self.model, self.heads, draw, config, here.stage.weights, points, self.device, plan
+        )
         losses.total.backward()  # type: ignore[no-untyped-call]
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.optimiser.clip))
@@ -94,12 +101,21 @@ class Trainer:
                     f"{self._bad_steps} times in a row; lower the learning rate and resume"
                 )
         self.step += 1
+        self.flops += self._flops_of(draw, plan, points)
         self.scenes += len(draw.seeds) * self.workers.size
         self.frames += len(draw.seeds) * draw.views * self.workers.size
         if config.steps is not None:
             self.progress = self.step / config.steps
         values = {name: float(term.detach()) for name, term in losses.terms.items()}
         return {**values, "total": float(losses.total.detach()), "lr": rate, "grad_norm": norm}
+
+    def _flops_of(self, draw: StepDraw, plan: Plan, points: bool) -> float:
+        """Operations of a step of all processes: a gradient costs twice the forward pass."""
+        config = self.config.model
+        heads = ("camera", "depth", "points") if points and config.point_head else ("camera", "depth")
+        layout = TokenLayout(draw.views, config.special_tokens, draw.grid)
+        forward = sum(forward_flops(config, layout, plan, heads).values())
+        return 3 * forward * len(draw.seeds) * self.workers.size
 
     def synchronise(self) -> None:
         """Mean of weights and optimiser moments over the processes, which makes them equal."""

@@ -1,0 +1,30 @@
+"""Elastic training: each global layer draws its own answer each step, so that one model serves all plans."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+from manyview.attention.plan import Plan
+from manyview.errors import UsageError
+
+
+def draw_plan(shares: Mapping[str, float], depth: int, seed: int, step: int) -> Plan:
+    """Plan of a step: every layer draws one of `shares` (plan spec to weight) by itself.
+
+    A spec stands for what it says about the last layer, so that presets which treat early layers apart
+    count by their main part. The draw depends on (seed, step) alone: all processes draw the same.
+    Raises UsageError for specs that this depth does not allow.
+    """
+    check_shares(shares)
+    if set(shares) == {"dense"}:
+        return Plan.dense(depth)
+    draws = random.Random(f"plan:{seed}:{step}")
+    specs = draws.choices(list(shares), list(shares.values()), k=depth)
+    return Plan(tuple(Plan.parse(spec, depth).layers[-1] for spec in specs))
+
+
+def check_shares(shares: Mapping[str, float]) -> None:
+    """Refuse an empty menu and shares that are not positive."""
+    if not shares or any(share <= 0 for share in shares.values()):
+        raise UsageError(f"plans to draw from need positive shares, not {dict(shares)}")

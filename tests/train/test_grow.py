@@ -1,0 +1,67 @@
+"""Starting from weights: a deeper network that computes the same, and clear refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from manyview.errors import UsageError
+from manyview.models.run_options import RunOptions
+from manyview.models.vggt import VGGT
+from manyview.train.config import load_config
+from manyview.train.grow import grow_from
+from manyview.train.initialise import initialise
+from tests.train.tiny import tiny_config
+
+
+def _pair() -> tuple[VGGT, VGGT]:
+    config = tiny_config()
+    small = VGGT(config.model)
+    initialise(small, config)
+    places = tuple(2 * i + 1 for i in range(config.model.depth))
+    deeper = dataclasses.replace(
+        config.model, depth=2 * config.model.depth, taps=tuple(places[t] for t in config.model.taps)
+    )
+    large = VGGT(deeper)
+    initialise(large, dataclasses.replace(config, model=deeper, seed=5))
+    grow_from(large, small, places)
+    return small, large
+
+
+def test_a_deeper_network_computes_the_same_while_its_new_pairs_are_silent():
+    small, large = _pair()
+    images = torch.rand(1, 3, 3, 32, 32)
+    with torch.no_grad():
+        want, got = (model.eval()(images, options=RunOptions()) for model in (small, large))
+    torch.testing.assert_close(got.pose_encoding, want.pose_encoding, atol=1e-5, rtol=1e-4)
+
+
+def test_new_pairs_learn():
+    _, large = _pair()
+    result = large(torch.rand(1, 2, 3, 32, 32), options=RunOptions(head_piece=None))
+    assert result.z_depth is not None
+    (result.z_depth.sum() + result.pose_encoding.sum()).backward()
+    gradient = large.aggregator.global_blocks[2].ls1.gamma.grad
+    assert gradient is not None and gradient.abs().max() > 0
+
+
+@pytest.mark.parametrize("places", [(0,), (1, 0), (0, 99)])
+def test_places_that_do_not_fit_are_refused(places):
+    config = tiny_config()
+    with pytest.raises(UsageError, match="places"):
+        grow_from(VGGT(config.model), VGGT(config.model), places)
+
+
+def test_another_width_is_refused():
+    config = tiny_config()
+    wider = dataclasses.replace(config.model, dim=2 * config.model.dim)
+    with pytest.raises(UsageError, match="shape"):
+        grow_from(VGGT(wider), VGGT(config.model))
+
+
+def test_the_bundled_recipe_names_a_place_for_every_pair():
+    grown, small = load_config("grown"), load_config("small")
+    assert len(grown.init_layers) == small.model.depth
+    assert grown.init_layers[-1] < grown.model.depth
