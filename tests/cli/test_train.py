@@ -22,12 +22,12 @@ def test_train_go_on_and_write_weights(command: Command, tmp_path: Path):
     assert "100% of the schedule" in said and (out / "curves.png").is_file()
     assert command(*line, "--config", config)[0] == 0
     assert command(*line, "--config", config, "--fresh")[0] != 0
-    status, _, told = command(*line, "--weights", weights, "--scenes", 1)
+    status, _, told = command(*line, "--weights", weights, "--scenes", 1, "--no-more-views")
     assert status == 0, told
     with safe_open(weights, "pt") as file:
         metadata = json.loads(file.metadata()["manyview"])
-    assert list(metadata["numbers"]) == ["easy", "medium", "hard"]
-    assert set(metadata["numbers"]["hard"]["rows"]) == {"dense", "frame", "identity", "mean pose"}
+    assert list(metadata["numbers"]["levels"]) == ["easy", "medium", "hard"]
+    assert set(metadata["numbers"]["levels"]["hard"]["rows"]) == {"dense", "frame", "identity", "mean pose"}
     parts = metadata["recipe"]["parts"]
     assert parts[0]["step"] == 0 and parts[0]["processes"] == 1
     assert metadata["recipe"]["steps"] == 2 and metadata["licence"] == "Apache-2.0"

@@ -46,6 +46,10 @@ class Train:
     """Only write the weights of the run in OUT, with held-out numbers, to this .safetensors file."""
     scenes: int = 48
     """Held-out scenes a table of --weights; 0: none."""
+    more_views: bool = True
+    """Also measure 2 to 150 views for --weights."""
+    docs: tuple[Path, ...] = ()
+    """Pages whose marked tables are replaced by those of --weights."""
 
     def run(self) -> int:
         import torch
@@ -53,17 +57,22 @@ class Train:
         from ..bench.plot import require_plot
         from ..errors import ManyViewError
         from ..reconstruction.machine import pick_device
+        from ..train.card import write_tables
         from ..train.config import load_config
         from ..train.held_out import release_numbers
         from ..train.log import LOG_NAME, plot_curves
         from ..train.loop import run, with_minutes
         from ..train.weights import export_weights, trained_model
 
+        if self.docs and (self.weights is None or not self.scenes):
+            raise UsageError("--docs writes the tables of --weights: give both, and scenes to measure")
         if self.weights is not None:
             model = trained_model(self.out, half=True)
-            numbers = release_numbers(model, self.scenes) if self.scenes else {}
+            numbers = release_numbers(model, self.scenes, more_views=self.more_views) if self.scenes else {}
             export_weights(self.out, self.weights, numbers)
             say(f"weights: {self.weights}")
+            for page in self.docs:
+                say(f"{page}: {', '.join(write_tables(page, numbers))}")
             return 0
         if self.minutes is not None and self.minutes <= 0:
             raise UsageError(f"the minutes to train must be positive, not {self.minutes:g}")

@@ -29,14 +29,27 @@ def held_out_numbers(model: VGGT, config: TrainConfig, here: Position) -> dict[s
     return {"stage": here.stage.name, **dataclasses.asdict(table.rows["dense"])}
 
 
-def release_numbers(model: VGGT, scenes: int = 48, views: int = 8) -> dict[str, Any]:
+_MORE_VIEWS = ((2, 48), (24, 16), (64, 6), (150, 3))
+"""Numbers of views beside the main table's, and the scenes for each while 48 stand in the main table."""
+
+
+def release_numbers(model: VGGT, scenes: int = 48, views: int = 8, more_views: bool = True) -> dict[str, Any]:
     """The tables that ship in a checkpoint's metadata: easy, medium and hard held-out scenes.
 
-    Each has the dense model, the same model with every global layer cut to its own frame, and the
-    baselines (see `evaluate_synthetic`).
+    `levels` has, for each, the dense model, the same model with every global layer cut to its own frame,
+    and the baselines (see `evaluate_synthetic`); `views` the dense model from 2 to 150 views.
     """
     presets = {"easy": SceneOptions.easy(), "medium": SceneOptions.medium(), "hard": SceneOptions.hard()}
-    return {
+    levels = {
         name: evaluate_synthetic(model, scenes=scenes, views=views, options=options).to_json()
         for name, options in presets.items()
     }
+    rest = []
+    for name, options in presets.items():
+        for count, share in _MORE_VIEWS if more_views else ():
+            number = max(1, round(share * scenes / 48))
+            table = evaluate_synthetic(
+                model, ("dense",), number, count, options=options, baselines=False, batch=1
+            )
+            rest.append({"level": name, **table.to_json()})
+    return {"levels": levels, "views": rest}

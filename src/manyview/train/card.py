@@ -1,0 +1,99 @@
+"""The tables of README and model card, written from the numbers that a checkpoint carries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from manyview.errors import OutputError, UsageError
+
+_COLUMNS = (
+    ("AUC@5", "auc_5", ".1f"), ("AUC@15", "auc_15", ".1f"), ("AUC@30", "auc_30", ".1f"),
+    ("rotation °", "rotation_median_deg", ".1f"), ("direction °", "translation_median_deg", ".1f"),
+    ("AbsRel", "abs_rel", ".3f"), ("conf", "confidence_excess", ".2f"),
+)  # fmt: skip
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _number(value: Any, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _values(row: Mapping[str, Any]) -> list[str]:
+    return [_number(row.get(key), form) for _, key, form in _COLUMNS]
+
+
+def summary_table(numbers: Mapping[str, Any]) -> str:
+    """Markdown of one line a difficulty: dense beside frames kept apart and the baselines."""
+    lines = [
+        _row(["held-out scenes, 8 views", "dense AUC@5 / 15 / 30", "AbsRel",
+              "frames kept apart AUC@30", "identity AUC@30", "mean pose AUC@30"]),
+        "|---" * 6 + "|",
+    ]  # fmt: skip
+    for level, table in numbers["levels"].items():
+        rows = table["rows"]
+        dense = rows["dense"]
+        aucs = " / ".join(f"{dense[f'auc_{t}']:.1f}" for t in (5, 15, 30))
+        others = [f"{rows[name]['auc_30']:.1f}" for name in ("frame", "identity", "mean pose")]
+        lines.append(_row([level, aucs, f"{dense['abs_rel']:.3f}", *others]))
+    return "\n".join(lines)
+
+
+def full_tables(numbers: Mapping[str, Any]) -> str:
+    """Markdown of every plan and baseline a difficulty, then the dense model over numbers of views."""
+    parts = []
+    head = [_row(["", *(name for name, _, _ in _COLUMNS)]), "|---" * (len(_COLUMNS) + 1) + "|"]
+    for level, table in numbers["levels"].items():
+        s = table["settings"]
+        command = f"manyview evaluate synthetic --level {level} --views {s['views']} --scenes {s['scenes']}"
+        title = f"**{level}**, {s['scenes']} scenes of {s['views']} views at {s['width']}x{s['height']}"
+        rows = [_row([name, *_values(row)]) for name, row in table["rows"].items()]
+        parts.append("\n".join([f"{title} (`{command}`)", "", *head, *rows]))
+    lines = [
+        "**More and fewer views**, dense", "",
+        _row(["scenes", "number", "views", *(name for name, _, _ in _COLUMNS)]),
+        "|---" * (len(_COLUMNS) + 3) + "|",
+    ]  # fmt: skip
+    for entry in numbers["views"]:
+        s = entry["settings"]
+        lines.append(
+            _row([entry["level"], str(s["scenes"]), str(s["views"]), *_values(entry["rows"]["dense"])])
+        )
+    return "\n\n".join([*parts, "\n".join(lines)])
+
+
+TABLES = {"summary": summary_table, "tables": full_tables}
+
+
+def write_tables(page: str | Path, numbers: Mapping[str, Any]) -> list[str]:
+    """Replace what stands between `<!-- numbers:NAME -->` and `<!-- /numbers -->` of a page.
+
+    NAME is one of `TABLES`; returned are the names replaced. Errors: UsageError for a page without such a
+    place or an unknown name, OutputError if it cannot be read or written.
+    """
+    path = Path(page)
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror}") from error
+    pieces = text.split("<!-- numbers:")
+    found, result = [], pieces[0]
+    for piece in pieces[1:]:
+        name, opened, rest = piece.partition(" -->")
+        _, closed, after = rest.partition("<!-- /numbers -->")
+        if not opened or not closed or name not in TABLES:
+            known = ", ".join(TABLES)
+            raise UsageError(f"{path}: '<!-- numbers:{name}' needs an end and one of the names {known}")
+        found.append(name)
+        result += f"<!-- numbers:{name} -->\n{TABLES[name](numbers)}\n<!-- /numbers -->{after}"
+    if not found:
+        raise UsageError(f"{path} has no place for numbers: mark one with <!-- numbers:summary -->")
+    try:
+        path.write_text(result, "utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    return found
