@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,8 @@ from manyview.models.vggt import VGGT
 from manyview.train.config import load_config
 from manyview.train.grow import grow_from
 from manyview.train.initialise import initialise
+from manyview.train.loop import run
+from manyview.train.weights import export_weights
 from tests.train.tiny import tiny_config
 
 
@@ -65,3 +69,16 @@ def test_the_bundled_recipe_names_a_place_for_every_pair():
     grown, small = load_config("grown"), load_config("small")
     assert len(grown.init_layers) == small.model.depth
     assert grown.init_layers[-1] < grown.model.depth
+
+
+def test_weights_tell_what_they_started_from_without_a_path(tmp_path: Path):
+    config = tiny_config(steps=1, sync_every=1)
+    run(config, tmp_path / "first")
+    first = tmp_path / "first.safetensors"
+    export_weights(tmp_path / "first", first)
+    run(dataclasses.replace(config, init=str(first)), tmp_path / "second")
+    recipe = export_weights(tmp_path / "second", tmp_path / "second.safetensors")["recipe"]
+    assert recipe["command"].endswith("--init first.safetensors")
+    assert recipe["start"]["weights"] == "first.safetensors" and len(recipe["start"]["sha256"]) == 64
+    assert recipe["start"]["recipe"]["steps"] == 1
+    assert str(tmp_path) not in json.dumps(recipe)

@@ -14,6 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from manyview.errors import OutputError, WeightsError
+from manyview.models.checkpoints.read import read_checkpoint
+from manyview.models.checkpoints.vggt import stored_metadata
 from manyview.models.vggt import VGGT
 from manyview.train.config import config_from_json
 from manyview.train.log import LOG_NAME, read_log
@@ -48,9 +50,12 @@ def export_weights(
         if not bool(half[name].isfinite().all()):
             raise WeightsError(f"'{name}' of the run in {out_dir} is not finite in half precision")
     header = state.header
+    start = header["config"].get("init")
     recipe = {
-        "command": f"manyview train base --config {header['config']['name']}",
-        "config": {key: value for key, value in header["config"].items() if key != "model"},
+        "command": f"manyview train base --config {header['config']['name']}"
+        + ("" if start is None else f" --init {Path(start).name}"),
+        "start": None if start is None else start_of(start),
+        "config": {key: value for key, value in header["config"].items() if key not in ("model", "init")},
         "steps": header["step"],
         "scenes": header["scenes"],
         "images": header["frames"],
@@ -74,6 +79,16 @@ def export_weights(
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write the weights to {target}: {error}") from error
     return metadata
+
+
+def start_of(name: str) -> dict[str, Any]:
+    """What a run started from: the weights' name, and their digest and own recipe where the file is there."""
+    path = Path(name)
+    if not path.is_file():
+        return {"weights": path.name}
+    checkpoint = read_checkpoint(path)
+    recipe = stored_metadata(checkpoint).get("recipe")
+    return {"weights": path.name, "sha256": checkpoint.sha256(), "recipe": recipe}
 
 
 def _model_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
