@@ -65,6 +65,7 @@ class Stage:
     weights: LossWeights = LossWeights()
     points_every: int = 1
     lr_scale: float = 1.0
+    augment: float = 0.0
     plans: Mapping[str, float] = field(default_factory=lambda: {"dense": 1.0})
 
     def __post_init__(self) -> None:

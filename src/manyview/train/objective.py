@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from manyview.attention.plan import Plan
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt import VGGT
 from manyview.synthetic import SceneBatch, SceneOptions, render_scenes
+from manyview.train.augment import photometric
 from manyview.train.auxiliary import AuxiliaryHeads, LossRecorder
 from manyview.train.config import LossWeights, TrainConfig
 from manyview.train.losses import camera_loss, dense_loss
@@ -98,6 +100,8 @@ def draw_losses(
 ) -> Losses:
     """Render a draw and compute its losses; on a GPU the trunk runs in bfloat16."""
     batch = render_draw(draw, config.model.patch_size, device)
+    images = photometric(batch.images, draw.augment, draw.seeds[0])
+    batch = dataclasses.replace(batch, images=images)
     supervised = weights.attention > 0 and bool(config.supervised_layers) and draw.views > 1
     targets = make_targets(batch, config.model.patch_size, matches=supervised)
     kind = torch.device(device).type

@@ -63,6 +63,7 @@ class StepDraw:
     views: int
     seeds: tuple[int, ...]
     scenes: dict[str, Any]
+    augment: float = 0.0
 
 
 def draw_step(config: TrainConfig, here: Position, step: int, rank: int) -> StepDraw:
@@ -77,4 +78,4 @@ def draw_step(config: TrainConfig, here: Position, step: int, rank: int) -> Step
     content = random.Random(f"scenes:{config.seed}:{step}:{rank}")
     seeds = tuple(content.randrange(HELD_OUT_SEED) for _ in range(max(1, stage.frames_per_step // views)))
     mix = shape.choices(stage.scenes, [mix.share for mix in stage.scenes])[0]
-    return StepDraw(grid, views, seeds, blend(mix.start, mix.end, here.within))
+    return StepDraw(grid, views, seeds, blend(mix.start, mix.end, here.within), stage.augment)
