@@ -49,9 +49,7 @@ def test_a_key_of_weight_minus_infinity_is_hidden():
     q, k, v = (torch.randn(1, 2, 5, 16, dtype=torch.float64) for _ in range(3))
     weight = torch.zeros(5, dtype=torch.float64)
     weight[3:] = float("-inf")
-    torch.testing.assert_close(
-        attend_together(q, k, v, weight), attend_together(q, k[:, :, :3], v[:, :, :3])
-    )
+    torch.testing.assert_close(attend_together(q, k, v, weight), attend_together(q, k[:, :, :3], v[:, :, :3]))
 
 
 def test_joined_terms_act_as_the_single_ones():

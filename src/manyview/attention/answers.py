@@ -74,16 +74,18 @@ class KeySet:
     `log_weight` is added to the logits of a key (for a key that stands for n tokens: gain * log n; minus
     infinity hides padding). `kept` marks the tokens of the sequence that are themselves among the
     keys, which a fill needs so that nothing is counted twice; None where keys are not single tokens.
-    `all_keys`, `all_values` are those of every token where the method has them anyway.
+    `all_keys`, `all_values` are those of every token where a fill needs them, `unturned_keys` the keys of
+    every token without positions.
     """
 
     k: Float[Tensor, "batch heads keys dim"]
     v: Float[Tensor, "batch heads keys dim"]
-    log_weight: Float[Tensor, "..."] | None = None
+    log_weight: Float[Tensor, "*sizes"] | None = None
     kept: Bool[Tensor, " tokens"] | None = None
     kept_index: Int[Tensor, " kept"] | None = None
     all_keys: Float[Tensor, "batch heads tokens dim"] | None = None
     all_values: Float[Tensor, "batch heads tokens dim"] | None = None
+    unturned_keys: Float[Tensor, "batch heads tokens dim"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,9 +29,9 @@ class GlobalAttention:
     with a ValueError by the answer's own `check(attention)` where it has one.
     """
 
-    queries: Queries = AllQueries()
-    keys: Keys = AllKeys()
-    fill: Fill = NoFill()
+    queries: Queries = dataclasses.field(default_factory=AllQueries)
+    keys: Keys = dataclasses.field(default_factory=AllKeys)
+    fill: Fill = dataclasses.field(default_factory=NoFill)
 
     def __post_init__(self) -> None:
         for name, method in (("queries", "reduce"), ("keys", "select"), ("fill", "attend")):

@@ -21,7 +21,7 @@ def attend_together(
     q: Float[Tensor, "batch heads queries dim"],
     k: Float[Tensor, "batch heads keys dim"],
     v: Float[Tensor, "batch heads keys dim"],
-    log_weight: Float[Tensor, "..."] | None = None,
+    log_weight: Float[Tensor, "*sizes"] | None = None,
     own_logit: Float[Tensor, "batch heads queries"] | None = None,
     own_value: Float[Tensor, "batch heads queries dim"] | None = None,
 ) -> Float[Tensor, "batch heads queries dim"]:

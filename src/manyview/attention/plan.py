@@ -76,9 +76,7 @@ class Plan:
 
     def cost(self, layout: TokenLayout, dim: int, element_bytes: int = 2) -> PlanCost:
         """FLOPs of the attention of all global layers, and the bytes of one layer's K/V."""
-        linear = sum(
-            4.0 * (layout.tokens + layer.keys.projected(layout)) * dim**2 for layer in self.layers
-        )
+        linear = sum(4.0 * (layout.tokens + layer.keys.projected(layout)) * dim**2 for layer in self.layers)
         scores = sum(
             4.0 * layer.queries.count(layout) * layer.keys.count(layout) * dim for layer in self.layers
         )

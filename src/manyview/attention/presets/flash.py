@@ -1,0 +1,52 @@
+"""FlashVGGT's two public versions on any number of layers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ..dense import OwnFrameKeys
+from ..descriptor_keys import DescriptorKeys
+from ..global_attention import GlobalAttention
+
+_REDUCTION = {"v1": 4, "v2": 3}
+
+
+@dataclasses.dataclass(frozen=True)
+class Flash:
+    """FlashVGGT (arXiv 2512.01540): all tokens ask, descriptors of every frame answer.
+
+    `version` "v1": bilinear descriptors in every global layer, `r` 4. "v2", the later release: nearest
+    descriptors in the middle layers (9 to 19 of 24, the same fraction of other depths), `r` 3;
+    the other layers stay within their frames. `keyframes`: clusters whose frames are added whole (None:
+    one per 200 frames). `duplicates`, `count_bias`: see `DescriptorKeys`.
+    """
+
+    r: int | None = None
+    version: str = "v1"
+    keyframes: int | None = None
+    duplicates: bool = True
+    count_bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.version not in _REDUCTION:
+            raise ValueError(f"flash has the versions v1 and v2, not {self.version!r}")
+        self._keys()
+
+    def _keys(self) -> DescriptorKeys:
+        return DescriptorKeys(
+            reduction=_REDUCTION[self.version] if self.r is None else self.r,
+            resample="bilinear" if self.version == "v1" else "nearest",
+            keyframes=self.keyframes,
+            count_bias=self.count_bias,
+            duplicates=self.duplicates,
+        )
+
+    def layers(self, depth: int) -> tuple[GlobalAttention, ...]:
+        """One answer per global layer."""
+        short = GlobalAttention(keys=self._keys())
+        if self.version == "v1":
+            return (short,) * depth
+        first = 9 * depth // 24
+        end = max(20 * depth // 24, first + 1)
+        own = GlobalAttention(keys=OwnFrameKeys())
+        return tuple(short if first <= i < end else own for i in range(depth))

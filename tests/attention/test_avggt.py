@@ -1,0 +1,166 @@
+"""AVGGT against a twin written from its equations, and what its options promise."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from manyview.attention.dense import NoFill
+from manyview.attention.diagonal_mean import DiagonalMean
+from manyview.attention.global_attention import GlobalAttention, LayerRun
+from manyview.attention.grid_keys import GridKeys, kept_tokens
+from manyview.attention.layout import TokenLayout
+from manyview.attention.presets.avggt import Avggt
+from manyview.errors import UsageError
+from manyview.models.blocks import Attention
+from manyview.models.rotary import frame_positions, rotation_for
+
+LAYOUTS = [
+    TokenLayout(3, 2, (4, 5)),
+    TokenLayout(1, 1, (3, 3)),
+    TokenLayout(2, 5, (7, 3), reference_frame=None),
+    TokenLayout(4, 0, (2, 6), reference_frame=2),
+]
+
+
+def _parts(layout, batch=2, dim=16, heads=2):
+    torch.manual_seed(0)
+    attention = Attention(dim, heads, qk_norm=True).double()
+    tokens = torch.randn(batch, layout.tokens, dim, dtype=torch.float64)
+    rotation = rotation_for(frame_positions(layout.grid, layout.special_tokens), dim // heads)
+    return attention, tokens, rotation
+
+
+def _kept(layout, stride, edge):
+    """Straight from the text: specials, the reference frame, the top-left patch of each window."""
+    kept = []
+    for token in range(layout.tokens):
+        frame, place = divmod(token, layout.tokens_per_frame)
+        row, column = divmod(place - layout.special_tokens, layout.grid[1])
+        special = place < layout.special_tokens
+        corner = row % stride[0] == 0 and column % stride[1] == 0
+        inside = edge == "ceil" or all(p + s <= n for p, s, n in zip((row, column), stride, layout.grid))
+        if special or frame == layout.reference_frame or (corner and inside):
+            kept.append(token)
+    return kept
+
+
+def _twin(attention, tokens, layout, rotation, stride, edge, diagonal, mean, gain, before):
+    q = attention.queries(tokens, rotation)
+    k, v = attention.keys_values(tokens, rotation)
+    kept = _kept(layout, stride, edge)
+    dropped = [t for t in range(layout.tokens) if t not in kept]
+    rows = []
+    for i in range(layout.tokens):
+        keys, values, extra = [k[:, :, kept]], [v[:, :, kept]], [k.new_zeros(len(kept))]
+        if diagonal and i in dropped:
+            keys, values, extra = [*keys, k[:, :, [i]]], [*values, v[:, :, [i]]], [*extra, k.new_zeros(1)]
+        if mean and dropped:
+            plain = attention.keys_values(tokens, None)[0] if before else k
+            keys.append(plain[:, :, dropped].mean(2, keepdim=True))
+            values.append(v[:, :, dropped].mean(2, keepdim=True))
+            extra.append(k.new_full((1,), gain * math.log(len(dropped))))
+        logits = torch.einsum("bhd,bhkd->bhk", q[:, :, i], torch.cat(keys, 2)) / q.shape[-1] ** 0.5
+        weights = (logits + torch.cat(extra)).softmax(-1)
+        rows.append(torch.einsum("bhk,bhkd->bhd", weights, torch.cat(values, 2)))
+    return attention.output(torch.stack(rows, 2))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("edge", ["ceil", "floor"])
+@pytest.mark.parametrize(
+    "fill",
+    [(True, True, 0.0, False), (True, False, 0.0, False), (False, True, 0.7, False), (True, True, 1.0, True)],
+)
+def test_agrees_with_the_equations(layout, edge, fill):
+    diagonal, mean, gain, before = fill
+    attention, tokens, rotation = _parts(layout)
+    preset = Avggt(0, (2, 2), edge, False, diagonal, mean, gain, before)
+    got = preset.layers(1)[0](attention, tokens, layout, rotation, LayerRun())
+    want = _twin(attention, tokens, layout, rotation, (2, 2), edge, diagonal, mean, gain, before)
+    torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_plain_subsample_agrees_and_single_precision_is_close(layout):
+    attention, tokens, rotation = _parts(layout)
+    layer = GlobalAttention(keys=GridKeys((2, 3)))
+    want = _twin(attention, tokens, layout, rotation, (2, 3), "ceil", False, False, 0.0, False)
+    torch.testing.assert_close(layer(attention, tokens, layout, rotation, LayerRun()), want)
+    single = layer(attention.float(), tokens.float(), layout, rotation, LayerRun())
+    torch.testing.assert_close(single.double(), want, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_stride_one_is_dense(layout):
+    attention, tokens, rotation = _parts(layout)
+    layer = Avggt(0, (1, 1)).layers(1)[0]
+    dense = GlobalAttention()(attention, tokens, layout, rotation, LayerRun())
+    torch.testing.assert_close(layer(attention, tokens, layout, rotation, LayerRun()), dense)
+
+
+def test_softmax_adds_up_to_one_and_gradients_flow():
+    layout = LAYOUTS[0]
+    attention, tokens, rotation = _parts(layout)
+    with torch.no_grad():
+        attention.qkv.weight[32:] = 0
+        attention.qkv.bias[32:] = 1
+    tokens.requires_grad_()
+    layer = Avggt(0, (2, 2), gain=0.5).layers(1)[0]
+    got = layer(attention, tokens, layout, rotation, LayerRun())
+    ones = attention.output(torch.ones(2, 2, layout.tokens, 8, dtype=torch.float64))
+    torch.testing.assert_close(got, ones)
+    torch.manual_seed(1)
+    attention.qkv.weight.data.normal_()
+    layer(attention, tokens, layout, rotation, LayerRun()).square().sum().backward()
+    assert tokens.grad is not None and bool((tokens.grad.abs().sum(-1) > 0).all())
+
+
+def test_other_frames_may_be_permuted():
+    layout = TokenLayout(4, 2, (4, 4))
+    attention, tokens, rotation = _parts(layout)
+    layer = Avggt(0, (2, 2)).layers(1)[0]
+    frames = tokens.unflatten(1, (4, -1))
+    order = [0, 3, 1, 2]
+    got = layer(attention, frames[:, order].flatten(1, 2), layout, rotation, LayerRun())
+    want = layer(attention, tokens, layout, rotation, LayerRun()).unflatten(1, (4, -1))[:, order]
+    torch.testing.assert_close(got, want.flatten(1, 2))
+
+
+def test_shifted_grids_cover_the_grid_together():
+    layout = TokenLayout(6, 1, (4, 6), reference_frame=None)
+    kept = kept_tokens(layout, (2, 3), "ceil", True).unflatten(0, (6, -1))[:, 1:]
+    assert kept.sum(0).eq(1).all()
+    assert kept.sum(1).eq(4).all()
+
+
+def test_counts_are_what_is_selected():
+    layout = TokenLayout(3, 5, (28, 37))
+    # The papers' sizes: 19 x 14 windows kept with "ceil", 18 x 14 with "floor".
+    per_frame = {e: (GridKeys((2, 2), e).count(layout) - 5 * 3 - 28 * 37) / 2 for e in ("ceil", "floor")}
+    assert per_frame == {"ceil": 266, "floor": 252}
+    layer = Avggt(1, (2, 2)).layers(2)
+    assert layer[0].keys.count(LAYOUTS[0]) == LAYOUTS[0].tokens_per_frame
+
+
+def test_early_layers_follow_the_papers_share():
+    for depth, early in ((24, 9), (8, 3), (6, 2)):
+        layers = Avggt().layers(depth)
+        assert len(layers) == depth
+        assert [type(x.keys).__name__ for x in layers].count("OwnFrameKeys") == early
+
+
+def test_impossible_choices_are_refused():
+    with pytest.raises(UsageError, match="early"):
+        Avggt(early=9).layers(8)
+    with pytest.raises(ValueError, match="stride"):
+        GridKeys((0, 2))
+    with pytest.raises(ValueError, match="edge"):
+        GridKeys(edge="round")
+    with pytest.raises(ValueError, match="project_all"):
+        GlobalAttention(keys=GridKeys(), fill=DiagonalMean())
+    with pytest.raises(ValueError, match="unturned"):
+        GlobalAttention(keys=GridKeys(project_all=True), fill=DiagonalMean(mean_before_positions=True))
+    assert GlobalAttention(keys=GridKeys(), fill=NoFill()) == GlobalAttention(keys=GridKeys())
