@@ -8,6 +8,8 @@ from ..errors import UsageError
 from .dense import OwnFrameKeys
 from .global_attention import GlobalAttention
 from .layout import TokenLayout
+from .plan_spec import preset_from_spec, spec_of
+from .presets import PRESETS
 
 _DENSE = GlobalAttention()
 _FRAME = GlobalAttention(keys=OwnFrameKeys())
@@ -28,9 +30,13 @@ class PlanCost:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """One `GlobalAttention` per global layer, in order. Prints as a spec string and parses back."""
+    """One `GlobalAttention` per global layer, in order. Prints as a spec string and parses back.
+
+    `name` is the spec it came from; plans with the same layers are equal whatever they are called.
+    """
 
     layers: tuple[GlobalAttention, ...]
+    name: str | None = dataclasses.field(default=None, compare=False)
 
     @classmethod
     def dense(cls, depth: int) -> Plan:
@@ -44,15 +50,23 @@ class Plan:
 
     @classmethod
     def parse(cls, spec: str, depth: int) -> Plan:
-        """Plan of `depth` layers from "dense", "frame", or ranges such as "0-3:frame,4-11:dense".
+        """Plan of `depth` layers from "dense", "frame", ranges such as "0-3:frame,4-11:dense", or a preset.
 
-        Raises UsageError for unknown names, layers outside the network, or layers given twice.
+        A preset is "avggt" or "avggt:early=3,stride=2x2" (see `presets`). Raises UsageError for unknown
+        names or options, layers outside the network, or layers given twice.
         """
+        if spec.strip().partition(":")[0] in PRESETS:
+            preset = preset_from_spec(spec)
+            try:
+                return cls(preset.layers(depth), spec_of(preset))
+            except ValueError as error:
+                raise UsageError(f"{spec}: {error}") from error
         layers: list[GlobalAttention | None] = [None] * depth
         for part in spec.split(","):
             where, _, name = part.strip().rpartition(":")
             if name not in _NAMES:
-                raise UsageError(f"unknown plan {name!r} in {spec!r}: choose from {', '.join(_NAMES)}")
+                known = ", ".join((*_NAMES, *sorted(PRESETS)))
+                raise UsageError(f"unknown plan {name!r} in {spec!r}: choose from {known}")
             for layer in _layer_range(where, depth, spec):
                 if layers[layer] is not None:
                     raise UsageError(f"plan {spec!r} gives layer {layer} twice")
@@ -63,6 +77,8 @@ class Plan:
         return cls(tuple(layer for layer in layers if layer is not None))
 
     def __str__(self) -> str:
+        if self.name is not None:
+            return self.name
         names = [_name(layer) for layer in self.layers]
         if len(set(names)) == 1:
             return names[0]
@@ -73,6 +89,20 @@ class Plan:
             else:
                 runs.append((index, index, name))
         return ",".join(f"{a}-{b}:{name}" if a != b else f"{a}:{name}" for a, b, name in runs)
+
+    def table(self, layout: TokenLayout) -> str:
+        """What each layer does, a line a run of equal layers, with its share of dense attention's scores."""
+        dense = float(layout.tokens) ** 2
+        lines = []
+        start = 0
+        for index, layer in enumerate(self.layers):
+            if index + 1 < len(self.layers) and self.layers[index + 1] == layer:
+                continue
+            where = f"{start}-{index}" if index > start else str(index)
+            share = layer.queries.count(layout) * layer.keys.count(layout) / dense
+            lines.append(f"{where:>6}  {layer.queries}  {layer.keys}  {layer.fill}  {share:.1%} of dense")
+            start = index + 1
+        return "\n".join(lines)
 
     def cost(self, layout: TokenLayout, dim: int, element_bytes: int = 2) -> PlanCost:
         """FLOPs of the attention of all global layers, and the bytes of one layer's K/V."""
@@ -88,7 +118,7 @@ _NAMES = {"dense": _DENSE, "frame": _FRAME}
 
 
 def _name(layer: GlobalAttention) -> str:
-    return next(name for name, known in _NAMES.items() if known == layer)
+    return next((name for name, known in _NAMES.items() if known == layer), str(layer))
 
 
 def _layer_range(where: str, depth: int, spec: str) -> range:

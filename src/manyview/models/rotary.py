@@ -24,14 +24,9 @@ class Rotation:
         return self.cos.shape[0]
 
     def select(self, tokens: Int[Tensor, " chosen"]) -> Rotation:
-        """The rotation of chosen tokens of the whole sequence, in their order."""
-        within = tokens % self.period
+        """Rotation of chosen tokens of the whole sequence, in their order (repeats allowed)."""
+        within = tokens.to(self.cos.device) % self.period
         return Rotation(self.cos[within], self.sin[within])
-
-    def select(self, index: Int[Tensor, " chosen"]) -> Rotation:
-        """Rotation of some positions of the period, in the given order (repeats allowed)."""
-        index = index.to(self.cos.device)
-        return Rotation(self.cos[index], self.sin[index])
 
     def apply(self, x: Float[Tensor, "batch heads tokens dim"]) -> Float[Tensor, "batch heads tokens dim"]:
         """Turn each half of the head dimension; element i pairs with element i + dim/4 of its half."""

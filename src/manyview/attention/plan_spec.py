@@ -1,0 +1,83 @@
+"""Preset options from text: `avggt:early=3,stride=2x2` to a frozen dataclass, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from typing import Any
+
+from ..errors import UsageError
+from .presets import PRESETS
+
+
+def preset_from_spec(spec: str) -> Any:
+    """The options of a preset from `name` or `name:option=value,...`.
+
+    Pairs are written 3x2, truth values true and false, absent values none. Raises UsageError for an
+    unknown preset or option, or a value of the wrong kind.
+    """
+    name, _, text = spec.strip().partition(":")
+    kind = PRESETS.get(name)
+    if kind is None:
+        raise UsageError(f"unknown preset {name!r}: choose from {', '.join(sorted(PRESETS))}")
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for part in text.split(",") if text else ():
+        option, given, value = (piece.strip() for piece in part.partition("="))
+        if option not in known or not given:
+            options = ", ".join(f"{n}={_text(f.default)}" for n, f in known.items())
+            raise UsageError(f"{name} has no option {part.strip()!r}; its options are {options}")
+        if option in values:
+            raise UsageError(f"{spec!r} gives {option} twice")
+        values[option] = _value(value, hints[option], f"{name}: {option}")
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from error
+
+
+def spec_of(preset: Any) -> str:
+    """The shortest spec that makes this preset."""
+    name = next(name for name, kind in PRESETS.items() if kind is type(preset))
+    changed = [
+        f"{field.name}={_text(getattr(preset, field.name))}"
+        for field in dataclasses.fields(preset)
+        if getattr(preset, field.name) != field.default
+    ]
+    return f"{name}:{','.join(changed)}" if changed else name
+
+
+def _text(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _value(text: str, hint: Any, where: str) -> Any:
+    choices = typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        if text.lower() == "none" and type(None) in choices:
+            return None
+        return _value(text, next(c for c in choices if c is not type(None)), where)
+    if typing.get_origin(hint) is typing.Literal:
+        if text in choices:
+            return text
+        raise UsageError(f"{where} must be one of {', '.join(map(str, choices))}, not {text!r}")
+    if typing.get_origin(hint) is tuple:
+        parts = text.lower().split("x")
+        if len(parts) == 1:
+            parts *= 2
+        if len(parts) != len(choices) or not all(part.isdigit() for part in parts):
+            raise UsageError(f"{where} must be two whole numbers such as 2x3, not {text!r}")
+        return tuple(int(part) for part in parts)
+    if hint is bool:
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        raise UsageError(f"{where} must be true or false, not {text!r}")
+    try:
+        return hint(text)
+    except ValueError:
+        kind = {int: "a whole number", float: "a number"}.get(hint, hint.__name__)
+        raise UsageError(f"{where} must be {kind}, not {text!r}") from None

@@ -1,0 +1,10 @@
+"""Every published way to make global attention cheap that is here, by the name a plan spec uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .avggt import Avggt
+
+PRESETS: dict[str, Any] = {"avggt": Avggt}
+"""Name to options; each has `layers(depth)` and the paper's defaults."""

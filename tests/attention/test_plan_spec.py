@@ -1,0 +1,66 @@
+"""Plans from text and back, and what is said of text that is none."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manyview.attention.layout import TokenLayout
+from manyview.attention.plan import Plan
+from manyview.attention.plan_spec import preset_from_spec, spec_of
+from manyview.attention.presets.avggt import Avggt
+from manyview.errors import UsageError
+
+
+@given(
+    st.builds(
+        Avggt,
+        early=st.none() | st.integers(0, 4),
+        stride=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+        edge=st.sampled_from(["ceil", "floor"]),
+        phase_shift=st.booleans(),
+        diagonal=st.booleans(),
+        gain=st.floats(0, 2),
+    )
+)
+def test_specs_round_trip(preset):
+    assert preset_from_spec(spec_of(preset)) == preset
+    plan = Plan.parse(spec_of(preset), 8)
+    assert plan.layers == preset.layers(8) and Plan.parse(str(plan), 8) == plan
+
+
+def test_a_single_number_is_a_square_stride():
+    assert preset_from_spec("avggt:stride=2") == Avggt(stride=(2, 2))
+    assert str(Plan.parse("avggt", 8)) == "avggt"
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("avgtt", "avggt"),
+        ("avggt:strid=2", "its options are early=none, stride=3x3"),
+        ("avggt:stride=axb", "such as 2x3"),
+        ("avggt:stride=0x1", "from 1"),
+        ("avggt:early=many", "a whole number"),
+        ("avggt:diagonal=perhaps", "true or false"),
+        ("avggt:edge=round", "one of ceil, floor"),
+        ("avggt:early=1,early=2", "twice"),
+        ("avggt:early=99", "from 0 to 8"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_remedy(spec, said):
+    with pytest.raises(UsageError, match=said):
+        Plan.parse(spec, 8)
+
+
+def test_the_table_tells_each_run_of_layers():
+    layout = TokenLayout(10, 5, (10, 14))
+    lines = Plan.parse("avggt:stride=2x2", 8).table(layout).splitlines()
+    assert len(lines) == 2
+    assert lines[0].split()[0] == "0-2" and "10.0% of dense" in lines[0]
+    assert lines[1].split()[0] == "3-7" and "GridKeys" in lines[1]
+
+
+def test_equal_layers_are_equal_plans_whatever_their_names():
+    assert Plan.parse("avggt:early=8", 8) == Plan.frame_only(8)
