@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -121,34 +122,44 @@ def _at(rotation: Any, index: Tensor) -> Any:
     return None if rotation is None else rotation.select(index)
 
 
+def _plain() -> contextlib.ExitStack:
+    """Tensors kept for later calls must serve gradients and live on the CPU, wherever they are made."""
+    stack = contextlib.ExitStack()
+    stack.enter_context(torch.inference_mode(False))
+    stack.enter_context(torch.device("cpu"))
+    return stack
+
+
 @functools.lru_cache(maxsize=64)
 def _nearest(layout: TokenLayout, reduction: int) -> Int[Tensor, " short"]:
     """Tokens of a frame whose positions the shortened frame has: specials, then cells' upper left."""
     (rows, columns), size = layout.grid, _coarse(layout.grid, reduction)
-    y = torch.arange(size[0]) * rows // size[0]
-    x = torch.arange(size[1]) * columns // size[1]
-    patches = layout.special_tokens + (y[:, None] * columns + x).flatten()
-    return torch.cat([torch.arange(layout.special_tokens), patches])
+    with _plain():
+        y = torch.arange(size[0]) * rows // size[0]
+        x = torch.arange(size[1]) * columns // size[1]
+        patches = layout.special_tokens + (y[:, None] * columns + x).flatten()
+        return torch.cat([torch.arange(layout.special_tokens), patches])
 
 
 @functools.lru_cache(maxsize=64)
 def _taps(layout: TokenLayout, reduction: int, resample: str) -> tuple[tuple[Tensor, Tensor], ...]:
     """(tokens, weights) [short] whose weighted sum is the shortened frame; tokens with weight 1 pass."""
     nearest = _nearest(layout, reduction)
-    if resample == "nearest":
-        return ((nearest, torch.ones(len(nearest))),)
-    axes = [_linear(n, m) for n, m in zip(layout.grid, _coarse(layout.grid, reduction), strict=True)]
-    special = torch.arange(layout.special_tokens)
-    taps = []
-    for j, (y, wy) in enumerate(axes[0]):
-        for i, (x, wx) in enumerate(axes[1]):
-            weight = (wy[:, None] * wx).flatten()
-            if i + j and not weight.any():
-                continue
-            index = layout.special_tokens + (y[:, None] * layout.grid[1] + x).flatten()
-            pass_on = torch.full((len(special),), float(i + j == 0))
-            taps.append((torch.cat([special, index]), torch.cat([pass_on, weight])))
-    return tuple(taps)
+    with _plain():
+        if resample == "nearest":
+            return ((nearest, torch.ones(len(nearest))),)
+        axes = [_linear(n, m) for n, m in zip(layout.grid, _coarse(layout.grid, reduction), strict=True)]
+        special = torch.arange(layout.special_tokens)
+        taps = []
+        for j, (y, wy) in enumerate(axes[0]):
+            for i, (x, wx) in enumerate(axes[1]):
+                weight = (wy[:, None] * wx).flatten()
+                if i + j and not weight.any():
+                    continue
+                index = layout.special_tokens + (y[:, None] * layout.grid[1] + x).flatten()
+                pass_on = torch.full((len(special),), float(i + j == 0))
+                taps.append((torch.cat([special, index]), torch.cat([pass_on, weight])))
+        return tuple(taps)
 
 
 def _linear(size: int, target: int) -> list[tuple[Tensor, Tensor]]:
