@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from manyview.synthetic.draws import Draws
-from manyview.synthetic.options import MOTIONS, PATHS, SceneOptions
+from manyview.synthetic.options import MOTIONS, PATHS, SPECIAL_MOTIONS, SceneOptions
 
 # Angle swept around the focus, degrees: measured so that the median rotation between two views of a
 # set is 29, 21 and 10.5 degrees.
@@ -16,6 +16,8 @@ _SWEEP_DEGREES = np.array([85.0, 60.0, 28.0])
 # Wobble of the look-at point, as a share of the distance to the focus, and of the roll, degrees.
 _LOOK_JITTER = np.array([0.11, 0.08, 0.04])
 _ROLL_DEGREES = np.array([5.0, 4.0, 2.5])
+# A drive goes from before the focus to behind it and looks at a point far ahead, all in radii.
+_DRIVE_FROM, _DRIVE_LENGTH, _DRIVE_GAZE, _DRIVE_SHAKE = 0.7, 1.2, 2.5, 0.06
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ def draw_path(
     height_range: tuple[float, float],
 ) -> Path:
     """A path for each scene. `radius` is the typical distance to the focus, `height_range` of the lens."""
-    motion = _choice(draws, "motion", options.motion, MOTIONS)
+    special = options.motion in SPECIAL_MOTIONS
+    motion = _choice(draws, "motion", "wide" if special else options.motion, MOTIONS)
     kind = _choice(draws, "path", options.path, PATHS)[:, None]
     sweep = np.deg2rad(_SWEEP_DEGREES[motion])[:, None] * draws.uniform("sweep", 1, low=0.85, high=1.15)
     sweep = np.where(kind == 1, 1.1 * sweep, sweep)  # a walk turns less besides
@@ -73,7 +76,38 @@ def draw_path(
     drift = np.stack([weave[0], weave[2], weave[1]], -1)
     look = np.where(kind[..., None] == 1, 1.2 * drift + 0.15 * shake, shake) * jitter[..., None]
     roll = np.deg2rad(_ROLL_DEGREES[motion])[:, None] * draws.normal("roll", views)
-    return Path(offset, height, look, np.where(kind == 1, 0.4 * roll, roll))
+    path = Path(offset, height, look, np.where(kind == 1, 0.4 * roll, roll))
+    if options.motion == "forward":
+        return _drive(path, radius, share, start[:, 0], shake)
+    if options.motion == "rotation":
+        return _turn(path, turn * sweep * share)
+    return path
+
+
+def _drive(
+    path: Path,
+    radius: Float[np.ndarray, " b"],
+    share: Float[np.ndarray, "b views"],
+    heading: Float[np.ndarray, " b"],
+    shake: Float[np.ndarray, "b views 3"],
+) -> Path:
+    """Straight ahead through the focus; `look` is level, so the gaze must be taken from the lens's height."""
+    ahead = -np.stack([np.cos(heading), np.sin(heading)], -1)[:, None]
+    done = (_DRIVE_LENGTH * (share + 0.5) - _DRIVE_FROM) * radius[:, None]
+    look = _DRIVE_SHAKE * radius[:, None, None] * shake
+    look[..., :2] += _DRIVE_GAZE * radius[:, None, None] * ahead
+    height = np.broadcast_to(path.height[:, :1], path.height.shape)
+    return Path(done[..., None] * ahead, height, look, 0.4 * path.roll)
+
+
+def _turn(path: Path, angle: Float[np.ndarray, "b views"]) -> Path:
+    """The first view's place for all; the gaze on the focus turns by `angle` about the vertical."""
+    offset = np.broadcast_to(path.offset[:, :1], path.offset.shape)
+    cos, sin = np.cos(angle), np.sin(angle)
+    x, y = offset[..., 0], offset[..., 1]
+    level = offset - np.stack([cos * x - sin * y, sin * x + cos * y], -1)
+    look = np.concatenate([level, path.look[..., 2:]], -1)
+    return Path(offset, np.broadcast_to(path.height[:, :1], path.height.shape), look, path.roll)
 
 
 def look_at(

@@ -12,6 +12,8 @@ from manyview.errors import UsageError
 KINDS = ("room", "outdoor", "mixed")
 PATHS = ("orbit", "walk", "unordered", "mixed")
 MOTIONS = ("wide", "medium", "narrow", "mixed")
+SPECIAL_MOTIONS = ("forward", "rotation")
+"""Hard cases that "mixed" never draws, so that scenes of earlier options stay what they were."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class SceneOptions:
     path: str = "mixed"
     """orbit (around a focus), walk (a smooth sequence), unordered (random overlapping), or mixed."""
     motion: str = "wide"
-    """Median rotation between two views: wide 29, medium 21, narrow 10.5 degrees, or mixed."""
+    """Median rotation between two views: wide 29, medium 21, narrow 10.5 degrees, or mixed (one of these);
+    forward drives along the camera's axis with small rotations, rotation turns about one fixed centre."""
     fov_degrees: tuple[float, float] = (70.0, 70.0)
     """Field of view of the longer image side."""
     boxes: tuple[int, int] = (1, 3)
@@ -43,6 +46,8 @@ class SceneOptions:
     """Edge of one tile of a hard texture, which repeats; tripled outdoors."""
     texture_bank_seed: int = 0
     """Which bank of tiles the textures come from: hold one back for evaluation."""
+    repeated: float = 0.0
+    """Chance that a scene shows one and the same hard tile, size and colour on every surface."""
     haze_length: tuple[float, float] = (5.0, 5.0)
     """Distance at which 63 percent of the colour has faded to a fixed grey; tripled outdoors."""
     haze_free_share: float = 0.0
@@ -57,7 +62,7 @@ class SceneOptions:
     """1 or 3: colours average 1 or 9 rays a pixel; depth is that of the pixel centre in both."""
 
     def __post_init__(self) -> None:
-        for name, choices in (("kind", KINDS), ("path", PATHS), ("motion", MOTIONS)):
+        for name, choices in (("kind", KINDS), ("path", PATHS), ("motion", MOTIONS + SPECIAL_MOTIONS)):
             if getattr(self, name) not in choices:
                 raise UsageError(
                     f"Scene option {name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}."
@@ -75,6 +80,7 @@ class SceneOptions:
             object.__setattr__(self, name, _checked_range(name, getattr(self, name), low, high, whole))
         for name in (
             "texture_hardness",
+            "repeated",
             "haze_free_share",
             "light_strength",
             "light_change",
@@ -134,6 +140,23 @@ class SceneOptions:
         }
         return cls(**(knobs | changes))
 
+    @classmethod
+    def at(cls, difficulty: float, **changes: Any) -> SceneOptions:
+        """Options between the presets: 0 is easy, 0.5 medium, 1 hard, exactly; numbers in between are
+        interpolated linearly (whole ones rounded), names are those of the nearest preset.
+
+        Errors: UsageError for a difficulty outside 0 to 1.
+        """
+        if not _is_number(difficulty) or not 0 <= difficulty <= 1:
+            raise UsageError(f"The difficulty of scenes is {difficulty!r}; it must lie from 0 to 1.")
+        low, high = (cls.easy(), cls.medium()) if difficulty <= 0.5 else (cls.medium(), cls.hard())
+        share = 2 * difficulty if difficulty <= 0.5 else 2 * difficulty - 1
+        knobs = {
+            field.name: _between(getattr(low, field.name), getattr(high, field.name), share)
+            for field in dataclasses.fields(cls)
+        }
+        return cls(**(knobs | changes))
+
     def to_dict(self) -> dict[str, Any]:
         """The knobs as JSON-able values; `from_dict` reads them back."""
         return {
@@ -152,6 +175,15 @@ class SceneOptions:
             name: tuple(value) if isinstance(value, list) else value for name, value in knobs.items()
         }
         return cls(**values)
+
+
+def _between(low: Any, high: Any, share: float) -> Any:
+    if isinstance(low, tuple):
+        return tuple(_between(a, b, share) for a, b in zip(low, high))
+    if isinstance(low, str) or share in (0, 1):  # the ends exactly, without rounding
+        return low if share < 0.5 else high
+    value = low + (high - low) * share
+    return round(value) if isinstance(low, int) and isinstance(high, int) else value
 
 
 def _is_number(value: Any) -> bool:

@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from manyview.synthetic.cameras import draw_intrinsics, draw_path, look_at
+from manyview.synthetic.cameras import Path, draw_intrinsics, draw_path, look_at
 from manyview.synthetic.draws import Draws
 from manyview.synthetic.objects import Objects, outdoor_objects, room_objects
 from manyview.synthetic.options import SceneOptions
+from manyview.synthetic.repeated import repeat_pattern
 from manyview.synthetic.surfaces import draw_surfaces
 from manyview.synthetic.terrain import Terrain, draw_terrain, height_at
 
@@ -79,6 +80,7 @@ def draw_scenes(
     layout = _outdoor_layout(draws, views, options, waves) if waves else _room_layout(draws, views, options)
     eye, target, roll, objects, room = layout
     scale = _OUTDOOR_SCALE if outdoor else 1.0
+    surfaces = repeat_pattern(draws, draw_surfaces(draws, objects.half, options, scale), options, scale)
     low, high = options.haze_length
     haze = 1.0 / (scale * draws.uniform("haze", low=low, high=high))
     return Scenes(
@@ -89,7 +91,7 @@ def draw_scenes(
         half=tensor(objects.half),
         turn=tensor(np.stack([np.cos(objects.yaw), np.sin(objects.yaw)], -1)),
         terrain=Terrain(**{name: tensor(value) for name, value in waves.items()}) if waves else None,
-        surfaces=tensor(draw_surfaces(draws, objects.half, options, scale)),
+        surfaces=tensor(surfaces),
         eye=tensor(eye),
         cam_from_world=tensor(look_at(eye, target, roll)),
         intrinsics=tensor(draw_intrinsics(draws, views, height, width, options)),
@@ -112,7 +114,7 @@ def _room_layout(draws: Draws, views: int, options: SceneOptions) -> _Layout:
     wall = 0.5 * room[:, None, :2] - _WALL_MARGIN
     level = np.clip(focus[:, None, :2] + path.offset, -wall, wall)
     eye = np.concatenate([level, path.height[..., None]], -1)
-    target = focus[:, None] + path.look
+    target = _target(options, eye, focus, path)
     return eye, target, path.roll, room_objects(draws, options, room, _free_points(eye, target)), room
 
 
@@ -124,9 +126,17 @@ def _outdoor_layout(draws: Draws, views: int, options: SceneOptions, waves: dict
     path = draw_path(draws, views, options, radius, (1.4, 5.5))
     ground = height_at(waves, path.offset[..., 0], path.offset[..., 1])
     eye = np.concatenate([path.offset, (ground + path.height)[..., None]], -1)
-    target = focus[:, None] + path.look
+    target = _target(options, eye, focus, path)
     objects = outdoor_objects(draws, options, waves, radius, _free_points(eye, target))
     return eye, target, path.roll, objects, np.zeros_like(focus)
+
+
+def _target(options: SceneOptions, eye: np.ndarray, focus: np.ndarray, path: Path) -> np.ndarray:
+    """The points that the cameras look at [b, views, 3]; a drive looks level, whatever the focus's height."""
+    target = focus[:, None] + path.look
+    if options.motion == "forward":
+        target[..., 2] = eye[..., 2] + path.look[..., 2]
+    return target
 
 
 def _free_points(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
