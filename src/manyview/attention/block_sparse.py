@@ -1,0 +1,147 @@
+"""Block-sparse global attention: each block of queries sees the blocks of keys that score best on average."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from .answers import Fill, KeySet, LayerInput, Queries
+from .dense import AllQueries, NoFill
+from .layout import TokenLayout
+from .one_softmax import attend_together
+from .sdpa import attend
+
+_GATHERED = 1 << 24  # numbers of gathered keys that exist at once
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockSparseKeys:
+    """Per head and block of patch queries, the key blocks with the largest pooled attention.
+
+    Patches in sequence order are cut into blocks of `query_block` and `key_block` (the last may be shorter);
+    block means give a score map whose softmax is sorted. A query block sees max(floor((1 - sparsity) blocks),
+    fewest blocks whose probabilities reach `tau`) of them, at least one, and always the special
+    tokens of all frames; special tokens see everything. The score map has patches² / (query_block key_block)
+    entries per head. Source: "Faster VGGT with block-sparse global attention" (arXiv 2509.07120),
+    without its optional curve order and 8-bit products.
+    """
+
+    sparsity: float = 0.5
+    tau: float = 0.9
+    query_block: int = 128
+    key_block: int = 64
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.sparsity <= 1 and 0 <= self.tau <= 1):
+            raise ValueError(f"sparsity and tau are shares from 0 to 1, got {self.sparsity} and {self.tau}")
+        if min(self.query_block, self.key_block) < 1:
+            raise ValueError(f"blocks hold at least one token, got {self.query_block} and {self.key_block}")
+
+    def check(self, global_attention: object) -> None:
+        if getattr(global_attention, "queries", None) != AllQueries():
+            raise ValueError(
+                "block-sparse keys are chosen for blocks of all queries: take queries=AllQueries()"
+            )
+        if getattr(global_attention, "fill", None) != NoFill():
+            raise ValueError(
+                "block-sparse keys differ from query to query: no fill can stand in for the rest"
+            )
+
+    def select(self, layer: LayerInput) -> KeySet:
+        raise TypeError("block-sparse keys differ from block to block: the layer runs block by block")
+
+    def attend_layer(
+        self, layer: LayerInput, queries: Queries, fill: Fill
+    ) -> Float[Tensor, "batch heads tokens dim"]:
+        """Outputs of all tokens, for as many query blocks at a time as memory allows."""
+        layout, special = layer.layout, layer.layout.special_tokens
+        q = queries.reduce(layer).q
+        k, v = layer.attention.keys_values(layer.tokens, layer.rotation, layer.piece)
+        shape = (layout.frames, layout.tokens_per_frame)
+        q_frames, k_frames, v_frames = (x.unflatten(2, shape) for x in (q, k, v))
+        patches = [x[:, :, :, special:].flatten(2, 3) for x in (q_frames, k_frames, v_frames)]
+        always = [x[:, :, :, :special].flatten(2, 3) for x in (k_frames, v_frames)]
+        seen = self._blocks(patches[0], patches[1], always, patches[2]).unflatten(2, (layout.frames, -1))
+        if not special:
+            return seen.flatten(2, 3)
+        asked = attend(q_frames[:, :, :, :special].flatten(2, 3), k, v).unflatten(2, (layout.frames, -1))
+        return torch.cat([asked, seen], 3).flatten(2, 3)
+
+    def count(self, layout: TokenLayout) -> float:
+        """Keys of a query on average; `tau` may add to it, depending on the input."""
+        blocks = math.ceil(layout.frames * layout.patches_per_frame / self.key_block)
+        kept = max(1, math.floor((1 - self.sparsity) * blocks)) / blocks * layout.patches_per_frame
+        patch_query = layout.frames * (layout.special_tokens + kept)
+        share = layout.special_tokens / layout.tokens_per_frame
+        return share * layout.tokens + (1 - share) * patch_query
+
+    def projected(self, layout: TokenLayout) -> float:
+        return layout.tokens
+
+    @torch.no_grad()
+    def choose(
+        self, q: Float[Tensor, "items queries dim"], k: Float[Tensor, "items keys dim"]
+    ) -> tuple[Int[Tensor, "items query_blocks key_blocks"], Int[Tensor, "items query_blocks"]]:
+        """Key blocks from best to worst for each query block, and how many of them it sees."""
+        pooled_q, pooled_k = _means(q, self.query_block), _means(k, self.key_block)
+        share = (pooled_q @ pooled_k.transpose(1, 2) / q.shape[-1] ** 0.5).float().softmax(-1)
+        share, order = share.sort(dim=-1, descending=True, stable=True)
+        blocks = order.shape[-1]
+        needed = blocks if self.tau == 1 else (share.cumsum(-1) < self.tau).sum(-1) + 1
+        floor = max(1, math.floor((1 - self.sparsity) * blocks))
+        return order, torch.as_tensor(needed, device=q.device).clamp(floor, blocks).expand(order.shape[:2])
+
+    def _blocks(self, q: Tensor, k: Tensor, always: list[Tensor], v: Tensor) -> Tensor:
+        """Patch outputs [batch, heads, patches, dim]; query blocks with like numbers of keys go together."""
+        batch, heads, tokens, dim = q.shape
+        order, counts = self.choose(q.flatten(0, 1), k.flatten(0, 1))
+        q_blocks = _cut(q.flatten(0, 1), self.query_block)
+        k_blocks, v_blocks = (_cut(x.flatten(0, 1), self.key_block) for x in (k, v))
+        k_always, v_always = (x.flatten(0, 1) for x in always)
+        wholes = torch.arange(k_blocks.shape[1] * self.key_block, device=q.device) < tokens
+        wholes = wholes.unflatten(0, (-1, self.key_block))
+        turn = counts.flatten().argsort(descending=True, stable=True)
+        sizes = counts.flatten()[turn].tolist()
+        parts, start = [], 0
+        while start < len(sizes):
+            most = sizes[start]  # of the blocks left, the first has the most keys
+            width = (most * self.key_block + k_always.shape[1]) * dim
+            chosen = turn[start : start + max(1, _GATHERED // width)]
+            start += len(chosen)
+            item, block = chosen // order.shape[1], chosen % order.shape[1]
+            seen = order[item, block, :most]
+            real = torch.arange(most, device=q.device) < counts[item, block][:, None]
+            keys = torch.cat([k_always[item], k_blocks[item[:, None], seen].flatten(1, 2)], 1)
+            values = torch.cat([v_always[item], v_blocks[item[:, None], seen].flatten(1, 2)], 1)
+            hidden = None
+            if sizes[start - 1] < most or tokens % self.key_block:
+                hidden = _hide(real[..., None] & wholes[seen], k_always.shape[1])
+            parts.append(
+                attend_together(q_blocks[item, block][:, None], keys[:, None], values[:, None], hidden)
+            )
+        back = turn.argsort()
+        whole = torch.cat(parts)[back].reshape(batch, heads, -1, dim)
+        return whole[:, :, :tokens]
+
+
+def _hide(real: Bool[Tensor, "blocks seen key_block"], always: int) -> Float[Tensor, "blocks one keys"]:
+    weight = torch.zeros(real.shape[0], real[0].numel(), device=real.device)
+    weight.masked_fill_(~real.flatten(1), float("-inf"))
+    return F.pad(weight, (always, 0))[:, None]
+
+
+def _cut(x: Float[Tensor, "items tokens dim"], size: int) -> Float[Tensor, "items blocks size dim"]:
+    """Consecutive blocks, the last filled up with zeros."""
+    return F.pad(x, (0, 0, 0, -x.shape[1] % size)).unflatten(1, (-1, size))
+
+
+def _means(x: Float[Tensor, "items tokens dim"], size: int) -> Float[Tensor, "items blocks dim"]:
+    blocks = _cut(x, size)
+    filled = torch.full((blocks.shape[1], 1), float(size), device=x.device, dtype=x.dtype)
+    filled[-1] = x.shape[1] - (blocks.shape[1] - 1) * size
+    return blocks.sum(2) / filled
