@@ -4,56 +4,114 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
+import sys
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from .console import Bars, say
 from .options import ModelChoice, ModelFields
 
+if TYPE_CHECKING:
+    from ..models.vggt import VGGT
+
+_Level = Literal["easy", "medium", "hard", "forward", "rotation", "repeated"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
-    """Cameras and depth against exact truth, beside baselines that do not look."""
+    """Cameras and depth against exact truth: a quick table beside baselines that do not look, or, with
+    --out, the fixed benchmark procedural-v1 with all figures, what each plan keeps of dense, and a plot."""
 
     what: tyro.conf.Positional[Literal["synthetic"]]
     """synthetic: held-out procedural scenes, with textures that training never uses."""
     model: ModelFields = dataclasses.field(default_factory=ModelChoice)
-    difficulty: Literal["easy", "medium", "hard"] = "easy"
-    """Which scenes."""
-    scenes: int = 48
-    """How many."""
-    views: int = 8
-    """Views of each."""
-    plans: tuple[str, ...] = ("dense", "frame")
-    """How frames meet in global attention: one row each."""
+    level: Annotated[tuple[_Level, ...], tyro.conf.arg(aliases=["--difficulty"])] = ("easy",)
+    """Which scenes; forward motion, pure rotation and repeated structure are medium scenes otherwise."""
+    scenes: int | None = None
+    """How many of each kind; default: 48, with --out 16."""
+    views: tuple[int, ...] = (8,)
+    """Views of each; the benchmark has 8, 24, 64 and 150."""
+    accel: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--plans"])] = ("dense", "frame")
+    """How frames meet in global attention: one row each. Shares of dense need dense among them."""
+    size: tuple[int, int] | None = None
+    """Height and width in pixels, multiples of the patch; default: the model's own square with --out,
+    its own width at 4:3 without."""
+    order: tuple[Literal["sequence", "set"], ...] = ("sequence", "set")
+    """With --out: views along a path, or a loose set."""
+    out: Path | None = None
+    """Folder for results.json, table.md and pareto.png of the benchmark."""
+    overwrite: bool = False
+    """Replace earlier results in --out."""
+    plot: bool = True
+    """Draw pareto.png."""
     seed: int = 0
-    """Of the scenes."""
+    """Of the quick table's scenes; the benchmark's are fixed."""
     json: Path | None = None
-    """Also write the table and its settings to this file."""
+    """Also write the quick table and its settings to this file."""
 
     def run(self) -> int:
         from ..errors import OutputError, UsageError
-        from ..evaluate.synthetic import evaluate_synthetic
-        from ..export.files import atomic_file, check_writable, output_errors
-        from ..synthetic import SceneOptions
+        from ..export.files import check_writable
 
-        if self.views < 2 or self.scenes < 1:
+        if min(self.views, default=0) < 2 or (self.scenes is not None and self.scenes < 1):
             raise UsageError("an evaluation needs at least 1 scene of 2 views")
+        if not self.level or not self.accel:
+            raise UsageError("an evaluation needs at least one --level and one --accel")
+        if self.out is not None:
+            if self.json is not None or self.seed:
+                raise UsageError("--json and --seed belong to the quick table; leave them out with --out")
+            return self._benchmark(self.out)
+        if len(self.level) > 1 or len(self.views) > 1:
+            raise UsageError("several --level or --views are for the benchmark: add --out FOLDER")
+        if self.level == ("rotation",):
+            raise UsageError("the quick table needs a baseline between views: add --out FOLDER for rotation")
         if self.json is not None:
             if self.json.is_dir() or not self.json.parent.is_dir():
                 raise OutputError(f"{self.json}: is no file in a folder that exists; choose another place")
             check_writable(self.json.parent)
+        return self._quick(self.model.load())
+
+    def _benchmark(self, out: Path) -> int:
+        from ..evaluate.benchmark import chosen_cases
+        from ..evaluate.compare_plans import compare_plans
+        from ..evaluate.report import check_folder, require_plot, table, write_comparison
+
+        cases = chosen_cases(self.level, self.views, self.order)
+        if self.plot:
+            require_plot()
+        check_folder(out, self.overwrite)
         model = self.model.load()
-        options = getattr(SceneOptions, self.difficulty)()
+        with Bars() as bars:
+            result = compare_plans(
+                model, self.accel, cases, self.scenes or 16, self.size, partial(bars, "evaluate")
+            )
+        say(table(result))
+        files = write_comparison(result, out, shlex.join(["manyview", *sys.argv[1:]]), self.plot)
+        say("written: " + ", ".join(str(path) for path in files))
+        return 0
+
+    def _quick(self, model: VGGT) -> int:
+        from ..evaluate.benchmark import Case
+        from ..evaluate.synthetic import evaluate_synthetic
+        from ..export.files import atomic_file, output_errors
+        from ..synthetic import SceneOptions
+
+        level = self.level[0]
+        if level in ("easy", "medium", "hard"):
+            options = getattr(SceneOptions, level)()
+        else:
+            options = Case(level, self.views[0]).options()
         with Bars() as bars:
             table = evaluate_synthetic(
                 model,
-                self.plans,
-                scenes=self.scenes,
-                views=self.views,
+                self.accel,
+                scenes=self.scenes or 48,
+                views=self.views[0],
+                size=self.size,
                 options=options,
                 seed=self.seed,
                 progress=partial(bars, "evaluate"),

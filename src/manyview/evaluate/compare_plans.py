@@ -1,0 +1,158 @@
+"""Plans side by side on the same scenes in the same run, and what each keeps of dense attention."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from manyview.attention.plan import Plan
+from manyview.bench.environment import describe as describe_machine
+from manyview.errors import UsageError
+from manyview.evaluate.benchmark import VERSION, Case
+from manyview.evaluate.benchmark import describe as describe_case
+from manyview.evaluate.scores import ScoreKeeper, Scores
+from manyview.models.run_options import RunOptions
+from manyview.models.vggt import VGGT, Predictions
+from manyview.reconstruction.machine import synchronise
+
+DENSE = "dense"
+
+
+@dataclass(frozen=True)
+class PlanScores:
+    """One row: a plan (as it was given) on a case, and `retention` of AUC against dense, by threshold.
+
+    Retention is a share (1 keeps all); None without a dense row or where dense scores 0.
+    """
+
+    plan: str
+    scores: Scores
+    retention: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """All plans on the same scenes."""
+
+    case: Case
+    rows: tuple[PlanScores, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The settings that reproduce a run, and its figures; JSON-able by `to_json`."""
+
+    settings: dict[str, Any]
+    cases: tuple[CaseScores, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "benchmark": VERSION,
+            "settings": self.settings,
+            "cases": [
+                {"case": describe_case(one.case), "rows": [dataclasses.asdict(row) for row in one.rows]}
+                for one in self.cases
+            ],
+        }
+
+
+def compare_plans(
+    model: VGGT,
+    plans: Sequence[str],
+    cases: Sequence[Case],
+    scenes: int,
+    size: tuple[int, int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Comparison:
+    """Run every plan on `scenes` scenes of every case; time is a forward pass of one scene, heads included.
+
+    `size` is (height, width), multiples of the patch; default the model's own square. Each case starts
+    with a pass that is not timed. `progress` hears (passes done, all). Errors: UsageError for no
+    scene, no case, a size that does not fit, or an impossible plan, before anything runs.
+    """
+    patch = model.config.patch_size
+    side = max(1, model.config.image_size // patch) * patch
+    height, width = size or (side, side)
+    if scenes < 1 or not cases or not plans:
+        raise UsageError("a comparison needs at least one plan, one case and one scene")
+    if min(height, width) < patch or height % patch or width % patch:
+        raise UsageError(f"pictures of {height}x{width} do not fit: choose multiples of the patch, {patch}")
+    parsed = {spec: Plan.parse(spec, model.config.depth) for spec in dict.fromkeys(plans)}
+    parameter = next(model.parameters())
+    total, done = len(cases) * scenes * len(parsed), 0
+    results = []
+    for case in cases:
+        keepers = {spec: ScoreKeeper() for spec in parsed}
+        for number in range(scenes):
+            truth = case.render(number, (height, width), str(parameter.device))
+            if number == 0:
+                _predict(model, truth.images, next(iter(parsed.values())))
+            truth_here = truth.to("cpu")
+            for spec, plan in parsed.items():
+                found, seconds = _predict(model, truth.images, plan)
+                keepers[spec].add(found, truth_here, seconds)
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+        costs = {spec: plan.cost(found.layout, model.config.dim) for spec, plan in parsed.items()}
+        results.append(
+            CaseScores(
+                case,
+                _rows(
+                    {
+                        spec: keeper.scores(costs[spec].attention_flops, costs[spec].linear_flops)
+                        for spec, keeper in keepers.items()
+                    }
+                ),
+            )
+        )
+    heads = model.config.num_heads
+    settings = {
+        "benchmark": VERSION,
+        "model": model.name,
+        "weights_sha256": weights_digest(model),
+        "plans": {spec: str(plan) for spec, plan in parsed.items()},
+        "scenes": scenes,
+        "height": height,
+        "width": width,
+        "environment": describe_machine(parameter.device, parameter.dtype, heads, model.config.dim // heads),
+    }
+    return Comparison(settings, tuple(results))
+
+
+def weights_digest(model: VGGT) -> str:
+    """The digest of the weights' file, or of all parameters of a model that came from no file."""
+    if model.info is not None:
+        return model.info.weights_sha256
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _predict(model: VGGT, images: torch.Tensor, plan: Plan) -> tuple[Predictions, float]:
+    synchronise(images.device)
+    start = time.perf_counter()
+    with torch.no_grad():
+        found = model(images, plan=plan, options=RunOptions(heads=("camera", "depth")))
+    synchronise(images.device)
+    return found, time.perf_counter() - start
+
+
+def _rows(scores: dict[str, Scores]) -> tuple[PlanScores, ...]:
+    dense = scores.get(DENSE)
+    rows = []
+    for spec, own in scores.items():
+        retention = {}
+        for name in ("auc_3", "auc_5", "auc_15", "auc_30"):
+            best = getattr(dense, name) if dense is not None else 0.0
+            retention[name] = getattr(own, name) / best if best > 0 else None
+        rows.append(PlanScores(spec, own, retention))
+    return tuple(rows)

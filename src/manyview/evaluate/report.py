@@ -1,0 +1,170 @@
+"""A comparison as files: results.json, table.md and pareto.png."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import MissingExtraError, OutputError
+from ..export.files import atomic_file, check_writable, output_errors
+from .compare_plans import DENSE, CaseScores, Comparison, PlanScores
+
+FILES = ("results.json", "table.md", "pareto.png")
+_COLUMNS = (
+    "plan",
+    "AUC@3",
+    "AUC@5",
+    "AUC@15",
+    "AUC@30",
+    "keeps AUC@5 / @30",
+    "rot deg",
+    "dir deg",
+    "ATE",
+    "AbsRel",
+    "Acc",
+    "Comp",
+    "conf (least)",
+    "attn GFLOPs",
+    "s/scene",
+)
+
+
+def require_plot() -> None:
+    """Raise MissingExtraError unless plots can be drawn; ask before long work."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("the plot", "plot") from error
+
+
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """Make the folder; OutputError if it cannot be written or holds earlier results without `overwrite`."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is no folder; choose another place")
+    earlier = [name for name in FILES if (folder / name).exists()]
+    if earlier and not overwrite:
+        raise OutputError(f"{folder}: holds {earlier[0]} already; choose another folder or add --overwrite")
+    with output_errors(folder, 0):
+        folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder)
+
+
+def write_comparison(comparison: Comparison, folder: Path, command: str, plot: bool = True) -> list[Path]:
+    """Write the files that belong to the comparison, each whole or not at all; `command` made it."""
+    result = {"command": command, **comparison.to_json()}
+    texts = {
+        "results.json": json.dumps(result, indent=1, allow_nan=False) + "\n",
+        "table.md": table(comparison, command),
+    }
+    paths = []
+    for name, text in texts.items():
+        with output_errors(folder / name, len(text)), atomic_file(folder / name) as part:
+            part.write_text(text)
+        paths.append(folder / name)
+    if plot:
+        with output_errors(folder / FILES[2], 1 << 20), atomic_file(folder / FILES[2]) as part:
+            draw_pareto(comparison, part)
+        paths.append(folder / FILES[2])
+    return paths
+
+
+def table(comparison: Comparison, command: str = "") -> str:
+    """The figures in Markdown, one table a case, with what is needed to read and repeat them."""
+    s = comparison.settings
+    machine = s["environment"]
+    lines = [
+        f"# {s['benchmark']}: {s['model']}, {s['scenes']} scenes a case, {s['height']}x{s['width']} px",
+        "",
+        f"Weights {s['weights_sha256'][:12]}, ManyView {machine['manyview']}, PyTorch {machine['torch']}, "
+        f"{machine['device_name']}, {machine['precision']}, {machine['threads']} threads.",
+        "",
+    ]
+    if command:
+        lines += [f"`{command}`", ""]
+    for one in comparison.cases:
+        note = "" if one.case.listed else " (not one of the benchmark's own cases)"
+        lines += [f"## {one.case}{note}", "", "| " + " | ".join(_COLUMNS) + " |"]
+        lines += ["|---" + "|---:" * (len(_COLUMNS) - 1) + "|"]
+        lines += ["| " + " | ".join(_cells(row)) + " |" for row in one.rows] + [""]
+    lines += [
+        "AUC of relative poses in percent; ATE, Acc and Comp in units of a scene's median depth; conf is the "
+        "area under the sparsification curve (1 knows nothing) and the least possible; attn GFLOPs are the "
+        "scores and weighted sums of the global layers; s/scene is the median forward pass.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _cells(row: PlanScores) -> list[str]:
+    own = row.scores
+    direction = "–" if own.translation_median_deg is None else f"{own.translation_median_deg:.1f}"
+    return [
+        f"`{row.plan}`",
+        *(f"{value:.1f}" for value in (own.auc_3, own.auc_5, own.auc_15, own.auc_30)),
+        f"{_percent(row.retention['auc_5'])} / {_percent(row.retention['auc_30'])}",
+        f"{own.rotation_median_deg:.1f}",
+        direction,
+        *(f"{value:.3f}" for value in (own.ate, own.abs_rel, own.accuracy, own.completeness)),
+        f"{own.confidence_area:.2f} ({own.confidence_oracle:.2f})",
+        f"{own.attention_flops / 1e9:.3g}",
+        f"{own.seconds:.3g}",
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f} %"
+
+
+def draw_pareto(comparison: Comparison, path: Path) -> None:
+    """A PNG of retained AUC@30 against attention FLOPs and against time, both relative to dense.
+
+    Without a dense row the axes are absolute. A line joins the plans that no other beats in both.
+    """
+    require_plot()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 5.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2, sharey=True)
+    relative = all(any(row.plan == DENSE for row in one.rows) for one in comparison.cases)
+    for index, one in enumerate(comparison.cases):
+        for which, name in zip(axes, ("attention_flops", "seconds")):
+            _draw_case(which, one, name, f"C{index % 10}", relative)
+    for which, what in zip(axes, ("attention FLOPs", "time of a scene")):
+        which.set_xscale("log")
+        which.set_xlabel(f"{what}, {'share of dense' if relative else 'FLOPs or seconds'}")
+        which.grid(alpha=0.3)
+    axes[0].set_ylabel("AUC@30, percent of dense" if relative else "AUC@30, percent")
+    axes[0].set_ylim(bottom=0)
+    axes[1].legend(fontsize=8, loc="best")
+    s = comparison.settings
+    figure.suptitle(f"{s['benchmark']}: {s['model']}, {s['scenes']} scenes a case", fontsize=10)
+    figure.savefig(path, dpi=130, format="png")
+
+
+def _draw_case(axes: Any, one: CaseScores, cost: str, colour: str, relative: bool) -> None:
+    dense = next((row for row in one.rows if row.plan == DENSE), None)
+    points = []
+    for row in one.rows:
+        x, y = getattr(row.scores, cost), row.scores.auc_30
+        if relative and dense is not None:
+            share = row.retention["auc_30"]
+            # Dense that scores nothing leaves nothing to keep.
+            x, y = x / getattr(dense.scores, cost), 100 * share if share is not None else 0.0
+        points.append((x, y, row.plan))
+    axes.scatter([p[0] for p in points], [p[1] for p in points], color=colour, s=28, label=str(one.case))
+    for x, y, name in points:
+        axes.annotate(name, (x, y), textcoords="offset points", xytext=(5, 4), fontsize=7, color=colour)
+    front = pareto_front([(x, y) for x, y, _ in points])
+    axes.plot([p[0] for p in front], [p[1] for p in front], color=colour, alpha=0.5, linewidth=1)
+
+
+def pareto_front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points (cost, value) that no other beats in both: cheapest first, values strictly rising."""
+    front: list[tuple[float, float]] = []
+    for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or y > front[-1][1]:
+            front.append((x, y))
+    return front
