@@ -65,7 +65,7 @@ def _twin(attention, tokens, layout, rotation, keys):
     ],
 )
 def test_against_the_twin(layout, gathered, keys, monkeypatch):
-    monkeypatch.setattr(block_sparse, "_GATHERED", gathered)
+    monkeypatch.setattr(block_sparse, "_GATHERED_CPU", gathered)
     attention, tokens, rotation = _setting(layout)
     with torch.no_grad():
         got = GlobalAttention(keys=keys)(attention, tokens, layout, rotation, LayerRun())
@@ -95,6 +95,14 @@ def test_constant_values_stay_and_gradients_flow():
         got = layer(attention, tokens, layout, rotation, LayerRun())
         want = attention.output(torch.ones(2, 2, layout.tokens, 8))
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_shapes_alone_need_no_numbers():
+    layout = LAYOUTS[1]
+    attention, tokens, _ = _setting(layout, torch.float32)
+    layer = GlobalAttention(keys=BlockSparseKeys(0.5, 0.9, 8, 4))
+    got = layer(attention.to("meta"), tokens.to("meta"), layout, None, LayerRun())
+    assert got.shape == tokens.shape
 
 
 def test_cost_and_impossible_options():

@@ -132,6 +132,15 @@ def test_keyframes_are_the_members_of_clusters():
     assert cluster_members(torch.ones(2, 5, 3), 3).shape == (2, 3)  # equal frames: no division by zero
 
 
+def test_shapes_alone_need_no_numbers():
+    layout = LAYOUTS[1]
+    attention, tokens, _ = _setting(layout, torch.float32)
+    run = LayerRun(frame_features=torch.empty(2, layout.frames, 3, device="meta"))
+    layer = GlobalAttention(keys=DescriptorKeys(2, keyframes=2, duplicates=False))
+    got = layer(attention.to("meta"), tokens.to("meta"), layout, None, run)
+    assert got.shape == tokens.shape
+
+
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_presets_fit_any_depth(version):
     for depth in range(1, 25):

@@ -17,6 +17,7 @@ from .one_softmax import attend_together
 from .sdpa import attend
 
 _GATHERED = 1 << 24  # numbers of gathered keys that exist at once
+_GATHERED_CPU = 1 << 20  # there, what leaves the cache costs more than small pieces do
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,12 +107,16 @@ class BlockSparseKeys:
         wholes = torch.arange(k_blocks.shape[1] * self.key_block, device=q.device) < tokens
         wholes = wholes.unflatten(0, (-1, self.key_block))
         turn = counts.flatten().argsort(descending=True, stable=True)
-        sizes = counts.flatten()[turn].tolist()
+        if q.device.type == "meta":  # shapes only: as many blocks as `sparsity` keeps
+            sizes = [max(1, math.floor((1 - self.sparsity) * order.shape[-1]))] * len(turn)
+        else:
+            sizes = counts.flatten()[turn].tolist()
+        budget = _GATHERED_CPU if q.device.type == "cpu" else _GATHERED
         parts, start = [], 0
         while start < len(sizes):
             most = sizes[start]  # of the blocks left, the first has the most keys
             width = (most * self.key_block + k_always.shape[1]) * dim
-            chosen = turn[start : start + max(1, _GATHERED // width)]
+            chosen = turn[start : start + max(1, budget // width)]
             start += len(chosen)
             item, block = chosen // order.shape[1], chosen % order.shape[1]
             seen = order[item, block, :most]

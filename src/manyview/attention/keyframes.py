@@ -58,7 +58,8 @@ def _take(points: Tensor, index: Tensor) -> Tensor:
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
     # Autocast would round distances to half precision and let near ties fall differently.
-    with torch.autocast(a.device.type, enabled=False):
+    device = a.device.type if torch.amp.is_autocast_available(a.device.type) else "cpu"
+    with torch.autocast(device, enabled=False):
         return a @ b
 
 
