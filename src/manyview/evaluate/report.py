@@ -134,6 +134,9 @@ def draw_pareto(comparison: Comparison, path: Path) -> None:
             _draw_case(which, one, name, f"C{index % 10}", relative)
     for which, what in zip(axes, ("attention FLOPs", "time of a scene")):
         which.set_xscale("log")
+        which.margins(x=0.15)
+        which.xaxis.set_major_formatter("{x:.3g}")
+        which.xaxis.set_minor_formatter("{x:.2g}")
         which.set_xlabel(f"{what}, {'share of dense' if relative else 'FLOPs or seconds'}")
         which.grid(alpha=0.3)
     axes[0].set_ylabel("AUC@30, percent of dense" if relative else "AUC@30, percent")

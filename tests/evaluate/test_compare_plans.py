@@ -1,0 +1,120 @@
+"""Plans side by side: same scenes, retention, files, and the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from manyview.errors import MissingExtraError, OutputError, UsageError
+from manyview.evaluate import report
+from manyview.evaluate.benchmark import Case, chosen_cases
+from manyview.evaluate.compare_plans import compare_plans
+from manyview.evaluate.report import check_folder, pareto_front, table, write_comparison
+from manyview.models.config import CameraHeadConfig, DenseHeadConfig, EncoderConfig, VGGTConfig
+from manyview.models.vggt import VGGT
+
+HEAD = DenseHeadConfig(features=8, out_channels=(8, 8, 8, 8))
+
+
+@pytest.fixture(scope="module")
+def model() -> VGGT:
+    torch.manual_seed(0)
+    config = VGGTConfig(
+        dim=32,
+        depth=2,
+        num_heads=2,
+        patch_size=8,
+        registers=1,
+        image_size=36,
+        taps=(0, 0, 1, 1),
+        encoder=EncoderConfig(depth=1, num_heads=2, registers=1, native_grid=4),
+        camera_head=CameraHeadConfig(depth=1, num_heads=2),
+        depth_head=HEAD,
+        point_head=None,
+        track_head=None,
+    )
+    model = VGGT(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def result(model):
+    heard = []
+    cases = chosen_cases(("easy", "rotation"), (3,))
+    found = compare_plans(model, ("dense", "frame"), cases, 2, progress=lambda *at: heard.append(at))
+    assert heard == [(n, 12) for n in range(1, 13)]
+    return found
+
+
+def test_rows_settings_and_retention(result, model):
+    assert [str(one.case) for one in result.cases][-1] == "rotation, 3 views, sequence"
+    settings = result.settings
+    assert (settings["height"], settings["width"]) == (32, 32)
+    assert settings["plans"] == {"dense": "dense", "frame": "frame"} and len(settings["weights_sha256"]) == 64
+    for one in result.cases:
+        dense, frame = one.rows
+        assert frame.scores.attention_flops == pytest.approx(dense.scores.attention_flops / 3)
+        assert dense.scores.seconds > 0
+        assert all(share in (1.0, None) for share in dense.retention.values())
+        for name, share in frame.retention.items():
+            best = getattr(dense.scores, name)
+            assert share == (pytest.approx(getattr(frame.scores, name) / best) if best else None)
+    again = compare_plans(model, ("frame",), [Case("easy", 3)], 2).cases[0].rows[0]
+    assert again.scores.ate == pytest.approx(result.cases[0].rows[1].scores.ate, rel=1e-4)
+    assert set(again.retention.values()) == {None}
+
+
+def test_files(result, tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    check_folder(tmp_path / "new", overwrite=False)
+    paths = write_comparison(result, tmp_path / "new", "manyview evaluate synthetic")
+    assert [path.name for path in paths] == ["results.json", "table.md", "pareto.png"]
+    data = json.loads(paths[0].read_text())
+    assert data["benchmark"] == "procedural-v1" and data["command"].startswith("manyview")
+    assert (
+        data["cases"][0]["case"]["options"]["path"] == "walk" and data["cases"][0]["case"]["listed"] is False
+    )
+    assert len(data["cases"]) == 3 and data["cases"][0]["rows"][1]["plan"] == "frame"
+    text = paths[1].read_text()
+    assert text.count("| `frame` |") == 3 and "nan" not in text and "## rotation, 3 views, sequence" in text
+    assert paths[2].read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(OutputError, match="overwrite"):
+        check_folder(tmp_path / "new", overwrite=False)
+    check_folder(tmp_path / "new", overwrite=True)
+    with pytest.raises(OutputError, match="no folder"):
+        check_folder(paths[0], overwrite=True)
+
+
+def test_the_picture_needs_no_dense_row(model, tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    found = compare_plans(model, ("frame",), [Case("easy", 2)], 1, size=(8, 16))
+    write_comparison(found, tmp_path, "x")
+    assert (tmp_path / "pareto.png").stat().st_size > 1000 and "– / –" in table(found)
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match="plot"):
+        report.require_plot()
+
+
+def test_the_front_has_what_nothing_beats():
+    points = [(1.0, 100.0), (0.5, 90.0), (0.6, 80.0), (0.5, 70.0), (0.1, 10.0), (2.0, 100.0)]
+    assert pareto_front(points) == [(0.1, 10.0), (0.5, 90.0), (1.0, 100.0)]
+
+
+def test_impossible_requests(model):
+    case = Case("easy", 2)
+    for arguments, named in (
+        ((("dense",), [case], 0), "one scene"),
+        (((), [case], 1), "one plan"),
+        ((("nonsense",), [case], 1), "nonsense"),
+        ((("dense",), [case], 1, (12, 16)), "multiples"),
+    ):
+        with pytest.raises(UsageError, match=named):
+            compare_plans(model, *arguments)
