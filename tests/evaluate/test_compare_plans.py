@@ -118,3 +118,29 @@ def test_impossible_requests(model):
     ):
         with pytest.raises(UsageError, match=named):
             compare_plans(model, *arguments)
+
+
+def test_the_command_writes_the_folder_and_refuses_first(model, tmp_path: Path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    from manyview.cli.evaluate import Evaluate
+    from manyview.cli.options import ModelChoice
+
+    monkeypatch.setattr(ModelChoice, "load", lambda self: model)
+    Evaluate("synthetic", views=(2, 3), scenes=1, order=("set",), size=(16, 24), out=tmp_path / "o").run()
+    assert "## easy, 3 views, set" in capsys.readouterr().out
+    settings = json.loads((tmp_path / "o" / "results.json").read_text())["settings"]
+    assert (settings["height"], settings["width"], settings["scenes"]) == (16, 24, 1)
+
+    def refuse(self):
+        raise AssertionError("loaded weights before asking")
+
+    monkeypatch.setattr(ModelChoice, "load", refuse)
+    for options, named in (
+        ({"views": (2, 3)}, "--out"),
+        ({"level": ("rotation",)}, "--out"),
+        ({"out": tmp_path / "p", "json": tmp_path / "t.json"}, "--json"),
+        ({"out": tmp_path / "p", "level": ("forward",), "order": ("set",)}, "sequence"),
+        ({"scenes": 0}, "at least 1 scene"),
+    ):
+        with pytest.raises(UsageError, match=named):
+            Evaluate("synthetic", **options).run()
