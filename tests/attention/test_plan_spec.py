@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manyview.attention.dense import AllQueries
+from manyview.attention.diagonal_mean import DiagonalMean
+from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
-from manyview.attention.plan import Plan
+from manyview.attention.plan import Plan, compose
 from manyview.attention.plan_spec import preset_from_spec, spec_of
 from manyview.attention.presets.avggt import Avggt
 from manyview.errors import UsageError
@@ -64,3 +67,26 @@ def test_the_table_tells_each_run_of_layers():
 
 def test_equal_layers_are_equal_plans_whatever_their_names():
     assert Plan.parse("avggt:early=8", 8) == Plan.frame_only(8)
+
+
+def test_composition_takes_the_own_frame_then_the_first_reduced_keys():
+    got = Plan.parse("avggt:early=2,stride=2x2+flash:r=2", 4)
+    assert got == Plan.parse("avggt:early=2,stride=2x2", 4) != Plan.parse("flash:r=2", 4)
+    assert Plan.parse("0-1:frame,2-3:dense+flash:r=2", 4).layers[2:] == Plan.parse("flash:r=2", 4).layers[2:]
+    assert Plan.parse(str(got), 4) == got
+
+
+def test_merged_queries_lose_the_diagonal_and_keep_the_mean():
+    class Merged(AllQueries):
+        pass
+
+    grid = Plan.parse("avggt:early=0", 1).layers[0]
+    got = compose((grid, GlobalAttention(queries=Merged())))
+    assert type(got.queries) is Merged and got.keys == grid.keys
+    assert got.fill == DiagonalMean(diagonal=False)
+
+
+def test_ranges_may_name_presets():
+    plan = Plan.parse("0-1:frame,2-3:avggt", 4)
+    assert plan.layers[2:] == Plan.parse("avggt", 4).layers[2:]
+    assert Plan.parse(str(plan), 4) == plan

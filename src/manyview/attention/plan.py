@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from ..errors import UsageError
-from .dense import OwnFrameKeys
+from .dense import AllKeys, AllQueries, NoFill, OwnFrameKeys
+from .diagonal_mean import DiagonalMean
 from .global_attention import GlobalAttention
 from .layout import TokenLayout
 from .plan_spec import preset_from_spec, spec_of
@@ -20,12 +22,14 @@ class PlanCost:
     """What the global attention of a run costs, before anything runs.
 
     FLOPs count two per multiply-add: `linear_flops` for the projections (q, k, v, output) and
-    `attention_flops` for scores and weighted sums; `key_value_bytes` is the largest K/V of a layer.
+    `attention_flops` for scores and weighted sums; `extra_flops` for what a method spends on choosing or
+    matching, where its answers tell by `extra(layout, dim)`; `key_value_bytes` is the largest K/V of a layer.
     """
 
     linear_flops: float
     attention_flops: float
     key_value_bytes: int
+    extra_flops: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,29 +56,52 @@ class Plan:
     def parse(cls, spec: str, depth: int) -> Plan:
         """Plan of `depth` layers from "dense", "frame", ranges such as "0-3:frame,4-11:dense", or a preset.
 
-        A preset is "avggt" or "avggt:early=3,stride=2x2" (see `presets`). Raises UsageError for unknown
-        names or options, layers outside the network, or layers given twice.
+        A preset is "avggt" or "avggt:early=3,stride=2x2" (see `presets`); "avggt+httm" composes layer by
+        layer (see `compose`). Raises UsageError for unknown names or options, answers that do not go
+        together, layers outside the network, or layers given twice.
         """
-        if spec.strip().partition(":")[0] in PRESETS:
-            preset = preset_from_spec(spec)
+        if "+" in spec:
+            plans = [cls.parse(part, depth) for part in spec.split("+")]
             try:
-                return cls(preset.layers(depth), spec_of(preset))
+                layers = tuple(compose(answers) for answers in zip(*(p.layers for p in plans), strict=True))
             except ValueError as error:
-                raise UsageError(f"{spec}: {error}") from error
+                raise UsageError(f"{spec} does not go together: {error}") from error
+            return cls(layers, "+".join(map(str, plans)))
+        if spec.strip().partition(":")[0] in PRESETS:
+            return cls._from_preset(spec, depth)
+        return cls._from_ranges(spec, depth)
+
+    @classmethod
+    def _from_preset(cls, spec: str, depth: int) -> Plan:
+        preset = preset_from_spec(spec)
+        try:
+            return cls(preset.layers(depth), spec_of(preset))
+        except ValueError as error:
+            raise UsageError(f"{spec}: {error}") from error
+
+    @classmethod
+    def _from_ranges(cls, spec: str, depth: int) -> Plan:
         layers: list[GlobalAttention | None] = [None] * depth
-        for part in spec.split(","):
-            where, _, name = part.strip().rpartition(":")
-            if name not in _NAMES:
+        parts = [part.strip() for part in spec.split(",")]
+        for part in parts:
+            where, _, name = part.rpartition(":")
+            if name in _NAMES:
+                answers = (_NAMES[name],) * depth
+            elif name in PRESETS:
+                answers = cls._from_preset(name, depth).layers
+            else:
                 known = ", ".join((*_NAMES, *sorted(PRESETS)))
                 raise UsageError(f"unknown plan {name!r} in {spec!r}: choose from {known}")
             for layer in _layer_range(where, depth, spec):
                 if layers[layer] is not None:
                     raise UsageError(f"plan {spec!r} gives layer {layer} twice")
-                layers[layer] = _NAMES[name]
+                layers[layer] = answers[layer]
         missing = [i for i, layer in enumerate(layers) if layer is None]
         if missing:
             raise UsageError(f"plan {spec!r} says nothing about global layer {missing[0]} (of {depth})")
-        return cls(tuple(layer for layer in layers if layer is not None))
+        plain = all(part.rpartition(":")[2] in _NAMES for part in parts)
+        found = tuple(layer for layer in layers if layer is not None)
+        return cls(found, None if plain else ",".join(parts))
 
     def __str__(self) -> str:
         if self.name is not None:
@@ -90,16 +117,19 @@ class Plan:
                 runs.append((index, index, name))
         return ",".join(f"{a}-{b}:{name}" if a != b else f"{a}:{name}" for a, b, name in runs)
 
-    def table(self, layout: TokenLayout) -> str:
-        """What each layer does, a line a run of equal layers, with its share of dense attention's scores."""
-        dense = float(layout.tokens) ** 2
+    def table(self, layout: TokenLayout, dim: int = 1) -> str:
+        """What each layer does, a line a run of equal layers, with its share of dense attention's FLOPs.
+
+        `dim` is the network's width; the share counts scores and weighted sums and does not depend on it.
+        """
+        dense = Plan((_DENSE,)).cost(layout, dim).attention_flops
         lines = []
         start = 0
         for index, layer in enumerate(self.layers):
             if index + 1 < len(self.layers) and self.layers[index + 1] == layer:
                 continue
             where = f"{start}-{index}" if index > start else str(index)
-            share = layer.queries.count(layout) * layer.keys.count(layout) / dense
+            share = Plan((layer,)).cost(layout, dim).attention_flops / dense
             lines.append(f"{where:>6}  {layer.queries}  {layer.keys}  {layer.fill}  {share:.1%} of dense")
             start = index + 1
         return "\n".join(lines)
@@ -111,7 +141,31 @@ class Plan:
             4.0 * layer.queries.count(layout) * layer.keys.count(layout) * dim for layer in self.layers
         )
         most_keys = max(layer.keys.count(layout) for layer in self.layers)
-        return PlanCost(linear, scores, round(2 * most_keys * dim * element_bytes))
+        extra = sum(
+            answer.extra(layout, dim)
+            for layer in self.layers
+            for answer in (layer.queries, layer.keys)
+            if hasattr(answer, "extra")
+        )
+        return PlanCost(linear, scores, round(2 * most_keys * dim * element_bytes), extra)
+
+
+def compose(answers: Sequence[GlobalAttention]) -> GlobalAttention:
+    """One layer from several: the own frame if any has it, else the first reduced queries and keys.
+
+    The fill comes with the keys it stands in for. Merged queries have no key of their own, so a
+    `DiagonalMean` keeps the mean only. Raises ValueError where the answers do not go together.
+    """
+    if _FRAME in answers:
+        return _FRAME
+    queries = next((a.queries for a in answers if a.queries != AllQueries()), AllQueries())
+    source = next((a for a in answers if a.keys != AllKeys()), None)
+    fill = (
+        source.fill if source is not None else next((a.fill for a in answers if a.fill != NoFill()), NoFill())
+    )
+    if queries != AllQueries() and isinstance(fill, DiagonalMean) and fill.diagonal:
+        fill = dataclasses.replace(fill, diagonal=False) if fill.mean else NoFill()
+    return GlobalAttention(queries, AllKeys() if source is None else source.keys, fill)
 
 
 _NAMES = {"dense": _DENSE, "frame": _FRAME}

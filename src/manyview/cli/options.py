@@ -41,7 +41,7 @@ class RunChoice:
     """How to read the input and run the model."""
 
     accel: str = "dense"
-    """How frames meet in global attention: dense, frame, or ranges such as 0-3:frame,4-5:dense."""
+    """How frames meet in global attention: dense, auto, avggt, avggt:stride=2x2, or 0-3:frame,4-5:dense."""
     size_policy: Literal["fit", "crop", "pad", "square"] = "fit"
     """fit keeps whole pictures; crop, pad and square are VGGT's own."""
     image_size: int | None = None

@@ -39,6 +39,8 @@ class PlanCommand:
             f"at a time: {options.frame_piece} frames in frame layers, {options.mlp_piece:,} tokens in "
             f"an MLP, {options.head_piece} frames in heads"
         )
+        say("global layers (queries, keys, fill, share of dense attention's FLOPs):")
+        say(request.plan.table(request.layout, request.config.dim))
         for stage, flops in request.flops_by_stage().items():
             say(f"  {stage:<14} {flops / 1e12:10.3f} TFLOP")
         most = largest_input(request, chosen.machine)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import logging
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -16,11 +18,12 @@ import torch
 
 import manyview
 
+from ..attention.auto import choose_plan
 from ..attention.plan import Plan
 from ..errors import UsageError
 from ..models.vggt import VGGT, Predictions
 from .forward import run_forward
-from .inputs import InputOptions, LoadedViews, find_inputs, read_views
+from .inputs import InputOptions, InputSet, LoadedViews, find_inputs, read_views
 from .machine import look_at_machine, measure_flops, pick_device, pick_dtype, precision_name
 from .preflight import Preflight, Request, preflight
 from .preprocess import SizePolicy
@@ -37,10 +40,11 @@ Inputs = str | Path | Sequence[str | Path]
 class ReconstructOptions:
     """How to reconstruct; every default is what most inputs want.
 
-    `accel`: how frames meet in global attention (a plan: "dense"). `image_size`: longer side of the
-    network images in pixels (None: what the weights were made for). `size_policy`: "fit" keeps whole
-    pictures, "crop" and "pad" are VGGT's. `point_head` also runs the point head, whose points are kept
-    beside those from depth. `pixel_centres`: "half" is consistent, "integer" is upstream VGGT's way.
+    `accel`: how frames meet in global attention (a plan such as "dense" or "avggt:stride=2x2", or "auto").
+    `image_size`: longer side of the network images in pixels (None: what the weights were made for).
+    `size_policy`: "fit" keeps whole pictures, "crop" and "pad" are VGGT's. `point_head` also runs the
+    point head, whose points are kept beside those from depth. `pixel_centres`: "half" is consistent,
+    "integer" is upstream VGGT's way.
     """
 
     accel: str = "dense"
@@ -85,7 +89,8 @@ def prepare(
     config = model.config
     device = pick_device(options.device)
     dtype = pick_dtype(device, options.precision)
-    plan = Plan.parse(options.accel, config.depth)
+    # A wrong plan is refused before anything is read; what auto picks depends on what was read.
+    plan = Plan.dense(config.depth) if options.accel == "auto" else Plan.parse(options.accel, config.depth)
     start = time.perf_counter()
     found = find_inputs(inputs, options.inputs)
     views = read_views(
@@ -100,10 +105,14 @@ def prepare(
     count, _, height, width = views.images.shape
     heads = ("camera", "depth", "points") if options.point_head else ("camera", "depth")
     request = Request(config, count, height, width, plan, heads, dtype)
+    reason: tuple[str, ...] = ()
+    if options.accel == "auto":
+        plan, why = choose_plan(count, _in_order(found), config.depth, request.layout)
+        request, reason = dataclasses.replace(request, plan=plan), (why,)
     limit = None if options.memory_limit_gib is None else int(options.memory_limit_gib * 2**30)
     machine = look_at_machine(device, limit, reserve_bytes=weights_elsewhere(model, device))
     chosen = preflight(request, machine, measure_flops(device, dtype))
-    notes = tuple(dict.fromkeys((*found.warnings, *views.warnings)))
+    notes = tuple(dict.fromkeys((*found.warnings, *views.warnings, *reason)))
     settings = _settings(model, options, chosen, views)
     return Prepared(views, chosen, settings, notes, {"read": read_s})
 
@@ -146,6 +155,16 @@ def reconstruct(
     if used != ready.chosen.options:
         notes = (*notes, f"memory ran out once; {used.frame_piece} frames at a time went through")
     return _assemble(predictions, ready, timings, memory, notes)
+
+
+def _in_order(found: InputSet) -> bool:
+    """Whether the views follow each other: a video, or pictures whose names end in rising numbers."""
+    if found.kind == "video":
+        return True
+    numbers = [re.search(r"(\d+)$", Path(file.name).stem) for file in found.files]
+    values = [int(n.group()) for n in numbers if n is not None]
+    rising = all(earlier < later for earlier, later in itertools.pairwise(values))
+    return rising and len(values) == len(numbers) > 1
 
 
 def weights_elsewhere(model: VGGT, device: torch.device) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from ..attention.dense import AllKeys, OwnFrameKeys
 from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
 from ..errors import MemoryLimitError
@@ -42,7 +43,13 @@ class Request:
 
     def peak_bytes(self, options: RunOptions) -> int:
         """Expected bytes beside the weights."""
-        return estimate_peak_bytes(self.config, self.layout, options, self.dtype.itemsize)
+        peak = estimate_peak_bytes(self.config, self.layout, options, self.dtype.itemsize)
+        # Reduced keys and values stand beside those they were taken from.
+        whole = (AllKeys(), OwnFrameKeys())
+        reduced = tuple(layer for layer in self.plan.layers if layer.keys not in whole)
+        if not reduced:
+            return peak
+        return peak + Plan(reduced).cost(self.layout, self.config.dim, self.dtype.itemsize).key_value_bytes
 
     def flops_by_stage(self) -> dict[str, float]:
         """Operations of each stage of the pass."""

@@ -1,0 +1,41 @@
+"""What auto picks and says."""
+
+from __future__ import annotations
+
+import pytest
+
+from manyview.attention.auto import choose_plan
+from manyview.attention.layout import TokenLayout
+from manyview.attention.plan import Plan
+
+
+@pytest.mark.parametrize(
+    ("frames", "ordered", "spec"),
+    [
+        (1, False, "dense"),
+        (29, True, "dense"),
+        (30, True, "avggt:stride=1x2"),
+        (80, True, "avggt:stride=2x2"),
+        (80, False, "avggt:stride=1x2"),
+        (250, True, "avggt"),
+        (250, False, "avggt:stride=2x3"),
+    ],
+)
+def test_what_is_picked(frames, ordered, spec):
+    plan, reason = choose_plan(frames, ordered, 8, TokenLayout(frames, 5, (14, 14)))
+    assert plan == Plan.parse(spec, 8)
+    assert spec in reason and str(frames) in reason
+
+
+def test_tiny_grids_stay_dense():
+    assert choose_plan(50, True, 4, TokenLayout(50, 5, (3, 9)))[0] == Plan.dense(4)
+
+
+def test_cost_falls_as_sets_grow():
+    def share(frames):
+        layout = TokenLayout(frames, 5, (14, 14))
+        chosen = choose_plan(frames, True, 8, layout)[0]
+        return chosen.cost(layout, 8).attention_flops / Plan.dense(8).cost(layout, 8).attention_flops
+
+    shares = [share(n) for n in (20, 40, 100, 150, 250)]
+    assert shares == sorted(shares, reverse=True) and shares[0] == 1
