@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from manyview.attention import sdpa
 from manyview.attention.dense import AllKeys, OwnFrameKeys
@@ -108,3 +111,27 @@ def test_layouts_check_themselves():
     for wrong in ({"frames": 0}, {"grid": (0, 3)}, {"reference_frame": 3}):
         with pytest.raises(ValueError):
             TokenLayout(**{"frames": 3, "special_tokens": 5, "grid": (3, 4), **wrong})
+
+
+@pytest.mark.parametrize(
+    "spec", ["dense", "frame", "avggt:stride=2x2,diagonal=false,mean=false", "flash:r=2"]
+)
+def test_cost_agrees_with_counted_operations(spec):
+    layout = TokenLayout(frames=4, special_tokens=5, grid=(10, 13))
+    attention = Attention(32, 2, qk_norm=True)
+    tokens = torch.randn(1, layout.tokens, 32)
+    rotation = rotation_for(frame_positions(layout.grid, layout.special_tokens), 16)
+    plan = Plan.parse(spec, 8)
+    # The keyframes that descriptors add are chosen from frame features.
+    run = LayerRun(frame_features=torch.randn(1, layout.frames, 32))
+
+    def kernel(q, k, v, *_, **__):
+        """PyTorch's counter knows the CUDA kernels only."""
+        return 4 * math.prod(q) * k[-2]
+
+    mapping = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: kernel}
+    with FlopCounterMode(display=False, custom_mapping=mapping) as counter, torch.no_grad():
+        for layer in plan.layers:
+            layer(attention, tokens, layout, rotation, run)
+    cost = plan.cost(layout, 32)
+    assert counter.get_total_flops() == pytest.approx(cost.linear_flops + cost.attention_flops, rel=0.02)
