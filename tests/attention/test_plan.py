@@ -114,7 +114,16 @@ def test_layouts_check_themselves():
 
 
 @pytest.mark.parametrize(
-    "spec", ["dense", "frame", "avggt:stride=2x2,diagonal=false,mean=false", "flash:r=2"]
+    "spec",
+    [
+        "dense",
+        "frame",
+        "avggt",
+        "avggt:stride=2x2",
+        "avggt:gain=1",
+        "avggt:stride=2x2,diagonal=false,mean=false",
+        "flash:r=2",
+    ],
 )
 def test_cost_agrees_with_counted_operations(spec):
     layout = TokenLayout(frames=4, special_tokens=5, grid=(10, 13))
@@ -133,5 +142,5 @@ def test_cost_agrees_with_counted_operations(spec):
     with FlopCounterMode(display=False, custom_mapping=mapping) as counter, torch.no_grad():
         for layer in plan.layers:
             layer(attention, tokens, layout, rotation, run)
-    cost = plan.cost(layout, 32)
+    cost = plan.cost(layout, 32, head_dim=16)
     assert counter.get_total_flops() == pytest.approx(cost.linear_flops + cost.attention_flops, rel=0.02)

@@ -50,3 +50,20 @@ def test_progress_is_read_from_the_log(tmp_path: Path):
     assert last_progress(log) is None
     log.write_text('{"kind": "train", "progress": 0.25}\n{"kind": "evaluate"}\n{"kind": "tra')
     assert last_progress(log) == 0.25
+
+
+def test_elastic_training_goes_on_from_weights_of_any_size(command: Command, tmp_path: Path):
+    base, elastic = tiny_config(steps=1), tmp_path / "elastic.json"
+    (tmp_path / "base.json").write_text(json.dumps(base.to_json()))
+    weights = tmp_path / "base.safetensors"
+    assert command("train", "base", "--out", tmp_path / "a", "--config", tmp_path / "base.json")[0] == 0
+    assert command("train", "base", "--out", tmp_path / "a", "--weights", weights, "--scenes", 0)[0] == 0
+    menu = {"dense": 1, "avggt:early=0,stride=2x2": 1, "flash:r=2": 1, "frame": 1}
+    stages = [{**stage, "plans": menu} for stage in base.to_json()["stages"]]
+    elastic.write_text(json.dumps({**base.to_json(), "stages": stages, "steps": 4}))
+    line = ("train", "elastic", "--out", tmp_path / "b", "--config", elastic)
+    status, _, told = command(*line)
+    assert status == 2 and "--init" in told
+    status, said, told = command(*line, "--init", weights)
+    assert status == 0, told
+    assert "images/s" in said and "GFLOP/s" in said

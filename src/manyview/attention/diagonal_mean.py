@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .answers import KeySet, QuerySet
 from .layout import TokenLayout
-from .one_softmax import attend_together
+from .one_softmax import attend_together, extended_width
 
 if TYPE_CHECKING:
     from .global_attention import GlobalAttention
@@ -44,6 +44,15 @@ class DiagonalMean:
             raise ValueError(
                 "merged queries stand for several tokens and have no key of their own: use diagonal=False"
             )
+
+    def attention_flops(
+        self, queries: float, keys: float, layout: TokenLayout, dim: int, head_dim: int
+    ) -> float:
+        """Scores and weighted sums with the terms' extra keys and channels, for the cost before a run."""
+        if keys >= layout.tokens or not (self.diagonal or self.mean):
+            return 4.0 * queries * keys * dim
+        width = extended_width(head_dim, self.mean and self.gain != 0, self.diagonal)
+        return 4.0 * queries * (keys + self.mean + self.diagonal) * dim * width / head_dim
 
     def attend(self, queries: QuerySet, keys: KeySet, layout: TokenLayout) -> Tensor:
         assert keys.kept is not None and keys.all_keys is not None and keys.all_values is not None

@@ -48,9 +48,8 @@ def attend_together(
         null_key = torch.cat([torch.zeros_like(k[..., :1, :-2]), torch.ones_like(k[..., :1, :2])], -1)
         k = torch.cat([k, null_key], 2)
         v = F.pad(torch.cat([v, torch.ones_like(v[..., :1])], -1), (0, 0, 0, 1))
-    # Kernels want one width, a multiple of eight, and scale by it; the scale must stay that of `dim`.
-    width = max(k.shape[-1], v.shape[-1])
-    width += -width % 8
+    # Kernels scale by the width they see; the scale must stay that of `dim`.
+    width = extended_width(dim, log_weight is not None, own_logit is not None)
     factor = (width / dim) ** 0.5
     heads = attend(
         F.pad(q * factor, (0, width - q.shape[-1])),
@@ -60,6 +59,12 @@ def attend_together(
     if own_logit is None or own_value is None:
         return heads[..., :dim]
     return heads[..., :dim] + (1 - heads[..., dim : dim + 1]) * own_value
+
+
+def extended_width(head_dim: int, weighted: bool, own: bool) -> int:
+    """Head width that the kernel computes: two channels a kind of term, then a multiple of eight."""
+    width = head_dim + 2 * weighted + 2 * own
+    return width + -width % 8 if weighted or own else head_dim
 
 
 def _high_low(value: Tensor, dtype: torch.dtype) -> Tensor:

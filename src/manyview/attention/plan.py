@@ -134,12 +134,18 @@ class Plan:
             start = index + 1
         return "\n".join(lines)
 
-    def cost(self, layout: TokenLayout, dim: int, element_bytes: int = 2) -> PlanCost:
-        """FLOPs of the attention of all global layers, and the bytes of one layer's K/V."""
+    def cost(self, layout: TokenLayout, dim: int, element_bytes: int = 2, head_dim: int = 64) -> PlanCost:
+        """FLOPs of the attention of all global layers, and the bytes of one layer's K/V.
+
+        `head_dim` matters only to fills that add channels to a head.
+        """
         linear = sum(4.0 * (layout.tokens + layer.keys.projected(layout)) * dim**2 for layer in self.layers)
-        scores = sum(
-            4.0 * layer.queries.count(layout) * layer.keys.count(layout) * dim for layer in self.layers
-        )
+        scores = 0.0
+        for layer in self.layers:
+            queries, keys = layer.queries.count(layout), layer.keys.count(layout)
+            filled = getattr(layer.fill, "attention_flops", None)
+            plain = 4.0 * queries * keys * dim
+            scores += plain if filled is None else filled(queries, keys, layout, dim, head_dim)
         most_keys = max(layer.keys.count(layout) for layer in self.layers)
         extra = sum(
             answer.extra(layout, dim)

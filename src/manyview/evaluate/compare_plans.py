@@ -100,7 +100,11 @@ def compare_plans(
                 done += 1
                 if progress is not None:
                     progress(done, total)
-        costs = {spec: plan.cost(found.layout, model.config.dim) for spec, plan in parsed.items()}
+        head_dim = model.config.dim // model.config.num_heads
+        costs = {
+            spec: plan.cost(found.layout, model.config.dim, head_dim=head_dim)
+            for spec, plan in parsed.items()
+        }
         results.append(
             CaseScores(
                 case,

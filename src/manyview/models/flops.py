@@ -38,7 +38,7 @@ def forward_flops(
             f"the plan has {len(plan.layers)} layers, this network has {config.depth} global layers"
         )
     dim, frames, patches = config.dim, layout.frames, layout.patches_per_frame
-    meeting = plan.cost(layout, dim)
+    meeting = plan.cost(layout, dim, head_dim=dim // config.num_heads)
     result = {
         "encoder": frames * _encoder(config.encoder, dim, config.patch_size, patches),
         "frame layers": config.depth * frames * _block(layout.tokens_per_frame, dim, config.mlp_ratio),
