@@ -123,6 +123,9 @@ def test_layouts_check_themselves():
         "avggt:gain=1",
         "avggt:stride=2x2,diagonal=false,mean=false",
         "flash:r=2",
+        "anchors:frames=2",
+        "anchors:frames=2,own_frame=false,early=3",
+        "anchors:frames=9",
     ],
 )
 def test_cost_agrees_with_counted_operations(spec):

@@ -143,7 +143,9 @@ class Plan:
         scores = 0.0
         for layer in self.layers:
             queries, keys = layer.queries.count(layout), layer.keys.count(layout)
-            filled = getattr(layer.fill, "attention_flops", None)
+            filled = getattr(layer.fill, "attention_flops", None) or getattr(
+                layer.keys, "attention_flops", None
+            )
             plain = 4.0 * queries * keys * dim
             scores += plain if filled is None else filled(queries, keys, layout, dim, head_dim)
         most_keys = max(layer.keys.count(layout) for layer in self.layers)

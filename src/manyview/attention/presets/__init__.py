@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from .anchors import Anchors
 from .avggt import Avggt
 from .blocksparse import BlockSparse
 from .flash import Flash
 
-PRESETS: dict[str, Any] = {"avggt": Avggt, "blocksparse": BlockSparse, "flash": Flash}
+PRESETS: dict[str, Any] = {"anchors": Anchors, "avggt": Avggt, "blocksparse": BlockSparse, "flash": Flash}
 """Name to options; each has `layers(depth)` and the paper's defaults."""

@@ -1,0 +1,147 @@
+"""Anchors: every token sees the same few covering frames, and its own frame.
+
+What the anchors compute then depends on the anchors alone, and every other frame on the anchors and
+itself alone: frames can be attached in any order and in any chunks with the identical result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .answers import LayerInput
+from .dense import AllQueries, NoFill
+from .frame_choice import covering, evenly
+from .layout import TokenLayout
+from .one_softmax import attend_together, extended_width
+from .sdpa import attend
+
+if TYPE_CHECKING:
+    from .global_attention import GlobalAttention
+
+_SCORES_AT_ONCE = 1 << 26
+
+
+@dataclasses.dataclass(frozen=True)
+class AnchorKeys:
+    """All tokens of `frames` anchor frames, with `own_frame` also those of the query's own frame.
+
+    `choice`: "coverage" (farthest-point sampling on the encoder's mean tokens, the reference frame first) or
+    "even" in time; `indices` names the anchors instead. Where all frames are anchors this is dense attention.
+    """
+
+    frames: int = 25
+    choice: Literal["coverage", "even"] = "coverage"
+    own_frame: bool = True
+    indices: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or (self.indices is not None and not self.indices):
+            raise ValueError("anchors need at least one frame")
+        if self.choice not in ("coverage", "even"):
+            raise ValueError(f"anchors are chosen by coverage or even, not {self.choice!r}")
+
+    def check(self, layer: GlobalAttention) -> None:
+        """Refuse reduced queries and fills: the own frame takes part by its own rule."""
+        if layer.queries != AllQueries() or layer.fill != NoFill():
+            raise ValueError("anchors take all queries and no fill")
+
+    @property
+    def needs_frame_features(self) -> bool:
+        return self.indices is None and self.choice == "coverage"
+
+    def select(self, layer: LayerInput) -> Any:
+        raise TypeError("keys differ from frame to frame: use attend_layer")
+
+    def attend_layer(self, layer: LayerInput, queries: Any, fill: Any) -> Tensor:
+        """Outputs [B, heads, S*P, d] before the output projection."""
+        layout, attention = layer.layout, layer.attention
+        anchors = self.anchors(layer)
+        batch, count = anchors.shape
+        q = attention.queries(layer.tokens, layer.rotation, layer.piece)
+        if not self.own_frame and count < layout.frames:
+            tokens = layer.tokens.unflatten(1, (layout.frames, -1))
+            rows = torch.arange(batch, device=tokens.device)[:, None]
+            k, v = attention.keys_values(tokens[rows, anchors].flatten(1, 2), layer.rotation, layer.piece)
+            return attend(q, k, v)
+        k, v = attention.keys_values(layer.tokens, layer.rotation, layer.piece)
+        if count == layout.frames:
+            return attend(q, k, v)
+        shared_k, shared_v = (_of_frames(x, anchors, layout) for x in (k, v))
+        logit, value = own_frame_terms(q, k, v, layout)
+        among = torch.zeros(batch, layout.frames, dtype=torch.bool, device=q.device)
+        among = among.scatter(1, anchors, True).repeat_interleave(layout.tokens_per_frame, 1)
+        return attend_together(
+            q, shared_k, shared_v, None, logit.masked_fill(among[:, None], float("-inf")), value
+        )
+
+    def anchors(self, layer: LayerInput) -> Int[Tensor, "batch count"]:
+        """Anchor frames of each batch element, chosen once a forward pass."""
+        frames, batch, device = layer.layout.frames, layer.tokens.shape[0], layer.tokens.device
+        if self.indices is not None:
+            if max(self.indices) >= frames or len(set(self.indices)) != len(self.indices):
+                raise ValueError(f"anchors {self.indices} are not different frames of {frames}")
+            return torch.tensor(self.indices, device=device).expand(batch, -1)
+        key = ("anchors", self.frames, self.choice)
+        if key not in layer.run.memory:
+            first = layer.layout.reference_frame
+            if self.choice == "even":
+                found = torch.tensor(evenly(frames, self.frames, first), device=device).expand(batch, -1)
+            else:
+                assert layer.run.frame_features is not None
+                found = covering(layer.run.frame_features.detach(), self.frames, first).to(device)
+            layer.run.memory[key] = found
+        return layer.run.memory[key]
+
+    def _count(self, layout: TokenLayout) -> int:
+        return min(self.frames if self.indices is None else len(self.indices), layout.frames)
+
+    def count(self, layout: TokenLayout) -> float:
+        anchors = self._count(layout)
+        return (anchors + (self.own_frame and anchors < layout.frames)) * layout.tokens_per_frame
+
+    def projected(self, layout: TokenLayout) -> float:
+        return layout.tokens if self.own_frame else self._count(layout) * layout.tokens_per_frame
+
+    def attention_flops(
+        self, queries: float, keys: float, layout: TokenLayout, dim: int, head_dim: int
+    ) -> float:
+        """Scores and weighted sums, with the channels that bring in the own frame."""
+        anchors = self._count(layout)
+        if not self.own_frame or anchors == layout.frames:
+            return 4.0 * queries * keys * dim
+        shared = anchors * layout.tokens_per_frame + 1
+        widened = extended_width(head_dim, False, True) / head_dim
+        return 4.0 * queries * dim * (shared * widened + layout.tokens_per_frame)
+
+
+def _of_frames(x: Tensor, frames: Tensor, layout: TokenLayout) -> Tensor:
+    """Tokens [B, H, A*P, d] of some frames of each batch element."""
+    split = x.unflatten(2, (layout.frames, -1)).transpose(1, 2)
+    rows = torch.arange(len(x), device=x.device)[:, None]
+    return split[rows, frames].transpose(1, 2).flatten(2, 3)
+
+
+def own_frame_terms(
+    q: Tensor, k: Tensor, v: Tensor, layout: TokenLayout
+) -> tuple[Float[Tensor, "batch heads tokens"], Float[Tensor, "batch heads tokens dim"]]:
+    """Log-sum-exp of each query's scores with its own frame, and its attention there.
+
+    A few frames at a time, so that at most 2^26 scores exist at once (fp32).
+    """
+    batch, heads, _, dim = q.shape
+    per_frame = batch * heads * layout.tokens_per_frame**2
+    step = max(1, _SCORES_AT_ONCE // per_frame)
+    split = [x.unflatten(2, (layout.frames, -1)) for x in (q, k, v)]
+    logits, values = [], []
+    for start in range(0, layout.frames, step):
+        q_part, k_part, v_part = (x[:, :, start : start + step] for x in split)
+        scores = (q_part @ k_part.transpose(-1, -2)).to(torch.promote_types(q.dtype, torch.float32))
+        scores = scores * dim**-0.5
+        logits.append(scores.logsumexp(-1))
+        values.append(scores.softmax(-1).to(v.dtype) @ v_part)
+    return torch.cat(logits, 2).flatten(2), torch.cat(values, 2).flatten(2, 3)

@@ -1,0 +1,133 @@
+"""Anchors against a twin with materialised masks, and their promise: chunks and order do not matter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from manyview.attention.anchor_keys import AnchorKeys
+from manyview.attention.dense import AllKeys
+from manyview.attention.diagonal_mean import DiagonalMean
+from manyview.attention.frame_choice import covering, evenly
+from manyview.attention.global_attention import GlobalAttention, LayerRun
+from manyview.attention.layout import TokenLayout
+from manyview.attention.plan import Plan
+from manyview.models.blocks import Attention
+from manyview.models.rotary import frame_positions, rotation_for
+from manyview.models.vggt import VGGT
+from tests.train.tiny import MODEL
+
+LAYOUT = TokenLayout(5, 2, (3, 4))
+
+
+def _parts(layout=LAYOUT, batch=2):
+    torch.manual_seed(0)
+    attention = Attention(16, 2, qk_norm=True).double()
+    tokens = torch.randn(batch, layout.tokens, 16, dtype=torch.float64)
+    return attention, tokens, rotation_for(frame_positions(layout.grid, layout.special_tokens), 8)
+
+
+def _twin(attention, tokens, layout, rotation, anchors, own):
+    q = attention.queries(tokens, rotation)
+    k, v = attention.keys_values(tokens, rotation)
+    frame = torch.arange(layout.tokens) // layout.tokens_per_frame
+    seen = torch.isin(frame, torch.tensor(anchors))[None].expand(layout.tokens, -1)
+    if own:
+        seen = seen | (frame[:, None] == frame)
+    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    return attention.output(scores.masked_fill(~seen, float("-inf")).softmax(-1) @ v)
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("anchors", [(0,), (0, 3), (4, 1, 2), (0, 1, 2, 3, 4)])
+@pytest.mark.parametrize("reference", [0, None])
+def test_agrees_with_the_masks(anchors, own, reference):
+    layout = TokenLayout(5, 2, (3, 4), reference)
+    attention, tokens, rotation = _parts(layout)
+    layer = GlobalAttention(keys=AnchorKeys(own_frame=own, indices=anchors))
+    want = _twin(attention, tokens, layout, rotation, anchors, own)
+    torch.testing.assert_close(layer(attention, tokens, layout, rotation, LayerRun()), want)
+    single = layer(attention.float(), tokens.float(), layout, rotation, LayerRun(frame_piece=2))
+    torch.testing.assert_close(single.double(), want, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_as_many_anchors_as_frames_is_dense(frames):
+    layout = TokenLayout(frames, 2, (3, 4))
+    attention, tokens, rotation = _parts(layout)
+    run = LayerRun(frame_features=torch.randn(2, frames, 4))
+    got = GlobalAttention(keys=AnchorKeys(frames=9))(attention, tokens, layout, rotation, run)
+    want = GlobalAttention(keys=AllKeys())(attention, tokens, layout, rotation, LayerRun())
+    torch.testing.assert_close(got, want)
+
+
+def test_gradients_reach_every_token():
+    attention, tokens, rotation = _parts()
+    tokens.requires_grad_()
+    layer = GlobalAttention(keys=AnchorKeys(indices=(0, 2)))
+    layer(attention, tokens, LAYOUT, rotation, LayerRun()).square().sum().backward()
+    assert tokens.grad is not None and bool((tokens.grad.abs().sum(-1) > 0).all())
+
+
+def _network() -> VGGT:
+    torch.manual_seed(3)
+    model = VGGT(MODEL).double().eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.mark.parametrize("others", [(1, 3, 4, 6), (6, 4, 3, 1), (4,), (3, 6)])
+def test_other_frames_attach_in_any_order_and_chunk(others):
+    """The depth of each frame is the same whichever other frames are there, and where."""
+    model, images = _network(), torch.rand(7, 3, 16, 24, dtype=torch.float64)
+    anchors = (0, 2, 5)
+
+    def run(frames):
+        plan = Plan((GlobalAttention(keys=AnchorKeys(indices=tuple(range(len(anchors))))),) * MODEL.depth)
+        with torch.no_grad():
+            return model(images[list(frames)], plan)
+
+    whole, part = run((*anchors, 1, 3, 4, 6)), run((*anchors, *others))
+    place = {frame: i for i, frame in enumerate((*anchors, 1, 3, 4, 6))}
+    for index, frame in enumerate((*anchors, *others)):
+        torch.testing.assert_close(part.z_depth[0, index], whole.z_depth[0, place[frame]], rtol=1e-9, atol=0)
+    torch.testing.assert_close(part.z_depth[0, :3], run(anchors).z_depth[0], rtol=1e-9, atol=0)
+
+
+def test_the_choice_is_made_once_and_serves_all_layers():
+    memory: dict = {}
+    attention, tokens, rotation = _parts()
+    run = LayerRun(frame_features=torch.randn(2, 5, 8), memory=memory)
+    layer = GlobalAttention(keys=AnchorKeys(frames=2))
+    assert layer.needs_frame_features and not GlobalAttention().needs_frame_features
+    first = layer(attention, tokens, LAYOUT, rotation, run)
+    other = LayerRun(1, frame_features=torch.zeros(2, 5, 8), memory=memory)
+    torch.testing.assert_close(layer(attention, tokens, LAYOUT, rotation, other), first)
+
+
+def test_covering_frames_are_nested_different_and_spread():
+    angle = torch.tensor([0.0, 0.1, 0.2, 2.0, 2.1, 4.0, 4.1])
+    features = torch.stack([angle.cos(), angle.sin()], -1)[None]
+    chosen = covering(features, 7)[0].tolist()
+    assert sorted(chosen) == list(range(7)) and chosen[0] == 0
+    assert covering(features, 3)[0].tolist() == chosen[:3]
+    groups = [{0, 1, 2}, {3, 4}, {5, 6}]
+    assert all(len(group & set(chosen[:3])) == 1 for group in groups)
+    assert covering(features, 99).shape == (1, 7)
+
+
+def test_even_frames_hold_the_first():
+    assert evenly(10, 5) == [0, 3, 5, 7, 9]
+    assert evenly(3, 9) == [0, 1, 2]
+    assert evenly(100, 4, None) == [12, 37, 62, 87]
+
+
+def test_what_does_not_go_together_is_refused():
+    with pytest.raises(ValueError, match="no fill"):
+        GlobalAttention(keys=AnchorKeys(), fill=DiagonalMean(diagonal=False, mean=False))
+    with pytest.raises(ValueError, match="at least one"):
+        AnchorKeys(frames=0)
+    attention, tokens, rotation = _parts()
+    with pytest.raises(ValueError, match="different frames of 5"):
+        GlobalAttention(keys=AnchorKeys(indices=(0, 7)))(attention, tokens, LAYOUT, rotation, LayerRun())
