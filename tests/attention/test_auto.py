@@ -19,6 +19,8 @@ from manyview.attention.plan import Plan
         (80, False, "avggt:stride=1x2"),
         (250, True, "avggt"),
         (250, False, "avggt:stride=2x3"),
+        (400, True, "anchors"),
+        (400, False, "anchors"),
     ],
 )
 def test_what_is_picked(frames, ordered, spec):
