@@ -8,7 +8,8 @@ import torch
 from manyview.models.vggt import VGGT
 from manyview.train.auxiliary import AuxiliaryHeads
 from manyview.train.config import OptimiserOptions
-from manyview.train.initialise import initialise, parameter_groups, set_output_biases, sine_table
+from manyview.train.initialise import initialise, set_output_biases, sine_table
+from manyview.train.optimiser import parameter_groups
 
 from .tiny import MODEL, tiny_config
 

@@ -93,12 +93,14 @@ class QuerySet:
     """Queries to compute and how their outputs become those of all tokens.
 
     `restore` maps [B, heads, queries, d] to [B, heads, S*P, d]. `merged` says that a query stands for
-    several tokens, so that no fill can single out its own key.
+    several tokens, so that no fill can single out its own key. Where heads differ in length, `lengths` says
+    how many of a head's queries are real; the others are not computed.
     """
 
     q: Float[Tensor, "batch heads queries dim"]
     restore: Callable[[Tensor], Tensor] = lambda heads: heads
     merged: bool = False
+    lengths: Int[Tensor, "batch heads"] | None = None
 
 
 class Queries(Protocol):

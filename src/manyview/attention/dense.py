@@ -56,4 +56,4 @@ class NoFill:
     """Dropped keys are gone."""
 
     def attend(self, queries: QuerySet, keys: KeySet, layout: TokenLayout) -> Tensor:
-        return attend_together(queries.q, keys.k, keys.v, keys.log_weight)
+        return attend_together(queries.q, keys.k, keys.v, keys.log_weight, lengths=queries.lengths)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import math
@@ -13,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .answers import KeySet, LayerInput
+from .kept_tensors import for_later_calls
 from .keyframes import cluster_count, cluster_members, full_frame_count
 from .layout import TokenLayout
 
@@ -122,19 +122,11 @@ def _at(rotation: Any, index: Tensor) -> Any:
     return None if rotation is None else rotation.select(index)
 
 
-def _plain() -> contextlib.ExitStack:
-    """Tensors kept for later calls must serve gradients and live on the CPU, wherever they are made."""
-    stack = contextlib.ExitStack()
-    stack.enter_context(torch.inference_mode(False))
-    stack.enter_context(torch.device("cpu"))
-    return stack
-
-
 @functools.lru_cache(maxsize=64)
 def _nearest(layout: TokenLayout, reduction: int) -> Int[Tensor, " short"]:
     """Tokens of a frame whose positions the shortened frame has: specials, then cells' upper left."""
     (rows, columns), size = layout.grid, _coarse(layout.grid, reduction)
-    with _plain():
+    with for_later_calls():
         y = torch.arange(size[0]) * rows // size[0]
         x = torch.arange(size[1]) * columns // size[1]
         patches = layout.special_tokens + (y[:, None] * columns + x).flatten()
@@ -145,7 +137,7 @@ def _nearest(layout: TokenLayout, reduction: int) -> Int[Tensor, " short"]:
 def _taps(layout: TokenLayout, reduction: int, resample: str) -> tuple[tuple[Tensor, Tensor], ...]:
     """(tokens, weights) [short] whose weighted sum is the shortened frame; tokens with weight 1 pass."""
     nearest = _nearest(layout, reduction)
-    with _plain():
+    with for_later_calls():
         if resample == "nearest":
             return ((nearest, torch.ones(len(nearest))),)
         axes = [_linear(n, m) for n, m in zip(layout.grid, _coarse(layout.grid, reduction), strict=True)]

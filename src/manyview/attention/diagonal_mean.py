@@ -59,7 +59,7 @@ class DiagonalMean:
         dropped = ~keys.kept
         count = int(dropped.sum())
         if count == 0 or not (self.diagonal or self.mean):
-            return attend_together(queries.q, keys.k, keys.v)
+            return attend_together(queries.q, keys.k, keys.v, lengths=queries.lengths)
         k, v, weight, own_logit, own_value = keys.k, keys.v, None, None, None
         if self.mean:
             share = dropped.to(v.dtype) / count
@@ -74,7 +74,7 @@ class DiagonalMean:
             own = (queries.q * keys.all_keys).sum(-1, dtype=_at_least_single(k.dtype)) / k.shape[-1] ** 0.5
             own_logit = own.masked_fill(keys.kept, float("-inf"))
             own_value = keys.all_values
-        return attend_together(queries.q, k, v, weight, own_logit, own_value)
+        return attend_together(queries.q, k, v, weight, own_logit, own_value, queries.lengths)
 
 
 def _at_least_single(dtype: torch.dtype) -> torch.dtype:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from .sdpa import attend
@@ -24,14 +24,16 @@ def attend_together(
     log_weight: Float[Tensor, "*sizes"] | None = None,
     own_logit: Float[Tensor, "batch heads queries"] | None = None,
     own_value: Float[Tensor, "batch heads queries dim"] | None = None,
+    lengths: Int[Tensor, "batch heads"] | None = None,
 ) -> Float[Tensor, "batch heads queries dim"]:
     """softmax over {q kᵀ/√d + log_weight} ∪ {own_logit}, applied to {v} ∪ {own_value}.
 
     `log_weight` broadcasts to [batch, heads, keys]; minus infinity hides a key. `own_logit` minus infinity
-    leaves a query without a term of its own. Memory stays linear in the tokens; gradients flow.
+    leaves a query without a term of its own. Queries from `lengths` on are not computed and give zero. Memory
+    stays linear in the tokens; gradients flow.
     """
     if log_weight is None and own_logit is None:
-        return attend(q, k, v)
+        return attend_lengths(q, k, v, lengths)
     dim = q.shape[-1]
     root = dim**0.5
     q_parts, k_parts = [q], [k]
@@ -51,14 +53,44 @@ def attend_together(
     # Kernels scale by the width they see; the scale must stay that of `dim`.
     width = extended_width(dim, log_weight is not None, own_logit is not None)
     factor = (width / dim) ** 0.5
-    heads = attend(
+    heads = attend_lengths(
         F.pad(q * factor, (0, width - q.shape[-1])),
         F.pad(k, (0, width - k.shape[-1])),
         F.pad(v, (0, width - v.shape[-1])),
+        lengths,
     )
     if own_logit is None or own_value is None:
         return heads[..., :dim]
     return heads[..., :dim] + (1 - heads[..., dim : dim + 1]) * own_value
+
+
+def attend_lengths(
+    q: Float[Tensor, "batch heads queries dim"],
+    k: Float[Tensor, "batch heads keys dim"],
+    v: Float[Tensor, "batch heads keys dim"],
+    lengths: Int[Tensor, "batch heads"] | None,
+) -> Float[Tensor, "batch heads queries dim"]:
+    """Attention for the first `lengths` queries of each head (None: all); zeros after them.
+
+    What all heads have goes to the kernel at once, the rest head by head: nothing is computed for filling.
+    """
+    if lengths is None or q.device.type == "meta":
+        return attend(q, k, v)
+    sizes = lengths.flatten().tolist()
+    common = min(sizes)
+    shared = attend(q[:, :, :common], k, v)
+    if common == q.shape[2]:
+        return shared
+    rest = q.shape[2] - common
+    rests = [
+        F.pad(attend(a[None, None, common:n], b[None, None], c[None, None]), (0, 0, 0, rest + common - n))
+        for a, b, c, n in zip(*(x.flatten(0, 1) for x in (q, k, v)), sizes, strict=True)
+        if n > common
+    ]
+    filled = iter(rests)
+    none = q.new_zeros(1, 1, rest, v.shape[-1])
+    tail = torch.cat([next(filled) if n > common else none for n in sizes], 1)
+    return torch.cat([shared, tail.view(*q.shape[:2], rest, -1)], 2)
 
 
 def extended_width(head_dim: int, weighted: bool, own: bool) -> int:

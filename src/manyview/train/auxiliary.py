@@ -41,7 +41,9 @@ class LossRecorder:
         targets: Targets,
         supervised_layers: tuple[int, ...],
         attention_queries: int | None = None,
+        read_out_from: int = 0,
     ) -> None:
+        self._first = read_out_from
         self._heads = heads
         self._targets = targets
         self._supervised = supervised_layers
@@ -65,6 +67,8 @@ class LossRecorder:
 
     def global_tokens(self, layer: int, tokens: Float[Tensor, "batch frames tokens dim"]) -> None:
         """Read directions and cameras from the tokens after a global layer."""
+        if layer < self._first:
+            return
         targets, heads = self._targets, self._heads
         patches = tokens[:, :, tokens.shape[2] - targets.direction.shape[2] :]
         read = heads.direction[layer](heads.direction_norm[layer](patches.float()))

@@ -53,7 +53,8 @@ class Stage:
     `share` is this stage's part of the whole run, `grids` the patch grids (rows, columns) one of which is
     drawn each step, `views` the smallest and largest number of views, `frames_per_step` the images a
     process sees in a step (a scene with more views than that fills the step alone). The point head runs
-    every `points_every`-th step.
+    every `points_every`-th step. `plan` is the attention plan of every step, or `plans` names several with
+    their shares, one of which each layer draws each step.
     """
 
     name: str
@@ -66,10 +67,13 @@ class Stage:
     points_every: int = 1
     lr_scale: float = 1.0
     augment: float = 0.0
+    plan: str = "dense"
     plans: Mapping[str, float] = field(default_factory=lambda: {"dense": 1.0})
 
     def __post_init__(self) -> None:
         check_shares(self.plans)
+        if self.plan != "dense" and set(self.plans) != {"dense"}:
+            raise UsageError(f"stage '{self.name}': give either plan or plans, not both")
         low, high = self.views
         if not 1 <= low <= high:
             raise UsageError(
@@ -86,7 +90,7 @@ class OptimiserOptions:
     """AdamW with warm-up in steps and a cosine over the whole run down to `final_lr` of the peak.
 
     `slow_lr` multiplies the rate of the trunk's biases, norms and LayerScale, which otherwise fill the
-    residual stream with one vector shared by all tokens.
+    residual stream with one vector shared by all tokens. `muon` hands the matrices of the blocks to Muon.
     """
 
     lr: float = 1e-3
@@ -95,6 +99,7 @@ class OptimiserOptions:
     warmup_steps: int = 100
     final_lr: float = 0.02
     slow_lr: float = 0.1
+    muon: bool = False
     clip: float = 1.0
 
 
@@ -105,7 +110,8 @@ class TrainConfig:
     `init` names weights to start from (None: fresh), `init_layers` the places of their pairs among this
     model's, `grown_layer_scale` the LayerScale of the pairs put between. `cpu_bf16` runs matrix products
     on a CPU in bfloat16 (float32 weights and residuals); `attention_queries` patches of a batch
-    are compared with the correspondences (None: all).
+    are compared with the correspondences (None: all). Layers before `read_out_from` are not read out, which
+    leaves them without a reason to match.
     """
 
     name: str
@@ -117,6 +123,7 @@ class TrainConfig:
     optimiser: OptimiserOptions = OptimiserOptions()
     sync_every: int = 10
     supervised_layers: tuple[int, ...] = ()
+    read_out_from: int = 0
     camera_decay: float = 0.6
     attention_gain: float = 1.4
     layer_scale: float = 0.5

@@ -9,6 +9,11 @@ from manyview.attention.plan import Plan
 from manyview.errors import UsageError
 
 
+def stage_plan(fixed: str, shares: Mapping[str, float], depth: int, seed: int, step: int) -> Plan:
+    """Plan of a step: `fixed` for the whole network, unless the stage draws one for each layer."""
+    return draw_plan(shares, depth, seed, step) if set(shares) != {"dense"} else Plan.parse(fixed, depth)
+
+
 def draw_plan(shares: Mapping[str, float], depth: int, seed: int, step: int) -> Plan:
     """Plan of a step: every layer draws one of `shares` (plan spec to weight) by itself.
 

@@ -1,4 +1,4 @@
-"""Initial weights and learning-rate groups that let a small VGGT leave the constant predictor.
+"""Initial weights that let a small VGGT leave the constant predictor.
 
 A small transformer started plainly fills its residual stream with one shared vector and attends
 uniformly. These starts were found to prevent it: LayerScale near one half, a sine position table,
@@ -18,7 +18,7 @@ from manyview.errors import UsageError
 from manyview.models.blocks import Attention, Block
 from manyview.models.encoder import DinoEncoder
 from manyview.models.vggt import VGGT
-from manyview.train.config import OptimiserOptions, TrainConfig
+from manyview.train.config import TrainConfig
 
 
 def sine_table(grid: tuple[int, int], dim: int, amplitude: float = 0.5) -> Float[Tensor, "patches dim"]:
@@ -108,27 +108,3 @@ def set_output_biases(model: VGGT, depth: float, camera: Float[Tensor, " 9"]) ->
         branch.weight.mul_(0.1)
         # The refinement steps add up to the estimate.
         branch.bias.copy_(camera / model.camera_head.iterations)
-
-
-def parameter_groups(
-    model: nn.Module, heads: nn.Module, options: OptimiserOptions
-) -> list[dict[str, object]]:
-    """AdamW groups: matrices, vectors of the heads, and slow vectors (bias, norm, LayerScale) of the trunk.
-
-    Each group carries `lr_scale`, which multiplies the scheduled rate. Only matrices decay.
-    """
-    matrices, vectors, slow = [], [], []
-    for name, parameter in (*model.named_parameters(), *heads.named_parameters()):
-        if not parameter.requires_grad:
-            continue
-        if parameter.ndim > 1 and "token" not in name and "pos_embed" not in name:
-            matrices.append(parameter)
-        elif name.startswith("aggregator.") and parameter.ndim == 1:
-            slow.append(parameter)
-        else:
-            vectors.append(parameter)
-    return [
-        {"params": matrices, "weight_decay": options.weight_decay, "lr_scale": 1.0},
-        {"params": vectors, "weight_decay": 0.0, "lr_scale": 1.0},
-        {"params": slow, "weight_decay": 0.0, "lr_scale": options.slow_lr},
-    ]

@@ -56,7 +56,7 @@ def batch_losses(
     with_points = points and weights.points > 0 and "points" in have
     run = ("camera", "depth", "points") if with_points else ("camera", "depth")
     supervised = config.supervised_layers if weights.attention > 0 else ()
-    recorder = LossRecorder(heads, targets, supervised, config.attention_queries)
+    recorder = LossRecorder(heads, targets, supervised, config.attention_queries, config.read_out_from)
     options = RunOptions(dtype=dtype, head_piece=None, heads=run)
     found = model(batch.images, plan, options, recorder)
 

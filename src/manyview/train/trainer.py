@@ -15,10 +15,11 @@ from manyview.models.flops import forward_flops
 from manyview.models.vggt import VGGT
 from manyview.train.auxiliary import AuxiliaryHeads
 from manyview.train.config import TrainConfig
-from manyview.train.elastic import draw_plan
+from manyview.train.elastic import stage_plan
 from manyview.train.grow import grow_from_weights
-from manyview.train.initialise import initialise, parameter_groups, set_output_biases
+from manyview.train.initialise import initialise, set_output_biases
 from manyview.train.objective import draw_losses, render_draw
+from manyview.train.optimiser import Optimiser
 from manyview.train.schedule import Position, StepDraw, draw_step, learning_rate, position
 from manyview.train.state import RunState
 from manyview.train.targets import make_targets
@@ -42,8 +43,7 @@ class Trainer:
             grow_from_weights(self.model, config.init, config.init_layers, config.grown_layer_scale)
         self.model.to(device)
         self.heads.to(device)
-        groups = parameter_groups(self.model, self.heads, config.optimiser)
-        self.optimiser = torch.optim.AdamW(groups, lr=0.0, betas=config.optimiser.betas, fused=True)
+        self.optimiser = Optimiser(self.model, self.heads, config.optimiser)
         self._named = {
             **{f"model/{name}": p for name, p in self.model.named_parameters()},
             **{f"heads/{name}": p for name, p in self.heads.named_parameters()},
@@ -79,17 +79,15 @@ class Trainer:
         config, here = self.config, self.here
         draw = draw_step(config, here, self.step, self.workers.rank)
         rate = learning_rate(config.optimiser, self.step, self.progress) * here.stage.lr_scale
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["lr_scale"]
+        self.optimiser.set_rate(rate)
         points = self.step % here.stage.points_every == 0
-        self.optimiser.zero_grad(set_to_none=True)
-        plan = draw_plan(here.stage.plans, config.model.depth, config.seed, self.step)
+        self.optimiser.zero_grad()
+        plan = stage_plan(here.stage.plan, here.stage.plans, config.model.depth, config.seed, self.step)
         losses = draw_losses(
             self.model, self.heads, draw, config, here.stage.weights, points, self.device, plan
         )
         losses.total.backward()  # type: ignore[no-untyped-call]
-        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.optimiser.clip))
+        norm = float(torch.nn.utils.clip_grad_norm_(self.optimiser.parameters, config.optimiser.clip))
         if math.isfinite(norm):
             self.optimiser.step()
             self._bad_steps = 0
@@ -122,20 +120,10 @@ class Trainer:
         self.workers.average(self._state_tensors().values())
 
     def _state_tensors(self) -> dict[str, Tensor]:
-        tensors = {name: p.data for name, p in self._named.items()}
-        for name, parameter in self._named.items():
-            for moment in ("exp_avg", "exp_avg_sq"):
-                if moment in self.optimiser.state.get(parameter, {}):
-                    tensors[f"{moment}/{name}"] = self.optimiser.state[parameter][moment]
-        return tensors
+        return {**{name: p.data for name, p in self._named.items()}, **self.optimiser.moments(self._named)}
 
     def state(self) -> RunState:
         """Everything needed to go on; equal in all processes after `synchronise`."""
-        counts = {
-            name: int(self.optimiser.state[p]["step"])
-            for name, p in self._named.items()
-            if p in self.optimiser.state
-        }
         header: dict[str, Any] = {
             "config": self.config.to_json(),
             "step": self.step,
@@ -143,7 +131,7 @@ class Trainer:
             "seconds": self.seconds,
             "scenes": self.scenes,
             "frames": self.frames,
-            "optimiser_steps": counts,
+            "optimiser_steps": self.optimiser.counts(self._named),
         }
         return RunState(self._state_tensors(), header)
 
@@ -159,14 +147,7 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in self._named.items():
                 parameter.copy_(state.tensors[name])
-                if name in state.header["optimiser_steps"]:
-                    self.optimiser.state[parameter] = {
-                        "step": torch.tensor(
-                            float(state.header["optimiser_steps"][name]), device=self.device
-                        ),
-                        "exp_avg": state.tensors[f"exp_avg/{name}"].to(self.device),
-                        "exp_avg_sq": state.tensors[f"exp_avg_sq/{name}"].to(self.device),
-                    }
+        self.optimiser.restore(self._named, dict(state.tensors), state.header["optimiser_steps"])
         self.step, self.progress = state.header["step"], state.header["progress"]
         self.seconds, self.scenes = state.header["seconds"], state.header["scenes"]
         self.frames = self.logged_frames = state.header["frames"]

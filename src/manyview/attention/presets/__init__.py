@@ -8,6 +8,13 @@ from .anchors import Anchors
 from .avggt import Avggt
 from .blocksparse import BlockSparse
 from .flash import Flash
+from .httm import Httm
 
-PRESETS: dict[str, Any] = {"anchors": Anchors, "avggt": Avggt, "blocksparse": BlockSparse, "flash": Flash}
+PRESETS: dict[str, Any] = {
+    "anchors": Anchors,
+    "avggt": Avggt,
+    "blocksparse": BlockSparse,
+    "flash": Flash,
+    "httm": Httm,
+}
 """Name to options; each has `layers(depth)` and the paper's defaults."""
