@@ -7,7 +7,15 @@ import math
 import pytest
 import torch
 
-from manyview.train.losses import camera_loss, dense_loss, direction_loss, huber, masked_mean
+from manyview.geometry.cameras import quat_xyzw_from_rotation, rotation_from_quat_xyzw
+from manyview.train.losses import (
+    camera_loss,
+    dense_loss,
+    direction_loss,
+    huber,
+    masked_mean,
+    relative_pose_loss,
+)
 
 
 def test_huber_is_a_parabola_then_a_line() -> None:
@@ -87,3 +95,42 @@ def test_direction_loss_by_hand() -> None:
     estimate = torch.tensor([[[[0.0, 0.0, 0.0], [9.0, 9.0, 9.0]]]])
     loss = direction_loss(estimate, truth, torch.tensor([[[True, False]]]))
     assert float(loss) == pytest.approx(math.sqrt(1.0025) - 0.05)
+
+
+def _encodings(views: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    quat = torch.randn(2, views, 4, generator=generator, dtype=torch.float64)
+    shift = torch.randn(2, views, 3, generator=generator, dtype=torch.float64)
+    return torch.cat([shift, quat / quat.norm(dim=-1, keepdim=True), torch.ones(2, views, 2).double()], -1)
+
+
+def test_relative_poses_do_not_depend_on_the_world_frame_or_the_unit_of_length() -> None:
+    truth = _encodings(4, 0)
+    cameras = torch.cat([rotation_from_quat_xyzw(truth[..., 3:7]), truth[..., :3, None]], -1)
+    turn = rotation_from_quat_xyzw(_encodings(1, 1)[:, :1, 3:7])
+    moved = torch.cat(
+        [cameras[..., :3] @ turn, cameras[..., 3:] * 2 + cameras[..., :3] @ torch.randn(2, 1, 3, 1).double()],
+        -1,
+    )
+    estimate = torch.cat([moved[..., 3], quat_xyzw_from_rotation(moved[..., :3]), truth[..., 7:]], -1)
+    assert float(relative_pose_loss(estimate, truth)) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_relative_pose_loss_is_the_angle_in_radians() -> None:
+    truth = torch.zeros(1, 2, 9)
+    truth[..., 6], truth[0, 1, 0] = 1.0, 1.0
+    turned = truth.clone()  # about the baseline, which leaves the direction alone
+    turned[0, 1, 3], turned[0, 1, 6] = math.sin(0.1), math.cos(0.1)
+    aside = truth.clone()
+    aside[0, 1, :2] = 3 * torch.tensor([math.cos(0.2), math.sin(0.2)])
+    for estimate in (turned, aside):
+        loss = relative_pose_loss(estimate, truth, rounding=1e-6)
+        assert float(loss) == pytest.approx(2 * math.sin(0.1), rel=1e-4)
+
+
+def test_relative_pose_loss_has_finite_gradients_where_cameras_coincide() -> None:
+    truth = _encodings(3, 0)
+    truth[:, 1] = truth[:, 0]
+    estimate = truth.clone().requires_grad_()
+    relative_pose_loss(estimate, truth).backward()
+    assert estimate.grad is not None and estimate.grad.isfinite().all()

@@ -24,6 +24,7 @@ class LossWeights:
     """
 
     camera: float = 5.0
+    relative: float = 0.0
     depth: float = 1.0
     points: float = 1.0
     gradient: float = 1.0
@@ -111,7 +112,7 @@ class TrainConfig:
     model's, `grown_layer_scale` the LayerScale of the pairs put between. `cpu_bf16` runs matrix products
     on a CPU in bfloat16 (float32 weights and residuals); `attention_queries` patches of a batch
     are compared with the correspondences (None: all). Layers before `read_out_from` are not read out, which
-    leaves them without a reason to match.
+    leaves them without a reason to match. The camera loss is a parabola below `camera_rounding`.
     """
 
     name: str
@@ -125,6 +126,7 @@ class TrainConfig:
     supervised_layers: tuple[int, ...] = ()
     read_out_from: int = 0
     camera_decay: float = 0.6
+    camera_rounding: float = 0.02
     attention_gain: float = 1.4
     layer_scale: float = 0.5
     grown_layer_scale: float = 0.0

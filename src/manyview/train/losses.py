@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from manyview.geometry.cameras import rotation_from_quat_xyzw
 
 
 def masked_mean(values: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
@@ -28,6 +31,7 @@ def camera_loss(
     iterations: Sequence[Float[Tensor, "batch views 9"]],
     truth: Float[Tensor, "batch views 9"],
     decay: float = 0.6,
+    delta: float = 0.02,
 ) -> Float[Tensor, ""]:
     """Huber loss on translation, quaternion (xyzw, w >= 0) and field of view (rad) of every refinement step.
 
@@ -38,9 +42,43 @@ def camera_loss(
     total, weights = truth.new_zeros(()), 0.0
     for index, estimate in enumerate(iterations):
         weight = decay ** (len(iterations) - 1 - index)
-        total = total + weight * (huber(estimate.to(truth.dtype) - truth) * scale).mean()
+        total = total + weight * (huber(estimate.to(truth.dtype) - truth, delta) * scale).mean()
         weights += weight
     return total / weights
+
+
+def relative_pose_loss(
+    estimate: Float[Tensor, "batch views 9"],
+    truth: Float[Tensor, "batch views 9"],
+    rounding: float = 0.01,
+    short: float = 0.05,
+) -> Float[Tensor, ""]:
+    """Rotation error plus direction error of the translation between all pairs of views, about radians.
+
+    This is what relative-pose AUC measures, where `camera_loss` measures each camera against the first.
+    Errors are rounded off below `rounding`; pairs closer than about `short` scene scales weigh less in the
+    direction, which nothing fixes there.
+    """
+    (turn, shift), (true_turn, true_shift) = (_relative(x.to(truth.dtype)) for x in (estimate, truth))
+    pairs = ~torch.eye(truth.shape[1], dtype=torch.bool, device=truth.device)
+
+    def rounded(squared: Tensor) -> Tensor:
+        return (squared + rounding**2).sqrt() - rounding
+
+    rotation = rounded((turn - true_turn).square().sum((-1, -2)) / 2)
+    length = true_shift.norm(dim=-1)
+    apart = F.normalize(shift, dim=-1, eps=short / 2) - true_shift / length[..., None].clamp(min=1e-6)
+    weight = length / (length + short)
+    direction = rounded(apart.square().sum(-1)) * weight
+    return rotation[:, pairs].mean() + direction[:, pairs].sum() / weight[:, pairs].sum().clamp(min=1e-6)
+
+
+def _relative(encoding: Float[Tensor, "batch views 9"]) -> tuple[Tensor, Tensor]:
+    """Rotations [B, V, V, 3, 3] and translations [B, V, V, 3] from view i to view j."""
+    turn = rotation_from_quat_xyzw(encoding[..., 3:7])
+    shift = encoding[..., :3]
+    relative = torch.einsum("bjac,bidc->bijad", turn, turn)
+    return relative, shift[:, None] - torch.einsum("bijad,bid->bija", relative, shift)
 
 
 def dense_loss(

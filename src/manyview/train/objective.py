@@ -15,7 +15,7 @@ from manyview.synthetic import SceneBatch, SceneOptions, render_scenes
 from manyview.train.augment import photometric
 from manyview.train.auxiliary import AuxiliaryHeads, LossRecorder
 from manyview.train.config import LossWeights, TrainConfig
-from manyview.train.losses import camera_loss, dense_loss
+from manyview.train.losses import camera_loss, dense_loss, relative_pose_loss
 from manyview.train.schedule import StepDraw
 from manyview.train.targets import Targets, make_targets
 
@@ -61,7 +61,9 @@ def batch_losses(
     found = model(batch.images, plan, options, recorder)
 
     terms = {
-        "camera": camera_loss(found.pose_encoding_list, targets.pose_encoding, config.camera_decay),
+        "camera": camera_loss(
+            found.pose_encoding_list, targets.pose_encoding, config.camera_decay, config.camera_rounding
+        ),
         "depth": dense_loss(
             found.z_depth[..., None],
             found.depth_conf,
@@ -73,6 +75,8 @@ def batch_losses(
         "direction": recorder.mean(recorder.direction),
         "deep_camera": recorder.mean(recorder.deep_camera),
     }
+    if weights.relative > 0 and targets.pose_encoding.shape[1] > 1:
+        terms["relative"] = relative_pose_loss(found.pose_encoding_list[-1], targets.pose_encoding)
     if with_points:
         terms["points"] = dense_loss(
             found.world_points,
