@@ -12,6 +12,7 @@ from manyview.attention.frame_choice import covering, evenly
 from manyview.attention.global_attention import GlobalAttention, LayerRun
 from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
+from manyview.errors import UsageError
 from manyview.models.blocks import Attention
 from manyview.models.rotary import frame_positions, rotation_for
 from manyview.models.vggt import VGGT
@@ -131,3 +132,39 @@ def test_what_does_not_go_together_is_refused():
     attention, tokens, rotation = _parts()
     with pytest.raises(ValueError, match="different frames of 5"):
         GlobalAttention(keys=AnchorKeys(indices=(0, 7)))(attention, tokens, LAYOUT, rotation, LayerRun())
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("reference", [0, None])
+def test_descriptors_of_the_other_frames_count_their_patches(own, reference):
+    """2x2 means at the position of their first patch, with log(patches per descriptor) on their logits."""
+    layout, anchors = TokenLayout(4, 2, (4, 6), reference), (0, 2)
+    attention, tokens, rotation = _parts(layout)
+    q, (k, v) = attention.queries(tokens, rotation), attention.keys_values(tokens, rotation)
+    frame = torch.arange(layout.tokens) // layout.tokens_per_frame
+    seen = torch.isin(frame, torch.tensor(anchors))[None].expand(layout.tokens, -1)
+    if own:
+        seen = seen | (frame[:, None] == frame)
+    frames = tokens.unflatten(1, (4, -1))
+    pooled = torch.nn.functional.avg_pool2d(
+        frames[:, :, 2:].unflatten(2, (4, 6)).flatten(0, 1).movedim(3, 1), 2
+    )
+    short = torch.cat([frames[:, :, :2], pooled.movedim(1, 3).flatten(1, 2).unflatten(0, (2, 4))], 2)
+    place = torch.tensor([0, 1, *(2 + 6 * y + x for y in (0, 2) for x in (0, 2, 4))])
+    others = [1, 3]
+    more_k, more_v = attention.keys_values(short[:, others].flatten(1, 2), rotation.select(place))
+    bias = torch.tensor([0.0] * 2 + [torch.tensor(4.0).log()] * 6).repeat(2)
+    scores = (q @ k.transpose(-1, -2) / 8**0.5).masked_fill(~seen, float("-inf"))
+    scores = torch.cat([scores, q @ more_k.transpose(-1, -2) / 8**0.5 + bias], -1)
+    want = attention.output(scores.softmax(-1) @ torch.cat([v, more_v], 2))
+    keys = AnchorKeys(own_frame=own, indices=anchors, descriptors=2)
+    got = GlobalAttention(keys=keys)(attention, tokens, layout, rotation, LayerRun())
+    torch.testing.assert_close(got, want)
+    assert keys.count(layout) == (2 + own) * 26 + 4 * 8
+
+
+def test_insensitive_layers_see_a_subset():
+    plan = Plan.parse("anchors:frames=9,sensitive=2x4,fewer=4", 7)
+    assert [layer.keys.frames for layer in plan.layers] == [2, 2, 9, 9, 9, 2, 2]
+    with pytest.raises(UsageError, match="not among"):
+        Plan.parse("anchors:sensitive=3x9", 4)

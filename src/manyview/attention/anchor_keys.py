@@ -7,14 +7,17 @@ itself alone: frames can be attached in any order and in any chunks with the ide
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .answers import LayerInput
 from .dense import AllQueries, NoFill
+from .descriptor_keys import coarse_grid, shortened
 from .frame_choice import covering, evenly
 from .layout import TokenLayout
 from .one_softmax import attend_together, extended_width
@@ -32,16 +35,23 @@ class AnchorKeys:
 
     `choice`: "coverage" (farthest-point sampling on the encoder's mean tokens, the reference frame first) or
     "even" in time; `indices` names the anchors instead. Where all frames are anchors this is dense attention.
+    `descriptors` r adds specials and patches averaged to an r times coarser grid of all frames that are no
+    anchors (0: none), with `count_bias` times the log of the patches that each stands for on its logits;
+    frames then depend on one another again.
     """
 
     frames: int = 25
     choice: Literal["coverage", "even"] = "coverage"
     own_frame: bool = True
     indices: tuple[int, ...] | None = None
+    descriptors: int = 0
+    count_bias: float = 1.0
 
     def __post_init__(self) -> None:
         if self.frames < 1 or (self.indices is not None and not self.indices):
             raise ValueError("anchors need at least one frame")
+        if self.descriptors < 0:
+            raise ValueError(f"descriptors are r times coarser, or 0 for none, not {self.descriptors}")
         if self.choice not in ("coverage", "even"):
             raise ValueError(f"anchors are chosen by coverage or even, not {self.choice!r}")
 
@@ -63,21 +73,41 @@ class AnchorKeys:
         anchors = self.anchors(layer)
         batch, count = anchors.shape
         q = attention.queries(layer.tokens, layer.rotation, layer.piece)
+        among = torch.zeros(batch, layout.frames, dtype=torch.bool, device=q.device).scatter(1, anchors, True)
         if not self.own_frame and count < layout.frames:
             tokens = layer.tokens.unflatten(1, (layout.frames, -1))
             rows = torch.arange(batch, device=tokens.device)[:, None]
             k, v = attention.keys_values(tokens[rows, anchors].flatten(1, 2), layer.rotation, layer.piece)
-            return attend(q, k, v)
+            return attend_together(q, *self._with_descriptors(layer, k, v, among))
         k, v = attention.keys_values(layer.tokens, layer.rotation, layer.piece)
         if count == layout.frames:
             return attend(q, k, v)
         shared_k, shared_v = (_of_frames(x, anchors, layout) for x in (k, v))
         logit, value = own_frame_terms(q, k, v, layout)
-        among = torch.zeros(batch, layout.frames, dtype=torch.bool, device=q.device)
-        among = among.scatter(1, anchors, True).repeat_interleave(layout.tokens_per_frame, 1)
+        is_anchor = among.repeat_interleave(layout.tokens_per_frame, 1)[:, None]
         return attend_together(
-            q, shared_k, shared_v, None, logit.masked_fill(among[:, None], float("-inf")), value
+            q,
+            *self._with_descriptors(layer, shared_k, shared_v, among),
+            logit.masked_fill(is_anchor, float("-inf")),
+            value,
         )
+
+    def _with_descriptors(
+        self, layer: LayerInput, k: Tensor, v: Tensor, among: Bool[Tensor, "batch frames"]
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Keys, values and log weights, with the descriptors of the frames that are no anchors."""
+        if not self.descriptors:
+            return k, v, None
+        layout = layer.layout
+        more_k, more_v, each = shortened(layer, self.descriptors)
+        rows, columns = coarse_grid(layout.grid, self.descriptors)
+        weight = torch.zeros(*among.shape, each, device=k.device)
+        weight[..., layout.special_tokens :] = self.count_bias * math.log(
+            layout.patches_per_frame / (rows * columns)
+        )
+        weight = weight.masked_fill(among[..., None], float("-inf")).flatten(1)
+        weight = F.pad(weight, (k.shape[2], 0))[:, None]
+        return torch.cat([k, more_k], 2), torch.cat([v, more_v], 2), weight
 
     def anchors(self, layer: LayerInput) -> Int[Tensor, "batch count"]:
         """Anchor frames of each batch element, chosen once a forward pass."""
@@ -100,23 +130,30 @@ class AnchorKeys:
     def _count(self, layout: TokenLayout) -> int:
         return min(self.frames if self.indices is None else len(self.indices), layout.frames)
 
+    def _described(self, layout: TokenLayout) -> int:
+        if not self.descriptors or self._count(layout) == layout.frames:
+            return 0
+        rows, columns = coarse_grid(layout.grid, self.descriptors)
+        return layout.frames * (layout.special_tokens + rows * columns)
+
     def count(self, layout: TokenLayout) -> float:
         anchors = self._count(layout)
-        return (anchors + (self.own_frame and anchors < layout.frames)) * layout.tokens_per_frame
+        own = self.own_frame and anchors < layout.frames
+        return (anchors + own) * layout.tokens_per_frame + self._described(layout)
 
     def projected(self, layout: TokenLayout) -> float:
-        return layout.tokens if self.own_frame else self._count(layout) * layout.tokens_per_frame
+        whole = layout.tokens if self.own_frame else self._count(layout) * layout.tokens_per_frame
+        return whole + self._described(layout)
 
     def attention_flops(
         self, queries: float, keys: float, layout: TokenLayout, dim: int, head_dim: int
     ) -> float:
         """Scores and weighted sums, with the channels that bring in the own frame."""
         anchors = self._count(layout)
-        if not self.own_frame or anchors == layout.frames:
-            return 4.0 * queries * keys * dim
-        shared = anchors * layout.tokens_per_frame + 1
-        widened = extended_width(head_dim, False, True) / head_dim
-        return 4.0 * queries * dim * (shared * widened + layout.tokens_per_frame)
+        own = self.own_frame and anchors < layout.frames
+        shared = anchors * layout.tokens_per_frame + own + self._described(layout)
+        widened = extended_width(head_dim, self._described(layout) > 0, own) / head_dim
+        return 4.0 * queries * dim * (shared * widened + own * layout.tokens_per_frame)
 
 
 def _of_frames(x: Tensor, frames: Tensor, layout: TokenLayout) -> Tensor:

@@ -55,10 +55,7 @@ class DescriptorKeys:
         """Keys in the order: patches of whole frames, then for each frame specials and descriptors."""
         layout, tokens = layer.layout, layer.tokens
         frames = tokens.unflatten(1, (layout.frames, layout.tokens_per_frame))
-        short = _resized(frames, _taps(layout, self.reduction, self.resample))
-        piece = None if layer.run.frame_piece is None else layer.run.frame_piece * short.shape[2]
-        rotation = _at(layer.rotation, _nearest(layout, self.reduction))
-        k, v = layer.attention.keys_values(short.flatten(1, 2), rotation, piece)
+        k, v, _ = shortened(layer, self.reduction, self.resample)
         whole = self._whole_frames(layer)
         if whole.shape[1]:
             patches = frames[..., layout.special_tokens :, :]
@@ -70,7 +67,7 @@ class DescriptorKeys:
         return KeySet(k, v, self._log_weight(layout, whole, k))
 
     def count(self, layout: TokenLayout) -> float:
-        rows, columns = _coarse(layout.grid, self.reduction)
+        rows, columns = coarse_grid(layout.grid, self.reduction)
         whole = full_frame_count(layout, self.keyframes) * layout.patches_per_frame
         return layout.frames * (layout.special_tokens + rows * columns) + whole
 
@@ -99,7 +96,7 @@ class DescriptorKeys:
     ) -> Float[Tensor, "batch one keys"] | None:
         if self.count_bias == 0 and (self.duplicates or not whole.shape[1]):
             return None
-        rows, columns = _coarse(layout.grid, self.reduction)
+        rows, columns = coarse_grid(layout.grid, self.reduction)
         gain = self.count_bias * math.log(layout.patches_per_frame / (rows * columns))
         weight = torch.zeros(
             whole.shape[0], layout.frames, layout.special_tokens + rows * columns, device=k.device
@@ -114,7 +111,20 @@ class DescriptorKeys:
         return torch.cat([full.flatten(1), weight.flatten(1)], 1)[:, None]
 
 
-def _coarse(grid: tuple[int, int], reduction: int) -> tuple[int, int]:
+def shortened(
+    layer: LayerInput, reduction: int, resample: str = "bilinear"
+) -> tuple[Float[Tensor, "batch heads keys dim"], Float[Tensor, "batch heads keys dim"], int]:
+    """Keys and values of every frame's specials and descriptors, and how many a frame has."""
+    layout = layer.layout
+    frames = layer.tokens.unflatten(1, (layout.frames, layout.tokens_per_frame))
+    short = _resized(frames, _taps(layout, reduction, resample))
+    piece = None if layer.run.frame_piece is None else layer.run.frame_piece * short.shape[2]
+    rotation = _at(layer.rotation, _nearest(layout, reduction))
+    return *layer.attention.keys_values(short.flatten(1, 2), rotation, piece), short.shape[2]
+
+
+def coarse_grid(grid: tuple[int, int], reduction: int) -> tuple[int, int]:
+    """Rows and columns of a frame's descriptors."""
     return max(1, grid[0] // reduction), max(1, grid[1] // reduction)
 
 
@@ -125,7 +135,7 @@ def _at(rotation: Any, index: Tensor) -> Any:
 @functools.lru_cache(maxsize=64)
 def _nearest(layout: TokenLayout, reduction: int) -> Int[Tensor, " short"]:
     """Tokens of a frame whose positions the shortened frame has: specials, then cells' upper left."""
-    (rows, columns), size = layout.grid, _coarse(layout.grid, reduction)
+    (rows, columns), size = layout.grid, coarse_grid(layout.grid, reduction)
     with for_later_calls():
         y = torch.arange(size[0]) * rows // size[0]
         x = torch.arange(size[1]) * columns // size[1]
@@ -140,7 +150,7 @@ def _taps(layout: TokenLayout, reduction: int, resample: str) -> tuple[tuple[Ten
     with for_later_calls():
         if resample == "nearest":
             return ((nearest, torch.ones(len(nearest))),)
-        axes = [_linear(n, m) for n, m in zip(layout.grid, _coarse(layout.grid, reduction), strict=True)]
+        axes = [_linear(n, m) for n, m in zip(layout.grid, coarse_grid(layout.grid, reduction), strict=True)]
         special = torch.arange(layout.special_tokens)
         taps = []
         for j, (y, wy) in enumerate(axes[0]):

@@ -152,7 +152,7 @@ class Plan:
         extra = sum(
             answer.extra(layout, dim)
             for layer in self.layers
-            for answer in (layer.queries, layer.keys)
+            for answer in ((layer.queries,) if layer.queries == layer.keys else (layer.queries, layer.keys))
             if hasattr(answer, "extra")
         )
         return PlanCost(linear, scores, round(2 * most_keys * dim * element_bytes), extra)

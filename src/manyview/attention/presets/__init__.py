@@ -7,14 +7,22 @@ from typing import Any
 from .anchors import Anchors
 from .avggt import Avggt
 from .blocksparse import BlockSparse
+from .fastvggt import FastVggt
 from .flash import Flash
+from .gotohunt import GoToHunt
 from .httm import Httm
+from .random import Random
+from .spark3r import Spark3r
 
 PRESETS: dict[str, Any] = {
     "anchors": Anchors,
     "avggt": Avggt,
     "blocksparse": BlockSparse,
+    "fastvggt": FastVggt,
     "flash": Flash,
+    "gotohunt": GoToHunt,
     "httm": Httm,
+    "random": Random,
+    "spark3r": Spark3r,
 }
 """Name to options; each has `layers(depth)` and the paper's defaults."""

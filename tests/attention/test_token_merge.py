@@ -1,0 +1,157 @@
+"""FastVGGT's and Spark3R's merging against naive twins, and what they promise."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from manyview.attention.answers import LayerRun
+from manyview.attention.global_attention import GlobalAttention
+from manyview.attention.layout import TokenLayout
+from manyview.attention.merging import match
+from manyview.attention.plan import Plan
+from manyview.attention.token_merge import GroupMergedQueries, SequenceMerge, query_factor
+
+from .settings import LAYOUTS, small_layer
+
+
+def _twin_groups(x, layout, merge):
+    """Members of every short token, for x [tokens, dim], from FastVGGT's rules."""
+    per, special = layout.tokens_per_frame, layout.special_tokens
+    plan = merge.plan(layout)
+    protected = set(range(0, layout.tokens, merge.protect)) if merge.protect else set()
+    assert set(plan.alone.tolist()) == protected
+    (block,) = plan.blocks
+    into = set(block.tokens[0, block.into].tolist())
+    for token in set(range(layout.tokens)) - protected:
+        frame, place = divmod(token, per)
+        if place < special or frame == layout.reference_frame:
+            assert token in into
+    sources = sorted(set(range(layout.tokens)) - protected - into)
+    near = {}
+    for t in sources:
+        cosines = {d: float(torch.cosine_similarity(x[t], x[d], dim=0)) for d in sorted(into)}
+        best = max(cosines, key=cosines.get)
+        near[t] = (cosines[best], best)
+    joining = sorted(sources, key=lambda t: -near[t][0])[: int(merge.ratio * layout.tokens)]
+    groups = {t: [t] for t in range(layout.tokens) if t not in joining}
+    for t in joining:
+        groups[near[t][1]].append(t)
+    return list(groups.values())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("merge", [SequenceMerge(), SequenceMerge(0.3, 0, (3, 2)), SequenceMerge(protect=4)])
+def test_sequence_merge_equals_its_rules(layout, merge):
+    attention, tokens, rotation = small_layer(layout)
+    q, (k, v) = attention.queries(tokens, rotation), attention.keys_values(tokens, rotation)
+    heads = torch.zeros_like(q)
+    for b in range(2):
+        groups = _twin_groups(tokens[b], layout, merge)
+        means = [torch.stack([x[b][:, g].mean(1) for g in groups], 1) for x in (q, k, v)]
+        out = (means[0] @ means[1].transpose(-1, -2) / 8**0.5).softmax(-1) @ means[2]
+        for i, members in enumerate(groups):
+            heads[b][:, members] = out[:, i : i + 1]
+    found = GlobalAttention(merge, merge)(attention, tokens, layout, rotation, LayerRun())
+    torch.testing.assert_close(found, attention.output(heads))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_switched_off_it_is_dense(layout):
+    attention, tokens, rotation = small_layer(layout)
+    dense = GlobalAttention()(attention, tokens, layout, rotation, LayerRun())
+    off = SequenceMerge(ratio=0.0)
+    for method in (GlobalAttention(off, off), GlobalAttention(GroupMergedQueries(1))):
+        torch.testing.assert_close(method(attention, tokens, layout, rotation, LayerRun()), dense)
+
+
+def test_a_third_of_vggts_tokens_survive():
+    share = SequenceMerge().count(TokenLayout(100, 5, (28, 37))) / (100 * 1041)
+    assert 0.33 < share < 0.36  # as both the paper's code and HTTM's authors report
+
+
+def test_one_patch_of_every_window_and_the_sheared_pattern():
+    layout = TokenLayout(3, 0, (4, 5))
+    (block,) = SequenceMerge(protect=0).plan(layout).blocks
+    kept = torch.zeros(60).scatter(0, block.tokens[0, block.into], 1).view(3, 4, 5)
+    assert kept[0].all()
+    padded = torch.nn.functional.pad(kept[1:], (0, 1))
+    assert (padded.view(2, 2, 2, 3, 2).sum((2, 4)) == 1).all()
+    (sheared,) = SequenceMerge(protect=0, sheared=True).plan(layout).blocks
+    kept = torch.zeros(60).scatter(0, sheared.tokens[0, sheared.into], 1).view(3, 20)
+    assert not kept[1:, 16:].any()  # the pattern of 4x4 fills the first 16 of 20 patches
+    assert (kept[1:, :16].view(2, 2, 2, 2, 2).sum((2, 4)) == 1).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize(("factor", "group"), [(2, 3), (4, 2), (3, 20)])
+def test_group_merged_queries_equal_their_rules(layout, factor, group):
+    attention, tokens, rotation = small_layer(layout)
+    q, (k, v) = attention.queries(tokens, rotation), attention.keys_values(tokens, rotation)
+    per, special, columns = layout.tokens_per_frame, layout.special_tokens, layout.grid[1]
+    asked = q.clone()
+    for b in range(2):
+        for first in range(0, layout.frames, group):
+            frames = range(first, min(first + group, layout.frames))
+            ask, other = [], []
+            for f in frames:
+                for p in range(layout.patches_per_frame):
+                    row, column = divmod(p, columns)
+                    on = (column + max(1, factor // 2) * row + f - first) % factor == 0
+                    (ask if on else other).append(f * per + special + p)
+            groups = {t: [t] for t in ask}
+            for t in other:
+                near = max(
+                    ask, key=lambda d: float(torch.cosine_similarity(tokens[b, t], tokens[b, d], dim=0))
+                )
+                groups[near].append(t)
+            for members in groups.values():
+                asked[b][:, members] = q[b][:, members].mean(1, keepdim=True)
+    expected = (asked @ k.transpose(-1, -2) / 8**0.5).softmax(-1) @ v
+    method = GlobalAttention(GroupMergedQueries(factor, group))
+    found = method(attention, tokens, layout, rotation, LayerRun())
+    torch.testing.assert_close(found, attention.output(expected))
+
+
+def test_queries_follow_the_papers_table():
+    assert [query_factor(n) for n in (1, 100, 101, 300, 301, 500, 501, 1000)] == [1, 1, 2, 2, 3, 3, 4, 4]
+    layout = TokenLayout(1000, 5, (28, 37))
+    assert GroupMergedQueries().count(layout) == pytest.approx(1000 * (5 + 1036 / 4))
+
+
+def test_identical_tokens_merge_without_loss_and_gradients_flow():
+    layout = TokenLayout(4, 1, (3, 4))
+    attention, tokens, rotation = small_layer(layout)
+    tokens.unflatten(1, (4, -1))[:, 1:] = tokens.unflatten(1, (4, -1))[:, :1].clone()
+    dense = GlobalAttention()(attention, tokens, layout, rotation, LayerRun())
+    method = GlobalAttention(GroupMergedQueries(2, 4))
+    tokens.requires_grad_()
+    found = method(attention, tokens, layout, rotation, LayerRun())
+    # Each patch that does not ask has its twin (same place, another frame) among those that do.
+    torch.testing.assert_close(found, dense)
+    found.square().sum().backward()
+    assert tokens.grad is not None and (tokens.grad.norm(dim=-1) > 0).all()
+
+
+def test_one_match_a_layer_serves_queries_and_keys(monkeypatch):
+    import manyview.attention.token_merge as room
+
+    layout = LAYOUTS[2]
+    attention, tokens, rotation = small_layer(layout)
+    calls = []
+    monkeypatch.setattr(room, "match", lambda *a: calls.append(1) or match(*a))
+    merge, run = SequenceMerge(), LayerRun()
+    for layer in (0, 1):
+        here = dataclasses.replace(run, layer=layer)
+        GlobalAttention(merge, merge)(attention, tokens, layout, rotation, here)
+    assert len(calls) == 2
+
+
+def test_cost_counts_the_matching_once():
+    layout = TokenLayout(10, 5, (6, 6))
+    both = Plan.parse("fastvggt", 1).cost(layout, 16)
+    assert both.extra_flops == SequenceMerge().plan(layout).matching_flops(16)
