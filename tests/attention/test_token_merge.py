@@ -17,44 +17,46 @@ from manyview.attention.token_merge import GroupMergedQueries, SequenceMerge, qu
 from .settings import LAYOUTS, small_layer
 
 
-def _twin_groups(x, layout, merge):
-    """Members of every short token, for x [tokens, dim], from FastVGGT's rules."""
+def _twin(x, layout, merge):
+    """(members of every short token, the short token each token reads), from FastVGGT's rules."""
     per, special = layout.tokens_per_frame, layout.special_tokens
     plan = merge.plan(layout)
-    protected = set(range(0, layout.tokens, merge.protect)) if merge.protect else set()
-    assert set(plan.alone.tolist()) == protected
-    (block,) = plan.blocks
+    (block,) = plan.merge.blocks
     into = set(block.tokens[0, block.into].tolist())
-    for token in set(range(layout.tokens)) - protected:
+    many = int(merge.protect * layout.tokens)
+    protected = [i * (layout.tokens // many) for i in range(many)]
+    for token in range(layout.tokens):
         frame, place = divmod(token, per)
-        if place < special or frame == layout.reference_frame:
-            assert token in into
-    sources = sorted(set(range(layout.tokens)) - protected - into)
+        assert (token in into) or (place >= special and frame != layout.reference_frame)
+    sources = [t for t in range(layout.tokens) if t not in into and t not in protected]
     near = {}
     for t in sources:
         cosines = {d: float(torch.cosine_similarity(x[t], x[d], dim=0)) for d in sorted(into)}
         best = max(cosines, key=cosines.get)
         near[t] = (cosines[best], best)
     joining = sorted(sources, key=lambda t: -near[t][0])[: int(merge.ratio * layout.tokens)]
-    groups = {t: [t] for t in range(layout.tokens) if t not in joining}
+    groups = {t: [t] for t in (*into, *(t for t in sources if t not in joining))}
     for t in joining:
         groups[near[t][1]].append(t)
-    return list(groups.values())
+    short = [*groups.values(), *([t] for t in protected)]
+    reads = {t: i for i, members in enumerate(short) for t in members}  # protected ones read their own
+    return short, [reads[t] for t in range(layout.tokens)]
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-@pytest.mark.parametrize("merge", [SequenceMerge(), SequenceMerge(0.3, 0, (3, 2)), SequenceMerge(protect=4)])
+@pytest.mark.parametrize(
+    "merge", [SequenceMerge(), SequenceMerge(0.3, 0, (3, 2)), SequenceMerge(protect=0.25)]
+)
 def test_sequence_merge_equals_its_rules(layout, merge):
     attention, tokens, rotation = small_layer(layout)
     q, (k, v) = attention.queries(tokens, rotation), attention.keys_values(tokens, rotation)
     heads = torch.zeros_like(q)
     for b in range(2):
-        groups = _twin_groups(tokens[b], layout, merge)
-        means = [torch.stack([x[b][:, g].mean(1) for g in groups], 1) for x in (q, k, v)]
+        short, reads = _twin(tokens[b], layout, merge)
+        means = [torch.stack([x[b][:, members].mean(1) for members in short], 1) for x in (q, k, v)]
         out = (means[0] @ means[1].transpose(-1, -2) / 8**0.5).softmax(-1) @ means[2]
-        for i, members in enumerate(groups):
-            heads[b][:, members] = out[:, i : i + 1]
+        heads[b] = out[:, reads]
     found = GlobalAttention(merge, merge)(attention, tokens, layout, rotation, LayerRun())
     torch.testing.assert_close(found, attention.output(heads))
 
@@ -63,7 +65,7 @@ def test_sequence_merge_equals_its_rules(layout, merge):
 def test_switched_off_it_is_dense(layout):
     attention, tokens, rotation = small_layer(layout)
     dense = GlobalAttention()(attention, tokens, layout, rotation, LayerRun())
-    off = SequenceMerge(ratio=0.0)
+    off = SequenceMerge(ratio=0.0, protect=0)
     for method in (GlobalAttention(off, off), GlobalAttention(GroupMergedQueries(1))):
         torch.testing.assert_close(method(attention, tokens, layout, rotation, LayerRun()), dense)
 
@@ -75,12 +77,11 @@ def test_a_third_of_vggts_tokens_survive():
 
 def test_one_patch_of_every_window_and_the_sheared_pattern():
     layout = TokenLayout(3, 0, (4, 5))
-    (block,) = SequenceMerge(protect=0).plan(layout).blocks
+    (block,) = SequenceMerge(protect=0).plan(layout).merge.blocks
     kept = torch.zeros(60).scatter(0, block.tokens[0, block.into], 1).view(3, 4, 5)
-    assert kept[0].all()
-    padded = torch.nn.functional.pad(kept[1:], (0, 1))
-    assert (padded.view(2, 2, 2, 3, 2).sum((2, 4)) == 1).all()
-    (sheared,) = SequenceMerge(protect=0, sheared=True).plan(layout).blocks
+    assert kept[0].all() and not kept[1:, :, 4].any()
+    assert (kept[1:, :, :4].reshape(2, 2, 2, 2, 2).sum((2, 4)) == 1).all()
+    (sheared,) = SequenceMerge(protect=0, sheared=True).plan(layout).merge.blocks
     kept = torch.zeros(60).scatter(0, sheared.tokens[0, sheared.into], 1).view(3, 20)
     assert not kept[1:, 16:].any()  # the pattern of 4x4 fills the first 16 of 20 patches
     assert (kept[1:, :16].view(2, 2, 2, 2, 2).sum((2, 4)) == 1).all()
@@ -143,7 +144,7 @@ def test_one_match_a_layer_serves_queries_and_keys(monkeypatch):
     layout = LAYOUTS[2]
     attention, tokens, rotation = small_layer(layout)
     calls = []
-    monkeypatch.setattr(room, "match", lambda *a: calls.append(1) or match(*a))
+    monkeypatch.setattr(room, "match", lambda *a, **k: calls.append(1) or match(*a, **k))
     merge, run = SequenceMerge(), LayerRun()
     for layer in (0, 1):
         here = dataclasses.replace(run, layer=layer)
@@ -154,4 +155,4 @@ def test_one_match_a_layer_serves_queries_and_keys(monkeypatch):
 def test_cost_counts_the_matching_once():
     layout = TokenLayout(10, 5, (6, 6))
     both = Plan.parse("fastvggt", 1).cost(layout, 16)
-    assert both.extra_flops == SequenceMerge().plan(layout).matching_flops(16)
+    assert both.extra_flops == SequenceMerge().plan(layout).merge.matching_flops(16)

@@ -52,12 +52,15 @@ class MergePlan:
 
 @torch.no_grad()
 def match(
-    features: Float[Tensor, "batch heads tokens dim"], plan: MergePlan
+    features: Float[Tensor, "batch heads tokens dim"], plan: MergePlan, normalised: bool = False
 ) -> Int[Tensor, "batch heads tokens"]:
-    """Slot of every token: each source joins the most similar token (cosine) it may join in its block."""
+    """Slot of every token: each source joins the most similar token (cosine) it may join in its block.
+
+    Tokens in no block and not alone get the number of slots. `normalised` features are unit vectors already.
+    """
     batch, heads, tokens, _ = features.shape
     device = features.device
-    slot = torch.empty(batch, heads, tokens, dtype=torch.long, device=device)
+    slot = torch.full((batch, heads, tokens), plan.slots, device=device)
     slot[..., plan.alone.to(device)] = torch.arange(len(plan.alone), device=device)
     start = len(plan.alone)
     for blocks in plan.blocks:
@@ -65,7 +68,7 @@ def match(
         first = start + torch.arange(len(where), device=device)[:, None] * blocks.slots
         slot[..., where[:, into]] = first + torch.arange(len(into), device=device)
         if len(sources):
-            best, score = _best(features, where[:, sources], where[:, into])
+            best, score = _best(features, where[:, sources], where[:, into], normalised)
             slot[..., where[:, sources]] = first + _places(best, score, blocks)
         start += len(where) * blocks.slots
     return slot
@@ -82,17 +85,18 @@ def _places(best: Tensor, score: Tensor, blocks: MergeBlocks) -> Tensor:
     return torch.where(rank < blocks.merged, best, len(blocks.into) + rank - blocks.merged)
 
 
-def _best(features: Tensor, sources: Tensor, into: Tensor) -> tuple[Tensor, Tensor]:
+def _best(features: Tensor, sources: Tensor, into: Tensor, normalised: bool) -> tuple[Tensor, Tensor]:
     """[batch, heads, blocks, sources]: nearest of `into` and its cosine, a few scores at a time."""
     batch, heads = features.shape[:2]
     budget = _SCORES_CPU if features.device.type == "cpu" else _SCORES_AT_ONCE
     rows = max(1, budget // (batch * heads * into.shape[1]))  # sources that meet all of `into` at once
     together = max(1, rows // sources.shape[1])
+    unit = (lambda x: x) if normalised else _unit
     indices, scores = [], []
     for of_blocks, into_blocks in zip(sources.split(together), into.split(together), strict=True):
-        goals = _unit(features[:, :, into_blocks])
+        goals = unit(features[:, :, into_blocks])
         for part in of_blocks.split(min(rows, sources.shape[1]), dim=1):
-            asked = _unit(features[:, :, part])
+            asked = unit(features[:, :, part])
             score, index = (asked @ goals.transpose(-1, -2)).max(-1)
             indices.append(index)
             scores.append(score)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from . import modules, operations, whole
+from . import merging, modules, operations, whole
 from .folder import BrokenCase, Case
 
 Handler = Callable[[Case], dict[str, Tensor]]
@@ -19,7 +19,6 @@ _OTHER_MODELS = {
     "stream_v1": "FlashVGGT",
     "stream_v2": "FlashVGGT",
     "omega": "VGGT-Omega",
-    "fastvggt": "FastVGGT",
 }
 # Preprocessing cases hold the outputs of several models' loaders side by side.
 _OTHER_LOADERS = ("omega.", "pi3.")
@@ -42,6 +41,8 @@ def find_handler(case: Case) -> Handler | Skipped:
         return _preprocess
     if case.group == "vggt_ops":
         return _first_match(_OPERATIONS, case.entry["inputs"].keys() | case.entry["config"].keys())
+    if case.group == "fastvggt":
+        return _first_match(_MERGING, case.entry["inputs"].keys() | case.entry["config"].keys())
     if case.group == "vggt":
         return _from_inventory
     if case.group == "full" and case.name.startswith("vggt"):
@@ -66,6 +67,11 @@ _OPERATIONS: tuple[tuple[frozenset[str], Handler], ...] = (
     (frozenset({"positions", "tokens"}), operations.rotary),
     (frozenset({"fmaps", "coords", "track_feats"}), operations.tracking),
     (frozenset({"cases", "omega_0"}), operations.image_plane_embedding),
+)
+
+_MERGING: tuple[tuple[frozenset[str], Handler], ...] = (
+    (frozenset({"metric", "r"}), merging.token_merge),
+    (frozenset({"merge_ratio", "dim"}), merging.merged_attention),
 )
 
 # Keys that must all begin a weight of the module; read after the inventory is opened.
