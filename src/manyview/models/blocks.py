@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..attention.sdpa import attend
-from .layers import LayerNorm, LayerScale, Linear, Mlp, in_pieces
+from .layers import LayerNorm, LayerScale, Linear, Mlp, PlainSum, in_pieces
 from .rotary import Rotation
 
 Tokens = Float[Tensor, "batch tokens dim"]
@@ -68,7 +68,10 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: attention, then MLP, each with LayerScale."""
+    """Pre-norm transformer block: attention, then MLP, each with LayerScale where the network has it.
+
+    `eps` belongs to the norms before attention and MLP; q and k are normalised with 1e-5.
+    """
 
     def __init__(
         self,
@@ -77,14 +80,15 @@ class Block(nn.Module):
         mlp_ratio: float = 4.0,
         qk_norm: bool = False,
         eps: float = 1e-5,
+        layer_scale: bool = True,
     ) -> None:
         super().__init__()
         self.norm1 = LayerNorm(dim, eps=eps)
         self.attn = Attention(dim, num_heads, qk_norm)
-        self.ls1 = LayerScale(dim)
+        self.ls1 = LayerScale(dim) if layer_scale else PlainSum()
         self.norm2 = LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
-        self.ls2 = LayerScale(dim)
+        self.ls2 = LayerScale(dim) if layer_scale else PlainSum()
 
     def forward(
         self,

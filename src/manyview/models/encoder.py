@@ -35,14 +35,14 @@ class DinoEncoder(nn.Module):
     in attention and are returned beside the patches for inspection.
     """
 
-    def __init__(self, dim: int, patch_size: int, config: EncoderConfig) -> None:
+    def __init__(self, dim: int, patch_size: int, config: EncoderConfig, mask_token: bool = True) -> None:
         super().__init__()
         self.config = config
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.native_grid**2, dim))
         self.register_tokens = nn.Parameter(torch.zeros(1, config.registers, dim))
-        # Used only when DINOv2 itself was trained; it is part of every checkpoint.
-        self.mask_token = nn.Parameter(torch.zeros(1, dim), requires_grad=False)
+        if mask_token:  # used only when DINOv2 itself was trained; VGGT's checkpoints have it
+            self.mask_token = nn.Parameter(torch.zeros(1, dim), requires_grad=False)
         self.patch_embed = PatchConv(dim, patch_size)
         self.blocks = nn.ModuleList(
             Block(dim, config.num_heads, config.mlp_ratio, eps=_EPS) for _ in range(config.depth)

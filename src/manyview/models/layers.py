@@ -41,6 +41,14 @@ class LayerScale(nn.Module):
         return x.addcmul_(branch, gamma) if inplace else torch.addcmul(x, branch, gamma)
 
 
+class PlainSum(nn.Module):
+    """The residual sum of blocks without LayerScale."""
+
+    def add_to(self, x: Tensor, branch: Tensor, inplace: bool = False) -> Tensor:
+        """x + branch; `inplace` overwrites x."""
+        return x.add_(branch) if inplace else x + branch
+
+
 class Mlp(nn.Module):
     """Linear, exact GELU, linear."""
 

@@ -1,0 +1,169 @@
+"""What alternating networks share: an encoder, then frame and global blocks in turn (VGGT, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..attention.global_attention import LayerRun
+from ..attention.layout import TokenLayout
+from ..attention.plan import Plan
+from ..errors import UsageError
+from .blocks import Block
+from .encoder import DinoEncoder, PatchConv
+from .recording import mark
+from .rotary import frame_positions, rotation_for
+from .run_options import RunOptions
+
+_IMAGE_MEAN = (0.485, 0.456, 0.406)
+_IMAGE_STD = (0.229, 0.224, 0.225)
+
+TapReader = Callable[[int, Tensor, Tensor], None]
+
+
+class AlternatingSizes(Protocol):
+    """What the layers need to know of a network's configuration."""
+
+    @property
+    def dim(self) -> int: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def num_heads(self) -> int: ...
+    @property
+    def patch_size(self) -> int: ...
+    @property
+    def rope_base(self) -> float: ...
+    @property
+    def special_tokens(self) -> int: ...
+
+
+class AlternatingLayers(nn.Module):
+    """Encoder and pairs of a frame and a global block; what differs between networks is in five methods."""
+
+    reference_frame: int | None = 0
+
+    def sizes(self) -> AlternatingSizes:
+        """The network's sizes."""
+        raise NotImplementedError
+
+    def image_encoder(self) -> DinoEncoder | PatchConv:
+        """Normalised images to patch tokens."""
+        raise NotImplementedError
+
+    def frame_block(self, layer: int) -> Block:
+        """The block of a pair that acts within frames."""
+        raise NotImplementedError
+
+    def global_block(self, layer: int) -> Block:
+        """The block of a pair in which frames meet."""
+        raise NotImplementedError
+
+    def special_tokens(self, batch: int, frames: int) -> Float[Tensor, "b s n c"]:
+        """Learned tokens in front of each frame's patches."""
+        raise NotImplementedError
+
+    def layout(self, frames: int, height: int, width: int) -> TokenLayout:
+        """Token layout of `frames` images; raises UsageError unless both sides are multiples of the patch."""
+        patch = self.sizes().patch_size
+        if height % patch or width % patch:
+            raise UsageError(f"image sides must be multiples of {patch} pixels, got {height}x{width}")
+        return TokenLayout(
+            frames, self.sizes().special_tokens, (height // patch, width // patch), self.reference_frame
+        )
+
+    def run_layers(
+        self,
+        images: Tensor,
+        plan: Plan,
+        options: RunOptions,
+        read_tap: TapReader,
+        recorder: Any = None,
+    ) -> TokenLayout:
+        """Run all layers on images [B, S, 3, H, W] (uint8, or floating in [0, 1]).
+
+        After each pair, `read_tap(layer, frame_tokens, global_tokens)` receives both outputs
+        [B, S, P, C] if the layer is one of the reader's; it must copy what it keeps.
+        """
+        sizes = self.sizes()
+        _, frames, _, height, width = images.shape
+        layout = self.layout(frames, height, width)
+        if len(plan.layers) != sizes.depth:
+            raise UsageError(
+                f"the plan has {len(plan.layers)} layers, this network has {sizes.depth} global layers"
+            )
+        x = self._embed(images, layout, options)
+        mark(recorder, "encoder")
+        rotation = rotation_for(
+            frame_positions(layout.grid, layout.special_tokens, images.device),
+            sizes.dim // sizes.num_heads,
+            sizes.rope_base,
+        )
+        inplace = not torch.is_grad_enabled()
+        piece = options.frame_piece if inplace else None
+        wanted = getattr(read_tap, "layers", range(sizes.depth))
+        features = x.float().mean(2) if any(m.needs_frame_features for m in plan.layers) else None
+        memory: dict[Any, Any] = {}
+        for layer in range(sizes.depth):
+            x = self._frame_layer(layer, x, rotation, piece, inplace)
+            mark(recorder, "frame layers")
+            frame_tokens = x.clone() if inplace and layer in wanted else x
+            run = LayerRun(layer, piece, recorder, features, memory)
+            meeting = plan.layers[layer]
+            x = self.global_block(layer)(
+                x.flatten(1, 2),
+                meet=lambda attn, y, m=meeting, r=run: m(attn, y, layout, rotation, r),
+                mlp_piece=options.mlp_piece,
+                inplace=inplace,
+            ).unflatten(1, (frames, -1))
+            if layer in wanted:
+                read_tap(layer, frame_tokens, x)
+            del frame_tokens
+            mark(recorder, "global layers")
+            if hasattr(recorder, "global_tokens"):
+                recorder.global_tokens(layer, x)
+        return layout
+
+    def _embed(self, images: Tensor, layout: TokenLayout, options: RunOptions) -> Float[Tensor, "b s p c"]:
+        """Encoder patches behind the special tokens, written frame piece by frame piece."""
+        batch, frames = images.shape[:2]
+        dtype = options.dtype or next(self.parameters()).dtype
+        flat = images.flatten(0, 1)
+        encoder = self.image_encoder()
+        positions = encoder.position_embedding(layout.grid) if isinstance(encoder, DinoEncoder) else None
+        specials = self.special_tokens(batch, frames).to(dtype)
+
+        def encode(part: Tensor) -> Tensor:
+            part = normalise_images(part, dtype)
+            return encoder(part) if positions is None else encoder(part, positions)
+
+        if torch.is_grad_enabled() or options.frame_piece is None:
+            return torch.cat([specials, encode(flat).unflatten(0, (batch, frames))], dim=2)
+        x = specials.new_empty(batch * frames, layout.tokens_per_frame, self.sizes().dim)
+        x[:, : layout.special_tokens] = specials.flatten(0, 1)
+        for start in range(0, len(flat), options.frame_piece):
+            stop = start + options.frame_piece
+            x[start:stop, layout.special_tokens :] = encode(flat[start:stop])
+        return x.unflatten(0, (batch, frames))
+
+    def _frame_layer(self, layer: int, x: Tensor, rotation: Any, piece: int | None, inplace: bool) -> Tensor:
+        block = self.frame_block(layer)
+        flat = x.flatten(0, 1)  # a view: pieces below are overwritten in place
+        if piece is None:
+            return block(flat, rotation, inplace=inplace).unflatten(0, x.shape[:2])
+        for start in range(0, len(flat), piece):
+            block(flat[start : start + piece], rotation, inplace=True)
+        return x
+
+
+def normalise_images(images: Float[Tensor, "n 3 h w"], dtype: torch.dtype) -> Float[Tensor, "n 3 h w"]:
+    """ImageNet statistics applied to uint8 images, or to images in [0, 1]."""
+    if images.dtype == torch.uint8:
+        images = images.float() / 255.0
+    mean = torch.tensor(_IMAGE_MEAN, dtype=images.dtype, device=images.device).view(3, 1, 1)
+    std = torch.tensor(_IMAGE_STD, dtype=images.dtype, device=images.device).view(3, 1, 1)
+    return ((images - mean) / std).to(dtype)
