@@ -7,19 +7,21 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from . import merging, modules, operations, whole
+from . import merging, modules, operations, pi3, whole
 from .folder import BrokenCase, Case
 
 Handler = Callable[[Case], dict[str, Tensor]]
 
 _OTHER_MODELS = {
-    "pi3": "Pi3",
+    "pi3x": "Pi3X",
     "flash_v1": "FlashVGGT",
     "flash_v2": "FlashVGGT",
     "stream_v1": "FlashVGGT",
     "stream_v2": "FlashVGGT",
     "omega": "VGGT-Omega",
 }
+# Cases of Pi3X stand among Pi3's; the last is a part of its convolutional head.
+_PI3X = ("pi3x", "view_plane_uv")
 # Preprocessing cases hold the outputs of several models' loaders side by side.
 _OTHER_LOADERS = ("omega.", "pi3.")
 
@@ -43,11 +45,13 @@ def find_handler(case: Case) -> Handler | Skipped:
         return _first_match(_OPERATIONS, case.entry["inputs"].keys() | case.entry["config"].keys())
     if case.group == "fastvggt":
         return _first_match(_MERGING, case.entry["inputs"].keys() | case.entry["config"].keys())
+    if case.group == "pi3" and not case.name.startswith(_PI3X):
+        return _from_inventory
     if case.group == "vggt":
         return _from_inventory
-    if case.group == "full" and case.name.startswith("vggt"):
+    if case.group == "full" and (case.name == "pi3" or case.name.startswith("vggt")):
         return _from_inventory
-    model = case.name if case.group == "full" else case.group
+    model = case.name if case.group == "full" else case.group.replace("pi3", "pi3x")
     known = next((name for start, name in _OTHER_MODELS.items() if model.startswith(start)), model)
     return Skipped(f"{known} is not implemented")
 
@@ -77,12 +81,16 @@ _MERGING: tuple[tuple[frozenset[str], Handler], ...] = (
 # Keys that must all begin a weight of the module; read after the inventory is opened.
 _MODULES: tuple[tuple[frozenset[str], Handler], ...] = (
     (frozenset({"aggregator."}), whole.model),
+    (frozenset({"point_decoder.", "conf_decoder.", "register_token"}), pi3.model),
+    (frozenset({"projects.", "linear_out."}), pi3.head_decoder),
+    (frozenset({"res_conv.", "fc_rot."}), pi3.camera_head),
     (frozenset({"feature_extractor.", "tracker."}), modules.track_head),
     (frozenset({"empty_pose_tokens", "trunk."}), modules.camera_head),
     (frozenset({"projects.0.", "scratch."}), modules.dense_head),
     (frozenset({"frame_blocks.", "global_blocks."}), modules.trunk),
     (frozenset({"patch_embed.proj.", "pos_embed", "blocks."}), modules.encoder),
     (frozenset({"attn.qkv.", "norm1."}), modules.block),
+    (frozenset({"proj."}), pi3.pixel_head),
 )
 
 

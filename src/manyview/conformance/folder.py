@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import UsageError
-from .seeded import seeded_input, seeded_state_dict
+from .seeded import constant_buffers, seeded_input, seeded_state_dict
 
 _REQUIRED = ("id", "file", "config", "inputs", "outputs")
 
@@ -78,8 +78,10 @@ class Case:
         return {key: tuple(value["shape"]) for key, value in self.inventory.items()}
 
     def weights(self) -> dict[str, Tensor]:
-        """The seeded weights, under the names of the inventory."""
-        return seeded_state_dict(self.inventory, self.entry.get("salt", ""))
+        """The seeded weights and constant buffers, under the names of the inventory."""
+        return seeded_state_dict(self.inventory, self.entry.get("salt", "")) | constant_buffers(
+            self.inventory
+        )
 
     @functools.cached_property
     def _stored(self) -> dict[str, Tensor]:

@@ -26,12 +26,17 @@ def block(case: Case) -> dict[str, Tensor]:
     module = seeded_module(
         case,
         lambda: Block(
-            c["dim"], c["num_heads"], c.get("mlp_ratio", 4.0), c["qk_norm"], eps=c.get("norm_eps", 1e-5)
+            c["dim"],
+            c["num_heads"],
+            c.get("mlp_ratio", 4.0),
+            c["qk_norm"],
+            c.get("norm_eps", 1e-5),
+            c.get("layer_scale", True),
         ),
     )
     x = case.inputs["x"]
     rotations: list[Rotation | None] = [None] * len(x)
-    if c["rope"]:
+    if c.get("rope", "rope_base" in c):
         base = float(c.get("rope_base", 100.0))
         head_dim = c["dim"] // c["num_heads"]
         rotations = [rotation_for(yx, head_dim, base) for yx in case.inputs["positions"]]
@@ -42,6 +47,7 @@ def block(case: Case) -> dict[str, Tensor]:
 
     attention = [module.attn(module.norm1(one[None]), turn) for one, turn in zip(x, rotations, strict=True)]
     results = {"attn": torch.cat(attention), "y": run(x)}
+    results = {name: value for name, value in results.items() if name in case.outputs}
     if "y_small" in case.outputs:
         results["y_small"] = run(scaled_input(case, "x", "y_small", 1e-4))
     return results

@@ -86,6 +86,18 @@ def seeded_state_dict(inventory: Mapping[str, Mapping[str, Any]], salt: str = ""
     }
 
 
+_BUFFERS = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
+
+
+def constant_buffers(inventory: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:
+    """Persistent buffers of an inventory with their known constants; those without a rule are left out."""
+    return {
+        key: torch.tensor(_BUFFERS[key]).reshape(entry["shape"])
+        for key, entry in inventory.items()
+        if entry.get("kind") == "buffer" and key in _BUFFERS
+    }
+
+
 def seeded_input(
     name: str, shape: Sequence[int], salt: str = "", low: float = -1.0, high: float = 1.0
 ) -> Tensor:

@@ -13,6 +13,7 @@ from ..models.run_options import RunOptions
 from ..models.trunk import normalise_images
 from ..models.vggt import VGGT
 from .folder import Case
+from .sampling import sample
 from .settings import numbered, seeded_module, vggt_config
 
 
@@ -59,7 +60,7 @@ def _layer_samples(case: Case, network: VGGT, images: Tensor) -> dict[str, Tenso
             for part, value in parts.items():
                 name = f"layer{layer}.{part}"
                 if name in case.outputs:
-                    results[name] = _sample(value, case.outputs[name]["about"])
+                    results[name] = sample(value, case.outputs[name]["about"])
     if "patch_embed" in case.outputs:
         encoder = network.aggregator.patch_embed
         normed = normalise_images(images.flatten(0, 1), images.dtype)
@@ -68,7 +69,7 @@ def _layer_samples(case: Case, network: VGGT, images: Tensor) -> dict[str, Tenso
             tokens = encoder(normed, encoder.position_embedding(grid))
         else:
             tokens = encoder(normed)
-        results["patch_embed"] = _sample(tokens, case.outputs["patch_embed"]["about"])
+        results["patch_embed"] = sample(tokens, case.outputs["patch_embed"]["about"])
     return results
 
 
@@ -81,20 +82,3 @@ def _run_trunk(network: VGGT, images: Tensor, wanted: set[int]) -> dict[int, Ten
 
     network.aggregator(images, Plan.dense(network.config.depth), RunOptions(), keep)
     return found
-
-
-def _sample(tokens: Tensor, about: str) -> Tensor:
-    """Tokens [..., tokens, channels] (or [..., channels]) at the steps that `about` gives in words.
-
-    "every 8th channel", "channels 5, 37, ..." (start and second one), "patches 0, 7, ..." likewise.
-    """
-    channels = slice(None)
-    if match := re.search(r"every (\d+)(?:st|nd|rd|th) channel", about):
-        channels = slice(None, None, int(match.group(1)))
-    elif match := re.search(r"channels (\d+), (\d+)", about):
-        first, second = int(match.group(1)), int(match.group(2))
-        channels = slice(first, None, second - first)
-    if match := re.search(r"(?:tokens|patches):? (\d+), (\d+)", about):
-        first, second = int(match.group(1)), int(match.group(2))
-        tokens = tokens[..., first :: second - first, :]
-    return tokens[..., channels]

@@ -2,64 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
 from ..errors import UsageError
-from ..geometry.cameras import pose_encoding_to_cameras
 from .camera_head import CameraHead
+from .check_images import check_images
 from .config import VGGTConfig
 from .dense_head import DenseHead
 from .info import ModelInfo
+from .predictions import Predictions
 from .recording import mark
 from .run_options import RunOptions
 from .taps import TapStore, run_dense_head
 from .track_head import TrackHead
 from .trunk import Trunk
 
-
-@dataclasses.dataclass
-class Predictions:
-    """What the heads that ran said about `frames` images of `height` x `width`; the rest is None.
-
-    The world is the first frame's camera, up to scale. Depth is z-depth; confidences are at least 1.
-    """
-
-    height: int
-    width: int
-    layout: TokenLayout
-    pose_encoding_list: list[Float[Tensor, "batch frames 9"]] | None = None
-    z_depth: Float[Tensor, "batch frames height width"] | None = None
-    depth_conf: Float[Tensor, "batch frames height width"] | None = None
-    world_points: Float[Tensor, "batch frames height width 3"] | None = None
-    world_points_conf: Float[Tensor, "batch frames height width"] | None = None
-    track_list: list[Float[Tensor, "batch frames queries 2"]] | None = None
-    track_visibility: Float[Tensor, "batch frames queries"] | None = None
-    track_confidence: Float[Tensor, "batch frames queries"] | None = None
-
-    @property
-    def pose_encoding(self) -> Float[Tensor, "batch frames 9"]:
-        if self.pose_encoding_list is None:
-            raise UsageError("cameras were not predicted: run the camera head")
-        return self.pose_encoding_list[-1]
-
-    @property
-    def tracks(self) -> Float[Tensor, "batch frames queries 2"] | None:
-        return None if self.track_list is None else self.track_list[-1]
-
-    @property
-    def cam_from_world(self) -> Float[Tensor, "batch frames 3 4"]:
-        return pose_encoding_to_cameras(self.pose_encoding, self.height, self.width)[0]
-
-    @property
-    def intrinsics(self) -> Float[Tensor, "batch frames 3 3"]:
-        return pose_encoding_to_cameras(self.pose_encoding, self.height, self.width)[1]
+__all__ = ["VGGT", "Predictions"]
 
 
 class VGGT(nn.Module):
@@ -109,12 +71,7 @@ class VGGT(nn.Module):
         weights lack, a plan of another depth, or query points that do not fit.
         """
         options = options or RunOptions()
-        images = images[None] if images.ndim == 4 else images
-        if images.ndim != 5 or images.shape[2] != 3:
-            raise UsageError(f"images must have shape [B, S, 3, H, W], got {tuple(images.shape)}")
-        if images.dtype != torch.uint8 and not images.is_floating_point():
-            kind = str(images.dtype).removeprefix("torch.")
-            raise UsageError(f"images must be uint8, or floating in [0, 1], not {kind}")
+        images = check_images(images)
         for head in options.heads:
             if head not in self.available_heads:
                 raise UsageError(

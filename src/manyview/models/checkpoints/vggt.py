@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Collection, Mapping
 from math import isqrt
 from typing import Any
@@ -14,6 +13,7 @@ from ..config import CameraHeadConfig, DenseHeadConfig, EncoderConfig, TrackHead
 from .keys import Shape
 from .read import Checkpoint
 from .recognise import recognise
+from .shapes import Shapes
 
 logger = logging.getLogger(__name__)
 
@@ -92,9 +92,9 @@ def infer_vggt_config(
     trunk; `taps` default to (4, 11, 17, 23) of 24 layers, else to the ends of the quarters; iterations,
     strides and the tracker's window are the published ones. Raises WeightsError for anything but a VGGT.
     """
-    read = _Shapes(shapes, source)
+    read = Shapes(shapes, source, "VGGT", "facebook/VGGT-1B")
     if recognise(shapes) not in (None, "VGGT"):
-        raise WeightsError(read.not_vggt("aggregator.frame_blocks.0.norm1.weight"))
+        raise WeightsError(read.something_else("aggregator.frame_blocks.0.norm1.weight"))
     dim = read("aggregator.camera_token", 4)[-1]
     depth = read.count(r"aggregator\.frame_blocks\.(\d+)\.")
     if not depth:
@@ -140,42 +140,7 @@ def _usual_taps(depth: int) -> tuple[int, int, int, int]:
     return (first, second, third, depth - 1)
 
 
-class _Shapes:
-    """Shapes by key. A key that is absent answers with the published size, if there is one, so that the
-    strict comparison that follows can list everything that is missing at once."""
-
-    def __init__(self, shapes: Mapping[str, Shape], source: str) -> None:
-        self.shapes, self.source = shapes, source
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.shapes
-
-    def __call__(self, key: str, ndim: int, published: Shape | None = None) -> Shape:
-        shape = self.shapes.get(key, published)
-        if shape is None:
-            raise WeightsError(self.not_vggt(key))
-        if len(shape) != ndim or 0 in shape:
-            raise WeightsError(f"{self.source}: {key} has shape {list(shape)}, expected {ndim} dimensions")
-        return tuple(shape)
-
-    def not_vggt(self, key: str) -> str:
-        """What these keys are instead, `key` being one that a VGGT has."""
-        name = recognise(self.shapes)
-        if name is not None and name != "VGGT":
-            return (
-                f"{self.source} is a checkpoint of {name}, not of VGGT: expected {key}; "
-                "use a VGGT checkpoint such as facebook/VGGT-1B"
-            )
-        what = "is not a VGGT checkpoint" if name is None else "is an incomplete VGGT checkpoint"
-        return f"{self.source} {what}: expected {key}, found keys such as {', '.join(list(self.shapes)[:3])}"
-
-    def count(self, pattern: str) -> int:
-        """One more than the largest number `pattern` captures among the keys."""
-        found = (re.match(pattern, key) for key in self.shapes)
-        return max((int(match.group(1)) + 1 for match in found if match), default=0)
-
-
-def _encoder(read: _Shapes, dim: int, head_dim: int) -> tuple[EncoderConfig | None, int]:
+def _encoder(read: Shapes, dim: int, head_dim: int) -> tuple[EncoderConfig | None, int]:
     """Encoder and patch size; no encoder where patches are embedded by one convolution."""
     plain = "aggregator.patch_embed.proj.weight"
     if plain in read:
@@ -195,13 +160,13 @@ def _encoder(read: _Shapes, dim: int, head_dim: int) -> tuple[EncoderConfig | No
     return config, patch
 
 
-def _camera(read: _Shapes, heads: int) -> CameraHeadConfig:
+def _camera(read: Shapes, heads: int) -> CameraHeadConfig:
     hidden, width = read("camera_head.trunk.0.mlp.fc1.weight", 2, (4, 1))
     depth = read.count(r"camera_head\.trunk\.(\d+)\.")
     return CameraHeadConfig(depth=depth, num_heads=heads, mlp_ratio=hidden / width)
 
 
-def _dense(read: _Shapes, prefix: str) -> DenseHeadConfig:
+def _dense(read: Shapes, prefix: str) -> DenseHeadConfig:
     one, two, three, four = (
         read(f"{prefix}projects.{i}.weight", 4, (width, 1, 1, 1))[0]
         for i, width in enumerate(_PUBLISHED.out_channels)
@@ -210,7 +175,7 @@ def _dense(read: _Shapes, prefix: str) -> DenseHeadConfig:
     return DenseHeadConfig(features=features, out_channels=(one, two, three, four))
 
 
-def _track(read: _Shapes) -> TrackHeadConfig:
+def _track(read: Shapes) -> TrackHeadConfig:
     extractor = _dense(read, "track_head.feature_extractor.")
     tracker = "track_head.tracker."
     hidden, window = read(f"{tracker}corr_mlp.fc1.weight", 2, (384, 7 * _WINDOW**2))

@@ -1,0 +1,109 @@
+"""Handlers of π³: block, decoder, heads, whole network of any size."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import Tensor
+
+from ..attention.plan import Plan
+from ..models.alternating import normalise_images
+from ..models.checkpoints.pi3 import infer_pi3_config
+from ..models.pi3.config import Pi3Config
+from ..models.pi3.heads import HeadDecoder, PixelHead, PoseHead, nearest_rotation
+from ..models.pi3.model import Pi3
+from ..models.predictions import Predictions
+from ..models.rotary import rotation_for
+from ..models.run_options import RunOptions
+from .folder import BrokenCase, Case
+from .sampling import sample
+from .settings import seeded_module
+
+
+def head_decoder(case: Case) -> dict[str, Tensor]:
+    """A decoder between trunk and head; the positions are those of one frame."""
+    c = case.config
+    decoder = seeded_module(
+        case,
+        lambda: HeadDecoder(c["in_dim"], c["dec_embed_dim"], c["depth"], c["num_heads"], c["out_dim"]),
+    )
+    rotation = rotation_for(case.inputs["positions"][0], c["dec_embed_dim"] // c["num_heads"])
+    return {"y": decoder(case.inputs["x"], rotation)}
+
+
+def camera_head(case: Case) -> dict[str, Tensor]:
+    """Poses of frames, and the nearest rotation by itself."""
+    head = seeded_module(case, lambda: PoseHead(case.config["dim"]))
+    return {"pose": head(case.inputs["x"]), "rot": nearest_rotation(case.inputs["raw9"])}
+
+
+def pixel_head(case: Case) -> dict[str, Tensor]:
+    """Features of patches to values of pixels."""
+    c = case.config
+    head = seeded_module(case, lambda: PixelHead(c["dim"], c["patch"], c["output_dim"]))
+    return {"y": head(case.inputs["x"], (c["H"] // c["patch"], c["W"] // c["patch"]))}
+
+
+def model(case: Case) -> dict[str, Tensor]:
+    """Predictions, the trunk's last tokens, and samples of its blocks where the case stores some."""
+    config = _config(case)
+    network = seeded_module(case, lambda: Pi3(config))
+    images = case.inputs["images"]
+    answer = network(images, options=RunOptions(heads=("camera", "depth", "points")))
+    return _predicted(answer) | _trunk(case, network, images)
+
+
+def _config(case: Case) -> Pi3Config:
+    config = infer_pi3_config(case.shapes, case.id)
+    told = {
+        "embed_dim": config.dim,
+        "encoder_depth": config.encoder.depth,
+        "encoder_heads": config.encoder.num_heads,
+        "decoder_depth": 2 * config.depth,
+        "decoder_heads": config.num_heads,
+        "camera_dim": config.camera_dim,
+        "register_tokens": config.registers,
+        "patch": config.patch_size,
+    }
+    for name, value in told.items():
+        if case.config.get(name, value) != value:
+            raise BrokenCase(f"its config gives {name} {case.config[name]}, its weights {value}")
+    return config
+
+
+def _predicted(answer: Predictions) -> dict[str, Tensor]:
+    found = {
+        "camera_poses": answer.world_from_cam,
+        "conf": answer.confidence_logits,
+        "local_points": answer.local_points,
+        "points": answer.world_points,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _trunk(case: Case, network: Pi3, images: Tensor) -> dict[str, Tensor]:
+    """`hidden`, samples `blockN.part` and `encoder`."""
+    special, found = network.config.special_tokens, {}
+    results = {}
+
+    def keep(layer: int, frame_tokens: Tensor, global_tokens: Tensor) -> None:
+        found[2 * layer], found[2 * layer + 1] = frame_tokens.clone(), global_tokens.clone()
+
+    network.run_layers(images, Plan.dense(network.config.depth), RunOptions(), keep)
+    last = 2 * network.config.depth
+    results["hidden"] = torch.cat([found[last - 2], found[last - 1]], -1).flatten(0, 1)
+    for name in case.outputs:
+        if match := re.fullmatch(r"block(\d+)\.(special|mean|patches)", name):
+            tokens = found[int(match[1])]
+            patches = tokens[:, :, special:]
+            part = {"special": tokens[:, :, :special], "mean": patches.mean(2), "patches": patches}[match[2]]
+            results[name] = sample(part, case.outputs[name]["about"])
+    if "encoder" in case.outputs:
+        grid = network.layout(images.shape[1], *images.shape[-2:]).grid
+        encoder = network.encoder
+        tokens = encoder(
+            normalise_images(images.flatten(0, 1), images.dtype), encoder.position_embedding(grid)
+        )
+        results["encoder"] = sample(tokens, case.outputs["encoder"]["about"])
+    return {name: value for name, value in results.items() if name in case.outputs}

@@ -1,0 +1,58 @@
+"""The configuration of a π³ checkpoint, read off the shapes of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isqrt
+
+from ...errors import WeightsError
+from ..config import EncoderConfig
+from ..pi3.config import PI3, Pi3Config
+from .keys import Shape
+from .shapes import Shapes
+
+
+def infer_pi3_config(shapes: Mapping[str, Shape], source: str = "the checkpoint") -> Pi3Config:
+    """Read a configuration off the shapes of a π³ checkpoint.
+
+    Shapes do not tell the heads of encoder and decoders: there are as many as in the trunk, whose q/k
+    normalisation tells, as in the published model. Raises WeightsError for anything else.
+    """
+    read = Shapes(shapes, source, "Pi3", "yyfz233/Pi3")
+    dim, head_dim = read("register_token", 4)[-1], read("decoder.0.attn.q_norm.weight", 1, (64,))[0]
+    if dim % head_dim:
+        raise WeightsError(f"{source}: heads {head_dim} wide do not divide a trunk {dim} wide")
+    blocks = read.count(r"decoder\.(\d+)\.")
+    if blocks % 2 or not blocks:
+        raise WeightsError(f"{source}: {blocks} trunk blocks are not pairs of frame and global blocks")
+    heads = dim // head_dim
+    entries = read("encoder.pos_embed", 3, (1, 37 * 37 + 1, dim))[1] - 1
+    if isqrt(entries) ** 2 != entries:
+        raise WeightsError(f"{source}: encoder.pos_embed has {entries} patch entries, not a square")
+    encoder = EncoderConfig(
+        depth=read.count(r"encoder\.blocks\.(\d+)\."),
+        num_heads=heads,
+        registers=read("encoder.register_tokens", 3, (1, 4, dim))[1],
+        native_grid=isqrt(entries),
+        mlp_ratio=read("encoder.blocks.0.mlp.fc1.weight", 2, (4 * dim, dim))[0] / dim,
+    )
+    patch = read("encoder.patch_embed.proj.weight", 4, (dim, 3, 14, 14))[-1]
+    try:
+        return Pi3Config(
+            dim=dim,
+            depth=blocks // 2,
+            num_heads=heads,
+            mlp_ratio=read("decoder.0.mlp.fc1.weight", 2, (4 * dim, dim))[0] / dim,
+            patch_size=patch,
+            registers=read("register_token", 4)[2],
+            image_size=PI3.image_size if encoder.native_grid == 37 else patch * encoder.native_grid,
+            encoder=encoder,
+            decoder_dim=read("point_decoder.projects.weight", 2, (1024, 2 * dim))[0],
+            decoder_depth=read.count(r"point_decoder\.blocks\.(\d+)\."),
+            decoder_heads=heads,
+            point_dim=read("point_decoder.linear_out.weight", 2, (1024, 1024))[0],
+            confidence_dim=read("conf_decoder.linear_out.weight", 2, (1024, 1024))[0],
+            camera_dim=read("camera_decoder.linear_out.weight", 2, (512, 1024))[0],
+        )
+    except ValueError as error:
+        raise WeightsError(f"{source} is not a π³: {error}") from error

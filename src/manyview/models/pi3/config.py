@@ -1,0 +1,53 @@
+"""Sizes of a π³ network."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ..config import EncoderConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Pi3Config:
+    """All sizes of a π³. `depth` counts pairs of one frame and one global block (published: 18).
+
+    `decoder_*` are the sizes of the three decoders behind the trunk, `point_dim` and `camera_dim` the widths
+    they hand to the heads. `image_size` is the longer side that the area of 255,000 pixels gives at 4:3.
+    """
+
+    dim: int = 1024
+    depth: int = 18
+    num_heads: int = 16
+    mlp_ratio: float = 4.0
+    patch_size: int = 14
+    registers: int = 5
+    image_size: int = 574
+    rope_base: float = 100.0
+    encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
+    decoder_dim: int = 1024
+    decoder_depth: int = 5
+    decoder_heads: int = 16
+    point_dim: int = 1024
+    confidence_dim: int = 1024
+    camera_dim: int = 512
+
+    def __post_init__(self) -> None:
+        for width, heads in ((self.dim, self.num_heads), (self.decoder_dim, self.decoder_heads)):
+            if width % heads or (width // heads) % 4:
+                raise ValueError(f"width {width} does not split into {heads} heads of a multiple of 4")
+
+    @property
+    def special_tokens(self) -> int:
+        """The registers; there is no camera token."""
+        return self.registers
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Pi3Config:
+        return cls(**{**data, "encoder": EncoderConfig(**data["encoder"])})
+
+
+PI3 = Pi3Config()

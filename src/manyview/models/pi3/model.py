@@ -1,0 +1,167 @@
+"""π³ as a network: images in, camera poses and points out, the same in any order of the images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...attention.layout import TokenLayout
+from ...attention.plan import Plan
+from ...errors import UsageError
+from ...geometry.cameras import invert_rigid
+from ..alternating import AlternatingLayers
+from ..blocks import Block
+from ..check_images import check_images
+from ..encoder import DinoEncoder
+from ..info import ModelInfo
+from ..predictions import Predictions
+from ..recording import mark
+from ..rotary import frame_positions, rotation_for
+from ..run_options import RunOptions
+from ..taps import slices
+from .config import Pi3Config
+from .heads import HeadDecoder, PixelHead, PoseHead, local_points
+from .intrinsics import focal_from_points
+
+_EPS = 1e-6
+_MOST_LOGIT = 40.0  # a probability of one in any precision, and its exponential is still finite
+
+
+class Pi3(AlternatingLayers):
+    """π³ of any size; `state_dict()` is a public-layout checkpoint. No frame is special.
+
+    The world frame is the network's own and has no meaning; lengths are up to one scale.
+    """
+
+    name: str = "unnamed"
+    licence: str | None = None
+    info: ModelInfo | None = None
+    reference_frame = None
+
+    def __init__(self, config: Pi3Config) -> None:
+        super().__init__()
+        self.config = config
+        self.register_token = nn.Parameter(torch.zeros(1, 1, config.registers, config.dim))
+        # Part of every checkpoint; the numbers are ImageNet's, which `normalise_images` uses.
+        self.register_buffer("image_mean", torch.zeros(1, 3, 1, 1))
+        self.register_buffer("image_std", torch.ones(1, 3, 1, 1))
+        self.encoder = DinoEncoder(config.dim, config.patch_size, config.encoder, mask_token=False)
+        self.decoder = nn.ModuleList(
+            Block(config.dim, config.num_heads, config.mlp_ratio, qk_norm=True, eps=_EPS)
+            for _ in range(2 * config.depth)
+        )
+        self.point_decoder, self.conf_decoder, self.camera_decoder = (
+            HeadDecoder(2 * config.dim, config.decoder_dim, config.decoder_depth, config.decoder_heads, out)
+            for out in (config.point_dim, config.confidence_dim, config.camera_dim)
+        )
+        self.point_head = PixelHead(config.point_dim, config.patch_size, 3)
+        self.conf_head = PixelHead(config.confidence_dim, config.patch_size, 1)
+        self.camera_head = PoseHead(config.camera_dim)
+
+    @property
+    def available_heads(self) -> tuple[str, ...]:
+        """Cameras, depth and points come from the same decoders."""
+        return ("camera", "depth", "points")
+
+    def sizes(self) -> Pi3Config:
+        return self.config
+
+    def image_encoder(self) -> DinoEncoder:
+        return self.encoder
+
+    def frame_block(self, layer: int) -> Block:
+        return self._block(2 * layer)
+
+    def global_block(self, layer: int) -> Block:
+        return self._block(2 * layer + 1)
+
+    def special_tokens(self, batch: int, frames: int) -> Float[Tensor, "b s n c"]:
+        return self.register_token.expand(batch, frames, -1, -1)
+
+    def _block(self, index: int) -> Block:
+        block = self.decoder[index]
+        assert isinstance(block, Block)
+        return block
+
+    def forward(
+        self,
+        images: Tensor,
+        plan: Plan | None = None,
+        options: RunOptions | None = None,
+        recorder: Any = None,
+    ) -> Predictions:
+        """Predict for images [B, S, 3, H, W] or [S, 3, H, W], uint8 or floating in [0, 1].
+
+        Intrinsics are fitted to the local points (π³ predicts none); confidences are 1 + exp(logit), so
+        that 1 - 1 / c is π³'s own probability. Raises UsageError as VGGT does.
+        """
+        options = options or RunOptions()
+        images = check_images(images)
+        for head in options.heads:
+            if head not in self.available_heads:
+                raise UsageError(f"π³ has no {head} head; it has: {', '.join(self.available_heads)}")
+        tap = _LastPair(self.config.depth - 1)
+        layout = self.run_layers(images, plan or Plan.dense(self.config.depth), options, tap, recorder)
+        height, width = images.shape[-2:]
+        result = self._heads(tap.take(), layout, options, recorder)
+        local, logits, world_from_cam = (part.unflatten(0, images.shape[:2]) for part in result)
+        confidence = 1 + logits[..., 0].clamp(max=_MOST_LOGIT).exp()
+        cam_from_world = invert_rigid(world_from_cam[..., :3, :])
+        answer = Predictions(height, width, layout, local_points=local, world_from_cam=world_from_cam)
+        answer.confidence_logits = logits
+        answer.cameras = (cam_from_world, focal_from_points(local, logits[..., 0].sigmoid()))
+        answer.z_depth, answer.depth_conf = local[..., 2], confidence
+        if "points" in options.heads:
+            rotation, translation = world_from_cam[..., :3, :3], world_from_cam[..., :3, 3]
+            turned = torch.einsum("bsij,bshwj->bshwi", rotation, local)
+            answer.world_points = turned + translation[:, :, None, None]
+            answer.world_points_conf = confidence
+        return answer
+
+    def _heads(
+        self, hidden: Tensor, layout: TokenLayout, options: RunOptions, recorder: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Local points, confidence logits and poses of [B*S] frames, some frames at a time."""
+        config = self.config
+        rotation = rotation_for(
+            frame_positions(layout.grid, layout.special_tokens, hidden.device),
+            config.decoder_dim // config.decoder_heads,
+            config.rope_base,
+        )
+        dtype = self.point_head.proj.weight.dtype
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        for piece in slices(len(hidden), options.head_piece):
+            x = hidden[piece].to(dtype)
+            points, confidence, camera = (
+                decoder(x, rotation)[:, layout.special_tokens :]
+                for decoder in (self.point_decoder, self.conf_decoder, self.camera_decoder)
+            )
+            parts.append((
+                local_points(self.point_head(points, layout.grid)),
+                self.conf_head(confidence, layout.grid),
+                self.camera_head(camera),
+            ))  # fmt: skip
+        for head in options.heads:
+            mark(recorder, f"{head} head")
+        local, logits, poses = (torch.cat(list(part)) for part in zip(*parts, strict=True))
+        return local, logits, poses
+
+
+class _LastPair:
+    """Keeps the outputs of the last frame and global block side by side."""
+
+    def __init__(self, last: int) -> None:
+        self.layers = {last}
+        self._tokens: Tensor | None = None
+
+    def __call__(self, layer: int, frame_tokens: Tensor, global_tokens: Tensor) -> None:
+        if layer in self.layers:
+            self._tokens = torch.cat([frame_tokens, global_tokens], -1).flatten(0, 1)
+
+    def take(self) -> Tensor:
+        assert self._tokens is not None
+        tokens, self._tokens = self._tokens, None
+        return tokens

@@ -1,0 +1,122 @@
+"""π³: equal in any order of the images, consistent points, intrinsics from points."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from manyview.attention.plan import Plan
+from manyview.errors import UsageError, WeightsError
+from manyview.models.checkpoints.pi3 import infer_pi3_config
+from manyview.models.config import EncoderConfig
+from manyview.models.pi3.config import PI3, Pi3Config
+from manyview.models.pi3.heads import nearest_rotation
+from manyview.models.pi3.intrinsics import focal_from_points
+from manyview.models.pi3.model import Pi3
+from manyview.models.run_options import RunOptions
+
+SMALL = Pi3Config(
+    dim=32, depth=2, num_heads=2, patch_size=14, image_size=56, encoder=EncoderConfig(1, 2, 4, 4),
+    decoder_dim=32, decoder_depth=1, decoder_heads=2, point_dim=24, confidence_dim=24, camera_dim=16,
+)  # fmt: skip
+ALL = RunOptions(heads=("camera", "depth", "points"))
+
+
+@pytest.fixture(scope="module")
+def network() -> Pi3:
+    torch.manual_seed(0)
+    model = Pi3(SMALL).double().eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.15)
+    return model
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "spec", ["dense", "frame", "avggt:early=1,stride=2x2", "flash:r=2", "httm:space=4,time=2"]
+)
+def test_any_order_of_the_images_gives_the_same(network, spec):
+    images = torch.rand(1, 4, 3, 42, 56, dtype=torch.float64)
+    order = torch.tensor([2, 0, 3, 1])
+    plan = Plan.parse(spec, SMALL.depth)
+    if spec.startswith("httm"):  # blocks of consecutive frames depend on the order, as HTTM says
+        order = torch.tensor([2, 3, 0, 1])
+    straight, turned = network(images, plan, ALL), network(images[:, order], plan, ALL)
+    for name in ("world_from_cam", "local_points", "confidence_logits"):
+        torch.testing.assert_close(getattr(straight, name)[:, order], getattr(turned, name))
+
+
+@torch.no_grad()
+def test_world_points_and_cameras_agree_with_local_points(network):
+    answer = network(torch.rand(3, 3, 42, 56, dtype=torch.float64), options=ALL)
+    rotation, translation = answer.cam_from_world[..., :3], answer.cam_from_world[..., 3]
+    back = torch.einsum("bsij,bshwj->bshwi", rotation, answer.world_points) + translation[:, :, None, None]
+    torch.testing.assert_close(back, answer.local_points)
+    torch.testing.assert_close(answer.z_depth, answer.local_points[..., 2])
+    assert (answer.depth_conf >= 1).all()
+    torch.testing.assert_close(1 - 1 / answer.depth_conf, answer.confidence_logits[..., 0].sigmoid())
+
+
+@torch.no_grad()
+def test_pieces_do_not_change_the_result(network):
+    images = torch.rand(5, 3, 28, 42, dtype=torch.float64)
+    whole = network(images, options=RunOptions(head_piece=None))
+    pieces = network(images, options=RunOptions(frame_piece=2, mlp_piece=7, head_piece=2))
+    torch.testing.assert_close(pieces.local_points, whole.local_points)
+    torch.testing.assert_close(pieces.world_from_cam, whole.world_from_cam)
+
+
+def test_gradients_reach_every_parameter(network):
+    answer = network(torch.rand(2, 3, 28, 28, dtype=torch.float64), options=ALL)
+    (answer.world_points.square().mean() + answer.confidence_logits.square().mean()).backward()
+    missing = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    network.zero_grad()
+    assert missing == []
+
+
+def test_nearest_rotation_is_a_rotation_and_keeps_one():
+    found = nearest_rotation(torch.randn(50, 9, dtype=torch.float64))
+    torch.testing.assert_close(
+        found @ found.transpose(1, 2), torch.eye(3, dtype=torch.float64).expand(50, 3, 3)
+    )
+    assert (torch.linalg.det(found) > 0.99).all()
+    torch.testing.assert_close(nearest_rotation(2.5 * found.flatten(1)), found)
+
+
+@pytest.mark.parametrize("outliers", [0.0, 0.2])
+def test_focal_lengths_come_back_from_points(outliers):
+    torch.manual_seed(0)
+    height, width, fx, fy = 30, 40, 37.0, 52.0
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    z = 1 + 3 * torch.rand(height, width)
+    points = torch.stack([(x - width / 2) / fx * z, (y - height / 2) / fy * z, z], -1)
+    wrong = torch.rand(height, width) < outliers
+    points[wrong] += torch.randn(int(wrong.sum()), 3) * torch.tensor([1.0, 1.0, 0.0])
+    found = focal_from_points(points[None], torch.ones(1, height, width))[0]
+    tolerance = 1e-4 if outliers == 0 else 0.02
+    assert found[0, 0] == pytest.approx(fx, rel=tolerance) and found[1, 1] == pytest.approx(fy, rel=tolerance)
+    assert found[0, 2] == width / 2 and found[1, 2] == height / 2
+
+
+def test_focal_length_of_a_flat_answer_is_the_longer_side():
+    points = torch.tensor([0.0, 0.0, 1.0]).expand(1, 10, 20, 3)
+    found = focal_from_points(points, torch.ones(1, 10, 20))[0]
+    assert found[0, 0] == 20 and found[1, 1] == 20
+
+
+def test_sizes_are_read_off_the_shapes():
+    with torch.device("meta"):
+        shapes = {k: tuple(v.shape) for k, v in Pi3(SMALL).state_dict().items()}
+        public = {k: tuple(v.shape) for k, v in Pi3(PI3).state_dict().items()}
+    assert infer_pi3_config(shapes) == SMALL
+    assert infer_pi3_config(public) == PI3
+    del shapes["register_token"]
+    with pytest.raises(WeightsError, match="register_token"):
+        infer_pi3_config(shapes)
+
+
+def test_a_head_it_lacks_and_wrong_images_are_refused(network):
+    with pytest.raises(UsageError, match="no track head"):
+        network(torch.rand(1, 3, 28, 28), options=RunOptions(heads=("track",)))
+    with pytest.raises(UsageError, match="multiples of 14"):
+        network(torch.rand(1, 3, 28, 30, dtype=torch.float64))
