@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from manyview.attention.dense import NoFill
+from manyview.attention.dense import NoFill, OwnFrameKeys
 from manyview.attention.diagonal_mean import DiagonalMean
 from manyview.attention.global_attention import GlobalAttention, LayerRun
 from manyview.attention.grid_keys import GridKeys, kept_tokens
@@ -164,3 +164,8 @@ def test_impossible_choices_are_refused():
     with pytest.raises(ValueError, match="unturned"):
         GlobalAttention(keys=GridKeys(project_all=True), fill=DiagonalMean(mean_before_positions=True))
     assert GlobalAttention(keys=GridKeys(), fill=NoFill()) == GlobalAttention(keys=GridKeys())
+
+
+def test_early_layers_of_the_published_networks():
+    early = {depth: sum(a.keys == OwnFrameKeys() for a in Avggt().layers(depth)) for depth in (24, 18, 8)}
+    assert early == {24: 9, 18: 10, 8: 3}

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
+from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
+from manyview.bench.live_bytes import LiveBytes
 from manyview.errors import UsageError, WeightsError
 from manyview.models.checkpoints.pi3 import infer_pi3_config
-from manyview.models.config import EncoderConfig
-from manyview.models.pi3.config import PI3, Pi3Config
+from manyview.models.flops import forward_flops
+from manyview.models.load import load
+from manyview.models.pi3.config import PI3
 from manyview.models.pi3.heads import nearest_rotation
 from manyview.models.pi3.intrinsics import focal_from_points
 from manyview.models.pi3.model import Pi3
 from manyview.models.run_options import RunOptions
+from manyview.reconstruction.footprint import estimate_peak_bytes
 
-SMALL = Pi3Config(
-    dim=32, depth=2, num_heads=2, patch_size=14, image_size=56, encoder=EncoderConfig(1, 2, 4, 4),
-    decoder_dim=32, decoder_depth=1, decoder_heads=2, point_dim=24, confidence_dim=24, camera_dim=16,
-)  # fmt: skip
+from .test_flops import counting
+from .tiny_pi3 import SMALL, tiny_pi3, write_pi3
+
 ALL = RunOptions(heads=("camera", "depth", "points"))
 
 
 @pytest.fixture(scope="module")
 def network() -> Pi3:
-    torch.manual_seed(0)
-    model = Pi3(SMALL).double().eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.15)
-    return model
+    return tiny_pi3().double()
 
 
 @torch.no_grad()
@@ -120,3 +121,42 @@ def test_a_head_it_lacks_and_wrong_images_are_refused(network):
         network(torch.rand(1, 3, 28, 28), options=RunOptions(heads=("track",)))
     with pytest.raises(UsageError, match="multiples of 14"):
         network(torch.rand(1, 3, 28, 30, dtype=torch.float64))
+
+
+def test_a_published_file_loads_as_pi3(tmp_path):
+    model = load(write_pi3(tmp_path / "model.safetensors"))
+    assert isinstance(model, Pi3) and model.config == SMALL
+    images = torch.rand(2, 3, 28, 42)
+    with torch.no_grad():
+        torch.testing.assert_close(model(images).local_points, tiny_pi3()(images).local_points)
+    with pytest.raises(UsageError, match="has no track head"):
+        load(tmp_path / "model.safetensors", heads="track")
+
+
+@pytest.mark.parametrize("plan", ["dense", "0:frame,1:dense"])
+def test_operations_are_those_counted(plan):
+    layout = TokenLayout(3, SMALL.special_tokens, (3, 4), None)
+    expected = forward_flops(SMALL, layout, Plan.parse(plan, 2), ALL.heads)
+    with counting() as stages:
+        tiny_pi3()(torch.rand(3, 3, 42, 56), Plan.parse(plan, 2), ALL, stages)
+    for name in ("encoder", "frame layers", "global layers"):
+        assert stages.flops[name] == expected[name]
+    # The fit of focal lengths and the turned points are not counted as a network's operations.
+    heads = sum(value for name, value in stages.flops.items() if name.endswith("head"))
+    assert heads == pytest.approx(sum(v for k, v in expected.items() if k.endswith("head")), rel=0.02)
+
+
+@pytest.mark.parametrize("pieces", [(None, None, None), (2, 2000, 1), (8, 9000, 4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_memory_estimate_is_near_and_not_below_counted_bytes(pieces, dtype):
+    config = dataclasses.replace(PI3, dim=256, depth=3, num_heads=4, decoder_dim=256, decoder_heads=4,
+                                 point_dim=256, confidence_dim=256, camera_dim=128)  # fmt: skip
+    with torch.device("meta"):
+        model = Pi3(config)
+        images = torch.empty(1, 24, 3, 140, 196, dtype=torch.uint8)
+    options = RunOptions(dtype, *pieces, heads=ALL.heads)
+    with torch.no_grad(), LiveBytes() as live:
+        model(images, options=options)
+    counted = live.peak + images.numel()
+    estimate = estimate_peak_bytes(config, model.layout(24, 140, 196), options, dtype.itemsize)
+    assert counted <= estimate <= 1.5 * counted

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ..attention.plan import Plan
 from ..errors import MemoryLimitError, UsageError
+from ..models.network import Network
 from ..models.run_options import RunOptions
-from ..models.vggt import VGGT
 from ..reconstruction.forward import out_of_memory
 from ..reconstruction.machine import look_at_machine, measure_flops, pick_device, pick_dtype
 from ..reconstruction.preflight import Request, preflight
@@ -158,7 +158,7 @@ def run_bench(options: BenchOptions, watch: Watcher | None = None) -> BenchRepor
     return report
 
 
-def _measure(model: VGGT, request: Request, device: torch.device, options: BenchOptions) -> Measurement:
+def _measure(model: Network, request: Request, device: torch.device, options: BenchOptions) -> Measurement:
     chosen = preflight(request, look_at_machine(device))
     generator = torch.Generator().manual_seed(options.seed)
     size = (request.views, 3, request.height, request.width)
@@ -197,7 +197,7 @@ def _measure(model: VGGT, request: Request, device: torch.device, options: Bench
     )
 
 
-def _peak_bytes(model: VGGT, images: Tensor, plan: Plan, run: RunOptions, device: torch.device) -> int:
+def _peak_bytes(model: Network, images: Tensor, plan: Plan, run: RunOptions, device: torch.device) -> int:
     """Peak beside the weights of one pass of its own: counting bytes would slow a timed one."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

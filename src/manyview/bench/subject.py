@@ -9,13 +9,14 @@ import torch
 from ..errors import UsageError
 from ..models.config import VGGT_1B, VGGTConfig
 from ..models.load import load
+from ..models.network import Network
 from ..models.vggt import VGGT
 
 _SUFFIX = "-random"
 SIZES = ("vggt-1b", "small")
 
 
-def subject(name: str, device: torch.device, heads: tuple[str, ...], seed: int = 0) -> VGGT:
+def subject(name: str, device: torch.device, heads: tuple[str, ...], seed: int = 0) -> Network:
     """The model called `name` on `device`, with no more heads than needed.
 
     "vggt-1b-random" and "small-random" have seeded random weights: speed does not depend on what a

@@ -16,7 +16,7 @@ from .console import Bars, say
 from .options import ModelChoice, ModelFields
 
 if TYPE_CHECKING:
-    from ..models.vggt import VGGT
+    from ..models.network import Network
 
 _Level = Literal["easy", "medium", "hard", "forward", "rotation", "repeated"]
 
@@ -94,7 +94,7 @@ class Evaluate:
         say("written: " + ", ".join(str(path) for path in files))
         return 0
 
-    def _quick(self, model: VGGT) -> int:
+    def _quick(self, model: Network) -> int:
         from ..evaluate.benchmark import Case
         from ..evaluate.synthetic import evaluate_synthetic
         from ..export.files import atomic_file, output_errors

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from ..models.vggt import VGGT
+    from ..models.network import Network
     from ..reconstruction.engine import ReconstructOptions
 
 
@@ -25,7 +25,7 @@ class ModelChoice:
     commercial_only: bool = False
     """Refuse weights that are not known to allow commercial use."""
 
-    def load(self) -> VGGT:
+    def load(self) -> Network:
         import manyview
 
         return manyview.load(

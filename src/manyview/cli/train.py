@@ -102,11 +102,15 @@ class Train:
 
 def elastic_config(config: TrainConfig) -> TrainConfig:
     """The recipe for the network of the initial weights, whatever its size."""
+    from ..models.config import VGGTConfig
     from ..models.load import load
 
     if config.init is None:
         raise UsageError("elastic training goes on from weights: give them with --init")
-    return dataclasses.replace(config, model=load(config.init, device="cpu").config, init_layers=())
+    model = load(config.init, device="cpu").config
+    if not isinstance(model, VGGTConfig):
+        raise UsageError(f"'{config.init}' is not a VGGT: training starts from VGGT weights only")
+    return dataclasses.replace(config, model=model, init_layers=())
 
 
 def throughput(log: Path, processes: int, device: str, half: bool) -> str:

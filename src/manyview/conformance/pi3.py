@@ -73,13 +73,18 @@ def _config(case: Case) -> Pi3Config:
 
 
 def _predicted(answer: Predictions) -> dict[str, Tensor]:
-    found = {
-        "camera_poses": answer.world_from_cam,
+    poses, local = answer.world_from_cam, answer.local_points
+    assert poses is not None and local is not None and answer.confidence_logits is not None
+    # The golden points are in the network's own world, ours in the first camera's.
+    first = poses[:, :1, None, None]
+    assert answer.world_points is not None
+    points = (first[..., :3, :3] @ answer.world_points[..., None])[..., 0] + first[..., :3, 3]
+    return {
+        "camera_poses": poses,
         "conf": answer.confidence_logits,
-        "local_points": answer.local_points,
-        "points": answer.world_points,
+        "local_points": local,
+        "points": points,
     }
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _trunk(case: Case, network: Pi3, images: Tensor) -> dict[str, Tensor]:

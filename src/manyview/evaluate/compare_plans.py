@@ -17,8 +17,8 @@ from manyview.errors import UsageError
 from manyview.evaluate.benchmark import VERSION, Case
 from manyview.evaluate.benchmark import describe as describe_case
 from manyview.evaluate.scores import ScoreKeeper, Scores
+from manyview.models.network import Network, Predictions
 from manyview.models.run_options import RunOptions
-from manyview.models.vggt import VGGT, Predictions
 from manyview.reconstruction.machine import synchronise
 
 DENSE = "dense"
@@ -63,7 +63,7 @@ class Comparison:
 
 
 def compare_plans(
-    model: VGGT,
+    model: Network,
     plans: Sequence[str],
     cases: Sequence[Case],
     scenes: int,
@@ -130,7 +130,7 @@ def compare_plans(
     return Comparison(settings, tuple(results))
 
 
-def weights_digest(model: VGGT) -> str:
+def weights_digest(model: Network) -> str:
     """The digest of the weights' file, or of all parameters of a model that came from no file."""
     if model.info is not None:
         return model.info.weights_sha256
@@ -141,7 +141,7 @@ def weights_digest(model: VGGT) -> str:
     return digest.hexdigest()
 
 
-def _predict(model: VGGT, images: torch.Tensor, plan: Plan) -> tuple[Predictions, float]:
+def _predict(model: Network, images: torch.Tensor, plan: Plan) -> tuple[Predictions, float]:
     synchronise(images.device)
     start = time.perf_counter()
     with torch.no_grad():

@@ -21,8 +21,8 @@ from manyview.errors import UsageError
 from manyview.evaluate.depth_metrics import depth_errors, sparsification
 from manyview.evaluate.pose_metrics import PairErrors, auc, pair_errors
 from manyview.geometry.cameras import relative_to_first
+from manyview.models.network import Network
 from manyview.models.run_options import RunOptions
-from manyview.models.vggt import VGGT
 from manyview.synthetic import SceneBatch, SceneOptions, render_scenes
 from manyview.synthetic.held_out import HELD_OUT_BANK, HELD_OUT_SEED
 
@@ -123,7 +123,7 @@ class Tally:
         )
 
 
-def model_estimate(model: VGGT, images: Tensor, plan: Plan) -> Estimate:
+def model_estimate(model: Network, images: Tensor, plan: Plan) -> Estimate:
     """Cameras and depth of a batch of scenes under a plan."""
     with torch.no_grad():
         found = model(images, plan=plan, options=RunOptions(heads=("camera", "depth")))
@@ -171,7 +171,7 @@ def _render(
 
 
 def evaluate_synthetic(
-    model: VGGT,
+    model: Network,
     plans: Mapping[str, str] | Sequence[str] = ("dense", "frame"),
     scenes: int = 48,
     views: int = 8,

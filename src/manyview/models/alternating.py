@@ -40,12 +40,12 @@ class AlternatingSizes(Protocol):
     def rope_base(self) -> float: ...
     @property
     def special_tokens(self) -> int: ...
+    @property
+    def reference_frame(self) -> int | None: ...
 
 
 class AlternatingLayers(nn.Module):
     """Encoder and pairs of a frame and a global block; what differs between networks is in five methods."""
-
-    reference_frame: int | None = 0
 
     def sizes(self) -> AlternatingSizes:
         """The network's sizes."""
@@ -69,12 +69,12 @@ class AlternatingLayers(nn.Module):
 
     def layout(self, frames: int, height: int, width: int) -> TokenLayout:
         """Token layout of `frames` images; raises UsageError unless both sides are multiples of the patch."""
-        patch = self.sizes().patch_size
+        sizes = self.sizes()
+        patch = sizes.patch_size
         if height % patch or width % patch:
             raise UsageError(f"image sides must be multiples of {patch} pixels, got {height}x{width}")
-        return TokenLayout(
-            frames, self.sizes().special_tokens, (height // patch, width // patch), self.reference_frame
-        )
+        grid = (height // patch, width // patch)
+        return TokenLayout(frames, sizes.special_tokens, grid, sizes.reference_frame)
 
     def run_layers(
         self,

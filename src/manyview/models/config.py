@@ -99,6 +99,11 @@ class VGGTConfig:
         """One camera token and the registers."""
         return 1 + self.registers
 
+    @property
+    def reference_frame(self) -> int | None:
+        """The first frame is the world."""
+        return 0
+
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 

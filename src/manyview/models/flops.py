@@ -12,7 +12,11 @@ from collections.abc import Collection
 from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
 from ..errors import UsageError
-from .config import CameraHeadConfig, EncoderConfig, TrackHeadConfig, VGGTConfig
+from .config import CameraHeadConfig, TrackHeadConfig
+from .flop_counts import block, encoder, linear, mlp
+from .network import NetworkConfig
+from .pi3.config import Pi3Config
+from .pi3.flops import head_flops
 
 _FIELDS = {"camera": "camera_head", "depth": "depth_head", "points": "point_head", "track": "track_head"}
 _HEAD_VALUES = {"depth": 2, "points": 4, "track": None}  # output channels; None returns features
@@ -20,7 +24,7 @@ _POSE_NUMBERS = 9
 
 
 def forward_flops(
-    config: VGGTConfig,
+    config: NetworkConfig,
     layout: TokenLayout,
     plan: Plan | None = None,
     heads: Collection[str] = ("camera", "depth"),
@@ -40,12 +44,14 @@ def forward_flops(
     dim, frames, patches = config.dim, layout.frames, layout.patches_per_frame
     meeting = plan.cost(layout, dim, head_dim=dim // config.num_heads)
     result = {
-        "encoder": frames * _encoder(config.encoder, dim, config.patch_size, patches),
-        "frame layers": config.depth * frames * _block(layout.tokens_per_frame, dim, config.mlp_ratio),
+        "encoder": frames * encoder(config.encoder, dim, config.patch_size, patches),
+        "frame layers": config.depth * frames * block(layout.tokens_per_frame, dim, config.mlp_ratio),
         "global layers": meeting.linear_flops
         + meeting.attention_flops
-        + config.depth * layout.tokens * _mlp(dim, config.mlp_ratio),
+        + config.depth * layout.tokens * mlp(dim, config.mlp_ratio),
     }
+    if isinstance(config, Pi3Config):
+        return result | head_flops(config, layout, heads)
     for head in heads:
         sizes = getattr(config, _FIELDS[head]) if head in _FIELDS else None
         if sizes is None:
@@ -54,7 +60,7 @@ def forward_flops(
             result["camera head"] = _camera_head(sizes, 2 * dim, frames)
             continue
         result["global layers"] += frames * sum(
-            _linear(patches, 2 * dim, width) for width in sizes.out_channels
+            linear(patches, 2 * dim, width) for width in sizes.out_channels
         )
         flops = frames * _dense_head(
             sizes.features, sizes.out_channels, _HEAD_VALUES[head], layout.grid, config.patch_size
@@ -65,32 +71,10 @@ def forward_flops(
     return result
 
 
-def _linear(rows: int, inputs: int, outputs: int) -> float:
-    return 2.0 * rows * inputs * outputs
-
-
-def _mlp(dim: int, ratio: float) -> float:
-    """Two linear layers, for one token."""
-    return 2 * _linear(1, dim, int(dim * ratio))
-
-
-def _block(tokens: int, dim: int, ratio: float) -> float:
-    """A transformer block on `tokens` that all meet each other."""
-    return tokens * (_linear(4, dim, dim) + _mlp(dim, ratio)) + 4.0 * tokens**2 * dim
-
-
-def _encoder(config: EncoderConfig | None, dim: int, patch_size: int, patches: int) -> float:
-    """One frame."""
-    embedding = _linear(patches, 3 * patch_size**2, dim)
-    if config is None:
-        return embedding
-    return embedding + config.depth * _block(patches + 1 + config.registers, dim, config.mlp_ratio)
-
-
 def _camera_head(config: CameraHeadConfig, dim: int, frames: int) -> float:
-    embed = _linear(frames, _POSE_NUMBERS, dim) + _linear(frames, dim, 3 * dim)
-    branch = _linear(frames, dim, dim // 2) + _linear(frames, dim // 2, _POSE_NUMBERS)
-    return config.iterations * (embed + config.depth * _block(frames, dim, config.mlp_ratio) + branch)
+    embed = linear(frames, _POSE_NUMBERS, dim) + linear(frames, dim, 3 * dim)
+    branch = linear(frames, dim, dim // 2) + linear(frames, dim // 2, _POSE_NUMBERS)
+    return config.iterations * (embed + config.depth * block(frames, dim, config.mlp_ratio) + branch)
 
 
 def _dense_head(
@@ -103,7 +87,7 @@ def _dense_head(
     """One frame, from projected taps to the output (DPT: Ranftl et al., 2021, section 3)."""
 
     def conv(kernel: int, inputs: int, outputs: int, area: int) -> float:
-        return _linear(area, kernel**2 * inputs, outputs)
+        return linear(area, kernel**2 * inputs, outputs)
 
     rows, columns = grid
     patches = rows * columns
@@ -132,22 +116,22 @@ def _tracker(config: TrackHeadConfig, frames: int, points: int) -> float:
     """All iterations for `points` tracks over all frames."""
     features, hidden, virtual = config.features, config.hidden_size, config.virtual_tracks
     tracked, window = frames * points, config.corr_levels * (2 * config.corr_radius + 1) ** 2
-    correlation = _linear(tracked, window, features)
-    correlation += _linear(tracked, window, hidden) + _linear(tracked, hidden, features)
-    transform = _linear(tracked, 3 * features + 4, hidden) + _linear(tracked, hidden, features + 2)
-    over_time = (points + virtual) * _block(frames, hidden, 4.0)
+    correlation = linear(tracked, window, features)
+    correlation += linear(tracked, window, hidden) + linear(tracked, hidden, features)
+    transform = linear(tracked, 3 * features + 4, hidden) + linear(tracked, hidden, features + 2)
+    over_time = (points + virtual) * block(frames, hidden, 4.0)
     space = (
         _cross_block(virtual, points, hidden)
-        + _block(virtual, hidden, 4.0)
+        + block(virtual, hidden, 4.0)
         + _cross_block(points, virtual, hidden)
     )
-    update = _linear(tracked, features, features)
+    update = linear(tracked, features, features)
     per_iteration = (
         correlation + transform + config.time_depth * over_time + config.space_depth * frames * space + update
     )
-    return config.iterations * per_iteration + 2 * _linear(tracked, features, 1)
+    return config.iterations * per_iteration + 2 * linear(tracked, features, 1)
 
 
 def _cross_block(queries: int, keys: int, dim: int) -> float:
-    projections = _linear(2 * queries, dim, dim) + _linear(2 * keys, dim, dim)
-    return projections + 4.0 * queries * keys * dim + queries * _mlp(dim, 4.0)
+    projections = linear(2 * queries, dim, dim) + linear(2 * keys, dim, dim)
+    return projections + 4.0 * queries * keys * dim + queries * mlp(dim, 4.0)

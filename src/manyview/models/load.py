@@ -12,16 +12,19 @@ import torch
 
 from ..errors import UsageError, WeightsError
 from .checkpoints import read_checkpoint
-from .checkpoints.assign import assign_weights
+from .checkpoints.build_pi3 import build_pi3
+from .checkpoints.build_vggt import build_vggt
 from .checkpoints.card import card_licence
 from .checkpoints.hub import HubRequest, is_hub_id
 from .checkpoints.read import Checkpoint
+from .checkpoints.recognise import recognise
 from .checkpoints.registry import MODELS, NamedModel, find_model, model_names
-from .checkpoints.vggt import heads_in, stored_metadata, vggt_config, without_heads
-from .config import VGGT_1B, VGGTConfig
+from .checkpoints.vggt import stored_metadata
+from .config import VGGT_1B
 from .info import ModelInfo
+from .network import Network
+from .pi3.config import PI3
 from .run_options import HEADS
-from .vggt import VGGT
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +52,7 @@ def load(
     heads: Iterable[str] | None = None,
     progress: bool = True,
     commercial_only: bool = False,
-) -> VGGT:
+) -> Network:
     """Load a model for inference (`eval` mode, float32 parameters).
 
     `name_or_path`: a name from the table ("manyview-small", "vggt-1b"), a hub id ("facebook/VGGT-1B"), a
@@ -75,7 +78,9 @@ def load(
     # Programs that do not set up logging still see what they may not do.
     logger.log(logging.INFO if info.commercial_use else logging.WARNING, "%s", info.sentence())
     if info.licence is None and model.config == VGGT_1B:
-        logger.info("these are the sizes of VGGT-1B: %s", _public_licences())
+        logger.info("these are the sizes of VGGT-1B: %s", _public_licences("vggt-1b"))
+    elif info.licence is None and model.config == PI3:
+        logger.info("these are the sizes of π³: %s", _public_licences("pi3"))
     return model
 
 
@@ -84,34 +89,10 @@ def build(
     *,
     device: torch.device | str | None = None,
     heads: tuple[str, ...] | None = None,
-) -> VGGT:
-    """A VGGT with the tensors of a checkpoint: configuration found, keys checked strictly, held once."""
-    config = vggt_config(checkpoint)
-    present = heads_in(checkpoint.tensors)
-    absent = [name for name in _config_heads(config) if name not in present]
-    if absent:
-        raise WeightsError(
-            f"{checkpoint.source}: its configuration has a {absent[0]} head, but the file has no tensor of it"
-        )
-    if heads is not None:
-        lacking = [name for name in heads if name not in present]
-        if lacking:
-            have = ", ".join(present) or "none"
-            raise UsageError(f"{checkpoint.source} has no {lacking[0]} head; it has: {have}")
-    keep = present if heads is None else heads
-    missing = [name for name in HEADS if name not in present]
-    if missing:
-        # A file that states its own configuration lacks a head on purpose; others may surprise.
-        level = logging.DEBUG if stored_metadata(checkpoint).get("config") else logging.INFO
-        logger.log(level, "%s has no %s head", checkpoint.source, " and no ".join(missing))
-    if present == ("camera", "depth") and not checkpoint.metadata:
-        logger.info("%s: FlashVGGT's checkpoints look the same; this one runs as a VGGT", checkpoint.source)
-    config = _with_heads(config, keep)
-    with torch.device("meta"):
-        model = VGGT(config)
-    tensors = without_heads(checkpoint.tensors, keep)
-    assign_weights(model, tensors, checkpoint.source, device=device)
-    return model.eval()
+) -> Network:
+    """The network a checkpoint belongs to, with its tensors: keys checked strictly, weights held once."""
+    kind = recognise(checkpoint.tensors)
+    return (build_pi3 if kind == "Pi3" else build_vggt)(checkpoint, device=device, heads=heads)
 
 
 def _find(
@@ -186,8 +167,8 @@ def _not_commercial(name: str, licence: str | None) -> str:
     )
 
 
-def _public_licences() -> str:
-    rows = (row for row in MODELS if row.hub_id is not None)
+def _public_licences(beginning: str) -> str:
+    rows = (row for row in MODELS if row.hub_id is not None and row.name.startswith(beginning))
     return "; ".join(f"the public {row.hub_id} is under {row.licence}" for row in rows)
 
 
@@ -199,19 +180,3 @@ def _head_names(heads: Iterable[str] | None) -> tuple[str, ...] | None:
     if unknown:
         raise UsageError(f"unknown head {unknown[0]!r}: choose from {', '.join(HEADS)}")
     return names
-
-
-def _config_heads(config: VGGTConfig) -> tuple[str, ...]:
-    parts = (config.camera_head, config.depth_head, config.point_head, config.track_head)
-    return tuple(name for name, part in zip(HEADS, parts, strict=True) if part is not None)
-
-
-def _with_heads(config: VGGTConfig, keep: Iterable[str]) -> VGGTConfig:
-    kept = set(keep)
-    return dataclasses.replace(
-        config,
-        camera_head=config.camera_head if "camera" in kept else None,
-        depth_head=config.depth_head if "depth" in kept else None,
-        point_head=config.point_head if "points" in kept else None,
-        track_head=config.track_head if "track" in kept else None,
-    )

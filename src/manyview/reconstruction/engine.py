@@ -21,7 +21,7 @@ import manyview
 from ..attention.auto import choose_plan
 from ..attention.plan import Plan
 from ..errors import UsageError
-from ..models.vggt import VGGT, Predictions
+from ..models.network import Network, Predictions
 from .forward import run_forward
 from .inputs import InputOptions, InputSet, LoadedViews, find_inputs, read_views
 from .machine import look_at_machine, measure_flops, pick_device, pick_dtype, precision_name
@@ -80,7 +80,7 @@ class Prepared:
 
 def prepare(
     inputs: Inputs,
-    model: VGGT,
+    model: Network,
     options: ReconstructOptions | None = None,
     progress: ProgressCallback | None = None,
 ) -> Prepared:
@@ -119,7 +119,7 @@ def prepare(
 
 def reconstruct(
     inputs: Inputs | Prepared,
-    model: VGGT | None = None,
+    model: Network | None = None,
     options: ReconstructOptions | None = None,
     progress: ProgressCallback | None = None,
     **changes: Any,
@@ -167,13 +167,13 @@ def _in_order(found: InputSet) -> bool:
     return rising and len(values) == len(numbers) > 1
 
 
-def weights_elsewhere(model: VGGT, device: torch.device) -> int:
+def weights_elsewhere(model: Network, device: torch.device) -> int:
     """Bytes of the parameters that a run on `device` first has to move there."""
     return sum(p.nbytes for p in model.parameters() if p.device.type != device.type)
 
 
 def _settings(
-    model: VGGT, options: ReconstructOptions, chosen: Preflight, views: LoadedViews
+    model: Network, options: ReconstructOptions, chosen: Preflight, views: LoadedViews
 ) -> dict[str, Any]:
     """Everything that decides the numbers of a result, and nothing that does not."""
     info = model.info

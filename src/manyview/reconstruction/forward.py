@@ -9,9 +9,9 @@ import logging
 import torch
 from torch import Tensor
 
+from ..models.network import Network, Predictions
 from ..models.recording import stage_counts
 from ..models.run_options import RunOptions
-from ..models.vggt import VGGT, Predictions
 from .preflight import Preflight, does_not_fit, piece_ladder
 from .progress import ProgressCallback, StageClock
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_forward(
-    model: VGGT, images: Tensor, chosen: Preflight, progress: ProgressCallback | None = None
+    model: Network, images: Tensor, chosen: Preflight, progress: ProgressCallback | None = None
 ) -> tuple[Predictions, dict[str, float], RunOptions]:
     """Predictions for uint8 images [S, 3, H, W], seconds by stage, and the pieces that went through.
 

@@ -11,8 +11,8 @@ from ..attention.dense import AllKeys, OwnFrameKeys
 from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
 from ..errors import MemoryLimitError
-from ..models.config import VGGTConfig
 from ..models.flops import forward_flops
+from ..models.network import NetworkConfig
 from ..models.run_options import RunOptions
 from .footprint import estimate_peak_bytes
 from .machine import Machine, precision_name
@@ -27,7 +27,7 @@ _EFFICIENCY = {"cpu": 0.5, "cuda": 0.4, "mps": 0.4}
 class Request:
     """What is to be run: a network, images of one size, a plan, heads and a precision."""
 
-    config: VGGTConfig
+    config: NetworkConfig
     views: int
     height: int
     width: int
@@ -39,7 +39,7 @@ class Request:
     def layout(self) -> TokenLayout:
         patch = self.config.patch_size
         grid = (self.height // patch, self.width // patch)
-        return TokenLayout(self.views, self.config.special_tokens, grid)
+        return TokenLayout(self.views, self.config.special_tokens, grid, self.config.reference_frame)
 
     def peak_bytes(self, options: RunOptions) -> int:
         """Expected bytes beside the weights."""

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from ..errors import ManyViewError
-from ..models.vggt import Predictions
+from ..models.network import Predictions
 
 # Fields of view outside of this are no pinhole camera's.
 _FOV_LIMITS = (math.radians(0.5), math.radians(179.0))
@@ -17,11 +17,16 @@ _FOV_LIMITS = (math.radians(0.5), math.radians(179.0))
 
 def usable_views(result: Predictions) -> Bool[Tensor, " views"]:
     """True where the camera is finite with a sensible field of view, and some pixel has finite depth."""
-    encoding = result.pose_encoding[0]
     low, high = _FOV_LIMITS
-    fov = encoding[:, 7:]
-    turned = encoding[:, 3:7].norm(dim=-1) > 1e-6
-    good = encoding.isfinite().all(-1) & turned & ((fov > low) & (fov < high)).all(-1)
+    if result.pose_encoding_list is not None:
+        encoding = result.pose_encoding[0]
+        fov = encoding[:, 7:]
+        good = encoding.isfinite().all(-1) & (encoding[:, 3:7].norm(dim=-1) > 1e-6)
+    else:
+        focal = result.intrinsics[0].diagonal(dim1=-2, dim2=-1)[:, :2]
+        fov = 2 * torch.atan(focal.new_tensor([result.width, result.height]) / (2 * focal))
+        good = result.cam_from_world[0].isfinite().flatten(1).all(-1) & focal.isfinite().all(-1)
+    good &= ((fov > low) & (fov < high)).all(-1)
     if result.z_depth is not None:
         good &= result.z_depth[0].isfinite().flatten(1).any(-1)
     return good.cpu()

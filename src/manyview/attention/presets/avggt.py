@@ -11,15 +11,16 @@ from ..diagonal_mean import DiagonalMean
 from ..global_attention import GlobalAttention
 from ..grid_keys import GridKeys
 
-_EARLY_SHARE = 9 / 24  # of VGGT's global layers; pi3 has 10 of 18
+_EARLY = {24: 9, 18: 10}  # published: VGGT and pi3
+_EARLY_SHARE = 9 / 24
 
 
 @dataclasses.dataclass(frozen=True)
 class Avggt:
     """AVGGT (arXiv 2512.02541), training-free. `early` layers from the first see their own frame only.
 
-    By default `early` is 9 of 24 layers, and the same share of another depth. See `GridKeys` and
-    `DiagonalMean` for the rest; `diagonal` and `mean` both false is the plain subsample.
+    By default `early` is 9 of 24 layers (VGGT), 10 of 18 (pi3), and VGGT's share of another depth. See
+    `GridKeys` and `DiagonalMean` for the rest; `diagonal` and `mean` both false is the plain subsample.
     """
 
     early: int | None = None
@@ -32,7 +33,7 @@ class Avggt:
     mean_before_positions: bool = False
 
     def layers(self, depth: int) -> tuple[GlobalAttention, ...]:
-        early = round(depth * _EARLY_SHARE) if self.early is None else self.early
+        early = _EARLY.get(depth, round(depth * _EARLY_SHARE)) if self.early is None else self.early
         if not 0 <= early <= depth:
             raise UsageError(f"avggt: early={early} is not a number of layers from 0 to {depth}")
         filled = self.diagonal or self.mean

@@ -46,6 +46,13 @@ MODELS: tuple[NamedModel, ...] = (
         commercial_use=True,
         notes="gated: accept the licence on its hub page and log in",
     ),
+    NamedModel(
+        name="pi3",
+        hub_id="yyfz233/Pi3",
+        licence="CC-BY-NC-4.0",
+        commercial_use=False,
+        notes="no reference frame; cameras, depth and points",
+    ),
 )
 
 

@@ -42,6 +42,11 @@ class Pi3Config:
         """The registers; there is no camera token."""
         return self.registers
 
+    @property
+    def reference_frame(self) -> int | None:
+        """None: all frames are equal."""
+        return None
+
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...attention.layout import TokenLayout
 from ...attention.plan import Plan
 from ...errors import UsageError
-from ...geometry.cameras import invert_rigid
+from ...geometry.cameras import invert_rigid, relative_to_first
 from ..alternating import AlternatingLayers
 from ..blocks import Block
 from ..check_images import check_images
@@ -33,13 +33,13 @@ _MOST_LOGIT = 40.0  # a probability of one in any precision, and its exponential
 class Pi3(AlternatingLayers):
     """π³ of any size; `state_dict()` is a public-layout checkpoint. No frame is special.
 
-    The world frame is the network's own and has no meaning; lengths are up to one scale.
+    Lengths are up to one scale. The network's own world frame has no meaning: `world_from_cam` of its
+    predictions is in it, all else in the first camera's frame, as for every network here.
     """
 
     name: str = "unnamed"
     licence: str | None = None
     info: ModelInfo | None = None
-    reference_frame = None
 
     def __init__(self, config: Pi3Config) -> None:
         super().__init__()
@@ -106,25 +106,25 @@ class Pi3(AlternatingLayers):
         tap = _LastPair(self.config.depth - 1)
         layout = self.run_layers(images, plan or Plan.dense(self.config.depth), options, tap, recorder)
         height, width = images.shape[-2:]
-        result = self._heads(tap.take(), layout, options, recorder)
-        local, logits, world_from_cam = (part.unflatten(0, images.shape[:2]) for part in result)
-        confidence = 1 + logits[..., 0].clamp(max=_MOST_LOGIT).exp()
-        cam_from_world = invert_rigid(world_from_cam[..., :3, :])
-        answer = Predictions(height, width, layout, local_points=local, world_from_cam=world_from_cam)
-        answer.confidence_logits = logits
-        answer.cameras = (cam_from_world, focal_from_points(local, logits[..., 0].sigmoid()))
-        answer.z_depth, answer.depth_conf = local[..., 2], confidence
+        answer = Predictions(height, width, layout)
+        answer.local_points, answer.confidence_logits, answer.world_from_cam, intrinsics = (
+            part.unflatten(0, images.shape[:2]) for part in self._heads(tap.take(), layout, options)
+        )
+        for head in options.heads:
+            mark(recorder, f"{head} head")
+        cameras = relative_to_first(invert_rigid(answer.world_from_cam[..., :3, :]))
+        answer.cameras = (cameras, intrinsics)
+        answer.z_depth = answer.local_points[..., 2]
+        answer.depth_conf = 1 + answer.confidence_logits[..., 0].clamp(max=_MOST_LOGIT).exp()
         if "points" in options.heads:
-            rotation, translation = world_from_cam[..., :3, :3], world_from_cam[..., :3, 3]
-            turned = torch.einsum("bsij,bshwj->bshwi", rotation, local)
-            answer.world_points = turned + translation[:, :, None, None]
-            answer.world_points_conf = confidence
+            back = invert_rigid(cameras)
+            turned = torch.einsum("bsij,bshwj->bshwi", back[..., :3], answer.local_points)
+            answer.world_points = turned + back[..., 3][:, :, None, None]
+            answer.world_points_conf = answer.depth_conf
         return answer
 
-    def _heads(
-        self, hidden: Tensor, layout: TokenLayout, options: RunOptions, recorder: Any
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Local points, confidence logits and poses of [B*S] frames, some frames at a time."""
+    def _heads(self, hidden: Tensor, layout: TokenLayout, options: RunOptions) -> list[Tensor]:
+        """Local points, confidence logits, poses and intrinsics of [B*S] frames, some frames at a time."""
         config = self.config
         rotation = rotation_for(
             frame_positions(layout.grid, layout.special_tokens, hidden.device),
@@ -132,22 +132,25 @@ class Pi3(AlternatingLayers):
             config.rope_base,
         )
         dtype = self.point_head.proj.weight.dtype
-        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        results: list[Tensor] = []
         for piece in slices(len(hidden), options.head_piece):
             x = hidden[piece].to(dtype)
             points, confidence, camera = (
                 decoder(x, rotation)[:, layout.special_tokens :]
                 for decoder in (self.point_decoder, self.conf_decoder, self.camera_decoder)
             )
-            parts.append((
-                local_points(self.point_head(points, layout.grid)),
-                self.conf_head(confidence, layout.grid),
-                self.camera_head(camera),
-            ))  # fmt: skip
-        for head in options.heads:
-            mark(recorder, f"{head} head")
-        local, logits, poses = (torch.cat(list(part)) for part in zip(*parts, strict=True))
-        return local, logits, poses
+            local = local_points(self.point_head(points, layout.grid))
+            logits = self.conf_head(confidence, layout.grid)
+            with torch.no_grad():  # a fit; poses and points carry the gradient
+                intrinsics = focal_from_points(local, logits[..., 0].sigmoid())
+            parts = [local, logits, self.camera_head(camera), intrinsics]
+            if len(x) == len(hidden):
+                return parts
+            if not results:
+                results = [part.new_empty(len(hidden), *part.shape[1:]) for part in parts]
+            for whole, part in zip(results, parts, strict=True):
+                whole[piece] = part
+        return results
 
 
 class _LastPair:

@@ -1,0 +1,29 @@
+"""A π³ from a checkpoint."""
+
+from __future__ import annotations
+
+import torch
+
+from ...errors import UsageError
+from ..pi3.model import Pi3
+from .assign import assign_weights
+from .pi3 import infer_pi3_config
+from .read import Checkpoint
+
+
+def build_pi3(
+    checkpoint: Checkpoint,
+    *,
+    device: torch.device | str | None = None,
+    heads: tuple[str, ...] | None = None,
+) -> Pi3:
+    """A π³ with the tensors of a checkpoint; all its heads belong together and are kept."""
+    config = infer_pi3_config(checkpoint.shapes, checkpoint.source)
+    with torch.device("meta"):
+        model = Pi3(config)
+    lacking = [head for head in heads or () if head not in model.available_heads]
+    if lacking:
+        have = ", ".join(model.available_heads)
+        raise UsageError(f"{checkpoint.source} has no {lacking[0]} head; it has: {have}")
+    assign_weights(model, checkpoint.tensors, checkpoint.source, device=device)
+    return model.eval()

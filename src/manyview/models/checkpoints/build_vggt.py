@@ -1,0 +1,70 @@
+"""A VGGT from a checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable
+
+import torch
+
+from ...errors import UsageError, WeightsError
+from ..config import VGGTConfig
+from ..run_options import HEADS
+from ..vggt import VGGT
+from .assign import assign_weights
+from .read import Checkpoint
+from .vggt import heads_in, stored_metadata, vggt_config, without_heads
+
+logger = logging.getLogger(__name__)
+
+
+def build_vggt(
+    checkpoint: Checkpoint,
+    *,
+    device: torch.device | str | None = None,
+    heads: tuple[str, ...] | None = None,
+) -> VGGT:
+    """A VGGT with the tensors of a checkpoint: configuration found, keys checked strictly, held once."""
+    config = vggt_config(checkpoint)
+    present = heads_in(checkpoint.tensors)
+    absent = [name for name in _config_heads(config) if name not in present]
+    if absent:
+        raise WeightsError(
+            f"{checkpoint.source}: its configuration has a {absent[0]} head, but the file has no tensor of it"
+        )
+    if heads is not None:
+        lacking = [name for name in heads if name not in present]
+        if lacking:
+            have = ", ".join(present) or "none"
+            raise UsageError(f"{checkpoint.source} has no {lacking[0]} head; it has: {have}")
+    keep = present if heads is None else heads
+    missing = [name for name in HEADS if name not in present]
+    if missing:
+        # A file that states its own configuration lacks a head on purpose; others may surprise.
+        level = logging.DEBUG if stored_metadata(checkpoint).get("config") else logging.INFO
+        logger.log(level, "%s has no %s head", checkpoint.source, " and no ".join(missing))
+    if present == ("camera", "depth") and not checkpoint.metadata:
+        logger.info("%s: FlashVGGT's checkpoints look the same; this one runs as a VGGT", checkpoint.source)
+    config = _with_heads(config, keep)
+    with torch.device("meta"):
+        model = VGGT(config)
+    tensors = without_heads(checkpoint.tensors, keep)
+    assign_weights(model, tensors, checkpoint.source, device=device)
+    return model.eval()
+
+
+def _config_heads(config: VGGTConfig) -> tuple[str, ...]:
+    parts = (config.camera_head, config.depth_head, config.point_head, config.track_head)
+    return tuple(name for name, part in zip(HEADS, parts, strict=True) if part is not None)
+
+
+def _with_heads(config: VGGTConfig, keep: Iterable[str]) -> VGGTConfig:
+    kept = set(keep)
+    return dataclasses.replace(
+        config,
+        camera_head=config.camera_head if "camera" in kept else None,
+        depth_head=config.depth_head if "depth" in kept else None,
+        point_head=config.point_head if "points" in kept else None,
+        track_head=config.track_head if "track" in kept else None,
+    )

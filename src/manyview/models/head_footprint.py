@@ -1,0 +1,88 @@
+"""What heads hold and need in a forward pass, in bytes, by network."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ..attention.layout import TokenLayout
+from .config import DenseHeadConfig, VGGTConfig
+from .network import NetworkConfig
+from .pi3.config import Pi3Config
+from .run_options import RunOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadFootprint:
+    """`taps`, `at_end`, `outputs`: bytes a frame that are kept while the trunk runs, of the trunk's end while
+    heads run, and as results. `project`, `work`: temporaries while a tap is read, and while heads run."""
+
+    taps: int
+    at_end: int
+    outputs: int
+    project: int
+    work: int
+
+
+def head_footprint(
+    config: NetworkConfig, layout: TokenLayout, options: RunOptions, element_bytes: int
+) -> HeadFootprint:
+    """Bytes for one scene; `element_bytes` is the size of a number in the trunk's precision."""
+    piece = min(options.head_piece or layout.frames, layout.frames)
+    pixels = layout.patches_per_frame * config.patch_size**2
+    if isinstance(config, Pi3Config):
+        return _pi3(config, layout, options, element_bytes, piece, pixels)
+    heads = {name: _dense_config(config, name) for name in options.heads if name != "camera"}
+    return HeadFootprint(
+        taps=layout.patches_per_frame * sum(sum(h.out_channels) for h in heads.values()) * element_bytes,
+        at_end=0,
+        outputs=sum(_OUTPUT_NUMBERS[name] for name in heads) * pixels * 4,
+        project=piece * layout.tokens_per_frame * 2 * config.dim * 4 * 3 if heads else 0,
+        work=max((piece * _dense_bytes(h, layout, pixels) for h in heads.values()), default=0),
+    )
+
+
+_OUTPUT_NUMBERS = {"depth": 2, "points": 4, "track": 32}
+# Decoder tensors of a piece while a block runs: hidden layers (8), normalised tokens, residual and the input
+# twice as wide.
+_DECODER_TENSORS = 13
+# Numbers a pixel while points are made and a focal length is fitted to them.
+_FIT_NUMBERS = 16
+
+
+def _pi3(
+    config: Pi3Config,
+    layout: TokenLayout,
+    options: RunOptions,
+    element_bytes: int,
+    piece: int,
+    pixels: int,
+) -> HeadFootprint:
+    tokens = layout.tokens_per_frame
+    decoders = tokens * (_DECODER_TENSORS * config.decoder_dim + 3 * config.point_dim)
+    outputs = 5 + (4 if "points" in options.heads else 0)
+    # Heads that run on all frames at once have no results beside them.
+    beside = 0 if piece == layout.frames else outputs
+    return HeadFootprint(
+        taps=0,
+        at_end=2 * tokens * config.dim * element_bytes,
+        outputs=beside * pixels * 4,
+        project=0,
+        work=piece * 4 * max(decoders, tokens * 2 * config.point_dim + _FIT_NUMBERS * pixels),
+    )
+
+
+def _dense_config(config: VGGTConfig, head: str) -> DenseHeadConfig:
+    if head == "track":
+        assert config.track_head is not None
+        return DenseHeadConfig(config.track_head.features, config.track_head.out_channels)
+    found = config.depth_head if head == "depth" else config.point_head
+    assert found is not None
+    return found
+
+
+def _dense_bytes(head: DenseHeadConfig, layout: TokenLayout, pixels: int) -> int:
+    """Largest work of a dense head on one frame: the finest fusion, or the output at full size."""
+    patches, features = layout.patches_per_frame, head.features
+    fusion = patches * (64 * features * 2 + 16 * features * 3 + 16 * head.out_channels[0] * 2)
+    output = pixels * (features + 8) + patches * 32 * features
+    return int(1.1 * 4 * max(fusion, output))

@@ -1,0 +1,17 @@
+"""The networks there are: everything outside this folder takes any of them."""
+
+from __future__ import annotations
+
+from .config import VGGTConfig
+from .pi3.config import Pi3Config
+from .pi3.model import Pi3
+from .predictions import Predictions
+from .vggt import VGGT
+
+__all__ = ["Network", "NetworkConfig", "Predictions"]
+
+Network = VGGT | Pi3
+"""A network with weights: `config`, `name`, `licence`, `info`, `available_heads`, and the call."""
+
+NetworkConfig = VGGTConfig | Pi3Config
+"""The sizes of a network; see `AlternatingSizes` for what all have."""

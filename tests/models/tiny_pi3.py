@@ -1,0 +1,34 @@
+"""A π³ small enough for every test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from manyview.models.config import EncoderConfig
+from manyview.models.pi3.config import Pi3Config
+from manyview.models.pi3.model import Pi3
+
+SMALL = Pi3Config(
+    dim=32, depth=2, num_heads=2, patch_size=14, image_size=56, encoder=EncoderConfig(1, 2, 4, 4),
+    decoder_dim=32, decoder_depth=1, decoder_heads=2, point_dim=24, confidence_dim=24, camera_dim=16,
+)  # fmt: skip
+
+
+def tiny_pi3() -> Pi3:
+    """Random weights from a fixed seed, and the buffers that checkpoints hold."""
+    generator = torch.Generator().manual_seed(0)
+    model = Pi3(SMALL).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.15, generator=generator)
+    model.image_mean.copy_(torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+    model.image_std.copy_(torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+    return model
+
+
+def write_pi3(path: Path) -> Path:
+    """The checkpoint as it is published: tensors only."""
+    save_file({k: v.clone().contiguous() for k, v in tiny_pi3().state_dict().items()}, path)
+    return path
