@@ -23,6 +23,12 @@ def tiny_pi3() -> Pi3:
     model = Pi3(SMALL).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.15, generator=generator)
+    # Rays that grow with the pixel inside each patch, so that every view has a focal length (about 56).
+    offset = (torch.arange(14.0) - 6.5) / 56
+    rays = torch.stack([offset.expand(14, 14), offset[:, None].expand(14, 14), torch.zeros(14, 14)])
+    with torch.no_grad():
+        model.point_head.proj.weight.mul_(0.01)
+        model.point_head.proj.bias.copy_(rays.flatten())
     model.image_mean.copy_(torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
     model.image_std.copy_(torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
     return model
