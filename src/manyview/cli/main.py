@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("bench", "Bench"),
     "train": ("train", "Train"),
     "evaluate": ("evaluate", "Evaluate"),
+    "analyze": ("analyze", "Analyze"),
     "doctor": ("doctor", "Doctor"),
 }
 

@@ -1,0 +1,61 @@
+"""Change one global layer at a time and see what becomes of the answer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..attention.dense import OwnFrameKeys
+from ..attention.global_attention import GlobalAttention
+from ..attention.grid_keys import GridKeys
+from ..attention.plan import Plan
+from ..evaluate.pose_metrics import auc, pair_errors
+from ..models.network import Network, Predictions
+from ..models.run_options import RunOptions
+from .mean_key import MeanKey
+
+KINDS = {
+    "frame": GlobalAttention(keys=OwnFrameKeys()),
+    "mean": GlobalAttention(keys=MeanKey()),
+    "coarse": GlobalAttention(keys=GridKeys((2, 2))),
+}
+"""Own frame only, one mean key, a quarter of the keys (without fill)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """Against dense attention: median angle of relative poses (the larger of rotation and direction, in
+    degrees), median relative depth; and AUC@30 against the truth where there is one."""
+
+    pose_deg: float
+    depth_rel: float
+    auc_30: float | None = None
+
+
+def with_layer(depth: int, layer: int, answer: GlobalAttention) -> Plan:
+    """Dense attention in all layers but one."""
+    layers = list(Plan.dense(depth).layers)
+    layers[layer] = answer
+    return Plan(tuple(layers))
+
+
+@torch.no_grad()
+def predict(model: Network, images: Float[Tensor, "s 3 h w"], plan: Plan) -> Predictions:
+    """Cameras and depth of one scene."""
+    found: Predictions = model(images[None], plan, RunOptions(frame_piece=8, mlp_piece=1 << 14, head_piece=8))
+    return found
+
+
+def change(found: Predictions, dense: Predictions, truth: Float[Tensor, "s 3 4"] | None = None) -> Change:
+    """How far an answer is from the dense one."""
+    assert found.z_depth is not None and dense.z_depth is not None
+    worst = pair_errors(found.cam_from_world.float().cpu(), dense.cam_from_world.float().cpu()).worst_deg
+    depth = (found.z_depth - dense.z_depth).abs() / dense.z_depth
+    score = None
+    if truth is not None:
+        score = auc(pair_errors(found.cam_from_world[0].float().cpu(), truth.cpu()).worst_deg, 30)
+    pose = float(worst.median()) if worst.numel() else 0.0
+    return Change(pose, float(depth.median()), score)

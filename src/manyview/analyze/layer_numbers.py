@@ -1,0 +1,69 @@
+"""Numbers of one global layer, and their mean over scenes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerNumbers:
+    """Attention of one layer, averaged over heads, sampled patch queries and scenes; shares from 0 to 1.
+
+    `mass_*` add up to one: the query's own patch, the rest of its own frame's patches, the reference
+    frame's patches (0 for queries of that frame), other frames' patches, special tokens of all frames.
+    `match_*` are shares of the k strongest keys among other frames' patches that show the same surface
+    point (at most one patch away), for queries seen elsewhere: mean of the heads, and the best head.
+    `same_row` and `same_place` ask the same of the strongest key's place in its grid. `entropy` is divided
+    by the log of the number of keys; `keys_for_90` is the share of keys that holds 90 % of the mass,
+    `below_tenth` the share below a tenth of the uniform weight. `cos_*` are mean cosines of a query (key)
+    and its right neighbour, its twin in the next frame, and a token of another frame at random.
+    """
+
+    mass_own_patch: float
+    mass_own_frame: float
+    mass_reference: float
+    mass_other_frames: float
+    mass_special: float
+    match_top1: float
+    match_top1_best_head: float
+    match_top8: float
+    match_chance: float
+    same_row: float
+    same_place: float
+    entropy: float
+    keys_for_90: float
+    below_tenth: float
+    cos_q_neighbour: float
+    cos_q_next_frame: float
+    cos_q_random: float
+    cos_k_neighbour: float
+    cos_k_next_frame: float
+    cos_k_random: float
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerView:
+    """`numbers`, and curves: mean mass of a frame at each distance in frames, match share of each head."""
+
+    numbers: LayerNumbers
+    mass_by_distance: Float[Tensor, " distances"]
+    match_by_head: Float[Tensor, " heads"]
+
+
+def mean_view(views: Sequence[LayerView]) -> LayerView:
+    """Mean over scenes; scenes may have different numbers of frames, which shortens the curve."""
+    names = [field.name for field in dataclasses.fields(LayerNumbers)]
+    values = {
+        name: torch.tensor([getattr(view.numbers, name) for view in views]).nanmean().item() for name in names
+    }
+    shortest = min(len(view.mass_by_distance) for view in views)
+    return LayerView(
+        LayerNumbers(**values),
+        torch.stack([view.mass_by_distance[:shortest] for view in views]).mean(0),
+        torch.stack([view.match_by_head for view in views]).nanmean(0),
+    )

@@ -1,0 +1,55 @@
+"""Where the surface point of each patch lies in the other views: from exact scenes or from predictions."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ..models.network import Predictions
+from ..synthetic import SceneBatch, correspondence
+from ..synthetic.batch import SceneBatch as _Batch
+
+_LOOSE = 0.05  # predicted depth is never right to one percent
+
+
+@dataclasses.dataclass(frozen=True)
+class Matches:
+    """For each patch p of frame s, its place (column, row; patches, centres at whole numbers) in frame t."""
+
+    place: Float[Tensor, "s t patches 2"]
+    visible: Bool[Tensor, "s t patches"]
+
+    def turned(self, frames: Bool[Tensor, " frames"], grid: tuple[int, int]) -> Matches:
+        """The same where the pictures of some frames are turned by 180 degrees, queries' patches included."""
+        last = self.place.new_tensor([grid[1] - 1, grid[0] - 1])
+        place = torch.where(frames[None, :, None, None], last - self.place, self.place)
+        own = frames[:, None, None]
+        place = torch.where(own[..., None], place.flip(2), place)
+        return Matches(place, torch.where(own, self.visible.flip(2), self.visible))
+
+
+def exact_matches(batch: SceneBatch, patch_size: int, tolerance: float = 0.01) -> Matches:
+    """Matches of one rendered scene (a batch of one)."""
+    found = correspondence(batch, patch_size, tolerance)
+    first = found.source[0]
+    return Matches((found.pixels[0] - first) / patch_size, found.visible[0])
+
+
+def predicted_matches(images: Float[Tensor, "s 3 h w"], found: Predictions, patch_size: int) -> Matches:
+    """Matches by the network's own depth and cameras: as good as they are."""
+    assert found.z_depth is not None
+    z_depth, cameras, intrinsics = (
+        x.float() for x in (found.z_depth, found.cam_from_world, found.intrinsics)
+    )
+    height, width = z_depth.shape[-2:]
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    pixel = torch.stack([x, y, torch.ones_like(x)], -1).to(z_depth)
+    rays = torch.einsum("bsij,hwj->bshwi", torch.linalg.inv(intrinsics), pixel)
+    local = rays * z_depth[..., None] - cameras[..., None, None, :, 3]
+    world = torch.einsum("bsji,bshwj->bshwi", cameras[..., :3], local)
+    valid = z_depth.isfinite() & (z_depth > 0)
+    batch = _Batch(images[None], z_depth, world, cameras, intrinsics, valid)
+    return exact_matches(batch, patch_size, _LOOSE)

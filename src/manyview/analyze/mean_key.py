@@ -1,0 +1,23 @@
+"""One mean key and value for everybody: what remains of a layer that only needs the average."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ..attention.answers import KeySet, LayerInput
+from ..attention.layout import TokenLayout
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanKey:
+    """The mean of all keys and of all values (AVGGT's "G2M", arXiv 2512.02541): every query gets the same."""
+
+    def select(self, layer: LayerInput) -> KeySet:
+        k, v = layer.attention.keys_values(layer.tokens, layer.rotation, layer.piece)
+        return KeySet(k.mean(2, keepdim=True), v.mean(2, keepdim=True))
+
+    def count(self, layout: TokenLayout) -> float:
+        return 1
+
+    def projected(self, layout: TokenLayout) -> float:
+        return layout.tokens

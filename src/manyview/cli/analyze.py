@@ -1,0 +1,111 @@
+"""`manyview analyze INPUT`: what each global layer looks at, and what happens without it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from .console import Bars, say
+from .options import ModelChoice, ModelFields, RunChoice, RunFields
+
+if TYPE_CHECKING:
+    from ..analyze.analysis import Subject
+    from ..models.network import Network
+
+SYNTHETIC = "synthetic"
+
+
+@dataclasses.dataclass(frozen=True)
+class Analyze:
+    """Analyse global attention layer by layer: where its mass goes, whether it finds true matches, how sharp
+    and how redundant it is, and what changes when a layer is cut. INPUT is what `reconstruct` takes, or the
+    word synthetic for held-out procedural scenes with exact truth."""
+
+    paths: tyro.conf.Positional[tuple[str, ...]]
+    """INPUT [INPUT ...]"""
+    model: ModelFields = dataclasses.field(default_factory=ModelChoice)
+    how: RunFields = dataclasses.field(default_factory=RunChoice)
+    out: Path | None = None
+    """Folder for analysis.json and report.html; default: only the table, on the screen."""
+    overwrite: bool = False
+    """Replace an earlier analysis in --out."""
+    level: Literal["easy", "medium", "hard"] = "easy"
+    """Which procedural scenes."""
+    views: int = 8
+    """Views of each procedural scene; of pictures at most this many, evenly spread."""
+    scenes: int = 4
+    """How many procedural scenes."""
+    queries: int = 256
+    """Patches of each scene whose attention is looked at."""
+    knockouts: tuple[Literal["frame", "mean", "coarse"], ...] = ("frame", "mean", "coarse")
+    """What each layer in turn is changed to; none: give an empty list."""
+    seed: int = 0
+    """Of the sampled patches."""
+
+    def run(self) -> int:
+        from ..analyze.analysis import analyse
+        from ..analyze.report import check_folder, require_plot, table, write_analysis
+        from ..errors import UsageError
+
+        if not self.paths:
+            raise UsageError("give an input: manyview analyze PHOTOS, or manyview analyze synthetic")
+        if self.views < 2 or self.scenes < 1 or self.queries < 1:
+            raise UsageError("an analysis needs at least 2 views, 1 scene and 1 query")
+        if self.how.accel != "dense":
+            raise UsageError("an analysis looks at dense attention: leave out --accel")
+        if self.out is not None:
+            require_plot()
+            check_folder(self.out, self.overwrite)
+        model = self.model.load()
+        with Bars() as bars:
+            subjects = self._subjects(model, bars)
+            found = analyse(model, subjects, self.knockouts, self.queries, self.seed, bars)
+        say(table(found))
+        if self.out is not None:
+            about: dict[str, Any] = {
+                "model": model.name,
+                "input": " ".join(self.paths),
+                "views": [len(subject.images) for subject in subjects],
+                "command": shlex.join(["manyview", *sys.argv[1:]]),
+            }
+            say("written: " + ", ".join(str(path) for path in write_analysis(found, self.out, about)))
+        return 0
+
+    def _subjects(self, model: Network, bars: Bars) -> list[Subject]:
+        from ..analyze.analysis import Subject
+        from ..errors import UsageError
+
+        device = _device(self.how.device)
+        model.to(device)
+        if self.paths == (SYNTHETIC,) and not Path(SYNTHETIC).exists():
+            from ..evaluate.benchmark import Case
+
+            patch = model.config.patch_size
+            side = max(1, (self.how.image_size or model.config.image_size) // patch) * patch
+            case = Case(self.level, self.views)
+            found = []
+            for number in range(self.scenes):
+                batch = case.render(number, (side, side))
+                found.append(Subject(batch.images[0].to(device), batch))
+            return found
+        from ..reconstruction.engine import prepare
+
+        how = dataclasses.replace(self.how, max_frames=min(self.views, self.how.max_frames or self.views))
+        inputs = self.paths[0] if len(self.paths) == 1 else list(self.paths)
+        ready = prepare(inputs, model, how.options(), bars)
+        for note in ready.notes:
+            say(f"note: {note}")
+        if len(ready.views.images) < 2:
+            raise UsageError("an analysis needs at least 2 views: attention across frames is what it shows")
+        return [Subject(ready.views.images.to(device))]
+
+
+def _device(name: str) -> Any:
+    from ..reconstruction.machine import pick_device
+
+    return pick_device(name)

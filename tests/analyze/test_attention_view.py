@@ -1,0 +1,125 @@
+"""Numbers of a layer on queries and keys whose attention is known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import manyview.analyze.attention_view as room
+from manyview.analyze.attention_view import follows, sample_queries, view_layer
+from manyview.analyze.matches import Matches
+from manyview.attention.layout import TokenLayout
+
+LAYOUT = TokenLayout(3, 2, (4, 5))
+COUNT = LAYOUT.patches_per_frame
+ALL = torch.stack([torch.arange(3 * COUNT) // COUNT, torch.arange(3 * COUNT) % COUNT], 1)
+
+
+def _shifted_matches() -> Matches:
+    """Patch (row, column) of frame s lies at (row, column + t - s) in frame t, if inside."""
+    row, column = torch.arange(COUNT) // 5, torch.arange(COUNT) % 5
+    frame = torch.arange(3)
+    moved = column + (frame[None, :, None] - frame[:, None, None])
+    place = torch.stack([moved, row.expand_as(moved)], -1).float()
+    return Matches(place, (moved >= 0) & (moved < 5))
+
+
+def _one_hot(scale: float, of_patch) -> torch.Tensor:
+    """Tokens [1, N, 64] whose patch p of frame f is one-hot at `of_patch(f, p)`, specials zero."""
+    x = torch.zeros(1, LAYOUT.tokens, 64)
+    for f in range(3):
+        for p in range(COUNT):
+            code = of_patch(f, p)
+            if code is not None:
+                x[0, f * LAYOUT.tokens_per_frame + 2 + p, code] = scale
+    return x
+
+
+def _content(f: int, p: int) -> int:
+    return (p // 5) * 9 + p % 5 - f + 2  # equal for matching patches
+
+
+def test_attention_to_true_matches_is_seen_as_such():
+    x = _one_hot(30.0, _content)
+    found = view_layer(x, x, LAYOUT, ALL, _shifted_matches())
+    assert found.numbers.match_top1 == 1.0 and found.match_by_head.tolist() == [1.0]
+    assert found.numbers.entropy < 0.3 and found.numbers.mass_special < 1e-6
+    assert found.numbers.same_place < 0.2 < found.numbers.same_row
+
+
+def test_attention_to_the_same_place_is_position():
+    x = _one_hot(30.0, lambda f, p: p)
+    found = view_layer(x, x, LAYOUT, ALL, _shifted_matches()).numbers
+    assert found.same_place == 1.0 and found.same_row == 1.0
+
+
+def test_uniform_attention():
+    zero = torch.zeros(2, LAYOUT.tokens, 8)
+    found = view_layer(zero, zero, LAYOUT, ALL, _shifted_matches()).numbers
+    assert found.entropy == pytest.approx(1.0)
+    assert found.keys_for_90 == pytest.approx(math.ceil(0.9 * LAYOUT.tokens) / LAYOUT.tokens, abs=0.02)
+    assert found.below_tenth == 0.0
+    assert found.mass_own_patch == pytest.approx(1 / LAYOUT.tokens)
+    assert found.mass_special == pytest.approx(6 / LAYOUT.tokens)
+
+
+def test_masses_equal_a_materialised_softmax_and_tiles_do_not_matter(monkeypatch):
+    torch.manual_seed(0)
+    q, k = torch.randn(2, 2, LAYOUT.tokens, 8)
+    queries = sample_queries(LAYOUT, 30, 1)
+    found = view_layer(q, k, LAYOUT, queries, _shifted_matches())
+    weights = (q.double() @ k.double().transpose(1, 2) / 8**0.5).softmax(-1).mean(0)
+    weights = weights.unflatten(-1, (3, -1)).unflatten(0, (3, -1))[:, 2:]
+    own, reference, others, special, patch = 0.0, 0.0, 0.0, 0.0, 0.0
+    for f, p in queries.tolist():
+        w = weights[f, p]
+        special += w[:, :2].sum()
+        patch += w[f, 2 + p]
+        own += w[f, 2:].sum() - w[f, 2 + p]
+        reference += w[0, 2:].sum() if f else 0.0
+        others += sum(w[g, 2:].sum() for g in range(1, 3) if g != f)
+    n = found.numbers
+    for value, want in (
+        (n.mass_special, special), (n.mass_own_patch, patch), (n.mass_own_frame, own),
+        (n.mass_reference, reference), (n.mass_other_frames, others),
+    ):  # fmt: skip
+        assert value == pytest.approx(float(want) / 30, abs=1e-6)
+    monkeypatch.setattr(room, "_SCORES_AT_ONCE", 7 * 2 * LAYOUT.tokens)
+    tiled = view_layer(q, k, LAYOUT, queries, _shifted_matches())
+    assert tiled.numbers.match_top8 == pytest.approx(n.match_top8) and tiled.numbers.entropy == pytest.approx(
+        n.entropy
+    )
+    torch.testing.assert_close(tiled.mass_by_distance, found.mass_by_distance)
+    # One frame at distance 0; the frame in the middle has two at 1: mean masses of a frame.
+    assert found.mass_by_distance[0] < 0.5
+
+
+def test_cosines_are_means_over_pairs():
+    torch.manual_seed(0)
+    q = torch.randn(1, LAYOUT.tokens, 8)
+    n = view_layer(q, q, LAYOUT, ALL, _shifted_matches()).numbers
+    unit = torch.nn.functional.normalize(q[0], dim=-1).unflatten(0, (3, -1))[:, 2:]
+    products = torch.einsum("fpc,gqc->fgpq", unit, unit)
+    random = (products.sum() - sum(products[f, f].sum() for f in range(3))) / (6 * COUNT**2)
+    assert n.cos_q_random == pytest.approx(float(random), abs=1e-6)
+    later = torch.stack([products[f, f + 1].diagonal().mean() for f in range(2)]).mean()
+    assert n.cos_q_next_frame == pytest.approx(float(later), abs=1e-6) == n.cos_k_next_frame
+
+
+@pytest.mark.parametrize("content", [True, False])
+def test_the_turned_probe_tells_content_from_position(content):
+    turned = torch.tensor([False, True, False])
+    keys = (lambda f, p: _content(f, COUNT - 1 - p) if f == 1 else _content(f, p)) if content else _content
+    found = follows(_one_hot(9.0, _content), _one_hot(9.0, keys), LAYOUT, ALL, _shifted_matches(), turned)
+    assert found[0 if content else 1] == 1.0 and found[1 if content else 0] < 0.5
+
+
+def test_a_single_frame_has_no_matches():
+    layout = TokenLayout(1, 2, (4, 5))
+    x = torch.randn(1, layout.tokens, 8)
+    place = torch.stack([torch.arange(COUNT) % 5, torch.arange(COUNT) // 5], -1).float()[None, None]
+    matches = Matches(place, torch.ones(1, 1, COUNT, dtype=torch.bool))
+    n = view_layer(x, x, layout, sample_queries(layout, 9, 0), matches).numbers
+    assert math.isnan(n.match_top1) and n.mass_other_frames == pytest.approx(0.0, abs=1e-6)
