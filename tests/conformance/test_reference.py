@@ -9,11 +9,14 @@ from manyview.conformance.folder import read_cases
 from manyview.conformance.runner import results
 
 
-@pytest.mark.parametrize("group", ["vggt_ops", "vggt", "pi3", "fastvggt", "preprocess"])
+@pytest.mark.parametrize(
+    "group", ["vggt_ops", "vggt", "pi3", "flash_v1", "flash_v2", "fastvggt", "preprocess"]
+)
 def test_every_case_of_an_implemented_model_passes(shared_reference, group):
     cases = [case for case in read_cases(shared_reference) if case.group == group]
     cases = [case for case in cases if not isinstance(find_handler(case), Skipped)]
-    assert len(cases) == {"vggt_ops": 7, "vggt": 17, "pi3": 7, "fastvggt": 4, "preprocess": 4}[group]
+    counts = {"vggt_ops": 7, "vggt": 17, "pi3": 7, "flash_v1": 12, "flash_v2": 12, "fastvggt": 4}
+    assert len(cases) == (counts | {"preprocess": 4})[group]
     for case, result in zip(cases, results(cases), strict=True):
         assert result.status == "PASS", result.line()
         left_out = [name for name in case.outputs if name.startswith(("omega.", "pi3."))]
@@ -23,5 +26,10 @@ def test_every_case_of_an_implemented_model_passes(shared_reference, group):
 
 def test_the_full_size_model_is_not_skipped(shared_reference):
     run = {case.id for case in read_cases(shared_reference) if not isinstance(find_handler(case), Skipped)}
-    assert {case_id for case_id in run if case_id.startswith("full/")} == {"full/vggt", "full/pi3"}
-    assert len(run) == 41
+    assert {case_id for case_id in run if case_id.startswith("full/")} == {
+        "full/vggt",
+        "full/pi3",
+        "full/flash_v1",
+        "full/flash_v2",
+    }
+    assert len(run) == 67

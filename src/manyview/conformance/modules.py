@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -85,8 +87,8 @@ def encoder(case: Case) -> dict[str, Tensor]:
     return results
 
 
-def trunk(case: Case) -> dict[str, Tensor]:
-    """All layers of the trunk, its parameters named as below `aggregator.`."""
+def trunk(case: Case, plan_of: Callable[[Case, int], Plan] | None = None) -> dict[str, Tensor]:
+    """All layers of the trunk (dense unless told), its parameters named as below `aggregator.`."""
     config = vggt_config(case, {f"aggregator.{key}": shape for key, shape in case.shapes.items()})
     module = seeded_module(case, lambda: Trunk(config))
     images = case.inputs["images"]
@@ -95,7 +97,8 @@ def trunk(case: Case) -> dict[str, Tensor]:
     def keep(layer: int, frame_tokens: Tensor, global_tokens: Tensor) -> None:
         layers[layer] = torch.cat([frame_tokens, global_tokens], dim=-1)
 
-    module(images, Plan.dense(config.depth), RunOptions(), keep)
+    plan = plan_of(case, config.depth) if plan_of is not None else Plan.dense(config.depth)
+    module(images, plan, RunOptions(), keep)
     return {name: layers[layer] for name, layer in numbered(case, "tokens") if layer in layers}
 
 

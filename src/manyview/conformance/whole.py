@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -17,14 +18,16 @@ from .sampling import sample
 from .settings import numbered, seeded_module, vggt_config
 
 
-def model(case: Case) -> dict[str, Tensor]:
+def model(case: Case, plan_of: Callable[[Case, int], Plan] | None = None) -> dict[str, Tensor]:
     """Predictions of all heads, and samples of the trunk's layers where the case stores some."""
     config = vggt_config(case, case.shapes)
     network = seeded_module(case, lambda: VGGT(config))
     images = case.inputs["images"]
     queries = case.inputs.get("query_points")
     heads = tuple(h for h in network.available_heads if h != "track" or queries is not None)
-    answer = network(images, options=RunOptions(heads=heads), query_points=queries)
+    depth = config.depth
+    plan = plan_of(case, depth) if plan_of is not None else Plan.dense(depth)
+    answer = network(images, plan, RunOptions(heads=heads), query_points=queries)
     results: dict[str, Tensor | None] = {
         "depth": None if answer.z_depth is None else answer.z_depth[..., None],
         "depth_conf": answer.depth_conf,
@@ -41,11 +44,11 @@ def model(case: Case) -> dict[str, Tensor]:
     if answer.track_list is not None:
         tracks = answer.track_list
         results |= {name: tracks[i] for name, i in numbered(case, "track_iter") if i < len(tracks)}
-    results |= _layer_samples(case, network, images)
+    results |= _layer_samples(case, network, images, plan)
     return {name: value for name, value in results.items() if value is not None}
 
 
-def _layer_samples(case: Case, network: VGGT, images: Tensor) -> dict[str, Tensor]:
+def _layer_samples(case: Case, network: VGGT, images: Tensor, plan: Plan) -> dict[str, Tensor]:
     """Outputs `layerN.special`, `layerN.mean`, `layerN.patches` and `patch_embed`.
 
     Each is a regular sample of tokens and channels, whose steps its description gives.
@@ -54,7 +57,7 @@ def _layer_samples(case: Case, network: VGGT, images: Tensor) -> dict[str, Tenso
     wanted = {int(m.group(1)) for name in case.outputs if (m := re.fullmatch(r"layer(\d+)\.\w+", name))}
     if wanted:
         special = network.config.special_tokens
-        for layer, tokens in _run_trunk(network, images, wanted).items():
+        for layer, tokens in _run_trunk(network, images, plan, wanted).items():
             patches = tokens[:, :, special:]
             parts = {"special": tokens[:, :, :special], "mean": patches.mean(dim=2), "patches": patches}
             for part, value in parts.items():
@@ -73,12 +76,12 @@ def _layer_samples(case: Case, network: VGGT, images: Tensor) -> dict[str, Tenso
     return results
 
 
-def _run_trunk(network: VGGT, images: Tensor, wanted: set[int]) -> dict[int, Tensor]:
+def _run_trunk(network: VGGT, images: Tensor, plan: Plan, wanted: set[int]) -> dict[int, Tensor]:
     found: dict[int, Tensor] = {}
 
     def keep(layer: int, frame_tokens: Tensor, global_tokens: Tensor) -> None:
         if layer in wanted:
             found[layer] = torch.cat([frame_tokens, global_tokens], dim=-1)
 
-    network.aggregator(images, Plan.dense(network.config.depth), RunOptions(), keep)
+    network.aggregator(images, plan, RunOptions(), keep)
     return found
