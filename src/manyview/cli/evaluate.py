@@ -1,4 +1,4 @@
-"""`manyview evaluate synthetic`: accuracy on held-out procedural scenes."""
+"""`manyview evaluate synthetic|posed`: accuracy on held-out procedural scenes, or on real posed pictures."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from .console import Bars, say
+from .evaluate_posed import EvaluatePosed
 from .options import ModelChoice, ModelFields
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Evaluate:
     """Cameras and depth against exact truth: a quick table beside baselines that do not look, or, with
     --out, the fixed benchmark procedural-v1 with all figures, what each plan keeps of dense, and a plot."""
 
-    what: tyro.conf.Positional[Literal["synthetic"]]
+    what: tyro.conf.Suppress[Literal["synthetic"]] = "synthetic"
     """synthetic: held-out procedural scenes, with textures that training never uses."""
     model: ModelFields = dataclasses.field(default_factory=ModelChoice)
     level: Annotated[tuple[_Level, ...], tyro.conf.arg(aliases=["--difficulty"])] = ("easy",)
@@ -122,3 +123,16 @@ class Evaluate:
             with output_errors(self.json, len(text)), atomic_file(self.json) as part:
                 part.write_text(text)
         return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateCommand:
+    """Accuracy beside baselines that do not look: on held-out procedural scenes or real posed pictures."""
+
+    what: tyro.conf.OmitArgPrefixes[
+        Annotated[Evaluate, tyro.conf.subcommand("synthetic", prefix_name=False)]
+        | Annotated[EvaluatePosed, tyro.conf.subcommand("posed", prefix_name=False)]
+    ]
+
+    def run(self) -> int:
+        return self.what.run()

@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Demo"),
     "bench": ("bench", "Bench"),
     "train": ("train", "Train"),
-    "evaluate": ("evaluate", "Evaluate"),
+    "evaluate": ("evaluate", "EvaluateCommand"),
     "analyze": ("analyze", "Analyze"),
     "doctor": ("doctor", "Doctor"),
 }

@@ -1,0 +1,85 @@
+"""`manyview evaluate posed DIR...`: accuracy on real pictures with known cameras."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from .console import Bars, say
+from .options import ModelChoice, ModelFields
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluatePosed:
+    """Cameras, and depth where there is any, against measured truth, plans side by side and beside
+    baselines that do not look. Known formats: poses.txt beside pictures, 7-Scenes, KITTI odometry, TUM RGB-D,
+    Strecha's .camera files."""
+
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of pictures with cameras, one table each."""
+    model: ModelFields = dataclasses.field(default_factory=ModelChoice)
+    views: int = 24
+    """At most this many views of each folder, evenly spread."""
+    accel: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--plans"])] = ("dense", "frame")
+    """How frames meet in global attention: one row each."""
+    size_policy: Literal["fit", "crop", "pad", "square"] = "fit"
+    """fit keeps whole pictures; crop, pad and square are VGGT's own."""
+    image_size: int | None = None
+    """Longer side of the network's images in pixels; default: what the weights were made for."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Of the trunk; auto: bf16 or fp16 on CUDA by capability, fp32 elsewhere."""
+    memory_limit_gib: float | None = None
+    """Plan for at most this much memory."""
+    seed: int = 0
+    """Of the random camera centres of the baseline identity."""
+    out: Path | None = None
+    """Folder for results.json and table.md."""
+    overwrite: bool = False
+    """Replace earlier results in --out."""
+
+    def run(self) -> int:
+        from ..errors import UsageError
+        from ..evaluate.posed import evaluate_posed
+        from ..evaluate.posed_report import posed_table, write_posed
+        from ..evaluate.report import check_folder
+        from ..reconstruction.engine import ReconstructOptions
+
+        if not self.folders:
+            raise UsageError("give a folder of pictures with cameras: manyview evaluate posed DIR")
+        if self.views < 2:
+            raise UsageError(f"relative poses need at least 2 --views, not {self.views}")
+        if not self.accel:
+            raise UsageError("an evaluation needs at least one --accel")
+        if self.out is not None:
+            check_folder(self.out, self.overwrite)
+        options = ReconstructOptions(
+            size_policy=self.size_policy,
+            image_size=self.image_size,
+            device=self.device,
+            precision=self.precision,
+            memory_limit_gib=self.memory_limit_gib,
+        )
+        model = self.model.load()
+        with Bars() as bars:
+            result = evaluate_posed(
+                model,
+                self.folders,
+                self.accel,
+                self.views,
+                self.seed,
+                options,
+                partial(bars, "evaluate"),
+            )
+        say(posed_table(result))
+        if self.out is not None:
+            files = write_posed(result, self.out, shlex.join(["manyview", *sys.argv[1:]]))
+            say("written: " + ", ".join(str(path) for path in files))
+        return 0

@@ -1,0 +1,210 @@
+"""A model under several plans on real pictures with known cameras, beside estimates that do not look.
+
+Pictures are read, sized and run as `manyview reconstruct` does, so what is measured is what users get.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..attention.plan import Plan
+from ..bench.environment import describe as describe_machine
+from ..errors import UsageError
+from ..models.network import Network
+from ..reconstruction.engine import Prepared, ReconstructOptions, prepare, reconstruct
+from ..reconstruction.inputs.naming import printable
+from ..reconstruction.machine import pick_device, pick_dtype
+from ..reconstruction.result import Reconstruction
+from ..reconstruction.views import ViewTransform
+from .compare_plans import weights_digest
+from .posed_scores import (
+    PosedEstimate,
+    PosedNumbers,
+    PosedTruth,
+    identity_estimate,
+    mean_step_estimate,
+    posed_numbers,
+)
+from .posed_sets import PosedSet, read_posed_set
+
+PROTOCOL = "posed-v1"
+
+
+@dataclass(frozen=True)
+class PosedRow:
+    """A plan as it was given ("dense") or a baseline; `seconds` of the forward pass and `left_out` views,
+    those that the model gave no camera, are of plans alone."""
+
+    name: str
+    numbers: PosedNumbers
+    plan: str | None = None
+    seconds: float | None = None
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
+class PosedSetScores:
+    """All rows of one set: `facts` say what was measured, JSON-able."""
+
+    facts: dict[str, Any]
+    rows: tuple[PosedRow, ...]
+
+
+@dataclass(frozen=True)
+class PosedComparison:
+    """The settings that reproduce a run, and its figures."""
+
+    settings: dict[str, Any]
+    sets: tuple[PosedSetScores, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "protocol": PROTOCOL,
+            "settings": self.settings,
+            "sets": [
+                {"set": one.facts, "rows": [dataclasses.asdict(row) for row in one.rows]} for one in self.sets
+            ],
+        }
+
+
+def evaluate_posed(
+    model: Network,
+    folders: Sequence[str | Path],
+    plans: Sequence[str] = ("dense", "frame"),
+    views: int = 24,
+    seed: int = 0,
+    options: ReconstructOptions | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> PosedComparison:
+    """Run every plan on at most `views` evenly spread views of every folder (`posed_sets` knows the formats).
+
+    `options` are those of a reconstruction; its plan and sampling are replaced, and reading is strict. `seed`
+    draws the camera centres of the row "identity". `progress` hears (passes done, all). Errors:
+    UsageError for fewer than 2 views, no plan or an impossible one; InputError for a folder that cannot
+    be used, before anything runs.
+    """
+    if views < 2 or not plans or not folders:
+        raise UsageError("an evaluation needs at least one folder, one plan and 2 views")
+    specs = tuple(dict.fromkeys(plans))
+    for spec in specs:
+        if spec != "auto":
+            Plan.parse(spec, model.config.depth)
+    sets = [read_posed_set(folder).spread(views) for folder in folders]
+    options = dataclasses.replace(options or ReconstructOptions(), strict=True)
+    total = len(sets) * len(specs)
+    results: list[PosedSetScores] = []
+    for posed in sets:
+        rows: list[PosedRow] = []
+        for spec in specs:
+            ready = prepare(list(posed.images), model, dataclasses.replace(options, accel=spec))
+            truth = _truth(posed, ready)
+            scene = reconstruct(ready, model)
+            rows.append(
+                PosedRow(
+                    spec,
+                    posed_numbers(_estimate(scene, ready), truth),
+                    scene.settings["accel"],
+                    scene.timings_s["forward"],
+                    len(posed) - len(scene),
+                )
+            )
+            if progress is not None:
+                progress(len(results) * len(specs) + len(rows), total)
+        shape = scene.height, scene.width
+        for name, estimate in (
+            ("identity", identity_estimate(truth, shape, seed)),
+            ("mean step", mean_step_estimate(truth, shape)),
+        ):
+            rows.append(PosedRow(name, posed_numbers(estimate, truth)))
+        results.append(PosedSetScores(_facts(posed, truth, scene), tuple(rows)))
+    return PosedComparison(_settings(model, specs, views, seed, options), tuple(results))
+
+
+def _estimate(scene: Reconstruction, ready: Prepared) -> PosedEstimate:
+    """The reconstruction with NaN for the views that were left out of it."""
+    records = ready.views.records
+    place = {record.source: index for index, record in enumerate(records)}
+    kept = [place[record.source] for record in scene.views]
+    cameras = torch.full((len(records), 3, 4), torch.nan, dtype=torch.float64)
+    depth = torch.full((len(records), scene.height, scene.width), torch.nan)
+    cameras[kept] = torch.from_numpy(scene.cam_from_world.copy())
+    depth[kept] = torch.from_numpy(scene.z_depth.copy())
+    return PosedEstimate(cameras, depth)
+
+
+def _truth(posed: PosedSet, ready: Prepared) -> PosedTruth:
+    """The measured cameras and depth of the views, in the order and pixels of the network's images."""
+    given = {printable(os.path.abspath(path)): index for index, path in enumerate(posed.images)}
+    order = [given[record.source] for record in ready.views.records]
+    cameras = torch.from_numpy(posed.cam_from_world[order])
+    if posed.depth is None:
+        return PosedTruth(cameras)
+    records = ready.views.records
+    maps = [
+        depth_at_network_pixels(posed.depth.read(index), record.transform)
+        for index, record in zip(order, records)
+    ]
+    return PosedTruth(cameras, torch.stack(maps))
+
+
+def depth_at_network_pixels(
+    depth: np.ndarray | None, transform: ViewTransform
+) -> Float[Tensor, "height width"]:
+    """Depth of a picture (or None) under the centre of each network pixel, the nearest value; NaN on padding.
+
+    A depth picture of another size than the picture is taken to show the same field of view.
+    """
+    if depth is None:
+        return torch.full((transform.network_height, transform.network_width), torch.nan)
+    rows, columns = depth.shape
+    x = (np.arange(transform.network_width) + 0.5 - transform.offset_x) / transform.scale_x
+    y = (np.arange(transform.network_height) + 0.5 - transform.offset_y) / transform.scale_y
+    column = np.floor(x * columns / transform.upright_width).astype(int).clip(0, columns - 1)
+    row = np.floor(y * rows / transform.upright_height).astype(int).clip(0, rows - 1)
+    sampled = np.where(transform.content_mask(), depth[np.ix_(row, column)], np.nan)
+    return torch.from_numpy(sampled.astype(np.float32))
+
+
+def _facts(posed: PosedSet, truth: PosedTruth, scene: Reconstruction) -> dict[str, Any]:
+    return {
+        "name": posed.name,
+        "format": posed.format,
+        "views": len(posed),
+        "images": [path.name for path in posed.images],
+        "height": scene.height,
+        "width": scene.width,
+        "images_sha256": scene.settings["images_sha256"],
+        "path_length": truth.length,
+        "spread": truth.spread,
+        "depth_views": sum(path is not None for path in posed.depth.paths) if posed.depth else 0,
+        "notes": list(posed.notes),
+    }
+
+
+def _settings(
+    model: Network, plans: Sequence[str], views: int, seed: int, options: ReconstructOptions
+) -> dict[str, Any]:
+    device = pick_device(options.device)
+    heads = model.config.num_heads
+    return {
+        "model": model.name,
+        "weights_sha256": weights_digest(model),
+        "plans": list(plans),
+        "views": views,
+        "seed": seed,
+        "size_policy": options.size_policy,
+        "image_size": options.image_size or model.config.image_size,
+        "environment": describe_machine(
+            device, pick_dtype(device, options.precision), heads, model.config.dim // heads
+        ),
+    }

@@ -1,0 +1,98 @@
+"""Pictures with known cameras: what every reader of a format returns."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+from PIL import Image
+
+from ...errors import InputError
+from ...geometry.unproject_np import invert_rigid
+
+_ROTATION_TOLERANCE = 0.02
+"""How far R Rᵀ may be from the identity; measured tracks reach 4e-4, a matrix of another kind is far off."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DepthFiles:
+    """Depth pictures in the order of the views (None: a view without one).
+
+    z-depth in metres is value / `per_metre`; zero and `invalid` values are no measurement.
+    """
+
+    paths: tuple[Path | None, ...]
+    per_metre: float
+    invalid: tuple[int, ...] = ()
+
+    def read(self, index: int) -> Float64[np.ndarray, "height width"] | None:
+        """z-depth of one view in metres, NaN where nothing was measured; None for a view without depth."""
+        path = self.paths[index]
+        if path is None:
+            return None
+        try:
+            with Image.open(path) as picture:
+                values = np.asarray(picture)
+        except (OSError, SyntaxError) as error:
+            raise InputError(f"{path}: cannot be read as a depth picture ({error}); copy it again") from error
+        if values.ndim != 2 or values.dtype.kind not in "iuf" or values.dtype.itemsize < 2:
+            raise InputError(f"{path}: expected depth as one channel of 16 bits, not {values.dtype} pixels")
+        depth = values.astype(np.float64)
+        depth[(values == 0) | np.isin(values, self.invalid)] = np.nan
+        return depth / self.per_metre
+
+
+@dataclasses.dataclass(frozen=True)
+class PosedSet:
+    """Pictures and their cameras, in the order of the sequence.
+
+    `cam_from_world`: OpenCV axes, metres where the format has them. `intrinsics`: pixels of the pictures,
+    pixel centres at +0.5; None where the folder does not tell. `notes`: what was left out or assumed.
+    """
+
+    name: str
+    format: str
+    images: tuple[Path, ...]
+    cam_from_world: Float64[np.ndarray, "views 3 4"]
+    intrinsics: Float64[np.ndarray, "views 3 3"] | None = None
+    depth: DepthFiles | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def spread(self, views: int) -> PosedSet:
+        """At most `views` views, evenly spread, the first and the last among them."""
+        if len(self) <= views:
+            return self
+        chosen = np.linspace(0, len(self) - 1, views).round().astype(int)
+        return dataclasses.replace(
+            self,
+            images=tuple(self.images[i] for i in chosen),
+            cam_from_world=self.cam_from_world[chosen],
+            intrinsics=None if self.intrinsics is None else self.intrinsics[chosen],
+            depth=None
+            if self.depth is None
+            else dataclasses.replace(self.depth, paths=tuple(self.depth.paths[i] for i in chosen)),
+        )
+
+
+def cameras_from_world_from_cam(
+    world_from_cam: Float64[np.ndarray, "views 3 4"], where: str
+) -> Float64[np.ndarray, "views 3 4"]:
+    """`cam_from_world` of measured cameras, with the rotation nearest to each matrix.
+
+    `where` names the file for the error. Raises InputError for a matrix that is no rotation.
+    """
+    rotation = world_from_cam[:, :, :3]
+    off = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2), initial=0)
+    wrong = ~(off < _ROTATION_TOLERANCE) | ~(np.linalg.det(rotation) > 0)
+    if wrong.any():
+        raise InputError(
+            f"{where}: the camera of view {int(wrong.argmax())} is no rotation and translation; "
+            "expected world_from_cam (camera-to-world) matrices"
+        )
+    u, _, vh = np.linalg.svd(rotation)
+    return invert_rigid(np.concatenate([u @ vh, world_from_cam[:, :, 3:]], axis=-1))
