@@ -69,6 +69,17 @@ def test_rows_settings_and_retention(result, model):
     assert set(again.retention.values()) == {None}
 
 
+def test_auto_is_chosen_for_each_case_and_cases_are_heard_of_as_they_end(model):
+    heard = []
+    cases = (Case("easy", 2), Case("easy", 31))
+    found = compare_plans(model, ("auto",), cases, 1, on_case=heard.append)
+    assert [row.plan for case in found.cases for row in case.rows] == [
+        "auto (dense)",
+        "auto (avggt:stride=1x2)",
+    ]
+    assert [len(part.cases) for part in heard] == [1, 2]
+
+
 def test_files(result, tmp_path: Path):
     pytest.importorskip("matplotlib")
     check_folder(tmp_path / "new", overwrite=False)

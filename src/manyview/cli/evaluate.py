@@ -17,6 +17,7 @@ from .evaluate_posed import EvaluatePosed
 from .options import ModelChoice, ModelFields
 
 if TYPE_CHECKING:
+    from ..evaluate.compare_plans import Comparison
     from ..models.network import Network
 
 _Level = Literal["easy", "medium", "hard", "forward", "rotation", "repeated"]
@@ -86,12 +87,17 @@ class Evaluate:
             require_plot()
         check_folder(out, self.overwrite)
         model = self.model.load()
+        command = shlex.join(["manyview", *sys.argv[1:]])
+
+        def keep(so_far: Comparison) -> None:
+            write_comparison(so_far, out, command, self.plot)
+
         with Bars() as bars:
             result = compare_plans(
-                model, self.accel, cases, self.scenes or 16, self.size, partial(bars, "evaluate")
+                model, self.accel, cases, self.scenes or 16, self.size, partial(bars, "evaluate"), keep
             )
         say(table(result))
-        files = write_comparison(result, out, shlex.join(["manyview", *sys.argv[1:]]), self.plot)
+        files = write_comparison(result, out, command, self.plot)
         say("written: " + ", ".join(str(path) for path in files))
         return 0
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from manyview.attention.auto import choose_plan
+from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
 from manyview.bench.environment import describe as describe_machine
 from manyview.errors import UsageError
@@ -22,6 +24,7 @@ from manyview.models.run_options import RunOptions
 from manyview.reconstruction.machine import synchronise
 
 DENSE = "dense"
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,14 @@ def compare_plans(
     scenes: int,
     size: tuple[int, int] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    on_case: Callable[[Comparison], None] | None = None,
 ) -> Comparison:
     """Run every plan on `scenes` scenes of every case; time is a forward pass of one scene, heads included.
 
     `size` is (height, width), multiples of the patch; default the model's own square. Each case starts
-    with a pass that is not timed. `progress` hears (passes done, all). Errors: UsageError for no
-    scene, no case, a size that does not fit, or an impossible plan, before anything runs.
+    with a pass that is not timed. The plan "auto" is chosen for each case. `progress` hears (passes done,
+    all), `on_case` what there is after each case, so that a long run can be kept as it grows. Errors:
+    UsageError for no scene, no case, a size that does not fit, or an impossible plan, before anything runs.
     """
     patch = model.config.patch_size
     side = max(1, model.config.image_size // patch) * patch
@@ -83,11 +88,30 @@ def compare_plans(
         raise UsageError("a comparison needs at least one plan, one case and one scene")
     if min(height, width) < patch or height % patch or width % patch:
         raise UsageError(f"pictures of {height}x{width} do not fit: choose multiples of the patch, {patch}")
-    parsed = {spec: Plan.parse(spec, model.config.depth) for spec in dict.fromkeys(plans)}
+    depth = model.config.depth
+    fixed = {spec: Plan.parse(spec, depth) for spec in dict.fromkeys(plans) if spec != AUTO}
+    wanted = tuple(dict.fromkeys(plans))
     parameter = next(model.parameters())
-    total, done = len(cases) * scenes * len(parsed), 0
-    results = []
+    total, done = len(cases) * scenes * len(wanted), 0
+    heads = model.config.num_heads
+    settings = {
+        "benchmark": VERSION,
+        "model": model.name,
+        "weights_sha256": weights_digest(model),
+        "plans": {spec: str(fixed.get(spec, "chosen for each case")) for spec in wanted},
+        "scenes": scenes,
+        "height": height,
+        "width": width,
+        "environment": describe_machine(parameter.device, parameter.dtype, heads, model.config.dim // heads),
+    }
+    results: list[CaseScores] = []
     for case in cases:
+        config, grid = model.config, (height // patch, width // patch)
+        layout = TokenLayout(case.views, config.special_tokens, grid, config.reference_frame)
+        parsed = {}
+        for spec in wanted:
+            chosen = fixed.get(spec) or choose_plan(case.views, case.order == "sequence", depth, layout)[0]
+            parsed[spec if spec in fixed else f"{AUTO} ({chosen})"] = chosen
         keepers = {spec: ScoreKeeper() for spec in parsed}
         for number in range(scenes):
             truth = case.render(number, (height, width), str(parameter.device))
@@ -116,17 +140,8 @@ def compare_plans(
                 ),
             )
         )
-    heads = model.config.num_heads
-    settings = {
-        "benchmark": VERSION,
-        "model": model.name,
-        "weights_sha256": weights_digest(model),
-        "plans": {spec: str(plan) for spec, plan in parsed.items()},
-        "scenes": scenes,
-        "height": height,
-        "width": width,
-        "environment": describe_machine(parameter.device, parameter.dtype, heads, model.config.dim // heads),
-    }
+        if on_case is not None:
+            on_case(Comparison(settings, tuple(results)))
     return Comparison(settings, tuple(results))
 
 
