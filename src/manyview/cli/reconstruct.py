@@ -13,6 +13,8 @@ from .console import Bars, say, written
 from .options import ModelChoice, ModelFields, RunChoice, RunFields
 
 if TYPE_CHECKING:
+    from ..models.network import Network
+    from ..reconstruction.engine import Prepared
     from ..reconstruction.result import Reconstruction
 
 
@@ -29,6 +31,10 @@ class Reconstruct:
     """Exports to write at once: colmap ply glb npz depth nerfstudio overview report, or none."""
     overwrite: bool = False
     """Replace an earlier result of ManyView in OUT; other files are never touched."""
+    receipt: bool = False
+    """First run --accel and dense attention on a sample of the views: time saved, deviation, break-even."""
+    receipt_views: int | None = None
+    """Views in that sample, evenly spread; default: up to 24, as many as dense should manage in a minute."""
     model: ModelFields = dataclasses.field(default_factory=ModelChoice)
     how: RunFields = dataclasses.field(default_factory=RunChoice)
 
@@ -38,7 +44,7 @@ class Reconstruct:
         from ..export.files import require_space
         from ..reconstruction.engine import prepare, reconstruct
         from ..reconstruction.inputs import find_inputs
-        from ..reconstruction.result_io import array_bytes, check_output_folder, save
+        from ..reconstruction.result_io import array_bytes, check_output_folder, save, write_receipt
 
         if len(self.paths) < 2:
             raise UsageError("give an input and an output folder: manyview reconstruct PHOTOS OUT")
@@ -49,7 +55,9 @@ class Reconstruct:
         if any(_same_folder(Path(item), folder) for item in inputs):
             raise UsageError(f"{out} is the input; choose another folder for the result")
         given = inputs[0] if len(inputs) == 1 else inputs
-        options = self.how.options()
+        options = dataclasses.replace(
+            self.how.options(), receipt=self.receipt, receipt_views=self.receipt_views
+        )
         find_inputs(given, options.inputs)  # a misspelt path is told before weights are fetched
         earlier = _earlier_settings(folder)
         if earlier is None:
@@ -62,12 +70,17 @@ class Reconstruct:
             if earlier is not None and not self.overwrite:
                 if earlier == ready.settings and _is_whole(folder):
                     say(f"{out} already holds this reconstruction (same views, weights and settings)")
+                    if self.receipt:
+                        _add_receipt(folder, ready, model, bars)
                     return 0
                 check_output_folder(folder, self.overwrite)
             require_space(folder, array_bytes(ready.views.images.shape, self.how.point_head))
             scene = reconstruct(ready, model, progress=bars)
             save(scene, folder, self.overwrite)
+            write_receipt(scene, folder)
             _export_all(scene, folder, formats, bars)
+        for note in scene.notes[len(ready.notes) :]:
+            say(note)
         timings = scene.timings_s
         whole = "" if ready.chosen.machine.device.type == "cuda" else " (whole process)"
         read, forward = timings["read"], timings["forward"]
@@ -104,6 +117,21 @@ def _is_whole(folder: Path) -> bool:
     except ManyViewError:
         return False
     return True
+
+
+def _add_receipt(folder: Path, ready: Prepared, model: Network, bars: Bars) -> None:
+    """Measure a receipt for the result that is in `folder` already."""
+    from ..reconstruction.engine import with_receipt
+    from ..reconstruction.result_io import load_reconstruction, save, write_receipt
+
+    earlier = load_reconstruction(folder)
+    scene = with_receipt(earlier, ready, model, bars)
+    for note in scene.notes:
+        if note not in earlier.notes:
+            say(note)
+    if scene.receipt is not None:
+        save(scene, folder, overwrite=True)
+        write_receipt(scene, folder)
 
 
 def _export_all(scene: Reconstruction, folder: Path, formats: list[str], bars: Bars) -> None:

@@ -20,7 +20,7 @@ import manyview
 
 from ..attention.auto import choose_plan
 from ..attention.plan import Plan
-from ..errors import UsageError
+from ..errors import MemoryLimitError, UsageError
 from ..models.network import Network, Predictions
 from .forward import run_forward
 from .inputs import InputOptions, InputSet, LoadedViews, find_inputs, read_views
@@ -28,6 +28,7 @@ from .machine import look_at_machine, measure_flops, pick_device, pick_dtype, pr
 from .preflight import Preflight, Request, preflight
 from .preprocess import SizePolicy
 from .progress import ProgressCallback
+from .receipt import NOTHING_TO_COMPARE, ReceiptOptions, measure_receipt
 from .result import Reconstruction
 from .usable import keep, leave_out, usable_views
 
@@ -44,7 +45,8 @@ class ReconstructOptions:
     `image_size`: longer side of the network images in pixels (None: what the weights were made for).
     `size_policy`: "fit" keeps whole pictures, "crop" and "pad" are VGGT's. `point_head` also runs the
     point head, whose points are kept beside those from depth. `pixel_centres`: "half" is consistent,
-    "integer" is upstream VGGT's way.
+    "integer" is upstream VGGT's way. `receipt` first runs the plan and dense attention on `receipt_views`
+    of the views (None: up to 24) and keeps what that says about time and deviation in the result.
     """
 
     accel: str = "dense"
@@ -57,6 +59,8 @@ class ReconstructOptions:
     pixel_centres: str = "half"
     strict: bool = False
     memory_limit_gib: float | None = None
+    receipt: bool = False
+    receipt_views: int | None = None
 
     def __post_init__(self) -> None:
         if self.pixel_centres not in ("half", "integer"):
@@ -65,6 +69,9 @@ class ReconstructOptions:
             raise UsageError(f"the image size must be positive, not {self.image_size}")
         if self.memory_limit_gib is not None and self.memory_limit_gib <= 0:
             raise UsageError(f"the memory limit must be positive, not {self.memory_limit_gib} GiB")
+        if self.receipt_views is not None and not self.receipt:
+            raise UsageError("--receipt-views sizes the sample of a receipt; ask for --receipt too")
+        ReceiptOptions(self.receipt_views)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +83,7 @@ class Prepared:
     settings: dict[str, Any]
     notes: tuple[str, ...]
     timings_s: dict[str, float]
+    receipt: ReceiptOptions | None = None
 
 
 def prepare(
@@ -114,7 +122,8 @@ def prepare(
     chosen = preflight(request, machine, measure_flops(device, dtype))
     notes = tuple(dict.fromkeys((*found.warnings, *views.warnings, *reason)))
     settings = _settings(model, options, chosen, views)
-    return Prepared(views, chosen, settings, notes, {"read": read_s})
+    receipt = ReceiptOptions(options.receipt_views) if options.receipt else None
+    return Prepared(views, chosen, settings, notes, {"read": read_s}, receipt)
 
 
 def reconstruct(
@@ -144,6 +153,7 @@ def reconstruct(
     device = ready.chosen.machine.device
     logger.info(ready.chosen.sentence())
     model = model.to(device)
+    receipt, told = _receipt(ready, model, progress)
     held = _start_counting(device)
     start = time.perf_counter()
     predictions, stages, used = run_forward(model, ready.views.images, ready.chosen, progress)
@@ -151,10 +161,46 @@ def reconstruct(
     timings = {**ready.timings_s, "forward": total}
     timings |= {f"forward: {stage}": seconds for stage, seconds in stages.items()}
     memory = {"expected peak": ready.chosen.peak_bytes, **_measured_bytes(device, held)}
-    notes = ready.notes
+    notes = (*ready.notes, *told)
     if used != ready.chosen.options:
         notes = (*notes, f"memory ran out once; {used.frame_piece} frames at a time went through")
-    return _assemble(predictions, ready, timings, memory, notes)
+    return _assemble(predictions, ready, timings, memory, notes, receipt)
+
+
+def with_receipt(
+    scene: Reconstruction, ready: Prepared, model: Network, progress: ProgressCallback | None = None
+) -> Reconstruction:
+    """An earlier result of the same input and settings with a receipt, replacing the one it may have."""
+    receipt, told = _receipt(ready, model.to(ready.chosen.machine.device), progress)
+    old = set() if scene.receipt is None else set(scene.receipt.get("lines", ()))
+    kept = (note for note in scene.notes if note not in old)
+    return dataclasses.replace(scene, receipt=receipt, notes=tuple(dict.fromkeys((*kept, *told))))
+
+
+def _receipt(
+    ready: Prepared, model: Network, progress: ProgressCallback | None
+) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """The receipt as JSON types if one is wanted and there is something to compare, and notes on it.
+
+    Taken before the long run, so that a user who sees that the plan does not pay can stop there.
+    """
+    if ready.receipt is None:
+        return None, ()
+    device, dtype = ready.chosen.machine.device, ready.chosen.request.dtype
+    try:
+        receipt = measure_receipt(
+            model,
+            ready.views.images,
+            tuple(ready.views.records),
+            ready.chosen,
+            ready.receipt,
+            measure_flops(device, dtype),
+            progress,
+        )
+    except MemoryLimitError as error:
+        # The reconstruction itself may well fit: that is what accelerations are for.
+        return None, (f"no receipt, dense attention does not fit on the sample: {error}",)
+    return (None, (NOTHING_TO_COMPARE,)) if receipt is None else (receipt.to_json(), receipt.lines())
 
 
 def _in_order(found: InputSet) -> bool:
@@ -220,6 +266,7 @@ def _assemble(
     timings: dict[str, float],
     memory: dict[str, int],
     notes: tuple[str, ...],
+    receipt: dict[str, Any] | None = None,
 ) -> Reconstruction:
     records = ready.views.records
     good = usable_views(predictions)
@@ -248,5 +295,6 @@ def _assemble(
         memory_bytes=memory,
         notes=notes,
         pixel_centres=ready.settings["pixel_centres"],
+        receipt=receipt,
         **fields,
     )

@@ -9,7 +9,7 @@ import torch
 
 from ..attention.dense import AllKeys, OwnFrameKeys
 from ..attention.layout import TokenLayout
-from ..attention.plan import Plan
+from ..attention.plan import Plan, PlanCost
 from ..errors import MemoryLimitError
 from ..models.flops import forward_flops
 from ..models.network import NetworkConfig
@@ -55,6 +55,15 @@ class Request:
         """Operations of each stage of the pass."""
         return forward_flops(self.config, self.layout, self.plan, self.heads)
 
+    def attention_cost(self) -> PlanCost:
+        """What the plan's global attention costs; `extra_flops` is in no stage of `flops_by_stage`."""
+        head_dim = self.config.dim // self.config.num_heads
+        return self.plan.cost(self.layout, self.config.dim, self.dtype.itemsize, head_dim)
+
+    def total_flops(self) -> float:
+        """Operations of the whole pass, with what the plan spends on choosing or merging tokens."""
+        return sum(self.flops_by_stage().values()) + self.attention_cost().extra_flops
+
 
 @dataclasses.dataclass(frozen=True)
 class Preflight:
@@ -84,11 +93,7 @@ def preflight(request: Request, machine: Machine, flops_per_s: float | None = No
         peak = request.peak_bytes(options)
         if peak <= _USABLE * machine.free_bytes:
             efficiency = _EFFICIENCY[machine.device.type]
-            seconds = (
-                None
-                if flops_per_s is None
-                else sum(request.flops_by_stage().values()) / (flops_per_s * efficiency)
-            )
+            seconds = None if flops_per_s is None else request.total_flops() / (flops_per_s * efficiency)
             return Preflight(request, machine, options, peak, seconds)
     raise does_not_fit(request, machine)
 

@@ -47,6 +47,8 @@ class Reconstruction:
         pixel_centres: "half" casts depth along pixel centres; "integer" along integer pixel indices,
             half a pixel off, which is what upstream VGGT does.
         head_points, head_points_conf: world points of the point head, if it ran.
+        receipt: what the plan saved and changed beside dense attention on a sample of the views, as JSON
+            types (see `receipt.Receipt`), if it was asked for.
     """
 
     images: UInt8[np.ndarray, "views height width 3"]
@@ -62,6 +64,7 @@ class Reconstruction:
     pixel_centres: str = "half"
     head_points: Float32[np.ndarray, "views height width 3"] | None = None
     head_points_conf: Float32[np.ndarray, "views height width"] | None = None
+    receipt: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         _check_arrays(self)
@@ -70,10 +73,11 @@ class Reconstruction:
         if self.pixel_centres not in PIXEL_CENTRES:
             raise ValueError(f"pixel_centres must be 'half' or 'integer', not {self.pixel_centres!r}")
         try:
-            json.dumps([self.settings, self.timings_s, self.memory_bytes, self.notes], allow_nan=False)
+            plain = [self.settings, self.timings_s, self.memory_bytes, self.notes, self.receipt]
+            json.dumps(plain, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"settings, timings, memory and notes must be plain JSON values: {error}"
+                f"settings, timings, memory, notes and receipt must be plain JSON values: {error}"
             ) from error
         for name in ARRAY_FIELDS:
             array = getattr(self, name)

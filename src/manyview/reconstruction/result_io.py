@@ -35,6 +35,8 @@ from .views import ViewRecord
 
 HEADER_NAME = "reconstruction.json"
 ARRAYS_NAME = "arrays.safetensors"
+RECEIPT_NAME = "receipt.json"
+RECEIPT_FORMAT = "manyview receipt"
 FORMAT = "manyview reconstruction"
 FORMAT_VERSION = 1
 
@@ -97,6 +99,26 @@ def save(scene: Reconstruction, folder: str | Path, overwrite: bool = False) -> 
     return folder
 
 
+def write_receipt(scene: Reconstruction, folder: str | Path) -> Path | None:
+    """Write the receipt of a saved result as `receipt.json` beside it, and return the file.
+
+    A result without one takes an earlier receipt of ManyView away, which was another result's. Raises
+    OutputError if a file that ManyView did not write is in the way.
+    """
+    path = Path(folder) / RECEIPT_NAME
+    ours = not path.exists() or _is_receipt(path)
+    if scene.receipt is None:
+        if ours:
+            path.unlink(missing_ok=True)
+        return None
+    if not ours:
+        raise OutputError(f"{path}: is in the way and was not written by ManyView, so it is not replaced")
+    content = {"format": RECEIPT_FORMAT, "settings_hash": scene.settings_hash, **scene.receipt}
+    with output_errors(path, 10_000), atomic_file(path) as part:
+        part.write_text(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
 def load_reconstruction(folder: str | Path) -> Reconstruction:
     """Read a reconstruction back from the folder `save` wrote.
 
@@ -113,6 +135,7 @@ def load_reconstruction(folder: str | Path) -> Reconstruction:
             "memory_bytes": header["memory_bytes"],
             "notes": tuple(header["notes"]),
             "pixel_centres": header["pixel_centres"],
+            "receipt": header.get("receipt"),
         }
         if header["settings_hash"] != hash_settings(header["settings"]):
             raise ValueError("the settings do not match their hash, so they were edited")
@@ -156,6 +179,7 @@ def _header(scene: Reconstruction, save_id: str) -> dict[str, Any]:
         "timings_s": scene.timings_s,
         "memory_bytes": scene.memory_bytes,
         "notes": list(scene.notes),
+        **({} if scene.receipt is None else {"receipt": scene.receipt}),
         "views": [view.to_json() for view in scene.views],
     }
 
@@ -225,6 +249,13 @@ def _is_ours(path: Path) -> bool:
             return (file.metadata() or {}).get("format") == FORMAT
     # Damaged arrays beside a header of ours are ours too.
     return path.name == ARRAYS_NAME and _is_ours(path.with_name(HEADER_NAME))
+
+
+def _is_receipt(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return isinstance(data, dict) and data.get("format") == RECEIPT_FORMAT
+    return False
 
 
 def _flush(path: Path) -> None:
