@@ -1,0 +1,48 @@
+"""`manyview reconstruct --receipt` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import manyview
+
+from .conftest import Command
+
+
+def test_a_receipt_is_told_and_kept(command: Command, photos: Path, weights: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    line = ("reconstruct", photos, out, "--model", weights, "--to", "none", "--accel", "avggt:stride=2x2")
+    status, said, told = command(*line, "--receipt", "--receipt-views", 3)
+    assert status == 0, told
+    assert "receipt on 3 of 4 views" in said and "deviation from dense: rotation" in said
+    written = json.loads((out / "receipt.json").read_text())
+    assert len(written["sample"]) == 3 and written["plan"] == "avggt:stride=2x2"
+    assert manyview.load_reconstruction(out).receipt is not None
+
+
+def test_a_receipt_for_a_result_that_is_there_already(
+    command: Command, photos: Path, weights: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    line = ("reconstruct", photos, out, "--model", weights, "--to", "none", "--accel", "frame")
+    assert command(*line)[0] == 0
+    assert not (out / "receipt.json").exists()
+    depth = manyview.load_reconstruction(out).z_depth
+    status, said, told = command(*line, "--receipt")
+    assert status == 0, told
+    assert "already holds" in said and "receipt on all 4 views" in said
+    assert json.loads((out / "receipt.json").read_text())["views"] == 4
+    assert (manyview.load_reconstruction(out).z_depth == depth).all()
+    # A new result without a receipt does not keep the old one's.
+    assert command(*line[:-1], "dense", "--overwrite")[0] == 0
+    assert not (out / "receipt.json").exists()
+
+
+def test_dense_and_a_sample_without_a_receipt(command: Command, photos: Path, weights: Path, tmp_path: Path):
+    line = ("reconstruct", photos, tmp_path / "out", "--model", weights, "--to", "none")
+    status, said, _ = command(*line, "--receipt")
+    assert status == 0 and "nothing to compare" in said
+    assert not (tmp_path / "out" / "receipt.json").exists()
+    status, _, told = command(*line, "--receipt-views", 3)
+    assert status == 2 and "--receipt" in told
