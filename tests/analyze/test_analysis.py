@@ -8,14 +8,19 @@ import pytest
 import torch
 
 from manyview.analyze.analysis import Subject, analyse
-from manyview.analyze.knockouts import KINDS, change, predict, with_layer
+from manyview.analyze.knockouts import KINDS, change, predict
 from manyview.analyze.matches import exact_matches, predicted_matches
+from manyview.analyze.report import table
 from manyview.analyze.suggest import suggest_split
+from manyview.attention.answers import LayerRun
+from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
 from manyview.evaluate.benchmark import Case
+from manyview.models.blocks import Attention
 from manyview.models.network import Predictions
 from tests.cli.conftest import command, photos, weights  # noqa: F401
 from tests.models.tiny import TINY, tiny_vggt
+from tests.models.tiny_pi3 import tiny_pi3
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +45,29 @@ def test_knockouts_are_what_running_the_plan_by_hand_gives(scene):
         assert total == pytest.approx(1.0, abs=1e-5)
 
 
-def test_a_layer_with_one_mean_key_gives_every_token_the_same(scene):
-    plan = with_layer(TINY.depth, 1, KINDS["mean"])
-    assert plan.cost(predict(tiny_vggt(), scene.images[0], plan).layout, TINY.dim).attention_flops > 0
+def test_one_mean_key_adds_the_mean_value_to_every_token():
+    torch.manual_seed(0)
+    attention, layout = Attention(16, 2), TokenLayout(3, 1, (2, 2))
+    tokens = torch.randn(2, layout.tokens, 16)
+    found = KINDS["mean"](attention, tokens, layout, None, LayerRun())
+    _, v = attention.keys_values(tokens, None)
+    want = attention.output(v.mean(2, keepdim=True).expand_as(v))
+    torch.testing.assert_close(found, want)
+
+
+@pytest.mark.parametrize("views", [2, 3])
+def test_networks_without_a_reference_frame(views):
+    images = torch.rand(views, 3, 56, 56, generator=torch.Generator().manual_seed(0))
+    found = analyse(tiny_pi3(), [Subject(images)], ("frame",), queries=10, seed=3)
+    assert not found.exact and found.dense_auc_30 is None and len(found.suggested) == len(found.split.plans)
+    assert all(view.numbers.mass_reference == 0 < view.numbers.mass_other_frames for view in found.views)
+    assert all(change.auc_30 is None for change in found.knockouts["frame"])
+
+
+def test_without_knockouts_nothing_is_suggested(scene):
+    found = analyse(tiny_vggt(), [Subject(scene.images[0], scene)], (), queries=5)
+    assert found.split is None and found.suggested == () and found.knockouts == {}
+    assert "suggested" not in table(found)
 
 
 def test_predicted_matches_of_the_truth_are_the_exact_ones(scene):
@@ -56,11 +81,18 @@ def test_predicted_matches_of_the_truth_are_the_exact_ones(scene):
 
 
 def test_split_and_plan():
-    split = suggest_split([0.1, 0.0, 3.0, 9.0, 4.0, 0.2])
-    assert (split.first, split.last, split.plan) == (2, 4, "avggt:early=2,stride=2x2")
+    nothing = [float("nan")] * 6
+    split = suggest_split([0.1, 0.0, 3.0, 9.0, 4.0, 0.6], nothing)
+    assert (split.first, split.last, split.idle) == (2, 4, (0, 1))
+    assert split.plans == ("0-1:frame,2-5:dense", "avggt:early=2,stride=2x2")
     assert "early: 0-1, middle: 2-4, late: 5-5" in split.sentence()
-    Plan.parse(split.plan, 6)
-    assert suggest_split([0.0, 0.0]).first == 0
+    for plan in split.plans:
+        Plan.parse(plan, 6)
+    # A layer that finds matches belongs to the middle though its cut is small, unless it does nothing at all.
+    assert suggest_split([0.1, 0.0, 3.0, 9.0, 4.0, 0.6], [0.9, 0, 0.2, 0.9, 0.1, 0.5]).last == 5
+    assert suggest_split([0.1, 0.0, 3.0, 9.0, 4.0, 0.6], [0.9, 0, 0.2, 0.9, 0.1, 0.5]).first == 2
+    idle = suggest_split([0.0, 0.0], [0.0, 0.0])
+    assert idle.first == 0 and idle.idle == ()
 
 
 def test_command_on_scenes_and_on_pictures(command, photos, weights, tmp_path):  # noqa: F811
@@ -69,9 +101,10 @@ def test_command_on_scenes_and_on_pictures(command, photos, weights, tmp_path): 
         "analyze", "synthetic", "--model", weights, "--views", 3, "--scenes", 1, "--queries", 16, "--out", out
     )
     assert status == 0, told
-    assert "best head" in said and "suggested plan avggt:early=" in said
+    assert "best head" in said and "suggested plan avggt:early=" in said and "AUC@30" in said
     data = json.loads((out / "analysis.json").read_text())
     assert len(data["layers"]) == TINY.depth and data["exact_matches"] is True
+    assert [Plan.parse(tried["plan"], TINY.depth) for tried in data["suggested"]]
     page = (out / "report.html").read_text()
     assert "data:image/png;base64," in page and "src='http" not in page
     status, said, told = command("analyze", photos, "--model", weights, "--knockouts", "frame", "--views", 3)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
-import manyview.analyze.attention_view as room
-from manyview.analyze.attention_view import follows, sample_queries, view_layer
+from manyview.analyze.attention_view import view_layer
 from manyview.analyze.matches import Matches
+from manyview.analyze.tiles import sample_queries
+from manyview.analyze.turned_probe import follows, strongest_patches
 from manyview.attention.layout import TokenLayout
 
 LAYOUT = TokenLayout(3, 2, (4, 5))
@@ -60,12 +62,12 @@ def test_uniform_attention():
     found = view_layer(zero, zero, LAYOUT, ALL, _shifted_matches()).numbers
     assert found.entropy == pytest.approx(1.0)
     assert found.keys_for_90 == pytest.approx(math.ceil(0.9 * LAYOUT.tokens) / LAYOUT.tokens, abs=0.02)
-    assert found.below_tenth == 0.0
+    assert found.below_uniform == found.below_tenth == found.below_hundredth == 0.0
     assert found.mass_own_patch == pytest.approx(1 / LAYOUT.tokens)
     assert found.mass_special == pytest.approx(6 / LAYOUT.tokens)
 
 
-def test_masses_equal_a_materialised_softmax_and_tiles_do_not_matter(monkeypatch):
+def test_masses_equal_a_materialised_softmax_and_tiles_do_not_matter():
     torch.manual_seed(0)
     q, k = torch.randn(2, 2, LAYOUT.tokens, 8)
     queries = sample_queries(LAYOUT, 30, 1)
@@ -86,20 +88,69 @@ def test_masses_equal_a_materialised_softmax_and_tiles_do_not_matter(monkeypatch
         (n.mass_reference, reference), (n.mass_other_frames, others),
     ):  # fmt: skip
         assert value == pytest.approx(float(want) / 30, abs=1e-6)
-    monkeypatch.setattr(room, "_SCORES_AT_ONCE", 7 * 2 * LAYOUT.tokens)
-    tiled = view_layer(q, k, LAYOUT, queries, _shifted_matches())
-    assert tiled.numbers.match_top8 == pytest.approx(n.match_top8) and tiled.numbers.entropy == pytest.approx(
-        n.entropy
-    )
+    tiled = view_layer(q, k, LAYOUT, queries, _shifted_matches(), scores_at_once=7 * 2 * LAYOUT.tokens)
+    for name, value in dataclasses.asdict(n).items():
+        assert getattr(tiled.numbers, name) == pytest.approx(value, abs=1e-6), name
     torch.testing.assert_close(tiled.mass_by_distance, found.mass_by_distance)
-    # One frame at distance 0; the frame in the middle has two at 1: mean masses of a frame.
-    assert found.mass_by_distance[0] < 0.5
+    by_frame = torch.stack([weights[f, p, :, 2:].sum(-1) for f, p in queries.tolist()])
+    distance = (queries[:, :1] - torch.arange(3)).abs()
+    for d in range(3):
+        assert float(found.mass_by_distance[d]) == pytest.approx(
+            float(by_frame[distance == d].mean()), abs=1e-6
+        )
+
+
+def test_sharpness_and_matches_equal_plain_counting():
+    torch.manual_seed(1)
+    q, k = 2 * torch.randn(2, 2, LAYOUT.tokens, 8)
+    matches = _shifted_matches()
+    n = view_layer(q, k, LAYOUT, ALL, matches).numbers
+    weights = (q.double() @ k.double().transpose(1, 2) / 8**0.5).softmax(-1)
+    frames = weights.unflatten(-1, (3, -1)).unflatten(1, (3, -1))[:, :, 2:]
+    needed, below, rows, hits, hits8, seen = [], [], [], [], [], 0
+    for head in range(2):
+        for f, p in ALL.tolist():
+            w = frames[head, f, p].flatten()
+            order, total, count = w.sort(descending=True).values.tolist(), 0.0, 0
+            while total < 0.9:
+                total, count = total + order[count], count + 1
+            needed.append(count / len(w))
+            below.append(float((w < 0.1 / len(w)).double().mean()))
+            pairs = [
+                (float(frames[head, f, p, g, 2 + j]), g, j) for g in range(3) if g != f for j in range(COUNT)
+            ]
+            best = sorted(pairs, reverse=True)[:8]
+            rows.append(best[0][2] // 5 == p // 5)
+            if not any(matches.visible[f, g, p] for g in range(3) if g != f):
+                continue
+            seen += 1
+            right = [
+                bool(matches.visible[f, g, p])
+                and abs(j // 5 - matches.place[f, g, p, 1]) <= 1
+                and abs(j % 5 - matches.place[f, g, p, 0]) <= 1
+                for _, g, j in best
+            ]
+            hits.append(right[0])
+            hits8.append(sum(right) / 8)
+    assert 0 < seen < 2 * len(ALL)
+    for value, want in (
+        (n.keys_for_90, sum(needed) / len(needed)), (n.below_tenth, sum(below) / len(below)),
+        (n.same_row, sum(rows) / len(rows)), (n.match_top1, sum(hits) / seen),
+        (n.match_top8, sum(hits8) / seen),
+    ):  # fmt: skip
+        assert value == pytest.approx(float(want), abs=1e-5)
 
 
 def test_cosines_are_means_over_pairs():
     torch.manual_seed(0)
     q = torch.randn(1, LAYOUT.tokens, 8)
+    other = torch.ones(1, LAYOUT.tokens, 8)
     n = view_layer(q, q, LAYOUT, ALL, _shifted_matches()).numbers
+    heads = view_layer(torch.cat([q, other]), torch.cat([other, q]), LAYOUT, ALL, _shifted_matches())
+    for kind in ("neighbour", "next_frame", "random"):
+        alike = getattr(n, f"cos_q_{kind}")
+        assert heads.cosines_by_head[f"cos_q_{kind}"].tolist() == pytest.approx([alike, 1.0], abs=1e-6)
+        assert heads.cosines_by_head[f"cos_k_{kind}"].tolist() == pytest.approx([1.0, alike], abs=1e-6)
     unit = torch.nn.functional.normalize(q[0], dim=-1).unflatten(0, (3, -1))[:, 2:]
     products = torch.einsum("fpc,gqc->fgpq", unit, unit)
     random = (products.sum() - sum(products[f, f].sum() for f in range(3))) / (6 * COUNT**2)
@@ -108,12 +159,24 @@ def test_cosines_are_means_over_pairs():
     assert n.cos_q_next_frame == pytest.approx(float(later), abs=1e-6) == n.cos_k_next_frame
 
 
-@pytest.mark.parametrize("content", [True, False])
-def test_the_turned_probe_tells_content_from_position(content):
+@pytest.mark.parametrize("driven_by", ["content", "place"])
+def test_the_turned_probe_tells_content_from_position(driven_by):
     turned = torch.tensor([False, True, False])
-    keys = (lambda f, p: _content(f, COUNT - 1 - p) if f == 1 else _content(f, p)) if content else _content
-    found = follows(_one_hot(9.0, _content), _one_hot(9.0, keys), LAYOUT, ALL, _shifted_matches(), turned)
-    assert found[0 if content else 1] == 1.0 and found[1 if content else 0] < 0.5
+
+    def code(f, p, now):
+        moved = now and turned[f] and driven_by == "content"
+        return COUNT - 1 - p if moved else p  # what is seen, or where it is seen
+
+    upright, after = (_one_hot(9.0, lambda f, p, now=now: code(f, p, now)) for now in (False, True))
+    strongest = [strongest_patches(x, x, LAYOUT, ALL, turned) for x in (upright, after)]
+    assert strongest[0].shape == (1, 2 * COUNT, 1)  # queries of upright frames, keys of the turned one
+    found = follows(strongest[0], strongest[1], LAYOUT.grid)
+    assert found == ((1.0, 0.0) if driven_by == "content" else (0.0, 1.0))
+
+
+def test_the_turned_probe_leaves_out_what_a_turn_hardly_moves():
+    middle = torch.full((1, 4, 1), 4)  # the centre of three by three turns into itself
+    assert all(math.isnan(share) for share in follows(middle, middle, (3, 3)))
 
 
 def test_a_single_frame_has_no_matches():

@@ -10,16 +10,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
 from ..models.network import Network
-from ..models.run_options import RunOptions
 from ..synthetic import SceneBatch
-from .attention_view import follows, sample_queries, view_layer
+from .attention_view import view_layer
 from .knockouts import KINDS, Change, change, predict, with_layer
 from .layer_numbers import LayerView, mean_view
 from .matches import Matches, exact_matches, predicted_matches
 from .suggest import Split, suggest_split
+from .tiles import sample_queries
+from .turned_probe import follows, strongest_patches
 
 Progress = Callable[[str, int, int], None]
 
@@ -33,11 +33,20 @@ class Subject:
 
 
 @dataclasses.dataclass(frozen=True)
+class Tried:
+    """A suggested plan, its share of dense attention's operations, and what it changed."""
+
+    plan: str
+    attention_share: float
+    change: Change
+
+
+@dataclasses.dataclass(frozen=True)
 class Analysis:
     """Per global layer: `views`, `follows` (content, place) of the turned probe, `knockouts` by kind.
 
-    `dense` and `suggested` are AUC@30 against the truth (None without), `suggested_change` the suggested
-    plan's deviation from dense.
+    `dense_auc_30` is against the truth (None without); `exact` says whether matches are the truth's rather
+    than the network's own.
     """
 
     views: tuple[LayerView, ...]
@@ -45,7 +54,7 @@ class Analysis:
     knockouts: dict[str, tuple[Change, ...]]
     split: Split | None
     dense_auc_30: float | None
-    suggested: Change | None
+    suggested: tuple[Tried, ...]
     exact: bool
 
     def to_json(self) -> dict[str, Any]:
@@ -55,6 +64,7 @@ class Analysis:
                     **dataclasses.asdict(view.numbers),
                     "mass_by_distance": view.mass_by_distance.tolist(),
                     "match_by_head": view.match_by_head.tolist(),
+                    "cosines_by_head": {name: v.tolist() for name, v in view.cosines_by_head.items()},
                     "turned_follows_content": self.follows[i][0],
                     "turned_stays_in_place": self.follows[i][1],
                     "knockouts": {kind: dataclasses.asdict(c[i]) for kind, c in self.knockouts.items()},
@@ -63,19 +73,30 @@ class Analysis:
             ],
             "split": None if self.split is None else dataclasses.asdict(self.split),
             "dense_auc_30": self.dense_auc_30,
-            "suggested": None if self.suggested is None else dataclasses.asdict(self.suggested),
+            "suggested": [dataclasses.asdict(tried) for tried in self.suggested],
             "exact_matches": self.exact,
         }
 
 
 class _Probe:
-    """Recorder: numbers of every global layer as the pass goes by, nothing kept."""
+    """Recorder: shows the queries and keys of every global layer as the pass goes by, and keeps none."""
 
     def __init__(self, look: Callable[[int, Tensor, Tensor], None]) -> None:
         self._look = look
 
     def global_attention(self, layer: int, q: Tensor, k: Tensor) -> None:
         self._look(layer, q[0], k[0])
+
+
+@dataclasses.dataclass
+class _Scene:
+    """What a subject contributes: the dense answer, and every layer's numbers."""
+
+    images: Tensor
+    dense: Predictions
+    truth: Tensor | None
+    views: list[LayerView] = dataclasses.field(default_factory=list)
+    follows: list[tuple[float, float]] = dataclasses.field(default_factory=list)
 
 
 @torch.no_grad()
@@ -86,113 +107,127 @@ def analyse(
     queries: int = 256,
     seed: int = 0,
     progress: Progress | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Analysis:
     """Analyse a network on `subjects`, all of at least two views; numbers are means over them.
 
-    `queries` patches of each scene ask; `kinds` of knock-outs are run for every layer (none: no split is
-    suggested). Matches are exact on rendered scenes and the network's own elsewhere.
+    `queries` patches of each scene ask; `kinds` of knock-outs are run for every layer (without "frame" no
+    split is suggested). Matches are exact on rendered scenes and the network's own elsewhere. `dtype` is
+    the precision of the trunk (None: the weights').
     """
-    depth, patch = model.config.depth, model.config.patch_size
-    passes = len(subjects) * (2 + depth * len(kinds) + bool(kinds) + 1)
+    depth = model.config.depth
+    passes = len(subjects) * (3 + depth * len(kinds))
     done = 0
 
     def step() -> None:
         nonlocal done
         done += 1
         if progress is not None:
-            progress("analyze", done, passes)
+            progress("analyze", done, max(done, passes))
 
-    views: list[list[LayerView]] = [[] for _ in range(depth)]
-    probed: list[list[tuple[float, float]]] = [[] for _ in range(depth)]
+    scenes: list[_Scene] = []
     changes: dict[str, list[list[Change]]] = {kind: [[] for _ in range(depth)] for kind in kinds}
-    scores: list[float] = []
-    answers = []
     for number, subject in enumerate(subjects):
-        images = _floating(subject.images)
-        dense = predict(model, images, Plan.dense(depth))
-        answers.append(dense)
-        step()
-        truth = None if subject.truth is None else subject.truth.cam_from_world[0]
-        if truth is not None:
-            scores.append(change(dense, dense, truth).auc_30 or 0.0)
-        matches = (
-            predicted_matches(images, dense, patch)
-            if subject.truth is None
-            else exact_matches(subject.truth, patch)
-        )
-        layout = dense.layout
-        asked = sample_queries(layout, queries, seed + number)
-        _look(model, images, _viewer(views, layout, asked, matches))
-        step()
-        _turned(model, images, layout, asked, matches, probed)
-        step()
+        scene = _look_at(model, subject, queries, seed + number, dtype, step)
+        scenes.append(scene)
         for kind in kinds:
             for layer in range(depth):
-                found = predict(model, images, with_layer(depth, layer, KINDS[kind]))
-                changes[kind][layer].append(change(found, dense, truth))
+                found = predict(model, scene.images, with_layer(depth, layer, KINDS[kind]), dtype)
+                changes[kind][layer].append(change(found, scene.dense, scene.truth))
                 step()
+    views = tuple(mean_view([s.views[layer] for s in scenes]) for layer in range(depth))
     knockouts = {kind: tuple(_mean_change(c) for c in layers) for kind, layers in changes.items()}
-    split = suggested = None
+    split = None
+    suggested: list[Tried] = []
     if "frame" in kinds:
-        split = suggest_split([c.pose_deg for c in knockouts["frame"]])
-        tried = []
-        for subject, dense in zip(subjects, answers, strict=True):
-            truth = None if subject.truth is None else subject.truth.cam_from_world[0]
-            found = predict(model, _floating(subject.images), Plan.parse(split.plan, depth))
-            tried.append(change(found, dense, truth))
-            step()
-        suggested = _mean_change(tried)
+        gain = [v.numbers.match_top1_best_head - v.numbers.match_chance for v in views]
+        split = suggest_split([c.pose_deg for c in knockouts["frame"]], gain)
+        passes += len(split.plans) * len(scenes)
+        for spec in split.plans:
+            suggested.append(_try(model, Plan.parse(spec, depth), scenes, dtype, step))
+    scores = [change(s.dense, s.dense, s.truth).auc_30 for s in scenes]
     return Analysis(
-        tuple(mean_view(v) for v in views),
-        tuple((_mean([c for c, _ in p]), _mean([s for _, s in p])) for p in probed),
+        views,
+        tuple((_mean([s.follows[i][0] for s in scenes]), _mean([s.follows[i][1] for s in scenes]))
+              for i in range(depth)),
         knockouts,
         split,
-        _mean(scores) if scores else None,
-        suggested,
+        _mean_known(scores),
+        tuple(suggested),
         all(subject.truth is not None for subject in subjects),
-    )
+    )  # fmt: skip
 
 
-def _viewer(
-    views: list[list[LayerView]], layout: TokenLayout, asked: Tensor, matches: Matches
-) -> Callable[[int, Tensor, Tensor], None]:
-    return lambda layer, q, k: views[layer].append(view_layer(q, k, layout, asked, matches))
-
-
-def _floating(images: Tensor) -> Tensor:
-    return images.float() / 255 if images.dtype == torch.uint8 else images
-
-
-def _look(model: Network, images: Tensor, look: Callable[[int, Tensor, Tensor], None]) -> None:
-    model(images[None], None, RunOptions(heads=("camera",)), _Probe(look))
-
-
-def _turned(
+def _look_at(
     model: Network,
-    images: Tensor,
-    layout: TokenLayout,
-    asked: Tensor,
-    matches: Matches,
-    probed: list[list[tuple[float, float]]],
-) -> None:
-    """Every other view turned by 180 degrees, the first one upright."""
+    subject: Subject,
+    queries: int,
+    seed: int,
+    dtype: torch.dtype | None,
+    step: Callable[[], None],
+) -> _Scene:
+    """The dense answer of a scene, the numbers of its layers, and the probe with turned pictures."""
+    images = subject.images
+    images = images.float() / 255 if images.dtype == torch.uint8 else images
+    plan = Plan.dense(model.config.depth)
+    dense = predict(model, images, plan, dtype)
+    step()
+    patch, layout = model.config.patch_size, dense.layout
+    matches: Matches
+    if subject.truth is None:
+        truth, matches = None, predicted_matches(images, dense, patch)
+    else:
+        truth, matches = subject.truth.cam_from_world[0], exact_matches(subject.truth, patch)
+    scene = _Scene(images, dense, truth)
+    asked = sample_queries(layout, queries, seed)
+    # Every other view is turned; the first, which defines the world for VGGT, stays upright.
     turned = torch.arange(layout.frames) % 2 == 1
+    before: list[Tensor] = []
+
+    def look(layer: int, q: Tensor, k: Tensor) -> None:
+        scene.views.append(view_layer(q, k, layout, asked, matches))
+        before.append(strongest_patches(q, k, layout, asked, turned))
+
+    def compare(layer: int, q: Tensor, k: Tensor) -> None:
+        after = strongest_patches(q, k, layout, asked, turned)
+        scene.follows.append(follows(before[layer], after, layout.grid))
+
+    predict(model, images, plan, dtype, _Probe(look))
+    step()
     pictures = torch.where(turned.to(images.device)[:, None, None, None], images.flip((2, 3)), images)
-    _look(
-        model,
-        pictures,
-        lambda layer, q, k: probed[layer].append(follows(q, k, layout, asked, matches, turned)),
-    )
+    predict(model, pictures, plan, dtype, _Probe(compare))
+    step()
+    return scene
+
+
+def _try(
+    model: Network, plan: Plan, scenes: Sequence[_Scene], dtype: torch.dtype | None, step: Callable[[], None]
+) -> Tried:
+    """What a plan changes on all scenes."""
+    found = []
+    shares = []
+    for scene in scenes:
+        found.append(change(predict(model, scene.images, plan, dtype), scene.dense, scene.truth))
+        layout, dim = scene.dense.layout, model.config.dim
+        dense = Plan.dense(len(plan.layers)).cost(layout, dim).attention_flops
+        shares.append(plan.cost(layout, dim).attention_flops / dense)
+        step()
+    return Tried(str(plan), _mean(shares), _mean_change(found))
 
 
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / max(len(values), 1)
+    """Mean of the values that are known (not NaN)."""
+    return float(torch.tensor(values, dtype=torch.float64).nanmean())
+
+
+def _mean_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return _mean(known) if known else None
 
 
 def _mean_change(changes: Sequence[Change]) -> Change:
-    scores = [c.auc_30 for c in changes if c.auc_30 is not None]
     return Change(
         _mean([c.pose_deg for c in changes]),
         _mean([c.depth_rel for c in changes]),
-        _mean(scores) if scores else None,
+        _mean_known([c.auc_30 for c in changes]),
     )

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..attention.layout import TokenLayout
 from .layer_numbers import LayerNumbers, LayerView
 from .matches import Matches
+from .similarity import cosines
+from .tiles import SCORES_AT_ONCE, queries_at_once, rows_of
 
-_SCORES_AT_ONCE = 1 << 23
 _TOP = 8
-
-
-def sample_queries(layout: TokenLayout, count: int, seed: int) -> Int[Tensor, "queries 2"]:
-    """(frame, patch) of at most `count` patches, drawn evenly from all frames."""
-    total = layout.frames * layout.patches_per_frame
-    chosen = torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:count].sort().values
-    return torch.stack([chosen // layout.patches_per_frame, chosen % layout.patches_per_frame], 1)
 
 
 def view_layer(
@@ -27,11 +21,18 @@ def view_layer(
     layout: TokenLayout,
     queries: Int[Tensor, "queries 2"],
     matches: Matches,
+    scores_at_once: int = SCORES_AT_ONCE,
 ) -> LayerView:
-    """Numbers of a layer from its queries and keys (after normalisation and positions) of one scene."""
+    """Numbers of a layer from its queries and keys (after normalisation and positions) of one scene.
+
+    `queries` are (frame, patch); at most `scores_at_once` scores exist at a time.
+    """
     heads, tokens, _ = q.shape
-    tile = max(1, _SCORES_AT_ONCE // (heads * tokens))
-    parts = [_tile(q, k, layout, part, matches) for part in queries.split(tile)]
+    matches, keys = matches.to(q.device), k.float()
+    parts = [
+        _tile(q, keys, layout, part, matches)
+        for part in queries.split(queries_at_once(heads, tokens, scores_at_once))
+    ]
     sums = {name: torch.stack([part[name] for part in parts]).nansum(0) for name in parts[0]}
     asked, seen = len(queries), sums["seen"].clamp(min=1)
     by_head = sums["match"] / seen
@@ -40,8 +41,10 @@ def view_layer(
     pairs = (queries[:, :1] - frames).abs()
     of_distance = torch.zeros(layout.frames).index_add(0, pairs.flatten(), torch.ones(pairs.numel()))
     shares = {name: float(sums[name] / asked) for name in _MASSES + _PER_QUERY}
-    cosines = {
-        f"cos_{name}_{kind}": value for name, x in (("q", q), ("k", k)) for kind, value in _cosines(x, layout)
+    alike = {
+        f"cos_{name}_{kind}": by_head
+        for name, x in (("q", q), ("k", keys))
+        for kind, by_head in cosines(x, layout).items()
     }
     numbers = LayerNumbers(
         **shares,
@@ -49,21 +52,30 @@ def view_layer(
         match_top1_best_head=float(by_head.max()),
         match_top8=float(sums["match_top8"] / seen) if sums["seen"] > 0 else float("nan"),
         match_chance=float(sums["chance"] / seen) if sums["seen"] > 0 else float("nan"),
-        **cosines,
+        **{name: float(value.mean()) for name, value in alike.items()},
     )
-    return LayerView(numbers, sums["distance"] / of_distance.clamp(min=1), by_head)
+    return LayerView(numbers, sums["distance"] / of_distance.clamp(min=1), by_head, alike)
 
 
+_BELOW = {"below_uniform": 1.0, "below_tenth": 0.1, "below_hundredth": 0.01}
 _MASSES = ("mass_own_patch", "mass_own_frame", "mass_reference", "mass_other_frames", "mass_special")
-_PER_QUERY = ("same_row", "same_place", "entropy", "keys_for_90", "below_tenth")
+_PER_QUERY = (
+    "same_row",
+    "same_place",
+    "entropy",
+    "keys_for_90",
+    "below_uniform",
+    "below_tenth",
+    "below_hundredth",
+)
 
 
 def _tile(q: Tensor, k: Tensor, layout: TokenLayout, queries: Tensor, matches: Matches) -> dict[str, Tensor]:
     """Sums over the queries of one tile (over heads: means)."""
     special, frames, grid = layout.special_tokens, layout.frames, layout.grid
     frame, patch = queries.to(q.device).unbind(1)
-    asked = q[:, frame * layout.tokens_per_frame + special + patch].float()
-    logits = asked @ k.float().transpose(1, 2) * q.shape[-1] ** -0.5  # [H, Q, N]
+    asked = q[:, rows_of(queries, layout).to(q.device)].float()
+    logits = asked @ k.transpose(1, 2) * q.shape[-1] ** -0.5  # [H, Q, N]
     weights = logits.softmax(-1)
     by_frame = weights.unflatten(-1, (frames, -1))
     patches = by_frame[..., special:]
@@ -83,9 +95,8 @@ def _tile(q: Tensor, k: Tensor, layout: TokenLayout, queries: Tensor, matches: M
         "mass_other_frames": (total - own - reference).sum(),
         "mass_special": (1 - total).sum(),
         "entropy": -torch.special.xlogy(weights, weights).sum(-1).mean(0).sum() / _log(weights.shape[-1]),
-        "below_tenth": (weights < 0.1 / weights.shape[-1]).float().mean((0, 2)).sum(),
         "keys_for_90": _keys_for(weights, 0.9).mean(0).sum(),
-    }
+    } | {name: _below(weights, share) for name, share in _BELOW.items()}
     distance = (frame[:, None] - torch.arange(frames, device=q.device)).abs()
     sums["distance"] = torch.zeros(frames, device=q.device).index_add(
         0, distance.flatten(), per_frame.flatten()
@@ -99,6 +110,12 @@ def _tile(q: Tensor, k: Tensor, layout: TokenLayout, queries: Tensor, matches: M
 
 def _log(keys: int) -> float:
     return float(torch.tensor(float(max(keys, 2))).log())
+
+
+def _below(weights: Tensor, share: float) -> Tensor:
+    """Share of keys under `share` times the uniform weight, summed over queries."""
+    # Uniform weights are equal to their limit but for rounding, which must not count as below.
+    return (weights * weights.shape[-1] < share * (1 - 1e-4)).float().mean((0, 2)).sum()
 
 
 def _keys_for(weights: Tensor, share: float) -> Tensor:
@@ -118,7 +135,7 @@ def _matching(
                 "match_top8": zero, "chance": zero}  # fmt: skip
     key_frame, key_patch = top // count, top % count
     key_row, key_column = key_patch // columns, key_patch % columns
-    place, visible = matches.place.to(top.device), matches.visible.to(top.device)
+    place, visible = matches.place, matches.visible
     asked_frame = frame[None, :, None].expand_as(top)
     asked_patch = patch[None, :, None].expand_as(top)
     here = place[asked_frame, key_frame, asked_patch]
@@ -138,57 +155,3 @@ def _matching(
         "match_top8": (right.float().mean(-1) * seen).mean(0).sum(),
         "chance": (chance * seen).sum(),
     }
-
-
-def _cosines(x: Tensor, layout: TokenLayout) -> list[tuple[str, float]]:
-    """Mean cosines of patches with a neighbour, the same place a frame later, and any of another frame."""
-    unit = torch.nn.functional.normalize(x.float(), dim=-1)
-    frames = unit.unflatten(1, (layout.frames, -1))[:, :, layout.special_tokens :].unflatten(2, layout.grid)
-    nothing = float("nan")
-    beside = (frames[..., 1:, :] * frames[..., :-1, :]).sum(-1)
-    later = (frames[:, 1:] * frames[:, :-1]).sum(-1)
-    # The mean product of all pairs of different frames, from the sums of frames.
-    sums = frames.sum((2, 3))
-    pairs = sums.sum(1).square().sum(-1) - sums.square().sum((1, 2))
-    count = layout.frames * (layout.frames - 1) * layout.patches_per_frame**2
-    return [
-        ("neighbour", float(beside.mean()) if beside.numel() else nothing),
-        ("next_frame", float(later.mean()) if later.numel() else nothing),
-        ("random", float((pairs / count).mean()) if count else nothing),
-    ]
-
-
-def follows(
-    q: Float[Tensor, "heads tokens dim"],
-    k: Float[Tensor, "heads tokens dim"],
-    layout: TokenLayout,
-    queries: Int[Tensor, "queries 2"],
-    upright: Matches,
-    turned: Bool[Tensor, " frames"],
-) -> tuple[float, float]:
-    """The 180-degree probe: does the strongest key in turned frames follow the content, or stay in place?
-
-    Queries are patches of upright frames, keys the patches of turned ones. Returns the shares (mean over
-    heads) of strongest keys at most one patch from where the point now is, and from where it was.
-    """
-    queries = queries[~turned[queries[:, 0]]]
-    after = upright.turned(turned, layout.grid)
-    frame, patch = queries.unbind(1)
-    asked = q[:, frame * layout.tokens_per_frame + layout.special_tokens + patch].float()
-    keys = k.unflatten(1, (layout.frames, -1))[:, turned.to(k.device), layout.special_tokens :].flatten(1, 2)
-    which = turned.nonzero()[:, 0]
-    hits = torch.zeros(2)
-    total = 0
-    for part in torch.arange(len(queries)).split(max(1, _SCORES_AT_ONCE // (q.shape[0] * keys.shape[1]))):
-        best = (asked[:, part] @ keys.float().transpose(1, 2)).argmax(-1).cpu()
-        key_frame, key_patch = which[best // layout.patches_per_frame], best % layout.patches_per_frame
-        f, p = (x[part][None].expand_as(best) for x in (frame, patch))
-        seen = upright.visible[frame[part]][torch.arange(len(part)), :, patch[part]][:, turned].any(1)
-        total += int(seen.sum()) * len(q)
-        for i, matches in enumerate((after, upright)):
-            place = matches.place[f, key_frame, p]
-            near = ((key_patch % layout.grid[1] - place[..., 0]).abs() <= 1) & (
-                (key_patch // layout.grid[1] - place[..., 1]).abs() <= 1
-            )
-            hits[i] += (near & matches.visible[f, key_frame, p] & seen).sum()
-    return float(hits[0] / max(total, 1)), float(hits[1] / max(total, 1))

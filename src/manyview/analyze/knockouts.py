@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -43,19 +44,26 @@ def with_layer(depth: int, layer: int, answer: GlobalAttention) -> Plan:
 
 
 @torch.no_grad()
-def predict(model: Network, images: Float[Tensor, "s 3 h w"], plan: Plan) -> Predictions:
-    """Cameras and depth of one scene."""
-    found: Predictions = model(images[None], plan, RunOptions(frame_piece=8, mlp_piece=1 << 14, head_piece=8))
+def predict(
+    model: Network,
+    images: Float[Tensor, "s 3 h w"],
+    plan: Plan,
+    dtype: torch.dtype | None = None,
+    recorder: Any = None,
+) -> Predictions:
+    """Cameras and depth of one scene; `dtype` is the trunk's precision (None: the weights')."""
+    options = RunOptions(dtype, frame_piece=8, mlp_piece=1 << 14, head_piece=8)
+    found: Predictions = model(images[None], plan, options, recorder)
     return found
 
 
 def change(found: Predictions, dense: Predictions, truth: Float[Tensor, "s 3 4"] | None = None) -> Change:
-    """How far an answer is from the dense one."""
+    """How far an answer is from the dense one; pairs without a direction count as 180 degrees."""
     assert found.z_depth is not None and dense.z_depth is not None
     worst = pair_errors(found.cam_from_world.float().cpu(), dense.cam_from_world.float().cpu()).worst_deg
     depth = (found.z_depth - dense.z_depth).abs() / dense.z_depth
     score = None
     if truth is not None:
         score = auc(pair_errors(found.cam_from_world[0].float().cpu(), truth.cpu()).worst_deg, 30)
-    pose = float(worst.median()) if worst.numel() else 0.0
+    pose = float(worst.clamp(max=180.0).median()) if worst.numel() else 0.0
     return Change(pose, float(depth.median()), score)

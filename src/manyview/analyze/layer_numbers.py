@@ -19,9 +19,9 @@ class LayerNumbers:
     `match_*` are shares of the k strongest keys among other frames' patches that show the same surface
     point (at most one patch away), for queries seen elsewhere: mean of the heads, and the best head.
     `same_row` and `same_place` ask the same of the strongest key's place in its grid. `entropy` is divided
-    by the log of the number of keys; `keys_for_90` is the share of keys that holds 90 % of the mass,
-    `below_tenth` the share below a tenth of the uniform weight. `cos_*` are mean cosines of a query (key)
-    and its right neighbour, its twin in the next frame, and a token of another frame at random.
+    by the log of the number of keys; `keys_for_90` is the smallest share of keys that holds 90 % of the mass,
+    `below_*` the share of keys under the uniform weight, a tenth and a hundredth of it. `cos_*` are mean
+    cosines of pairs of queries (keys): see `similarity`.
     """
 
     mass_own_patch: float
@@ -37,7 +37,9 @@ class LayerNumbers:
     same_place: float
     entropy: float
     keys_for_90: float
+    below_uniform: float
     below_tenth: float
+    below_hundredth: float
     cos_q_neighbour: float
     cos_q_next_frame: float
     cos_q_random: float
@@ -48,11 +50,13 @@ class LayerNumbers:
 
 @dataclasses.dataclass(frozen=True)
 class LayerView:
-    """`numbers`, and curves: mean mass of a frame at each distance in frames, match share of each head."""
+    """`numbers`, and curves: mean mass of a frame's patches at each distance in frames, and by head the
+    match share and the cosines (names as in `numbers`)."""
 
     numbers: LayerNumbers
     mass_by_distance: Float[Tensor, " distances"]
     match_by_head: Float[Tensor, " heads"]
+    cosines_by_head: dict[str, Float[Tensor, " heads"]]
 
 
 def mean_view(views: Sequence[LayerView]) -> LayerView:
@@ -66,4 +70,8 @@ def mean_view(views: Sequence[LayerView]) -> LayerView:
         LayerNumbers(**values),
         torch.stack([view.mass_by_distance[:shortest] for view in views]).mean(0),
         torch.stack([view.match_by_head for view in views]).nanmean(0),
+        {
+            name: torch.stack([view.cosines_by_head[name] for view in views]).nanmean(0)
+            for name in views[0].cosines_by_head
+        },
     )

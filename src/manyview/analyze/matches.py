@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ..models.network import Predictions
 from ..synthetic import SceneBatch, correspondence
-from ..synthetic.batch import SceneBatch as _Batch
 
 _LOOSE = 0.05  # predicted depth is never right to one percent
 
@@ -22,13 +21,9 @@ class Matches:
     place: Float[Tensor, "s t patches 2"]
     visible: Bool[Tensor, "s t patches"]
 
-    def turned(self, frames: Bool[Tensor, " frames"], grid: tuple[int, int]) -> Matches:
-        """The same where the pictures of some frames are turned by 180 degrees, queries' patches included."""
-        last = self.place.new_tensor([grid[1] - 1, grid[0] - 1])
-        place = torch.where(frames[None, :, None, None], last - self.place, self.place)
-        own = frames[:, None, None]
-        place = torch.where(own[..., None], place.flip(2), place)
-        return Matches(place, torch.where(own, self.visible.flip(2), self.visible))
+    def to(self, device: torch.device) -> Matches:
+        """The same on another device."""
+        return Matches(self.place.to(device), self.visible.to(device))
 
 
 def exact_matches(batch: SceneBatch, patch_size: int, tolerance: float = 0.01) -> Matches:
@@ -51,5 +46,5 @@ def predicted_matches(images: Float[Tensor, "s 3 h w"], found: Predictions, patc
     local = rays * z_depth[..., None] - cameras[..., None, None, :, 3]
     world = torch.einsum("bsji,bshwj->bshwi", cameras[..., :3], local)
     valid = z_depth.isfinite() & (z_depth > 0)
-    batch = _Batch(images[None], z_depth, world, cameras, intrinsics, valid)
+    batch = SceneBatch(images[None], z_depth, world, cameras, intrinsics, valid)
     return exact_matches(batch, patch_size, _LOOSE)

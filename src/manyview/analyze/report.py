@@ -13,14 +13,23 @@ from ..errors import MissingExtraError, OutputError
 from ..export.files import atomic_file, check_writable, output_errors
 from .analysis import Analysis
 from .charts import draw
+from .knockouts import Change
 
 FILES = ("analysis.json", "report.html")
-_COLUMNS = ("layer", "match", "best head", "chance", "same row", "entropy", "keys for 90 %", "other frames",
-            "cut to frame", "one mean key", "quarter of keys")  # fmt: skip
+_COLUMNS = ("layer", "other frames", "match", "best head", "chance", "same row", "turned: content", "place",
+            "entropy", "keys for 90 %", "cut to frame", "one mean key", "quarter of keys")  # fmt: skip
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1060px; margin: 2em auto; padding: 0 1em; }
 table { border-collapse: collapse; font-size: 13px; } th, td { padding: .2em .7em; text-align: right; }
 th { border-bottom: 2px solid #999; } tr:nth-child(even) { background: #f4f4f4; } img { max-width: 100%; }
+"""
+_LEGEND = """
+Other frames: share of attention on patches of other frames. Match: share of strongest keys of other
+frames that show the query's own surface point, at most one patch off, as a mean of heads and for the best
+head; chance is an upper bound for a random key. Turned: pictures turned by 180 degrees; share of
+strongest keys that moved with the content, and that stayed in place. Cut, mean, quarter: this layer alone
+changed; median change of relative poses in degrees, and of AUC@30 in points where there is truth.
+analysis.json has all figures.
 """
 
 
@@ -49,14 +58,28 @@ def rows(analysis: Analysis) -> list[list[str]]:
     found = []
     for i, view in enumerate(analysis.views):
         n = view.numbers
-        cells = [str(i), f"{n.match_top1:.0%}", f"{n.match_top1_best_head:.0%}", f"{n.match_chance:.0%}",
-                 f"{n.same_row:.0%}", f"{n.entropy:.2f}", f"{n.keys_for_90:.0%}",
-                 f"{n.mass_reference + n.mass_other_frames:.0%}"]  # fmt: skip
+        content, place = analysis.follows[i]
+        abroad = n.mass_reference + n.mass_other_frames
+        matches = (n.match_top1, n.match_top1_best_head, n.match_chance)
+        shares = (abroad, *matches, n.same_row, content, place)
+        cells = [str(i), *map(_percent, shares), f"{n.entropy:.2f}", _percent(n.keys_for_90)]
         for kind in ("frame", "mean", "coarse"):
             changes = analysis.knockouts.get(kind)
-            cells.append("-" if changes is None else f"{changes[i].pose_deg:.1f}°")
+            cells.append("-" if changes is None else _change(changes[i], analysis.dense_auc_30))
         found.append(cells)
     return found
+
+
+def _percent(share: float) -> str:
+    return "-" if share != share else f"{share:.0%}"
+
+
+def _change(found: Change, dense_auc_30: float | None) -> str:
+    """Degrees, and points of AUC@30 won or lost where there is truth."""
+    turned = f"{found.pose_deg:.1f}°"
+    if found.auc_30 is None or dense_auc_30 is None:
+        return turned
+    return f"{turned} {found.auc_30 - dense_auc_30:+.1f}"
 
 
 def table(analysis: Analysis) -> str:
@@ -70,15 +93,18 @@ def table(analysis: Analysis) -> str:
 def sentences(analysis: Analysis) -> list[str]:
     """What the analysis comes to."""
     found = []
-    if analysis.split is not None and analysis.suggested is not None:
-        found.append(analysis.split.sentence())
-        change, dense = analysis.suggested, analysis.dense_auc_30
-        kept = ""
-        if change.auc_30 is not None and dense is not None:
-            kept = f", AUC@30 {change.auc_30:.1f} against {dense:.1f} of dense attention"
+    if analysis.dense_auc_30 is not None:
         found.append(
-            f"the suggested plan moves cameras by {change.pose_deg:.1f} degrees (median of pairs) and "
-            f"depth by {change.depth_rel:.1%}{kept}"
+            f"dense attention: AUC@30 {analysis.dense_auc_30:.1f}; behind degrees, its change in points"
+        )
+    if analysis.split is not None:
+        found.append(analysis.split.sentence())
+    for tried in analysis.suggested:
+        change = tried.change
+        score = "" if change.auc_30 is None else f", AUC@30 {change.auc_30:.1f}"
+        found.append(
+            f"suggested plan {tried.plan} ({tried.attention_share:.0%} of dense attention's operations): "
+            f"cameras move {change.pose_deg:.1f} degrees, depth {change.depth_rel:.1%}{score}"
         )
     if not analysis.exact:
         found.append("true matches were taken from the network's own depth and cameras: as good as they are")
@@ -99,9 +125,7 @@ def write_analysis(analysis: Analysis, folder: Path, about: dict[str, Any]) -> l
         f"<img alt='figures by layer' src='data:image/png;base64,{encoded}'>",
         "<table><tr>" + "".join(f"<th>{name}</th>" for name in _COLUMNS) + "</tr>",
         *("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows(analysis)),
-        "</table><p>Match: share of strongest keys of other frames that show the query's own surface point "
-        "(mean of heads, and the best head). Cut, mean, quarter: median change of relative poses when this "
-        "layer alone is changed. analysis.json has all figures.</p></html>",
+        f"</table><p>{_LEGEND}</p></html>",
     ]
     paths = []
     for name, text in zip(FILES, (data, "\n".join(page)), strict=True):

@@ -51,6 +51,7 @@ class Analyze:
         from ..analyze.analysis import analyse
         from ..analyze.report import check_folder, require_plot, table, write_analysis
         from ..errors import UsageError
+        from ..reconstruction.machine import pick_device, pick_dtype
 
         if not self.paths:
             raise UsageError("give an input: manyview analyze PHOTOS, or manyview analyze synthetic")
@@ -64,7 +65,8 @@ class Analyze:
         model = self.model.load()
         with Bars() as bars:
             subjects = self._subjects(model, bars)
-            found = analyse(model, subjects, self.knockouts, self.queries, self.seed, bars)
+            dtype = pick_dtype(pick_device(self.how.device), self.how.precision)
+            found = analyse(model, subjects, self.knockouts, self.queries, self.seed, bars, dtype)
         say(table(found))
         if self.out is not None:
             about: dict[str, Any] = {
