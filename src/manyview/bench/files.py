@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ..errors import OutputError
 from ..export.files import atomic_file, created_folder, output_errors
+from .comparison import report_text
 from .measure import BenchReport
 from .plot import plot
-from .table import table
 
 NAMES = ("bench.json", "bench.txt", "bench.png")
 _ENOUGH_BYTES = 2_000_000
@@ -33,7 +33,7 @@ def write_report(report: BenchReport, folder: Path, with_plot: bool = True) -> l
         with atomic_file(paths[0]) as part:
             part.write_text(json.dumps(report.to_json(), indent=1, allow_nan=False) + "\n")
         with atomic_file(paths[1]) as part:
-            part.write_text(table(report) + "\n")
+            part.write_text(report_text(report) + "\n")
         if not with_plot:
             return paths[:2]
         with atomic_file(paths[2]) as part:

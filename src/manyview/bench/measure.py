@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import logging
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ class Measurement:
 
     `stage_seconds`: the upload of the images is part of the encoder's. `peak_bytes`: on CUDA what the
     allocator handed out, elsewhere the bytes of all live tensors (without buffers inside a kernel).
+    `attention_flops` are those of `stage_flops` in global scores and weighted sums; `extra_flops`, what a
+    plan spends on choosing or merging tokens, come on top.
     """
 
     plan: str
@@ -46,6 +49,8 @@ class Measurement:
     peak_bytes: int
     expected_peak_bytes: int
     pieces: dict[str, int | None]
+    attention_flops: float = 0.0
+    extra_flops: float = 0.0
 
     @property
     def spread(self) -> float:
@@ -83,13 +88,20 @@ class BenchReport:
         """Time of the case's operations at the matrix product's rate."""
         return case.flops / self.gemm_flops_per_s
 
+    def dense_beside(self, case: Measurement) -> Measurement | None:
+        """Dense attention on as many frames, if it was measured."""
+        same = (one for one in self.measurements if one.frames == case.frames)
+        return next((one for one in same if one.plan == "dense"), None)
+
     def to_json(self) -> dict[str, Any]:
         """JSON types, with what follows from the figures spelled out."""
         cases = []
         for case in self.measurements:
+            dense = self.dense_beside(case)
             derived = {
                 "spread": case.spread,
                 "flops": case.flops,
+                "seconds_over_dense": None if dense is None else case.seconds / dense.seconds,
                 "flops_per_s": case.flops / case.seconds,
                 "floor_seconds": self.floor_seconds(case),
                 "stage_flops_per_s": {
@@ -117,25 +129,13 @@ def run_bench(options: BenchOptions, watch: Watcher | None = None) -> BenchRepor
     is recorded with the reason, and larger ones of its plan are not tried. Loading is not part of any
     figure. Raises UsageError or WeightsError for a model, size or plan that cannot be run at all.
     """
-    device = pick_device(options.device)
-    dtype = pick_dtype(device, options.precision)
-    model = subject(options.model, device, options.heads, options.seed)
-    config = model.config
-    width, height = options.size or _default_size(config.image_size, config.patch_size)
-    if width % config.patch_size or height % config.patch_size:
-        raise UsageError(
-            f"image sides must be multiples of {config.patch_size} pixels for this model, "
-            f"got {width}x{height}"
-        )
+    if options.in_turns:
+        from .turns import run_in_turns
+
+        return run_in_turns(options, watch)
+    place = set_up(options)
+    report, config = place.report, place.model.config
     plans = [Plan.parse(spec, config.depth) for spec in options.plans]
-    facts = {
-        "name": model.name,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "weights_bytes": sum(p.numel() * p.element_size() for p in model.parameters()),
-        "image_size": [width, height],
-    }
-    environment = describe(device, dtype, config.num_heads, config.dim // config.num_heads)
-    report = BenchReport(options, facts, environment, measure_flops(device, dtype, seconds=0.5))
     frames = sorted(set(options.frames))
     done, total = 0, len(plans) * len(frames)
     for plan in plans:
@@ -147,9 +147,9 @@ def run_bench(options: BenchOptions, watch: Watcher | None = None) -> BenchRepor
             if too_large:
                 report.refusals.append(Refusal(str(plan), count, "fewer frames did not fit"))
                 continue
-            request = Request(config, count, height, width, plan, options.heads, dtype)
+            request = place.request(plan, count)
             try:
-                report.measurements.append(_measure(model, request, device, options))
+                report.measurements.append(_measure(place.model, request, place.device, options))
             except MemoryLimitError as error:
                 too_large = True
                 report.refusals.append(Refusal(str(plan), count, str(error)))
@@ -158,43 +158,121 @@ def run_bench(options: BenchOptions, watch: Watcher | None = None) -> BenchRepor
     return report
 
 
+@dataclasses.dataclass(frozen=True)
+class SetUp:
+    """The model under test on its device, the images' size, and a report that is still empty."""
+
+    model: Network
+    device: torch.device
+    dtype: torch.dtype
+    height: int
+    width: int
+    report: BenchReport
+
+    def request(self, plan: Plan, frames: int) -> Request:
+        heads = self.report.options.heads
+        return Request(self.model.config, frames, self.height, self.width, plan, heads, self.dtype)
+
+
+def set_up(options: BenchOptions) -> SetUp:
+    """Load the model and look at the machine. Raises UsageError or WeightsError."""
+    device = pick_device(options.device)
+    dtype = pick_dtype(device, options.precision)
+    model = subject(options.model, device, options.heads, options.seed)
+    config = model.config
+    width, height = options.size or _default_size(config.image_size, config.patch_size)
+    if width % config.patch_size or height % config.patch_size:
+        raise UsageError(
+            f"image sides must be multiples of {config.patch_size} pixels for this model, "
+            f"got {width}x{height}"
+        )
+    facts = {
+        "name": model.name,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "weights_bytes": sum(p.numel() * p.element_size() for p in model.parameters()),
+        "image_size": [width, height],
+    }
+    environment = describe(device, dtype, config.num_heads, config.dim // config.num_heads)
+    report = BenchReport(options, facts, environment, measure_flops(device, dtype, seconds=0.5))
+    return SetUp(model, device, dtype, height, width, report)
+
+
+class Case:
+    """One plan on one number of frames: memory when it is made, then a run at a time, then the figures.
+
+    Raises MemoryLimitError wherever memory does not suffice.
+    """
+
+    def __init__(self, model: Network, request: Request, device: torch.device, seed: int) -> None:
+        self._model, self._request, self._device = model, request, device
+        self._chosen = preflight(request, look_at_machine(device))
+        generator = torch.Generator().manual_seed(seed)
+        size = (request.views, 3, request.height, request.width)
+        self._images = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
+        self._walls: list[float] = []
+        self._stages: list[dict[str, float]] = []
+        with self._memory():
+            self._peak = _peak_bytes(model, self._images, request.plan, self._chosen.options, device)
+
+    def run(self, counts: bool) -> None:
+        """One timed pass; a warm-up does not count."""
+        with self._memory(), torch.inference_mode():
+            wall, parts = timed(
+                self._device,
+                lambda timer: self._model(
+                    self._images.to(self._device), self._request.plan, self._chosen.options, timer
+                ),
+            )
+        if counts:
+            self._walls.append(wall)
+            self._stages.append(parts)
+
+    def figures(self) -> Measurement:
+        request, stages = self._request, self._stages
+        cost = request.attention_cost()
+        return Measurement(
+            plan=str(request.plan),
+            frames=request.views,
+            tokens=request.layout.tokens,
+            seconds=statistics.median(self._walls),
+            run_seconds=tuple(self._walls),
+            stage_seconds={stage: statistics.median(run[stage] for run in stages) for stage in stages[0]},
+            stage_flops=request.flops_by_stage(),
+            peak_bytes=self._peak,
+            expected_peak_bytes=self._chosen.peak_bytes,
+            pieces={
+                name: getattr(self._chosen.options, name)
+                for name in ("frame_piece", "mlp_piece", "head_piece")
+            },
+            attention_flops=cost.attention_flops,
+            extra_flops=cost.extra_flops,
+        )
+
+    @contextlib.contextmanager
+    def _memory(self) -> Iterator[None]:
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            raise MemoryLimitError(f"memory ran out with {self._request.views} frames") from error
+
+
 def _measure(model: Network, request: Request, device: torch.device, options: BenchOptions) -> Measurement:
-    chosen = preflight(request, look_at_machine(device))
-    generator = torch.Generator().manual_seed(options.seed)
-    size = (request.views, 3, request.height, request.width)
-    images = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
-    walls, stages = [], []
     try:
-        peak = _peak_bytes(model, images, request.plan, chosen.options, device)
+        case = Case(model, request, device, options.seed)
         for index in range(options.warmup + options.runs):
-            with torch.inference_mode():
-                wall, parts = timed(
-                    device,
-                    lambda timer: model(images.to(device), request.plan, chosen.options, timer),
-                )
-            if index >= options.warmup:
-                walls.append(wall)
-                stages.append(parts)
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        raise MemoryLimitError(f"memory ran out with {request.views} frames") from error
+            case.run(counts=index >= options.warmup)
+        return case.figures()
     finally:
-        gc.collect()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-    return Measurement(
-        plan=str(request.plan),
-        frames=request.views,
-        tokens=request.layout.tokens,
-        seconds=statistics.median(walls),
-        run_seconds=tuple(walls),
-        stage_seconds={stage: statistics.median(run[stage] for run in stages) for stage in stages[0]},
-        stage_flops=request.flops_by_stage(),
-        peak_bytes=peak,
-        expected_peak_bytes=chosen.peak_bytes,
-        pieces={name: getattr(chosen.options, name) for name in ("frame_piece", "mlp_piece", "head_piece")},
-    )
+        tidy(device)
+
+
+def tidy(device: torch.device) -> None:
+    """Give back what a case held, so that the next one is measured on a free device."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _peak_bytes(model: Network, images: Tensor, plan: Plan, run: RunOptions, device: torch.device) -> int:

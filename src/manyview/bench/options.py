@@ -13,7 +13,8 @@ class BenchOptions:
 
     `model`: what `load` takes, or a size with seeded random weights ("vggt-1b-random",
     "small-random"). `size`: (width, height) of the images in pixels (None: 4:3 at the weights' own
-    side). Each case is run `warmup` times, then `runs` times for the figures.
+    side). Each case is run `warmup` times, then `runs` times for the figures. `in_turns` runs all plans
+    of one number of frames in turns, so that a machine that slows down slows all of them; dense is added.
     """
 
     model: str = "manyview-small"
@@ -26,6 +27,7 @@ class BenchOptions:
     warmup: int = 1
     runs: int = 5
     seed: int = 0
+    in_turns: bool = False
 
     def __post_init__(self) -> None:
         for name in ("frames", "plans", "heads"):

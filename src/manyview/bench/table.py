@@ -21,20 +21,20 @@ def table(report: BenchReport) -> str:
                 case.plan,
                 str(case.frames),
                 f"{case.tokens:,}",
-                _seconds(case.seconds),
+                seconds_text(case.seconds),
                 f"{100 * case.spread:.0f} %",
-                *(_seconds(case.stage_seconds.get(name, 0.0)) for name in names),
+                *(seconds_text(case.stage_seconds.get(name, 0.0)) for name in names),
                 f"{case.peak_bytes / 2**20:,.0f}",
                 f"{case.flops / 1e12:.4g}",
                 f"{case.flops / case.seconds / 1e12:.3g}",
-                _seconds(floor),
+                seconds_text(floor),
                 f"{case.seconds / floor:.1f}",
             ]
         )
-    lines = [heading(report), *_aligned(rows), ""]
+    lines = [heading(report), *aligned(rows), ""]
     for plan in dict.fromkeys(case.plan for case in report.measurements):
         largest = max((c for c in report.measurements if c.plan == plan), key=lambda c: c.frames)
-        lines += [f"{plan}, {largest.frames} frames, by stage:", *_aligned(_by_stage(report, largest)), ""]
+        lines += [f"{plan}, {largest.frames} frames, by stage:", *aligned(_by_stage(report, largest)), ""]
     lines += [
         f"{refusal.plan}, {refusal.frames} frames: not run: {refusal.reason}" for refusal in report.refusals
     ]
@@ -48,7 +48,7 @@ def _by_stage(report: BenchReport, case: Measurement) -> list[list[str]]:
         rows.append(
             [
                 stage,
-                _seconds(seconds),
+                seconds_text(seconds),
                 f"{100 * seconds / sum(case.stage_seconds.values()):.0f} %",
                 f"{case.stage_flops[stage] / 1e12:.4g}",
                 f"{rate / 1e12:.3g}",
@@ -58,7 +58,8 @@ def _by_stage(report: BenchReport, case: Measurement) -> list[list[str]]:
     return rows
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Columns of equal width: the first to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(
@@ -94,5 +95,6 @@ def stage_names(report: BenchReport) -> list[str]:
     return list(names)
 
 
-def _seconds(value: float) -> str:
+def seconds_text(value: float) -> str:
+    """Three digits."""
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"

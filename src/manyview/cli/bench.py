@@ -24,7 +24,9 @@ class Bench:
     size: tuple[int, int] | None = BenchOptions.size
     """WIDTH HEIGHT of the images; default: 4:3 at the size the weights were made for."""
     plans: tuple[str, ...] = BenchOptions.plans
-    """How frames meet in global attention; several are compared."""
+    """How frames meet in global attention; measured one after the other."""
+    accel: tuple[str, ...] | None = None
+    """Plans to compare with dense, in turns on the same frames, instead of --plans; all: every preset."""
     heads: tuple[Literal["camera", "depth", "points"], ...] = ("camera", "depth")
     """Heads to run."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
@@ -46,12 +48,16 @@ class Bench:
 
     def run(self) -> int:
         from ..bench import BenchReport, run_bench
+        from ..bench.comparison import comparison
         from ..bench.files import check_folder, write_report
         from ..bench.plot import require_plot
         from ..bench.table import table
 
         names = [field.name for field in dataclasses.fields(BenchOptions)]
-        options = BenchOptions(**{name: getattr(self, name) for name in names})
+        values = {name: getattr(self, name) for name in names if name != "in_turns"}
+        if self.accel is not None:
+            values |= {"plans": self.accel, "in_turns": True}
+        options = BenchOptions(**values)
         if self.out is not None:
             check_folder(self.out, self.overwrite)
             if self.plot:
@@ -64,7 +70,7 @@ class Bench:
 
         with Bars() as bars:
             report = run_bench(options, watch)
-        say(table(report))
+        say(comparison(report) if options.in_turns else table(report))
         if self.out is not None:
             files = write_report(report, self.out, self.plot)
             say("written: " + ", ".join(str(path) for path in files))
