@@ -45,6 +45,8 @@ def test_plans_and_baselines_side_by_side(folders: list[Path], tmp_path: Path) -
     assert kitchen.facts["depth_views"] == 4 and fountain.facts["depth_views"] == 0
     assert all(row.numbers.abs_rel is not None for row in kitchen.rows)
     assert all(row.numbers.abs_rel is None for row in fountain.rows)
+    assert kitchen.rows[0].numbers.confidence.absolute.oracle < 1
+    assert kitchen.rows[2].numbers.confidence is fountain.rows[0].numbers.confidence is None
     # Depth of view k is k + 1 metres everywhere, so a constant is off and no plan can be perfect.
     assert kitchen.rows[2].numbers.abs_rel > 0.2
     # Both sets have the same true cameras, so what does not look scores the same.
@@ -53,7 +55,7 @@ def test_plans_and_baselines_side_by_side(folders: list[Path], tmp_path: Path) -
     files = write_posed(result, tmp_path, "manyview evaluate posed X")
     data = json.loads(files[0].read_text())
     assert data["command"] in files[1].read_text() and data["settings"]["plans"] == ["dense", "frame"]
-    assert data["sets"][0]["rows"][0]["numbers"]["rra_15"] is not None
+    assert data["sets"][0]["rows"][0]["numbers"]["confidence"]["relative"]["random"] > 0
 
 
 def test_the_true_cameras_score_perfectly_whatever_order_and_gaps(

@@ -137,9 +137,11 @@ def _estimate(scene: Reconstruction, ready: Prepared) -> PosedEstimate:
     kept = [place[record.source] for record in scene.views]
     cameras = torch.full((len(records), 3, 4), torch.nan, dtype=torch.float64)
     depth = torch.full((len(records), scene.height, scene.width), torch.nan)
+    confidence = depth.clone()
     cameras[kept] = torch.from_numpy(scene.cam_from_world.copy())
     depth[kept] = torch.from_numpy(scene.z_depth.copy())
-    return PosedEstimate(cameras, depth)
+    confidence[kept] = torch.from_numpy(scene.depth_conf.copy())
+    return PosedEstimate(cameras, depth, confidence)
 
 
 def _truth(posed: PosedSet, ready: Prepared) -> PosedTruth:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from ..export.files import atomic_file, output_errors
+from .confidence import Ranking
 from .posed import PosedComparison, PosedRow, PosedSetScores
 
 _COLUMNS = (
@@ -22,6 +23,8 @@ _COLUMNS = (
     "ATE % of path",
     "AbsRel",
     "d<1.25 %",
+    "conf, 1/z (least)",
+    "abs. conf, 1/z (least)",
     "forward s",
 )
 _NONE = "–"
@@ -47,7 +50,9 @@ def posed_table(comparison: PosedComparison, command: str = "") -> str:
         "AUC, RRA and RTA of relative poses in percent over all pairs; ATE after the Sim(3) of least "
         "squares; depth after one median scale a set. Two rows do not look at the pictures: identity (no "
         "rotation, centres at random, constant depth) and mean step (the mean true step from view to view, "
-        "the mean true depth in each pixel).",
+        "the mean true depth in each pixel). conf is the area under the sparsification curve of relative "
+        "depth errors (1 knows nothing), of 1/z taken for confidence, and the least possible; abs. conf that "
+        "of absolute errors.",
         "",
     ]
     return "\n".join(lines)
@@ -86,8 +91,14 @@ def _cells(row: PosedRow) -> list[str]:
         _number(None if n.ate_share is None else 100 * n.ate_share, ".1f"),
         _number(n.abs_rel, ".3f"),
         _number(n.delta_125, ".1f"),
+        _ranking(None if n.confidence is None else n.confidence.relative),
+        _ranking(None if n.confidence is None else n.confidence.absolute),
         _number(row.seconds, ".3g"),
     ]
+
+
+def _ranking(one: Ranking | None) -> str:
+    return _NONE if one is None else f"{one.area:.2f}, {one.inverse_depth:.2f} ({one.oracle:.2f})"
 
 
 def _number(value: float | None, spec: str) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..geometry.align import umeyama
 from ..geometry.cameras import compose_rigid, invert_rigid
 from .alignment_metrics import Similarity, trajectory_error
+from .confidence import ConfidenceRankings, confidence_rankings
 from .depth_metrics import depth_errors
 from .pose_metrics import auc, pair_errors
 
@@ -23,10 +24,11 @@ _NO_BASELINE = 1e-4
 
 @dataclass(frozen=True)
 class PosedEstimate:
-    """Cameras (not finite: none was given) and z-depth up to one scale."""
+    """Cameras (not finite: none was given), z-depth up to one scale, and its confidence if there is one."""
 
     cam_from_world: Float[Tensor, "views 3 4"]
     z_depth: Float[Tensor, "views height width"]
+    confidence: Float[Tensor, "views height width"] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class PosedNumbers:
     Pairs without a baseline are judged by their rotation alone; RTA and `translation_median_deg` are of
     the others, None without any. `ate` is None below three views with a camera, `ate_share` (of the
     path's length) also for a motionless camera. `abs_rel` and `delta_125` (percent), after one median
-    scale for the set, are None without true depth.
+    scale for the set, are None without true depth; so is `confidence`, also without any confidence.
     """
 
     auc_3: float
@@ -77,6 +79,7 @@ class PosedNumbers:
     ate_share: float | None
     abs_rel: float | None
     delta_125: float | None
+    confidence: ConfidenceRankings | None = None
 
 
 def posed_numbers(found: PosedEstimate, truth: PosedTruth) -> PosedNumbers:
@@ -89,10 +92,14 @@ def posed_numbers(found: PosedEstimate, truth: PosedTruth) -> PosedNumbers:
     worst = torch.maximum(rotation, torch.where(based, direction, 0.0))
     directed = direction[based]
     ate = aligned_error(found.cam_from_world, truth)
-    abs_rel = delta = None
+    abs_rel = delta = rankings = None
     if truth.z_depth is not None and bool(truth.z_depth.isfinite().any()):
-        errors = depth_errors(found.z_depth, truth.z_depth, truth.z_depth.isfinite())
+        valid = truth.z_depth.isfinite()
+        errors = depth_errors(found.z_depth, truth.z_depth, valid)
         abs_rel, delta = errors.abs_rel, errors.delta_125
+        if found.confidence is not None:
+            scaled = found.z_depth[valid] * errors.scale
+            rankings = confidence_rankings(scaled, truth.z_depth[valid], found.confidence[valid])
 
     def recall(values: Tensor, threshold: int) -> float:
         return 100.0 * float((values < threshold).double().mean())
@@ -117,6 +124,7 @@ def posed_numbers(found: PosedEstimate, truth: PosedTruth) -> PosedNumbers:
         ate_share=ate / truth.length if ate is not None and truth.length > 0 else None,
         abs_rel=abs_rel,
         delta_125=delta,
+        confidence=rankings,
     )
 
 

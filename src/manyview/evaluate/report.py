@@ -25,6 +25,7 @@ _COLUMNS = (
     "Acc",
     "Comp",
     "conf (least)",
+    "abs. conf, 1/z (least)",
     "attn GFLOPs",
     "s/scene",
 )
@@ -89,8 +90,9 @@ def table(comparison: Comparison, command: str = "") -> str:
         lines += ["| " + " | ".join(_cells(row)) + " |" for row in one.rows] + [""]
     lines += [
         "AUC of relative poses in percent; ATE, Acc and Comp in units of a scene's median depth; conf is the "
-        "area under the sparsification curve (1 knows nothing) and the least possible; attn GFLOPs are the "
-        "scores and weighted sums of the global layers; s/scene is the median forward pass.",
+        "area under the sparsification curve of relative depth errors (1 knows nothing) and the least "
+        "possible, abs. conf that of absolute errors beside 1/z taken for confidence; attn GFLOPs are the scores and "
+        "weighted sums of the global layers; s/scene is the median forward pass.",
         "",
     ]
     return "\n".join(lines)
@@ -107,6 +109,8 @@ def _cells(row: PlanScores) -> list[str]:
         direction,
         *(f"{value:.3f}" for value in (own.ate, own.abs_rel, own.accuracy, own.completeness)),
         f"{own.confidence_area:.2f} ({own.confidence_oracle:.2f})",
+        f"{own.confidence_absolute_area:.2f}, {own.confidence_absolute_inverse_depth:.2f} "
+        f"({own.confidence_absolute_oracle:.2f})",
         f"{own.attention_flops / 1e9:.3g}",
         f"{own.seconds:.3g}",
     ]

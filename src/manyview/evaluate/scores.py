@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from manyview.evaluate.alignment_metrics import align_cameras, point_distances, trajectory_error
-from manyview.evaluate.depth_metrics import depth_errors, sparsification
+from manyview.evaluate.confidence import ConfidenceRankings, Ranking, confidence_rankings
+from manyview.evaluate.depth_metrics import depth_errors
 from manyview.evaluate.pose_metrics import auc, pair_errors
 from manyview.geometry.cameras import invert_rigid
 from manyview.geometry.unproject import world_points
@@ -26,8 +27,11 @@ class Scores:
 
     `ate`, `accuracy` and `completeness` are in units of the median true depth of a scene;
     `translation_median_deg` is None where no pair has a baseline (pure rotation), and such pairs are
-    judged by their rotation alone. `confidence_area` lies under the sparsification curve: 1 knows
-    nothing, smaller is better, `confidence_oracle` is the least. `seconds` is the median of a scene.
+    judged by their rotation alone. `confidence_area` lies under the sparsification curve of relative depth
+    errors: 1 knows nothing, smaller is better, `confidence_oracle` is the least; `confidence_random` and
+    `confidence_inverse_depth` are those of a random order and of 1/z as confidence. Names with
+    `absolute` rank absolute errors, which is what VGGT's confidence is trained on (see `confidence`).
+    `seconds` is the median of a scene.
     """
 
     auc_3: float
@@ -45,6 +49,12 @@ class Scores:
     seconds: float
     attention_flops: float
     linear_flops: float
+    confidence_random: float
+    confidence_inverse_depth: float
+    confidence_absolute_area: float
+    confidence_absolute_oracle: float
+    confidence_absolute_random: float
+    confidence_absolute_inverse_depth: float
 
 
 class ScoreKeeper:
@@ -55,6 +65,7 @@ class ScoreKeeper:
         self._translation: list[Tensor] = []
         self._based: list[Tensor] = []
         self._means: list[tuple[float, ...]] = []
+        self._rankings: list[tuple[float, ...]] = []
         self._seconds: list[float] = []
 
     def add(self, found: Predictions, truth: SceneBatch, seconds: float) -> None:
@@ -82,12 +93,11 @@ class ScoreKeeper:
         if bool(valid.any()):
             errors = depth_errors(depth, true_depth, valid)
             abs_rel, scale = errors.abs_rel, errors.scale
-            wrong = ((depth[valid] * scale - true_depth[valid]).abs() / true_depth[valid]).nan_to_num(1.0)
-            confidence = found.depth_conf[0].float().cpu()[valid].nan_to_num(0.0)
-            curve = sparsification(wrong, confidence)
-            area, oracle = (curve.area, curve.oracle_area) if float(wrong.mean()) > 1e-9 else (1.0, 1.0)
+            rankings = confidence_rankings(
+                depth[valid] * scale, true_depth[valid], found.depth_conf[0].float().cpu()[valid]
+            )
         else:
-            abs_rel, scale, area, oracle = 0.0, 1.0, 1.0, 1.0
+            abs_rel, scale, rankings = 0.0, 1.0, ConfidenceRankings(Ranking(), Ranking())
 
         similarity = align_cameras(cameras, true_cameras, scale, unit)
         ate = trajectory_error(similarity, cameras, true_cameras, unit)
@@ -97,7 +107,14 @@ class ScoreKeeper:
             accuracy, completeness = point_distances(
                 similarity(points), truth.world_points[0].cpu()[valid], unit
             )
-        self._means.append((ate, abs_rel, accuracy, completeness, area, oracle))
+        self._means.append((ate, abs_rel, accuracy, completeness))
+        self._rankings.append(
+            tuple(
+                value
+                for one in (rankings.relative, rankings.absolute)
+                for value in (one.area, one.oracle, one.random, one.inverse_depth)
+            )
+        )
         self._seconds.append(seconds)
 
     def scores(self, attention_flops: float, linear_flops: float) -> Scores:
@@ -105,9 +122,8 @@ class ScoreKeeper:
         rotation, translation = torch.cat(self._rotation), torch.cat(self._translation)
         based = torch.cat(self._based)
         worst = torch.maximum(rotation, translation)
-        ate, abs_rel, accuracy, completeness, area, oracle = (
-            float(value) for value in torch.tensor(self._means, dtype=torch.float64).mean(0)
-        )
+        ate, abs_rel, accuracy, completeness = _mean(self._means)
+        relative, absolute = _mean(self._rankings)[:4], _mean(self._rankings)[4:]
         return Scores(
             auc_3=auc(worst, 3),
             auc_5=auc(worst, 5),
@@ -119,9 +135,19 @@ class ScoreKeeper:
             abs_rel=abs_rel,
             accuracy=accuracy,
             completeness=completeness,
-            confidence_area=area,
-            confidence_oracle=oracle,
+            confidence_area=relative[0],
+            confidence_oracle=relative[1],
             seconds=statistics.median(self._seconds),
             attention_flops=attention_flops,
             linear_flops=linear_flops,
+            confidence_random=relative[2],
+            confidence_inverse_depth=relative[3],
+            confidence_absolute_area=absolute[0],
+            confidence_absolute_oracle=absolute[1],
+            confidence_absolute_random=absolute[2],
+            confidence_absolute_inverse_depth=absolute[3],
         )
+
+
+def _mean(rows: list[tuple[float, ...]]) -> list[float]:
+    return [float(value) for value in torch.tensor(rows, dtype=torch.float64).mean(0)]

@@ -34,7 +34,8 @@ class Numbers:
     """One row: AUC in percent, medians in degrees over pairs, depth errors averaged over scenes.
 
     `confidence_excess` is the area between the sparsification curves of the confidence and of the oracle
-    (0 perfect); None where there is no confidence.
+    (0 perfect) in relative depth errors, `confidence_absolute_excess` in absolute ones, which confidence
+    is trained on, in units of a scene's median true depth; None where there is no confidence.
     """
 
     auc_5: float
@@ -45,6 +46,7 @@ class Numbers:
     abs_rel: float
     delta_125: float
     confidence_excess: float | None = None
+    confidence_absolute_excess: float | None = None
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,17 @@ class SyntheticTable:
     def text(self) -> str:
         """The table as aligned text."""
         width = max(len(name) for name in self.rows)
-        head = f"{'':{width}}  AUC@5  AUC@15  AUC@30  rot deg  dir deg  AbsRel  d<1.25  conf"
+        head = f"{'':{width}}  AUC@5  AUC@15  AUC@30  rot deg  dir deg  AbsRel  d<1.25  conf  abs.conf"
         lines = [head]
         for name, row in self.rows.items():
-            excess = "" if row.confidence_excess is None else f"{row.confidence_excess:.2f}"
+            excess, absolute = (
+                "" if value is None else f"{value:.2f}"
+                for value in (row.confidence_excess, row.confidence_absolute_excess)
+            )
             lines.append(
                 f"{name:{width}}  {row.auc_5:5.1f}  {row.auc_15:6.1f}  {row.auc_30:6.1f}  "
                 f"{row.rotation_median_deg:7.1f}  {row.translation_median_deg:7.1f}  "
-                f"{row.abs_rel:6.3f}  {row.delta_125:6.1f}  {excess:>4}"
+                f"{row.abs_rel:6.3f}  {row.delta_125:6.1f}  {excess:>4}  {absolute:>8}"
             )
         return "\n".join(lines)
 
@@ -88,6 +93,7 @@ class Tally:
         self._pairs: list[PairErrors] = []
         self._depth: list[tuple[float, float]] = []
         self._pixel_errors: list[Tensor] = []
+        self._absolute_errors: list[Tensor] = []
         self._confidence: list[Tensor] = []
 
     def add(self, found: Estimate, cam_from_world: Tensor, z_depth: Tensor, valid: Bool[Tensor, ...]) -> None:
@@ -99,7 +105,9 @@ class Tally:
             self._depth.append((errors.abs_rel, errors.delta_125))
             if found.confidence is not None:
                 scaled = found.z_depth[scene][mask] * errors.scale
-                self._pixel_errors.append((scaled - true[mask]).abs() / true[mask])
+                absolute = (scaled - true[mask]).abs()
+                self._pixel_errors.append(absolute / true[mask])
+                self._absolute_errors.append(absolute / true[mask].median())
                 self._confidence.append(found.confidence[scene][mask])
 
     def numbers(self) -> Numbers:
@@ -108,9 +116,11 @@ class Tally:
         translation = torch.cat([p.translation_deg for p in self._pairs])
         worst = torch.maximum(rotation, translation)
         depth = torch.tensor(self._depth, dtype=torch.float64).nanmean(0)
-        excess = None
+        excess = absolute = None
         if self._confidence:
-            excess = sparsification(torch.cat(self._pixel_errors), torch.cat(self._confidence)).excess
+            confidence = torch.cat(self._confidence)
+            excess = sparsification(torch.cat(self._pixel_errors), confidence).excess
+            absolute = sparsification(torch.cat(self._absolute_errors), confidence).excess
         return Numbers(
             auc_5=auc(worst, 5),
             auc_15=auc(worst, 15),
@@ -120,6 +130,7 @@ class Tally:
             abs_rel=float(depth[0]),
             delta_125=float(depth[1]),
             confidence_excess=excess,
+            confidence_absolute_excess=absolute,
         )
 
 
