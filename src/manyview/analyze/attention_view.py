@@ -37,9 +37,6 @@ def view_layer(
     asked, seen = len(queries), sums["seen"].clamp(min=1)
     by_head = sums["match"] / seen
     by_head = torch.where(sums["seen"] > 0, by_head, torch.nan)
-    frames = torch.arange(layout.frames)
-    pairs = (queries[:, :1] - frames).abs()
-    of_distance = torch.zeros(layout.frames).index_add(0, pairs.flatten(), torch.ones(pairs.numel()))
     shares = {name: float(sums[name] / asked) for name in _MASSES + _PER_QUERY}
     alike = {
         f"cos_{name}_{kind}": by_head
@@ -54,7 +51,7 @@ def view_layer(
         match_chance=float(sums["chance"] / seen) if sums["seen"] > 0 else float("nan"),
         **{name: float(value.mean()) for name, value in alike.items()},
     )
-    return LayerView(numbers, sums["distance"] / of_distance.clamp(min=1), by_head, alike)
+    return LayerView(numbers, sums["distance"] / sums["pairs"], by_head, alike)
 
 
 _BELOW = {"below_uniform": 1.0, "below_tenth": 0.1, "below_hundredth": 0.01}
@@ -97,10 +94,7 @@ def _tile(q: Tensor, k: Tensor, layout: TokenLayout, queries: Tensor, matches: M
         "entropy": -torch.special.xlogy(weights, weights).sum(-1).mean(0).sum() / _log(weights.shape[-1]),
         "keys_for_90": _keys_for(weights, 0.9).mean(0).sum(),
     } | {name: _below(weights, share) for name, share in _BELOW.items()}
-    distance = (frame[:, None] - torch.arange(frames, device=q.device)).abs()
-    sums["distance"] = torch.zeros(frames, device=q.device).index_add(
-        0, distance.flatten(), per_frame.flatten()
-    )
+    sums |= _by_distance(per_frame, frame, layout)
     others = logits.unflatten(-1, (frames, -1))[..., special:].clone()
     others[:, rows, frame] = float("-inf")
     top = others.flatten(2).topk(min(_TOP, max(1, (frames - 1) * layout.patches_per_frame)), -1).indices
@@ -110,6 +104,24 @@ def _tile(q: Tensor, k: Tensor, layout: TokenLayout, queries: Tensor, matches: M
 
 def _log(keys: int) -> float:
     return float(torch.tensor(float(max(keys, 2))).log())
+
+
+def _by_distance(per_frame: Tensor, frame: Tensor, layout: TokenLayout) -> dict[str, Tensor]:
+    """Mass on frames [Q, S], and how many frames there were, at each distance from the query's frame.
+
+    The reference frame as seen from others is left out: it is looked at because it is the reference, and
+    the largest distances of a short scene hold little else.
+    """
+    key_frame = torch.arange(layout.frames, device=frame.device)
+    counted = torch.ones_like(per_frame)
+    if layout.reference_frame is not None:
+        counted[:, layout.reference_frame] = (frame == layout.reference_frame).float()
+    distance = (frame[:, None] - key_frame).abs().flatten()
+    nothing = torch.zeros(layout.frames, device=frame.device)
+    return {
+        "distance": nothing.index_add(0, distance, (per_frame * counted).flatten()),
+        "pairs": nothing.index_add(0, distance, counted.flatten()),
+    }
 
 
 def _below(weights: Tensor, share: float) -> Tensor:

@@ -50,8 +50,9 @@ class LayerNumbers:
 
 @dataclasses.dataclass(frozen=True)
 class LayerView:
-    """`numbers`, and curves: mean mass of a frame's patches at each distance in frames, and by head the
-    match share and the cosines (names as in `numbers`)."""
+    """`numbers`, and curves: mean mass of a frame's patches at each distance in frames (the reference frame
+    as seen from others left out; NaN where no query was that far from any frame), and by head the match
+    share and the cosines (names as in `numbers`)."""
 
     numbers: LayerNumbers
     mass_by_distance: Float[Tensor, " distances"]
@@ -68,7 +69,7 @@ def mean_view(views: Sequence[LayerView]) -> LayerView:
     shortest = min(len(view.mass_by_distance) for view in views)
     return LayerView(
         LayerNumbers(**values),
-        torch.stack([view.mass_by_distance[:shortest] for view in views]).mean(0),
+        torch.stack([view.mass_by_distance[:shortest] for view in views]).nanmean(0),
         torch.stack([view.match_by_head for view in views]).nanmean(0),
         {
             name: torch.stack([view.cosines_by_head[name] for view in views]).nanmean(0)
