@@ -91,8 +91,8 @@ def table(comparison: Comparison, command: str = "") -> str:
     lines += [
         "AUC of relative poses in percent; ATE, Acc and Comp in units of a scene's median depth; conf is the "
         "area under the sparsification curve of relative depth errors (1 knows nothing) and the least "
-        "possible, abs. conf that of absolute errors beside 1/z taken for confidence; attn GFLOPs are the scores and "
-        "weighted sums of the global layers; s/scene is the median forward pass.",
+        "possible, abs. conf that of absolute errors beside 1/z taken for confidence; attn GFLOPs are the "
+        "scores and weighted sums of the global layers; s/scene is the median forward pass.",
         "",
     ]
     return "\n".join(lines)
