@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from manyview.errors import InputError, UsageError
 from manyview.evaluate import posed
@@ -30,13 +31,16 @@ def folders(tmp_path: Path) -> list[Path]:
 
 def test_plans_and_baselines_side_by_side(folders: list[Path], tmp_path: Path) -> None:
     heard: list[tuple[int, int]] = []
+    kept: list[int] = []
     result = evaluate_posed(
         tiny_vggt(),
         folders,
         ("dense", "frame"),
         views=4,
         progress=lambda done, total: heard.append((done, total)),
+        on_set=lambda so_far: kept.append(len(so_far.sets)),
     )
+    assert kept == [1, 2]
     assert heard == [(1, 4), (2, 4), (3, 4), (4, 4)]
     kitchen, fountain = result.sets
     for one in result.sets:
@@ -119,3 +123,14 @@ def test_what_cannot_be_is_refused_before_anything_runs(folders: list[Path], tmp
     options = ReconstructOptions(image_size=TINY.patch_size * 3)
     small = evaluate_posed(model, folders[:1], ("auto",), 2, options=options)
     assert small.sets[0].facts["width"] == TINY.patch_size * 3 and small.sets[0].rows[0].plan == "dense"
+
+
+def test_a_picture_that_its_tag_turns_is_refused(folders: list[Path]) -> None:
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    path = folders[1] / "images" / "0002.jpg"
+    with Image.open(path) as picture:
+        picture.load()
+    picture.save(path, exif=tag)
+    with pytest.raises(InputError, match=r"0002\.jpg: its EXIF tag turns"):
+        evaluate_posed(tiny_vggt(), folders[1:], ("dense",))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import roma
 import torch
@@ -131,3 +134,17 @@ def test_identity_is_chance_in_direction_and_none_in_rotation() -> None:
     still = torch.cat([torch.eye(3).expand(40, 3, 3), truth.cam_from_world[..., 3:]], -1)
     straight = PosedTruth(still.double())
     assert posed_numbers(identity_estimate(straight, (2, 2), 0), straight).rra_5 == 100.0
+
+
+@pytest.mark.parametrize(("name", "index"), [("KITTI_00_ORB", 3), ("KITTI_00_SPTAM", 4)])
+def test_ate_is_that_of_evo(name: str, index: int, shared_data: Path) -> None:
+    folder = shared_data / "trajectories-a"
+    pair = json.loads((folder / "expected_evo.json").read_text())["pairs"][index]
+    assert pair["estimate"] == f"{name}.txt"
+    found, truth = (
+        invert_rigid(torch.from_numpy(np.loadtxt(folder / f"{n}.txt").reshape(-1, 3, 4)))
+        for n in (name, "KITTI_00_gt")
+    )
+    expected = pair["sim3"]["ape_translation_m"]["rmse"]
+    assert aligned_error(found, PosedTruth(truth)) == pytest.approx(expected, rel=1e-3)
+    assert PosedTruth(truth).length == pytest.approx(pair["reference_path_length_m"], rel=1e-4)

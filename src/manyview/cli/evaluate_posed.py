@@ -7,12 +7,15 @@ import shlex
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from .console import Bars, say
 from .options import ModelChoice, ModelFields
+
+if TYPE_CHECKING:
+    from ..evaluate.posed import PosedComparison
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +44,7 @@ class EvaluatePosed:
     seed: int = 0
     """Of the random camera centres of the baseline identity."""
     out: Path | None = None
-    """Folder for results.json and table.md."""
+    """Folder for results.json and table.md, written after each folder of pictures."""
     overwrite: bool = False
     """Replace earlier results in --out."""
 
@@ -60,6 +63,12 @@ class EvaluatePosed:
             raise UsageError("an evaluation needs at least one --accel")
         if self.out is not None:
             check_folder(self.out, self.overwrite)
+        command = shlex.join(["manyview", *sys.argv[1:]])
+
+        def keep(so_far: PosedComparison) -> None:
+            if self.out is not None:
+                write_posed(so_far, self.out, command)
+
         options = ReconstructOptions(
             size_policy=self.size_policy,
             image_size=self.image_size,
@@ -77,9 +86,10 @@ class EvaluatePosed:
                 self.seed,
                 options,
                 partial(bars, "evaluate"),
+                keep,
             )
         say(posed_table(result))
         if self.out is not None:
-            files = write_posed(result, self.out, shlex.join(["manyview", *sys.argv[1:]]))
+            files = write_posed(result, self.out, command)
             say("written: " + ", ".join(str(path) for path in files))
         return 0

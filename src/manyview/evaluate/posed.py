@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..attention.plan import Plan
 from ..bench.environment import describe as describe_machine
-from ..errors import UsageError
+from ..errors import InputError, UsageError
 from ..models.network import Network
 from ..reconstruction.engine import Prepared, ReconstructOptions, prepare, reconstruct
 from ..reconstruction.inputs.naming import printable
@@ -85,13 +85,14 @@ def evaluate_posed(
     seed: int = 0,
     options: ReconstructOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
+    on_set: Callable[[PosedComparison], None] | None = None,
 ) -> PosedComparison:
     """Run every plan on at most `views` evenly spread views of every folder (`posed_sets` knows the formats).
 
     `options` are those of a reconstruction; its plan and sampling are replaced, and reading is strict. `seed`
-    draws the camera centres of the row "identity". `progress` hears (passes done, all). Errors:
-    UsageError for fewer than 2 views, no plan or an impossible one; InputError for a folder that cannot
-    be used, before anything runs.
+    draws the camera centres of the row "identity". `progress` hears (passes done, all), `on_set` what there
+    is after each folder. Errors: UsageError for fewer than 2 views, no plan or an impossible one; InputError
+    for a folder that cannot be used, before anything runs, or for a picture turned by its EXIF tag.
     """
     if views < 2 or not plans or not folders:
         raise UsageError("an evaluation needs at least one folder, one plan and 2 views")
@@ -101,7 +102,7 @@ def evaluate_posed(
             Plan.parse(spec, model.config.depth)
     sets = [read_posed_set(folder).spread(views) for folder in folders]
     options = dataclasses.replace(options or ReconstructOptions(), strict=True)
-    total = len(sets) * len(specs)
+    total, settings = len(sets) * len(specs), _settings(model, specs, views, seed, options)
     results: list[PosedSetScores] = []
     for posed in sets:
         rows: list[PosedRow] = []
@@ -127,7 +128,9 @@ def evaluate_posed(
         ):
             rows.append(PosedRow(name, posed_numbers(estimate, truth)))
         results.append(PosedSetScores(_facts(posed, truth, scene), tuple(rows)))
-    return PosedComparison(_settings(model, specs, views, seed, options), tuple(results))
+        if on_set is not None:
+            on_set(PosedComparison(settings, tuple(results)))
+    return PosedComparison(settings, tuple(results))
 
 
 def _estimate(scene: Reconstruction, ready: Prepared) -> PosedEstimate:
@@ -148,6 +151,12 @@ def _truth(posed: PosedSet, ready: Prepared) -> PosedTruth:
     """The measured cameras and depth of the views, in the order and pixels of the network's images."""
     given = {printable(os.path.abspath(path)): index for index, path in enumerate(posed.images)}
     order = [given[record.source] for record in ready.views.records]
+    turned = [record.name for record in ready.views.records if record.transform.orientation != 1]
+    if turned:
+        raise InputError(
+            f"{turned[0]}: its EXIF tag turns the picture, but its camera is that of the stored pixels; "
+            "remove the tag from the pictures of this set"
+        )
     cameras = torch.from_numpy(posed.cam_from_world[order])
     if posed.depth is None:
         return PosedTruth(cameras)
