@@ -51,7 +51,9 @@ def sentences(report: BenchReport) -> list[str]:
         slow = [f"{c.plan} ({c.seconds / d.seconds:.2f}x)" for c, d in sparing if c.seconds >= d.seconds]
         where = f"{frames} frame{'s' * (frames != 1)}"
         fewer = f"at least {_FEWER:g}x fewer attention FLOPs than dense"
-        if not sparing:
+        if not pairs:
+            result.append(f"{where}: nothing to compare, as only one of dense and the other plans ran.")
+        elif not sparing:
             result.append(f"{where}: no plan has {fewer}.")
         elif slow:
             result.append(f"{where}: with {fewer}, and yet not faster end to end: {', '.join(slow)}.")

@@ -47,7 +47,11 @@ def run_in_turns(options: BenchOptions, watch: Watcher | None = None) -> BenchRe
     rounds = options.warmup + options.runs
     total = len(plans) * len(frames) * rounds
     for index, count in enumerate(frames):
-        plans = _one_number(place, plans, count, options, watch, index * len(plans) * rounds, total)
+        fitted = _one_number(place, plans, count, options, watch, index * len(plans) * rounds, total)
+        lost = [plan for plan in plans if plan not in fitted]
+        for more in frames[index + 1 :]:
+            report.refusals += [Refusal(str(plan), more, "fewer frames did not fit") for plan in lost]
+        plans = fitted
     if watch is not None:
         watch(report, total, total)
     return report

@@ -63,10 +63,14 @@ class Bench:
             if self.plot:
                 require_plot()
 
+        kept = 0
+
         def watch(report: BenchReport, done: int, total: int) -> None:
+            nonlocal kept
             bars("bench", done, total)
-            if self.out is not None and report.measurements:
+            if self.out is not None and len(report.measurements) > kept:
                 write_report(report, self.out, self.plot)  # what is measured survives an interruption
+                kept = len(report.measurements)
 
         with Bars() as bars:
             report = run_bench(options, watch)
