@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import torch
@@ -101,7 +102,7 @@ def test_command_on_scenes_and_on_pictures(command, photos, weights, tmp_path): 
         "analyze", "synthetic", "--model", weights, "--views", 3, "--scenes", 1, "--queries", 16, "--out", out
     )
     assert status == 0, told
-    assert "best head" in said and "suggested plan avggt:early=" in said and "AUC@30" in said
+    assert "turned:" in said and "suggested plan avggt:early=" in said and "AUC@30" in said
     data = json.loads((out / "analysis.json").read_text())
     assert len(data["layers"]) == TINY.depth and data["exact_matches"] is True
     assert [Plan.parse(tried["plan"], TINY.depth) for tried in data["suggested"]]
@@ -121,3 +122,16 @@ def test_bad_input_is_one_sentence(command, photos, weights, tmp_path):  # noqa:
     ):
         status, _, told = command(*line)
         assert status == 2 and about in told
+
+
+def test_plots_need_their_library_before_any_work(command, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    status, said, told = command("analyze", "synthetic", "--out", tmp_path / "a")
+    assert status == 2 and "manyview[plot]" in told and said == "" and not (tmp_path / "a").exists()
+
+
+def test_an_earlier_analysis_is_not_overwritten(command, weights, tmp_path):  # noqa: F811
+    (tmp_path / "analysis.json").write_text("mine")
+    status, _, told = command("analyze", "synthetic", "--model", weights, "--out", tmp_path)
+    assert status == 1 and "--overwrite" in told
+    assert (tmp_path / "analysis.json").read_text() == "mine"

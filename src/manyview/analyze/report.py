@@ -16,8 +16,9 @@ from .charts import draw
 from .knockouts import Change
 
 FILES = ("analysis.json", "report.html")
-_COLUMNS = ("layer", "other frames", "match", "best head", "chance", "same row", "turned: content", "place",
-            "entropy", "keys for 90 %", "cut to frame", "one mean key", "quarter of keys")  # fmt: skip
+_COLUMNS = ("layer", "other frames", "match", "best head", "by chance", "same row", "turned: content",
+            "turned: place", "entropy", "keys for 90 %", "cut to frame", "one mean key",
+            "quarter of keys")  # fmt: skip
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1060px; margin: 2em auto; padding: 0 1em; }
 table { border-collapse: collapse; font-size: 13px; } th, td { padding: .2em .7em; text-align: right; }
@@ -26,7 +27,7 @@ th { border-bottom: 2px solid #999; } tr:nth-child(even) { background: #f4f4f4; 
 _LEGEND = """
 Other frames: share of attention on patches of other frames. Match: share of strongest keys of other
 frames that show the query's own surface point, at most one patch off, as a mean of heads and for the best
-head; chance is an upper bound for a random key. Turned: pictures turned by 180 degrees; share of
+head; by chance is an upper bound for a random key. Turned: pictures turned by 180 degrees; share of
 strongest keys that moved with the content, and that stayed in place. Cut, mean, quarter: this layer alone
 changed; median change of relative poses in degrees, and of AUC@30 in points where there is truth.
 analysis.json has all figures.
@@ -83,8 +84,9 @@ def _change(found: Change, dense_auc_30: float | None) -> str:
 
 
 def table(analysis: Analysis) -> str:
-    """The figures for a terminal, and what they suggest."""
-    lines = [list(_COLUMNS), *rows(analysis)]
+    """The figures for a terminal, under headings of two lines, and what they suggest."""
+    headings = [name.replace(" ", "\n", 1).split("\n") for name in _COLUMNS]
+    lines = [[h[0] for h in headings], [h[1] if len(h) > 1 else "" for h in headings], *rows(analysis)]
     widths = [max(len(line[c]) for line in lines) for c in range(len(_COLUMNS))]
     text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
     return "\n".join([*text, *sentences(analysis)])
