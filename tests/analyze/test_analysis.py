@@ -40,6 +40,7 @@ def test_knockouts_are_what_running_the_plan_by_hand_gives(scene):
         want = change(predict(model, scene.images[0], plan), dense, scene.cam_from_world[0])
         assert found.knockouts["frame"][layer] == want
     assert set(found.knockouts) == set(KINDS) and found.exact
+    assert found.dense_auc_30 == change(dense, dense, scene.cam_from_world[0]).auc_30
     for view in found.views:
         n = view.numbers
         total = n.mass_own_patch + n.mass_own_frame + n.mass_reference + n.mass_other_frames + n.mass_special
@@ -63,6 +64,19 @@ def test_networks_without_a_reference_frame(views):
     assert not found.exact and found.dense_auc_30 is None and len(found.suggested) == len(found.split.plans)
     assert all(view.numbers.mass_reference == 0 < view.numbers.mass_other_frames for view in found.views)
     assert all(change.auc_30 is None for change in found.knockouts["frame"])
+
+
+def test_the_probe_turns_every_second_picture_and_never_the_first(scene, monkeypatch):
+    seen = []
+
+    def watched(model, images, *rest):
+        seen.append(images)
+        return predict(model, images, *rest)
+
+    monkeypatch.setattr("manyview.analyze.analysis.predict", watched)
+    analyse(tiny_vggt(), [Subject(scene.images[0], scene)], (), queries=5)
+    assert [torch.equal(a, b) for a, b in zip(seen[-1], scene.images[0], strict=True)] == [True, False, True]
+    torch.testing.assert_close(seen[-1][1], scene.images[0, 1].rot90(2, (1, 2)))
 
 
 def test_without_knockouts_nothing_is_suggested(scene):
