@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manyview.attention.dense import AllQueries
@@ -16,6 +16,7 @@ from manyview.attention.presets.avggt import Avggt
 from manyview.errors import UsageError
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         Avggt,

@@ -6,23 +6,25 @@ import dataclasses
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
 from manyview.bench.live_bytes import LiveBytes
 from manyview.errors import UsageError, WeightsError
-from manyview.models.checkpoints.pi3 import infer_pi3_config
+from manyview.models.checkpoints.pi3 import infer_pi3_config, infer_pi3x_config
 from manyview.models.flops import forward_flops
 from manyview.models.load import load
-from manyview.models.pi3.config import PI3
+from manyview.models.pi3.config import PI3, PI3X
 from manyview.models.pi3.heads import nearest_rotation
 from manyview.models.pi3.intrinsics import focal_from_points
 from manyview.models.pi3.model import Pi3
+from manyview.models.pi3.model_x import Pi3X
 from manyview.models.run_options import RunOptions
 from manyview.reconstruction.footprint import estimate_peak_bytes
 
 from .test_flops import counting
-from .tiny_pi3 import SMALL, tiny_pi3, write_pi3
+from .tiny_pi3 import SMALL, SMALL_X, tiny_pi3, tiny_pi3x, write_pi3
 
 ALL = RunOptions(heads=("camera", "depth", "points"))
 
@@ -109,6 +111,8 @@ def test_sizes_are_read_off_the_shapes():
     with torch.device("meta"):
         shapes = {k: tuple(v.shape) for k, v in Pi3(SMALL).state_dict().items()}
         public = {k: tuple(v.shape) for k, v in Pi3(PI3).state_dict().items()}
+        public_x = {k: tuple(v.shape) for k, v in Pi3X(PI3X).state_dict().items()}
+    assert infer_pi3x_config(public_x) == PI3X
     assert infer_pi3_config(shapes) == SMALL
     assert infer_pi3_config(public) == PI3
     del shapes["register_token"]
@@ -133,12 +137,42 @@ def test_a_published_file_loads_as_pi3(tmp_path):
         load(tmp_path / "model.safetensors", heads="track")
 
 
+def test_a_published_pi3x_loads_without_its_optional_inputs(tmp_path):
+    weights = tiny_pi3x().state_dict() | {
+        "depth_emb": torch.zeros(1, 1, 32),
+        "ray_embed.proj.bias": torch.zeros(32),
+    }
+    save_file({k: v.clone().contiguous() for k, v in weights.items()}, tmp_path / "x.safetensors")
+    model = load(tmp_path / "x.safetensors")
+    assert isinstance(model, Pi3X) and model.config == SMALL_X
+    with torch.no_grad():
+        answer = model(torch.rand(2, 3, 28, 42), options=ALL)
+        scale = answer.metric_scale
+        model.metric_head.bias.add_(1.0)
+        larger = model(torch.rand(2, 3, 28, 42), options=ALL)
+    assert scale is not None and scale.shape == (1,) and scale > 0
+    assert larger.metric_scale is not None
+
+
+@torch.no_grad()
+def test_metres_scale_points_depth_and_translations_alike():
+    model, images = tiny_pi3x().double(), torch.rand(3, 3, 28, 42, dtype=torch.float64)
+    before = model(images, options=ALL)
+    model.metric_head.bias.add_(torch.tensor(3.0).log())
+    after = model(images, options=ALL)
+    for name in ("metric_scale", "z_depth", "local_points", "world_points"):
+        torch.testing.assert_close(getattr(after, name), 3 * getattr(before, name))
+    torch.testing.assert_close(after.cam_from_world[..., 3], 3 * before.cam_from_world[..., 3])
+    torch.testing.assert_close(after.cam_from_world[..., :3], before.cam_from_world[..., :3])
+
+
+@pytest.mark.parametrize("build", [tiny_pi3, tiny_pi3x])
 @pytest.mark.parametrize("plan", ["dense", "0:frame,1:dense"])
-def test_operations_are_those_counted(plan):
+def test_operations_are_those_counted(plan, build):
     layout = TokenLayout(3, SMALL.special_tokens, (3, 4), None)
-    expected = forward_flops(SMALL, layout, Plan.parse(plan, 2), ALL.heads)
+    expected = forward_flops(build().config, layout, Plan.parse(plan, 2), ALL.heads)
     with counting() as stages:
-        tiny_pi3()(torch.rand(3, 3, 42, 56), Plan.parse(plan, 2), ALL, stages)
+        build()(torch.rand(3, 3, 42, 56), Plan.parse(plan, 2), ALL, stages)
     for name in ("encoder", "frame layers", "global layers"):
         assert stages.flops[name] == expected[name]
     # The fit of focal lengths and the turned points are not counted as a network's operations.
@@ -148,11 +182,12 @@ def test_operations_are_those_counted(plan):
 
 @pytest.mark.parametrize("pieces", [(None, None, None), (2, 2000, 1), (8, 9000, 4)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_memory_estimate_is_near_and_not_below_counted_bytes(pieces, dtype):
-    config = dataclasses.replace(PI3, dim=256, depth=3, num_heads=4, decoder_dim=256, decoder_heads=4,
+@pytest.mark.parametrize(("public", "kind"), [(PI3, Pi3), (PI3X, Pi3X)])
+def test_memory_estimate_is_near_and_not_below_counted_bytes(pieces, dtype, public, kind):
+    config = dataclasses.replace(public, dim=256, depth=3, num_heads=4, decoder_dim=256, decoder_heads=4,
                                  point_dim=256, confidence_dim=256, camera_dim=128)  # fmt: skip
     with torch.device("meta"):
-        model = Pi3(config)
+        model = kind(config)
         images = torch.empty(1, 24, 3, 140, 196, dtype=torch.uint8)
     options = RunOptions(dtype, *pieces, heads=ALL.heads)
     with torch.no_grad(), LiveBytes() as live:

@@ -13,13 +13,13 @@ from .folder import BrokenCase, Case
 Handler = Callable[[Case], dict[str, Tensor]]
 
 _OTHER_MODELS = {
-    "pi3x": "Pi3X",
+    "pi3x": "Pi3X with known cameras or depth",
     "stream_v1": "FlashVGGT's streaming",
     "stream_v2": "FlashVGGT's streaming",
     "omega": "VGGT-Omega",
 }
-# Cases of Pi3X stand among Pi3's; the last is a part of its convolutional head.
-_PI3X = ("pi3x", "view_plane_uv")
+# Cases of Pi3X's optional inputs.
+_PRIORS = ("pi3x_pose", "pi3x_tiny_all", "pi3x_tiny_partial", "pi3x_tiny_poses")
 # Preprocessing cases hold the outputs of several models' loaders side by side.
 _OTHER_LOADERS = ("omega.", "pi3.")
 
@@ -46,11 +46,13 @@ def find_handler(case: Case) -> Handler | Skipped:
         return Skipped(f"{absent} is not implemented") if absent else _flash
     if case.group == "fastvggt":
         return _first_match(_MERGING, case.entry["inputs"].keys() | case.entry["config"].keys())
-    if case.group == "pi3" and not case.name.startswith(_PI3X):
+    if case.group == "pi3" and case.name == "view_plane_uv":
+        return pi3.plane
+    if case.group == "pi3" and not case.name.startswith(_PRIORS):
         return _from_inventory
     if case.group == "vggt":
         return _from_inventory
-    if case.group == "full" and (case.name == "pi3" or case.name.startswith("vggt")):
+    if case.group == "full" and (case.name in ("pi3", "pi3x") or case.name.startswith("vggt")):
         return _from_inventory
     model = case.name if case.group == "full" else case.group.replace("pi3", "pi3x")
     known = next((name for start, name in _OTHER_MODELS.items() if model.startswith(start)), model)
@@ -59,9 +61,8 @@ def find_handler(case: Case) -> Handler | Skipped:
 
 def unimplemented_fields(case: Case) -> frozenset[str]:
     """Outputs of a case that belong to models that are not implemented."""
-    if case.group != "preprocess":
-        return frozenset()
-    return frozenset(name for name in case.outputs if name.startswith(_OTHER_LOADERS))
+    starts = {"preprocess": _OTHER_LOADERS, "full": ("prior.",)}.get(case.group, ())
+    return frozenset(name for name in case.outputs if name.startswith(starts)) if starts else frozenset()
 
 
 # Names that must all occur among the inputs and settings of an operation.
@@ -103,6 +104,8 @@ _MODULES: tuple[tuple[frozenset[str], Handler], ...] = (
     (frozenset({"aggregator."}), whole.model),
     (frozenset({"point_decoder.", "conf_decoder.", "register_token"}), pi3.model),
     (frozenset({"projects.", "linear_out."}), pi3.head_decoder),
+    (frozenset({"projects_x.", "linear_out."}), pi3.metric_decoder),
+    (frozenset({"upsample_blocks.", "output_block."}), pi3.conv_head),
     (frozenset({"res_conv.", "fc_rot."}), pi3.camera_head),
     (frozenset({"feature_extractor.", "tracker."}), modules.track_head),
     (frozenset({"empty_pose_tokens", "trunk."}), modules.camera_head),

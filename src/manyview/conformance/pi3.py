@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import torch
@@ -9,10 +10,15 @@ from torch import Tensor
 
 from ..attention.plan import Plan
 from ..models.alternating import normalise_images
-from ..models.checkpoints.pi3 import infer_pi3_config
+from ..models.checkpoints.assign import assign_weights
+from ..models.checkpoints.pi3 import PRIOR_KEYS, infer_pi3_config, infer_pi3x_config
+from ..models.dense_ops import image_plane
 from ..models.pi3.config import Pi3Config
+from ..models.pi3.conv_head import ConvHead
 from ..models.pi3.heads import HeadDecoder, PixelHead, PoseHead, nearest_rotation
+from ..models.pi3.metric import MetricDecoder
 from ..models.pi3.model import Pi3
+from ..models.pi3.model_x import Pi3X
 from ..models.predictions import Predictions
 from ..models.rotary import rotation_for
 from ..models.run_options import RunOptions
@@ -45,17 +51,62 @@ def pixel_head(case: Case) -> dict[str, Tensor]:
     return {"y": head(case.inputs["x"], (c["H"] // c["patch"], c["W"] // c["patch"]))}
 
 
+def conv_head(case: Case) -> dict[str, Tensor]:
+    """Pi3X's convolutional head."""
+    c = case.config
+    head = seeded_module(
+        case,
+        lambda: ConvHead(c["dim"], tuple(c["dim_upsample"]), tuple(c["dim_out"]), c["last_conv_channels"],
+                         c["dim_times_res_block_hidden"]),
+    )  # fmt: skip
+    grid = tuple(c["grid_hw"])
+    maps = head(case.inputs["x"], grid, (14 * grid[0], 14 * grid[1]))
+    return {f"y{i}": value for i, value in enumerate(maps)}
+
+
+def metric_decoder(case: Case) -> dict[str, Tensor]:
+    """Pi3X's metric query; positions are those of one frame, repeated."""
+    c = case.config
+    decoder = seeded_module(
+        case,
+        lambda: MetricDecoder(c["in_dim"], c["dec_embed_dim"], c["depth"], c["num_heads"], c["out_dim"]),
+    )
+    period = case.inputs["positions"].shape[1] // c["frames"]
+    positions = case.inputs["positions"][0, :period]
+    rotation = rotation_for(positions, c["dec_embed_dim"] // c["num_heads"])
+    return {"out": decoder(case.inputs["query"], case.inputs["context"], rotation)}
+
+
+def plane(case: Case) -> dict[str, Tensor]:
+    """Positions on the image plane; each case is (columns, rows, aspect)."""
+    return {f"uv{i}": image_plane(h, w, aspect) for i, (w, h, aspect) in enumerate(case.config["cases"])}
+
+
 def model(case: Case) -> dict[str, Tensor]:
     """Predictions, the trunk's last tokens, and samples of its blocks where the case stores some."""
-    config = _config(case)
-    network = seeded_module(case, lambda: Pi3(config))
+    network = _network(case)
     images = case.inputs["images"]
     answer = network(images, options=RunOptions(heads=("camera", "depth", "points")))
     return _predicted(answer) | _trunk(case, network, images)
 
 
-def _config(case: Case) -> Pi3Config:
-    config = infer_pi3_config(case.shapes, case.id)
+def _network(case: Case) -> Pi3:
+    """A Pi3, or a Pi3X without its multimodal branch."""
+    if "metric_token" not in case.inventory:
+        config = _config(case, infer_pi3_config(case.shapes, case.id))
+        return seeded_module(case, lambda: Pi3(config))
+    found = infer_pi3x_config(case.shapes, case.id)
+    heads = case.config.get("metric", {}).get("heads", found.metric_heads)
+    found = dataclasses.replace(found, metric_heads=heads)
+    _config(case, found)
+    with torch.device("meta"):
+        network = Pi3X(found)
+    weights = {key: value for key, value in case.weights().items() if not key.startswith(PRIOR_KEYS)}
+    assign_weights(network, weights, f"inventory of {case.id}", device=case.device, dtype=case.dtype)
+    return network.eval()
+
+
+def _config(case: Case, config: Pi3Config) -> Pi3Config:
     told = {
         "embed_dim": config.dim,
         "encoder_depth": config.encoder.depth,
@@ -79,12 +130,15 @@ def _predicted(answer: Predictions) -> dict[str, Tensor]:
     first = poses[:, :1, None, None]
     assert answer.world_points is not None
     points = (first[..., :3, :3] @ answer.world_points[..., None])[..., 0] + first[..., :3, 3]
-    return {
+    found = {
         "camera_poses": poses,
         "conf": answer.confidence_logits,
         "local_points": local,
         "points": points,
     }
+    if answer.metric_scale is not None:
+        found |= {"metric": answer.metric_scale, "rays": torch.nn.functional.normalize(local, dim=-1)}
+    return found
 
 
 def _trunk(case: Case, network: Pi3, images: Tensor) -> dict[str, Tensor]:

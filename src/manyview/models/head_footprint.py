@@ -7,7 +7,7 @@ import dataclasses
 from ..attention.layout import TokenLayout
 from .config import DenseHeadConfig, VGGTConfig
 from .network import NetworkConfig
-from .pi3.config import Pi3Config
+from .pi3.config import Pi3Config, Pi3XConfig
 from .run_options import RunOptions
 
 
@@ -47,6 +47,7 @@ _OUTPUT_NUMBERS = {"depth": 2, "points": 4, "track": 32}
 _DECODER_TENSORS = 13
 # Numbers a pixel while points are made and a focal length is fitted to them.
 _FIT_NUMBERS = 16
+_MAPS = 230
 
 
 def _pi3(
@@ -59,6 +60,13 @@ def _pi3(
 ) -> HeadFootprint:
     tokens = layout.tokens_per_frame
     decoders = tokens * (_DECODER_TENSORS * config.decoder_dim + 3 * config.point_dim)
+    values = tokens * 2 * config.point_dim + _FIT_NUMBERS * pixels
+    metric = 0
+    if isinstance(config, Pi3XConfig):
+        # The finest stage of the convolutional head, and its maps at full size; then the query's context.
+        values = max(64 * layout.patches_per_frame * 9 * config.conv_widths[-1], _MAPS * pixels)
+        copied = 2 * config.dim if element_bytes < 4 else 0
+        metric = layout.frames * tokens * (copied + 5 * config.metric_dim) * 4
     outputs = 5 + (4 if "points" in options.heads else 0)
     # Heads that run on all frames at once have no results beside them.
     beside = 0 if piece == layout.frames else outputs
@@ -67,7 +75,8 @@ def _pi3(
         at_end=2 * tokens * config.dim * element_bytes,
         outputs=beside * pixels * 4,
         project=0,
-        work=piece * 4 * max(decoders, tokens * 2 * config.point_dim + _FIT_NUMBERS * pixels),
+        # The scale is found before there are any results.
+        work=max(piece * 4 * max(decoders, values), metric - layout.frames * beside * pixels * 4),
     )
 
 

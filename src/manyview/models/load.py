@@ -92,7 +92,7 @@ def build(
 ) -> Network:
     """The network a checkpoint belongs to, with its tensors: keys checked strictly, weights held once."""
     kind = recognise(checkpoint.tensors)
-    return (build_pi3 if kind == "Pi3" else build_vggt)(checkpoint, device=device, heads=heads)
+    return (build_pi3 if kind in ("Pi3", "Pi3X") else build_vggt)(checkpoint, device=device, heads=heads)
 
 
 def _find(

@@ -16,8 +16,9 @@ from ..geometry.cameras import pose_encoding_to_cameras
 class Predictions:
     """What the heads that ran said about `frames` images of `height` x `width`; the rest is None.
 
-    VGGT's world is the first frame's camera, π³'s its own; both are up to scale. Depth is z-depth,
-    confidences are at least 1. Cameras are read off the pose encoding, or given by networks without one.
+    The world is the first frame's camera; lengths are up to scale, or metres where there is a
+    `metric_scale`. Depth is z-depth, confidences are at least 1. Cameras are read off the pose encoding, or
+    given by networks without one.
     """
 
     height: int
@@ -34,6 +35,7 @@ class Predictions:
     local_points: Float[Tensor, "batch frames height width 3"] | None = None
     world_from_cam: Float[Tensor, "batch frames 4 4"] | None = None
     confidence_logits: Float[Tensor, "batch frames height width 1"] | None = None
+    metric_scale: Float[Tensor, " batch"] | None = None
     cameras: tuple[Float[Tensor, "batch frames 3 4"], Float[Tensor, "batch frames 3 3"]] | None = None
 
     @property

@@ -1,14 +1,20 @@
-"""A π³ from a checkpoint."""
+"""A π³ or Pi3X from a checkpoint."""
 
 from __future__ import annotations
+
+import logging
 
 import torch
 
 from ...errors import UsageError
 from ..pi3.model import Pi3
+from ..pi3.model_x import Pi3X
 from .assign import assign_weights
-from .pi3 import infer_pi3_config
+from .pi3 import PRIOR_KEYS, infer_pi3_config, infer_pi3x_config
 from .read import Checkpoint
+from .recognise import recognise
+
+logger = logging.getLogger(__name__)
 
 
 def build_pi3(
@@ -18,12 +24,19 @@ def build_pi3(
     heads: tuple[str, ...] | None = None,
 ) -> Pi3:
     """A π³ with the tensors of a checkpoint; all its heads belong together and are kept."""
-    config = infer_pi3_config(checkpoint.shapes, checkpoint.source)
+    tensors = checkpoint.tensors
     with torch.device("meta"):
-        model = Pi3(config)
+        if recognise(tensors) == "Pi3X":
+            model: Pi3 = Pi3X(infer_pi3x_config(checkpoint.shapes, checkpoint.source))
+            priors = [key for key in tensors if key.startswith(PRIOR_KEYS)]
+            tensors = {key: value for key, value in tensors.items() if key not in priors}
+            if priors:
+                logger.info("%s: known cameras and depth as input are not supported", checkpoint.source)
+        else:
+            model = Pi3(infer_pi3_config(checkpoint.shapes, checkpoint.source))
     lacking = [head for head in heads or () if head not in model.available_heads]
     if lacking:
         have = ", ".join(model.available_heads)
         raise UsageError(f"{checkpoint.source} has no {lacking[0]} head; it has: {have}")
-    assign_weights(model, checkpoint.tensors, checkpoint.source, device=device)
+    assign_weights(model, tensors, checkpoint.source, device=device)
     return model.eval()

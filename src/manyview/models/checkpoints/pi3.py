@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from math import isqrt
 
 from ...errors import WeightsError
 from ..config import EncoderConfig
-from ..pi3.config import PI3, Pi3Config
+from ..pi3.config import PI3, Pi3Config, Pi3XConfig
 from .keys import Shape
 from .shapes import Shapes
 
+PRIOR_KEYS = ("depth_encoder.", "depth_emb", "ray_embed.", "pose_inject_blk.")
+"""Beginnings of the keys of Pi3X's multimodal branch."""
 
-def infer_pi3_config(shapes: Mapping[str, Shape], source: str = "the checkpoint") -> Pi3Config:
+
+def infer_pi3x_config(shapes: Mapping[str, Shape], source: str = "the checkpoint") -> Pi3XConfig:
+    """Read a configuration off the shapes of a Pi3X checkpoint.
+
+    The heads of the metric query are as wide as the trunk's, as published.
+    """
+    base = infer_pi3_config(shapes, source, "Pi3X", "yyfz233/Pi3X")
+    read = Shapes(shapes, source, "Pi3X", "yyfz233/Pi3X")
+    metric = read("metric_decoder.projects_x.weight", 2, (512, 2 * base.dim))[0]
+    one, two, three = (
+        read(f"point_head.upsample_blocks.{i}.0.0.weight", 4, (1, width, 2, 2))[1]
+        for i, width in enumerate((256, 128, 64))
+    )
+    return Pi3XConfig(
+        **{field.name: getattr(base, field.name) for field in dataclasses.fields(base)},
+        conv_widths=(one, two, three),
+        conv_last=read("point_head.output_block.0.0.weight", 4, (32, 1, 3, 3))[0],
+        metric_dim=metric,
+        metric_heads=max(1, metric // (base.dim // base.num_heads)),
+        metric_out=read("metric_decoder.linear_out.weight", 2, (512, 512))[0],
+    )
+
+
+def infer_pi3_config(
+    shapes: Mapping[str, Shape],
+    source: str = "the checkpoint",
+    model: str = "Pi3",
+    example: str = "yyfz233/Pi3",
+) -> Pi3Config:
     """Read a configuration off the shapes of a π³ checkpoint.
 
     Shapes do not tell the heads of encoder and decoders: there are as many as in the trunk, whose q/k
     normalisation tells, as in the published model. Raises WeightsError for anything else.
     """
-    read = Shapes(shapes, source, "Pi3", "yyfz233/Pi3")
+    read = Shapes(shapes, source, model, example)
     dim, head_dim = read("register_token", 4)[-1], read("decoder.0.attn.q_norm.weight", 1, (64,))[0]
     if dim % head_dim:
         raise WeightsError(f"{source}: heads {head_dim} wide do not divide a trunk {dim} wide")

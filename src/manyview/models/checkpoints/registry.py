@@ -53,6 +53,13 @@ MODELS: tuple[NamedModel, ...] = (
         commercial_use=False,
         notes="no reference frame; cameras, depth and points",
     ),
+    NamedModel(
+        name="pi3x",
+        hub_id="yyfz233/Pi3X",
+        licence="CC-BY-NC-4.0",
+        commercial_use=False,
+        notes="as pi3, with metric scale and smoother points",
+    ),
 )
 
 

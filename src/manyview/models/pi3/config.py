@@ -55,4 +55,16 @@ class Pi3Config:
         return cls(**{**data, "encoder": EncoderConfig(**data["encoder"])})
 
 
+@dataclasses.dataclass(frozen=True)
+class Pi3XConfig(Pi3Config):
+    """All sizes of a Pi3X: `conv_*` of the convolutional heads, `metric_*` of the decoder of the scale."""
+
+    conv_widths: tuple[int, int, int] = (256, 128, 64)
+    conv_last: int = 32
+    metric_dim: int = 512
+    metric_heads: int = 8
+    metric_out: int = 512
+
+
 PI3 = Pi3Config()
+PI3X = Pi3XConfig()

@@ -57,9 +57,22 @@ class Pi3(AlternatingLayers):
             HeadDecoder(2 * config.dim, config.decoder_dim, config.decoder_depth, config.decoder_heads, out)
             for out in (config.point_dim, config.confidence_dim, config.camera_dim)
         )
+        self.camera_head = PoseHead(config.camera_dim)
+        self._add_pixel_heads(config)
+
+    def _add_pixel_heads(self, config: Pi3Config) -> None:
         self.point_head = PixelHead(config.point_dim, config.patch_size, 3)
         self.conf_head = PixelHead(config.confidence_dim, config.patch_size, 1)
-        self.camera_head = PoseHead(config.camera_dim)
+
+    def _local_points(self, x: Tensor, layout: TokenLayout) -> Float[Tensor, "n height width 3"]:
+        return local_points(self.point_head(x, layout.grid))
+
+    def _logits(self, x: Tensor, layout: TokenLayout) -> Float[Tensor, "n height width 1"]:
+        return self.conf_head(x, layout.grid)
+
+    def _metric_scale(self, hidden: Tensor, layout: TokenLayout, batch: int) -> Tensor | None:
+        """Metres per unit of length of each scene; None where a network does not know."""
+        return None
 
     @property
     def available_heads(self) -> tuple[str, ...]:
@@ -107,9 +120,17 @@ class Pi3(AlternatingLayers):
         layout = self.run_layers(images, plan or Plan.dense(self.config.depth), options, tap, recorder)
         height, width = images.shape[-2:]
         answer = Predictions(height, width, layout)
-        answer.local_points, answer.confidence_logits, answer.world_from_cam, intrinsics = (
-            part.unflatten(0, images.shape[:2]) for part in self._heads(tap.take(), layout, options)
+        hidden = tap.take()
+        metres = self._metric_scale(hidden, layout, len(images))
+        answer.local_points, answer.confidence_logits, poses, intrinsics = (
+            part.unflatten(0, images.shape[:2]) for part in self._heads(hidden, layout, options)
         )
+        del hidden
+        if metres is not None:
+            answer.metric_scale = metres
+            answer.local_points = answer.local_points * metres[:, None, None, None, None]
+            poses = torch.cat([poses[..., :3], poses[..., 3:] * _translation_only(metres)], -1)
+        answer.world_from_cam = poses
         for head in options.heads:
             mark(recorder, f"{head} head")
         cameras = relative_to_first(invert_rigid(answer.world_from_cam[..., :3, :]))
@@ -131,7 +152,7 @@ class Pi3(AlternatingLayers):
             config.decoder_dim // config.decoder_heads,
             config.rope_base,
         )
-        dtype = self.point_head.proj.weight.dtype
+        dtype = self.camera_head.fc_t.weight.dtype
         results: list[Tensor] = []
         for piece in slices(len(hidden), options.head_piece):
             x = hidden[piece].to(dtype)
@@ -139,8 +160,8 @@ class Pi3(AlternatingLayers):
                 decoder(x, rotation)[:, layout.special_tokens :]
                 for decoder in (self.point_decoder, self.conf_decoder, self.camera_decoder)
             )
-            local = local_points(self.point_head(points, layout.grid))
-            logits = self.conf_head(confidence, layout.grid)
+            local = self._local_points(points, layout)
+            logits = self._logits(confidence, layout)
             with torch.no_grad():  # a fit; poses and points carry the gradient
                 intrinsics = focal_from_points(local, logits[..., 0].sigmoid())
             parts = [local, logits, self.camera_head(camera), intrinsics]
@@ -151,6 +172,13 @@ class Pi3(AlternatingLayers):
             for whole, part in zip(results, parts, strict=True):
                 whole[piece] = part
         return results
+
+
+def _translation_only(scale: Float[Tensor, " batch"]) -> Float[Tensor, "batch 1 4 1"]:
+    """Factors of the last column of 4x4 poses: the translation's three, and one for its last row."""
+    factors = scale[:, None].repeat(1, 4)
+    factors[:, 3] = 1
+    return factors[:, None, :, None]
 
 
 class _LastPair:
