@@ -29,6 +29,7 @@ def test_the_full_size_model_is_not_skipped(shared_reference):
     assert {case_id for case_id in run if case_id.startswith("full/")} == {
         "full/vggt",
         "full/pi3",
+        "full/pi3x",
         "full/flash_v1",
         "full/flash_v2",
     }
