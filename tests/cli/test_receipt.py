@@ -32,6 +32,9 @@ def test_a_receipt_for_a_result_that_is_there_already(
     status, said, told = command(*line, "--receipt")
     assert status == 0, told
     assert "already holds" in said and "receipt on all 4 views" in said
+    status, _, told = command(*line, "--receipt", "--to", "report")
+    assert status == 0, told
+    assert "receipt on all 4 views" in (out / "report.html").read_text()
     assert json.loads((out / "receipt.json").read_text())["views"] == 4
     assert (manyview.load_reconstruction(out).z_depth == depth).all()
     # A new result without a receipt does not keep the old one's.

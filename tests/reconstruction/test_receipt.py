@@ -17,7 +17,7 @@ from manyview.attention.plan import Plan
 from manyview.errors import MemoryLimitError, UsageError
 from manyview.models.config import VGGT_1B
 from manyview.reconstruction import engine, receipt
-from manyview.reconstruction.deviation import deviation
+from manyview.reconstruction.deviation import Deviation, deviation
 from manyview.reconstruction.engine import ReconstructOptions, prepare, reconstruct, with_receipt
 from manyview.reconstruction.machine import Machine
 from manyview.reconstruction.preflight import Request, preflight
@@ -35,6 +35,9 @@ def photos(tmp_path: Path) -> Path:
         small = generator.integers(0, 255, (6, 8, 3), dtype=np.uint8)
         Image.fromarray(small).resize((128, 96)).save(folder / f"{index}.png")
     return folder
+
+
+NO_DEVIATION = Deviation(None, None, None, None, None, None)
 
 
 def scene(views: int = 4) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -174,11 +177,38 @@ def test_a_plan_that_does_not_pay_says_so(photos, monkeypatch):
     told = " ".join(result.receipt["lines"])
     assert "does not pay" in told and "from operations" in told
     assert str(result.receipt["break_even_views"]) in told
+    # Slower on the sample, and yet faster for all views.
+    costs = {
+        name: receipt.PassCost(total, 1.0, 0.0)
+        for name, total in zip(
+            ("sample_cost", "dense_sample_cost", "cost", "dense_cost"), (1.0, 1.0, 10.0, 40.0), strict=True
+        )
+    }
+    few = receipt.Receipt("p", 300, (0, 299), 2.0, 1.0, 3, NO_DEVIATION, 0, break_even_views=90, **costs)
+    assert few.pays and few.expected_seconds == (20.0, 40.0)
+    assert "pays only for many views: below 90 views" in " ".join(few.lines())
     waits.update(frame=3.0, dense=90.0)
     result = reconstruct(photos, tiny_vggt(), accel="frame", receipt=True)
     assert result.receipt is not None and result.receipt["runs"] == 1  # long passes are not repeated
     assert result.receipt["pays"] and "30.00x" in result.receipt["lines"][0]
     assert "does not pay" not in " ".join(result.receipt["lines"])
+
+
+def test_views_that_only_dense_answers_are_told(photos, monkeypatch):
+    real = receipt._timed
+
+    def timed(model, images, chosen):
+        wall, result = real(model, images, chosen)
+        if str(chosen.request.plan) == "frame" and result.z_depth is not None:
+            second = torch.tensor([0.0, torch.nan, 0.0, 0.0, 0.0])
+            result = dataclasses.replace(result, z_depth=result.z_depth + second[None, :, None, None])
+        return wall, result
+
+    monkeypatch.setattr(receipt, "_timed", timed)
+    result = reconstruct(photos, tiny_vggt(), accel="frame", receipt=True)
+    assert result.receipt is not None and result.receipt["lost_views"] == 1
+    assert any("no camera for 1 of 5 views" in line for line in result.receipt["lines"])
+    assert result.receipt["deviation"]["depth_relative"] > 0
 
 
 def test_dense_has_nothing_to_compare(photos):

@@ -71,7 +71,9 @@ class Reconstruct:
                 if earlier == ready.settings and _is_whole(folder):
                     say(f"{out} already holds this reconstruction (same views, weights and settings)")
                     if self.receipt:
-                        _add_receipt(folder, ready, model, bars)
+                        scene = _add_receipt(folder, ready, model, bars)
+                        # The only export that shows the notes, where the receipt stands.
+                        _export_all(scene, folder, [name for name in formats if name == "report"], bars)
                     return 0
                 check_output_folder(folder, self.overwrite)
             require_space(folder, array_bytes(ready.views.images.shape, self.how.point_head))
@@ -119,8 +121,8 @@ def _is_whole(folder: Path) -> bool:
     return True
 
 
-def _add_receipt(folder: Path, ready: Prepared, model: Network, bars: Bars) -> None:
-    """Measure a receipt for the result that is in `folder` already."""
+def _add_receipt(folder: Path, ready: Prepared, model: Network, bars: Bars) -> Reconstruction:
+    """Measure a receipt for the result that is in `folder` already, and put it there."""
     from ..reconstruction.engine import with_receipt
     from ..reconstruction.result_io import load_reconstruction, save, write_receipt
 
@@ -132,6 +134,7 @@ def _add_receipt(folder: Path, ready: Prepared, model: Network, bars: Bars) -> N
     if scene.receipt is not None:
         save(scene, folder, overwrite=True)
         write_receipt(scene, folder)
+    return scene
 
 
 def _export_all(scene: Reconstruction, folder: Path, formats: list[str], bars: Bars) -> None:

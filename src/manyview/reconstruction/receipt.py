@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
 from torch import Tensor
 
 from ..attention.plan import Plan
@@ -20,6 +19,7 @@ from .forward import run_forward
 from .machine import synchronise
 from .preflight import Preflight, Request, preflight
 from .progress import ProgressCallback
+from .usable import usable_views
 from .views import ViewRecord
 
 NOTHING_TO_COMPARE = "the plan is dense attention itself, so a receipt has nothing to compare"
@@ -66,7 +66,8 @@ class Receipt:
 
     Seconds are medians of warmed, interleaved forward passes. `break_even_views` is the number from
     which the plan is faster, from the operations at the rates both reached on the sample (None: at no
-    number up to some thousands).
+    number up to some thousands). `lost_views` of the sample have a camera by dense and none by the plan;
+    the deviation is that of the views with both.
     """
 
     plan: str
@@ -76,6 +77,7 @@ class Receipt:
     dense_seconds: float
     runs: int
     deviation: Deviation
+    lost_views: int
     cost: PassCost
     dense_cost: PassCost
     sample_cost: PassCost
@@ -118,32 +120,35 @@ class Receipt:
     def lines(self) -> tuple[str, ...]:
         """Two or three lines for a person."""
         many = len(self.sample)
-        where = f"all {self.views} views" if many == self.views else f"{many} of {self.views} views"
+        where = f"all {_counted(many)}" if many == self.views else f"{many} of {self.views} views"
         share = self.cost.total / self.dense_cost.total
         attention = self.cost.attention / self.dense_cost.attention
         speed = (
             f"receipt on {where}: {self.plan} {self.seconds:.3g} s, dense {self.dense_seconds:.3g} s "
-            f"({self.dense_seconds / self.seconds:.2f}x); for all {self.views} views it needs {share:.0%} of "
-            f"dense's operations ({attention:.0%} of those in attention)"
+            f"({self.dense_seconds / self.seconds:.2f}x); for all {_counted(self.views)} it needs "
+            f"{share:.0%} of dense's operations ({attention:.0%} of those in attention)"
         )
         return (speed, f"deviation from dense: {_told(self.deviation)}", *self._when())
 
     def _when(self) -> tuple[str, ...]:
         many = len(self.sample)
         lines = []
-        if not self.pays:
+        if self.lost_views:
+            lines.append(f"the plan gives no camera for {self.lost_views} of {many} views where dense does")
+        if not self.pays or self.saved_seconds <= 0:
             below = (
                 f"with up to {max(self.views, _MOST_VIEWS)} views"
                 if self.break_even_views is None
-                else f"below {self.break_even_views} views"
+                else f"below {_counted(self.break_even_views)}"
             )
+            verdict = "it pays only for many views" if self.pays else "it does not pay here"
             lines.append(
-                f"it does not pay here: {below} dense is as fast "
-                f"(from operations, at the rates measured on {many} views)"
+                f"{verdict}: {below} dense is as fast "
+                f"(from operations, at the rates measured on {_counted(many)})"
             )
         if many < self.views and self.sample_cost.attention >= self.dense_sample_cost.attention:
             lines.append(
-                f"on only {many} views this plan leaves nothing out, so the deviation says nothing about "
+                f"on only {_counted(many)} this plan leaves nothing out, so the deviation says nothing about "
                 f"{self.views}: sample more with --receipt-views"
             )
         return tuple(lines)
@@ -199,6 +204,7 @@ def measure_receipt(
     if progress is not None:
         progress("receipt", total, total)
     seconds, dense_seconds = (statistics.median(wall) for wall in walls)
+    differences, lost = _deviation(results[0], results[1], [records[index] for index in sample])
     small, small_dense = (PassCost.of(one.request) for one in few)
     return Receipt(
         plan=str(request.plan),
@@ -207,7 +213,8 @@ def measure_receipt(
         seconds=seconds,
         dense_seconds=dense_seconds,
         runs=runs,
-        deviation=_deviation(results[0], results[1], [records[index] for index in sample]),
+        deviation=differences,
+        lost_views=lost,
         cost=PassCost.of(request),
         dense_cost=PassCost.of(dense),
         sample_cost=small,
@@ -257,14 +264,19 @@ def _timed(model: Network, images: Tensor, chosen: Preflight) -> tuple[float, Pr
     return time.perf_counter() - start, predictions
 
 
-def _deviation(found: Predictions, meant: Predictions, records: list[ViewRecord]) -> Deviation:
+def _deviation(found: Predictions, meant: Predictions, records: list[ViewRecord]) -> tuple[Deviation, int]:
+    """The deviation on the views that both answered, and how many only dense did."""
     if found.z_depth is None or meant.z_depth is None:
-        raise UsageError("a receipt needs a network with a depth head")
-    depth, reference = found.z_depth[0].cpu(), meant.z_depth[0].cpu()
-    content: Bool[Tensor, "views height width"] = torch.from_numpy(
-        np.stack([record.transform.content_mask() for record in records])
+        raise UsageError("a receipt needs a network that predicts depth")
+    answered, meant_to = usable_views(found), usable_views(meant)
+    both = answered & meant_to
+    content = torch.from_numpy(np.stack([record.transform.content_mask() for record in records]))
+    cameras, depths = (
+        [value[0].cpu()[both] for value in pair]
+        for pair in ((found.cam_from_world, meant.cam_from_world), (found.z_depth, meant.z_depth))
     )
-    return deviation(found.cam_from_world[0].cpu(), meant.cam_from_world[0].cpu(), depth, reference, content)
+    differences = deviation(cameras[0], cameras[1], depths[0], depths[1], content[both])
+    return differences, int((meant_to & ~answered).sum())
 
 
 def _told(found: Deviation) -> str:
@@ -281,6 +293,10 @@ def _told(found: Deviation) -> str:
     if not parts:
         return "undefined, as the views have no finite cameras and depth"
     return ", ".join(parts) + "; medians over pairs of views and pixels"
+
+
+def _counted(views: int) -> str:
+    return f"{views} view{'s' * (views != 1)}"
 
 
 def _few(value: float | None) -> str:
