@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "Train"),
     "evaluate": ("evaluate", "EvaluateCommand"),
     "analyze": ("analyze", "Analyze"),
+    "weights": ("weights", "Weights"),
     "doctor": ("doctor", "Doctor"),
 }
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
+_EVERY = "all"
+_NO_REFERENCE = "all; without a whole reference frame"
+
 
 @dataclasses.dataclass(frozen=True)
 class NamedModel:
     """One row of the table. `commercial_use` is None where the licence is not known.
 
     `hub_id` is None for weights that come with the package. `revision` pins a commit of the hub's
-    repository, so that a name means the same weights tomorrow.
+    repository, so that a name means the same weights tomorrow. `predicts`, `images` and `methods` (which
+    accelerations apply) are for people.
     """
 
     name: str
@@ -20,6 +24,9 @@ class NamedModel:
     notes: str
     revision: str | None = None
     file: str | None = None
+    predicts: str = "cameras, depth, points"
+    images: str = "longer side 518, patches of 14"
+    methods: str = _EVERY
 
 
 MODELS: tuple[NamedModel, ...] = (
@@ -30,6 +37,7 @@ MODELS: tuple[NamedModel, ...] = (
         commercial_use=True,
         notes="comes with the package; trained on procedural scenes",
         file="manyview-small.safetensors",
+        images="longer side 112, patches of 8",
     ),
     NamedModel(
         name="vggt-1b",
@@ -38,6 +46,7 @@ MODELS: tuple[NamedModel, ...] = (
         commercial_use=False,
         notes="research only; facebook/VGGT-1B-Commercial allows commercial use",
         revision="860abec7937da0a4c03c41d3c269c366e82abdf9",
+        predicts="cameras, depth, points, tracks",
     ),
     NamedModel(
         name="vggt-1b-commercial",
@@ -45,20 +54,26 @@ MODELS: tuple[NamedModel, ...] = (
         licence="VGGT licence v1 (commercial use allowed, military use excluded)",
         commercial_use=True,
         notes="gated: accept the licence on its hub page and log in",
+        predicts="cameras, depth, points, tracks",
     ),
     NamedModel(
         name="pi3",
         hub_id="yyfz233/Pi3",
         licence="CC-BY-NC-4.0",
         commercial_use=False,
-        notes="no reference frame; cameras, depth and points",
+        notes="no reference frame, the same in any order; focal lengths are fitted to its points",
+        images="longer side 574 (about 255,000 pixels), patches of 14",
+        methods=_NO_REFERENCE,
     ),
     NamedModel(
         name="pi3x",
         hub_id="yyfz233/Pi3X",
         licence="CC-BY-NC-4.0",
         commercial_use=False,
-        notes="as pi3, with metric scale and smoother points",
+        notes="as pi3, smoother points; its optional known cameras and depth are not supported",
+        predicts="cameras, depth, points, metric scale",
+        images="longer side 574 (about 255,000 pixels), patches of 14",
+        methods=_NO_REFERENCE,
     ),
 )
 
