@@ -9,8 +9,8 @@ from .console import say
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """The models that have a name here: where their weights are, what they predict, which methods suit them, and
-    whether their licences allow commercial use. Nothing is downloaded."""
+    """The models that have a name here: where their weights are, what they predict, which methods suit
+    them, and whether their licences allow commercial use. Nothing is downloaded."""
 
     commercial_only: bool = False
     """Only those whose licence allows commercial use."""
