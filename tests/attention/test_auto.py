@@ -41,3 +41,9 @@ def test_cost_falls_as_sets_grow():
 
     shares = [share(n) for n in (20, 40, 100, 150, 250)]
     assert shares == sorted(shares, reverse=True) and shares[0] == 1
+
+
+def test_weights_may_say_how_many_early_layers_can_be_cut():
+    layout = TokenLayout(100, 5, (14, 14))
+    assert str(choose_plan(100, True, 8, layout, 0)[0]) == "avggt:early=0,stride=2x2"
+    assert str(choose_plan(100, True, 8, layout)[0]) == "avggt:stride=2x2"

@@ -36,3 +36,12 @@ def test_every_layer_draws_by_the_shares():
 def test_impossible_menus_are_refused(menu):
     with pytest.raises(UsageError, match="positive"):
         Stage("s", 1.0, ((4, 4),), plans=menu)
+
+
+def test_early_layers_are_cut_together_in_their_share_of_steps() -> None:
+    shares = {"dense": 1.0, "flash:r=2": 1.0}
+    plans = [draw_plan(shares, 8, 0, step, early_share=0.5) for step in range(200)]
+    own = Plan.frame_only(1).layers[0]
+    counts = [sum(layer == own for layer in plan.layers) for plan in plans]
+    assert set(counts) == {0, 1, 2, 3} and 60 < sum(count > 0 for count in counts) < 140
+    assert all(layer == own for plan, n in zip(plans, counts, strict=True) for layer in plan.layers[:n])

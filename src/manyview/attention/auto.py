@@ -12,8 +12,12 @@ _BREAK_EVEN = 30
 _MANY = 300
 
 
-def choose_plan(frames: int, ordered: bool, depth: int, layout: TokenLayout) -> tuple[Plan, str]:
+def choose_plan(
+    frames: int, ordered: bool, depth: int, layout: TokenLayout, early: int | None = None
+) -> tuple[Plan, str]:
     """The plan for `frames` views and one sentence that says what was picked and why.
+
+    `early`: first layers that the weights allow to be cut to their own frame (None: AVGGT's share).
 
     Unordered sets overlap less, and AVGGT loses more on sparse sets: their stride rises later. The
     thresholds between strides are ours; papers give the break-even and the turn to covering frames.
@@ -28,6 +32,8 @@ def choose_plan(frames: int, ordered: bool, depth: int, layout: TokenLayout) -> 
         spec, why = "anchors", "a few covering frames tell as much as all of so many"
     else:
         spec = f"avggt:stride={_stride(frames, ordered)}"
+        if early is not None:
+            spec += f",early={min(early, depth)}"
         why = "a coarser grid of keys is enough"
     rows, columns = layout.grid
     if min(rows, columns) < 4:

@@ -104,13 +104,16 @@ def compare_plans(
         "width": width,
         "environment": describe_machine(parameter.device, parameter.dtype, heads, model.config.dim // heads),
     }
+    early = None if model.info is None else model.info.early_layers
     results: list[CaseScores] = []
     for case in cases:
         config, grid = model.config, (height // patch, width // patch)
         layout = TokenLayout(case.views, config.special_tokens, grid, config.reference_frame)
         parsed = {}
         for spec in wanted:
-            chosen = fixed.get(spec) or choose_plan(case.views, case.order == "sequence", depth, layout)[0]
+            chosen = fixed.get(spec)
+            if chosen is None:
+                chosen, _ = choose_plan(case.views, case.order == "sequence", depth, layout, early)
             parsed[spec if spec in fixed else f"{AUTO} ({chosen})"] = chosen
         keepers = {spec: ScoreKeeper() for spec in parsed}
         for number in range(scenes):

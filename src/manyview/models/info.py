@@ -22,6 +22,13 @@ class ModelInfo:
     weights_sha256: str
     metadata: dict[str, Any]
 
+    @property
+    def early_layers(self) -> int | None:
+        """First global layers that `--accel auto` may cut to their own frame, where the weights say so."""
+        found = self.metadata.get("accel")
+        early = found.get("early") if isinstance(found, dict) else None
+        return early if isinstance(early, int) and early >= 0 else None
+
     def sentence(self) -> str:
         """The licence in one line."""
         allowed = {True: "commercial use allowed", False: "no commercial use", None: "check before use"}

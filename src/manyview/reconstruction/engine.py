@@ -115,7 +115,8 @@ def prepare(
     request = Request(config, count, height, width, plan, heads, dtype)
     reason: tuple[str, ...] = ()
     if options.accel == "auto":
-        plan, why = choose_plan(count, _in_order(found), config.depth, request.layout)
+        early = None if model.info is None else model.info.early_layers
+        plan, why = choose_plan(count, _in_order(found), config.depth, request.layout, early)
         request, reason = dataclasses.replace(request, plan=plan), (why,)
     limit = None if options.memory_limit_gib is None else int(options.memory_limit_gib * 2**30)
     machine = look_at_machine(device, limit, reserve_bytes=weights_elsewhere(model, device))

@@ -55,7 +55,8 @@ class Stage:
     drawn each step, `views` the smallest and largest number of views, `frames_per_step` the images a
     process sees in a step (a scene with more views than that fills the step alone). The point head runs
     every `points_every`-th step. `plan` is the attention plan of every step, or `plans` names several with
-    their shares, one of which each layer draws each step.
+    their shares, one of which each layer draws each step; then in a share `early_share` of steps the first
+    layers see their own frame only.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Stage:
     augment: float = 0.0
     plan: str = "dense"
     plans: Mapping[str, float] = field(default_factory=lambda: {"dense": 1.0})
+    early_share: float = 0.0
 
     def __post_init__(self) -> None:
         check_shares(self.plans)
@@ -112,7 +114,9 @@ class TrainConfig:
     model's, `grown_layer_scale` the LayerScale of the pairs put between. `cpu_bf16` runs matrix products
     on a CPU in bfloat16 (float32 weights and residuals); `attention_queries` patches of a batch
     are compared with the correspondences (None: all). Layers before `read_out_from` are not read out, which
-    leaves them without a reason to match. The camera loss is a parabola below `camera_rounding`.
+    leaves them without a reason to match.
+    The camera loss is a parabola below `camera_rounding`. `early_layers` is told with the weights: how many
+    first layers `--accel auto` may cut to their own frame (None: as the presets do).
     """
 
     name: str
@@ -125,6 +129,7 @@ class TrainConfig:
     sync_every: int = 10
     supervised_layers: tuple[int, ...] = ()
     read_out_from: int = 0
+    early_layers: int | None = None
     camera_decay: float = 0.6
     camera_rounding: float = 0.02
     attention_gain: float = 1.4

@@ -82,7 +82,10 @@ class Trainer:
         self.optimiser.set_rate(rate)
         points = self.step % here.stage.points_every == 0
         self.optimiser.zero_grad()
-        plan = stage_plan(here.stage.plan, here.stage.plans, config.model.depth, config.seed, self.step)
+        stage = here.stage
+        plan = stage_plan(
+            stage.plan, stage.plans, config.model.depth, config.seed, self.step, stage.early_share
+        )
         losses = draw_losses(
             self.model, self.heads, draw, config, here.stage.weights, points, self.device, plan
         )
@@ -154,7 +157,7 @@ class Trainer:
 
 
 _PACING = ("steps", "minutes", "checkpoint_minutes", "evaluate_minutes", "evaluate_scenes", "evaluate_views",
-           "stages", "optimiser")  # fmt: skip
+           "stages", "optimiser", "early_layers")  # fmt: skip
 
 
 def _lasting(config: dict[str, Any]) -> dict[str, Any]:

@@ -51,8 +51,9 @@ def export_weights(
             raise WeightsError(f"'{name}' of the run in {out_dir} is not finite in half precision")
     header = state.header
     start = header["config"].get("init")
+    elastic = any(set(stage.get("plans", {"dense": 1})) != {"dense"} for stage in header["config"]["stages"])
     recipe = {
-        "command": f"manyview train base --config {header['config']['name']}"
+        "command": f"manyview train {'elastic' if elastic else 'base'} --config {header['config']['name']}"
         + ("" if start is None else f" --init {Path(start).name}"),
         "start": None if start is None else start_of(start),
         "config": {key: value for key, value in header["config"].items() if key not in ("model", "init")},
@@ -69,6 +70,8 @@ def export_weights(
         "recipe": recipe,
         "numbers": dict(numbers or {}),
     }
+    if header["config"].get("early_layers") is not None:
+        metadata["accel"] = {"early": header["config"]["early_layers"]}
     target = Path(path)
     partial = target.with_name(target.name + ".partial")
     try:
