@@ -12,6 +12,7 @@ _COLUMNS = (
     ("AUC@5", "auc_5", ".1f"), ("AUC@15", "auc_15", ".1f"), ("AUC@30", "auc_30", ".1f"),
     ("rotation °", "rotation_median_deg", ".1f"), ("direction °", "translation_median_deg", ".1f"),
     ("AbsRel", "abs_rel", ".3f"), ("conf", "confidence_excess", ".2f"),
+    ("conf, absolute", "confidence_absolute_excess", ".2f"),
 )  # fmt: skip
 
 
