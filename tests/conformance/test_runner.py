@@ -144,13 +144,13 @@ def test_missing_or_damaged_files_of_a_case(folder, capsys, what):
 
 
 def test_models_that_are_not_implemented_are_skipped(folder, capsys):
-    for group in ("pi3/pi3x_pose_a", "flash_v1/stream_a", "omega/a", "full/omega", "full/stream_v1", "new/a"):
+    for group in ("omega/b", "flash_v1/stream_a", "omega/a", "full/omega", "full/stream_v1", "new/a"):
         folder.entries.append(folder.entries[0] | {"id": group, "file": "absent", "inventory": None})
     folder.write()
     status, lines, _ = run(folder.root, capsys)
     assert status == 0 and lines[-1] == "2 passed, 0 failed, 6 skipped"
     assert [line.split(None, 2)[1:] for line in lines[2:5]] == [
-        ["SKIP", "Pi3X with known cameras or depth is not implemented"],
+        ["SKIP", "VGGT-Omega is not implemented"],
         ["SKIP", "FlashVGGT's streaming is not implemented"],
         ["SKIP", "VGGT-Omega is not implemented"],
     ]

@@ -12,7 +12,7 @@ from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
 from manyview.bench.live_bytes import LiveBytes
 from manyview.errors import UsageError, WeightsError
-from manyview.models.checkpoints.pi3 import infer_pi3_config, infer_pi3x_config
+from manyview.models.checkpoints.pi3 import PRIOR_KEYS, infer_pi3_config, infer_pi3x_config
 from manyview.models.flops import forward_flops
 from manyview.models.load import load
 from manyview.models.pi3.config import PI3, PI3X
@@ -20,6 +20,7 @@ from manyview.models.pi3.heads import nearest_rotation
 from manyview.models.pi3.intrinsics import focal_from_points
 from manyview.models.pi3.model import Pi3
 from manyview.models.pi3.model_x import Pi3X
+from manyview.models.pi3.priors import Priors
 from manyview.models.run_options import RunOptions
 from manyview.reconstruction.footprint import estimate_peak_bytes
 
@@ -137,21 +138,69 @@ def test_a_published_file_loads_as_pi3(tmp_path):
         load(tmp_path / "model.safetensors", heads="track")
 
 
-def test_a_published_pi3x_loads_without_its_optional_inputs(tmp_path):
-    weights = tiny_pi3x().state_dict() | {
-        "depth_emb": torch.zeros(1, 1, 32),
-        "ray_embed.proj.bias": torch.zeros(32),
-    }
-    save_file({k: v.clone().contiguous() for k, v in weights.items()}, tmp_path / "x.safetensors")
-    model = load(tmp_path / "x.safetensors")
+def test_a_published_pi3x_loads_with_and_without_its_optional_inputs(tmp_path):
+    model = load(write_pi3(tmp_path / "x.safetensors", tiny_pi3x()))
     assert isinstance(model, Pi3X) and model.config == SMALL_X
+    state = {k: v for k, v in tiny_pi3x().state_dict().items() if not k.startswith(PRIOR_KEYS)}
+    save_file({k: v.clone().contiguous() for k, v in state.items()}, tmp_path / "less.safetensors")
+    less = load(tmp_path / "less.safetensors")
+    images, known = torch.rand(2, 3, 28, 42), Priors(torch.eye(4).expand(1, 2, 4, 4))
     with torch.no_grad():
-        answer = model(torch.rand(2, 3, 28, 42), options=ALL)
-        scale = answer.metric_scale
-        model.metric_head.bias.add_(1.0)
-        larger = model(torch.rand(2, 3, 28, 42), options=ALL)
-    assert scale is not None and scale.shape == (1,) and scale > 0
-    assert larger.metric_scale is not None
+        torch.testing.assert_close(less(images).local_points, model(images).local_points)
+        for network, about in ((less, "loaded without"), (tiny_pi3(), "need Pi3X")):
+            with pytest.raises(UsageError, match=about):
+                network(images, priors=known)
+        with pytest.raises(UsageError, match="known intrinsics must have shape"):
+            model(images, priors=Priors(intrinsics=torch.eye(3).expand(1, 3, 3, 3)))
+
+
+def _known(frames: int = 3) -> Priors:
+    torch.manual_seed(5)
+    poses = torch.eye(4, dtype=torch.float64).repeat(1, frames, 1, 1)
+    poses[..., :3, :3] = nearest_rotation(torch.randn(1, frames, 9, dtype=torch.float64))
+    poses[..., :3, 3] = torch.randn(1, frames, 3, dtype=torch.float64)
+    k = torch.tensor([[40.0, 0, 21], [0, 40, 14], [0, 0, 1]], dtype=torch.float64).expand(1, frames, 3, 3)
+    return Priors(poses, k, 1 + torch.rand(1, frames, 28, 42, dtype=torch.float64))
+
+
+@torch.no_grad()
+def test_known_cameras_and_depth_matter_but_not_their_world_or_unit():
+    model, images = tiny_pi3x().double(), torch.rand(3, 3, 28, 42, dtype=torch.float64)
+    known = _known()
+    plain, told = model(images), model(images, priors=known)
+    assert (plain.local_points - told.local_points).abs().max() > 1e-3
+    turn = torch.eye(4, dtype=torch.float64)
+    turn[:3, :3] = nearest_rotation(torch.randn(9, dtype=torch.float64))
+    turn[:3, 3] = torch.randn(3, dtype=torch.float64)
+    poses = known.world_from_cam.clone()
+    poses[..., :3, 3] *= 2.5
+    moved = dataclasses.replace(known, world_from_cam=turn @ poses, z_depth=2.5 * known.z_depth)
+    torch.testing.assert_close(
+        model(images, priors=moved).local_points, told.local_points, rtol=1e-5, atol=1e-6
+    )
+
+
+@torch.no_grad()
+def test_masked_frames_say_nothing():
+    model, images = tiny_pi3x().double(), torch.rand(3, 3, 28, 42, dtype=torch.float64)
+    known, nobody = _known(), torch.zeros(1, 3, dtype=torch.bool)
+    silent = dataclasses.replace(known, has_pose=nobody, has_intrinsics=nobody, has_depth=nobody)
+    torch.testing.assert_close(model(images, priors=silent).local_points, model(images).local_points)
+    some = torch.tensor([[True, True, False]])
+    two = dataclasses.replace(known, z_depth=None, has_intrinsics=some)
+    other = dataclasses.replace(
+        two, intrinsics=torch.cat([two.intrinsics[:, :2], 3 * two.intrinsics[:, 2:]], 1)
+    )
+    torch.testing.assert_close(
+        model(images, priors=two).local_points, model(images, priors=other).local_points
+    )
+
+
+@torch.no_grad()
+def test_the_pose_of_a_single_frame_is_ignored():
+    model, images = tiny_pi3x().double(), torch.rand(1, 3, 28, 42, dtype=torch.float64)
+    alone = Priors(_known(1).world_from_cam)
+    torch.testing.assert_close(model(images, priors=alone).local_points, model(images).local_points)
 
 
 @torch.no_grad()

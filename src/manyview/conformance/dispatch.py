@@ -13,13 +13,10 @@ from .folder import BrokenCase, Case
 Handler = Callable[[Case], dict[str, Tensor]]
 
 _OTHER_MODELS = {
-    "pi3x": "Pi3X with known cameras or depth",
     "stream_v1": "FlashVGGT's streaming",
     "stream_v2": "FlashVGGT's streaming",
     "omega": "VGGT-Omega",
 }
-# Cases of Pi3X's optional inputs.
-_PRIORS = ("pi3x_pose", "pi3x_tiny_all", "pi3x_tiny_partial", "pi3x_tiny_poses")
 # Preprocessing cases hold the outputs of several models' loaders side by side.
 _OTHER_LOADERS = ("omega.", "pi3.")
 
@@ -48,21 +45,24 @@ def find_handler(case: Case) -> Handler | Skipped:
         return _first_match(_MERGING, case.entry["inputs"].keys() | case.entry["config"].keys())
     if case.group == "pi3" and case.name == "view_plane_uv":
         return pi3.plane
-    if case.group == "pi3" and not case.name.startswith(_PRIORS):
+    if case.group == "pi3" and {"poses", "x"} <= case.entry["inputs"].keys():
+        return pi3.pose_injection
+    if case.group == "pi3":
         return _from_inventory
     if case.group == "vggt":
         return _from_inventory
     if case.group == "full" and (case.name in ("pi3", "pi3x") or case.name.startswith("vggt")):
         return _from_inventory
-    model = case.name if case.group == "full" else case.group.replace("pi3", "pi3x")
+    model = case.name if case.group == "full" else case.group
     known = next((name for start, name in _OTHER_MODELS.items() if model.startswith(start)), model)
     return Skipped(f"{known} is not implemented")
 
 
 def unimplemented_fields(case: Case) -> frozenset[str]:
     """Outputs of a case that belong to models that are not implemented."""
-    starts = {"preprocess": _OTHER_LOADERS, "full": ("prior.",)}.get(case.group, ())
-    return frozenset(name for name in case.outputs if name.startswith(starts)) if starts else frozenset()
+    if case.group != "preprocess":
+        return frozenset()
+    return frozenset(name for name in case.outputs if name.startswith(_OTHER_LOADERS))
 
 
 # Names that must all occur among the inputs and settings of an operation.

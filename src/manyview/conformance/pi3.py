@@ -10,8 +10,7 @@ from torch import Tensor
 
 from ..attention.plan import Plan
 from ..models.alternating import normalise_images
-from ..models.checkpoints.assign import assign_weights
-from ..models.checkpoints.pi3 import PRIOR_KEYS, infer_pi3_config, infer_pi3x_config
+from ..models.checkpoints.pi3 import infer_pi3_config, infer_pi3x_config
 from ..models.dense_ops import image_plane
 from ..models.pi3.config import Pi3Config
 from ..models.pi3.conv_head import ConvHead
@@ -19,6 +18,8 @@ from ..models.pi3.heads import HeadDecoder, PixelHead, PoseHead, nearest_rotatio
 from ..models.pi3.metric import MetricDecoder
 from ..models.pi3.model import Pi3
 from ..models.pi3.model_x import Pi3X
+from ..models.pi3.pose_injection import PoseInjection
+from ..models.pi3.priors import Priors
 from ..models.predictions import Predictions
 from ..models.rotary import rotation_for
 from ..models.run_options import RunOptions
@@ -86,8 +87,42 @@ def model(case: Case) -> dict[str, Tensor]:
     """Predictions, the trunk's last tokens, and samples of its blocks where the case stores some."""
     network = _network(case)
     images = case.inputs["images"]
-    answer = network(images, options=RunOptions(heads=("camera", "depth", "points")))
+    options, priors = RunOptions(heads=("camera", "depth", "points")), _priors(case)
+    if case.group == "full":  # both without and with what is known
+        results = _predicted(network(images, options=options)) | _trunk(case, network, images)
+        if priors is not None:
+            known = _predicted(network(images, options=options, priors=priors))
+            results |= {f"prior.{name}": value for name, value in known.items()}
+        return {name: value for name, value in results.items() if name in case.outputs}
+    answer = network(images, options=options, priors=priors)
     return _predicted(answer) | _trunk(case, network, images)
+
+
+def _priors(case: Case) -> Priors | None:
+    """What the case gives beside images."""
+    inputs = case.inputs
+    if not {"poses", "intrinsics", "depths"} & inputs.keys():
+        return None
+    return Priors(
+        inputs.get("poses"),
+        inputs.get("intrinsics"),
+        inputs.get("depths"),
+        inputs.get("mask_pose"),
+        inputs.get("mask_ray"),
+        inputs.get("mask_depth"),
+    )
+
+
+def pose_injection(case: Case) -> dict[str, Tensor]:
+    """The change of patch tokens; a mask over pairs of tokens says which frames have a pose."""
+    c = case.config
+    block = seeded_module(case, lambda: PoseInjection(c["dim"], c["num_heads"]))
+    grid = (c["H"] // 14, c["W"] // 14)
+    known = None
+    if "attn_mask" in case.inputs:
+        looks = case.inputs["attn_mask"][:, 0].sum(-1) > 1  # tokens without a pose look at themselves
+        known = looks.unflatten(1, (c["frames"], -1))[:, :, 0]
+    return {"y": block(case.inputs["x"], torch.linalg.inv(case.inputs["poses"]), grid, known)}
 
 
 def _network(case: Case) -> Pi3:
@@ -99,11 +134,7 @@ def _network(case: Case) -> Pi3:
     heads = case.config.get("metric", {}).get("heads", found.metric_heads)
     found = dataclasses.replace(found, metric_heads=heads)
     _config(case, found)
-    with torch.device("meta"):
-        network = Pi3X(found)
-    weights = {key: value for key, value in case.weights().items() if not key.startswith(PRIOR_KEYS)}
-    assign_weights(network, weights, f"inventory of {case.id}", device=case.device, dtype=case.dtype)
-    return network.eval()
+    return seeded_module(case, lambda: Pi3X(found))
 
 
 def _config(case: Case, config: Pi3Config) -> Pi3Config:

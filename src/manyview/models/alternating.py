@@ -25,6 +25,14 @@ _IMAGE_STD = (0.229, 0.224, 0.225)
 TapReader = Callable[[int, Tensor, Tensor], None]
 
 
+class Known(Protocol):
+    """What is known of an input beside its images, as changes of tokens [B, S, P, C]."""
+
+    def embedded(self, x: Tensor, layout: TokenLayout) -> Tensor: ...
+
+    def after_pair(self, layer: int, x: Tensor, layout: TokenLayout) -> Tensor: ...
+
+
 class AlternatingSizes(Protocol):
     """What the layers need to know of a network's configuration."""
 
@@ -83,11 +91,13 @@ class AlternatingLayers(nn.Module):
         options: RunOptions,
         read_tap: TapReader,
         recorder: Any = None,
+        known: Known | None = None,
     ) -> TokenLayout:
         """Run all layers on images [B, S, 3, H, W] (uint8, or floating in [0, 1]).
 
         After each pair, `read_tap(layer, frame_tokens, global_tokens)` receives both outputs
-        [B, S, P, C] if the layer is one of the reader's; it must copy what it keeps.
+        [B, S, P, C] if the layer is one of the reader's; it must copy what it keeps. `known` may change
+        tokens after the encoder and after each pair.
         """
         sizes = self.sizes()
         _, frames, _, height, width = images.shape
@@ -97,6 +107,8 @@ class AlternatingLayers(nn.Module):
                 f"the plan has {len(plan.layers)} layers, this network has {sizes.depth} global layers"
             )
         x = self._embed(images, layout, options)
+        if known is not None:
+            x = known.embedded(x, layout)
         mark(recorder, "encoder")
         rotation = rotation_for(
             frame_positions(layout.grid, layout.special_tokens, images.device),
@@ -120,6 +132,8 @@ class AlternatingLayers(nn.Module):
                 mlp_piece=options.mlp_piece,
                 inplace=inplace,
             ).unflatten(1, (frames, -1))
+            if known is not None:
+                x = known.after_pair(layer, x, layout)
             if layer in wanted:
                 read_tap(layer, frame_tokens, x)
             del frame_tokens

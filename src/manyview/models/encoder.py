@@ -17,11 +17,11 @@ _EPS = 1e-6
 class PatchConv(nn.Module):
     """Non-overlapping patches to tokens by one convolution."""
 
-    def __init__(self, dim: int, patch_size: int) -> None:
+    def __init__(self, dim: int, patch_size: int, channels: int = 3) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, dim, patch_size, stride=patch_size)
+        self.proj = nn.Conv2d(channels, dim, patch_size, stride=patch_size)
 
-    def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n patches dim"]:
+    def forward(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n patches dim"]:
         weight, bias = self.proj.weight.to(images.dtype), self.proj.bias
         assert bias is not None
         tokens = F.conv2d(images, weight, bias.to(images.dtype), stride=self.proj.stride)
@@ -35,7 +35,9 @@ class DinoEncoder(nn.Module):
     in attention and are returned beside the patches for inspection.
     """
 
-    def __init__(self, dim: int, patch_size: int, config: EncoderConfig, mask_token: bool = True) -> None:
+    def __init__(
+        self, dim: int, patch_size: int, config: EncoderConfig, mask_token: bool = True, channels: int = 3
+    ) -> None:
         super().__init__()
         self.config = config
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
@@ -43,7 +45,7 @@ class DinoEncoder(nn.Module):
         self.register_tokens = nn.Parameter(torch.zeros(1, config.registers, dim))
         if mask_token:  # used only when DINOv2 itself was trained; VGGT's checkpoints have it
             self.mask_token = nn.Parameter(torch.zeros(1, dim), requires_grad=False)
-        self.patch_embed = PatchConv(dim, patch_size)
+        self.patch_embed = PatchConv(dim, patch_size, channels)
         self.blocks = nn.ModuleList(
             Block(dim, config.num_heads, config.mlp_ratio, eps=_EPS) for _ in range(config.depth)
         )
@@ -60,7 +62,7 @@ class DinoEncoder(nn.Module):
         return torch.cat([cls, table.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
 
     def all_tokens(
-        self, images: Float[Tensor, "n 3 height width"], positions: Float[Tensor, "1 tokens dim"]
+        self, images: Float[Tensor, "n channels height width"], positions: Float[Tensor, "1 tokens dim"]
     ) -> Float[Tensor, "n tokens dim"]:
         """Normalised tokens in the order class, registers, patches."""
         patches = self.patch_embed(images)
@@ -75,7 +77,7 @@ class DinoEncoder(nn.Module):
         return self.norm(x)
 
     def forward(
-        self, images: Float[Tensor, "n 3 height width"], positions: Float[Tensor, "1 tokens dim"]
+        self, images: Float[Tensor, "n channels height width"], positions: Float[Tensor, "1 tokens dim"]
     ) -> Float[Tensor, "n patches dim"]:
         """Patch tokens; `positions` comes from `position_embedding` of the images' grid."""
         return self.all_tokens(images, positions)[:, 1 + self.config.registers :]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 
 from ...errors import UsageError
 from ..pi3.model import Pi3
 from ..pi3.model_x import Pi3X
 from .assign import assign_weights
-from .pi3 import PRIOR_KEYS, infer_pi3_config, infer_pi3x_config
+from .pi3 import infer_pi3_config, infer_pi3x_config
 from .read import Checkpoint
 from .recognise import recognise
-
-logger = logging.getLogger(__name__)
 
 
 def build_pi3(
@@ -28,10 +24,6 @@ def build_pi3(
     with torch.device("meta"):
         if recognise(tensors) == "Pi3X":
             model: Pi3 = Pi3X(infer_pi3x_config(checkpoint.shapes, checkpoint.source))
-            priors = [key for key in tensors if key.startswith(PRIOR_KEYS)]
-            tensors = {key: value for key, value in tensors.items() if key not in priors}
-            if priors:
-                logger.info("%s: known cameras and depth as input are not supported", checkpoint.source)
         else:
             model = Pi3(infer_pi3_config(checkpoint.shapes, checkpoint.source))
     lacking = [head for head in heads or () if head not in model.available_heads]

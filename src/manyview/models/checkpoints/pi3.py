@@ -35,6 +35,7 @@ def infer_pi3x_config(shapes: Mapping[str, Shape], source: str = "the checkpoint
         metric_dim=metric,
         metric_heads=max(1, metric // (base.dim // base.num_heads)),
         metric_out=read("metric_decoder.linear_out.weight", 2, (512, 512))[0],
+        optional_inputs=any(key.startswith(PRIOR_KEYS) for key in shapes),
     )
 
 

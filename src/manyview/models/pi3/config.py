@@ -57,13 +57,17 @@ class Pi3Config:
 
 @dataclasses.dataclass(frozen=True)
 class Pi3XConfig(Pi3Config):
-    """All sizes of a Pi3X: `conv_*` of the convolutional heads, `metric_*` of the decoder of the scale."""
+    """All sizes of a Pi3X: `conv_*` of the convolutional heads, `metric_*` of the decoder of the scale.
+
+    `optional_inputs`: whether the branch for known cameras and depth is there.
+    """
 
     conv_widths: tuple[int, int, int] = (256, 128, 64)
     conv_last: int = 32
     metric_dim: int = 512
     metric_heads: int = 8
     metric_out: int = 512
+    optional_inputs: bool = True
 
 
 PI3 = Pi3Config()

@@ -12,7 +12,7 @@ from ...attention.layout import TokenLayout
 from ...attention.plan import Plan
 from ...errors import UsageError
 from ...geometry.cameras import invert_rigid, relative_to_first
-from ..alternating import AlternatingLayers
+from ..alternating import AlternatingLayers, Known
 from ..blocks import Block
 from ..check_images import check_images
 from ..encoder import DinoEncoder
@@ -25,6 +25,7 @@ from ..taps import slices
 from .config import Pi3Config
 from .heads import HeadDecoder, PixelHead, PoseHead, local_points
 from .intrinsics import focal_from_points
+from .priors import Priors
 
 _EPS = 1e-6
 _MOST_LOGIT = 40.0  # a probability of one in any precision, and its exponential is still finite
@@ -105,11 +106,13 @@ class Pi3(AlternatingLayers):
         plan: Plan | None = None,
         options: RunOptions | None = None,
         recorder: Any = None,
+        priors: Priors | None = None,
     ) -> Predictions:
         """Predict for images [B, S, 3, H, W] or [S, 3, H, W], uint8 or floating in [0, 1].
 
         Intrinsics are fitted to the local points (π³ predicts none); confidences are 1 + exp(logit), so
-        that 1 - 1 / c is π³'s own probability. Raises UsageError as VGGT does.
+        that 1 - 1 / c is π³'s own probability. `priors`: what is known beforehand (Pi3X only). Raises
+        UsageError as VGGT does.
         """
         options = options or RunOptions()
         images = check_images(images)
@@ -117,7 +120,9 @@ class Pi3(AlternatingLayers):
             if head not in self.available_heads:
                 raise UsageError(f"π³ has no {head} head; it has: {', '.join(self.available_heads)}")
         tap = _LastPair(self.config.depth - 1)
-        layout = self.run_layers(images, plan or Plan.dense(self.config.depth), options, tap, recorder)
+        known = None if priors is None else self._known(priors, images)
+        plan = plan or Plan.dense(self.config.depth)
+        layout = self.run_layers(images, plan, options, tap, recorder, known)
         height, width = images.shape[-2:]
         answer = Predictions(height, width, layout)
         hidden = tap.take()
@@ -143,6 +148,9 @@ class Pi3(AlternatingLayers):
             answer.world_points = turned + back[..., 3][:, :, None, None]
             answer.world_points_conf = answer.depth_conf
         return answer
+
+    def _known(self, priors: Priors, images: Tensor) -> Known:
+        raise UsageError("these weights take images only: known cameras and depth need Pi3X")
 
     def _heads(self, hidden: Tensor, layout: TokenLayout, options: RunOptions) -> list[Tensor]:
         """Local points, confidence logits, poses and intrinsics of [B*S] frames, some frames at a time."""

@@ -1,4 +1,4 @@
-"""Pi3X: π³ with a convolutional head and metric scale. Its optional inputs are not here."""
+"""Pi3X: π³ with a convolutional head, metric scale, and known cameras and depth as optional inputs."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...attention.layout import TokenLayout
+from ...errors import UsageError
+from ..alternating import Known
+from ..encoder import DinoEncoder, PatchConv
 from ..rotary import frame_positions, rotation_for
 from .config import Pi3Config, Pi3XConfig
 from .conv_head import ConvHead
 from .metric import MetricDecoder
 from .model import Pi3
+from .pose_injection import PoseInjection
+from .priors import Priors, depth_scale, mask_of, rays_of, relative_poses
 
 _MOST_LOG_DEPTH = 15.0
 
 
+INJECT_EVERY = 4
+"""Poses enter after pairs 0, 4, 8, ..."""
+
+
 class Pi3X(Pi3):
-    """Pi3X without its multimodal branch, which changes nothing where no camera or depth is given."""
+    """Pi3X. Its multimodal branch acts only where something is known, and may be left out of the weights."""
 
     config: Pi3XConfig
 
@@ -31,6 +40,21 @@ class Pi3X(Pi3):
             2 * config.dim, config.metric_dim, config.decoder_depth, config.metric_heads, config.metric_out
         )
         self.metric_head = nn.Linear(config.metric_out, 1)
+        if config.optional_inputs:
+            dim, patch = config.dim, config.patch_size
+            self.depth_encoder = DinoEncoder(dim, patch, config.encoder, mask_token=False, channels=2)
+            self.depth_emb = nn.Parameter(torch.zeros(1, 1, dim))
+            self.ray_embed = PatchConv(dim, patch, 2)
+            self.pose_inject_blk = nn.ModuleList(
+                PoseInjection(dim, config.num_heads) for _ in range(0, config.depth, INJECT_EVERY)
+            )
+
+    def _known(self, priors: Priors, images: Tensor) -> Known:
+        if not self.config.optional_inputs:
+            raise UsageError("these Pi3X weights were loaded without the branch for known cameras and depth")
+        batch, frames, _, height, width = images.shape
+        priors.check(batch, frames, height, width)
+        return KnownTokens(self, priors, (height, width))
 
     def _local_points(self, x: Tensor, layout: TokenLayout) -> Float[Tensor, "n height width 3"]:
         xy, log_z = self.point_head(x, layout.grid, self._size(layout))  # type: ignore[call-arg]
@@ -54,3 +78,45 @@ class Pi3X(Pi3):
         query = self.metric_token.expand(batch, -1, -1)
         context = hidden.unflatten(0, (batch, -1)).flatten(1, 2).to(query.dtype)
         return self.metric_head(self.metric_decoder(query, context, rotation))[:, 0, 0].exp()
+
+
+class KnownTokens:
+    """What is known of an input, as changes of Pi3X's tokens."""
+
+    def __init__(self, network: Pi3X, priors: Priors, size: tuple[int, int]) -> None:
+        self._network, self._priors, self._size = network, priors, size
+        self._scale: Tensor | None = None
+        if priors.z_depth is not None:
+            self._scale = depth_scale(priors.z_depth)
+        self._cameras: Tensor | None = None
+        if priors.world_from_cam is not None and priors.world_from_cam.shape[1] > 1:
+            known = mask_of(priors.has_pose, priors.world_from_cam)
+            poses = relative_poses(priors.world_from_cam, known, self._scale)
+            self._cameras, self._known = torch.linalg.inv(poses), known
+
+    def embedded(self, x: Tensor, layout: TokenLayout) -> Tensor:
+        """Tokens of known depth and of known rays are added to those of the image."""
+        network, priors, patches = self._network, self._priors, x[:, :, layout.special_tokens :]
+        if priors.z_depth is not None and self._scale is not None:
+            known = mask_of(priors.has_depth, priors.z_depth)
+            depth = priors.z_depth / self._scale[:, None, None, None]
+            valid = (priors.z_depth > 0).to(depth.dtype)
+            maps = torch.stack([depth, valid], 2).flatten(0, 1).to(x.dtype)
+            tokens = network.depth_encoder(maps, network.depth_encoder.position_embedding(layout.grid))
+            tokens = tokens.unflatten(0, x.shape[:2]) + network.depth_emb.to(x.dtype)
+            patches = patches + tokens * known[..., None, None]
+        if priors.intrinsics is not None:
+            known = mask_of(priors.has_intrinsics, priors.intrinsics)
+            rays = rays_of(priors.intrinsics, *self._size).flatten(0, 1).to(x.dtype)
+            patches = patches + network.ray_embed(rays).unflatten(0, x.shape[:2]) * known[..., None, None]
+        return torch.cat([x[:, :, : layout.special_tokens], patches], 2)
+
+    def after_pair(self, layer: int, x: Tensor, layout: TokenLayout) -> Tensor:
+        """Known poses change the patches after every fourth pair."""
+        if self._cameras is None or layer % INJECT_EVERY:
+            return x
+        block = self._network.pose_inject_blk[layer // INJECT_EVERY]
+        patches = x[:, :, layout.special_tokens :]
+        change = block(patches.flatten(1, 2), self._cameras.to(x.dtype), layout.grid, self._known)
+        patches = patches + change.view_as(patches) * self._known[..., None, None]
+        return torch.cat([x[:, :, : layout.special_tokens], patches], 2)
