@@ -1,0 +1,1 @@
+"""Frames that arrive one after another: cameras and depth of each chunk at once, with bounded memory."""
