@@ -19,6 +19,7 @@ def test_reconstruct_exports_and_plans(command, photos, tmp_path):
     np.testing.assert_allclose(result.cam_from_world[0], np.eye(3, 4), atol=1e-5)
     assert (result.intrinsics[:, 0, 0] > 0).all()
     assert result.settings["accel"].startswith("avggt")
+    assert result.settings["size_policy"] == "area"
     status, _, errors = command("export", out, "--to", "colmap", "glb", "--overwrite")
     assert status == 0, errors
 

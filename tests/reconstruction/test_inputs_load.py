@@ -54,7 +54,7 @@ def test_pixels_and_records_of_a_plain_folder(tmp_path: Path) -> None:
         assert (image.permute(1, 2, 0).numpy() == expected).all()
 
 
-@pytest.mark.parametrize("policy", SIZE_POLICIES)
+@pytest.mark.parametrize("policy", [policy for policy in SIZE_POLICIES if policy != "area"])
 def test_mixed_shapes_are_centred_on_white(tmp_path: Path, policy: SizePolicy) -> None:
     _photo(tmp_path / "1_wide.png", 96, 64)
     _photo(tmp_path / "2_tall.png", 64, 96)
@@ -72,6 +72,28 @@ def test_mixed_shapes_are_centred_on_white(tmp_path: Path, policy: SizePolicy) -
         # The centre of the source picture is the centre of the network image.
         centre = [record.transform.upright_width / 2, record.transform.upright_height / 2, 1.0]
         np.testing.assert_allclose(record.transform.network_from_upright @ centre, [56, 56, 1], atol=0.51)
+
+
+def test_area_gives_all_pictures_the_size_of_the_first_usable_one(tmp_path: Path) -> None:
+    (tmp_path / "0_damaged.png").write_bytes(b"")
+    _photo(tmp_path / "1_wide.png", 96, 64)
+    _photo(tmp_path / "2_tall.png", 64, 96)
+    views = _read(tmp_path, policy="area", pixel_limit=10_000)
+    # Enlarged to 122 x 82: 9 x 6 patches of 14 are 10584 pixels, in the wanted ratio, so a row goes.
+    assert views.images.shape == (2, 3, 70, 126)
+    assert all(record.transform.content_mask().all() for record in views.records)
+    assert views.records[1].transform.scale_x == 126 / 64 and views.records[1].transform.scale_y == 70 / 96
+    assert any("stretched to 126x70, the shape of the first" in told for told in views.warnings)
+    assert _read(tmp_path, policy="area").images.shape == (2, 3, 70, 112)  # a longer side, no limit
+
+
+def test_area_ignores_transparency_and_the_others_lay_it_on_white(tmp_path: Path) -> None:
+    pixels = np.full((56, 56, 4), 40, dtype=np.uint8)
+    pixels[..., 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "1.png")
+    area, fit = _read(tmp_path, policy="area"), _read(tmp_path, policy="fit")
+    assert (area.images == 40).all() and (fit.images == 255).all()
+    assert "ignored" in area.warnings[-1] and "laid on white" in fit.warnings[-1]
 
 
 def test_result_does_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:

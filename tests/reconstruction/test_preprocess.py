@@ -18,6 +18,7 @@ from manyview.errors import InputError, UsageError
 from manyview.reconstruction.preprocess import (
     SIZE_POLICIES,
     SizePolicy,
+    area_size,
     centre_on_canvas,
     plan_view,
     render_view,
@@ -167,6 +168,29 @@ def test_vggt_sizes() -> None:
     assert (padded.network_width, padded.network_height) == (518, 518)
     assert padded.content_box == (112, 0, 406, 518)
     assert padded.scale_x != padded.scale_y
+
+
+@given(_sides, _sides, st.sampled_from([(255_000, 14), (60_000, 14), (20_000, 8)]))
+def test_an_area_is_whole_patches_below_the_limit_and_about_the_shape(
+    width: int, height: int, sizing: tuple[int, int]
+) -> None:
+    limit, patch = sizing
+    if max(width, height) / min(width, height) > 20:
+        return
+    w, h = area_size(width, height, limit, patch)
+    assert w % patch == h % patch == 0 and 0 < w * h <= limit
+    exact = ((limit * width / height) ** 0.5, (limit * height / width) ** 0.5)
+    assert abs(w - exact[0]) <= 1.5 * patch and abs(h - exact[1]) <= 1.5 * patch
+
+
+def test_pi3_sizes() -> None:
+    """4:3 rounds up beyond the limit, so a column goes; 16:9 and a tall picture by hand."""
+    assert area_size(640, 480, 255_000, 14) == (574, 434)
+    assert area_size(4000, 3000, 255_000, 14) == (574, 434)
+    assert area_size(1920, 1080, 255_000, 14) == (672, 378)
+    assert area_size(1080, 1920, 255_000, 14) == (378, 672)
+    with pytest.raises(InputError, match="8000x1 pixels is too elongated"):
+        area_size(8000, 1, 255_000, 14)
 
 
 def test_views_of_two_shapes_share_a_centred_canvas() -> None:

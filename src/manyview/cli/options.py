@@ -42,8 +42,8 @@ class RunChoice:
 
     accel: str = "dense"
     """How frames meet in global attention: dense, auto, avggt, avggt:stride=2x2, or 0-3:frame,4-5:dense."""
-    size_policy: Literal["fit", "crop", "pad", "square"] = "fit"
-    """fit keeps whole pictures; crop, pad and square are VGGT's own."""
+    size_policy: Literal["auto", "fit", "crop", "pad", "square", "area"] = "auto"
+    """auto: the model's own; fit keeps whole pictures; crop, pad, square are VGGT's, area is π³'s."""
     image_size: int | None = None
     """Longer side of the network's images in pixels; default: what the weights were made for."""
     device: str = "auto"

@@ -18,7 +18,7 @@ _OTHER_MODELS = {
     "omega": "VGGT-Omega",
 }
 # Preprocessing cases hold the outputs of several models' loaders side by side.
-_OTHER_LOADERS = ("omega.", "pi3.")
+_OTHER_LOADERS = ("omega.",)
 
 
 @dataclasses.dataclass(frozen=True)

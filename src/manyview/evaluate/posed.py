@@ -213,7 +213,7 @@ def _settings(
         "plans": list(plans),
         "views": views,
         "seed": seed,
-        "size_policy": options.size_policy,
+        "size_policy": model.config.size_policy if options.size_policy == "auto" else options.size_policy,
         "image_size": options.image_size or model.config.image_size,
         "environment": describe_machine(
             device, pick_dtype(device, options.precision), heads, model.config.dim // heads

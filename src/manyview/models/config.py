@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +95,11 @@ class VGGTConfig:
             raise ValueError(f"taps {self.taps} must be four layers below the depth {self.depth}")
 
     @property
+    def pairs(self) -> int:
+        """All tokens meet in the global block of every pair."""
+        return self.depth
+
+    @property
     def special_tokens(self) -> int:
         """One camera token and the registers."""
         return 1 + self.registers
@@ -103,6 +108,16 @@ class VGGTConfig:
     def reference_frame(self) -> int | None:
         """The first frame is the world."""
         return 0
+
+    @property
+    def size_policy(self) -> Literal["fit"]:
+        """How pictures become images where the user does not say: whole, longer side `image_size`."""
+        return "fit"
+
+    @property
+    def pixel_limit(self) -> int | None:
+        """None: the longer side says how large images are, not their area."""
+        return None
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -43,15 +43,16 @@ class ReconstructOptions:
 
     `accel`: how frames meet in global attention (a plan such as "dense" or "avggt:stride=2x2", or "auto").
     `image_size`: longer side of the network images in pixels (None: what the weights were made for).
-    `size_policy`: "fit" keeps whole pictures, "crop" and "pad" are VGGT's. `point_head` also runs the
-    point head, whose points are kept beside those from depth. `pixel_centres`: "half" is consistent,
-    "integer" is upstream VGGT's way. `receipt` first runs the plan and dense attention on `receipt_views`
-    of the views (None: up to 24) and keeps what that says about time and deviation in the result.
+    `size_policy`: "auto" is the model's own; "fit" keeps whole pictures, "crop" and "pad" are VGGT's,
+    "area" is π³'s. `point_head` also runs the point head, whose points are kept beside those from depth.
+    `pixel_centres`: "half" is consistent, "integer" is upstream VGGT's way. `receipt` first runs the plan and
+    dense attention on `receipt_views` of the views (None: up to 24) and keeps what that says about time and
+    deviation in the result.
     """
 
     accel: str = "dense"
     inputs: InputOptions = dataclasses.field(default_factory=InputOptions)
-    size_policy: SizePolicy = "fit"
+    size_policy: SizePolicy | Literal["auto"] = "auto"
     image_size: int | None = None
     device: str = "auto"
     precision: str = "auto"
@@ -101,12 +102,14 @@ def prepare(
     plan = Plan.dense(config.depth) if options.accel == "auto" else Plan.parse(options.accel, config.depth)
     start = time.perf_counter()
     found = find_inputs(inputs, options.inputs)
+    policy = config.size_policy if options.size_policy == "auto" else options.size_policy
     views = read_views(
         found,
-        options.size_policy,
+        policy,
         options.image_size or config.image_size,
         config.patch_size,
         strict=options.strict,
+        pixel_limit=config.pixel_limit if options.image_size is None else None,
         progress=None if progress is None else lambda done, total: progress("read", done, total),
     )
     read_s = time.perf_counter() - start
@@ -232,7 +235,7 @@ def _settings(
         "weights_licence": None if info is None else info.licence,
         "accel": str(chosen.request.plan),
         "precision": precision_name(chosen.request.dtype),
-        "size_policy": options.size_policy,
+        "size_policy": model.config.size_policy if options.size_policy == "auto" else options.size_policy,
         "network_size": [chosen.request.width, chosen.request.height],
         "heads": list(chosen.request.heads),
         "pixel_centres": options.pixel_centres,

@@ -1,13 +1,15 @@
-"""How a picture of any shape becomes an image the network can take: four size policies.
+"""How a picture of any shape becomes an image the network can take: five size policies.
 
 A policy is computed in two steps. `plan_view` is arithmetic on sizes alone and gives the `ViewTransform`;
-`render_view` then makes the pixels that the transform describes, with Pillow's bicubic filter on uint8,
-which is what the published weights were trained and tested with.
+`render_view` then makes the pixels that the transform describes, with Pillow's bicubic filter on uint8
+(Lanczos for `area`), which is what the published weights were trained and tested with.
 
 - `fit`: the whole picture, longer side = target, shorter side rounded to whole patches.
 - `crop`: VGGT's "crop": width = target, height rounded to whole patches, centre rows kept if taller.
 - `pad`: VGGT's "pad": as `fit`, then centred on a white square of the target size.
 - `square`: VGGT's square loader: black bars to a square first, then resized to the target size.
+- `area`: π³'s: every picture is stretched to one size of whole patches, which has the shape of the first
+  picture and as many pixels as a limit allows (or a given longer side).
 
 Views of different shapes are finally centred on white canvases of the largest height and width
 (`shared_canvas`, `centre_on_canvas`), as VGGT does.
@@ -16,6 +18,7 @@ Views of different shapes are finally centred on white canvases of the largest h
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -26,7 +29,7 @@ from PIL import Image
 from manyview.errors import InputError, UsageError
 from manyview.reconstruction.views import ViewTransform
 
-SizePolicy = Literal["fit", "crop", "pad", "square"]
+SizePolicy = Literal["fit", "crop", "pad", "square", "area"]
 SIZE_POLICIES: tuple[SizePolicy, ...] = get_args(SizePolicy)
 
 WHITE = 255
@@ -39,19 +42,24 @@ def plan_view(
     target_size: int,
     patch_size: int,
     orientation: int = 1,
+    *,
+    size: tuple[int, int] | None = None,
 ) -> ViewTransform:
     """The transform of one upright picture of `width` x `height` pixels, before views share a canvas.
 
     `target_size` and `patch_size` are in network pixels (518 and 14 for VGGT-1B); `orientation` is the
-    EXIF value the picture was turned by, and is only recorded. Raises `UsageError` for sizes or a policy
-    that cannot be, `InputError` for a picture so elongated that its short side is less than half a patch.
+    EXIF value the picture was turned by, and is only recorded. `size` (width, height) is what `area`
+    stretches to (None: the size that `fit` would give this picture). Raises `UsageError` for sizes or a
+    policy that cannot be, `InputError` for a picture so elongated that its short side is less than half a patch.
     """
     check_sizes(policy, target_size, patch_size)
     if policy == "square":
         if min(width, height) * target_size < max(width, height) * patch_size / 2:
             raise _too_elongated(width, height, target_size, patch_size)
         return _plan_square(width, height, target_size, orientation)
-    if policy == "crop" or width >= height:
+    if policy == "area" and size is not None:
+        resized_width, resized_height = size
+    elif policy == "crop" or width >= height:
         resized_width = target_size
         resized_height = round(height * (target_size / width) / patch_size) * patch_size
     else:
@@ -59,7 +67,7 @@ def plan_view(
         resized_height = target_size
     if min(resized_width, resized_height) < patch_size:
         raise _too_elongated(width, height, target_size, patch_size)
-    shown_height = min(resized_height, target_size)
+    shown_height = resized_height if policy == "area" else min(resized_height, target_size)
     network_width, network_height = (target_size,) * 2 if policy == "pad" else (resized_width, shown_height)
     left = (network_width - resized_width) // 2
     top = (network_height - shown_height) // 2
@@ -73,6 +81,27 @@ def plan_view(
         offset_y=float(top - (resized_height - shown_height) // 2),
         content_box=(left, top, left + resized_width, top + shown_height),
     )
+
+
+def area_size(width: int, height: int, pixel_limit: int, patch_size: int) -> tuple[int, int]:
+    """(width, height) in whole patches with at most `pixel_limit` pixels, closest to the picture's shape.
+
+    Larger and smaller pictures alike are brought to about the limit. Raises `InputError` for a picture so
+    elongated that its short side is less than half a patch. Source: π³'s image loader.
+    """
+    scale = math.sqrt(pixel_limit / (width * height))
+    columns, rows = round(width * scale / patch_size), round(height * scale / patch_size)
+    if min(columns, rows) < 1:
+        raise InputError(
+            f"{width}x{height} pixels is too elongated: with {pixel_limit} pixels in all, the short side has "
+            f"less than half a patch of {patch_size}"
+        )
+    while columns * rows * patch_size**2 > pixel_limit and columns * rows > 1:
+        if rows == 1 or (columns > 1 and columns / rows > width / height):
+            columns -= 1
+        else:
+            rows -= 1
+    return columns * patch_size, rows * patch_size
 
 
 def _too_elongated(width: int, height: int, target_size: int, patch_size: int) -> InputError:
@@ -153,7 +182,8 @@ def render_view(
         round(transform.scale_x * transform.upright_width),
         round(transform.scale_y * transform.upright_height),
     )
-    resized = np.asarray(picture.resize(resized_size, Image.Resampling.BICUBIC))
+    kernel = Image.Resampling.LANCZOS if policy == "area" else Image.Resampling.BICUBIC
+    resized = np.asarray(picture.resize(resized_size, kernel))
     left, top, right, bottom = transform.content_box
     first_row = top - round(transform.offset_y)
     first_column = left - round(transform.offset_x)

@@ -62,7 +62,7 @@ MODELS: tuple[NamedModel, ...] = (
         licence="CC-BY-NC-4.0",
         commercial_use=False,
         notes="no reference frame, the same in any order; focal lengths are fitted to its points",
-        images="longer side 574 (about 255,000 pixels), patches of 14",
+        images="up to 255,000 pixels in the first picture's shape (574x434 at 4:3), patches of 14",
         methods=_NO_REFERENCE,
     ),
     NamedModel(
@@ -72,7 +72,7 @@ MODELS: tuple[NamedModel, ...] = (
         commercial_use=False,
         notes="as pi3, smoother points; known cameras, intrinsics and depth as optional input (Python)",
         predicts="cameras, depth, points, metric scale",
-        images="longer side 574 (about 255,000 pixels), patches of 14",
+        images="up to 255,000 pixels in the first picture's shape (574x434 at 4:3), patches of 14",
         methods=_NO_REFERENCE,
     ),
 )

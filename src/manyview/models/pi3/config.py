@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from ..config import EncoderConfig
 
@@ -46,6 +46,16 @@ class Pi3Config:
     def reference_frame(self) -> int | None:
         """None: all frames are equal."""
         return None
+
+    @property
+    def size_policy(self) -> Literal["area"]:
+        """How pictures become images where the user does not say: all of one size of so many pixels."""
+        return "area"
+
+    @property
+    def pixel_limit(self) -> int:
+        """Most pixels of an image: 255,000 as published, in proportion for weights of another image size."""
+        return round(255_000 * (self.image_size / 574) ** 2)
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

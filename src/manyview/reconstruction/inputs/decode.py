@@ -48,8 +48,8 @@ class HeifSupportError(PictureError):
 class Picture:
     """A decoded picture: `image` is upright RGB; `orientation` is the EXIF value it was turned by.
 
-    `transparent` tells that parts were laid on white; `frame_count` is above 1 if only the first
-    frame or page of several is shown.
+    `transparent` tells that parts were laid on white or shown in their hidden colour; `frame_count` is
+    above 1 if only the first frame or page of several is shown.
     """
 
     image: Image.Image
@@ -122,16 +122,17 @@ def _damage(error: Exception) -> PictureError:
     return PictureError(f"is damaged ({cause})")
 
 
-def decode_picture(image: Image.Image) -> Picture:
+def decode_picture(image: Image.Image, ignore_transparency: bool = False) -> Picture:
     """Decode what `open_picture` opened: first frame, upright, 8-bit RGB, transparency laid on white.
 
-    Raises `PictureError` with the reason if the pixels are damaged or of an unsupported kind.
+    With `ignore_transparency` transparent pixels show the colour they have. Raises `PictureError` with the
+    reason if the pixels are damaged or of an unsupported kind.
     """
     try:
         frame_count = int(getattr(image, "n_frames", 1)) if image.format in _ANIMATED_FORMATS else 1
         orientation = _orientation(image)
         image.load()
-        rgb, transparent = _to_rgb(image)
+        rgb, transparent = _to_rgb(image, ignore_transparency)
         # Some decoders turn the picture themselves (TIFF) and remove the tag: turn by what is left of it.
         upright = turned_upright(rgb, _orientation(image)).image
     except PictureError:
@@ -164,11 +165,11 @@ def _has_alpha(image: Image.Image) -> bool:
     return transparency is not None and image.mode in ("1", "L", "P", "RGB")
 
 
-def _to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
+def _to_rgb(image: Image.Image, ignore_transparency: bool) -> tuple[Image.Image, bool]:
     """8-bit RGB, and whether anything was transparent.
 
     16-bit grey is scaled from its full range (16-bit colour already is, by Pillow's decoders);
-    transparency is laid on white, as VGGT does.
+    transparency is laid on white, as VGGT does, or ignored, as π³ does.
     """
     if image.mode.startswith(("I", "F")):
         return Image.fromarray(_grey_to_8_bit(np.asarray(image), image.mode)).convert("RGB"), False
@@ -176,6 +177,8 @@ def _to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         transparent = rgba.getchannel("A").getextrema() != (255, 255)
+        if ignore_transparency:
+            return rgba.convert("RGB"), transparent
         return Image.alpha_composite(white, rgba).convert("RGB"), transparent
     if image.mode == "RGB":
         return image, False

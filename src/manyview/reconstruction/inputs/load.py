@@ -14,7 +14,7 @@ from manyview.errors import DamagedInputError, InputError, MissingExtraError
 from manyview.reconstruction.inputs.decode import HeifSupportError, PictureError
 from manyview.reconstruction.inputs.naming import counted, printable
 from manyview.reconstruction.inputs.options import InputSet
-from manyview.reconstruction.inputs.photos import prepare_photos
+from manyview.reconstruction.inputs.photos import decided_by_first, prepare_photos
 from manyview.reconstruction.inputs.prepare import PreparedView, Sizing, prepare_view
 from manyview.reconstruction.inputs.tell import tell_about
 from manyview.reconstruction.inputs.video import VideoReader
@@ -63,15 +63,17 @@ def read_views(
     strict: bool = False,
     progress: Progress | None = None,
     threads: int | None = None,
+    pixel_limit: int | None = None,
 ) -> LoadedViews:
     """Decode and resize every view of `input_set`; the same files give the same result.
 
-    `target_size` and `patch_size` are in network pixels. Damaged files are skipped and named; with
+    `target_size` and `patch_size` are in network pixels; for the policy "area" a `pixel_limit` takes the
+    place of the target size. Damaged files are skipped and named; with
     `strict` the first one raises `DamagedInputError`. Raises `InputError` if no usable view is left.
     At full resolution only one picture per thread is held.
     """
     check_sizes(policy, target_size, patch_size)
-    sizing = Sizing(policy, target_size, patch_size)
+    sizing = Sizing(policy, target_size, patch_size, pixel_limit)
     report = progress or (lambda done, total: None)
     if input_set.kind == "video":
         return _read_video(input_set, sizing, strict, report)
@@ -84,6 +86,7 @@ def _read_photos(
     views: list[tuple[ViewRecord, PreparedView]] = []
     skipped: list[SkippedFile] = []
     reasons: list[str] = []
+    sizing = decided_by_first(input_set.files, sizing)
     results = prepare_photos(input_set.files, sizing, threads)
     try:
         for done, (file, result) in enumerate(results, start=1):
@@ -131,6 +134,8 @@ def _read_video(input_set: InputSet, sizing: Sizing, strict: bool, progress: Pro
             view = prepare_view(frame.picture, sizing)
         except PictureError as error:
             raise InputError(f"the frames of '{path}' cannot be used: the picture {error}") from error
+        if not views:
+            sizing = sizing.decided_by(view.transform)
         name = f"frame_{frame.index:06d}.png"
         views.append((ViewRecord(name, source, view.transform, frame.index, frame.time_s), view))
         progress(len(views), max(len(views), reader.sampling.groups))

@@ -55,7 +55,19 @@ def _submit(pool: ThreadPoolExecutor, file: InputFile, sizing: Sizing) -> Future
 
 def _decode_and_prepare(image: Image.Image, sizing: Sizing) -> PreparedView:
     with image:
-        return prepare_view(decode_picture(image), sizing)
+        return prepare_view(decode_picture(image, sizing.ignores_transparency), sizing)
+
+
+def decided_by_first(files: Sequence[InputFile], sizing: Sizing) -> Sizing:
+    """The sizing with what the first usable picture decides for all, where the policy works that way."""
+    if sizing.policy != "area":
+        return sizing
+    for file in files:
+        try:
+            return sizing.decided_by(_decode_and_prepare(open_picture(file.path), sizing).transform)
+        except PictureError:
+            continue  # told when all are read
+    return sizing
 
 
 def _finished(

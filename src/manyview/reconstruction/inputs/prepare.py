@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from manyview.errors import InputError
 from manyview.reconstruction.inputs.decode import Picture, PictureError
-from manyview.reconstruction.preprocess import SizePolicy, plan_view, render_view
+from manyview.reconstruction.preprocess import SizePolicy, area_size, plan_view, render_view
 from manyview.reconstruction.views import ViewTransform
 
 # A picture with a side below this many pixels shows nothing that could be matched.
@@ -21,11 +21,28 @@ _NEARLY_BLACK = 4  # lossy coding leaves a little noise in painted areas
 
 @dataclasses.dataclass(frozen=True)
 class Sizing:
-    """How pictures become network images; `target_size` and `patch_size` in network pixels."""
+    """How pictures become network images; `target_size` and `patch_size` in network pixels.
+
+    For the policy `area` alone: `pixel_limit` stands in for the target size where it is given, and `size`
+    (width, height) is what the first picture decided for all.
+    """
 
     policy: SizePolicy
     target_size: int
     patch_size: int
+    pixel_limit: int | None = None
+    size: tuple[int, int] | None = None
+
+    @property
+    def ignores_transparency(self) -> bool:
+        """π³'s loader shows the colours under transparent pixels; VGGT's lays them on white."""
+        return self.policy == "area"
+
+    def decided_by(self, transform: ViewTransform) -> Sizing:
+        """The sizing of the pictures after one with this transform."""
+        if self.policy != "area":
+            return self
+        return dataclasses.replace(self, size=(transform.network_width, transform.network_height))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +64,17 @@ def prepare_view(picture: Picture, sizing: Sizing) -> PreparedView:
             f"is too small ({width}x{height} pixels; at least {SMALLEST_SIDE} a side are needed)"
         )
     try:
+        size = sizing.size
+        if size is None and sizing.policy == "area" and sizing.pixel_limit is not None:
+            size = area_size(width, height, sizing.pixel_limit, sizing.patch_size)
         transform = plan_view(
-            width, height, sizing.policy, sizing.target_size, sizing.patch_size, picture.orientation
+            width,
+            height,
+            sizing.policy,
+            sizing.target_size,
+            sizing.patch_size,
+            picture.orientation,
+            size=size,
         )
     except InputError as error:
         raise PictureError(str(error)) from error

@@ -11,6 +11,8 @@ from manyview.reconstruction.inputs.prepare import PreparedView, Sizing
 # Below this share of black blocks, black is taken for part of the scene.
 _MUCH_BLACK = 0.05
 _LOW_RESOLUTION = 0.25
+# Rounding to whole patches bends by less.
+_BENT = 1.1
 
 
 def tell_about(
@@ -32,12 +34,13 @@ def tell_about(
             least = min(t.network_height / (t.scale_y * t.upright_height) for _, t in cut)
             text = f"cut at top and bottom by the crop policy, down to {least:.0%} of the height"
             tell((name for name, _ in cut), f"{text}; the fit policy keeps them whole")
-    told.extend(_about_sizes(views, canvas, noun))
+    told.extend(_about_sizes(views, sizing, canvas, noun))
     black = {name: view.black_share for name, view in views if view.black_share >= _MUCH_BLACK}
     if black:
         text = f"with solid black areas, up to {max(black.values()):.0%} of the view"
         tell(black, f"{text}: the model takes painted areas and bars for part of the scene")
-    tell((name for name, view in views if view.transparent), "with transparency, laid on white")
+    done = "ignored as the model's own loader does" if sizing.ignores_transparency else "laid on white"
+    tell((name for name, view in views if view.transparent), f"with transparency, {done}")
     tell(
         (name for name, view in views if view.frame_count > 1),
         "with several frames or pages; the first is used",
@@ -52,7 +55,9 @@ def tell_about(
     return told
 
 
-def _about_sizes(views: Sequence[tuple[str, PreparedView]], canvas: tuple[int, int], noun: str) -> list[str]:
+def _about_sizes(
+    views: Sequence[tuple[str, PreparedView]], sizing: Sizing, canvas: tuple[int, int], noun: str
+) -> list[str]:
     sizes = Counter((view.transform.upright_width, view.transform.upright_height) for _, view in views)
     if len(sizes) < 2:
         return []
@@ -61,4 +66,15 @@ def _about_sizes(views: Sequence[tuple[str, PreparedView]], canvas: tuple[int, i
     sentence = f"the {noun}s have {len(sizes)} different sizes ({listed})"
     if len(shapes) > 1:
         sentence += f"; those of another shape are padded with white to {canvas[1]}x{canvas[0]}"
+    elif sizing.policy == "area" and _bent(views):
+        sentence += (
+            f"; all are stretched to {canvas[1]}x{canvas[0]}, the shape of the first, as the model's own "
+            "loader does; --size-policy fit pads them instead"
+        )
     return [sentence]
+
+
+def _bent(views: Sequence[tuple[str, PreparedView]]) -> bool:
+    """Whether a picture's sides are scaled by clearly different factors."""
+    factors = (view.transform.scale_x / view.transform.scale_y for _, view in views)
+    return any(not 1 / _BENT < factor < _BENT for factor in factors)
