@@ -50,7 +50,8 @@ def plan_view(
     `target_size` and `patch_size` are in network pixels (518 and 14 for VGGT-1B); `orientation` is the
     EXIF value the picture was turned by, and is only recorded. `size` (width, height) is what `area`
     stretches to (None: the size that `fit` would give this picture). Raises `UsageError` for sizes or a
-    policy that cannot be, `InputError` for a picture so elongated that its short side is less than half a patch.
+    policy that cannot be, `InputError` for a picture so elongated that its short side is less than half a
+    patch.
     """
     check_sizes(policy, target_size, patch_size)
     if policy == "square":
