@@ -118,14 +118,20 @@ class AnchorKeys:
             return torch.tensor(self.indices, device=device).expand(batch, -1)
         key = ("anchors", self.frames, self.choice)
         if key not in layer.run.memory:
-            first = layer.layout.reference_frame
-            if self.choice == "even":
-                found = torch.tensor(evenly(frames, self.frames, first), device=device).expand(batch, -1)
-            else:
-                assert layer.run.frame_features is not None
-                found = covering(layer.run.frame_features.detach(), self.frames, first).to(device)
-            layer.run.memory[key] = found
+            found = self.choose(frames, layer.layout.reference_frame, layer.run.frame_features)
+            layer.run.memory[key] = found.to(device).expand(batch, -1)
         return layer.run.memory[key]
+
+    def choose(
+        self, frames: int, first: int | None, features: Float[Tensor, "batch frames dim"] | None
+    ) -> Int[Tensor, "batch count"]:
+        """Anchors among `frames` frames of which `first` is the reference; `features` for coverage only."""
+        if self.indices is not None:
+            return torch.tensor([self.indices])
+        if self.choice == "even":
+            return torch.tensor([evenly(frames, self.frames, first)])
+        assert features is not None
+        return covering(features.detach(), self.frames, first)
 
     def _count(self, layout: TokenLayout) -> int:
         return min(self.frames if self.indices is None else len(self.indices), layout.frames)

@@ -36,11 +36,13 @@ class PlanCost:
 class Plan:
     """One `GlobalAttention` per global layer, in order. Prints as a spec string and parses back.
 
-    `name` is the spec it came from; plans with the same layers are equal whatever they are called.
+    `name` is the spec it came from; plans with the same answers are equal whatever they are called. `camera`
+    says how frames meet in a camera head that joins them (None: every frame sees every other).
     """
 
     layers: tuple[GlobalAttention, ...]
     name: str | None = dataclasses.field(default=None, compare=False)
+    camera: GlobalAttention | None = None
 
     @classmethod
     def dense(cls, depth: int) -> Plan:
@@ -66,7 +68,7 @@ class Plan:
                 layers = tuple(compose(answers) for answers in zip(*(p.layers for p in plans), strict=True))
             except ValueError as error:
                 raise UsageError(f"{spec} does not go together: {error}") from error
-            return cls(layers, "+".join(map(str, plans)))
+            return cls(layers, "+".join(map(str, plans)), _one_camera(plans))
         if spec.strip().partition(":")[0] in PRESETS:
             return cls._from_preset(spec, depth)
         return cls._from_ranges(spec, depth)
@@ -75,7 +77,8 @@ class Plan:
     def _from_preset(cls, spec: str, depth: int) -> Plan:
         preset = preset_from_spec(spec)
         try:
-            return cls(preset.layers(depth), spec_of(preset))
+            camera = getattr(preset, "camera", None)
+            return cls(preset.layers(depth), spec_of(preset), None if camera is None else camera())
         except ValueError as error:
             raise UsageError(f"{spec}: {error}") from error
 
@@ -83,12 +86,14 @@ class Plan:
     def _from_ranges(cls, spec: str, depth: int) -> Plan:
         layers: list[GlobalAttention | None] = [None] * depth
         parts = [part.strip() for part in spec.split(",")]
+        presets = []
         for part in parts:
             where, _, name = part.rpartition(":")
             if name in _NAMES:
                 answers = (_NAMES[name],) * depth
             elif name in PRESETS:
-                answers = cls._from_preset(name, depth).layers
+                presets.append(cls._from_preset(name, depth))
+                answers = presets[-1].layers
             else:
                 known = ", ".join((*_NAMES, *sorted(PRESETS)))
                 raise UsageError(f"unknown plan {name!r} in {spec!r}: choose from {known}")
@@ -101,7 +106,13 @@ class Plan:
             raise UsageError(f"plan {spec!r} says nothing about global layer {missing[0]} (of {depth})")
         plain = all(part.rpartition(":")[2] in _NAMES for part in parts)
         found = tuple(layer for layer in layers if layer is not None)
-        return cls(found, None if plain else ",".join(parts))
+        return cls(found, None if plain else ",".join(parts), _one_camera(presets))
+
+    @property
+    def needs_frame_features(self) -> bool:
+        """Whether any answer chooses frames by what they show."""
+        answers = self.layers if self.camera is None else (*self.layers, self.camera)
+        return any(answer.needs_frame_features for answer in answers)
 
     def __str__(self) -> str:
         if self.name is not None:
@@ -174,6 +185,10 @@ def compose(answers: Sequence[GlobalAttention]) -> GlobalAttention:
     if queries != AllQueries() and isinstance(fill, DiagonalMean) and fill.diagonal:
         fill = dataclasses.replace(fill, diagonal=False) if fill.mean else NoFill()
     return GlobalAttention(queries, AllKeys() if source is None else source.keys, fill)
+
+
+def _one_camera(plans: Sequence[Plan]) -> GlobalAttention | None:
+    return next((plan.camera for plan in plans if plan.camera is not None), None)
 
 
 _NAMES = {"dense": _DENSE, "frame": _FRAME}

@@ -92,12 +92,14 @@ class AlternatingLayers(nn.Module):
         read_tap: TapReader,
         recorder: Any = None,
         known: Known | None = None,
+        memory: dict[Any, Any] | None = None,
     ) -> TokenLayout:
         """Run all layers on images [B, S, 3, H, W] (uint8, or floating in [0, 1]).
 
         After each pair, `read_tap(layer, frame_tokens, global_tokens)` receives both outputs
         [B, S, P, C] if the layer is one of the reader's; it must copy what it keeps. `known` may change
-        tokens after the encoder and after each pair.
+        tokens after the encoder and after each pair. `memory` is what the layers share (`LayerRun.memory`);
+        the features by which frames are chosen are left there as "frame features", None if no layer asks.
         """
         sizes = self.sizes()
         _, frames, _, height, width = images.shape
@@ -118,8 +120,9 @@ class AlternatingLayers(nn.Module):
         inplace = not torch.is_grad_enabled()
         piece = options.frame_piece if inplace else None
         wanted = getattr(read_tap, "layers", range(sizes.depth))
-        features = x.float().mean(2) if any(m.needs_frame_features for m in plan.layers) else None
-        memory: dict[Any, Any] = {}
+        features = _features(x) if plan.needs_frame_features else None
+        memory = {} if memory is None else memory
+        memory["frame features"] = features
         for layer in range(sizes.depth):
             x = self._frame_layer(layer, x, rotation, piece, inplace)
             mark(recorder, "frame layers")
@@ -141,6 +144,14 @@ class AlternatingLayers(nn.Module):
             if hasattr(recorder, "global_tokens"):
                 recorder.global_tokens(layer, x)
         return layout
+
+    def frame_features(
+        self, images: Tensor, options: RunOptions, known: Known | None = None
+    ) -> Float[Tensor, "batch frames dim"]:
+        """What `run_layers` hands to methods that choose frames, from the encoder alone."""
+        layout = self.layout(images.shape[1], *images.shape[-2:])
+        x = self._embed(images, layout, options)
+        return _features(x if known is None else known.embedded(x, layout))
 
     def _embed(self, images: Tensor, layout: TokenLayout, options: RunOptions) -> Float[Tensor, "b s p c"]:
         """Encoder patches behind the special tokens, written frame piece by frame piece."""
@@ -172,6 +183,10 @@ class AlternatingLayers(nn.Module):
         for start in range(0, len(flat), piece):
             block(flat[start : start + piece], rotation, inplace=True)
         return x
+
+
+def _features(x: Float[Tensor, "b s p c"]) -> Float[Tensor, "b s c"]:
+    return x.mean(2, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def normalise_images(images: Float[Tensor, "n 3 h w"], dtype: torch.dtype) -> Float[Tensor, "n 3 h w"]:

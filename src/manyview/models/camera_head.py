@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .blocks import Block
+from .blocks import Attention, Block
 from .config import CameraHeadConfig
 from .layers import LayerNorm, Linear, Mlp
 
 POSE_NUMBERS = 9
+
+# (place of the block among all that run, its attention, normalised tokens [B, S, C]) to tokens
+FramesMeet = Callable[[int, Attention, Tensor], Tensor]
 
 
 class CameraHead(nn.Module):
@@ -36,14 +42,20 @@ class CameraHead(nn.Module):
         self.pose_branch = Mlp(dim, dim // 2, POSE_NUMBERS)
 
     def forward(
-        self, camera_tokens: Float[Tensor, "batch frames dim"], iterations: int | None = None
+        self,
+        camera_tokens: Float[Tensor, "batch frames dim"],
+        iterations: int | None = None,
+        meet: FramesMeet | None = None,
     ) -> list[Float[Tensor, "batch frames 9"]]:
-        """Activated pose encodings after each pass; the last one is the answer."""
+        """Activated pose encodings after each pass; the last one is the answer.
+
+        `meet` replaces the attention over all frames (None).
+        """
         tokens = self.token_norm(camera_tokens)
         batch, frames, _ = tokens.shape
         estimate: Tensor | None = None
         results = []
-        for _ in range(iterations or self.iterations):
+        for turn in range(iterations or self.iterations):
             # The estimate is an input here: gradients do not flow through its embedding, as upstream.
             current = (
                 self.empty_pose_tokens.expand(batch, frames, -1) if estimate is None else estimate.detach()
@@ -51,8 +63,8 @@ class CameraHead(nn.Module):
             modulation = self.poseLN_modulation(self.embed_pose(current.to(tokens.dtype)))
             shift, scale, gate = modulation.chunk(3, dim=-1)
             x = tokens + gate * (self.adaln_norm(tokens) * (1 + scale) + shift)
-            for block in self.trunk:
-                x = block(x)
+            for place, block in enumerate(self.trunk, start=turn * len(self.trunk)):
+                x = block(x, meet=None if meet is None else partial(meet, place))
             correction = self.pose_branch(self.trunk_norm(x))
             estimate = correction if estimate is None else estimate + correction
             results.append(activate_pose(estimate))

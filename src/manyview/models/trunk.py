@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
-from .alternating import AlternatingLayers, TapReader, normalise_images
+from .alternating import AlternatingLayers, Known, TapReader, normalise_images
 from .blocks import Block
 from .config import VGGTConfig
 from .encoder import DinoEncoder, PatchConv
 from .run_options import RunOptions
 
-__all__ = ["TapReader", "Trunk", "normalise_images"]
+__all__ = ["LaterFrames", "TapReader", "Trunk", "normalise_images"]
 
 
 class Trunk(AlternatingLayers):
@@ -48,9 +48,11 @@ class Trunk(AlternatingLayers):
         options: RunOptions,
         read_tap: TapReader,
         recorder: Any = None,
+        known: Known | None = None,
+        memory: dict[Any, Any] | None = None,
     ) -> TokenLayout:
         """See `run_layers`."""
-        return self.run_layers(images, plan, options, read_tap, recorder)
+        return self.run_layers(images, plan, options, read_tap, recorder, known, memory)
 
     def sizes(self) -> VGGTConfig:
         return self.config
@@ -72,3 +74,21 @@ class Trunk(AlternatingLayers):
         tokens = torch.cat([self.camera_token, self.register_token], dim=2)
         first, others = tokens[:, :1], tokens[:, 1:]
         return torch.cat([first, others.expand(-1, frames - 1, -1, -1)], dim=1).expand(batch, -1, -1, -1)
+
+
+class LaterFrames:
+    """Frames that continue a scene: none is the reference, so the first gets the others' special tokens.
+
+    A change of tokens after the encoder, see `alternating.Known`.
+    """
+
+    def __init__(self, trunk: Trunk) -> None:
+        self._trunk = trunk
+
+    def embedded(self, x: Tensor, layout: TokenLayout) -> Tensor:
+        others = self._trunk.special_tokens(1, 2)[:, 1:].to(x.dtype)
+        specials = others.expand(*x.shape[:2], -1, -1)
+        return torch.cat([specials, x[:, :, layout.special_tokens :]], 2)
+
+    def after_pair(self, layer: int, x: Tensor, layout: TokenLayout) -> Tensor:
+        return x

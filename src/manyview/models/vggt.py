@@ -7,9 +7,11 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..attention.global_attention import GlobalAttention, LayerRun
+from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
 from ..errors import UsageError
-from .camera_head import CameraHead
+from .camera_head import CameraHead, FramesMeet
 from .check_images import check_images
 from .config import VGGTConfig
 from .dense_head import DenseHead
@@ -19,7 +21,7 @@ from .recording import mark
 from .run_options import RunOptions
 from .taps import TapStore, run_dense_head
 from .track_head import TrackHead
-from .trunk import Trunk
+from .trunk import LaterFrames, Trunk
 
 __all__ = ["VGGT", "Predictions"]
 
@@ -62,12 +64,15 @@ class VGGT(nn.Module):
         options: RunOptions | None = None,
         recorder: Any = None,
         query_points: Float[Tensor, "batch queries 2"] | None = None,
+        continues: bool = False,
+        memory: dict[Any, Any] | None = None,
     ) -> Predictions:
         """Predict for images [B, S, 3, H, W] or [S, 3, H, W], uint8 or floating in [0, 1].
 
         `plan` says how frames meet in each global layer (None: dense). `query_points` are pixels of
         frame 0 for the track head. `recorder` may have `mark(stage)`, `global_attention(layer, q, k)` and
-        `global_tokens(layer, tokens)`. Raises UsageError for images of another shape or type, a head these
+        `global_tokens(layer, tokens)`. With `continues` the frames belong to a scene whose first frame is not
+        among them: the plan must bring what they need of it. `memory`: see `run_layers`. Raises UsageError for images of another shape or type, a head these
         weights lack, a plan of another depth, or query points that do not fit.
         """
         options = options or RunOptions()
@@ -84,13 +89,16 @@ class VGGT(nn.Module):
         plan = plan or Plan.dense(self.config.depth)
         dense = {name: self._dense_head(name) for name in options.heads if name != "camera"}
         taps = TapStore(self.config, dense, options.head_piece)
-        layout = self.aggregator(images, plan, options, taps, recorder)
+        known = LaterFrames(self.aggregator) if continues else None
+        memory = {} if memory is None else memory
+        layout = self.aggregator(images, plan, options, taps, recorder, known, memory)
         height, width = images.shape[-2:]
         result = Predictions(height, width, layout)
         if "camera" in options.heads:
             assert taps.camera_tokens is not None
             tokens = taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)
-            result.pose_encoding_list = self.camera_head(tokens)
+            meet = None if plan.camera is None else _frames_meet(plan.camera, layout, memory)
+            result.pose_encoding_list = self.camera_head(tokens, meet=meet)
             mark(recorder, "camera head")
         batch_frames = (images.shape[0], images.shape[1])
         for name, extractor in dense.items():
@@ -113,3 +121,12 @@ class VGGT(nn.Module):
         if name == "track":
             return self.track_head.feature_extractor
         return self.depth_head if name == "depth" else self.point_head
+
+
+def _frames_meet(meeting: GlobalAttention, layout: TokenLayout, memory: dict[Any, Any]) -> FramesMeet:
+    """A plan's answer for the camera head, whose frames have one token each."""
+    frames = TokenLayout(layout.frames, 0, (1, 1), layout.reference_frame)
+    features = memory.get("frame features")
+    return lambda place, attention, x: meeting(
+        attention, x, frames, None, LayerRun(place, frame_features=features, memory=memory)
+    )

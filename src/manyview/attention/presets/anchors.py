@@ -16,7 +16,8 @@ class Anchors:
     """Layers from `early` on see `frames` anchor frames, chosen once a run (see `AnchorKeys`).
 
     Layers outside `sensitive` (first x last; None: all are) see `fewer` times fewer anchors, a subset of the
-    others where they are chosen by coverage. `descriptors` and `count_bias` bring in the rest.
+    others where they are chosen by coverage. `descriptors` and `count_bias` bring in the rest. `cameras`: the
+    camera head too joins each frame with the anchors only, as its answers else depend on all frames ("all").
     """
 
     frames: int = 25
@@ -27,6 +28,7 @@ class Anchors:
     fewer: int = 3
     descriptors: int = 0
     count_bias: float = 1.0
+    cameras: Literal["anchors", "all"] = "anchors"
 
     def __post_init__(self) -> None:
         if self.fewer < 1:
@@ -37,6 +39,11 @@ class Anchors:
         return GlobalAttention(
             keys=AnchorKeys(frames, self.choice, self.own_frame, None, self.descriptors, self.count_bias)
         )
+
+    def camera(self) -> GlobalAttention | None:
+        """How frames meet in the camera head."""
+        keys = AnchorKeys(self.frames, self.choice)
+        return GlobalAttention(keys=keys) if self.cameras == "anchors" else None
 
     def layers(self, depth: int) -> tuple[GlobalAttention, ...]:
         if not 0 <= self.early <= depth:

@@ -107,12 +107,15 @@ class Pi3(AlternatingLayers):
         options: RunOptions | None = None,
         recorder: Any = None,
         priors: Priors | None = None,
+        continues: bool = False,
+        memory: dict[Any, Any] | None = None,
     ) -> Predictions:
         """Predict for images [B, S, 3, H, W] or [S, 3, H, W], uint8 or floating in [0, 1].
 
         Intrinsics are fitted to the local points (π³ predicts none); confidences are 1 + exp(logit), so
-        that 1 - 1 / c is π³'s own probability. `priors`: what is known beforehand (Pi3X only). Raises
-        UsageError as VGGT does.
+        that 1 - 1 / c is π³'s own probability. `priors`: what is known beforehand (Pi3X only). With `continues`
+        cameras and points stay in the network's own world, as the scene's first frame is not among these.
+        `memory`: see `run_layers`. Raises UsageError as VGGT does.
         """
         options = options or RunOptions()
         images = check_images(images)
@@ -122,7 +125,7 @@ class Pi3(AlternatingLayers):
         tap = _LastPair(self.config.depth - 1)
         known = None if priors is None else self._known(priors, images)
         plan = plan or Plan.dense(self.config.depth)
-        layout = self.run_layers(images, plan, options, tap, recorder, known)
+        layout = self.run_layers(images, plan, options, tap, recorder, known, memory)
         height, width = images.shape[-2:]
         answer = Predictions(height, width, layout)
         hidden = tap.take()
@@ -138,7 +141,8 @@ class Pi3(AlternatingLayers):
         answer.world_from_cam = poses
         for head in options.heads:
             mark(recorder, f"{head} head")
-        cameras = relative_to_first(invert_rigid(answer.world_from_cam[..., :3, :]))
+        cameras = invert_rigid(answer.world_from_cam[..., :3, :])
+        cameras = cameras if continues else relative_to_first(cameras)
         answer.cameras = (cameras, intrinsics)
         answer.z_depth = answer.local_points[..., 2]
         answer.depth_conf = 1 + answer.confidence_logits[..., 0].clamp(max=_MOST_LOGIT).exp()
