@@ -24,12 +24,13 @@ def depth_errors(
     """Compare the z-depths of one scene after one scale for all its views: the median of truth / estimate.
 
     Only valid pixels count; an estimate that is not finite or not positive there counts as depth zero
-    (error 1, outside 1.25).
+    (error 1, outside 1.25). Where nothing is valid there is no error (0) and nothing inside 1.25 (0). Other
+    alignments are in `depth_alignment`.
     """
     found, true = estimate[valid].double(), truth[valid].double()
     usable = found.isfinite() & (found > 0)
     if not bool(usable.any()):
-        return DepthErrors(1.0 if true.numel() else float("nan"), 0.0, 1.0)
+        return DepthErrors(1.0 if true.numel() else 0.0, 0.0, 1.0)
     scale = (true[usable] / found[usable]).median()
     scaled = torch.where(usable, found * scale, torch.zeros_like(found))
     ratio = torch.maximum(scaled / true, true / scaled.clamp(min=1e-12))

@@ -56,10 +56,11 @@ def auc(errors_deg: Float[Tensor, " pairs"], threshold_deg: int) -> float:
     """Area under the recall curve up to `threshold_deg`, in percent.
 
     Histogram of T bins of one degree over [0, T] (the last includes T), divided by the number of pairs,
-    summed cumulatively, averaged over the bins. The curve is read at the right edge of each bin.
+    summed cumulatively, averaged over the bins. The curve is read at the right edge of each bin. 0 for no
+    pair. Other definitions are in `auc_variants`.
     """
     if errors_deg.numel() == 0:
-        return float("nan")
+        return 0.0
     inside = errors_deg[(errors_deg >= 0) & (errors_deg <= threshold_deg)]
     bins = inside.floor().clamp(max=threshold_deg - 1).long()
     recall = torch.bincount(bins, minlength=threshold_deg).double().cumsum(0) / errors_deg.numel()

@@ -102,7 +102,8 @@ class Tally:
         for scene in range(len(z_depth)):
             mask, true = valid[scene], z_depth[scene]
             errors = depth_errors(found.z_depth[scene], true, mask)
-            self._depth.append((errors.abs_rel, errors.delta_125))
+            if bool(mask.any()):
+                self._depth.append((errors.abs_rel, errors.delta_125))
             if found.confidence is not None:
                 scaled = found.z_depth[scene][mask] * errors.scale
                 absolute = (scaled - true[mask]).abs()
@@ -115,7 +116,7 @@ class Tally:
         rotation = torch.cat([p.rotation_deg for p in self._pairs])
         translation = torch.cat([p.translation_deg for p in self._pairs])
         worst = torch.maximum(rotation, translation)
-        depth = torch.tensor(self._depth, dtype=torch.float64).nanmean(0)
+        depth = torch.tensor(self._depth or [(0.0, 0.0)], dtype=torch.float64).mean(0)
         excess = absolute = None
         if self._confidence:
             confidence = torch.cat(self._confidence)

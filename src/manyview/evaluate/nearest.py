@@ -1,0 +1,124 @@
+"""Nearest neighbours, normals, ICP and thinning of clouds of millions of points, on the CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from ..errors import MissingExtraError
+from ..geometry.align import umeyama
+
+_CHUNK = 200_000
+
+
+def build_tree(points: Float[np.ndarray, "n 3"]) -> Any:
+    """A KD-tree; MissingExtraError without scipy."""
+    try:
+        from scipy.spatial import cKDTree
+    except ImportError as error:
+        raise MissingExtraError("comparing point clouds", "eval") from error
+    # Splitting at the middle of the box builds several times faster and answers about as fast.
+    return cKDTree(points, balanced_tree=False, compact_nodes=False)
+
+
+def nearest(
+    query: Float[np.ndarray, "n 3"], points: Float[np.ndarray, "m 3"], workers: int = -1
+) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """(distance, index) of the point nearest to each query; `workers` threads, -1: all cores."""
+    distance, index = build_tree(points).query(query, workers=workers)
+    return distance, index
+
+
+def estimate_normals(
+    points: Float[np.ndarray, "n 3"], neighbours: int = 30, workers: int = -1
+) -> Float[np.ndarray, "n 3"]:
+    """Unit normal of the plane through each point's nearest `neighbours` (itself among them), sign open.
+
+    Open3D's default search. With fewer than three points there is no plane: the normal is (0, 0, 1), as
+    Open3D has it.
+    """
+    if len(points) < 3:
+        return np.tile(np.array([0.0, 0.0, 1.0]), (len(points), 1))
+    tree = build_tree(points)
+    normals = np.empty((len(points), 3))
+    for start in range(0, len(points), _CHUNK):
+        part = points[start : start + _CHUNK]
+        _, index = tree.query(part, k=min(neighbours, len(points)), workers=workers)
+        around = points[index] - points[index].mean(1, keepdims=True)
+        covariance = np.swapaxes(around, 1, 2) @ around
+        # Smallest eigenvector; torch batches small matrices several times faster than numpy.
+        _, vectors = torch.linalg.eigh(torch.from_numpy(covariance))
+        normals[start : start + _CHUNK] = vectors[..., 0].numpy()
+    return normals
+
+
+@dataclass(frozen=True)
+class IcpResult:
+    """target = rotation @ source + translation; `fitness` is the share of source points with a partner,
+    `rmse` the root mean square distance of those (0 for none)."""
+
+    rotation: Float[np.ndarray, "3 3"]
+    translation: Float[np.ndarray, 3]
+    fitness: float
+    rmse: float
+    iterations: int
+
+    def __call__(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        return points @ self.rotation.T + self.translation
+
+
+def icp(
+    source: Float[np.ndarray, "n 3"],
+    target: Float[np.ndarray, "m 3"],
+    threshold: float,
+    iterations: int = 30,
+    tolerance: float = 1e-6,
+    workers: int = -1,
+) -> IcpResult:
+    """Point-to-point ICP (Besl and McKay 1992) from the identity, with the defaults of Open3D.
+
+    Partners are nearest target points within `threshold`; ends when fitness and rmse both change by less than
+    `tolerance`. Fewer than three partners do not fix a motion: what was found so far is given.
+    """
+    rotation, translation = np.eye(3), np.zeros(3)
+    if not len(source) or not len(target):
+        return IcpResult(rotation, translation, 0.0, 0.0, 0)
+    tree = build_tree(target)
+    moved, fitness, rmse, done = source, -1.0, -1.0, 0
+    for done in range(iterations + 1):
+        distance, index = tree.query(moved, distance_upper_bound=threshold, workers=workers)
+        near = np.isfinite(distance)
+        before = fitness, rmse
+        fitness = float(near.mean())
+        rmse = float(np.sqrt(np.square(distance[near]).mean())) if near.any() else 0.0
+        settled = abs(fitness - before[0]) < tolerance and abs(rmse - before[1]) < tolerance
+        if settled or near.sum() < 3 or done == iterations:
+            break
+        _, turn, shift = umeyama(
+            torch.from_numpy(moved[near]), torch.from_numpy(target[index[near]]), with_scale=False
+        )
+        rotation, translation = turn.numpy() @ rotation, turn.numpy() @ translation + shift.numpy()
+        moved = source @ rotation.T + translation
+    return IcpResult(rotation, translation, fitness, rmse, done)
+
+
+def thin(points: Float[np.ndarray, "n 3"], voxel: float) -> Float[np.ndarray, "m 3"]:
+    """The mean of the points in each cube of side `voxel`, as Open3D's voxel_down_sample."""
+    if not len(points):
+        return points
+    cells = np.floor((points - points.min(0) + voxel / 2) / voxel).astype(np.int64)
+    size = cells.max(0) + 1
+    key = (cells[:, 0] * size[1] + cells[:, 1]) * size[2] + cells[:, 2]
+    _, place, count = np.unique(key, return_inverse=True, return_counts=True)
+    return np.stack([np.bincount(place, points[:, axis]) / count for axis in range(3)], axis=-1)
+
+
+def draw(count: int, most: int, seed: int) -> Int[np.ndarray, " kept"]:
+    """`most` of `count` indices without repetition, rising, all of them if there are no more."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
