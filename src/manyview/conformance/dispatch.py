@@ -7,14 +7,12 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from . import flash, merging, modules, operations, pi3, whole
+from . import flash, merging, modules, operations, pi3, stream, whole
 from .folder import BrokenCase, Case
 
 Handler = Callable[[Case], dict[str, Tensor]]
 
 _OTHER_MODELS = {
-    "stream_v1": "FlashVGGT's streaming",
-    "stream_v2": "FlashVGGT's streaming",
     "omega": "VGGT-Omega",
 }
 # Preprocessing cases hold the outputs of several models' loaders side by side.
@@ -38,7 +36,7 @@ def find_handler(case: Case) -> Handler | Skipped:
         return _preprocess
     if case.group == "vggt_ops":
         return _first_match(_OPERATIONS, case.entry["inputs"].keys() | case.entry["config"].keys())
-    if case.group in _FLASH or (case.group == "full" and case.name in _FLASH):
+    if case.group in _FLASH or (case.group == "full" and case.name in (*_FLASH, "stream_v1", "stream_v2")):
         absent = next((what for start, what in _FLASH_ABSENT.items() if case.name.startswith(start)), None)
         return Skipped(f"{absent} is not implemented") if absent else _flash
     if case.group == "fastvggt":
@@ -77,7 +75,6 @@ _OPERATIONS: tuple[tuple[frozenset[str], Handler], ...] = (
 
 _FLASH = ("flash_v1", "flash_v2")
 _FLASH_ABSENT = {
-    "stream_": "FlashVGGT's streaming",
     "normalise_points": "FlashVGGT's training",
     "attention_dwconv": "FlashVGGT's learnt compressor",
 }
@@ -87,6 +84,8 @@ _FLASH_PARTS: tuple[tuple[str, Handler], ...] = (
     ("keyframes_", flash.keyframes),
     ("aggregator_", flash.trunk),
     ("flash_", flash.model),
+    ("stream_drop", stream.trunk),
+    ("stream_", stream.model),
 )
 
 

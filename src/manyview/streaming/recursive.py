@@ -1,0 +1,173 @@
+"""Chunk-recursive streaming (FlashVGGT, arXiv 2512.01540, section 3; facts of both public releases).
+
+Every chunk runs once through the network. In each global layer it sees the descriptors of the chunks
+before, kept as projected keys and values, and frame 0 with all its patches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..attention.plan import Plan
+from ..errors import UsageError
+from ..geometry.cameras import pose_encoding_to_cameras
+from ..models.check_images import check_images
+from ..models.network import Network
+from ..models.run_options import RunOptions
+from ..reconstruction.machine import synchronise
+from .engine import StreamUpdate
+from .forward import run_chunk, streamable
+from .kept_frames import kept_frames
+from .plan_memory import KeepRule, PlanMemory
+
+
+@dataclasses.dataclass(frozen=True)
+class RecursiveOptions:
+    """How the chunk-recursive engine remembers.
+
+    `accel`: a plan of descriptors (and of layers cut to their own frames). Keyframes are not chosen in a
+    stream, only frame 0 is whole. `keep_one_in`: of p frames the first stays in memory. `semantics`:
+    "paper" drops only from what later chunks see, and counts frames over the stream; "released" counts
+    in each chunk and hides the dropped frames from their own chunk too, as the public code's
+    `memory_drop_rate` does (its two versions differ in their descriptors alone: flash:version=v1 or v2).
+    `memory_frames`: at most so many frames in memory, half of them the latest (None: all that are kept,
+    which grows). `camera_window`: frames whose camera tokens the camera head sees beside the chunk's
+    (None: all, which grows). `revise` keeps the camera tokens of all frames, so that `cameras` can tell all
+    cameras from all frames at the end.
+    """
+
+    accel: str = "flash:keyframes=0"
+    keep_one_in: int = 5
+    semantics: Literal["paper", "released"] = "paper"
+    memory_frames: int | None = None
+    camera_window: int | None = 64
+    revise: bool = True
+
+    def __post_init__(self) -> None:
+        if self.keep_one_in < 1:
+            raise ValueError(f"one frame in p is kept, and p is at least 1, not {self.keep_one_in}")
+        if self.semantics not in ("paper", "released"):
+            raise ValueError(f"semantics are paper or released, not {self.semantics!r}")
+        for name in ("memory_frames", "camera_window"):
+            value = getattr(self, name)
+            if value is not None and value < 2:
+                raise ValueError(f"{name} must be at least 2 (frame 0 and the latest), not {value}")
+        if self.memory_frames is not None and self.semantics == "released":
+            raise ValueError("the released semantics keep frames by chunk and know no bound of memory")
+
+    def rule(self) -> KeepRule:
+        return KeepRule(self.keep_one_in, self.memory_frames, self.semantics == "released")
+
+
+class RecursiveEngine:
+    """Chunk-recursive streaming of a VGGT-type network; see `engine.StreamEngine` for the methods.
+
+    The first chunk is the offline pass with the same plan, exactly. Raises UsageError for a network
+    without a first frame's world, or a plan that does not meet by descriptors.
+    """
+
+    def __init__(
+        self, model: Network, options: RecursiveOptions | None = None, run: RunOptions | None = None
+    ) -> None:
+        self._model = streamable(model)
+        self._options = options or RecursiveOptions()
+        self._run = run or RunOptions()
+        plan = Plan.parse(self._options.accel, self._model.config.depth)
+        self._memory = PlanMemory(plan, self._options.rule())
+        self._size: tuple[int, int] | None = None
+        self._window: Tensor | None = None  # camera tokens that the head sees with the next chunk
+        self._all: list[Tensor] = []
+
+    @property
+    def frames(self) -> int:
+        return self._memory.arrived
+
+    @property
+    def frames_in_memory(self) -> tuple[int, ...]:
+        """Frames whose descriptors later chunks will see."""
+        return self._memory.kept
+
+    @property
+    def memory_bytes(self) -> int:
+        cameras = [] if self._window is None else [self._window, *self._all]
+        return self._memory.nbytes + sum(tokens.nbytes for tokens in cameras)
+
+    @torch.inference_mode()
+    def push(self, images: Float[Tensor, "views 3 height width"]) -> StreamUpdate:
+        device = next(self._model.parameters()).device
+        start, first = time.perf_counter(), self.frames
+        batch = check_images(images).to(device)
+        size, new = (batch.shape[-2], batch.shape[-1]), batch.shape[1]
+        if self._size not in (None, size):
+            raise UsageError(f"the stream has images of {self._size}, not {size} (height, width)")
+        try:
+            out = run_chunk(self._model, batch, self._memory.plan(new), self._run, first == 0)
+            tokens = out.camera_tokens.to(self._model.camera_head.token_norm.weight.dtype)
+            seen = tokens if self._window is None else torch.cat([self._window, tokens], 1)
+            cameras, intrinsics = self._to_cameras(seen, size)
+            depth, conf = (x[0].float().cpu() for x in (out.z_depth, out.depth_conf))
+        except BaseException:
+            self._memory.forget_new()
+            raise
+        self._memory.take_over(new)
+        self._size = size
+        self._keep_camera_tokens(seen, tokens, first)
+        synchronise(device)
+        return StreamUpdate(
+            first,
+            cameras[-new:],
+            intrinsics[-new:],
+            depth,
+            conf,
+            self.memory_bytes,
+            time.perf_counter() - start,
+            (0,) if first == 0 else (),
+        )
+
+    @torch.inference_mode()
+    def cameras(self) -> tuple[Float[Tensor, "frames 3 4"], Float[Tensor, "frames 3 3"]] | None:
+        if not self._all or self._size is None:
+            return None
+        return self._to_cameras(torch.cat(self._all, 1), self._size)
+
+    def state(self) -> dict[str, Tensor]:
+        named = self._memory.state()
+        if self._size is None or self._window is None:
+            return named
+        named |= {"size": torch.tensor(self._size), "camera window": self._window}
+        if self._all:
+            self._all = [torch.cat(self._all, 1)]
+            named["camera tokens"] = self._all[0]
+        return named
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        device = next(self._model.parameters()).device
+        if ("camera tokens" in state) != self._options.revise or "camera window" not in state:
+            raise ValueError("the memory of the stream belongs to other options")
+        self._memory.restore(state, device)
+        height, width = state["size"].tolist()
+        self._size = height, width
+        self._window = state["camera window"].to(device)
+        self._all = [state["camera tokens"].to(device)] if self._options.revise else []
+
+    def _to_cameras(self, tokens: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        encoding = self._model.camera_head(tokens)[-1]
+        cameras, intrinsics = pose_encoding_to_cameras(encoding, *size)
+        return cameras[0].float().cpu(), intrinsics[0].float().cpu()
+
+    def _keep_camera_tokens(self, seen: Tensor, new: Tensor, first: int) -> None:
+        """`seen` are the tokens of the window's frames and of the chunk, in order."""
+        window = self._options.camera_window
+        there = (*kept_frames(first, 1, window), *range(first, self.frames))
+        place = {frame: index for index, frame in enumerate(there)}
+        index = [place[frame] for frame in kept_frames(self.frames, 1, window)]
+        self._window = seen if len(index) == len(there) else seen[:, torch.tensor(index, device=seen.device)]
+        if self._options.revise:
+            self._all.append(new)

@@ -1,0 +1,127 @@
+"""Keys and values of a chunk, and of descriptors remembered of the chunks before (FlashVGGT, section 3)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..attention.answers import KeySet, LayerInput
+from ..attention.descriptor_keys import DescriptorKeys, coarse_grid, shortened
+from ..attention.layout import TokenLayout
+
+Pair = tuple[Tensor, Tensor]
+
+
+@dataclasses.dataclass(eq=False)
+class LayerMemory:
+    """Projected keys and values of the past as one global layer sees them, positions applied.
+
+    `whole` are all patches of frame 0, each [1, heads, patches, dim]. `short` are the special tokens and
+    descriptors of the frames in memory, each [1, heads, frames, tokens, dim]. What a pass adds waits in
+    `new_whole` and `new_short` until the engine takes it over.
+    """
+
+    whole: Pair | None = None
+    short: Pair | None = None
+    new_whole: Pair | None = None
+    new_short: Pair | None = None
+
+    def take_over(self, kept: Tensor) -> None:
+        """Keep some frames [n], counted over those in memory followed by the new ones."""
+        assert self.new_short is not None
+        past = self.short
+        if past is None:
+            self.whole, self.short = self.new_whole, self.new_short
+        else:
+            self.short = _joined(past, self.new_short, 2)
+        if len(kept) < self.short[0].shape[2]:
+            index = kept.to(self.short[0].device)
+            self.short = self.short[0][:, :, index], self.short[1][:, :, index]
+        self.forget_new()
+
+    def forget_new(self) -> None:
+        """Drop what a pass left, taken over or failed."""
+        self.new_whole = self.new_short = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is remembered, by name."""
+        pairs = {"whole": self.whole, "short": self.short}
+        return {
+            f"{name}.{part}": tensor
+            for name, pair in pairs.items()
+            if pair is not None
+            for part, tensor in zip(("k", "v"), pair, strict=True)
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class RecursiveKeys:
+    """Frame 0 whole, the descriptors in memory, and those of the chunk itself.
+
+    `seen` numbers the frames of the chunk that it may see (None: all). With an empty memory this is
+    `DescriptorKeys` with the reference frame whole and no keyframes.
+    """
+
+    descriptors: DescriptorKeys
+    memory: LayerMemory = dataclasses.field(compare=False, repr=False)
+    seen: tuple[int, ...] | None = None
+
+    def select(self, layer: LayerInput) -> KeySet:
+        layout, memory = layer.layout, self.memory
+        k, v, each = shortened(layer, self.descriptors.reduction, self.descriptors.resample)
+        new = _framewise(k, each), _framewise(v, each)
+        if self.seen is not None and len(self.seen) < layout.frames:
+            index = torch.tensor(self.seen, device=k.device)
+            new = new[0][:, :, index], new[1][:, :, index]
+        if memory.short is None:
+            memory.new_whole = _first_frame(layer)
+        whole = memory.new_whole if memory.whole is None else memory.whole
+        memory.new_short = new
+        short = new if memory.short is None else _joined(memory.short, new, 2)
+        assert whole is not None
+        frames = short[0].shape[2]
+        keys, values = _joined(whole, (short[0].flatten(2, 3), short[1].flatten(2, 3)), 2)
+        return KeySet(keys, values, self._log_weight(layout, frames, keys))
+
+    def count(self, layout: TokenLayout) -> float:
+        rows, columns = coarse_grid(layout.grid, self.descriptors.reduction)
+        remembered = 0 if self.memory.short is None else self.memory.short[0].shape[2]
+        seen = layout.frames if self.seen is None else len(self.seen)
+        return (remembered + seen) * (layout.special_tokens + rows * columns) + layout.patches_per_frame
+
+    def projected(self, layout: TokenLayout) -> float:
+        rows, columns = coarse_grid(layout.grid, self.descriptors.reduction)
+        whole = layout.patches_per_frame if self.memory.short is None else 0
+        return layout.frames * (layout.special_tokens + rows * columns) + whole
+
+    def _log_weight(self, layout: TokenLayout, frames: int, k: Tensor) -> Float[Tensor, "1 1 keys"] | None:
+        """As `DescriptorKeys` weighs them; frame 0 is the first in memory and the one that is there whole."""
+        bias, duplicates = self.descriptors.count_bias, self.descriptors.duplicates
+        if bias == 0 and duplicates:
+            return None
+        rows, columns = coarse_grid(layout.grid, self.descriptors.reduction)
+        weight = torch.zeros(frames, layout.special_tokens + rows * columns, device=k.device)
+        weight[:, layout.special_tokens :] = bias * math.log(layout.patches_per_frame / (rows * columns))
+        if not duplicates:
+            weight[0, layout.special_tokens :] = float("-inf")
+        return torch.nn.functional.pad(weight.flatten(), (layout.patches_per_frame, 0))[None, None]
+
+
+def _framewise(x: Tensor, each: int) -> Tensor:
+    return x.unflatten(2, (-1, each))
+
+
+def _joined(first: Pair, second: Pair, dim: int) -> Pair:
+    return torch.cat([first[0], second[0]], dim), torch.cat([first[1], second[1]], dim)
+
+
+def _first_frame(layer: LayerInput) -> Pair:
+    """Keys and values of all patches of the first frame."""
+    layout = layer.layout
+    patches = torch.arange(layout.special_tokens, layout.tokens_per_frame)
+    rotation = None if layer.rotation is None else layer.rotation.select(patches)
+    return layer.attention.keys_values(layer.tokens[:, patches.to(layer.tokens.device)], rotation)
