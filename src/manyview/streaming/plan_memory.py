@@ -126,5 +126,5 @@ def _check(number: int, layer: GlobalAttention, plan: Plan) -> None:
         )
     if layer.keys.keyframes is not None and layer.keys.keyframes > 1:
         raise UsageError(
-            f"a stream cannot choose keyframes among frames that have not come yet; use {plan} with keyframes=0"
+            f"a stream cannot choose keyframes among frames that are still to come; give {plan} keyframes=0"
         )
