@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -14,9 +14,9 @@ from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
 from ..errors import UsageError
 from .blocks import Block
-from .encoder import DinoEncoder, PatchConv
+from .encoder import PatchConv
 from .recording import mark
-from .rotary import frame_positions, rotation_for
+from .rotary import Rotation, frame_positions, rotation_for
 from .run_options import RunOptions
 
 _IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -33,8 +33,16 @@ class Known(Protocol):
     def after_pair(self, layer: int, x: Tensor, layout: TokenLayout) -> Tensor: ...
 
 
+class PlacedEncoder(Protocol):
+    """An encoder that must be told where patches are; `position_embedding` is made once a run."""
+
+    def position_embedding(self, grid: tuple[int, int]) -> Any: ...
+
+    def __call__(self, images: Tensor, positions: Any) -> Tensor: ...
+
+
 class AlternatingSizes(Protocol):
-    """What the layers need to know of a network's configuration."""
+    """What the layers need to know of a network's configuration; a plan has `depth` layers."""
 
     @property
     def dim(self) -> int: ...
@@ -53,13 +61,13 @@ class AlternatingSizes(Protocol):
 
 
 class AlternatingLayers(nn.Module):
-    """Encoder and pairs of a frame and a global block; what differs between networks is in five methods."""
+    """Encoder and pairs of a frame and a global block; what differs between networks is in methods."""
 
     def sizes(self) -> AlternatingSizes:
         """The network's sizes."""
         raise NotImplementedError
 
-    def image_encoder(self) -> DinoEncoder | PatchConv:
+    def image_encoder(self) -> PatchConv | PlacedEncoder:
         """Normalised images to patch tokens."""
         raise NotImplementedError
 
@@ -74,6 +82,20 @@ class AlternatingLayers(nn.Module):
     def special_tokens(self, batch: int, frames: int) -> Float[Tensor, "b s n c"]:
         """Learned tokens in front of each frame's patches."""
         raise NotImplementedError
+
+    def plan_layers(self) -> Sequence[int | None]:
+        """For each pair the layer of a plan that it follows; None: only special tokens meet in it."""
+        return range(self.sizes().depth)
+
+    def rotations(self, layout: TokenLayout, device: torch.device) -> tuple[Rotation | None, Rotation | None]:
+        """Positions in frame blocks, and in global blocks."""
+        sizes = self.sizes()
+        rotation = rotation_for(
+            frame_positions(layout.grid, layout.special_tokens, device),
+            sizes.dim // sizes.num_heads,
+            sizes.rope_base,
+        )
+        return rotation, rotation
 
     def layout(self, frames: int, height: int, width: int) -> TokenLayout:
         """Token layout of `frames` images; raises UsageError unless both sides are multiples of the patch."""
@@ -112,34 +134,37 @@ class AlternatingLayers(nn.Module):
         if known is not None:
             x = known.embedded(x, layout)
         mark(recorder, "encoder")
-        rotation = rotation_for(
-            frame_positions(layout.grid, layout.special_tokens, images.device),
-            sizes.dim // sizes.num_heads,
-            sizes.rope_base,
-        )
+        pairs = self.plan_layers()
+        rotation, across = self.rotations(layout, images.device)
         inplace = not torch.is_grad_enabled()
         piece = options.frame_piece if inplace else None
-        wanted = getattr(read_tap, "layers", range(sizes.depth))
+        wanted = getattr(read_tap, "layers", range(len(pairs)))
         features = _features(x) if plan.needs_frame_features else None
         memory = {} if memory is None else memory
         memory["frame features"] = features
-        for layer in range(sizes.depth):
-            x = self._frame_layer(layer, x, rotation, piece, inplace)
-            mark(recorder, "frame layers")
-            frame_tokens = x.clone() if inplace and layer in wanted else x
-            run = LayerRun(layer, piece, recorder, features, memory)
-            meeting = plan.layers[layer]
-            x = self.global_block(layer)(
-                x.flatten(1, 2),
-                meet=lambda attn, y, m=meeting, r=run: m(attn, y, layout, rotation, r),
-                mlp_piece=options.mlp_piece,
-                inplace=inplace,
-            ).unflatten(1, (frames, -1))
+        for pair, layer in enumerate(pairs):
+            x = self._frame_layer(pair, x, rotation, piece, inplace)
+            if layer is not None:
+                mark(recorder, "frame layers")
+            frame_tokens = x.clone() if inplace and pair in wanted else x
+            if layer is None:
+                x = self._specials_meet(pair, x, inplace)
+            else:
+                run = LayerRun(layer, piece, recorder, features, memory)
+                meeting = plan.layers[layer]
+                x = self.global_block(pair)(
+                    x.flatten(1, 2),
+                    meet=lambda attn, y, m=meeting, r=run: m(attn, y, layout, across, r),
+                    mlp_piece=options.mlp_piece,
+                    inplace=inplace,
+                ).unflatten(1, (frames, -1))
             if known is not None:
-                x = known.after_pair(layer, x, layout)
-            if layer in wanted:
-                read_tap(layer, frame_tokens, x)
+                x = known.after_pair(pair, x, layout)
+            if pair in wanted:
+                read_tap(pair, frame_tokens, x)
             del frame_tokens
+            if layer is None:  # little work: its time is told with the frame layers that follow
+                continue
             mark(recorder, "global layers")
             if hasattr(recorder, "global_tokens"):
                 recorder.global_tokens(layer, x)
@@ -159,12 +184,12 @@ class AlternatingLayers(nn.Module):
         dtype = options.dtype or next(self.parameters()).dtype
         flat = images.flatten(0, 1)
         encoder = self.image_encoder()
-        positions = encoder.position_embedding(layout.grid) if isinstance(encoder, DinoEncoder) else None
+        positions = None if isinstance(encoder, PatchConv) else encoder.position_embedding(layout.grid)
         specials = self.special_tokens(batch, frames).to(dtype)
 
         def encode(part: Tensor) -> Tensor:
             part = normalise_images(part, dtype)
-            return encoder(part) if positions is None else encoder(part, positions)
+            return encoder(part) if isinstance(encoder, PatchConv) else encoder(part, positions)
 
         if torch.is_grad_enabled() or options.frame_piece is None:
             return torch.cat([specials, encode(flat).unflatten(0, (batch, frames))], dim=2)
@@ -175,6 +200,15 @@ class AlternatingLayers(nn.Module):
             x[start:stop, layout.special_tokens :] = encode(flat[start:stop])
         return x.unflatten(0, (batch, frames))
 
+    def _specials_meet(self, pair: int, x: Tensor, inplace: bool) -> Tensor:
+        """The special tokens of all frames pass a global block; patches stay as they are."""
+        count = self.sizes().special_tokens
+        met = self.global_block(pair)(x[:, :, :count].flatten(1, 2)).unflatten(1, (x.shape[1], count))
+        if not inplace:
+            return torch.cat([met, x[:, :, count:]], dim=2)
+        x[:, :, :count] = met
+        return x
+
     def _frame_layer(self, layer: int, x: Tensor, rotation: Any, piece: int | None, inplace: bool) -> Tensor:
         block = self.frame_block(layer)
         flat = x.flatten(0, 1)  # a view: pieces below are overwritten in place
@@ -183,6 +217,14 @@ class AlternatingLayers(nn.Module):
         for start in range(0, len(flat), piece):
             block(flat[start : start + piece], rotation, inplace=True)
         return x
+
+
+def first_and_others(
+    tokens: Float[Tensor, "1 2 n c"], batch: int, frames: int
+) -> Float[Tensor, "batch frames n c"]:
+    """Two learned sets of tokens: index 0 for the frame that defines the world, index 1 for all others."""
+    first, others = tokens[:, :1], tokens[:, 1:]
+    return torch.cat([first, others.expand(-1, frames - 1, -1, -1)], dim=1).expand(batch, -1, -1, -1)
 
 
 def _features(x: Float[Tensor, "b s p c"]) -> Float[Tensor, "b s c"]:

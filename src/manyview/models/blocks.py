@@ -34,9 +34,12 @@ class Attention(nn.Module):
     def _project(self, x: Tokens, part: int) -> Heads:
         dim = x.shape[-1]
         rows = slice(part * dim, (part + 1) * dim)
-        weight, bias = self.qkv.weight[rows].to(x.dtype), self.qkv.bias[rows].to(x.dtype)
+        weight, bias = self.qkv.weight[rows].to(x.dtype), self._bias()[rows].to(x.dtype)
         projected = nn.functional.linear(x, weight, bias)
         return projected.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+
+    def _bias(self) -> Float[Tensor, " three_dim"]:
+        return self.qkv.bias
 
     def queries(self, x: Tokens, rotation: Rotation | None = None, piece: int | None = None) -> Heads:
         """Queries of normalised tokens; `piece` tokens at a time (a multiple of the rotation's period)."""
@@ -81,10 +84,11 @@ class Block(nn.Module):
         qk_norm: bool = False,
         eps: float = 1e-5,
         layer_scale: bool = True,
+        attention: type[Attention] = Attention,
     ) -> None:
         super().__init__()
         self.norm1 = LayerNorm(dim, eps=eps)
-        self.attn = Attention(dim, num_heads, qk_norm)
+        self.attn = attention(dim, num_heads, qk_norm)
         self.ls1 = LayerScale(dim) if layer_scale else PlainSum()
         self.norm2 = LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))

@@ -12,31 +12,32 @@ from .config import DenseHeadConfig
 from .dense_ops import activate_confidence, activate_values, add_image_plane
 from .layers import LayerNorm
 
-_PLANE_WEIGHT = 0.1
+PLANE_WEIGHT = 0.1
 
 
 class ResidualUnit(nn.Module):
-    """Two 3x3 convolutions; the skip carries relu(x), because upstream's first ReLU is in place."""
+    """Two 3x3 convolutions. With `relu_skip` the skip carries relu(x): VGGT's first ReLU is in place."""
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, relu_skip: bool = True) -> None:
         super().__init__()
+        self.relu_skip = relu_skip
         self.conv1 = nn.Conv2d(features, features, 3, padding=1)
         self.conv2 = nn.Conv2d(features, features, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(x)
-        return self.conv2(F.relu(self.conv1(x))) + x
+        active = F.relu(x)
+        return self.conv2(F.relu(self.conv1(active))) + (active if self.relu_skip else x)
 
 
 class Fusion(nn.Module):
     """Add the lateral map, refine, resize, project."""
 
-    def __init__(self, features: int, lateral: bool = True) -> None:
+    def __init__(self, features: int, lateral: bool = True, relu_skip: bool = True) -> None:
         super().__init__()
         self.out_conv = nn.Conv2d(features, features, 1)
         if lateral:
-            self.resConfUnit1 = ResidualUnit(features)
-        self.resConfUnit2 = ResidualUnit(features)
+            self.resConfUnit1 = ResidualUnit(features, relu_skip)
+        self.resConfUnit2 = ResidualUnit(features, relu_skip)
 
     def forward(self, x: Tensor, lateral: Tensor | None, size: tuple[int, int]) -> Tensor:
         if lateral is not None:
@@ -45,25 +46,21 @@ class Fusion(nn.Module):
         return self.out_conv(_resize(x, size))
 
 
-class Scratch(nn.Module):
-    """The convolutions between the taps and the output, under the names of the public checkpoints."""
+class Pyramid(nn.Module):
+    """The convolutions that join four maps, under the names of the public checkpoints."""
 
-    def __init__(self, features: int, out_channels: Sequence[int], output_dim: int | None) -> None:
+    def __init__(self, features: int, out_channels: Sequence[int], relu_skip: bool = True) -> None:
         super().__init__()
         self.layer1_rn, self.layer2_rn, self.layer3_rn, self.layer4_rn = (
             nn.Conv2d(channels, features, 3, padding=1, bias=False) for channels in out_channels
         )
-        self.refinenet1, self.refinenet2, self.refinenet3 = (Fusion(features) for _ in range(3))
-        self.refinenet4 = Fusion(features, lateral=False)
-        if output_dim is None:
-            self.output_conv1 = nn.Conv2d(features, features, 3, padding=1)
-        else:
-            self.output_conv1 = nn.Conv2d(features, features // 2, 3, padding=1)
-            self.output_conv2 = nn.Sequential(
-                nn.Conv2d(features // 2, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, output_dim, 1)
-            )
+        self.refinenet1, self.refinenet2, self.refinenet3 = (
+            Fusion(features, relu_skip=relu_skip) for _ in range(3)
+        )
+        self.refinenet4 = Fusion(features, lateral=False, relu_skip=relu_skip)
 
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+    def fuse(self, maps: Sequence[Tensor], times: int) -> Tensor:
+        """Features at `times` the size of the finest map."""
         one, two, three, four = (
             conv(m)
             for conv, m in zip(
@@ -74,10 +71,66 @@ class Scratch(nn.Module):
         x = self.refinenet3(x, three, _size(two))
         x = self.refinenet2(x, two, _size(one))
         height, width = _size(one)
-        return self.output_conv1(self.refinenet1(x, one, (2 * height, 2 * width)))
+        return self.refinenet1(x, one, (times * height, times * width))
 
 
-class DenseHead(nn.Module):
+class Scratch(Pyramid):
+    """VGGT's convolutions between the taps and the output."""
+
+    def __init__(self, features: int, out_channels: Sequence[int], output_dim: int | None) -> None:
+        super().__init__(features, out_channels)
+        if output_dim is None:
+            self.output_conv1 = nn.Conv2d(features, features, 3, padding=1)
+        else:
+            self.output_conv1 = nn.Conv2d(features, features // 2, 3, padding=1)
+            self.output_conv2 = nn.Sequential(
+                nn.Conv2d(features // 2, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, output_dim, 1)
+            )
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        return self.output_conv1(self.fuse(maps, 2))
+
+
+class TapMaps(nn.Module):
+    """The part of a DPT head from tokens to four maps: norm, projections, resizing."""
+
+    def __init__(self, dim: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.norm = LayerNorm(dim)
+        self.projects = nn.ModuleList(nn.Conv2d(dim, width, 1) for width in widths)
+        self.resize_layers = nn.ModuleList(
+            [
+                nn.ConvTranspose2d(widths[0], widths[0], 4, stride=4),
+                nn.ConvTranspose2d(widths[1], widths[1], 2, stride=2),
+                nn.Identity(),
+                nn.Conv2d(widths[3], widths[3], 3, stride=2, padding=1),
+            ]
+        )
+
+    def project(
+        self, tokens: Float[Tensor, "*batch patches dim"], index: int
+    ) -> Float[Tensor, "*batch patches width"]:
+        """Per-token part of the head for tap `index`: run when the tap is made, so that only this is kept."""
+        conv = self.projects[index]
+        assert isinstance(conv, nn.Conv2d)
+        return F.linear(self.norm(tokens), conv.weight.flatten(1), conv.bias)
+
+    def maps(
+        self,
+        taps: Sequence[Float[Tensor, "frames patches width"]],
+        grid: tuple[int, int],
+        aspect: float | None,
+    ) -> list[Float[Tensor, "frames width rows columns"]]:
+        """Maps of the projected taps, finest first; `aspect` adds places on the image plane (None: none)."""
+        maps = []
+        for index, tap in enumerate(taps):
+            x = tap.to(self.norm.weight.dtype).transpose(1, 2).unflatten(2, grid)
+            x = x.contiguous() if aspect is None else add_image_plane(x, aspect, PLANE_WEIGHT)
+            maps.append(self.resize_layers[index](x))
+        return maps
+
+
+class DenseHead(TapMaps):
     """Value map and confidence, or features, for each frame.
 
     `dim` is the width of a tap (frame and global outputs side by side). `output_dim` counts the
@@ -94,29 +147,10 @@ class DenseHead(nn.Module):
         conf_activation: str = "expp1",
         down_ratio: int = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(dim, config.out_channels)
         self.activation, self.conf_activation = activation, conf_activation
         self.output_dim, self.down_ratio = output_dim, down_ratio
-        widths = config.out_channels
-        self.norm = LayerNorm(dim)
-        self.projects = nn.ModuleList(nn.Conv2d(dim, width, 1) for width in widths)
-        self.resize_layers = nn.ModuleList(
-            [
-                nn.ConvTranspose2d(widths[0], widths[0], 4, stride=4),
-                nn.ConvTranspose2d(widths[1], widths[1], 2, stride=2),
-                nn.Identity(),
-                nn.Conv2d(widths[3], widths[3], 3, stride=2, padding=1),
-            ]
-        )
-        self.scratch = Scratch(config.features, widths, output_dim)
-
-    def project(
-        self, tokens: Float[Tensor, "*batch patches dim"], index: int
-    ) -> Float[Tensor, "*batch patches width"]:
-        """Per-token part of the head for tap `index`: run when the tap is made, so that only this is kept."""
-        conv = self.projects[index]
-        assert isinstance(conv, nn.Conv2d)
-        return F.linear(self.norm(tokens), conv.weight.flatten(1), conv.bias)
+        self.scratch = Scratch(config.features, config.out_channels, output_dim)
 
     def forward(
         self,
@@ -130,17 +164,12 @@ class DenseHead(nn.Module):
         """
         aspect = image_size[1] / image_size[0]
         embed = self.output_dim is not None
-        maps = []
-        for index, tap in enumerate(taps):
-            x = tap.to(self.norm.weight.dtype).transpose(1, 2).unflatten(2, grid)
-            x = add_image_plane(x, aspect, _PLANE_WEIGHT) if embed else x.contiguous()
-            maps.append(self.resize_layers[index](x))
-        x = self.scratch(maps)
+        x = self.scratch(self.maps(taps, grid, aspect if embed else None))
         height, width = (side // self.down_ratio for side in image_size)
         x = _resize(x, (height, width))
         if not embed:
             return x
-        x = add_image_plane(x, aspect, _PLANE_WEIGHT, inplace=True)
+        x = add_image_plane(x, aspect, PLANE_WEIGHT, inplace=True)
         raw = self.scratch.output_conv2(x).permute(0, 2, 3, 1)
         values = activate_values(raw[..., :-1], self.activation)
         return values, activate_confidence(raw[..., -1], self.conf_activation)
@@ -151,4 +180,6 @@ def _size(x: Tensor) -> tuple[int, int]:
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    if _size(x) == size:
+        return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)

@@ -36,6 +36,8 @@ class Predictions:
     world_from_cam: Float[Tensor, "batch frames 4 4"] | None = None
     confidence_logits: Float[Tensor, "batch frames height width 1"] | None = None
     metric_scale: Float[Tensor, " batch"] | None = None
+    text_alignment_token: Float[Tensor, "batch dim"] | None = None
+    text_alignment_embedding: Float[Tensor, "batch dim"] | None = None
     cameras: tuple[Float[Tensor, "batch frames 3 4"], Float[Tensor, "batch frames 3 3"]] | None = None
 
     @property

@@ -26,7 +26,7 @@ class Rotation:
     def select(self, tokens: Int[Tensor, " chosen"]) -> Rotation:
         """Rotation of chosen tokens of the whole sequence, in their order (repeats allowed)."""
         within = tokens.to(self.cos.device) % self.period
-        return Rotation(self.cos[within], self.sin[within])
+        return type(self)(self.cos[within], self.sin[within])
 
     def apply(self, x: Float[Tensor, "batch heads tokens dim"]) -> Float[Tensor, "batch heads tokens dim"]:
         """Turn each half of the head dimension; element i pairs with element i + dim/4 of its half."""

@@ -6,7 +6,7 @@ import dataclasses
 
 import torch
 
-HEADS = ("camera", "depth", "points", "track")
+HEADS = ("camera", "depth", "points", "track", "text")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from .config import VGGTConfig
-from .dense_head import DenseHead
+from .dense_head import TapMaps
+
+
+class TapSizes(Protocol):
+    """What is read: outputs of the pairs `taps`, and special tokens of the last of `pairs`."""
+
+    @property
+    def special_tokens(self) -> int: ...
+    @property
+    def taps(self) -> tuple[int, int, int, int]: ...
+    @property
+    def pairs(self) -> int: ...
 
 
 class TapStore:
     """Reads taps as the trunk makes them.
 
     Of patches it keeps the heads' projections, in the precision of the run; of special tokens only
-    the last layer's camera tokens. Everything else a layer produced can be freed at once.
+    the last layer's, the first `kept` of a frame. Everything else a layer produced can be freed at once.
     """
 
-    def __init__(self, config: VGGTConfig, heads: Mapping[str, DenseHead], piece: int | None) -> None:
-        self._heads, self._piece = heads, piece
+    def __init__(
+        self, config: TapSizes, heads: Mapping[str, TapMaps], piece: int | None, kept: int = 1
+    ) -> None:
+        self._heads, self._piece, self._kept = heads, piece, kept
         self._special, self._taps = config.special_tokens, config.taps
-        self._last = config.depth - 1
+        self._last = config.pairs - 1
         self.layers = {*(config.taps if heads else ()), self._last}
         self._projected: dict[str, list[Tensor]] = {name: [] for name in heads}
-        self.camera_tokens: Tensor | None = None
+        self.special_tokens: Tensor | None = None
 
     def __call__(self, layer: int, frame_tokens: Tensor, global_tokens: Tensor) -> None:
         if layer == self._last:
-            self.camera_tokens = torch.cat([frame_tokens[:, :, 0], global_tokens[:, :, 0]], dim=-1)
+            parts = (tokens[:, :, : self._kept] for tokens in (frame_tokens, global_tokens))
+            self.special_tokens = torch.cat(tuple(parts), dim=-1)
         if layer not in self._taps:
             return
         frame, across = frame_tokens.flatten(0, 1), global_tokens.flatten(0, 1)
@@ -37,11 +51,16 @@ class TapStore:
             while len(projected) < 4 and self._taps[len(projected)] == layer:
                 projected.append(self._project(head, len(projected), frame, across))
 
+    @property
+    def camera_tokens(self) -> Tensor | None:
+        """The first special token of every frame, [B, S, 2 C]."""
+        return None if self.special_tokens is None else self.special_tokens[:, :, 0]
+
     def take(self, name: str) -> list[Tensor]:
         """Projected taps of one head, each [B*S, patches, width]; they are no longer kept here."""
         return self._projected.pop(name)
 
-    def _project(self, head: DenseHead, index: int, frame: Tensor, across: Tensor) -> Tensor:
+    def _project(self, head: TapMaps, index: int, frame: Tensor, across: Tensor) -> Tensor:
         pieces = slices(len(frame), self._piece)
         result: Tensor | None = None
         for part in pieces:
@@ -57,7 +76,7 @@ class TapStore:
 
 
 def run_dense_head(
-    head: DenseHead,
+    head: TapMaps,
     taps: list[Tensor],
     grid: tuple[int, int],
     image_size: tuple[int, int],

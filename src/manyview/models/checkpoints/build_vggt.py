@@ -10,11 +10,10 @@ import torch
 
 from ...errors import UsageError, WeightsError
 from ..config import VGGTConfig
-from ..run_options import HEADS
 from ..vggt import VGGT
 from .assign import assign_weights
 from .read import Checkpoint
-from .vggt import heads_in, stored_metadata, vggt_config, without_heads
+from .vggt import HEAD_PREFIXES, heads_in, stored_metadata, vggt_config, without_heads
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ def build_vggt(
             have = ", ".join(present) or "none"
             raise UsageError(f"{checkpoint.source} has no {lacking[0]} head; it has: {have}")
     keep = present if heads is None else heads
-    missing = [name for name in HEADS if name not in present]
+    missing = [name for name in HEAD_PREFIXES if name not in present]
     if missing:
         # A file that states its own configuration lacks a head on purpose; others may surprise.
         level = logging.DEBUG if stored_metadata(checkpoint).get("config") else logging.INFO
@@ -56,7 +55,7 @@ def build_vggt(
 
 def _config_heads(config: VGGTConfig) -> tuple[str, ...]:
     parts = (config.camera_head, config.depth_head, config.point_head, config.track_head)
-    return tuple(name for name, part in zip(HEADS, parts, strict=True) if part is not None)
+    return tuple(name for name, part in zip(HEAD_PREFIXES, parts, strict=True) if part is not None)
 
 
 def _with_heads(config: VGGTConfig, keep: Iterable[str]) -> VGGTConfig:

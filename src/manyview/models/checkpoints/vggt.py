@@ -21,7 +21,7 @@ METADATA_KEY = "manyview"
 _RADIUS = 4  # of the correlation window; VGGT publishes no other
 _WINDOW = 2 * _RADIUS + 1
 _PUBLISHED = DenseHeadConfig()
-_HEAD_PREFIXES = {
+HEAD_PREFIXES = {
     "camera": "camera_head.",
     "depth": "depth_head.",
     "points": "point_head.",
@@ -71,12 +71,12 @@ def _config_file(checkpoint: Checkpoint) -> dict[str, Any] | None:
 
 def heads_in(keys: Collection[str]) -> tuple[str, ...]:
     """Names of the heads that have any tensor."""
-    return tuple(name for name, prefix in _HEAD_PREFIXES.items() if any(k.startswith(prefix) for k in keys))
+    return tuple(name for name, prefix in HEAD_PREFIXES.items() if any(k.startswith(prefix) for k in keys))
 
 
 def without_heads(shapes: Mapping[str, Any], keep: Collection[str]) -> dict[str, Any]:
     """The entries that belong to the trunk or to a head in `keep`."""
-    dropped = tuple(prefix for name, prefix in _HEAD_PREFIXES.items() if name not in keep)
+    dropped = tuple(prefix for name, prefix in HEAD_PREFIXES.items() if name not in keep)
     return {key: value for key, value in shapes.items() if not key.startswith(dropped)}
 
 
