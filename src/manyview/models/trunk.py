@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
-from .alternating import AlternatingLayers, Known, TapReader, normalise_images
+from .alternating import AlternatingLayers, Known, TapReader, first_and_others, normalise_images
 from .blocks import Block
 from .config import VGGTConfig
 from .encoder import DinoEncoder, PatchConv
@@ -26,7 +26,7 @@ class Trunk(AlternatingLayers):
         super().__init__()
         self.config = config
         dim = config.dim
-        # Two learned sets: index 0 for the frame that defines the world, index 1 for all others.
+        # Two sets each, see `first_and_others`.
         self.camera_token = nn.Parameter(torch.zeros(1, 2, 1, dim))
         self.register_token = nn.Parameter(torch.zeros(1, 2, config.registers, dim))
         self.patch_embed: DinoEncoder | PatchConv = (
@@ -72,8 +72,7 @@ class Trunk(AlternatingLayers):
 
     def special_tokens(self, batch: int, frames: int) -> Float[Tensor, "b s n c"]:
         tokens = torch.cat([self.camera_token, self.register_token], dim=2)
-        first, others = tokens[:, :1], tokens[:, 1:]
-        return torch.cat([first, others.expand(-1, frames - 1, -1, -1)], dim=1).expand(batch, -1, -1, -1)
+        return first_and_others(tokens, batch, frames)
 
 
 class LaterFrames:
