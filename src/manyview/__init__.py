@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .reconstruction.inputs import InputOptions
     from .reconstruction.result import Reconstruction
     from .reconstruction.result_io import load_reconstruction
+    from .streaming.stream import stream
 
 __all__ = [
     "InputOptions",
@@ -25,6 +26,7 @@ __all__ = [
     "load",
     "load_reconstruction",
     "reconstruct",
+    "stream",
 ]
 
 _HOMES = {
@@ -36,6 +38,7 @@ _HOMES = {
     "load": "models.load",
     "load_reconstruction": "reconstruction.result_io",
     "reconstruct": "reconstruction.engine",
+    "stream": "streaming.stream",
 }
 
 

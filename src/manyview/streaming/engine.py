@@ -37,6 +37,8 @@ class StreamEngine(Protocol):
     """A network with a memory of the frames it has seen. Built as `Engine(model, options, run)`.
 
     `options` is the engine's own frozen dataclass, `run` a `models.run_options.RunOptions`.
+    `stream.make_engine` builds them by name: "chunks" `recursive.RecursiveEngine` of `RecursiveOptions`,
+    "anchors" `anchors.AnchorEngine` of `AnchorOptions`.
     """
 
     def push(self, images: Float[Tensor, "views 3 height width"]) -> StreamUpdate:

@@ -1,0 +1,192 @@
+"""Frames of a stream, one at a time and all of one size, from files, a growing folder, or Python objects."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from ..errors import DamagedInputError, InputError, UsageError
+from ..reconstruction.inputs import InputOptions, InputSet, find_inputs
+from ..reconstruction.inputs.decode import Picture, PictureError, decode_picture, open_picture
+from ..reconstruction.inputs.naming import printable
+from ..reconstruction.inputs.photos import prepare_photos
+from ..reconstruction.inputs.prepare import PreparedView, Sizing, prepare_view
+from ..reconstruction.inputs.video import VideoReader
+from ..reconstruction.preprocess import WHITE, canvas_offset, centre_on_canvas
+from ..reconstruction.views import ViewRecord
+
+_POLL_S = 0.2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Frame:
+    """One network image of a stream and where it came from."""
+
+    image: UInt8[Tensor, "3 height width"]
+    record: ViewRecord
+
+
+class FrameSource:
+    """Frames of a folder, pattern, list or video, decoded when they are asked for; all on one canvas.
+
+    A video gives every frame unless `options` thin it out. `after` is the last frame that is there already
+    (a resumed stream), `canvas` its (height, width); else the first frame decides the canvas. `follow_s`
+    waits for new pictures of a folder until none has come for so many seconds. Damaged pictures are left
+    out and told in `warnings`; with `strict` the first one raises DamagedInputError. Raises InputError for a
+    frame that does not fit on the canvas.
+    """
+
+    def __init__(
+        self,
+        spec: str | Path,
+        sizing: Sizing,
+        options: InputOptions | None = None,
+        *,
+        after: ViewRecord | None = None,
+        canvas: tuple[int, int] | None = None,
+        follow_s: float | None = None,
+        strict: bool = False,
+    ) -> None:
+        options = options or InputOptions()
+        if (options.fps, options.stride, options.max_frames) == (None, None, None):
+            options = dataclasses.replace(options, stride=1)  # a video is not thinned out by itself
+        self._spec, self._sizing, self._options = spec, sizing, options
+        self._after, self._canvas, self._follow_s, self._strict = after, canvas, follow_s, strict
+        self._found = find_inputs(spec, options)
+        if follow_s is not None and (self._found.kind == "video" or not Path(spec).is_dir()):
+            raise UsageError(f"only a folder of pictures can be followed, and '{spec}' is none")
+        self._reader = VideoReader(self._found.files[0].path, options) if self.is_video else None
+        self.warnings = list(self._found.warnings)
+
+    @property
+    def is_video(self) -> bool:
+        return self._found.kind == "video"
+
+    @property
+    def total(self) -> int | None:
+        """Frames to expect, those before `after` included; None where a folder is followed."""
+        if self._follow_s is not None:
+            return None
+        return len(self._found.files) if self._reader is None else self._reader.sampling.groups
+
+    def __iter__(self) -> Iterator[Frame]:
+        for record, view in self._from_video() if self._reader is not None else self._from_photos():
+            yield self._placed(record, view)
+
+    def _from_video(self) -> Iterator[tuple[ViewRecord, PreparedView]]:
+        reader = self._reader
+        assert reader is not None
+        source = printable(os.path.abspath(reader.path))
+        done = -1 if self._after is None or self._after.video_frame is None else self._after.video_frame
+        used = 0
+        for frame in reader.frames():
+            used += 1
+            if frame.index <= done:
+                continue
+            try:
+                view = prepare_view(frame.picture, self._sizing)
+            except PictureError as error:
+                raise InputError(f"the frames of '{reader.path}' cannot be used: {error}") from error
+            name = f"frame_{frame.index:06d}.png"
+            yield ViewRecord(name, source, view.transform, frame.index, frame.time_s), view
+        if self._strict and reader.damage:
+            raise DamagedInputError(f"'{reader.path}' {reader.damage}; leave strict reading off to go on")
+        self.warnings += reader.warnings(used)
+
+    def _from_photos(self) -> Iterator[tuple[ViewRecord, PreparedView]]:
+        seen: set[str] = set()
+        found = self._found
+        if self._after is not None:
+            names = [file.name for file in found.files]
+            if self._after.name not in names:
+                raise InputError(
+                    f"'{self._after.name}', the last frame that is there, is not among the input any more"
+                )
+            seen.update(names[: names.index(self._after.name) + 1])
+        last_news = time.monotonic()
+        while True:
+            new = tuple(file for file in found.files if file.name not in seen)
+            for file, result in prepare_photos(new, self._sizing):
+                seen.add(file.name)
+                if isinstance(result, PreparedView):
+                    source = printable(os.path.abspath(file.path))
+                    yield ViewRecord(file.name, source, result.transform), result
+                    last_news = time.monotonic()
+                elif self._strict:
+                    raise DamagedInputError(f"'{file.name}' {result}; leave strict reading off to skip it")
+                else:
+                    self.warnings.append(f"{file.name} left out: it {result}")
+            if self._follow_s is None or time.monotonic() - last_news > self._follow_s:
+                return
+            time.sleep(_POLL_S)
+            found = self._settled()
+
+    def _settled(self) -> InputSet:
+        """The folder as it is now, without the file that may still be being written."""
+        found = find_inputs(self._spec, self._options)
+        now = time.time()
+        whole = tuple(file for file in found.files if now - file.path.stat().st_mtime > 2 * _POLL_S)
+        return dataclasses.replace(found, files=whole)
+
+    def _placed(self, record: ViewRecord, view: PreparedView) -> Frame:
+        if self._canvas is None:
+            self._canvas = view.transform.network_height, view.transform.network_width
+        image, transform = _on_canvas(record.name, view, self._canvas)
+        return Frame(image, dataclasses.replace(record, transform=transform))
+
+
+def frames_of_objects(items: Iterable[Any], sizing: Sizing) -> Iterator[UInt8[Tensor, "3 height width"]]:
+    """Network images from paths, Pillow pictures, uint8 arrays [H, W, 3], or tensors [3, H, W] taken as is.
+
+    Raises InputError for what cannot be read or does not fit on the canvas of the first.
+    """
+    canvas: tuple[int, int] | None = None
+    for number, item in enumerate(items):
+        if isinstance(item, Tensor):
+            yield item
+            continue
+        try:
+            view = prepare_view(_picture(item), sizing)
+        except PictureError as error:
+            raise InputError(f"frame {number} of the stream {error}") from error
+        canvas = canvas or (view.transform.network_height, view.transform.network_width)
+        yield _on_canvas(f"frame {number}", view, canvas)[0]
+
+
+def _picture(item: Any) -> Picture:
+    if isinstance(item, str | os.PathLike):
+        with open_picture(Path(item)) as image:
+            return decode_picture(image)
+    if isinstance(item, Image.Image):
+        return decode_picture(item)
+    if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[2] == 3:
+        return Picture(Image.fromarray(item))
+    raise UsageError(
+        "frames of a stream are paths, Pillow pictures, uint8 arrays [H, W, 3] or tensors [3, H, W], not "
+        f"{type(item).__name__}"
+    )
+
+
+def _on_canvas(
+    name: str, view: PreparedView, canvas: tuple[int, int]
+) -> tuple[UInt8[Tensor, "3 height width"], Any]:
+    height, width = view.pixels.shape[:2]
+    if height > canvas[0] or width > canvas[1]:
+        raise InputError(
+            f"{name} becomes {width}x{height} pixels and the stream has {canvas[1]}x{canvas[0]}: all its frames "
+            "share one size; use --size-policy pad for mixed shapes"
+        )
+    image = np.full((3, *canvas), WHITE, dtype=np.uint8)
+    left, top = canvas_offset(view.transform, *canvas)
+    image[:, top : top + height, left : left + width] = view.pixels.transpose(2, 0, 1)
+    return torch.from_numpy(image), centre_on_canvas(view.transform, *canvas)
