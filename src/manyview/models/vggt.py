@@ -72,9 +72,9 @@ class VGGT(nn.Module):
         `plan` says how frames meet in each global layer (None: dense). `query_points` are pixels of
         frame 0 for the track head. `recorder` may have `mark(stage)`, `global_attention(layer, q, k)` and
         `global_tokens(layer, tokens)`. With `continues` the frames belong to a scene whose first frame is not
-        among them: the plan must bring what they need of it. `memory`: see `run_layers`. Raises UsageError for
-        images of another shape or type, a head these weights lack, a plan of another depth, or query points
-        that do not fit.
+        among them: the plan must bring what they need of it. `memory`: see `run_layers`. Raises UsageError
+        for images of another shape or type, a head these weights lack, a plan of another depth, or query
+        points that do not fit.
         """
         options = options or RunOptions()
         images = check_images(images)
