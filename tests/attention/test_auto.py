@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from manyview.attention.auto import choose_plan
+from manyview.attention.auto import choose_plan, misfit
 from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
 
@@ -47,3 +47,18 @@ def test_weights_may_say_how_many_early_layers_can_be_cut():
     layout = TokenLayout(100, 5, (14, 14))
     assert str(choose_plan(100, True, 8, layout, 0)[0]) == "avggt:early=0,stride=2x2"
     assert str(choose_plan(100, True, 8, layout)[0]) == "avggt:stride=2x2"
+
+
+def test_weights_trained_for_a_plan_get_it_for_any_number_of_frames():
+    for frames in (2, 100, 500):
+        plan, reason = choose_plan(frames, True, 8, TokenLayout(frames, 5, (14, 14)), None, "flash")
+        assert plan == Plan.parse("flash", 8) and "trained for it" in reason
+
+
+@pytest.mark.parametrize(
+    ("spec", "warned"),
+    [("dense", True), ("avggt", True), ("flash", False), ("flash:version=v2", False), ("flash:r=2", False)],
+)
+def test_other_plans_are_warned_of(spec, warned):
+    assert (misfit(Plan.parse(spec, 8), "flash") is not None) == warned
+    assert misfit(Plan.parse(spec, 8), None) is None

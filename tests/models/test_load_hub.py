@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import sys
@@ -90,9 +91,47 @@ def test_named_models_are_pinned_and_bring_their_licence(tmp_path, caplog):
 
 
 def test_every_name_is_unique_and_complete():
-    names = [row.name for row in MODELS] + [row.hub_id.lower() for row in MODELS if row.hub_id]
+    names = [row.name for row in MODELS] + [f"{row.hub_id}/{row.file}" for row in MODELS if row.hub_id]
     assert len(set(names)) == len(names)
-    assert all(row.licence and (row.hub_id is None) != (row.file is None) for row in MODELS)
+    assert all(row.licence and (row.hub_id or row.file) for row in MODELS)
+
+
+def write_flash(path: Path) -> None:
+    """FlashVGGT's layout: a VGGT without points and tracks, tensors only."""
+    config = dataclasses.replace(TINY, point_head=None)
+    torch.save(tiny_vggt(config=config).state_dict(), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "row"),
+    [
+        ("ZipW/FlashVGGT", "flashvggt.pt", "flashvggt"),
+        ("flashvggt-stream", "flashvggt_stream.pt", "flashvggt-stream"),
+        ("zipw/flashvggt/flashvggt_stream.pt", "flashvggt_stream.pt", "flashvggt-stream"),
+    ],
+)
+def test_a_repository_of_two_files_and_weights_trained_for_short_keys(tmp_path, caplog, name, file, row):
+    caplog.set_level("INFO")
+    folder = cached(tmp_path, "ZipW/FlashVGGT")
+    with pytest.raises(WeightsError, match="not in the local cache"):
+        load(name, offline=True, cache_dir=tmp_path)
+    for one in ("flashvggt.pt", "flashvggt_stream.pt"):
+        write_flash(folder / one)
+    model = load(name, offline=True, cache_dir=tmp_path)
+    assert (model.info.name, model.info.plan, model.info.commercial_use) == (row, "flash", None)
+    assert f"by its name, {file} was trained for --accel flash" in caplog.text
+    with pytest.raises(UsageError, match="not known to allow commercial use"):
+        load(name, offline=True, cache_dir=tmp_path, commercial_only=True)
+
+
+def test_a_file_is_known_by_its_name_only_if_it_can_be_that(tmp_path):
+    write_flash(tmp_path / "flashvggt.pt")
+    assert load(tmp_path / "flashvggt.pt").info.plan == "flash"
+    (tmp_path / "flashvggt.pt").rename(tmp_path / "mine.pt")
+    assert load(tmp_path / "mine.pt").info.plan is None
+    write_weights(tmp_path)  # ours, with its configuration
+    (tmp_path / "model.safetensors").rename(tmp_path / "flashvggt.pt")
+    assert load(tmp_path / "flashvggt.pt").info.plan is None
 
 
 def test_offline_mode_of_the_environment_is_honoured(tmp_path, monkeypatch):

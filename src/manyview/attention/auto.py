@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .dense import OwnFrameKeys
 from .layout import TokenLayout
 from .plan import Plan
 from .presets import PRESETS
@@ -13,15 +14,23 @@ _MANY = 300
 
 
 def choose_plan(
-    frames: int, ordered: bool, depth: int, layout: TokenLayout, early: int | None = None
+    frames: int,
+    ordered: bool,
+    depth: int,
+    layout: TokenLayout,
+    early: int | None = None,
+    trained_for: str | None = None,
 ) -> tuple[Plan, str]:
     """The plan for `frames` views and one sentence that says what was picked and why.
 
     `early`: first layers that the weights allow to be cut to their own frame (None: AVGGT's share).
+    `trained_for`: the plan that the weights need (None: dense attention, which plans then stand in for).
 
     Unordered sets overlap less, and AVGGT loses more on sparse sets: their stride rises later. The
     thresholds between strides are ours; papers give the break-even and the turn to covering frames.
     """
+    if trained_for is not None:
+        return Plan.parse(trained_for, depth), f"auto picked {trained_for}: these weights were trained for it"
     kind = "frames of a sequence" if ordered else "unordered views"
     if frames < _BREAK_EVEN:
         return Plan.dense(depth), (
@@ -43,6 +52,20 @@ def choose_plan(
     plan = Plan.parse(spec, depth)
     share = plan.cost(layout, 1).attention_flops / Plan.dense(depth).cost(layout, 1).attention_flops
     return plan, f"auto picked {plan}: for {frames} {kind} {why}, at {share:.0%} of dense attention's FLOPs"
+
+
+def misfit(plan: Plan, trained_for: str | None) -> str | None:
+    """A warning about a plan that weights trained for another one were not made for."""
+    if trained_for is None:
+        return None
+    known = Plan.parse(trained_for, len(plan.layers))
+    kinds = {type(layer.keys) for layer in known.layers} | {OwnFrameKeys}
+    if all(type(layer.keys) in kinds for layer in plan.layers):
+        return None
+    return (
+        f"these weights were trained for {trained_for}; with {plan} their global attention sees keys that it "
+        "never saw in training, and results may be worse"
+    )
 
 
 def _stride(frames: int, ordered: bool) -> str:

@@ -57,7 +57,7 @@ class Analyze:
             raise UsageError("give an input: manyview analyze PHOTOS, or manyview analyze synthetic")
         if self.views < 2 or self.scenes < 1 or self.queries < 1:
             raise UsageError("an analysis needs at least 2 views, 1 scene and 1 query")
-        if self.how.accel != "dense":
+        if self.how.accel not in (None, "dense"):
             raise UsageError("an analysis looks at dense attention: leave out --accel")
         if self.out is not None:
             require_plot()

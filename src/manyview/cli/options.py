@@ -40,8 +40,9 @@ class ModelChoice:
 class RunChoice:
     """How to read the input and run the model."""
 
-    accel: str = "dense"
-    """How frames meet in global attention: dense, auto, avggt, avggt:stride=2x2, or 0-3:frame,4-5:dense."""
+    accel: str | None = None
+    """How frames meet in global attention: dense, auto, avggt, avggt:stride=2x2, or 0-3:frame,4-5:dense;
+    default: what the weights were trained for (FlashVGGT: flash; all others: dense)."""
     size_policy: Literal["auto", "fit", "crop", "pad", "square", "area"] = "auto"
     """auto: the model's own; fit keeps whole pictures; crop, pad, square are VGGT's, area is π³'s."""
     image_size: int | None = None

@@ -105,6 +105,7 @@ def compare_plans(
         "environment": describe_machine(parameter.device, parameter.dtype, heads, model.config.dim // heads),
     }
     early = None if model.info is None else model.info.early_layers
+    trained = None if model.info is None else model.info.plan
     results: list[CaseScores] = []
     for case in cases:
         config, grid = model.config, (height // patch, width // patch)
@@ -113,7 +114,7 @@ def compare_plans(
         for spec in wanted:
             chosen = fixed.get(spec)
             if chosen is None:
-                chosen, _ = choose_plan(case.views, case.order == "sequence", depth, layout, early)
+                chosen, _ = choose_plan(case.views, case.order == "sequence", depth, layout, early, trained)
             parsed[spec if spec in fixed else f"{AUTO} ({chosen})"] = chosen
         keepers = {spec: ScoreKeeper() for spec in parsed}
         for number in range(scenes):

@@ -18,7 +18,7 @@ from .checkpoints.card import card_licence
 from .checkpoints.hub import HubRequest, is_hub_id
 from .checkpoints.read import Checkpoint
 from .checkpoints.recognise import recognise
-from .checkpoints.registry import MODELS, NamedModel, find_model, model_names
+from .checkpoints.registry import MODELS, NamedModel, find_file, find_model, model_names
 from .checkpoints.vggt import stored_metadata
 from .config import VGGT_1B
 from .info import ModelInfo
@@ -77,6 +77,12 @@ def load(
     model.name, model.licence, model.info = info.name, info.licence, info
     # Programs that do not set up logging still see what they may not do.
     logger.log(logging.INFO if info.commercial_use else logging.WARNING, "%s", info.sentence())
+    if info.plan is not None:
+        logger.info(
+            "by its name, %s was trained for --accel %s, which is used where nothing else is asked for",
+            checkpoint.files[0].name,
+            info.plan,
+        )
     if info.licence is None and model.config == VGGT_1B:
         logger.info("these are the sizes of VGGT-1B: %s", _public_licences("vggt-1b"))
     elif info.licence is None and model.config == PI3:
@@ -121,7 +127,8 @@ def _find(
         )
     repo_id = known.hub_id if known is not None and known.hub_id else text
     pinned = revision or (known.revision if known is not None else None)
-    files = HubRequest(repo_id, pinned, offline, cache_dir, progress).download()
+    file = None if known is None else known.file
+    files = HubRequest(repo_id, pinned, offline, cache_dir, progress, file).download()
     source = f"{repo_id}@{files.commit}" if files.commit else repo_id
     if known is not None:
         return _Found(known.name, files.path, source, known.licence, known.commercial_use)
@@ -147,7 +154,16 @@ def _info(found: _Found, checkpoint: Checkpoint) -> ModelInfo:
     commercial = found.commercial_use
     if commercial is None and licence is not None:
         commercial = _commercial_use(licence)
-    return ModelInfo(found.name, found.source, licence, commercial, checkpoint.sha256(), metadata)
+    plan = _trained_for(checkpoint)
+    return ModelInfo(found.name, found.source, licence, commercial, checkpoint.sha256(), metadata, plan)
+
+
+def _trained_for(checkpoint: Checkpoint) -> str | None:
+    """The plan that public weights were trained for, known by the name of their file alone."""
+    row = find_file(checkpoint.files[0].name)
+    if row is None or recognise(checkpoint.tensors) != "VGGT" or checkpoint.metadata:
+        return None
+    return row.plan
 
 
 def _commercial_use(licence: str) -> bool | None:

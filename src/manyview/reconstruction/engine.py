@@ -18,7 +18,7 @@ import torch
 
 import manyview
 
-from ..attention.auto import choose_plan
+from ..attention.auto import choose_plan, misfit
 from ..attention.plan import Plan
 from ..errors import MemoryLimitError, UsageError
 from ..models.network import Network, Predictions
@@ -41,7 +41,8 @@ Inputs = str | Path | Sequence[str | Path]
 class ReconstructOptions:
     """How to reconstruct; every default is what most inputs want.
 
-    `accel`: how frames meet in global attention (a plan such as "dense" or "avggt:stride=2x2", or "auto").
+    `accel`: how frames meet in global attention (a plan such as "dense" or "avggt:stride=2x2", or "auto";
+    None: what the weights were trained for, which is "dense" for most).
     `image_size`: longer side of the network images in pixels (None: what the weights were made for).
     `size_policy`: "auto" is the model's own; "fit" keeps whole pictures, "crop" and "pad" are VGGT's,
     "area" is π³'s. `point_head` also runs the point head, whose points are kept beside those from depth.
@@ -50,7 +51,7 @@ class ReconstructOptions:
     deviation in the result.
     """
 
-    accel: str = "dense"
+    accel: str | None = None
     inputs: InputOptions = dataclasses.field(default_factory=InputOptions)
     size_policy: SizePolicy | Literal["auto"] = "auto"
     image_size: int | None = None
@@ -99,7 +100,9 @@ def prepare(
     device = pick_device(options.device)
     dtype = pick_dtype(device, options.precision)
     # A wrong plan is refused before anything is read; what auto picks depends on what was read.
-    plan = Plan.dense(config.depth) if options.accel == "auto" else Plan.parse(options.accel, config.depth)
+    trained_for = None if model.info is None else model.info.plan
+    accel = options.accel if options.accel is not None else trained_for or "dense"
+    plan = Plan.dense(config.depth) if accel == "auto" else Plan.parse(accel, config.depth)
     start = time.perf_counter()
     found = find_inputs(inputs, options.inputs)
     policy = config.size_policy if options.size_policy == "auto" else options.size_policy
@@ -116,11 +119,15 @@ def prepare(
     count, _, height, width = views.images.shape
     heads = ("camera", "depth", "points") if options.point_head else ("camera", "depth")
     request = Request(config, count, height, width, plan, heads, dtype)
-    reason: tuple[str, ...] = ()
-    if options.accel == "auto":
+    warning = misfit(plan, trained_for) if accel != "auto" else None
+    reason: tuple[str, ...] = () if warning is None else (warning,)
+    if accel == "auto":
         early = None if model.info is None else model.info.early_layers
-        plan, why = choose_plan(count, _in_order(found), config.depth, request.layout, early)
+        ordered = _in_order(found)
+        plan, why = choose_plan(count, ordered, config.depth, request.layout, early, trained_for)
         request, reason = dataclasses.replace(request, plan=plan), (why,)
+    elif options.accel is None and trained_for is not None:
+        reason = (f"{trained_for}, which these weights were trained for; --accel chooses another plan",)
     limit = None if options.memory_limit_gib is None else int(options.memory_limit_gib * 2**30)
     machine = look_at_machine(device, limit, reserve_bytes=weights_elsewhere(model, device))
     chosen = preflight(request, machine, measure_flops(device, dtype))

@@ -38,7 +38,8 @@ def is_hub_id(name: str) -> bool:
 class HubRequest:
     """One repository at one revision (None: the newest), and how it may be reached.
 
-    `offline` None follows the environment (HF_HUB_OFFLINE); True never touches the network.
+    `file` names the weights where the usual names are not meant. `offline` None follows the environment
+    (HF_HUB_OFFLINE); True never touches the network.
     """
 
     repo_id: str
@@ -46,16 +47,17 @@ class HubRequest:
     offline: bool | None = None
     cache_dir: Path | None = None
     progress: bool = True
+    file: str | None = None
 
     def download(self) -> HubFiles:
         """Find or fetch the weights; WeightsError or UsageError says why they cannot be had."""
         hub = _hub()
         with self._progress(hub):
-            for name in SINGLE_FILES:
+            for name in SINGLE_FILES if self.file is None else (self.file,):
                 path = self._fetch(hub, name)
                 if path is not None:
                     return self._files(hub, path)
-            for name in SHARD_INDEXES:
+            for name in SHARD_INDEXES if self.file is None else ():
                 path = self._fetch(hub, name)
                 if path is not None:
                     for shard in shard_names(path):
@@ -137,9 +139,8 @@ class HubRequest:
             return (
                 f"{wanted} is not in the local cache and offline mode is on: download it once with a network"
             )
-        return (
-            f"{wanted} on the hub holds no weights: expected {', '.join(SINGLE_FILES[:2])} or shards of them"
-        )
+        expected = self.file or f"{', '.join(SINGLE_FILES[:2])} or shards of them"
+        return f"{wanted} on the hub holds no weights: expected {expected}"
 
     def _offline(self, hub: Any) -> bool:
         return bool(hub.constants.HF_HUB_OFFLINE if self.offline is None else self.offline)

@@ -6,6 +6,7 @@ import dataclasses
 
 _EVERY = "all"
 _NO_REFERENCE = "all; without a whole reference frame"
+_FLASH = "flash (used by default) or flash:version=v2; others replace what it was trained for"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,8 +14,9 @@ class NamedModel:
     """One row of the table. `commercial_use` is None where the licence is not known.
 
     `hub_id` is None for weights that come with the package. `revision` pins a commit of the hub's
-    repository, so that a name means the same weights tomorrow. `predicts`, `images` and `methods` (which
-    accelerations apply) are for people.
+    repository, so that a name means the same weights tomorrow. `file` names one of several files. `plan` is
+    what the weights were trained for where that is not dense attention. `predicts`, `images` and `methods`
+    (which accelerations apply) are for people.
     """
 
     name: str
@@ -27,6 +29,7 @@ class NamedModel:
     predicts: str = "cameras, depth, points"
     images: str = "longer side 518, patches of 14"
     methods: str = _EVERY
+    plan: str | None = None
 
 
 MODELS: tuple[NamedModel, ...] = (
@@ -75,13 +78,46 @@ MODELS: tuple[NamedModel, ...] = (
         images="up to 255,000 pixels in the first picture's shape (574x434 at 4:3), patches of 14",
         methods=_NO_REFERENCE,
     ),
+    NamedModel(
+        name="flashvggt",
+        hub_id="ZipW/FlashVGGT",
+        licence="not stated",
+        commercial_use=None,
+        notes="VGGT-1B trained on for short keys; which of two public versions, the file does not tell",
+        file="flashvggt.pt",
+        predicts="cameras, depth",
+        methods=_FLASH,
+        plan="flash",
+    ),
+    NamedModel(
+        name="flashvggt-stream",
+        hub_id="ZipW/FlashVGGT",
+        licence="not stated",
+        commercial_use=None,
+        notes="as flashvggt, trained on for chunks of a video",
+        file="flashvggt_stream.pt",
+        predicts="cameras, depth",
+        methods=_FLASH,
+        plan="flash",
+    ),
 )
 
 
 def find_model(name: str) -> NamedModel | None:
-    """The row whose short name or hub id is `name`, in any case of letters."""
+    """The first row whose short name, hub id, or hub id with file is `name`, in any case of letters."""
     wanted = name.lower()
-    return next((m for m in MODELS if wanted in (m.name, (m.hub_id or "").lower())), None)
+    return next((m for m in MODELS if wanted in _names(m)), None)
+
+
+def find_file(name: str) -> NamedModel | None:
+    """The row whose weights are published in a file of that name, where the name is one of a kind."""
+    return next((m for m in MODELS if m.hub_id is not None and m.file == name.lower()), None)
+
+
+def _names(model: NamedModel) -> tuple[str, ...]:
+    hub_id = (model.hub_id or "").lower()
+    names = (model.name, *((hub_id,) if hub_id else ()))
+    return (*names, f"{hub_id}/{model.file}") if hub_id and model.file else names
 
 
 def model_names() -> str:
