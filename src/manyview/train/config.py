@@ -112,9 +112,9 @@ class TrainConfig:
 
     `init` names weights to start from (None: fresh), `init_layers` the places of their pairs among this
     model's, `grown_layer_scale` the LayerScale of the pairs put between. `cpu_bf16` runs matrix products
-    on a CPU in bfloat16 (float32 weights and residuals); `attention_queries` patches of a batch
-    are compared with the correspondences (None: all). Layers before `read_out_from` are not read out, which
-    leaves them without a reason to match.
+    on a CPU in bfloat16 (float32 weights and residuals), `compile_blocks` compiles the blocks;
+    `attention_queries` patches of a batch are compared with the correspondences (None: all). Layers before
+    `read_out_from` are not read out, which leaves them without a reason to match.
     The camera loss is a parabola below `camera_rounding`. `early_layers` is told with the weights: how many
     first layers `--accel auto` may cut to their own frame (None: as the presets do).
     """
@@ -138,6 +138,7 @@ class TrainConfig:
     init: str | None = None
     init_layers: tuple[int, ...] = ()
     cpu_bf16: bool = False
+    compile_blocks: bool = False
     attention_queries: int | None = None
     checkpoint_minutes: float = 2.0
     evaluate_minutes: float = 4.0

@@ -14,6 +14,7 @@ from manyview.errors import ManyViewError, UsageError
 from manyview.models.flops import forward_flops
 from manyview.models.vggt import VGGT
 from manyview.train.auxiliary import AuxiliaryHeads
+from manyview.train.compiled import compile_blocks
 from manyview.train.config import TrainConfig
 from manyview.train.elastic import stage_plan
 from manyview.train.grow import grow_from_weights
@@ -43,6 +44,8 @@ class Trainer:
             grow_from_weights(self.model, config.init, config.init_layers, config.grown_layer_scale)
         self.model.to(device)
         self.heads.to(device)
+        if config.compile_blocks:
+            compile_blocks(self.model)
         self.optimiser = Optimiser(self.model, self.heads, config.optimiser)
         self._named = {
             **{f"model/{name}": p for name, p in self.model.named_parameters()},
@@ -157,7 +160,7 @@ class Trainer:
 
 
 _PACING = ("steps", "minutes", "checkpoint_minutes", "evaluate_minutes", "evaluate_scenes", "evaluate_views",
-           "stages", "optimiser", "early_layers")  # fmt: skip
+           "stages", "optimiser", "early_layers", "compile_blocks")  # fmt: skip
 
 
 def _lasting(config: dict[str, Any]) -> dict[str, Any]:
