@@ -13,6 +13,7 @@ from typing import Any
 # verb: module of this package and the dataclass in it whose fields are the options.
 COMMANDS: dict[str, tuple[str, str]] = {
     "reconstruct": ("reconstruct", "Reconstruct"),
+    "stream": ("stream", "Stream"),
     "plan": ("plan", "PlanCommand"),
     "export": ("export", "Export"),
     "view": ("view", "View"),

@@ -183,7 +183,7 @@ def _on_canvas(
     height, width = view.pixels.shape[:2]
     if height > canvas[0] or width > canvas[1]:
         raise InputError(
-            f"{name} becomes {width}x{height} pixels and the stream has {canvas[1]}x{canvas[0]}: all its frames "
+            f"{name} becomes {width}x{height} pixels, the stream has {canvas[1]}x{canvas[0]}: all its frames "
             "share one size; use --size-policy pad for mixed shapes"
         )
     image = np.full((3, *canvas), WHITE, dtype=np.uint8)

@@ -1,0 +1,253 @@
+"""`manyview stream INPUT OUT`: frames as they come, in chunks, with what was seen before in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from .console import Bars, say, written
+from .options import Flat, ModelChoice, ModelFields
+
+if TYPE_CHECKING:
+    from ..models.network import Network
+    from ..reconstruction.result import Reconstruction
+    from ..streaming.engine import StreamEngine
+    from ..streaming.frames import FrameSource
+    from ..streaming.journal import StreamJournal
+
+JOURNAL = "stream"
+
+
+@dataclasses.dataclass(frozen=True)
+class ChunkFields:
+    """How the engine "chunks" remembers."""
+
+    accel: str | None = None
+    """Descriptors that stand for a frame: flash, flash:r=2, flash:version=v2."""
+    keep_one_in: int | None = None
+    """Of so many frames the first stays in memory; default 5."""
+    semantics: Literal["paper", "released"] | None = None
+    """paper drops frames only from what later chunks see; released also from their own chunk."""
+    memory_frames: int | None = None
+    """At most so many frames in memory, half of them the latest; 0: all that are kept, which grows."""
+    camera_window: int | None = None
+    """Frames that the camera head sees beside a chunk; 0: all, which grows; default 64."""
+
+    def given(self) -> dict[str, Any]:
+        named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        told = {name: value for name, value in named.items() if value is not None}
+        return {
+            name: None if value == 0 and name in ("memory_frames", "camera_window") else value
+            for name, value in told.items()
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameFields:
+    """Which frames, and how large."""
+
+    size_policy: Literal["fit", "crop", "pad", "square"] = "fit"
+    """fit keeps whole pictures; pad gives pictures of mixed shapes one size."""
+    image_size: int | None = None
+    """Longer side of the network's images in pixels; default: what the weights were made for."""
+    fps: float | None = None
+    """Video: frames a second to use; default: every frame."""
+    stride: int | None = None
+    """Use every n-th picture or frame."""
+    max_frames: int | None = None
+    """Use at most this many, evenly spread."""
+    start_s: float | None = None
+    """Video: first second to use."""
+    end_s: float | None = None
+    """Video: last second to use."""
+    follow_s: float | None = None
+    """Folder: wait for new pictures until none has come for so many seconds."""
+    strict: bool = False
+    """Refuse damaged pictures instead of leaving them out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """Frames of a video or a folder, in order and in chunks: memory and time per frame stay bounded.
+
+    INPUT is a video, a folder, a glob or a list; OUT a new folder. Results are written chunk by chunk to
+    OUT/stream; at the end OUT holds what `manyview reconstruct` writes.
+    """
+
+    paths: tyro.conf.Positional[tuple[str, ...]]
+    """INPUT OUT"""
+    engine: Literal["chunks", "anchors"] = "chunks"
+    """chunks: descriptors of past chunks (FlashVGGT); anchors: a few whole frames for all."""
+    chunk: int = 10
+    """Frames that arrive together."""
+    resume: bool = False
+    """Go on where an earlier run with the same options stopped."""
+    overwrite: bool = False
+    """Replace an earlier result of ManyView in OUT; other files are never touched."""
+    cameras: Literal["first", "revised"] = "first"
+    """first: as told when each chunk came; revised: all anew at the end, from all camera tokens."""
+    state_every: int = 1
+    """Chunks after which the engine's memory is written: what a killed run loses at most."""
+    keep_chunks: bool = False
+    """Keep the results of chunks when the whole is written."""
+    to: tuple[str, ...] = ("ply",)
+    """Exports at the end: colmap ply glb npz depth nerfstudio overview report, or none."""
+    plot: bool = False
+    """Draw milliseconds and bytes against frames to OUT/stream/stream.png."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Of the trunk; auto: bf16 or fp16 on CUDA by capability, fp32 elsewhere."""
+    model: ModelFields = dataclasses.field(default_factory=ModelChoice)
+    frames: Annotated[FrameFields, Flat] = dataclasses.field(default_factory=FrameFields)
+    memory: Annotated[ChunkFields, Flat] = dataclasses.field(default_factory=ChunkFields)
+
+    def run(self) -> int:
+        from ..errors import UsageError
+        from ..export import check_formats
+        from ..reconstruction.result_io import save
+        from ..streaming.chart import require_plot
+        from ..streaming.finish import collected, told
+        from ..streaming.journal import StreamJournal
+
+        if len(self.paths) != 2:
+            raise UsageError("give one input and an output folder: manyview stream VIDEO OUT")
+        if self.chunk < 1 or self.state_every < 1:
+            raise UsageError("--chunk and --state-every are at least 1")
+        formats = [] if self.to == ("none",) else list(self.to)
+        check_formats(formats)
+        if self.plot:
+            require_plot()
+        folder = Path(self.paths[1])
+        going_on = self.resume and StreamJournal.is_one(folder / JOURNAL)
+        if not going_on:
+            self._check_new(folder)
+        network = self.model.load()
+        engine, settings = self._engine(network)
+        journal = StreamJournal(folder / JOURNAL, settings, self.state_every)
+        if going_on:
+            state = journal.resume()
+            if journal.finished:
+                say(f"{folder} already holds this stream, whole")
+                return 0
+            if state is not None:
+                engine.restore(state)
+                say(f"going on after {engine.frames} frames")
+        source = self._source(network, journal)
+        if not going_on:
+            journal.start()
+        with Bars() as bars:
+            self._push_all(source, engine, journal, bars)
+            revised = engine.cameras() if self.cameras == "revised" else None
+            scene = collected(journal, revised, tuple(source.warnings))
+            save(scene, folder, overwrite=True)
+            _export_all(scene, folder, formats, bars)
+        journal.finish(self.keep_chunks)
+        if self.plot:
+            _draw(journal)
+        for note in scene.notes:
+            say(f"note: {note}")
+        for line in told(journal.log()):
+            say(line)
+        say(f"{len(scene)} frames in chunks of {self.chunk}; written to {folder}")
+        return 0
+
+    def _check_new(self, folder: Path) -> None:
+        from ..errors import OutputError, UsageError
+        from ..reconstruction.result_io import check_output_folder
+        from ..streaming.journal import StreamJournal
+
+        item = Path(self.paths[0])
+        if item.is_dir() and folder.is_dir() and item.samefile(folder):
+            raise UsageError(f"{folder} is the input; choose another folder for the result")
+        if not self.overwrite and StreamJournal.is_one(folder / JOURNAL):
+            raise OutputError(f"{folder}: holds a stream; --resume goes on with it, --overwrite starts anew")
+        check_output_folder(folder, self.overwrite)
+
+    def _engine(self, network: Network) -> tuple[StreamEngine, dict[str, Any]]:
+        """The engine, and everything that decides the numbers of the result."""
+        import manyview
+
+        from ..models.run_options import RunOptions
+        from ..reconstruction.machine import pick_device, pick_dtype, precision_name
+        from ..streaming.stream import make_engine
+
+        device = pick_device(self.device)
+        dtype = pick_dtype(device, self.precision)
+        options = self.memory.given()
+        if self.engine == "chunks":
+            options["revise"] = self.cameras == "revised"
+        engine = make_engine(self.engine, network.to(device), RunOptions(dtype), options)
+        info = network.info
+        settings = {
+            "manyview": manyview.__version__,
+            "model": "unnamed" if info is None else info.name,
+            "weights_sha256": None if info is None else info.weights_sha256,
+            "weights_licence": None if info is None else info.licence,
+            "precision": precision_name(dtype),
+            "engine": self.engine,
+            "engine_options": options,
+            "chunk": self.chunk,
+            "cameras": self.cameras,
+            "input": str(self.paths[0]),
+            "frames": dataclasses.asdict(dataclasses.replace(self.frames, follow_s=None)),
+        }
+        return engine, settings
+
+    def _source(self, network: Network, journal: StreamJournal) -> FrameSource:
+        from ..reconstruction.inputs import InputOptions
+        from ..reconstruction.inputs.prepare import Sizing
+        from ..streaming.frames import FrameSource
+
+        wanted = self.frames
+        names = ("fps", "stride", "max_frames", "start_s", "end_s")
+        config = network.config
+        return FrameSource(
+            self.paths[0],
+            Sizing(wanted.size_policy, wanted.image_size or config.image_size, config.patch_size),
+            InputOptions(**{name: getattr(wanted, name) for name in names}),
+            after=journal.last,
+            canvas=journal.canvas,
+            follow_s=wanted.follow_s,
+            strict=wanted.strict,
+        )
+
+    def _push_all(
+        self, source: FrameSource, engine: StreamEngine, journal: StreamJournal, bars: Bars
+    ) -> None:
+        import torch
+
+        from ..errors import InputError
+
+        frames = iter(source)
+        pushed = False
+        while batch := list(itertools.islice(frames, self.chunk)):
+            update = engine.push(torch.stack([frame.image for frame in batch]))
+            journal.add(update, batch, engine.state)
+            pushed = True
+            bars("frames", engine.frames, source.total or engine.frames)
+        if pushed and journal.chunks % self.state_every:
+            journal.save_state(engine.state())
+        if not engine.frames:
+            raise InputError(f"'{self.paths[0]}' has no usable frame")
+
+
+def _export_all(scene: Reconstruction, folder: Path, formats: list[str], bars: Bars) -> None:
+    from ..export import export
+
+    for name in formats:
+        files = export(scene, folder, name, overwrite=True, progress=partial(bars, name))
+        say(written(name, files, folder))
+
+
+def _draw(journal: StreamJournal) -> None:
+    from ..streaming.chart import draw
+
+    path = journal.folder / "stream.png"
+    draw(journal.log(), path)
+    say(f"plot: {path}")

@@ -1,0 +1,223 @@
+"""What a stream has written so far, so that a killed run goes on where it stopped.
+
+A folder: `stream.json` says what was asked, `chunk-000012.safetensors` holds a chunk's result,
+`state.safetensors` the engine's memory after the chunk it names, `log.jsonl` a line for each chunk.
+A chunk counts once the state that includes it is there; what is newer is made again, with the same result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ..errors import DamagedInputError, OutputError, UsageError
+from ..export.files import atomic_file, created_folder, output_errors
+from ..reconstruction.views import ViewRecord
+from .engine import StreamUpdate
+from .frames import Frame
+
+FORMAT = "manyview stream"
+FORMAT_VERSION = 1
+HEADER_NAME, STATE_NAME, LOG_NAME = "stream.json", "state.safetensors", "log.jsonl"
+
+_ARRAYS = ("images", "cam_from_world", "intrinsics", "z_depth", "depth_conf")
+
+
+class StreamJournal:
+    """The folder of one stream. `start` or `resume` it, then `add` chunk after chunk."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any], state_every: int = 1) -> None:
+        self.folder, self.settings, self._every = folder, settings, state_every
+        self.chunks = 0
+        self.finished = False
+        self.last: ViewRecord | None = None
+        self.canvas: tuple[int, int] | None = None
+
+    @classmethod
+    def is_one(cls, folder: Path) -> bool:
+        """Whether a journal that this package wrote is in `folder`."""
+        return _read_header(folder) is not None
+
+    def start(self) -> None:
+        """Begin anew; an earlier journal of ours in the folder goes."""
+        with output_errors(self.folder, 0), created_folder(self.folder):
+            for path in self._own_files():
+                path.unlink()
+            self._write_header()
+
+    def resume(self) -> dict[str, Tensor] | None:
+        """The engine's state after `chunks` chunks, or None where no chunk was finished.
+
+        Raises UsageError if the settings are not those of the earlier run, DamagedInputError for files that
+        do not belong together.
+        """
+        header = _read_header(self.folder)
+        if header is None:
+            raise UsageError(f"{self.folder}: holds no stream to go on with")
+        changed = [name for name, value in self.settings.items() if header["settings"].get(name) != value]
+        if changed:
+            before, now = header["settings"].get(changed[0]), self.settings[changed[0]]
+            raise UsageError(
+                f"{self.folder}: that stream ran with another {changed[0].replace('_', ' ')} "
+                f"({before}, not {now}); give the same to resume"
+            )
+        self.finished = bool(header.get("finished"))
+        state = None
+        path = self.folder / STATE_NAME
+        if path.is_file():
+            with _damage_told(path), safe_open(path, framework="pt") as file:
+                self.chunks = int(file.metadata()["chunks"])
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            records = self._records(self.chunks - 1)
+            self.last = records[-1]
+            self.canvas = (self.last.transform.network_height, self.last.transform.network_width)
+        if not self.finished:
+            self._forget_newer()
+        return state
+
+    def add(
+        self,
+        update: StreamUpdate,
+        frames: Sequence[Frame],
+        state: Any,
+        last: bool = False,
+        more: dict[str, Any] | None = None,
+    ) -> None:
+        """Write a chunk's result, its line of the log, and (when due, or `last`) `state()` of the engine."""
+        images = torch.stack([frame.image for frame in frames]).permute(0, 2, 3, 1).contiguous()
+        arrays = {name: getattr(update, name) for name in _ARRAYS if name != "images"} | {"images": images}
+        records = json.dumps([frame.record.to_json() for frame in frames])
+        name = f"chunk-{self.chunks:06d}.safetensors"
+        self._write_tensors(name, arrays, {"records": records, "first": str(update.first)})
+        line = {
+            "chunk": self.chunks,
+            "first": update.first,
+            "frames": len(update),
+            "seconds": round(update.seconds, 6),
+            "ms_per_frame": round(1000 * update.seconds / len(update), 3),
+            "memory_bytes": update.memory_bytes,
+            **(more or {}),
+        }
+        with (self.folder / LOG_NAME).open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+        self.chunks += 1
+        self.last = frames[-1].record
+        if last or self.chunks % self._every == 0:
+            self._write_tensors(STATE_NAME, state(), {"chunks": str(self.chunks)})
+
+    def save_state(self, state: dict[str, Tensor]) -> None:
+        """Write the engine's state now."""
+        self._write_tensors(STATE_NAME, state, {"chunks": str(self.chunks)})
+
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of the log, one a chunk."""
+        path = self.folder / LOG_NAME
+        if not path.is_file():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    def frames_done(self) -> int:
+        """Frames of all chunks that are there."""
+        return sum(line["frames"] for line in self.log())
+
+    def collect(self) -> tuple[dict[str, np.ndarray], list[ViewRecord]]:
+        """Arrays of all frames under the names of `Reconstruction`, and their records."""
+        total = self.frames_done()
+        arrays: dict[str, np.ndarray] = {}
+        records: list[ViewRecord] = []
+        for chunk in range(self.chunks):
+            records += self._records(chunk)
+            path = self._chunk_path(chunk)
+            with _damage_told(path), safe_open(path, framework="numpy") as file:
+                first = int(file.metadata()["first"])
+                for name in _ARRAYS:
+                    part = file.get_tensor(name)
+                    if name not in arrays:
+                        arrays[name] = np.empty((total, *part.shape[1:]), part.dtype)
+                    arrays[name][first : first + len(part)] = part
+        return arrays, records
+
+    def finish(self, keep_chunks: bool = False) -> None:
+        """Mark the stream as whole; its results are elsewhere now, so chunks and state go."""
+        self.finished = True
+        self._write_header()
+        if not keep_chunks:
+            for path in (*self._chunk_files(), self.folder / STATE_NAME):
+                path.unlink(missing_ok=True)
+
+    def _write_header(self) -> None:
+        header = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "finished": self.finished,
+            "settings": self.settings,
+        }
+        with atomic_file(self.folder / HEADER_NAME) as part:
+            part.write_text(json.dumps(header, indent=1), encoding="utf-8")
+
+    def _write_tensors(self, name: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        path = self.folder / name
+        # Cloned, because tensors of a file may not share memory.
+        plain = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
+        needed = sum(tensor.nbytes for tensor in plain.values())
+        with output_errors(path, needed), atomic_file(path) as part, part.open("wb") as file:
+            file.write(save(plain, metadata={"format": FORMAT, **metadata}))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _records(self, chunk: int) -> list[ViewRecord]:
+        path = self._chunk_path(chunk)
+        with _damage_told(path), safe_open(path, framework="numpy") as file:
+            return [ViewRecord.from_json(data) for data in json.loads(file.metadata()["records"])]
+
+    def _forget_newer(self) -> None:
+        """Drop what the state does not include."""
+        for path in self._chunk_files():
+            if path >= self._chunk_path(self.chunks):
+                path.unlink()
+        path = self.folder / LOG_NAME
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            with atomic_file(path) as part:
+                part.write_text("".join(lines[: self.chunks]), encoding="utf-8")
+
+    def _chunk_path(self, chunk: int) -> Path:
+        return self.folder / f"chunk-{chunk:06d}.safetensors"
+
+    def _chunk_files(self) -> list[Path]:
+        return sorted(self.folder.glob("chunk-*.safetensors"))
+
+    def _own_files(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        if any(self.folder.iterdir()) and not self.is_one(self.folder):
+            raise OutputError(f"{self.folder}: is in the way and was not written by ManyView; move it away")
+        named = (self.folder / name for name in (HEADER_NAME, STATE_NAME, LOG_NAME))
+        return [*self._chunk_files(), *(path for path in named if path.is_file())]
+
+
+def _read_header(folder: Path) -> dict[str, Any] | None:
+    try:
+        header = json.loads((folder / HEADER_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(header, dict) and header.get("format") == FORMAT
+    return header if ours and header.get("format_version") == FORMAT_VERSION else None
+
+
+@contextlib.contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise DamagedInputError(f"{path}: is missing or damaged; start the stream again") from error
