@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -96,10 +99,157 @@ def write_strecha(folder: Path) -> None:
         path.write_text("\n".join(" ".join(f"{v:.17g}" for v in row) + " " for row in rows) + "\n")
 
 
+def cam_from_world() -> np.ndarray:
+    rotation_t = world_from_cam()[:, :, :3].transpose(0, 2, 1)
+    return np.concatenate([rotation_t, -rotation_t @ world_from_cam()[:, :, 3:]], -1)
+
+
+def write_nrgbd(folder: Path) -> None:
+    """OpenGL axes: camera x right, y up, z backwards."""
+    matrices = square(world_from_cam() * np.array([1.0, -1, -1, 1]))
+    text(folder / "poses.txt", matrices.reshape(-1, 4))
+    for i in range(VIEWS):
+        picture(folder / "images" / f"img{i}.png", i)
+        values = depth_values(i)  # row 1 is 65.5 m, beyond what counts
+        depth_picture(folder / "depth" / f"depth{i}.png", values)
+
+
+def write_scannet(folder: Path) -> None:
+    k = np.array([[30, 0, 15.5, 0], [0, 31, 11.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    text(folder / "intrinsic" / "intrinsic_color.txt", k)
+    for i, matrix in enumerate(square(world_from_cam())):
+        picture(folder / "color" / f"{i}.jpg", i)
+        text(folder / "pose" / f"{i}.txt", matrix)
+        depth_picture(folder / "depth" / f"{i}.png", depth_values(i))
+
+
+def write_realestate(folder: Path) -> None:
+    """Pictures in frames/test/SEQ/, cameras in test/SEQ.txt, as users of the dataset mostly have it."""
+    lines = ["https://www.youtube.com/watch?v=x"]
+    for i, matrix in enumerate(cam_from_world()):
+        time = (i + 7) * 1_000_000
+        picture(folder / f"{time}.png", i)
+        numbers = [30 / 32, 31 / 24, 0.5, 0.5, 0, 0, *matrix.ravel()]
+        lines.append(f"{time} " + " ".join(f"{v:.17g}" for v in numbers))
+    (folder.parent / f"{folder.name}.txt").write_text("\n".join(lines) + "\n")
+
+
+def write_sintel(folder: Path) -> None:
+    root, name = folder.parent.parent, folder.name
+    for i, matrix in enumerate(cam_from_world()):
+        stem = f"frame_{i + 1:04}"
+        picture(folder / f"{stem}.png", i)
+        k = np.array([[30, 0, 15.5], [0, 31, 11.5], [0, 0, 1]])
+        camera = root / "camdata_left" / name / f"{stem}.cam"
+        camera.parent.mkdir(parents=True, exist_ok=True)
+        tag = struct.pack("<f", 202021.25)
+        camera.write_bytes(tag + np.concatenate([k.ravel(), matrix.ravel()]).astype("<f8").tobytes())
+        depth = root / "depth" / name / f"{stem}.dpt"
+        depth.parent.mkdir(parents=True, exist_ok=True)
+        values = depth_values(i).astype("<f4") / 1000
+        depth.write_bytes(tag + struct.pack("<ii", 32, 24) + values.tobytes())
+
+
+def write_dtu(folder: Path) -> None:
+    """Depth of odd views as PFM; masks leave out the right half."""
+    for directory in ("cams", "depths", "binary_masks"):
+        (folder / directory).mkdir(parents=True, exist_ok=True)
+    for i, matrix in enumerate(square(cam_from_world())):
+        stem = f"{i:08}"
+        picture(folder / "images" / f"{stem}.jpg", i)
+        rows = "\n".join(" ".join(f"{v:.17g}" for v in row) for row in matrix)
+        k = "30 0 15.5\n0 31 11.5\n0 0 1"
+        (folder / "cams" / f"{stem}_cam.txt").write_text(f"extrinsic\n{rows}\n\nintrinsic\n{k}\n\n425 2.5\n")
+        values = depth_values(i).astype("<f4") / 1000
+        if i % 2:
+            (folder / "depths" / f"{stem}.pfm").write_bytes(b"Pf\n32 24\n-1.0\n" + values[::-1].tobytes())
+        else:
+            np.save(folder / "depths" / f"{stem}.npy", values)
+        mask = np.full((24, 32), 255, dtype=np.uint8)
+        mask[:, 20:] = 0
+        Image.fromarray(mask).save(folder / "binary_masks" / f"{stem}.png")
+
+
+def colmap_text(folder: Path, camera: str, names: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cameras.txt").write_text(f"# a comment\n{camera}\n")
+    quats = roma.rotmat_to_unitquat(torch.from_numpy(cam_from_world()[:, :, :3])).numpy()
+    lines = ["# a comment"]
+    for i, (q, matrix) in enumerate(zip(quats, cam_from_world())):
+        values = " ".join(f"{v:.17g}" for v in (q[3], q[0], q[1], q[2], *matrix[:, 3]))
+        lines += [f"{i + 1} {values} 1 {names[i]}", "" if i % 2 else "1.5 2.5 -1 3.5 4.5 7"]
+    (folder / "images.txt").write_text("\n".join(lines) + "\n")
+
+
+def write_colmap(folder: Path) -> None:
+    """A model for pictures of twice the size that lie in the folder."""
+    for i in range(VIEWS):
+        picture(folder / "images" / f"{i}.jpg", i)
+    colmap_text(folder / "sparse" / "0", "1 PINHOLE 64 48 60 62 32 24", [f"{i}.jpg" for i in range(VIEWS)])
+
+
+def write_colmap_binary(folder: Path) -> None:
+    write_colmap(folder)
+    place = folder / "sparse" / "0"
+    for name in ("cameras.txt", "images.txt"):
+        (place / name).unlink()
+    (place / "cameras.bin").write_bytes(struct.pack("<QiiQQ4d", 1, 1, 1, 64, 48, 60, 62, 32, 24))
+    quats = roma.rotmat_to_unitquat(torch.from_numpy(cam_from_world()[:, :, :3])).numpy()
+    data = struct.pack("<Q", VIEWS)
+    for i, (q, matrix) in enumerate(zip(quats, cam_from_world())):
+        data += struct.pack("<i7di", i + 1, q[3], q[0], q[1], q[2], *matrix[:, 3], 1)
+        data += f"{i}.jpg".encode() + b"\0" + struct.pack("<Q", i) + struct.pack("<ddq", 1.0, 2.0, -1) * i
+    (place / "images.bin").write_bytes(data)
+
+
+def write_eth3d(folder: Path) -> None:
+    """A lens without distortion, so that the depth of the original is that of the undistorted picture."""
+    names = [f"dslr_images_undistorted/DSC_{i:04}.JPG" for i in range(VIEWS)]
+    for i, name in enumerate(names):
+        picture(folder / "images" / name, i)
+    colmap_text(folder / "dslr_calibration_undistorted", "1 PINHOLE 32 24 30 31 16 12", names)
+    lens = "1 THIN_PRISM_FISHEYE 64 48 60 62 32 24 0 0 0 0 0 0 0 0"
+    colmap_text(folder / "dslr_calibration_jpg", lens, [n.replace("_undistorted", "") for n in names])
+    truth = folder / "ground_truth_depth" / "dslr_images"
+    truth.mkdir(parents=True)
+    for i, name in enumerate(names):
+        values = np.full((48, 64), i + 1, dtype="<f4")
+        values[:8] = np.inf
+        values.tofile(truth / Path(name).name)
+
+
+def write_co3d(folder: Path) -> None:
+    """PyTorch3D cameras: x to the left, y up, row vectors; NDC of the shorter side."""
+    frames = []
+    for i, matrix in enumerate(cam_from_world()):
+        picture(folder / "images" / f"frame{i + 1:06}.jpg", i)
+        flip = np.array([-1.0, -1, 1])
+        viewpoint = {
+            "R": (matrix[:, :3].T * flip).tolist(),
+            "T": (matrix[:, 3] * flip).tolist(),
+            "focal_length": [30 / 12, 31 / 12],
+            "principal_point": [0.0, 0.0],
+            "intrinsics_format": "ndc_isotropic",
+        }
+        path = f"{folder.parent.name}/{folder.name}/images/frame{i + 1:06}.jpg"
+        frames.append({"sequence_name": folder.name, "image": {"path": path}, "viewpoint": viewpoint})
+    with gzip.open(folder.parent / "frame_annotations.jgz", "wt") as file:
+        json.dump(frames, file)
+
+
 WRITERS = {
     "plain": write_plain,
     "7-scenes": write_seven_scenes,
     "kitti": write_kitti,
     "tum": write_tum,
     "strecha": write_strecha,
+    "nrgbd": write_nrgbd,
+    "scannet": write_scannet,
+    "realestate10k": write_realestate,
+    "sintel": write_sintel,
+    "dtu": write_dtu,
+    "colmap": write_colmap,
+    "colmap binary": write_colmap_binary,
+    "eth3d": write_eth3d,
+    "co3d": write_co3d,
 }

@@ -6,12 +6,40 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...reconstruction.inputs.naming import suggestion
-from . import kitti, plain, seven_scenes, strecha, tum
+from . import (
+    co3d,
+    colmap,
+    dtu,
+    eth3d,
+    kitti,
+    nrgbd,
+    plain,
+    realestate,
+    scannet,
+    seven_scenes,
+    sintel,
+    strecha,
+    tum,
+)
 from .posed_set import DepthFiles, PosedSet
 
 __all__ = ["READERS", "DepthFiles", "PosedSet", "read_posed_set"]
 
-READERS = (plain, seven_scenes, kitti, tum, strecha)
+READERS = (
+    plain,
+    seven_scenes,
+    kitti,
+    tum,
+    strecha,
+    nrgbd,
+    scannet,
+    dtu,
+    eth3d,
+    colmap,
+    sintel,
+    realestate,
+    co3d,
+)
 """In the order they are asked; a folder that fits several is read by the first."""
 
 

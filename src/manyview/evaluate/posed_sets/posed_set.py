@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float64
-from PIL import Image
 
 from ...errors import InputError
 from ...geometry.unproject_np import invert_rigid
+from .depth_maps import read_depth_map
 
 _ROTATION_TOLERANCE = 0.02
 """How far R Rᵀ may be from the identity; measured tracks reach 4e-4, a matrix of another kind is far off."""
@@ -18,38 +20,39 @@ _ROTATION_TOLERANCE = 0.02
 
 @dataclasses.dataclass(frozen=True)
 class DepthFiles:
-    """Depth pictures in the order of the views (None: a view without one).
+    """Depth maps in the order of the views (None: a view without one), of any kind `depth_maps` reads.
 
-    z-depth in metres is value / `per_metre`; zero and `invalid` values are no measurement.
+    z-depth in metres is value / `per_metre`; zero and `invalid` values are no measurement, nor is depth
+    beyond `farthest` metres.
     """
 
     paths: tuple[Path | None, ...]
     per_metre: float
     invalid: tuple[int, ...] = ()
+    farthest: float = float("inf")
 
     def read(self, index: int) -> Float64[np.ndarray, "height width"] | None:
         """z-depth of one view in metres, NaN where nothing was measured; None for a view without depth."""
         path = self.paths[index]
         if path is None:
             return None
-        try:
-            with Image.open(path) as picture:
-                values = np.asarray(picture)
-        except (OSError, SyntaxError) as error:
-            raise InputError(f"{path}: cannot be read as a depth picture ({error}); copy it again") from error
-        if values.ndim != 2 or values.dtype.kind not in "iuf" or values.dtype.itemsize < 2:
-            raise InputError(f"{path}: expected depth as one channel of 16 bits, not {values.dtype} pixels")
-        depth = values.astype(np.float64)
-        depth[(values == 0) | np.isin(values, self.invalid)] = np.nan
-        return depth / self.per_metre
+        depth = read_depth_map(path)
+        depth[~np.isfinite(depth) | (depth <= 0) | np.isin(depth, self.invalid)] = np.nan
+        depth /= self.per_metre
+        depth[depth > self.farthest] = np.nan
+        return depth
+
+    def select(self, views: Sequence[int]) -> Self:
+        """The depth of these views alone, in this order."""
+        return dataclasses.replace(self, paths=tuple(self.paths[i] for i in views))
 
 
 @dataclasses.dataclass(frozen=True)
 class PosedSet:
     """Pictures and their cameras, in the order of the sequence.
 
-    `cam_from_world`: OpenCV axes, metres where the format has them. `intrinsics`: pixels of the pictures,
-    pixel centres at +0.5; None where the folder does not tell. `notes`: what was left out or assumed.
+    `cam_from_world`: OpenCV axes, lengths in `unit` ("units" where the format's scale is its own).
+    `intrinsics`: pixels of the pictures, pixel centres at +0.5; None where the folder does not tell. `notes`: what was left out or assumed.
     """
 
     name: str
@@ -59,6 +62,7 @@ class PosedSet:
     intrinsics: Float64[np.ndarray, "views 3 3"] | None = None
     depth: DepthFiles | None = None
     notes: tuple[str, ...] = ()
+    unit: str = "m"
 
     def __len__(self) -> int:
         return len(self.images)
@@ -67,15 +71,17 @@ class PosedSet:
         """At most `views` views, evenly spread, the first and the last among them."""
         if len(self) <= views:
             return self
-        chosen = np.linspace(0, len(self) - 1, views).round().astype(int)
+        return self.select(np.linspace(0, len(self) - 1, views).round().astype(int).tolist())
+
+    def select(self, views: Sequence[int]) -> PosedSet:
+        """These views alone, in this order."""
+        chosen = list(views)
         return dataclasses.replace(
             self,
             images=tuple(self.images[i] for i in chosen),
             cam_from_world=self.cam_from_world[chosen],
             intrinsics=None if self.intrinsics is None else self.intrinsics[chosen],
-            depth=None
-            if self.depth is None
-            else dataclasses.replace(self.depth, paths=tuple(self.depth.paths[i] for i in chosen)),
+            depth=None if self.depth is None else self.depth.select(chosen),
         )
 
 

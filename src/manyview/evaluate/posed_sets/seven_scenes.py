@@ -3,6 +3,8 @@
 A pose is a 4x4 world_from_cam matrix of the depth camera in metres; depth is 16-bit millimetres, 0 and
 65535 for no measurement. Colour and depth are not registered: as the field does, depth is read as if
 it were the colour camera's, which costs some pixels at edges. Nominal intrinsics f = 585, c = (320, 240).
+Where `.depth.proj.png` files lie beside (depth moved into the colour camera, as visual localisation and pi3
+use it), they are read instead and f is the colour camera's nominal 525.
 """
 
 from __future__ import annotations
@@ -47,8 +49,10 @@ def read(folder: Path) -> PosedSet:
     if not stems:
         raise InputError(f"{folder}: not one pose is finite")
     world_from_cam = np.stack([table[:3] for table, good in zip(tables, tracked) if good])
-    depth = tuple(path if (path := folder / f"{stem}.depth.png").is_file() else None for stem in stems)
-    intrinsics = np.array([[585.0, 0, 320.0], [0, 585.0, 240.0], [0, 0, 1]])
+    projected = any(folder.glob("*.depth.proj.png"))
+    suffix, focal = ("depth.proj.png", 525.0) if projected else ("depth.png", 585.0)
+    depth = tuple(path if (path := folder / f"{stem}.{suffix}").is_file() else None for stem in stems)
+    intrinsics = np.array([[focal, 0, 320.0], [0, focal, 240.0], [0, 0, 1]])
     return PosedSet(
         name="-".join(folder.resolve().parts[-2:]).lstrip("/-"),
         format=FORMAT,
