@@ -17,7 +17,8 @@ class StreamUpdate:
     The world is the camera of frame 0 for the whole stream. Tensors are float32 on the CPU; depth is
     z-depth, intrinsics are in pixels of the pushed images. `memory_bytes` is what the engine holds for
     later frames once these are in, `seconds` what the push took. `whole` numbers frames of the stream
-    that from now on are seen with all their tokens (anchors, keyframes), if any were added.
+    that from now on are seen with all their tokens (anchors, keyframes), if any were added. `notes` are
+    sentences for the user, each given once a stream.
     """
 
     first: int
@@ -28,6 +29,7 @@ class StreamUpdate:
     memory_bytes: int
     seconds: float
     whole: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.cam_from_world)
