@@ -108,12 +108,14 @@ class RememberedKeys:
     """Anchors solved earlier (`known`: their keys and values by layer), and with `own_frame` the own frame.
 
     None of the frames that ask is an anchor. `left`, if given, receives their own keys and values: with them
-    the frames can be anchors of later ones.
+    the frames can be anchors of later ones. `needs_frame_features` has the pass leave them in its memory, for
+    a rule that chooses among these frames.
     """
 
     known: Mapping[int, KeysValues]
     own_frame: bool = True
     left: dict[int, KeysValues] | None = None
+    needs_frame_features: bool = False
 
     def attend_layer(self, layer: LayerInput, queries: Any, fill: Any) -> Tensor:
         """Outputs [B, heads, S*P, d] before the output projection."""
@@ -205,12 +207,17 @@ def solving_plan(plan: Plan, memory: AnchorMemory) -> Plan:
     return _changed(plan, lambda keys, room: SolvedKeys(keys, getattr(memory, room)))
 
 
-def attaching_plan(plan: Plan, memory: AnchorMemory, left: AnchorMemory | None = None) -> Plan:
-    """`plan` for frames that are no anchors, against those in `memory`; `left` receives their own K/V."""
+def attaching_plan(
+    plan: Plan, memory: AnchorMemory, left: AnchorMemory | None = None, features: bool = False
+) -> Plan:
+    """`plan` for frames that are no anchors, against those in `memory`; see `RememberedKeys`.
+
+    `left` receives their own keys and values by layer.
+    """
     return _changed(
         plan,
         lambda keys, room: RememberedKeys(
-            getattr(memory, room), keys.own_frame, None if left is None else getattr(left, room)
+            getattr(memory, room), keys.own_frame, None if left is None else getattr(left, room), features
         ),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -83,8 +83,12 @@ class SolvedAnchors:
         recorder: Any = None,
         passing: dict[Any, Any] | None = None,
     ) -> Predictions:
-        """Predictions [1, views, ...] for frames that are no anchors; each is as if it came alone."""
-        return self._pass(images, attaching_plan(self.plan, self.memory), recorder, passing)
+        """Predictions [1, views, ...] for frames that are no anchors; each is as if it came alone.
+
+        `passing`, if given, receives the "frame features" [1, views, C] by which anchors are chosen.
+        """
+        plan = attaching_plan(self.plan, self.memory, features=passing is not None)
+        return self._pass(images, plan, recorder, passing)
 
     def adopt(self, images: Float[Tensor, "views 3 height width"]) -> SolvedAnchors:
         """With these frames as further anchors, each as it was attached: earlier anchors do not change."""
@@ -110,7 +114,6 @@ def solve_anchors(
     chosen: ChosenAnchors,
     options: RunOptions,
     recorder: Any = None,
-    passing: dict[Any, Any] | None = None,
 ) -> tuple[SolvedAnchors, Predictions]:
     """One pass over the anchors of `chosen`, and what it says about them.
 
@@ -120,17 +123,8 @@ def solve_anchors(
     if problem is not None:
         raise UsageError(f"frames cannot be attached to anchors with {model.name}: {problem}")
     memory = AnchorMemory()
-    answer = model(images, solving_plan(chosen.plan, memory), options, recorder, memory=passing)
+    answer = model(images, solving_plan(chosen.plan, memory), options, recorder)
     world = None
     if answer.world_from_cam is not None:
         world = answer.world_from_cam[:, :1, :3]
     return SolvedAnchors(model, chosen.plan, options, memory, world), answer
-
-
-def resumed(
-    model: Network, chosen: ChosenAnchors, options: RunOptions, tensors: Mapping[str, Tensor]
-) -> SolvedAnchors:
-    """Anchors whose memory was kept as tensors."""
-    return SolvedAnchors(
-        model, chosen.plan, options, AnchorMemory.from_tensors(tensors), tensors.get("world")
-    )

@@ -1,0 +1,266 @@
+"""Streaming by anchors: a few covering frames are solved once, every later frame is attached to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ..attention.anchor_keys import AnchorKeys
+from ..attention.anchor_memory import AnchorMemory, ChosenAnchors
+from ..attention.global_attention import GlobalAttention
+from ..attention.plan import Plan
+from ..errors import UsageError
+from ..models.check_images import check_images
+from ..models.network import Network
+from ..models.predictions import Predictions
+from ..models.run_options import RunOptions
+from ..models.vggt import VGGT
+from ..reconstruction.anchored import SolvedAnchors, encoder_features, solve_anchors, why_not_anchored
+from ..reconstruction.machine import synchronise
+from .anchor_rule import first_uncovered
+from .engine import StreamUpdate
+from .forward import streamable
+
+_GROWING_STEP = 8  # frames attached at a time while one of them may become an anchor
+
+
+@dataclasses.dataclass(frozen=True)
+class AnchorOptions:
+    """How the anchor engine remembers.
+
+    `accel`: a plan of anchors, which are chosen among the first `start` frames and solved together. A later
+    frame whose distance from the nearest anchor is more than `beyond` times the anchors' own spacing becomes
+    an anchor too (`anchor_rule`; None: the set stays), as long as the memory stays within `budget_bytes`.
+    """
+
+    accel: str = "anchors:frames=8"
+    start: int = 24
+    beyond: float | None = 1.6
+    budget_bytes: int = 2**32
+
+    def __post_init__(self) -> None:
+        if self.start < 1:
+            raise ValueError(f"anchors are chosen among at least 1 frame, not {self.start}")
+        if self.beyond is not None and self.beyond <= 0:
+            raise ValueError(f"beyond is a positive factor, not {self.beyond}")
+        if self.budget_bytes < 1:
+            raise ValueError(f"the budget is a positive number of bytes, not {self.budget_bytes}")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Held:
+    """What the engine holds: replaced as a whole, so that a push that fails changes nothing."""
+
+    frames: int = 0
+    images: UInt8[Tensor, "frames 3 h w"] | Float[Tensor, "frames 3 h w"] | None = None
+    solved: SolvedAnchors | None = None
+    anchors: tuple[int, ...] = ()
+    features: Float[Tensor, "anchors dim"] | None = None
+    size: tuple[int, int] | None = None
+    full: bool = False
+
+    @property
+    def bytes(self) -> int:
+        kept = sum(x.nbytes for x in (self.images, self.features) if x is not None)
+        return kept + (0 if self.solved is None else self.solved.memory.bytes)
+
+
+class AnchorEngine:
+    """Streaming of a VGGT-type network by anchors; see `engine.StreamEngine` for the methods.
+
+    Until `start` frames are there each push solves all of them anew, and its update tells what that pass
+    says; then the anchors stand and every frame depends on them and itself alone, whatever the chunks: the
+    same as one pass over the whole stream with these anchors, until the set grows. Raises UsageError for a
+    network or a plan under which frames cannot be attached one by one, or a budget below one anchor.
+    """
+
+    def __init__(
+        self, model: Network, options: AnchorOptions | None = None, run: RunOptions | None = None
+    ) -> None:
+        self._model: VGGT = streamable(model)
+        self._options = options or AnchorOptions()
+        self._run = dataclasses.replace(run or RunOptions(), heads=("camera", "depth"))
+        plan = Plan.parse(self._options.accel, self._model.config.depth)
+        problem = why_not_anchored(self._model, plan)
+        if problem is not None:
+            raise UsageError(f"{plan} cannot stream by anchors: {problem}")
+        self._plan = plan
+        self._held = _Held()
+
+    @property
+    def frames(self) -> int:
+        return self._held.frames
+
+    @property
+    def anchors(self) -> tuple[int, ...]:
+        """Frames of the stream that are anchors."""
+        return self._held.anchors
+
+    @property
+    def memory_bytes(self) -> int:
+        return self._held.bytes
+
+    def cameras(self) -> None:
+        """Cameras of the updates are final."""
+        return None
+
+    @torch.inference_mode()
+    def push(self, images: Float[Tensor, "views 3 height width"]) -> StreamUpdate:
+        device = next(self._model.parameters()).device
+        start, before = time.perf_counter(), self._held
+        batch = check_images(images)[0].to(device)
+        size = (batch.shape[-2], batch.shape[-1])
+        if before.size not in (None, size):
+            raise UsageError(f"the stream has images of {before.size}, not {size} (height, width)")
+        held, answers = dataclasses.replace(before, size=size), []
+        rest = batch
+        if held.frames < self._options.start:
+            first, rest = batch.tensor_split([self._options.start - held.frames])
+            held, answer = self._start(held, first)
+            answers.append(answer)
+        while len(rest):
+            held, answer = self._attach(held, rest)
+            answers.append(answer)
+            rest = rest[len(answer[0]) :]
+        cameras, intrinsics, depth, conf = (
+            torch.cat([answer[i] for answer in answers]).float().cpu() for i in range(4)
+        )
+        synchronise(device)
+        self._held = held
+        full = held.full and not before.full
+        note = f"the memory of {self._options.budget_bytes / 2**20:.0f} MiB holds no further anchor"
+        return StreamUpdate(
+            before.frames,
+            cameras,
+            intrinsics,
+            depth,
+            conf,
+            held.bytes,
+            time.perf_counter() - start,
+            tuple(sorted(set(held.anchors) - set(before.anchors))),
+            (note,) if full else (),
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        held = self._held
+        named = {
+            "frames": torch.tensor(held.frames),
+            "anchors": torch.tensor(held.anchors, dtype=torch.int64),
+        }
+        named["full"] = torch.tensor(held.full)
+        if held.size is not None:
+            named["size"] = torch.tensor(held.size)
+        for name, tensor in (("images", held.images), ("features", held.features)):
+            if tensor is not None:
+                named[name] = tensor
+        return named if held.solved is None else named | held.solved.memory.tensors()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        device = next(self._model.parameters()).device
+        on_device = {name: tensor.to(device) for name, tensor in state.items()}
+        try:
+            memory = AnchorMemory.from_tensors(on_device)
+            anchors = tuple(state["anchors"].tolist())
+            frames, size = int(state["frames"]), tuple(state["size"].tolist()) if "size" in state else None
+            full = bool(state["full"])
+        except KeyError as error:
+            raise ValueError(f"the memory of the stream lacks {error}") from error
+        wanted = {i for i, answer in enumerate(self._plan.layers) if isinstance(answer.keys, AnchorKeys)}
+        if (frames >= self._options.start and memory.layers.keys() != wanted) or (
+            0 < frames < self._options.start and "images" not in state
+        ):
+            raise ValueError("the memory of the stream belongs to another network or other options")
+        solved = SolvedAnchors(self._model, self._plan, self._run, memory) if memory.layers else None
+        self._held = _Held(
+            frames,
+            on_device.get("images"),
+            solved,
+            anchors,
+            on_device.get("features"),
+            size,
+            full,  # type: ignore[arg-type]
+        )
+
+    def _start(self, held: _Held, new: Tensor) -> tuple[_Held, tuple[Tensor, ...]]:
+        """All first frames anew; with the last of them their anchors stand and the images are let go."""
+        images = new if held.images is None else torch.cat([held.images, new])
+        count = len(images)
+        features = encoder_features(self._model, lambda a, b: images[a:b], count, self._run)
+        plan = self._within_budget((images.shape[-2], images.shape[-1]))
+        chosen = ChosenAnchors.of(plan, count, 0, features[None])
+        where = torch.tensor(chosen.frames, device=images.device)
+        solved, answer = solve_anchors(self._model, images[where], chosen, self._run)
+        others = [frame for frame in range(count) if frame not in chosen.frames]
+        order = torch.tensor([*chosen.frames, *others]).argsort()[count - len(new) :].to(images.device)
+        parts = _parts(answer)
+        if others:
+            attached = _parts(solved.attach(images[torch.tensor(others, device=images.device)]))
+            parts = tuple(torch.cat(pair) for pair in zip(parts, attached, strict=True))
+        parts = tuple(part[order] for part in parts)
+        if count < self._options.start:
+            return dataclasses.replace(held, frames=count, images=images), parts
+        solved = dataclasses.replace(solved, plan=self._plan)
+        return _Held(count, None, solved, chosen.frames, features[where], held.size), parts
+
+    def _attach(self, held: _Held, images: Tensor) -> tuple[_Held, tuple[Tensor, ...]]:
+        """The next frames up to one that becomes an anchor, if any: it serves those after it."""
+        options, solved, features = self._options, held.solved, held.features
+        assert solved is not None and features is not None
+        growing = options.beyond is not None and not held.full
+        images = images[:_GROWING_STEP] if growing else images
+        passing: dict[str, Tensor] = {}
+        parts = _parts(solved.attach(images, passing=passing))
+        found = passing["frame features"][0]
+        new = first_uncovered(found, features, options.beyond) if growing and options.beyond else None
+        if new is None:
+            return dataclasses.replace(held, frames=held.frames + len(images)), parts
+        parts = tuple(part[: new + 1] for part in parts)
+        frame = held.frames + new
+        if held.bytes + self._bytes_each((images.shape[-2], images.shape[-1])) > options.budget_bytes:
+            return dataclasses.replace(held, frames=frame + 1, full=True), parts
+        grown = dataclasses.replace(
+            held,
+            frames=frame + 1,
+            solved=solved.adopt(images[new : new + 1]),
+            anchors=(*held.anchors, frame),
+            features=torch.cat([features, found[new : new + 1]]),
+        )
+        return grown, parts
+
+    def _within_budget(self, size: tuple[int, int]) -> Plan:
+        """The plan with no more anchors than the budget holds."""
+        each, budget = self._bytes_each(size), self._options.budget_bytes
+        if each > budget:
+            raise UsageError(
+                f"one anchor takes {each / 2**20:.1f} MiB and the stream may hold {budget / 2**20:.1f} MiB: "
+                "raise the budget or use smaller images"
+            )
+
+        def fewer(answer: GlobalAttention) -> GlobalAttention:
+            if not isinstance(answer.keys, AnchorKeys):
+                return answer
+            keys = dataclasses.replace(answer.keys, frames=min(answer.keys.frames, budget // each))
+            return dataclasses.replace(answer, keys=keys)
+
+        camera = None if self._plan.camera is None else fewer(self._plan.camera)
+        return Plan(tuple(fewer(answer) for answer in self._plan.layers), self._plan.name, camera)
+
+    def _bytes_each(self, size: tuple[int, int]) -> int:
+        """Keys, values and features of one anchor."""
+        config = self._model.config
+        head, tokens = config.camera_head, self._model.aggregator.layout(1, *size).tokens
+        assert head is not None
+        layers = sum(isinstance(answer.keys, AnchorKeys) for answer in self._plan.layers)
+        element = (self._run.dtype or torch.float32).itemsize
+        camera = 2 * head.depth * head.iterations * 2 * config.dim * 4
+        return 2 * layers * tokens * config.dim * element + camera + 4 * config.dim
+
+
+def _parts(answer: Predictions) -> tuple[Tensor, ...]:
+    assert answer.z_depth is not None and answer.depth_conf is not None
+    return answer.cam_from_world[0], answer.intrinsics[0], answer.z_depth[0], answer.depth_conf[0]
