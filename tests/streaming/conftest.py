@@ -1,0 +1,5 @@
+"""The command line's fixtures, here too."""
+
+from tests.cli.conftest import command, weights
+
+__all__ = ["command", "weights"]
