@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from .models.load import load
     from .reconstruction.engine import ReconstructOptions, reconstruct
     from .reconstruction.inputs import InputOptions
+    from .reconstruction.known.known import KnownFiles
     from .reconstruction.result import Reconstruction
     from .reconstruction.result_io import load_reconstruction
     from .streaming.stream import stream
 
 __all__ = [
     "InputOptions",
+    "KnownFiles",
     "ManyViewError",
     "Plan",
     "ReconstructOptions",
@@ -31,6 +33,7 @@ __all__ = [
 
 _HOMES = {
     "InputOptions": "reconstruction.inputs",
+    "KnownFiles": "reconstruction.known.known",
     "ManyViewError": "errors",
     "Plan": "attention.plan",
     "ReconstructOptions": "reconstruction.engine",

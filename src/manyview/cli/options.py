@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
@@ -82,6 +83,25 @@ class RunChoice:
         return ReconstructOptions(inputs=inputs, **values)
 
 
+@dataclasses.dataclass(frozen=True)
+class KnownChoice:
+    """What is known of the pictures beforehand; for networks that take it (Pi3X)."""
+
+    known_cameras: Path | None = None
+    """COLMAP model, posed data set, or poses.txt and intrinsics.txt; some of the views are enough."""
+    known_depth: Path | None = None
+    """Folder of depth maps by the pictures' names (.png in millimetres, .npy, .pfm, .tif, .dpt)."""
+    known_depth_scale: float | None = None
+    """Values of a depth map that are one unit of the cameras; default: 1000 for whole numbers, else 1."""
+
+    def onto(self, options: ReconstructOptions) -> ReconstructOptions:
+        from ..reconstruction.known.known import KnownFiles
+
+        known = KnownFiles(self.known_cameras, self.known_depth, self.known_depth_scale)
+        return dataclasses.replace(options, known=known)
+
+
 Flat = tyro.conf.OmitArgPrefixes
 ModelFields = Annotated[ModelChoice, Flat]
 RunFields = Annotated[RunChoice, Flat]
+KnownFields = Annotated[KnownChoice, Flat]

@@ -7,7 +7,7 @@ import dataclasses
 import tyro
 
 from .console import Bars, say
-from .options import ModelChoice, ModelFields, RunChoice, RunFields
+from .options import KnownChoice, KnownFields, ModelChoice, ModelFields, RunChoice, RunFields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +18,7 @@ class PlanCommand:
     """INPUT [INPUT ...]"""
     model: ModelFields = dataclasses.field(default_factory=ModelChoice)
     how: RunFields = dataclasses.field(default_factory=RunChoice)
+    known: KnownFields = dataclasses.field(default_factory=KnownChoice)
 
     def run(self) -> int:
         from ..errors import UsageError
@@ -29,7 +30,7 @@ class PlanCommand:
         model = self.model.load()
         inputs = self.paths[0] if len(self.paths) == 1 else list(self.paths)
         with Bars() as bars:
-            ready = prepare(inputs, model, self.how.options(), bars)
+            ready = prepare(inputs, model, self.known.onto(self.how.options()), bars)
         for note in ready.notes:
             say(f"note: {note}")
         chosen = ready.chosen

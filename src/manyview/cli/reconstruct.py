@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from .console import Bars, say, written
-from .options import ModelChoice, ModelFields, RunChoice, RunFields
+from .options import KnownChoice, KnownFields, ModelChoice, ModelFields, RunChoice, RunFields
 
 if TYPE_CHECKING:
     from ..models.network import Network
@@ -37,6 +37,7 @@ class Reconstruct:
     """Views in that sample, evenly spread; default: up to 24, as many as dense should manage in a minute."""
     model: ModelFields = dataclasses.field(default_factory=ModelChoice)
     how: RunFields = dataclasses.field(default_factory=RunChoice)
+    known: KnownFields = dataclasses.field(default_factory=KnownChoice)
 
     def run(self) -> int:
         from ..errors import UsageError
@@ -56,7 +57,7 @@ class Reconstruct:
             raise UsageError(f"{out} is the input; choose another folder for the result")
         given = inputs[0] if len(inputs) == 1 else inputs
         options = dataclasses.replace(
-            self.how.options(), receipt=self.receipt, receipt_views=self.receipt_views
+            self.known.onto(self.how.options()), receipt=self.receipt, receipt_views=self.receipt_views
         )
         find_inputs(given, options.inputs)  # a misspelt path is told before weights are fetched
         earlier = _earlier_settings(folder)

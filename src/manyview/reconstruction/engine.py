@@ -24,6 +24,7 @@ from ..errors import MemoryLimitError, UsageError
 from ..models.network import Network, Predictions
 from .forward import run_forward
 from .inputs import InputOptions, InputSet, LoadedViews, find_inputs, read_views
+from .known.known import KnownFiles, KnownInputs, check_usable, read_known
 from .machine import look_at_machine, measure_flops, pick_device, pick_dtype, precision_name
 from .preflight import Preflight, Request, preflight
 from .preprocess import SizePolicy
@@ -48,7 +49,7 @@ class ReconstructOptions:
     "area" is π³'s. `point_head` also runs the point head, whose points are kept beside those from depth.
     `pixel_centres`: "half" is consistent, "integer" is upstream VGGT's way. `receipt` first runs the plan and
     dense attention on `receipt_views` of the views (None: up to 24) and keeps what that says about time and
-    deviation in the result.
+    deviation in the result. `known`: cameras and depth that are known, for networks that take them (Pi3X).
     """
 
     accel: str | None = None
@@ -61,6 +62,7 @@ class ReconstructOptions:
     pixel_centres: str = "half"
     strict: bool = False
     memory_limit_gib: float | None = None
+    known: KnownFiles = dataclasses.field(default_factory=KnownFiles)
     receipt: bool = False
     receipt_views: int | None = None
 
@@ -73,6 +75,8 @@ class ReconstructOptions:
             raise UsageError(f"the memory limit must be positive, not {self.memory_limit_gib} GiB")
         if self.receipt_views is not None and not self.receipt:
             raise UsageError("--receipt-views sizes the sample of a receipt; ask for --receipt too")
+        if self.receipt and self.known:
+            raise UsageError("a receipt compares plans on pictures alone: leave out what is known of them")
         ReceiptOptions(self.receipt_views)
 
 
@@ -86,6 +90,7 @@ class Prepared:
     notes: tuple[str, ...]
     timings_s: dict[str, float]
     receipt: ReceiptOptions | None = None
+    known: KnownInputs | None = None
 
 
 def prepare(
@@ -97,6 +102,8 @@ def prepare(
     """Read the views and decide how to run. Raises InputError, UsageError or MemoryLimitError."""
     options = options or ReconstructOptions()
     config = model.config
+    if options.known:
+        check_usable(config, model.name)
     device = pick_device(options.device)
     dtype = pick_dtype(device, options.precision)
     # A wrong plan is refused before anything is read; what auto picks depends on what was read.
@@ -115,8 +122,9 @@ def prepare(
         pixel_limit=config.pixel_limit if options.image_size is None else None,
         progress=None if progress is None else lambda done, total: progress("read", done, total),
     )
-    read_s = time.perf_counter() - start
     count, _, height, width = views.images.shape
+    known = read_known(options.known, views.records, (height, width)) if options.known else None
+    read_s = time.perf_counter() - start
     heads = ("camera", "depth", "points") if options.point_head else ("camera", "depth")
     request = Request(config, count, height, width, plan, heads, dtype)
     warning = misfit(plan, trained_for) if accel != "auto" else None
@@ -131,10 +139,13 @@ def prepare(
     limit = None if options.memory_limit_gib is None else int(options.memory_limit_gib * 2**30)
     machine = look_at_machine(device, limit, reserve_bytes=weights_elsewhere(model, device))
     chosen = preflight(request, machine, measure_flops(device, dtype))
-    notes = tuple(dict.fromkeys((*found.warnings, *views.warnings, *reason)))
+    facts = () if known is None else known.notes
+    notes = tuple(dict.fromkeys((*found.warnings, *views.warnings, *reason, *facts)))
     settings = _settings(model, options, chosen, views)
+    if known is not None:
+        settings["known"] = known.facts
     receipt = ReceiptOptions(options.receipt_views) if options.receipt else None
-    return Prepared(views, chosen, settings, notes, {"read": read_s}, receipt)
+    return Prepared(views, chosen, settings, notes, {"read": read_s}, receipt, known)
 
 
 def reconstruct(
@@ -167,7 +178,8 @@ def reconstruct(
     receipt, told = _receipt(ready, model, progress)
     held = _start_counting(device)
     start = time.perf_counter()
-    predictions, stages, used = run_forward(model, ready.views.images, ready.chosen, progress)
+    priors = None if ready.known is None else ready.known.priors
+    predictions, stages, used = run_forward(model, ready.views.images, ready.chosen, progress, priors)
     total = time.perf_counter() - start
     timings = {**ready.timings_s, "forward": total}
     timings |= {f"forward: {stage}": seconds for stage, seconds in stages.items()}

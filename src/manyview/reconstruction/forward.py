@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..models.network import Network, Predictions
+from ..models.pi3.priors import Priors
 from ..models.recording import stage_counts
 from ..models.run_options import RunOptions
 from .preflight import Preflight, does_not_fit, piece_ladder
@@ -19,19 +20,25 @@ logger = logging.getLogger(__name__)
 
 
 def run_forward(
-    model: Network, images: Tensor, chosen: Preflight, progress: ProgressCallback | None = None
+    model: Network,
+    images: Tensor,
+    chosen: Preflight,
+    progress: ProgressCallback | None = None,
+    priors: Priors | None = None,
 ) -> tuple[Predictions, dict[str, float], RunOptions]:
     """Predictions for uint8 images [S, 3, H, W], seconds by stage, and the pieces that went through.
 
-    Raises MemoryLimitError when even the smallest pieces do not fit.
+    `priors`: what is known beside the images, for a network that takes it. Raises MemoryLimitError when even
+    the smallest pieces do not fit.
     """
     device = chosen.machine.device
+    known = {} if priors is None else {"priors": priors.to(device)}
     ladder = [o for o in piece_ladder(chosen.request) if _tokens(o) <= _tokens(chosen.options)]
     for options in ladder:
         clock = StageClock(device, stage_counts(model.config.depth, options.heads), progress)
         try:
             with torch.inference_mode():
-                result = model(images.to(device), chosen.request.plan, options, clock)
+                result = model(images.to(device), chosen.request.plan, options, clock, **known)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise

@@ -28,6 +28,11 @@ class Priors:
     has_intrinsics: Bool[Tensor, "batch frames"] | None = None
     has_depth: Bool[Tensor, "batch frames"] | None = None
 
+    def to(self, device: torch.device) -> Priors:
+        """The same on a device."""
+        tensors = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return Priors(**{name: None if t is None else t.to(device) for name, t in tensors.items()})
+
     def check(self, batch: int, frames: int, height: int, width: int) -> None:
         """UsageError for anything that does not belong to images of that shape."""
         shapes = {

@@ -1,0 +1,59 @@
+"""Known depth maps from files, one a picture by the same name, brought to the network's pixels."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from ...errors import InputError
+from ..inputs.naming import suggestion
+from ..views import ViewRecord
+
+_SUFFIXES = (".npy", ".png", ".pfm", ".tif", ".tiff", ".dpt")
+_PER_UNIT = 1000.0
+"""Values a unit of length in maps of whole numbers: millimetres."""
+
+
+class DepthFolder:
+    """Depth maps of some pictures: `DIR/<name of the picture>.png`, `.npy`, `.pfm`, `.tif` or `.dpt`, or the
+    depth of a posed data set. `per_unit` values are one unit of length (None: 1000 for whole numbers, else
+    1).
+    """
+
+    def __init__(self, folder: Path, per_unit: float | None = None) -> None:
+        from ...evaluate.posed_sets import READERS, read_posed_set
+
+        self.folder, self.per_unit = folder.expanduser(), per_unit
+        if not self.folder.is_dir():
+            raise InputError(f"'{folder}' is no folder{suggestion(self.folder)}; give a folder of depth maps")
+        self._posed = None
+        if any(reader.fits(self.folder) for reader in READERS):
+            posed = read_posed_set(self.folder)
+            if posed.depth is not None:
+                self._posed = posed
+                self._place = {os.path.abspath(image): i for i, image in enumerate(posed.images)}
+
+    def read(self, record: ViewRecord) -> Float64[np.ndarray, "height width"] | None:
+        """z-depth of a view, NaN where it is not known; None for a view without a map."""
+        from ...evaluate.posed_sets.depth_maps import read_depth_map
+
+        if self._posed is not None and self._posed.depth is not None:
+            index = self._place.get(os.path.abspath(record.source))
+            return None if index is None else self._posed.depth.read(index)
+        stem = self.folder / Path(record.name).with_suffix("")
+        for path in (stem.parent / f"{stem.name}{suffix}" for suffix in _SUFFIXES):
+            if path.is_file():
+                depth = read_depth_map(path)
+                whole = path.suffix in (".png", ".tif", ".tiff") and bool((depth == np.round(depth)).all())
+                depth = depth / (self.per_unit or (_PER_UNIT if whole else 1.0))
+                depth[~np.isfinite(depth) | (depth <= 0)] = np.nan
+                return depth
+        return None
+
+
+def expected_name(folder: Path, record: ViewRecord) -> Path:
+    """Where a view's depth map would be."""
+    return folder / Path(record.name).with_suffix(".png")

@@ -1,0 +1,174 @@
+"""Known cameras and depth: reading, matching names, mapping through resizing, and what the network gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from manyview.errors import InputError, UsageError
+from manyview.models.pi3.priors import relative_poses
+from manyview.reconstruction.inputs import find_inputs, read_views
+from manyview.reconstruction.known.cameras import KnownCamera, KnownCameras, read_known_cameras
+from manyview.reconstruction.known.known import KnownFiles, check_usable, read_known
+from manyview.reconstruction.known.match import match_views
+from manyview.reconstruction.known.poses import in_first_known
+from manyview.reconstruction.preprocess import plan_view
+from manyview.reconstruction.views import ViewRecord
+from tests.models.tiny import TINY
+from tests.models.tiny_pi3 import SMALL, SMALL_X
+
+
+def _poses(count: int) -> np.ndarray:
+    """Cameras on a bent path, far from the origin."""
+    found = np.tile(np.eye(4), (count, 1, 1))
+    for i in range(count):
+        c, s = np.cos(0.3 * i), np.sin(0.3 * i)
+        found[i, :3, :3] = [[c, 0, s], [0, 1, 0], [-s, 0, c]]
+        found[i, :3, 3] = [4e5 + 0.5 * i, 3.0, -i]
+    return found
+
+
+def _write_poses(path: Path, poses: np.ndarray, names: list[str] | None = None) -> Path:
+    rows = [" ".join(f"{value:.9f}" for value in pose.flatten()) for pose in poses]
+    path.write_text("\n".join(rows if names is None else map(" ".join, zip(names, rows, strict=True))))
+    return path
+
+
+def _record(
+    name: str, width: int = 200, height: int = 100, policy: str = "fit", turned: int = 1
+) -> ViewRecord:
+    transform = plan_view(width, height, policy, 112, 14, turned)  # type: ignore[arg-type]
+    return ViewRecord(name, f"/pictures/{name}", transform)
+
+
+def test_text_files_in_order_and_by_name(tmp_path):
+    poses, records = _poses(3), [_record(f"{i}.jpg") for i in range(3)]
+    (tmp_path / "intrinsics.txt").write_text("100 0 99.5\n0 110 49.5\n0 0 1\n")
+    ordered = match_views(read_known_cameras(_write_poses(tmp_path / "poses.txt", poses)), records)
+    for camera, pose in zip(ordered, poses, strict=True):
+        np.testing.assert_allclose(camera.world_from_cam, pose[:3], atol=1e-6)
+        np.testing.assert_allclose(camera.intrinsics, [[100, 0, 100], [0, 110, 50], [0, 0, 1]])
+    named = _write_poses(tmp_path / "named.txt", poses[[2, 0]], ["2.jpg", "0.jpg"])
+    some = match_views(read_known_cameras(named), records)
+    np.testing.assert_allclose(some[2].world_from_cam, poses[2, :3], atol=1e-6)
+    assert some[1].world_from_cam is None and some[1].intrinsics is not None
+    alone = match_views(read_known_cameras(tmp_path / "intrinsics.txt"), records)
+    assert all(camera.world_from_cam is None for camera in alone)
+    with pytest.raises(UsageError, match="3 known cameras without names for 2 views"):
+        match_views(read_known_cameras(tmp_path / "poses.txt"), records[:2])
+
+
+def test_a_colmap_model_with_some_of_the_pictures(tmp_path):
+    sparse = tmp_path / "sparse" / "0"
+    sparse.mkdir(parents=True)
+    (sparse / "cameras.txt").write_text(
+        "1 PINHOLE 400 200 300 310 200 100\n2 SIMPLE_RADIAL 400 200 300 200 100 .1\n"
+    )
+    half = np.sqrt(0.5)  # a quarter turn about y
+    (sparse / "images.txt").write_text(
+        f"1 {half} 0 {half} 0 1 2 3 1 left/a.jpg\n\n2 1 0 0 0 0 0 0 2 left/b.jpg\n\n"
+    )
+    read = read_known_cameras(tmp_path)
+    assert "lens distortion" in read.notes[0]
+    cameras = match_views(read, [_record("x/a.png"), _record("c.png"), _record("left/b.jpg")])
+    turn = np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0.0]])
+    np.testing.assert_allclose(cameras[0].world_from_cam[:, :3], turn.T, atol=1e-12)
+    np.testing.assert_allclose(cameras[0].world_from_cam[:, 3], -turn.T @ [1, 2, 3], atol=1e-12)
+    assert cameras[1] is None and cameras[2] is not None
+    known = read_known(
+        KnownFiles(tmp_path), [_record("a.jpg"), _record("c.jpg"), _record("b.jpg")], (56, 112)
+    )
+    # 400x200 known, 200x100 the picture, 112x56 the image: 0.28 in all.
+    np.testing.assert_allclose(
+        known.priors.intrinsics[0, 0], [[84, 0, 56], [0, 86.8, 28], [0, 0, 1]], rtol=1e-6
+    )
+    assert known.priors.has_pose.tolist() == [[True, False, True]]
+    assert known.facts["poses"] == known.facts["intrinsics"] == 2 and known.facts["depth"] == 0
+    assert known.notes[-1] == "known of 3 views: poses of 2, intrinsics of 2"
+
+
+def test_names_that_are_not_unique_are_not_guessed():
+    known = KnownCameras(by_name={"a/1.jpg": KnownCamera(np.eye(3, 4)), "b/1.jpg": KnownCamera(np.eye(3, 4))})
+    with pytest.raises(UsageError, match="none of the 2 known cameras"):
+        match_views(known, [_record("1.jpg")])
+    assert match_views(known, [_record("b/1.jpg"), _record("c/1.jpg")])[0] is known.by_name["b/1.jpg"]
+
+
+@pytest.mark.parametrize("policy", ["fit", "crop", "pad", "square", "area"])
+def test_intrinsics_and_depth_follow_the_pixels(tmp_path, policy):
+    """A bright block is seen at the pixel where its known depth and its ray are."""
+    pixels, depth = np.zeros((160, 100, 3), np.uint8), np.full((160, 100), 5.0)
+    pixels[60:100, 30:70], depth[60:100, 30:70] = 255, 2.0
+    Image.fromarray(pixels).save(tmp_path / "1.png")
+    (tmp_path / "depth").mkdir()
+    np.save(tmp_path / "depth" / "1.npy", depth)
+    (tmp_path / "k").mkdir()
+    (tmp_path / "k" / "intrinsics.txt").write_text("90 0 49.5\n0 90 79.5\n0 0 1\n")
+    views = read_views(find_inputs([tmp_path / "1.png"]), policy, 112, 14)
+    size = tuple(views.images.shape[-2:])
+    files = KnownFiles(tmp_path / "k", tmp_path / "depth")
+    priors = read_known(files, views.records, size).priors
+    content = torch.from_numpy(views.records[0].transform.content_mask())
+    inside = (views.images[0, 0] > 250) & content
+    assert inside.any() and (priors.z_depth[0, 0][inside] == 2).all()
+    assert (priors.z_depth[0, 0][~content] == 0).all() and (priors.z_depth[0, 0][content] > 0).all()
+    # The block's middle is the principal point; half its width is 20 / 90 of the depth.
+    rows, columns = inside.nonzero(as_tuple=True)
+    k = priors.intrinsics[0, 0]
+    assert abs(k[0, 2] - (columns.float().mean() + 0.5)) < 0.6
+    assert abs(k[1, 2] - (rows.float().mean() + 0.5)) < 0.6
+    assert abs(k[0, 0] * 40 / 90 - (columns.max() - columns.min() + 1)) < 3
+    assert abs(k[1, 1] * 40 / 90 - (rows.max() - rows.min() + 1)) < 3
+
+
+def test_depth_in_millimetres_and_other_units(tmp_path):
+    Image.fromarray(np.full((50, 100), 1500, np.uint16)).save(tmp_path / "a.png")
+    records = [_record("a.jpg"), _record("b.jpg")]
+    priors = read_known(KnownFiles(depth=tmp_path), records, (56, 112)).priors
+    assert (priors.z_depth[0, 0] == 1.5).all() and priors.has_depth.tolist() == [[True, False]]
+    priors = read_known(KnownFiles(depth=tmp_path, depth_scale=500), records, (56, 112)).priors
+    assert (priors.z_depth[0, 0] == 3).all()
+    with pytest.raises(InputError, match="has no depth of any view; expected files such as .*c.png"):
+        read_known(KnownFiles(depth=tmp_path), [_record("c.jpg")], (56, 112))
+
+
+@pytest.mark.parametrize("unknown", [[], [2], [0], [0, 3], [1, 2]])
+def test_unknown_views_do_not_change_the_unit_of_length(unknown):
+    poses = _poses(5)
+    filled = in_first_known([None if i in unknown else pose[:3] for i, pose in enumerate(poses)])
+    known = [i for i in range(5) if i not in unknown]
+    scaled = relative_poses(torch.from_numpy(filled)[None].float(), torch.ones(1, 5, dtype=torch.bool), None)[
+        0
+    ]
+    truth = np.linalg.inv(poses[known[0]]) @ poses[known]
+    distances = np.linalg.norm(truth[1:, :3, 3], axis=1)
+    # Units of the mean distance of the known views; with all but frame 0 known, a zero counts too.
+    unit = distances.mean() * (1 if unknown != [0] else 3 / 4)
+    np.testing.assert_allclose(scaled[known][:, :3, 3], truth[:, :3, 3] / unit, atol=1e-5)
+
+
+def test_refusals(tmp_path):
+    for config, name in ((TINY, "tiny"), (SMALL, "pi3")):
+        with pytest.raises(UsageError, match=f"{name} takes images only: .* need Pi3X"):
+            check_usable(config, name)
+    check_usable(SMALL_X, "pi3x")
+    with pytest.raises(InputError, match="is no file or folder"):
+        read_known_cameras(tmp_path / "nothing")
+    with pytest.raises(InputError, match="holds no cameras; expected a COLMAP model"):
+        read_known_cameras(tmp_path)
+    (tmp_path / "poses.txt").write_text("1 0 0 0 0 1 0\n")
+    with pytest.raises(InputError, match="line 1 has 7 words; expected 16 numbers"):
+        read_known_cameras(tmp_path / "poses.txt")
+    turned = [_record("a.jpg", turned=6), _record("b.jpg")]
+    _write_poses(tmp_path / "poses.txt", _poses(2))
+    with pytest.raises(InputError, match="its EXIF tag turns the picture"):
+        read_known(KnownFiles(tmp_path / "poses.txt"), turned, (56, 112))
+    one = _write_poses(tmp_path / "one.txt", _poses(1), ["b.jpg"])
+    with pytest.raises(UsageError, match="one view alone tells nothing"):
+        read_known(KnownFiles(one), [_record("a.jpg"), _record("b.jpg")], (56, 112))
+    with pytest.raises(UsageError, match="needs known depth"):
+        KnownFiles(one, depth_scale=2.0)
