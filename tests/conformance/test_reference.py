@@ -10,13 +10,13 @@ from manyview.conformance.runner import results
 
 
 @pytest.mark.parametrize(
-    "group", ["vggt_ops", "vggt", "pi3", "flash_v1", "flash_v2", "fastvggt", "preprocess"]
+    "group", ["vggt_ops", "vggt", "pi3", "flash_v1", "flash_v2", "omega", "fastvggt", "preprocess"]
 )
 def test_every_case_of_an_implemented_model_passes(shared_reference, group):
     cases = [case for case in read_cases(shared_reference) if case.group == group]
     cases = [case for case in cases if not isinstance(find_handler(case), Skipped)]
-    counts = {"vggt_ops": 7, "vggt": 17, "pi3": 17, "flash_v1": 12, "flash_v2": 12, "fastvggt": 4}
-    assert len(cases) == (counts | {"preprocess": 4})[group]
+    counts = {"vggt_ops": 7, "vggt": 17, "pi3": 17, "flash_v1": 15, "flash_v2": 15}
+    assert len(cases) == (counts | {"omega": 15, "fastvggt": 4, "preprocess": 4})[group]
     for case, result in zip(cases, results(cases), strict=True):
         assert result.status == "PASS", result.line()
         left_out = [name for name in case.outputs if name.startswith("omega.")]
@@ -32,5 +32,9 @@ def test_the_full_size_model_is_not_skipped(shared_reference):
         "full/pi3x",
         "full/flash_v1",
         "full/flash_v2",
+        "full/stream_v1",
+        "full/stream_v2",
+        "full/omega",
+        "full/omega_text",
     }
-    assert len(run) == 78
+    assert len(run) == 103

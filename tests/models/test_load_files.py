@@ -376,7 +376,6 @@ def test_a_revision_makes_no_sense_for_a_file(tmp_path, state):
 
 
 OTHERS = {
-    "VGGT-Omega": {"aggregator.camera_token", "aggregator.inter_frame_blocks.0.norm1.weight"},
     "DINOv2": {"cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.ls1.gamma"},
     "DUSt3R or MASt3R": {"enc_blocks.0.a", "dec_blocks.0.a", "dec_blocks2.0.a", "downstream_head1.a"},
 }

@@ -7,14 +7,11 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from . import flash, merging, modules, operations, pi3, stream, whole
+from . import flash, merging, modules, omega, operations, pi3, stream, whole
 from .folder import BrokenCase, Case
 
 Handler = Callable[[Case], dict[str, Tensor]]
 
-_OTHER_MODELS = {
-    "omega": "VGGT-Omega",
-}
 # Preprocessing cases hold the outputs of several models' loaders side by side.
 _OTHER_LOADERS = ("omega.",)
 
@@ -52,8 +49,9 @@ def find_handler(case: Case) -> Handler | Skipped:
     if case.group == "full" and (case.name in ("pi3", "pi3x") or case.name.startswith("vggt")):
         return _from_inventory
     model = case.name if case.group == "full" else case.group
-    known = next((name for start, name in _OTHER_MODELS.items() if model.startswith(start)), model)
-    return Skipped(f"{known} is not implemented")
+    if model in ("omega", "omega_text"):
+        return omega.run
+    return Skipped(f"{model} is not implemented")
 
 
 def unimplemented_fields(case: Case) -> frozenset[str]:

@@ -87,15 +87,28 @@ def seeded_state_dict(inventory: Mapping[str, Mapping[str, Any]], salt: str = ""
 
 
 _BUFFERS = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
+_PERIOD_BASE = 100.0
 
 
 def constant_buffers(inventory: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:
     """Persistent buffers of an inventory with their known constants; those without a rule are left out."""
-    return {
-        key: torch.tensor(_BUFFERS[key]).reshape(entry["shape"])
+    known = {
+        key: _constant(key.rsplit(".", 1)[-1], tuple(entry["shape"]))
         for key, entry in inventory.items()
-        if entry.get("kind") == "buffer" and key in _BUFFERS
+        if entry.get("kind") == "buffer"
     }
+    return {key: value for key, value in known.items() if value is not None}
+
+
+def _constant(name: str, shape: tuple[int, ...]) -> Tensor | None:
+    if name in _BUFFERS:
+        return torch.tensor(_BUFFERS[name]).reshape(shape)
+    if name == "bias_mask":  # queries, keys, values
+        return torch.tensor((1.0, 0.0, 1.0)).repeat_interleave(shape[0] // 3)
+    if name == "periods":
+        exponent = 2 * torch.arange(shape[0], dtype=torch.float32) / (2 * shape[0])
+        return _PERIOD_BASE**exponent
+    return None
 
 
 def seeded_input(

@@ -20,6 +20,34 @@ def block(tokens: int, dim: int, ratio: float) -> float:
     return tokens * (linear(4, dim, dim) + mlp(dim, ratio)) + 4.0 * tokens**2 * dim
 
 
+def pyramid(features: int, widths: tuple[int, int, int, int], grid: tuple[int, int], times: int) -> float:
+    """A DPT on one frame, from projected taps to features at `times` the finest map (4 x `grid`).
+
+    Source: Ranftl et al., 2021, section 3.
+    """
+    rows, columns = grid
+    patches = rows * columns
+    areas = (16 * patches, 4 * patches, patches, ((rows + 1) // 2) * ((columns + 1) // 2))
+    resize = (
+        conv(4, widths[0], widths[0], patches)  # transposed: counted on its input
+        + conv(2, widths[1], widths[1], patches)
+        + conv(3, widths[3], widths[3], areas[3])
+    )
+    lateral = sum(conv(3, width, features, area) for width, area in zip(widths, areas, strict=True))
+    # Coarsest first: one residual unit there, two at each finer level; then resized, then 1x1.
+    units = sum(
+        number * 2 * conv(3, features, features, area)
+        for number, area in zip((2, 2, 2, 1), areas, strict=True)
+    )
+    fused = sum(conv(1, features, features, area) for area in (times**2 * areas[0], *areas[:3]))
+    return resize + lateral + units + fused
+
+
+def conv(kernel: int, inputs: int, outputs: int, area: int) -> float:
+    """A convolution with `area` outputs."""
+    return linear(area, kernel**2 * inputs, outputs)
+
+
 def encoder(config: EncoderConfig | None, dim: int, patch_size: int, patches: int) -> float:
     """Patch embedding and encoder on one frame."""
     embedding = linear(patches, 3 * patch_size**2, dim)

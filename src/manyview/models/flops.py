@@ -13,8 +13,10 @@ from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
 from ..errors import UsageError
 from .config import CameraHeadConfig, TrackHeadConfig
-from .flop_counts import block, encoder, linear, mlp
+from .flop_counts import block, conv, encoder, linear, mlp, pyramid
 from .network import NetworkConfig
+from .omega.config import OmegaConfig
+from .omega.flops import with_omega
 from .pi3.config import Pi3Config
 from .pi3.flops import head_flops
 
@@ -52,6 +54,8 @@ def forward_flops(
     }
     if isinstance(config, Pi3Config):
         return result | head_flops(config, layout, heads)
+    if isinstance(config, OmegaConfig):
+        return with_omega(result, config, layout, heads)
     for head in heads:
         sizes = getattr(config, _FIELDS[head]) if head in _FIELDS else None
         if sizes is None:
@@ -84,27 +88,9 @@ def _dense_head(
     grid: tuple[int, int],
     patch_size: int,
 ) -> float:
-    """One frame, from projected taps to the output (DPT: Ranftl et al., 2021, section 3)."""
-
-    def conv(kernel: int, inputs: int, outputs: int, area: int) -> float:
-        return linear(area, kernel**2 * inputs, outputs)
-
-    rows, columns = grid
-    patches = rows * columns
-    areas = (16 * patches, 4 * patches, patches, ((rows + 1) // 2) * ((columns + 1) // 2))
-    resize = (
-        conv(4, widths[0], widths[0], patches)  # transposed: counted on its input
-        + conv(2, widths[1], widths[1], patches)
-        + conv(3, widths[3], widths[3], areas[3])
-    )
-    lateral = sum(conv(3, width, features, area) for width, area in zip(widths, areas, strict=True))
-    # Coarsest first: one residual unit there, two at each finer level; then up by two, then 1x1.
-    units = sum(
-        number * 2 * conv(3, features, features, area)
-        for number, area in zip((2, 2, 2, 1), areas, strict=True)
-    )
-    fused = sum(conv(1, features, features, area) for area in (64 * patches, *areas[:3]))
-    total = resize + lateral + units + fused
+    """One frame, from projected taps to the output."""
+    patches = grid[0] * grid[1]
+    total = pyramid(features, widths, grid, 2)
     if values is None:
         return total + conv(3, features, features, 64 * patches)
     pixels = patches * patch_size**2

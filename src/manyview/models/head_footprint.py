@@ -7,6 +7,7 @@ import dataclasses
 from ..attention.layout import TokenLayout
 from .config import DenseHeadConfig, VGGTConfig
 from .network import NetworkConfig
+from .omega.config import OmegaConfig
 from .pi3.config import Pi3Config, Pi3XConfig
 from .run_options import RunOptions
 
@@ -31,6 +32,8 @@ def head_footprint(
     pixels = layout.patches_per_frame * config.patch_size**2
     if isinstance(config, Pi3Config):
         return _pi3(config, layout, options, element_bytes, piece, pixels)
+    if isinstance(config, OmegaConfig):
+        return _omega(config, layout, options, element_bytes, piece)
     heads = {name: _dense_config(config, name) for name in options.heads if name != "camera"}
     return HeadFootprint(
         taps=layout.patches_per_frame * sum(sum(h.out_channels) for h in heads.values()) * element_bytes,
@@ -48,6 +51,8 @@ _DECODER_TENSORS = 13
 # Numbers a pixel while points are made and a focal length is fitted to them.
 _FIT_NUMBERS = 16
 _MAPS = 230
+# Special tokens of all frames while a block of VGGT-Ω's camera or text head runs: as in a decoder.
+_READOUT_TENSORS = 11
 
 
 def _pi3(
@@ -77,6 +82,29 @@ def _pi3(
         project=0,
         # The scale is found before there are any results.
         work=max(piece * 4 * max(decoders, values), metric - layout.frames * beside * pixels * 4),
+    )
+
+
+def _omega(
+    config: OmegaConfig, layout: TokenLayout, options: RunOptions, element_bytes: int, piece: int
+) -> HeadFootprint:
+    patches, specials, dim = layout.patches_per_frame, layout.special_tokens, 2 * config.dim
+    pixels = patches * config.patch_size**2
+    work = 0
+    if "camera" in options.heads or "text" in options.heads:
+        work = layout.frames * specials * dim * 4 * _READOUT_TENSORS
+    head = config.depth_head if "depth" in options.heads else None
+    if head is not None:
+        widths, features = head.out_channels, head.features
+        fusion = patches * 16 * (features * 4 + widths[0])
+        work = max(work, int(1.1 * 4 * piece * max(fusion, pixels * 6)))
+    return HeadFootprint(
+        taps=0 if head is None else patches * sum(head.out_channels) * element_bytes,
+        # Of the special tokens also a copy in the precision of the heads.
+        at_end=specials * dim * (element_bytes + (4 if element_bytes < 4 else 0)),
+        outputs=0 if head is None else 2 * pixels * 4,
+        project=0 if head is None else piece * layout.tokens_per_frame * dim * 4 * 3,
+        work=work,
     )
 
 

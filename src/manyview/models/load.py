@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import importlib.resources
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 
 from ..errors import UsageError, WeightsError
 from .checkpoints import read_checkpoint
+from .checkpoints.build_omega import build_omega
 from .checkpoints.build_pi3 import build_pi3
 from .checkpoints.build_vggt import build_vggt
 from .checkpoints.card import card_licence
@@ -23,6 +24,7 @@ from .checkpoints.vggt import stored_metadata
 from .config import VGGT_1B
 from .info import ModelInfo
 from .network import Network
+from .omega.config import OmegaConfig
 from .pi3.config import PI3
 from .run_options import HEADS
 
@@ -58,8 +60,8 @@ def load(
     `name_or_path`: a name from the table ("manyview-small", "vggt-1b"), a hub id ("facebook/VGGT-1B"), a
     .safetensors or .pt file, or a folder with one. `revision` pins a commit, branch or tag of the hub.
     `offline` True never touches the network, None follows HF_HUB_OFFLINE. `heads` keeps only some of
-    "camera", "depth", "points", "track" (None: all the file has). `commercial_only` refuses weights that
-    are not known to allow commercial use.
+    "camera", "depth", "points", "track", "text" (None: all the file has). `commercial_only` refuses weights
+    that are not known to allow commercial use.
 
     The licence is logged and kept in `model.info`. On the CPU, float32 weights stay memory-mapped, so
     they are held once. Raises UsageError, WeightsError or MissingExtraError with one sentence.
@@ -87,6 +89,8 @@ def load(
         logger.info("these are the sizes of VGGT-1B: %s", _public_licences("vggt-1b"))
     elif info.licence is None and model.config == PI3:
         logger.info("these are the sizes of π³: %s", _public_licences("pi3"))
+    elif info.licence is None and isinstance(model.config, OmegaConfig):
+        logger.warning("these are weights of VGGT-Ω: %s", _public_licences("vggt-omega"))
     return model
 
 
@@ -97,8 +101,13 @@ def build(
     heads: tuple[str, ...] | None = None,
 ) -> Network:
     """The network a checkpoint belongs to, with its tensors: keys checked strictly, weights held once."""
-    kind = recognise(checkpoint.tensors)
-    return (build_pi3 if kind in ("Pi3", "Pi3X") else build_vggt)(checkpoint, device=device, heads=heads)
+    builders: dict[str, Callable[..., Network]] = {
+        "Pi3": build_pi3,
+        "Pi3X": build_pi3,
+        "VGGT-Omega": build_omega,
+    }
+    found = builders.get(recognise(checkpoint.tensors) or "", build_vggt)
+    return found(checkpoint, device=device, heads=heads)
 
 
 def _find(
@@ -185,7 +194,8 @@ def _not_commercial(name: str, licence: str | None) -> str:
 
 def _public_licences(beginning: str) -> str:
     rows = (row for row in MODELS if row.hub_id is not None and row.name.startswith(beginning))
-    return "; ".join(f"the public {row.hub_id} is under {row.licence}" for row in rows)
+    # A hub repository may hold the weights of several rows.
+    return "; ".join(dict.fromkeys(f"the public {row.hub_id} is under {row.licence}" for row in rows))
 
 
 def _head_names(heads: Iterable[str] | None) -> tuple[str, ...] | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from .config import VGGTConfig
+from .omega.config import OmegaConfig
+from .omega.model import Omega
 from .pi3.config import Pi3Config
 from .pi3.model import Pi3
 from .predictions import Predictions
@@ -10,8 +12,8 @@ from .vggt import VGGT
 
 __all__ = ["Network", "NetworkConfig", "Predictions"]
 
-Network = VGGT | Pi3
+Network = VGGT | Pi3 | Omega
 """A network with weights: `config`, `name`, `licence`, `info`, `available_heads`, and the call."""
 
-NetworkConfig = VGGTConfig | Pi3Config
+NetworkConfig = VGGTConfig | Pi3Config | OmegaConfig
 """The sizes of a network; see `AlternatingSizes` for what all have."""

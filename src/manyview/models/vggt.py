@@ -7,11 +7,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..attention.global_attention import GlobalAttention, LayerRun
-from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
 from ..errors import UsageError
-from .camera_head import CameraHead, FramesMeet
+from .camera_head import CameraHead, frames_meet
 from .check_images import check_images
 from .config import VGGTConfig
 from .dense_head import DenseHead
@@ -98,7 +96,7 @@ class VGGT(nn.Module):
         if "camera" in options.heads:
             assert taps.camera_tokens is not None
             tokens = taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)
-            meet = None if plan.camera is None else _frames_meet(plan.camera, layout, memory)
+            meet = None if plan.camera is None else frames_meet(plan.camera, layout, memory)
             result.pose_encoding_list = self.camera_head(tokens, meet=meet)
             mark(recorder, "camera head")
         batch_frames = (images.shape[0], images.shape[1])
@@ -122,12 +120,3 @@ class VGGT(nn.Module):
         if name == "track":
             return self.track_head.feature_extractor
         return self.depth_head if name == "depth" else self.point_head
-
-
-def _frames_meet(meeting: GlobalAttention, layout: TokenLayout, memory: dict[Any, Any]) -> FramesMeet:
-    """A plan's answer for the camera head, whose frames have one token each."""
-    frames = TokenLayout(layout.frames, 0, (1, 1), layout.reference_frame)
-    features = memory.get("frame features")
-    return lambda place, attention, x: meeting(
-        attention, x, frames, None, LayerRun(place, frame_features=features, memory=memory)
-    )

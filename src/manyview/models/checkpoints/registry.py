@@ -7,6 +7,9 @@ import dataclasses
 _EVERY = "all"
 _NO_REFERENCE = "all; without a whole reference frame"
 _FLASH = "flash (used by default) or flash:version=v2; others replace what it was trained for"
+_REGISTERS = "all; its five layers among camera and register tokens stay as they are"
+_FAIR = "FAIR Noncommercial Research License v1 (research only; binds outputs too)"
+_BALANCED = "about {0}x{0} pixels in each picture's shape ({1} at 4:3), patches of 16"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +102,28 @@ MODELS: tuple[NamedModel, ...] = (
         predicts="cameras, depth",
         methods=_FLASH,
         plan="flash",
+    ),
+    NamedModel(
+        name="vggt-omega",
+        hub_id="facebook/VGGT-Omega",
+        licence=_FAIR,
+        commercial_use=False,
+        notes="gated: accept the licence on its hub page and log in; what is made with it is bound by it too",
+        file="vggt_omega_1b_512.pt",
+        predicts="cameras, depth",
+        images=_BALANCED.format(512, "592x448"),
+        methods=_REGISTERS,
+    ),
+    NamedModel(
+        name="vggt-omega-256-text",
+        hub_id="facebook/VGGT-Omega",
+        licence=_FAIR,
+        commercial_use=False,
+        notes="as vggt-omega, for small images; one vector of a scene to compare with text (Python)",
+        file="vggt_omega_1b_256_text.pt",
+        predicts="cameras, depth, text alignment",
+        images=_BALANCED.format(256, "288x224"),
+        methods=_REGISTERS,
     ),
 )
 

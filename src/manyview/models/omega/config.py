@@ -1,0 +1,109 @@
+"""Sizes of a VGGT-Ω network."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from ..config import DenseHeadConfig, EncoderConfig
+
+REGISTER_LAYERS = (2, 6, 9, 14, 20)
+"""Pairs of the published network in which only special tokens meet."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadoutConfig:
+    """Plain blocks that read the special tokens of all frames."""
+
+    depth: int = 4
+    num_heads: int = 16
+    mlp_ratio: float = 4.0
+
+
+@dataclasses.dataclass(frozen=True)
+class OmegaConfig:
+    """All sizes of a VGGT-Ω.
+
+    `pairs` counts pairs of one frame and one inter-frame block; in those of `register_layers` only the
+    camera and register tokens meet. A plan covers the others, in order: see `depth`. `taps` are the pairs
+    that the dense head reads. `text_head` belongs to the weights with text alignment.
+    """
+
+    dim: int = 1024
+    pairs: int = 24
+    register_layers: tuple[int, ...] = REGISTER_LAYERS
+    num_heads: int = 16
+    mlp_ratio: float = 4.0
+    patch_size: int = 16
+    registers: int = 16
+    image_size: int = 512
+    rope_base: float = 100.0
+    taps: tuple[int, int, int, int] = (4, 11, 17, 23)
+    encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
+    camera_head: ReadoutConfig | None = dataclasses.field(default_factory=ReadoutConfig)
+    depth_head: DenseHeadConfig | None = dataclasses.field(default_factory=DenseHeadConfig)
+    text_head: ReadoutConfig | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "taps", tuple(self.taps))
+        object.__setattr__(self, "register_layers", tuple(sorted(set(self.register_layers))))
+        if self.dim % self.num_heads or (self.dim // self.num_heads) % 4:
+            raise ValueError(
+                f"width {self.dim} does not split into {self.num_heads} heads of a multiple of 4"
+            )
+        if len(self.taps) != 4 or any(not 0 <= tap < self.pairs for tap in self.taps):
+            raise ValueError(f"taps {self.taps} must be four pairs below {self.pairs}")
+        outside = [layer for layer in self.register_layers if not 0 <= layer < self.pairs]
+        if outside or len(self.register_layers) >= self.pairs:
+            raise ValueError(
+                f"register layers {self.register_layers} must be some, not all, of {self.pairs} pairs"
+            )
+        if self.patch_size % 4:
+            raise ValueError(f"a patch must be a multiple of 4 pixels, not {self.patch_size}")
+
+    @property
+    def depth(self) -> int:
+        """Layers of a plan: pairs in which all tokens meet (published: 19 of 24)."""
+        return self.pairs - len(self.register_layers)
+
+    @property
+    def special_tokens(self) -> int:
+        """One camera token and the registers."""
+        return 1 + self.registers
+
+    @property
+    def reference_frame(self) -> int | None:
+        """The first frame is the world."""
+        return 0
+
+    @property
+    def size_policy(self) -> Literal["fit"]:
+        """How pictures become images where the user does not say."""
+        return "fit"
+
+    @property
+    def pixel_limit(self) -> int | None:
+        """None: the resolution says how large images are."""
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> OmegaConfig:
+        parts: dict[str, Any] = dict(data)
+        for name, kind in _PARTS.items():
+            if parts.get(name) is not None:
+                parts[name] = kind(**parts[name])
+        return cls(**parts)
+
+
+_PARTS: dict[str, type] = {
+    "encoder": EncoderConfig,
+    "camera_head": ReadoutConfig,
+    "depth_head": DenseHeadConfig,
+    "text_head": ReadoutConfig,
+}
+
+OMEGA_512 = OmegaConfig()
+OMEGA_256_TEXT = OmegaConfig(image_size=256, text_head=ReadoutConfig())

@@ -1,0 +1,105 @@
+"""Heads of VGGT-Ω: cameras and text read the special tokens of all frames, depth reads patches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..camera_head import POSE_NUMBERS, FramesMeet, activate_pose
+from ..config import DenseHeadConfig
+from ..dense_head import PLANE_WEIGHT, Pyramid, TapMaps
+from ..dense_ops import activate_confidence, activate_values, add_image_plane
+from ..layers import LayerNorm, Linear
+from .blocks import omega_block
+from .config import ReadoutConfig
+
+_LEAST_ANGLE = 0.01  # added to the fields of view, radians
+
+
+def _blocks(dim: int, config: ReadoutConfig) -> nn.ModuleList:
+    return nn.ModuleList(omega_block(dim, config.num_heads, config.mlp_ratio) for _ in range(config.depth))
+
+
+class OmegaCameraHead(nn.Module):
+    """Special tokens of all frames to pose encodings, in one pass.
+
+    The encoding is VGGT's: translation, quaternion xyzw, two fields of view.
+    """
+
+    def __init__(self, dim: int, config: ReadoutConfig) -> None:
+        super().__init__()
+        self.token_norm = LayerNorm(dim)
+        self.trunk = _blocks(dim, config)
+        self.trunk_norm = LayerNorm(dim)
+        self.camera_branch = nn.Sequential(Linear(dim, dim // 2), nn.GELU(), Linear(dim // 2, POSE_NUMBERS))
+
+    def forward(
+        self, specials: Float[Tensor, "batch frames specials dim"], meet: FramesMeet | None = None
+    ) -> Float[Tensor, "batch frames 9"]:
+        """`meet` replaces the attention among the special tokens of all frames (None)."""
+        x = self.token_norm(specials).flatten(1, 2)
+        inplace = not torch.is_grad_enabled()
+        for place, block in enumerate(self.trunk):
+            x = block(x, meet=None if meet is None else partial(meet, place), inplace=inplace)
+        cameras = x.unflatten(1, specials.shape[1:3])[:, :, 0]
+        pose = activate_pose(self.camera_branch(self.trunk_norm(cameras)))
+        return torch.cat([pose[..., :7], pose[..., 7:] + _LEAST_ANGLE], dim=-1)
+
+
+class TextHead(nn.Module):
+    """Special tokens of all frames to one vector that a text encoder's can be compared with."""
+
+    def __init__(self, dim: int, config: ReadoutConfig) -> None:
+        super().__init__()
+        self.language_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.token_norm = LayerNorm(dim)
+        self.readout_blocks = _blocks(dim, config)
+        self.language_token_norm = LayerNorm(dim)
+        self.embedding_projector = nn.Sequential(
+            Linear(dim, dim // 2), nn.GELU(), LayerNorm(dim // 2), Linear(dim // 2, dim)
+        )
+
+    def forward(
+        self, specials: Float[Tensor, "batch frames specials dim"]
+    ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch dim"]]:
+        """The language token after all blocks, and its projection at unit length."""
+        tokens = self.token_norm(specials).flatten(1, 2)
+        x = torch.cat([self.language_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        inplace = not torch.is_grad_enabled()
+        for block in self.readout_blocks:
+            x = block(x, inplace=inplace)
+        token = self.language_token_norm(x[:, 0])
+        return token, F.normalize(self.embedding_projector(token), dim=-1)
+
+
+class OmegaDenseHead(TapMaps):
+    """Depth and confidence of each frame: a DPT up to a quarter of a patch's side, then one linear layer.
+
+    Unlike VGGT's, residual units keep their input as it is, and the last fusion does not enlarge.
+    """
+
+    def __init__(self, dim: int, config: DenseHeadConfig, patch_size: int) -> None:
+        super().__init__(dim, config.out_channels)
+        self.enlarge = patch_size // 4
+        self.scratch = Pyramid(config.features, config.out_channels, relu_skip=False)
+        self.proj, self.proj_conf = (nn.Conv2d(config.features, self.enlarge**2, 1) for _ in range(2))
+
+    def forward(
+        self,
+        taps: Sequence[Float[Tensor, "frames patches width"]],
+        grid: tuple[int, int],
+        image_size: tuple[int, int],
+    ) -> tuple[Float[Tensor, "frames height width 1"], Float[Tensor, "frames height width"]]:
+        """Projected taps of some frames to depth and confidence; `grid`, `image_size` are (rows, columns)."""
+        aspect = image_size[1] / image_size[0]
+        x = self.scratch.fuse(self.maps(taps, grid, aspect), 1)
+        x = add_image_plane(x, aspect, PLANE_WEIGHT, inplace=True)
+        depth, confidence = (
+            F.pixel_shuffle(conv(x), self.enlarge)[:, 0] for conv in (self.proj, self.proj_conf)
+        )
+        return activate_values(depth[..., None], "exp"), activate_confidence(confidence, "expp1")

@@ -1,0 +1,153 @@
+"""VGGT-Ω as a network: images in, cameras and depth out (arXiv 2605.15195)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...attention.layout import TokenLayout
+from ...attention.plan import Plan
+from ...errors import UsageError
+from ..alternating import AlternatingLayers, first_and_others
+from ..blocks import Block
+from ..camera_head import frames_meet
+from ..check_images import check_images
+from ..info import ModelInfo
+from ..predictions import Predictions
+from ..recording import mark
+from ..rotary import Rotation
+from ..run_options import RunOptions
+from ..taps import TapStore, run_dense_head
+from .blocks import RotaryPeriods, omega_block
+from .config import OmegaConfig
+from .encoder import OmegaEncoder
+from .heads import OmegaCameraHead, OmegaDenseHead, TextHead
+
+
+class OmegaTrunk(AlternatingLayers):
+    """Images to token taps. Parameter names are those of the public checkpoints' `aggregator`.
+
+    Frame blocks know where patches are, inter-frame blocks do not. A plan covers the inter-frame blocks in
+    which all tokens meet; those of `register_layers` are no part of it and always run as published.
+    """
+
+    def __init__(self, config: OmegaConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim, heads = config.dim, config.num_heads
+        self.camera_token = nn.Parameter(torch.zeros(1, 2, 1, dim))
+        self.register_token = nn.Parameter(torch.zeros(1, 2, config.registers, dim))
+        self.patch_embed = OmegaEncoder(dim, config.patch_size, config.encoder, config.rope_base)
+        self.rope_embed = RotaryPeriods(dim // heads, config.rope_base)
+        self.frame_blocks, self.inter_frame_blocks = (
+            nn.ModuleList(
+                omega_block(dim, heads, config.mlp_ratio, qk_norm=True) for _ in range(config.pairs)
+            )
+            for _ in range(2)
+        )
+
+    def sizes(self) -> OmegaConfig:
+        return self.config
+
+    def image_encoder(self) -> OmegaEncoder:
+        return self.patch_embed
+
+    def frame_block(self, layer: int) -> Block:
+        block = self.frame_blocks[layer]
+        assert isinstance(block, Block)
+        return block
+
+    def global_block(self, layer: int) -> Block:
+        block = self.inter_frame_blocks[layer]
+        assert isinstance(block, Block)
+        return block
+
+    def special_tokens(self, batch: int, frames: int) -> Float[Tensor, "b s n c"]:
+        return first_and_others(torch.cat([self.camera_token, self.register_token], 2), batch, frames)
+
+    def plan_layers(self) -> Sequence[int | None]:
+        layers = iter(range(self.config.depth))
+        return [
+            None if pair in self.config.register_layers else next(layers) for pair in range(self.config.pairs)
+        ]
+
+    def rotations(self, layout: TokenLayout, device: torch.device) -> tuple[Rotation, None]:
+        return self.rope_embed.rotation(layout.grid, layout.special_tokens), None
+
+
+class Omega(nn.Module):
+    """VGGT-Ω of any size; `state_dict()` is a public-layout checkpoint. The first frame is the world.
+
+    `name`, `licence` and `info` say where the weights came from; `load` sets them.
+    """
+
+    name: str = "unnamed"
+    licence: str | None = None
+    info: ModelInfo | None = None
+
+    def __init__(self, config: OmegaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.aggregator = OmegaTrunk(config)
+        dim = 2 * config.dim
+        if config.camera_head is not None:
+            self.camera_head = OmegaCameraHead(dim, config.camera_head)
+        if config.depth_head is not None:
+            self.dense_head = OmegaDenseHead(dim, config.depth_head, config.patch_size)
+        if config.text_head is not None:
+            self.text_alignment_head = TextHead(dim, config.text_head)
+
+    @property
+    def available_heads(self) -> tuple[str, ...]:
+        """Names of the heads that these weights have."""
+        c = self.config
+        have = {"camera": c.camera_head, "depth": c.depth_head, "text": c.text_head}
+        return tuple(name for name, head in have.items() if head is not None)
+
+    def forward(
+        self,
+        images: Tensor,
+        plan: Plan | None = None,
+        options: RunOptions | None = None,
+        recorder: Any = None,
+    ) -> Predictions:
+        """Predict for images [B, S, 3, H, W] or [S, 3, H, W], uint8 or floating in [0, 1].
+
+        `plan` has a layer for each inter-frame block in which all tokens meet (None: dense). Raises
+        UsageError as VGGT does.
+        """
+        options = options or RunOptions()
+        images = check_images(images)
+        for head in options.heads:
+            if head not in self.available_heads:
+                have = ", ".join(self.available_heads)
+                raise UsageError(f"these VGGT-Ω weights have no {head} head; they have: {have}")
+        plan = plan or Plan.dense(self.config.depth)
+        dense = {"depth": self.dense_head} if "depth" in options.heads else {}
+        taps = TapStore(self.config, dense, options.head_piece, kept=self.config.special_tokens)
+        memory: dict[Any, Any] = {}
+        layout = self.aggregator.run_layers(images, plan, options, taps, recorder, memory=memory)
+        answer = Predictions(images.shape[-2], images.shape[-1], layout)
+        assert taps.special_tokens is not None
+        specials = taps.special_tokens.to(self.aggregator.camera_token.dtype)  # heads run in the weights' own
+        if "camera" in options.heads:
+            meet = None
+            if plan.camera is not None:
+                meet = frames_meet(plan.camera, layout, memory, self.config.special_tokens)
+            answer.pose_encoding_list = [self.camera_head(specials, meet)]
+            mark(recorder, "camera head")
+        if "depth" in options.heads:
+            size, count = (answer.height, answer.width), (images.shape[0], images.shape[1])
+            depth, answer.depth_conf = run_dense_head(
+                self.dense_head, taps.take("depth"), layout.grid, size, count, options.head_piece
+            )
+            answer.z_depth = depth.squeeze(-1)
+            mark(recorder, "depth head")
+        if "text" in options.heads:
+            answer.text_alignment_token, answer.text_alignment_embedding = self.text_alignment_head(specials)
+            mark(recorder, "text head")
+        return answer
