@@ -54,7 +54,7 @@ def test_pixels_and_records_of_a_plain_folder(tmp_path: Path) -> None:
         assert (image.permute(1, 2, 0).numpy() == expected).all()
 
 
-@pytest.mark.parametrize("policy", [policy for policy in SIZE_POLICIES if policy != "area"])
+@pytest.mark.parametrize("policy", [policy for policy in SIZE_POLICIES if policy not in ("area", "balanced")])
 def test_mixed_shapes_are_centred_on_white(tmp_path: Path, policy: SizePolicy) -> None:
     _photo(tmp_path / "1_wide.png", 96, 64)
     _photo(tmp_path / "2_tall.png", 64, 96)
@@ -63,7 +63,11 @@ def test_mixed_shapes_are_centred_on_white(tmp_path: Path, policy: SizePolicy) -
     assert views.images.shape == (3, 3, 112, 112)
     assert any("3 different sizes (1 of 96x64, 1 of 64x96, 1 of 200x40)" in told for told in views.warnings)
     padded = any("padded with white to 112x112" in told for told in views.warnings)
-    assert padded == (policy in ("fit", "crop"))
+    assert padded == (policy in ("fit", "crop", "max_size"))
+    cut = any(
+        "cut at both ends by the max_size policy, down to 40% of the longer" in t for t in views.warnings
+    )
+    assert cut == (policy == "max_size")
     for record, image in zip(views.records, views.images, strict=True):
         outside = ~record.transform.content_mask()
         if policy != "square":

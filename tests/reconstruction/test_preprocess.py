@@ -50,7 +50,12 @@ def test_network_sizes_are_whole_patches_and_box_is_inside(
     target, patch = sizing
     assert transform.network_width % patch == 0
     assert transform.network_height % patch == 0
-    assert max(transform.network_width, transform.network_height) == target
+    if policy == "balanced":
+        patches = transform.network_width * transform.network_height / patch**2
+        # Each side is rounded to half a patch, the shorter one is at least 0.7 of a square's.
+        assert abs(patches / (target / patch) ** 2 - 1) <= 1.1 * (0.5 / 0.7 + 0.5) * patch / target
+    else:
+        assert max(transform.network_width, transform.network_height) == target
     left, top, right, bottom = transform.content_box
     assert 0 <= left < right <= transform.network_width
     assert 0 <= top < bottom <= transform.network_height
@@ -73,6 +78,30 @@ def test_the_whole_picture_is_kept(
     bottom = transform.offset_y + transform.scale_y * height
     assert transform.offset_x >= 0 and right <= transform.network_width + 1e-6
     assert transform.offset_y >= 0 and bottom <= transform.network_height + 1e-6
+
+
+@given(_sides, _sides, st.sampled_from(["balanced", "max_size"]), _sizings)
+def test_an_elongated_picture_is_cut_to_two_to_one_around_its_centre(
+    width: int, height: int, policy: SizePolicy, sizing: tuple[int, int]
+) -> None:
+    transform = _drawn_plan(width, height, policy, sizing)
+    if transform is None:
+        return
+    shown = (transform.network_width / transform.scale_x, transform.network_height / transform.scale_y)
+    longer = 2 * min(width, height)
+    np.testing.assert_allclose(shown, (min(width, longer), min(height, longer)))
+    middle = (transform.network_width / 2, transform.network_height / 2)
+    found = (transform.network_from_upright @ [width / 2, height / 2, 1.0])[:2]
+    assert abs(found - middle).max() <= 0.5 * max(transform.scale_x, transform.scale_y) + 1e-6
+
+
+def test_cutting_comes_before_resizing() -> None:
+    """White beyond the cut must not bleed into what is kept."""
+    picture = np.full((100, 400, 3), 255, dtype=np.uint8)
+    picture[:, 100:300] = 0
+    transform = plan_view(400, 100, "balanced", 64, 16)
+    assert (transform.network_width, transform.network_height) == (96, 48)
+    assert (render_view(Image.fromarray(picture), transform, "balanced") == 0).all()
 
 
 @given(_sides, _sides, _sizings)
@@ -242,7 +271,7 @@ def test_vggt_pixels_exactly(shared_reference: Path, name: str) -> None:
 
 def test_only_outputs_that_are_asked_for_are_made() -> None:
     images = {"image0": torch.full((20, 30, 3), 128, dtype=torch.uint8)}
-    wanted = {"vggt.crop.shape": torch.zeros(4), "omega.balanced256.shape": torch.zeros(4)}
+    wanted = {"vggt.crop.shape": torch.zeros(4), "unheard.shape": torch.zeros(4)}
     outputs = run_preprocess_case({}, images, wanted)
     assert outputs.keys() == {"vggt.crop.shape"}
     assert outputs["vggt.crop.shape"].tolist() == [1, 3, 350, 518]

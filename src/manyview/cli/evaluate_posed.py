@@ -31,8 +31,8 @@ class EvaluatePosed:
     """At most this many views of each folder, evenly spread."""
     accel: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--plans"])] = ("dense", "frame")
     """How frames meet in global attention: one row each."""
-    size_policy: Literal["auto", "fit", "crop", "pad", "square", "area"] = "auto"
-    """auto: the model's own; fit keeps whole pictures; crop, pad, square are VGGT's, area is π³'s."""
+    size_policy: Literal["auto", "fit", "crop", "pad", "square", "area", "balanced", "max_size"] = "auto"
+    """auto: the model's own; fit: whole pictures; crop, pad, square: VGGT's; area: π³'s; others: VGGT-Ω's."""
     image_size: int | None = None
     """Longer side of the network's images in pixels; default: what the weights were made for."""
     device: str = "auto"

@@ -44,8 +44,8 @@ class RunChoice:
     accel: str | None = None
     """How frames meet in global attention: dense, auto, avggt, avggt:stride=2x2, or 0-3:frame,4-5:dense;
     default: what the weights were trained for (FlashVGGT: flash; all others: dense)."""
-    size_policy: Literal["auto", "fit", "crop", "pad", "square", "area"] = "auto"
-    """auto: the model's own; fit keeps whole pictures; crop, pad, square are VGGT's, area is π³'s."""
+    size_policy: Literal["auto", "fit", "crop", "pad", "square", "area", "balanced", "max_size"] = "auto"
+    """auto: the model's own; fit: whole pictures; crop, pad, square: VGGT's; area: π³'s; others: VGGT-Ω's."""
     image_size: int | None = None
     """Longer side of the network's images in pixels; default: what the weights were made for."""
     device: str = "auto"

@@ -12,9 +12,6 @@ from .folder import BrokenCase, Case
 
 Handler = Callable[[Case], dict[str, Tensor]]
 
-# Preprocessing cases hold the outputs of several models' loaders side by side.
-_OTHER_LOADERS = ("omega.",)
-
 
 @dataclasses.dataclass(frozen=True)
 class Skipped:
@@ -52,13 +49,6 @@ def find_handler(case: Case) -> Handler | Skipped:
     if model in ("omega", "omega_text"):
         return omega.run
     return Skipped(f"{model} is not implemented")
-
-
-def unimplemented_fields(case: Case) -> frozenset[str]:
-    """Outputs of a case that belong to models that are not implemented."""
-    if case.group != "preprocess":
-        return frozenset()
-    return frozenset(name for name in case.outputs if name.startswith(_OTHER_LOADERS))
 
 
 # Names that must all occur among the inputs and settings of an operation.

@@ -1,4 +1,4 @@
-"""Conformance of image loading: VGGT's and π³'s outputs of a `preprocess` case, through the real reader."""
+"""Conformance of image loading: each model's outputs of a `preprocess` case, through the real reader."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from manyview.reconstruction.preprocess import SizePolicy
 
 _TARGET_SIZE = 518
 _PATCH_SIZE = 14
-_FUNCTION = re.compile(r"vggt\.(crop|pad|square)([0-9]*)|pi3\.(lanczos_small|lanczos)")
+_OMEGA_PATCH_SIZE = 16
+_FUNCTION = re.compile(
+    r"vggt\.(crop|pad|square)([0-9]*)|pi3\.(lanczos_small|lanczos)|omega\.(balanced|max_size)([0-9]+)"
+)
 # Most pixels of an image, by the name of the function.
 _PIXEL_LIMITS = {"lanczos": 255_000, "lanczos_small": 60_000}
 
@@ -24,7 +27,7 @@ _PIXEL_LIMITS = {"lanczos": 255_000, "lanczos_small": 60_000}
 def run_preprocess_case(
     entry: Mapping[str, Any], inputs: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Every `vggt.*` and `pi3.*` output that `expected` asks for; other loaders' outputs are left out.
+    """Every output that `expected` asks for, where its function is known.
 
     `inputs` are image0, image1, ... uint8 [height, width, 3 or 4]; they are written as PNG files and read
     by `read_views`. Outputs are shape, stats (mean and deviation of each image), row and sub (samples as
@@ -40,9 +43,10 @@ def run_preprocess_case(
         for function in wanted:
             match = _FUNCTION.fullmatch(function)
             assert match is not None
-            policy: SizePolicy = match[1] or "area"  # type: ignore[assignment]
-            size, limit = int(match[2] or _TARGET_SIZE), _PIXEL_LIMITS.get(match[3])
-            views = read_views(found, policy, size, _PATCH_SIZE, strict=True, pixel_limit=limit)
+            policy: SizePolicy = match[1] or match[4] or "area"  # type: ignore[assignment]
+            size, limit = int(match[2] or match[5] or _TARGET_SIZE), _PIXEL_LIMITS.get(match[3])
+            patch = _OMEGA_PATCH_SIZE if match[4] else _PATCH_SIZE
+            views = read_views(found, policy, size, patch, strict=True, pixel_limit=limit)
             results = {f"{function}.{field}": value for field, value in _fields(views).items()}
             outputs.update({name: value for name, value in results.items() if name in expected})
     return outputs

@@ -1,4 +1,4 @@
-"""How a picture of any shape becomes an image the network can take: five size policies.
+"""How a picture of any shape becomes an image the network can take: seven size policies.
 
 A policy is computed in two steps. `plan_view` is arithmetic on sizes alone and gives the `ViewTransform`;
 `render_view` then makes the pixels that the transform describes, with Pillow's bicubic filter on uint8
@@ -8,6 +8,9 @@ A policy is computed in two steps. `plan_view` is arithmetic on sizes alone and 
 - `crop`: VGGT's "crop": width = target, height rounded to whole patches, centre rows kept if taller.
 - `pad`: VGGT's "pad": as `fit`, then centred on a white square of the target size.
 - `square`: VGGT's square loader: black bars to a square first, then resized to the target size.
+- `balanced`: VGGT-Ω's "balanced": cut around the centre to at most 2:1, then resized to about target x
+  target pixels of that shape.
+- `max_size`: VGGT-Ω's "max_size": cut likewise, then longer side = target as `fit`.
 - `area`: π³'s: every picture is stretched to one size of whole patches, which has the shape of the first
   picture and as many pixels as a limit allows (or a given longer side).
 
@@ -29,10 +32,11 @@ from PIL import Image
 from manyview.errors import InputError, UsageError
 from manyview.reconstruction.views import ViewTransform
 
-SizePolicy = Literal["fit", "crop", "pad", "square", "area"]
+SizePolicy = Literal["fit", "crop", "pad", "square", "area", "balanced", "max_size"]
 SIZE_POLICIES: tuple[SizePolicy, ...] = get_args(SizePolicy)
 
 WHITE = 255
+_MOST_ELONGATED = 2  # longer side over shorter side, of "balanced" and "max_size"
 
 
 def plan_view(
@@ -54,10 +58,12 @@ def plan_view(
     patch.
     """
     check_sizes(policy, target_size, patch_size)
-    if policy == "square":
+    if policy in ("square", "balanced", "max_size"):
         if min(width, height) * target_size < max(width, height) * patch_size / 2:
             raise _too_elongated(width, height, target_size, patch_size)
-        return _plan_square(width, height, target_size, orientation)
+        if policy == "square":
+            return _plan_square(width, height, target_size, orientation)
+        return _plan_cut(width, height, policy == "balanced", target_size, patch_size, orientation)
     if policy == "area" and size is not None:
         resized_width, resized_height = size
     elif policy == "crop" or width >= height:
@@ -81,6 +87,32 @@ def plan_view(
         offset_x=float(left),
         offset_y=float(top - (resized_height - shown_height) // 2),
         content_box=(left, top, left + resized_width, top + shown_height),
+    )
+
+
+def _plan_cut(
+    width: int, height: int, balanced: bool, target_size: int, patch_size: int, orientation: int
+) -> ViewTransform:
+    """Cut around the centre, then resize to whole patches. Source: VGGT-Ω's image loader."""
+    cut_width, cut_height = min(width, _MOST_ELONGATED * height), min(height, _MOST_ELONGATED * width)
+    if balanced:
+        patches = target_size / patch_size
+        columns = round(patches * math.sqrt(cut_width / cut_height))
+        rows = round(patches * math.sqrt(cut_height / cut_width))
+    else:
+        scale = target_size / max(cut_width, cut_height) / patch_size
+        columns, rows = round(cut_width * scale), round(cut_height * scale)
+    network_width, network_height = max(columns, 1) * patch_size, max(rows, 1) * patch_size
+    scale_x, scale_y = network_width / cut_width, network_height / cut_height
+    return ViewTransform(
+        **_source_fields(width, height, orientation),
+        network_width=network_width,
+        network_height=network_height,
+        scale_x=scale_x,
+        scale_y=scale_y,
+        offset_x=-scale_x * ((width - cut_width) // 2),
+        offset_y=-scale_y * ((height - cut_height) // 2),
+        content_box=(0, 0, network_width, network_height),
     )
 
 
@@ -179,6 +211,15 @@ def render_view(
         squared.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
         size = (transform.network_width, transform.network_height)
         return np.asarray(squared.resize(size, Image.Resampling.BICUBIC))
+    if policy in ("balanced", "max_size"):
+        left, top = (
+            round(-transform.offset_x / transform.scale_x),
+            round(-transform.offset_y / transform.scale_y),
+        )
+        size = (transform.network_width, transform.network_height)
+        right, bottom = left + round(size[0] / transform.scale_x), top + round(size[1] / transform.scale_y)
+        cut = picture.crop((left, top, right, bottom))  # first, so that nothing outside shows at the edges
+        return np.asarray(cut.resize(size, Image.Resampling.BICUBIC))
     resized_size = (
         round(transform.scale_x * transform.upright_width),
         round(transform.scale_y * transform.upright_height),

@@ -8,7 +8,7 @@ _EVERY = "all"
 _NO_REFERENCE = "all; without a whole reference frame"
 _FLASH = "flash (used by default) or flash:version=v2; others replace what it was trained for"
 _REGISTERS = "all; its five layers among camera and register tokens stay as they are"
-_FAIR = "FAIR Noncommercial Research License v1 (research only; binds outputs too)"
+_FAIR = "FAIR Noncommercial Research License v1 (research only; restricts outputs too)"
 _BALANCED = "about {0}x{0} pixels in each picture's shape ({1} at 4:3), patches of 16"
 
 
@@ -108,7 +108,7 @@ MODELS: tuple[NamedModel, ...] = (
         hub_id="facebook/VGGT-Omega",
         licence=_FAIR,
         commercial_use=False,
-        notes="gated: accept the licence on its hub page and log in; what is made with it is bound by it too",
+        notes="gated: accept the licence on its hub page and log in; it restricts what may be done with outputs too",
         file="vggt_omega_1b_512.pt",
         predicts="cameras, depth",
         images=_BALANCED.format(512, "592x448"),

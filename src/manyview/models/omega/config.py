@@ -77,9 +77,9 @@ class OmegaConfig:
         return 0
 
     @property
-    def size_policy(self) -> Literal["fit"]:
-        """How pictures become images where the user does not say."""
-        return "fit"
+    def size_policy(self) -> Literal["balanced"]:
+        """How pictures become images where the user does not say: of one area, each in its own shape."""
+        return "balanced"
 
     @property
     def pixel_limit(self) -> int | None:

@@ -28,12 +28,18 @@ def tell_about(
 
     source = "its rotation flag" if noun == "frame" else "EXIF orientation"
     tell((name for name, view in views if view.transform.orientation != 1), f"turned upright by {source}")
-    if sizing.policy == "crop":
-        cut = [(name, view.transform) for name, view in views if view.transform.cropped]
-        if cut:
-            least = min(t.network_height / (t.scale_y * t.upright_height) for _, t in cut)
-            text = f"cut at top and bottom by the crop policy, down to {least:.0%} of the height"
-            tell((name for name, _ in cut), f"{text}; the fit policy keeps them whole")
+    cut = [(name, view.transform) for name, view in views if view.transform.cropped]
+    if cut and sizing.policy in ("crop", "balanced", "max_size"):
+        least = min(
+            min(
+                t.network_height / (t.scale_y * t.upright_height),
+                t.network_width / (t.scale_x * t.upright_width),
+            )
+            for _, t in cut
+        )
+        where, of = ("top and bottom", "height") if sizing.policy == "crop" else ("both ends", "longer side")
+        text = f"cut at {where} by the {sizing.policy} policy, down to {least:.0%} of the {of}"
+        tell((name for name, _ in cut), f"{text}; the fit policy keeps them whole")
     told.extend(_about_sizes(views, sizing, canvas, noun))
     black = {name: view.black_share for name, view in views if view.black_share >= _MUCH_BLACK}
     if black:
