@@ -67,3 +67,26 @@ def test_elastic_training_goes_on_from_weights_of_any_size(command: Command, tmp
     status, said, told = command(*line, "--init", weights)
     assert status == 0, told
     assert "images/s" in said and "GFLOP/s" in said
+
+
+def test_flash_training_goes_on_from_weights_and_tells_its_plan(command: Command, tmp_path: Path):
+    base, flash = tiny_config(steps=1), tmp_path / "flash.json"
+    (tmp_path / "base.json").write_text(json.dumps(base.to_json()))
+    weights, trained = tmp_path / "base.safetensors", tmp_path / "flash.safetensors"
+    assert command("train", "base", "--out", tmp_path / "a", "--config", tmp_path / "base.json")[0] == 0
+    assert command("train", "base", "--out", tmp_path / "a", "--weights", weights, "--scenes", 0)[0] == 0
+    stages = [{**stage, "plan": "flash:r=2"} for stage in base.to_json()["stages"]]
+    recipe = {"trained": ["aggregator.global_blocks."], "trained_for": "flash:r=2", "stages": stages}
+    flash.write_text(json.dumps({**base.to_json(), **recipe, "steps": 2}))
+    line = ("train", "flash", "--out", tmp_path / "b", "--config", flash)
+    status, _, told = command(*line)
+    assert status == 2 and "--init" in told
+    status, _, told = command(*line, "--init", weights)
+    assert status == 0, told
+    status, _, told = command(*line, "--weights", trained, "--scenes", 1)
+    assert status == 0, told
+    with safe_open(trained, "pt") as file:
+        metadata = json.loads(file.metadata()["manyview"])
+    assert {"dense", "frame", "flash:r=2"} < set(metadata["numbers"]["levels"]["easy"]["rows"])
+    assert set(metadata["numbers"]["views"][0]["rows"]) == {"flash:r=2"}
+    assert metadata["accel"] == {"plan": "flash:r=2"}

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 class Train:
     """Train a VGGT on procedural scenes, from scratch or from weights; stop and go on at will."""
 
-    what: tyro.conf.Positional[Literal["base", "elastic"]]
+    what: tyro.conf.Positional[Literal["base", "elastic", "flash"]]
     """base: cameras, depth and points from images. elastic: go on from --init so that one set of weights
-    serves every plan."""
+    serves every plan. flash: go on from --init with descriptors in place of all keys."""
     out: Path
     """Folder of the run: log, curves, state. A run that is there goes on."""
     config: str | None = None
-    """Name of a bundled recipe, or a JSON file; default: small, or elastic."""
+    """Name of a bundled recipe, or a JSON file; default: small, elastic or flash."""
     init: str | None = None
     """Weights to start from, a name or a file; the recipe says where their layers go."""
     processes: int = 1
@@ -62,13 +62,16 @@ class Train:
         from ..train.held_out import release_numbers
         from ..train.log import LOG_NAME, plot_curves
         from ..train.loop import run, with_minutes
-        from ..train.weights import export_weights, trained_model
+        from ..train.weights import export_weights, run_config, trained_model
 
         if self.docs and (self.weights is None or not self.scenes):
             raise UsageError("--docs writes the tables of --weights: give both, and scenes to measure")
         if self.weights is not None:
             model = trained_model(self.out, half=True)
-            numbers = release_numbers(model, self.scenes, more_views=self.more_views) if self.scenes else {}
+            plan = run_config(self.out).trained_for or "dense"
+            numbers = {}
+            if self.scenes:
+                numbers = release_numbers(model, self.scenes, more_views=self.more_views, plan=plan)
             export_weights(self.out, self.weights, numbers)
             say(f"weights: {self.weights}")
             for page in self.docs:
@@ -80,8 +83,8 @@ class Train:
         config = load_config(self.config or {"base": "small"}.get(self.what, self.what))
         if self.init is not None:
             config = dataclasses.replace(config, init=self.init)
-        if self.what == "elastic":
-            config = elastic_config(config)
+        if self.what != "base":
+            config = of_initial_weights(config)
         device = str(pick_device(self.device))
         if self.budget_minutes is not None:
             config = with_minutes(config, self.budget_minutes)
@@ -100,13 +103,13 @@ class Train:
         return 0
 
 
-def elastic_config(config: TrainConfig) -> TrainConfig:
+def of_initial_weights(config: TrainConfig) -> TrainConfig:
     """The recipe for the network of the initial weights, whatever its size."""
     from ..models.config import VGGTConfig
     from ..models.load import load
 
     if config.init is None:
-        raise UsageError("elastic training goes on from weights: give them with --init")
+        raise UsageError("this training goes on from weights: give them with --init")
     model = load(config.init, device="cpu").config
     if not isinstance(model, VGGTConfig):
         raise UsageError(f"'{config.init}' is not a VGGT: training starts from VGGT weights only")

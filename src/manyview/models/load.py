@@ -81,7 +81,8 @@ def load(
     logger.log(logging.INFO if info.commercial_use else logging.WARNING, "%s", info.sentence())
     if info.plan is not None:
         logger.info(
-            "by its name, %s was trained for --accel %s, which is used where nothing else is asked for",
+            "%s%s was trained for --accel %s, which is used where nothing else is asked for",
+            "" if _stored_plan(checkpoint) else "by its name, ",
             checkpoint.files[0].name,
             info.plan,
         )
@@ -168,11 +169,21 @@ def _info(found: _Found, checkpoint: Checkpoint) -> ModelInfo:
 
 
 def _trained_for(checkpoint: Checkpoint) -> str | None:
-    """The plan that public weights were trained for, known by the name of their file alone."""
+    """The plan that weights were trained for: as they say, or for public ones by the name of their file."""
+    stored = _stored_plan(checkpoint)
+    if stored is not None:
+        return stored
     row = find_file(checkpoint.files[0].name)
     if row is None or recognise(checkpoint.tensors) != "VGGT" or checkpoint.metadata:
         return None
     return row.plan
+
+
+def _stored_plan(checkpoint: Checkpoint) -> str | None:
+    """The plan that ManyView's own training wrote beside the weights."""
+    accel = stored_metadata(checkpoint).get("accel")
+    plan = accel.get("plan") if isinstance(accel, dict) else None
+    return plan if isinstance(plan, str) else None
 
 
 def _commercial_use(licence: str) -> bool | None:

@@ -45,7 +45,7 @@ def summary_table(numbers: Mapping[str, Any]) -> str:
 
 
 def full_tables(numbers: Mapping[str, Any]) -> str:
-    """Markdown of every plan and baseline a difficulty, then the dense model over numbers of views."""
+    """Markdown of every plan and baseline a difficulty, then the model over numbers of views."""
     parts = []
     head = [_row(["", *(name for name, _, _ in _COLUMNS)]), "|---" * (len(_COLUMNS) + 1) + "|"]
     for level, table in numbers["levels"].items():
@@ -54,16 +54,16 @@ def full_tables(numbers: Mapping[str, Any]) -> str:
         title = f"**{level}**, {s['scenes']} scenes of {s['views']} views at {s['width']}x{s['height']}"
         rows = [_row([name, *_values(row)]) for name, row in table["rows"].items()]
         parts.append("\n".join([f"{title} (`{command}`)", "", *head, *rows]))
+    plans = dict.fromkeys(name for entry in numbers["views"] for name in entry["rows"])
     lines = [
-        "**More and fewer views**, dense", "",
+        f"**More and fewer views**, {', '.join(plans) or 'dense'}", "",
         _row(["scenes", "number", "views", *(name for name, _, _ in _COLUMNS)]),
         "|---" * (len(_COLUMNS) + 3) + "|",
     ]  # fmt: skip
     for entry in numbers["views"]:
         s = entry["settings"]
-        lines.append(
-            _row([entry["level"], str(s["scenes"]), str(s["views"]), *_values(entry["rows"]["dense"])])
-        )
+        for row in entry["rows"].values():
+            lines.append(_row([entry["level"], str(s["scenes"]), str(s["views"]), *_values(row)]))
     return "\n\n".join([*parts, "\n".join(lines)])
 
 

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from manyview.attention.plan import Plan
 from manyview.errors import UsageError
 from manyview.models.config import VGGTConfig
 from manyview.train.elastic import check_shares
@@ -117,6 +118,8 @@ class TrainConfig:
     `read_out_from` are not read out, which leaves them without a reason to match.
     The camera loss is a parabola below `camera_rounding`. `early_layers` is told with the weights: how many
     first layers `--accel auto` may cut to their own frame (None: as the presets do).
+    Only parameters whose name begins with one of `trained` move (none given: all). `trained_for` is the plan
+    that the weights need from then on: told with them, used for held-out numbers (None: dense attention).
     """
 
     name: str
@@ -130,6 +133,8 @@ class TrainConfig:
     supervised_layers: tuple[int, ...] = ()
     read_out_from: int = 0
     early_layers: int | None = None
+    trained: tuple[str, ...] = ()
+    trained_for: str | None = None
     camera_decay: float = 0.6
     camera_rounding: float = 0.02
     attention_gain: float = 1.4
@@ -152,6 +157,8 @@ class TrainConfig:
             raise UsageError("the length of a training run (steps or minutes) must be positive")
         if not self.stages or self.sync_every < 1:
             raise UsageError("a training config needs at least one stage and a positive sync_every")
+        if self.trained_for is not None:
+            Plan.parse(self.trained_for, self.model.depth)
 
     def to_json(self) -> dict[str, Any]:
         """Plain dict that `config_from_json` reads back to an equal object."""

@@ -13,35 +13,39 @@ from manyview.train.schedule import Position, blend
 
 
 def held_out_numbers(model: VGGT, config: TrainConfig, here: Position) -> dict[str, Any]:
-    """Accuracy now, dense, on the first kind of scene and the first grid of the current stage."""
+    """Accuracy now on the first kind of scene and the first grid of the stage, with the plan trained for."""
     mix = here.stage.scenes[0]
     rows, columns = here.stage.grids[0]
     patch = config.model.patch_size
+    spec = config.trained_for or "dense"
     table = evaluate_synthetic(
         model,
-        plans=("dense",),
+        plans=(spec,),
         scenes=config.evaluate_scenes,
         views=config.evaluate_views,
         size=(rows * patch, columns * patch),
         options=SceneOptions.from_dict(blend(mix.start, mix.end, here.within)),
         baselines=False,
     )
-    return {"stage": here.stage.name, **dataclasses.asdict(table.rows["dense"])}
+    return {"stage": here.stage.name, **dataclasses.asdict(table.rows[spec])}
 
 
 _MORE_VIEWS = ((2, 48), (24, 16), (64, 6), (150, 3))
 """Numbers of views beside the main table's, and the scenes for each while 48 stand in the main table."""
 
 
-def release_numbers(model: VGGT, scenes: int = 48, views: int = 8, more_views: bool = True) -> dict[str, Any]:
+def release_numbers(
+    model: VGGT, scenes: int = 48, views: int = 8, more_views: bool = True, plan: str = "dense"
+) -> dict[str, Any]:
     """The tables that ship in a checkpoint's metadata: easy, medium and hard held-out scenes.
 
     `levels` has, for each, the dense model, the same model with every global layer cut to its own frame,
-    and the baselines (see `evaluate_synthetic`); `views` the dense model from 2 to 150 views.
+    with `plan`, and the baselines (see `evaluate_synthetic`); `views` has `plan` from 2 to 150 views.
     """
     presets = {"easy": SceneOptions.easy(), "medium": SceneOptions.medium(), "hard": SceneOptions.hard()}
+    plans = tuple(dict.fromkeys(("dense", "frame", plan)))
     levels = {
-        name: evaluate_synthetic(model, scenes=scenes, views=views, options=options).to_json()
+        name: evaluate_synthetic(model, plans, scenes, views, options=options).to_json()
         for name, options in presets.items()
     }
     rest = []
@@ -49,7 +53,7 @@ def release_numbers(model: VGGT, scenes: int = 48, views: int = 8, more_views: b
         for count, share in _MORE_VIEWS if more_views else ():
             number = max(1, round(share * scenes / 48))
             table = evaluate_synthetic(
-                model, ("dense",), number, count, options=options, baselines=False, batch=1
+                model, (plan,), number, count, options=options, baselines=False, batch=1
             )
             rest.append({"level": name, **table.to_json()})
     return {"levels": levels, "views": rest}

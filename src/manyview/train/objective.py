@@ -56,7 +56,9 @@ def batch_losses(
     with_points = points and weights.points > 0 and "points" in have
     run = ("camera", "depth", "points") if with_points else ("camera", "depth")
     supervised = config.supervised_layers if weights.attention > 0 else ()
-    recorder = LossRecorder(heads, targets, supervised, config.attention_queries, config.read_out_from)
+    read_out = weights.direction > 0 or weights.deep_camera > 0
+    first = config.read_out_from if read_out else config.model.depth
+    recorder = LossRecorder(heads, targets, supervised, config.attention_queries, first)
     options = RunOptions(dtype=dtype, head_piece=None, heads=run)
     found = model(batch.images, plan, options, recorder)
 
@@ -72,9 +74,10 @@ def batch_losses(
             weights.confidence,
             weights.gradient,
         ),
-        "direction": recorder.mean(recorder.direction),
-        "deep_camera": recorder.mean(recorder.deep_camera),
     }
+    if read_out:
+        terms["direction"] = recorder.mean(recorder.direction)
+        terms["deep_camera"] = recorder.mean(recorder.deep_camera)
     if weights.relative > 0 and targets.pose_encoding.shape[1] > 1:
         terms["relative"] = relative_pose_loss(found.pose_encoding_list[-1], targets.pose_encoding)
     if with_points:

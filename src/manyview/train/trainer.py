@@ -15,8 +15,9 @@ from manyview.models.flops import forward_flops
 from manyview.models.vggt import VGGT
 from manyview.train.auxiliary import AuxiliaryHeads
 from manyview.train.compiled import compile_blocks
-from manyview.train.config import TrainConfig
+from manyview.train.config import TrainConfig, config_from_json
 from manyview.train.elastic import stage_plan
+from manyview.train.freeze import train_only
 from manyview.train.grow import grow_from_weights
 from manyview.train.initialise import initialise, set_output_biases
 from manyview.train.objective import draw_losses, render_draw
@@ -42,6 +43,7 @@ class Trainer:
         initialise(self.model, config)
         if config.init is not None:
             grow_from_weights(self.model, config.init, config.init_layers, config.grown_layer_scale)
+        train_only(self.model, config.trained)
         self.model.to(device)
         self.heads.to(device)
         if config.compile_blocks:
@@ -123,7 +125,8 @@ class Trainer:
 
     def synchronise(self) -> None:
         """Mean of weights and optimiser moments over the processes, which makes them equal."""
-        self.workers.average(self._state_tensors().values())
+        trained = (p.data for p in self._named.values() if p.requires_grad)
+        self.workers.average([*trained, *self.optimiser.moments(self._named).values()])
 
     def _state_tensors(self) -> dict[str, Tensor]:
         return {**{name: p.data for name, p in self._named.items()}, **self.optimiser.moments(self._named)}
@@ -143,7 +146,8 @@ class Trainer:
 
     def restore(self, state: RunState) -> None:
         """Continue from a state; it must come from the same config, but for length and pacing."""
-        ours, theirs = _lasting(self.config.to_json()), _lasting(dict(state.header["config"]))
+        before = config_from_json(state.header["config"], "the run to resume")
+        ours, theirs = _lasting(self.config.to_json()), _lasting(before.to_json())
         different = sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))
         if different:
             raise UsageError(

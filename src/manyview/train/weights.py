@@ -17,9 +17,9 @@ from manyview.errors import OutputError, WeightsError
 from manyview.models.checkpoints.read import read_checkpoint
 from manyview.models.checkpoints.vggt import stored_metadata
 from manyview.models.vggt import VGGT
-from manyview.train.config import config_from_json
+from manyview.train.config import TrainConfig, config_from_json
 from manyview.train.log import LOG_NAME, read_log
-from manyview.train.state import load_state
+from manyview.train.state import RunState, load_state
 
 LICENCE = "Apache-2.0"
 
@@ -27,10 +27,18 @@ LICENCE = "Apache-2.0"
 def trained_model(out_dir: str | Path, half: bool = False) -> VGGT:
     """The model of a run's latest state, in float32; `half` rounds it as `export_weights` does."""
     state = load_state(Path(out_dir))
-    config = config_from_json(state.header["config"], f"the run in {out_dir}")
-    model = VGGT(config.model)
+    model = VGGT(_config_of(state, out_dir).model)
     model.load_state_dict(_model_tensors(state.tensors))
     return (model.half().float() if half else model).eval()
+
+
+def run_config(out_dir: str | Path) -> TrainConfig:
+    """The config of the run in a folder."""
+    return _config_of(load_state(Path(out_dir)), out_dir)
+
+
+def _config_of(state: RunState, out_dir: str | Path) -> TrainConfig:
+    return config_from_json(state.header["config"], f"the run in {out_dir}")
 
 
 def export_weights(
@@ -40,20 +48,22 @@ def export_weights(
 
     The file has the public VGGT names and, under the metadata key `manyview`, a JSON object with `config`,
     `licence`, `recipe` (the training config and how far it went) and `numbers` (as given, for instance
-    the table of `evaluate_synthetic`). It replaces `path` at once. Errors: WeightsError for a missing or
-    damaged run or weights that do not fit half precision, OutputError if it cannot be written.
+    the table of `evaluate_synthetic`); `accel` where the recipe says which plan the weights are for
+    (`plan`) or how many early layers a plan may cut (`early`). It replaces `path` at once. Errors:
+    WeightsError for a missing or damaged run or weights that do not fit half precision, OutputError if it
+    cannot be written.
     """
     state = load_state(Path(out_dir))
+    config = _config_of(state, out_dir)
     half = {}
     for name, tensor in _model_tensors(state.tensors).items():
         half[name] = tensor.to(torch.float16).contiguous()
         if not bool(half[name].isfinite().all()):
             raise WeightsError(f"'{name}' of the run in {out_dir} is not finite in half precision")
     header = state.header
-    start = header["config"].get("init")
-    elastic = any(set(stage.get("plans", {"dense": 1})) != {"dense"} for stage in header["config"]["stages"])
+    start = config.init
     recipe = {
-        "command": f"manyview train {'elastic' if elastic else 'base'} --config {header['config']['name']}"
+        "command": f"manyview train {_command(config)} --config {config.name}"
         + ("" if start is None else f" --init {Path(start).name}"),
         "start": None if start is None else start_of(start),
         "config": {key: value for key, value in header["config"].items() if key not in ("model", "init")},
@@ -70,8 +80,9 @@ def export_weights(
         "recipe": recipe,
         "numbers": dict(numbers or {}),
     }
-    if header["config"].get("early_layers") is not None:
-        metadata["accel"] = {"early": header["config"]["early_layers"]}
+    accel = {"early": config.early_layers, "plan": config.trained_for}
+    if any(value is not None for value in accel.values()):
+        metadata["accel"] = {key: value for key, value in accel.items() if value is not None}
     target = Path(path)
     partial = target.with_name(target.name + ".partial")
     try:
@@ -82,6 +93,12 @@ def export_weights(
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write the weights to {target}: {error}") from error
     return metadata
+
+
+def _command(config: TrainConfig) -> str:
+    if config.trained_for is not None:
+        return "flash"
+    return "base" if all(set(stage.plans) == {"dense"} for stage in config.stages) else "elastic"
 
 
 def start_of(name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from ..causal_descriptor_keys import CausalDescriptorKeys
 from ..dense import OwnFrameKeys
 from ..descriptor_keys import DescriptorKeys
 from ..global_attention import GlobalAttention
@@ -18,7 +19,9 @@ class Flash:
     `version` "v1": bilinear descriptors in every global layer, `r` 4. "v2", the later release: nearest
     descriptors in the middle layers (9 to 19 of 24, the same fraction of other depths), `r` 3;
     the other layers stay within their frames. `keyframes`: clusters whose frames are added whole (None:
-    one per 200 frames). `duplicates`, `count_bias`: see `DescriptorKeys`.
+    one per 200 frames). `duplicates`, `count_bias`: see `DescriptorKeys`. `causal`: frames see
+    themselves and what is kept of earlier ones, as in training for streams; `keep_one_in` and
+    `hide_reference` belong to it, see `CausalDescriptorKeys`.
     """
 
     r: int | None = None
@@ -26,13 +29,22 @@ class Flash:
     keyframes: int | None = None
     duplicates: bool = True
     count_bias: float = 0.0
+    causal: bool = False
+    keep_one_in: int = 1
+    hide_reference: bool = False
 
     def __post_init__(self) -> None:
         if self.version not in _REDUCTION:
             raise ValueError(f"flash has the versions v1 and v2, not {self.version!r}")
+        if not self.causal and (self.keep_one_in != 1 or self.hide_reference):
+            raise ValueError("keep_one_in and hide_reference belong to causal=true")
         self._keys()
 
-    def _keys(self) -> DescriptorKeys:
+    def _keys(self) -> DescriptorKeys | CausalDescriptorKeys:
+        short = self._short()
+        return CausalDescriptorKeys(short, self.keep_one_in, self.hide_reference) if self.causal else short
+
+    def _short(self) -> DescriptorKeys:
         return DescriptorKeys(
             reduction=_REDUCTION[self.version] if self.r is None else self.r,
             resample="bilinear" if self.version == "v1" else "nearest",

@@ -1,0 +1,147 @@
+"""FlashVGGT in training for streams: the descriptors of a frame are seen by itself and by later frames."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .answers import Fill, KeySet, LayerInput, Queries
+from .dense import AllQueries, NoFill
+from .descriptor_keys import DescriptorKeys, coarse_grid
+from .global_attention import GlobalAttention
+from .kept_tensors import for_later_calls
+from .layout import TokenLayout
+from .one_softmax import attend_together
+
+_HIDDEN = -30_000.0  # added to a logit: no exponential survives it, and half precision holds it
+# Frames whose queries share a kernel call: each adds a channel to the head, each call looks at a longer past.
+_GROUP = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class CausalDescriptorKeys:
+    """A frame sees itself, the kept ones of the frames before it, and the reference frame whole.
+
+    Of `keep_one_in` frames, counted from frame 0, the first is kept for later frames; the others are seen by
+    themselves alone. `hide_reference` leaves out the whole reference frame, which the released training code
+    does by mistake (its descriptors stay). Frames chosen by their content would tell of the future, so there
+    are no keyframes. Frame after frame this is chunk-recursive streaming with chunks of one frame.
+    Source: FlashVGGT (arXiv 2512.01540), second training stage.
+    """
+
+    descriptors: DescriptorKeys = dataclasses.field(default_factory=lambda: DescriptorKeys(keyframes=0))
+    keep_one_in: int = 1
+    hide_reference: bool = False
+
+    def __post_init__(self) -> None:
+        if self.keep_one_in < 1:
+            raise ValueError(f"one frame in p is kept, and p is at least 1, not {self.keep_one_in}")
+        if (self.descriptors.keyframes or 0) > 1:
+            raise ValueError("keyframes are chosen among all frames, which a causal mask does not allow")
+
+    def check(self, attention: GlobalAttention) -> None:
+        if attention.queries != AllQueries() or attention.fill != NoFill():
+            raise ValueError("causal descriptors take all queries and no fill")
+
+    def select(self, layer: LayerInput) -> KeySet:
+        raise NotImplementedError("the keys differ from frame to frame: attend_layer attends to them")
+
+    def attend_layer(
+        self, layer: LayerInput, queries: Queries, fill: Fill
+    ) -> Float[Tensor, "batch heads tokens dim"]:
+        """Outputs of all heads; frames go in groups that share the kept keys of the groups before."""
+        layout = layer.layout
+        whole = self._whole(layout)
+        # The reference frame comes first in the sequence, so that what is whole is never in the future.
+        if whole and layout.reference_frame != 0:
+            raise ValueError(
+                f"causal descriptors need frame 0 as the reference, not {layout.reference_frame}"
+            )
+        source = layout if whole else dataclasses.replace(layout, reference_frame=None)
+        keys = dataclasses.replace(self.descriptors, keyframes=0).select(
+            dataclasses.replace(layer, layout=source)
+        )
+        each = _each(layout, self.descriptors.reduction)
+        q = layer.attention.queries(layer.tokens, layer.rotation, layer.piece)
+        parts = []
+        for first in range(0, layout.frames, _GROUP):
+            group = range(first, min(first + _GROUP, layout.frames))
+            index, hidden = _group_keys(whole, each, group.start, group.stop, self.keep_one_in)
+            index = index.to(q.device)
+            weight = None if keys.log_weight is None else keys.log_weight[..., index]
+            rows = slice(group.start * layout.tokens_per_frame, group.stop * layout.tokens_per_frame)
+            parts.append(
+                _attend_hiding(q[:, :, rows], keys.k[:, :, index], keys.v[:, :, index], weight, hidden, each)
+            )
+        return torch.cat(parts, 2)
+
+    def count(self, layout: TokenLayout) -> float:
+        """Keys of a query, the mean over frames."""
+        seen = sum(len(range(0, t, self.keep_one_in)) + 1 for t in range(layout.frames))
+        return self._whole(layout) + seen / layout.frames * _each(layout, self.descriptors.reduction)
+
+    def projected(self, layout: TokenLayout) -> float:
+        return self._whole(layout) + layout.frames * _each(layout, self.descriptors.reduction)
+
+    def _whole(self, layout: TokenLayout) -> int:
+        """Patches of the reference frame that are seen."""
+        return 0 if self.hide_reference or layout.reference_frame is None else layout.patches_per_frame
+
+
+def _each(layout: TokenLayout, reduction: int) -> int:
+    rows, columns = coarse_grid(layout.grid, reduction)
+    return layout.special_tokens + rows * columns
+
+
+@functools.lru_cache(maxsize=64)
+def _group_keys(
+    whole: int, each: int, start: int, stop: int, keep_one_in: int
+) -> tuple[Tensor, Bool[Tensor, "frames owners"]]:
+    """Keys that any frame from `start` to `stop` sees, and which of them each of these frames does not.
+
+    The keys are `whole` ones, then `each` a frame: kept frames before `start`, then all from `start` on.
+    `hidden` has a column for each of the latter; all other keys are seen by every frame of the group.
+    """
+    with for_later_calls():
+        frames = torch.tensor([*range(0, start, keep_one_in), *range(start, stop)])
+        short = whole + frames[:, None] * each + torch.arange(each)
+        own = torch.arange(start, stop)
+        seen = (own[:, None] > own) & (own % keep_one_in == 0) | (own[:, None] == own)
+        return torch.cat([torch.arange(whole), short.flatten()]), ~seen
+
+
+def _attend_hiding(
+    q: Float[Tensor, "batch heads queries dim"],
+    k: Float[Tensor, "batch heads keys dim"],
+    v: Float[Tensor, "batch heads keys dim"],
+    log_weight: Tensor | None,
+    hidden: Bool[Tensor, "frames owners"],
+    each: int,
+) -> Float[Tensor, "batch heads queries dim"]:
+    """Attention of the group's frames to keys that end with those of the group itself, `each` a frame.
+
+    The mask rides in a channel a frame of the group: a key carries a logit that nothing survives in its
+    frame's channel, a query a one in the channels of frames hidden from it; visible keys add exact zeros.
+    """
+    frames, dim = len(hidden), q.shape[-1]
+    if not hidden.any():
+        return attend_together(q, k, v, log_weight)
+    width = dim + frames + -(dim + frames) % 8
+    flags = F.pad(hidden.to(q), (0, width - dim - frames)) * width**0.5
+    # Kernels scale by the width they see; the scale must stay that of `dim`.
+    per_frame = (q * (width / dim) ** 0.5).unflatten(2, (frames, -1))
+    flags = flags[:, None].expand(*per_frame.shape[:-1], -1)
+    marks = _HIDDEN * torch.eye(frames, width - dim, device=k.device, dtype=k.dtype)
+    marks = F.pad(marks.repeat_interleave(each, 0), (0, 0, k.shape[2] - frames * each, 0))
+    heads = attend_together(
+        torch.cat([per_frame, flags], -1).flatten(2, 3),
+        torch.cat([k, marks.expand(*k.shape[:2], -1, -1)], -1),
+        F.pad(v, (0, width - dim)),
+        log_weight,
+    )
+    return heads[..., :dim]

@@ -1,0 +1,108 @@
+"""Training for descriptors: what is frozen stays, the plan travels with the weights, old runs go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import manyview
+from manyview.attention.causal_descriptor_keys import CausalDescriptorKeys
+from manyview.attention.plan import Plan
+from manyview.errors import UsageError
+from manyview.train import run
+from manyview.train.config import LossWeights, Stage, TrainConfig, load_config
+from manyview.train.log import read_log
+from manyview.train.state import load_state
+from manyview.train.weights import export_weights
+
+from .tiny import tiny_config
+
+BLOCKS = ("aggregator.frame_blocks.", "aggregator.global_blocks.")
+VGGT_LOSSES = LossWeights(direction=0.0, deep_camera=0.0, attention=0.0)
+STAGES = (
+    Stage("unordered", 1, ((2, 2),), (2, 3), 6, weights=VGGT_LOSSES, plan="flash:r=2"),
+    Stage("ordered", 1, ((2, 3),), (2, 3), 6, weights=VGGT_LOSSES, plan="flash:r=2,causal=true"),
+)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("start")
+    run(tiny_config(steps=2), folder / "run")
+    export_weights(folder / "run", folder / "start.safetensors")
+    return folder / "start.safetensors"
+
+
+def flash(start: Path, **changes: object) -> TrainConfig:
+    values = {"stages": STAGES, "trained": BLOCKS, "trained_for": "flash:r=2", "init": str(start), **changes}
+    return tiny_config(**{"steps": 4, **values})  # type: ignore[arg-type]
+
+
+def test_only_the_blocks_move(start: Path, tmp_path: Path) -> None:
+    run(flash(start, sync_every=1), tmp_path / "run")
+    begin = manyview.load(start).state_dict()
+    state = load_state(tmp_path / "run")
+    moved = {
+        name for name, tensor in begin.items() if not torch.equal(state.tensors[f"model/{name}"], tensor)
+    }
+    assert moved and all(name.startswith(BLOCKS) for name in moved)
+    assert len(moved) > 0.8 * sum(name.startswith(BLOCKS) for name in begin)
+    seen = {
+        line["stage"]: line["losses"] for line in read_log(tmp_path / "run/log.jsonl") if "losses" in line
+    }
+    assert {"unordered", "ordered"} == set(seen)
+    assert set(seen["ordered"]) == {"camera", "depth", "points", "total"}
+
+
+def test_the_plan_travels_with_the_weights(start: Path, tmp_path: Path) -> None:
+    run(flash(start), tmp_path / "run")
+    assert export_weights(tmp_path / "run", tmp_path / "w.safetensors")["accel"] == {"plan": "flash:r=2"}
+    model = manyview.load(tmp_path / "w.safetensors")
+    assert model.info is not None and model.info.plan == "flash:r=2"
+    assert model.info.metadata["recipe"]["command"].startswith("manyview train flash --config tiny --init")
+    pictures = torch.rand(3, 16, 24, 3).mul(255).byte().numpy()
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+    result = manyview.reconstruct(sorted(tmp_path.glob("*.png")), model=model)
+    assert result.settings["accel"] == "flash:r=2"
+    plain = manyview.load(start)
+    assert plain.info is not None and plain.info.plan is None
+
+
+def test_a_run_of_an_older_config_goes_on(tmp_path: Path) -> None:
+    run(tiny_config(), tmp_path, steps=2)
+    new = ("trained", "trained_for")
+    for path in tmp_path.glob("state-*/state.json"):
+        data = json.loads(path.read_text())
+        for name in new:
+            del data["header"]["config"][name]
+        path.write_text(json.dumps(data))
+    assert run(tiny_config(), tmp_path, steps=2)["step"] == 4
+    export_weights(tmp_path, tmp_path / "w.safetensors")
+    with pytest.raises(UsageError, match=r"another config .trained differ"):
+        run(tiny_config(trained=BLOCKS), tmp_path)
+
+
+def test_what_cannot_be_trained_is_told(start: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="begins with 'encoder'"):
+        run(flash(start, trained=("encoder",)), tmp_path)
+    with pytest.raises(UsageError, match="unknown plan"):
+        flash(start, trained_for="flush")
+
+
+def test_the_recipe_goes_from_unordered_to_causal() -> None:
+    config = load_config("flash")
+    first, second = (Plan.parse(stage.plan, 8) for stage in config.stages)
+    assert first == Plan.parse(config.trained_for or "", 8)
+    assert all(isinstance(layer.keys, CausalDescriptorKeys) for layer in second.layers)
+    assert [layer.keys.descriptors for layer in second.layers] == [  # type: ignore[attr-defined]
+        dataclasses.replace(layer.keys, keyframes=None)  # type: ignore[type-var]
+        for layer in first.layers
+    ]
+    assert all(dict(mix.start)["path"] == "walk" for mix in config.stages[1].scenes)
+    assert config.stages[0].views == config.stages[1].views == (2, 24)
