@@ -60,6 +60,8 @@ class RunChoice:
     """Refuse damaged files instead of skipping them."""
     memory_limit_gib: float | None = None
     """Plan for at most this much memory."""
+    chunk: int | None = None
+    """With anchors: so many views at a time, results on the disk; default: all, or as many as fit."""
     fps: float | None = None
     """Video: frames a second to use."""
     stride: int | None = None

@@ -44,6 +44,9 @@ class PlanCommand:
         say(request.plan.table(request.layout, request.config.dim))
         for stage, flops in request.flops_by_stage().items():
             say(f"  {stage:<14} {flops / 1e12:10.3f} TFLOP")
+        if chosen.chunk is not None:
+            say(f"any number of views fits in chunks; these take {gib(chosen.disk_bytes)} on the disk")
+            return 0
         most = largest_input(request, chosen.machine)
         say(f"at this size up to {most} views fit in the {gib(chosen.machine.free_bytes)} that are free")
         return 0

@@ -43,9 +43,9 @@ class Reconstruct:
         from ..errors import UsageError
         from ..export import check_formats
         from ..export.files import require_space
-        from ..reconstruction.engine import prepare, reconstruct
+        from ..reconstruction.engine import prepare, reconstruct_into
         from ..reconstruction.inputs import find_inputs
-        from ..reconstruction.result_io import array_bytes, check_output_folder, save, write_receipt
+        from ..reconstruction.result_io import array_bytes, check_output_folder, write_receipt
 
         if len(self.paths) < 2:
             raise UsageError("give an input and an output folder: manyview reconstruct PHOTOS OUT")
@@ -78,8 +78,7 @@ class Reconstruct:
                     return 0
                 check_output_folder(folder, self.overwrite)
             require_space(folder, array_bytes(ready.views.images.shape, self.how.point_head))
-            scene = reconstruct(ready, model, progress=bars)
-            save(scene, folder, self.overwrite)
+            scene = reconstruct_into(ready, model, folder, self.overwrite, bars)
             write_receipt(scene, folder)
             _export_all(scene, folder, formats, bars)
         for note in scene.notes[len(ready.notes) :]:

@@ -8,6 +8,7 @@ import itertools
 import logging
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,18 +23,25 @@ from ..attention.auto import choose_plan, misfit
 from ..attention.plan import Plan
 from ..errors import MemoryLimitError, UsageError
 from ..models.network import Network, Predictions
+from .anchored import why_not_anchored
 from .forward import run_forward
 from .inputs import InputOptions, InputSet, LoadedViews, find_inputs, read_views
 from .known.known import KnownFiles, KnownInputs, check_usable, read_known
-from .machine import look_at_machine, measure_flops, pick_device, pick_dtype, precision_name
+from .long_plan import preflight_chunks
+from .long_run import reconstruct_long
+from .machine import Machine, look_at_machine, measure_flops, pick_device, pick_dtype, precision_name
 from .preflight import Preflight, Request, preflight
 from .preprocess import SizePolicy
 from .progress import ProgressCallback
 from .receipt import NOTHING_TO_COMPARE, ReceiptOptions, measure_receipt
 from .result import Reconstruction
+from .result_io import save
 from .usable import keep, leave_out, usable_views
 
 logger = logging.getLogger(__name__)
+
+# From here on pictures are kept on the disk if the run may turn out to be one in chunks.
+_MANY_FILES = 300
 
 Inputs = str | Path | Sequence[str | Path]
 
@@ -50,6 +58,8 @@ class ReconstructOptions:
     `pixel_centres`: "half" is consistent, "integer" is upstream VGGT's way. `receipt` first runs the plan and
     dense attention on `receipt_views` of the views (None: up to 24) and keeps what that says about time and
     deviation in the result. `known`: cameras and depth that are known, for networks that take them (Pi3X).
+    `chunk`: attach so many views at a time to anchors solved once, with results on the disk (None: only if
+    one pass does not fit in memory); for plans of anchors, and the result is the same.
     """
 
     accel: str | None = None
@@ -65,6 +75,7 @@ class ReconstructOptions:
     known: KnownFiles = dataclasses.field(default_factory=KnownFiles)
     receipt: bool = False
     receipt_views: int | None = None
+    chunk: int | None = None
 
     def __post_init__(self) -> None:
         if self.pixel_centres not in ("half", "integer"):
@@ -73,6 +84,8 @@ class ReconstructOptions:
             raise UsageError(f"the image size must be positive, not {self.image_size}")
         if self.memory_limit_gib is not None and self.memory_limit_gib <= 0:
             raise UsageError(f"the memory limit must be positive, not {self.memory_limit_gib} GiB")
+        if self.chunk is not None and self.chunk < 1:
+            raise UsageError(f"a chunk has at least 1 view, not {self.chunk}")
         if self.receipt_views is not None and not self.receipt:
             raise UsageError("--receipt-views sizes the sample of a receipt; ask for --receipt too")
         if self.receipt and self.known:
@@ -112,6 +125,7 @@ def prepare(
     plan = Plan.dense(config.depth) if accel == "auto" else Plan.parse(accel, config.depth)
     start = time.perf_counter()
     found = find_inputs(inputs, options.inputs)
+    many = found.kind == "video" or len(found.files) > _MANY_FILES
     policy = config.size_policy if options.size_policy == "auto" else options.size_policy
     views = read_views(
         found,
@@ -121,6 +135,9 @@ def prepare(
         strict=options.strict,
         pixel_limit=config.pixel_limit if options.image_size is None else None,
         progress=None if progress is None else lambda done, total: progress("read", done, total),
+        on_disk=options.chunk is not None
+        or (accel == "auto" and many)
+        or why_not_anchored(model, plan) is None,
     )
     count, _, height, width = views.images.shape
     known = read_known(options.known, views.records, (height, width)) if options.known else None
@@ -138,7 +155,7 @@ def prepare(
         reason = (f"{trained_for}, which these weights were trained for; --accel chooses another plan",)
     limit = None if options.memory_limit_gib is None else int(options.memory_limit_gib * 2**30)
     machine = look_at_machine(device, limit, reserve_bytes=weights_elsewhere(model, device))
-    chosen = preflight(request, machine, measure_flops(device, dtype))
+    chosen = _look_ahead(model, request, machine, options.chunk, measure_flops(device, dtype))
     facts = () if known is None else known.notes
     notes = tuple(dict.fromkeys((*found.warnings, *views.warnings, *reason, *facts)))
     settings = _settings(model, options, chosen, views)
@@ -146,6 +163,30 @@ def prepare(
         settings["known"] = known.facts
     receipt = ReceiptOptions(options.receipt_views) if options.receipt else None
     return Prepared(views, chosen, settings, notes, {"read": read_s}, receipt, known)
+
+
+def _look_ahead(
+    model: Network,
+    request: Request,
+    machine: Machine,
+    chunk: int | None,
+    flops_per_s: float,
+) -> Preflight:
+    """One pass over all views, or chunks of them if asked for or if one pass does not fit and they can be."""
+    problem = why_not_anchored(model, request.plan)
+    if chunk is not None:
+        if problem is not None:
+            raise UsageError(
+                f"--chunk needs views that depend on anchors and themselves alone, as with --accel anchors: "
+                f"under {request.plan} {problem}"
+            )
+        return preflight_chunks(request, machine, chunk, flops_per_s)
+    try:
+        return preflight(request, machine, flops_per_s)
+    except MemoryLimitError:
+        if problem is not None:
+            raise
+    return preflight_chunks(request, machine, None, flops_per_s)
 
 
 def reconstruct(
@@ -175,6 +216,10 @@ def reconstruct(
     device = ready.chosen.machine.device
     logger.info(ready.chosen.sentence())
     model = model.to(device)
+    if ready.chosen.chunk is not None:
+        # The arrays stay readable: they are mapped, and their space is freed with the last of them.
+        with tempfile.TemporaryDirectory(prefix="manyview-", ignore_cleanup_errors=True) as folder:
+            return reconstruct_into(ready, model, Path(folder) / "result", progress=progress)
     receipt, told = _receipt(ready, model, progress)
     held = _start_counting(device)
     start = time.perf_counter()
@@ -188,6 +233,36 @@ def reconstruct(
     if used != ready.chosen.options:
         notes = (*notes, f"memory ran out once; {used.frame_piece} frames at a time went through")
     return _assemble(predictions, ready, timings, memory, notes, receipt)
+
+
+def reconstruct_into(
+    ready: Prepared,
+    model: Network,
+    folder: Path,
+    overwrite: bool = False,
+    progress: ProgressCallback | None = None,
+) -> Reconstruction:
+    """`reconstruct` and `result_io.save` in one; a run in chunks writes its arrays there as they come."""
+    if ready.chosen.chunk is None:
+        scene = reconstruct(ready, model, progress=progress)
+        save(scene, folder, overwrite)
+        return scene
+    logger.info(ready.chosen.sentence())
+    device = ready.chosen.machine.device
+    model = model.to(device)
+    receipt, told = _receipt(ready, model, progress)
+    held = _start_counting(device)
+    return reconstruct_long(
+        ready,
+        model,
+        folder,
+        overwrite,
+        progress,
+        measured=lambda: {"expected peak": ready.chosen.peak_bytes, **_measured_bytes(device, held)},
+        timings_s=ready.timings_s,
+        notes=(*ready.notes, *told),
+        receipt=receipt,
+    )
 
 
 def with_receipt(
@@ -259,8 +334,16 @@ def _settings(
         "heads": list(chosen.request.heads),
         "pixel_centres": options.pixel_centres,
         "views": len(views.records),
-        "images_sha256": hashlib.sha256(views.images.numpy().data).hexdigest(),
+        "images_sha256": _images_hash(views),
     }
+
+
+def _images_hash(views: LoadedViews) -> str:
+    digest = hashlib.sha256()
+    for some in views.images.split(64):
+        digest.update(some.numpy().data)
+        views.let_go()
+    return digest.hexdigest()
 
 
 def _start_counting(device: torch.device) -> int:

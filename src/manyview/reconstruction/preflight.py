@@ -67,23 +67,30 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Preflight:
-    """What was chosen for a request, and what to expect of it."""
+    """What was chosen for a request, and what to expect of it.
+
+    `chunk`: so many views are attached to solved anchors at a time, and results go to the disk as they are
+    ready, which takes `disk_bytes` (None: one pass over all views).
+    """
 
     request: Request
     machine: Machine
     options: RunOptions
     peak_bytes: int
     seconds: float | None
+    chunk: int | None = None
+    disk_bytes: int = 0
 
     def sentence(self) -> str:
         """One line for the user."""
         r = self.request
         time = "" if self.seconds is None else f", about {_duration(self.seconds)}"
+        chunks = f", {self.chunk} at a time, {gib(self.disk_bytes)} on disk" if self.chunk else ""
         return (
             f"{r.views} view{'s' * (r.views != 1)} of {r.width}x{r.height} "
             f"({r.layout.tokens:,} tokens), {r.plan} attention, "
             f"{precision_name(r.dtype)} on {self.machine.name}: expected peak {gib(self.peak_bytes)} "
-            f"of {gib(self.machine.free_bytes)} free{time}"
+            f"of {gib(self.machine.free_bytes)} free{chunks}{time}"
         )
 
 

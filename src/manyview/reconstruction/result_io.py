@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from ..export.files import (
     output_errors,
     require_space,
 )
+from .array_file import ArrayFile, Shapes
 from .result import ARRAY_FIELDS, OPTIONAL_ARRAYS, Reconstruction, hash_settings
 from .views import ViewRecord
 
@@ -97,6 +99,32 @@ def save(scene: Reconstruction, folder: str | Path, overwrite: bool = False) -> 
             header_path.write_text(header, encoding="utf-8")
             _flush(header_path)
     return folder
+
+
+def save_spilled(
+    folder: str | Path, shapes: Shapes, fill: Callable[[ArrayFile], Reconstruction], overwrite: bool = False
+) -> Reconstruction:
+    """Have `fill` write arrays of these `shapes` row by row and return the result made of them, mapped.
+
+    The folder is what `save` would have written, with the same promises. `fill` may leave rows out.
+    """
+    folder = Path(folder)
+    check_output_folder(folder, overwrite)
+    save_id = uuid.uuid4().hex
+    needed = sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in shapes.values()) + 1_000_000
+    with output_errors(folder, needed), created_folder(folder):
+        require_space(folder, needed)
+        with (
+            atomic_file(folder / HEADER_NAME) as header_path,
+            atomic_file(folder / ARRAYS_NAME) as arrays_path,
+        ):
+            with ArrayFile(arrays_path, shapes, {"format": FORMAT, "save_id": save_id}) as file:
+                scene = fill(file)
+            _flush(arrays_path)
+            header = json.dumps(_header(scene, save_id), indent=1, allow_nan=False, ensure_ascii=False)
+            header_path.write_text(header, encoding="utf-8")
+            _flush(header_path)
+    return scene
 
 
 def write_receipt(scene: Reconstruction, folder: str | Path) -> Path | None:

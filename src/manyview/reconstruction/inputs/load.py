@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from manyview.reconstruction.inputs.naming import counted, printable
 from manyview.reconstruction.inputs.options import InputSet
 from manyview.reconstruction.inputs.photos import decided_by_first, prepare_photos
 from manyview.reconstruction.inputs.prepare import PreparedView, Sizing, prepare_view
+from manyview.reconstruction.inputs.spool import DiskImages, PixelSpool
 from manyview.reconstruction.inputs.tell import tell_about
 from manyview.reconstruction.inputs.video import VideoReader
 from manyview.reconstruction.preprocess import (
@@ -40,18 +42,23 @@ class SkippedFile:
     reason: str
 
 
+def _nothing() -> None:
+    """What is in memory stays there."""
+
+
 @dataclasses.dataclass(frozen=True)
 class LoadedViews:
     """The network's input: `images` uint8 RGB, one record per image, and what has to be told.
 
     `skipped` lists damaged files in input order; `warnings` are sentences for the user, the ones about
-    skipped files included.
+    skipped files included. Where the images are on the disk, `let_go` frees the memory of those looked at.
     """
 
     images: UInt8[torch.Tensor, "views 3 height width"]
     records: tuple[ViewRecord, ...]
     skipped: tuple[SkippedFile, ...] = ()
     warnings: tuple[str, ...] = ()
+    let_go: Callable[[], None] = _nothing
 
 
 def read_views(
@@ -64,24 +71,32 @@ def read_views(
     progress: Progress | None = None,
     threads: int | None = None,
     pixel_limit: int | None = None,
+    on_disk: bool = False,
 ) -> LoadedViews:
     """Decode and resize every view of `input_set`; the same files give the same result.
 
     `target_size` and `patch_size` are in network pixels; for the policy "area" a `pixel_limit` takes the
     place of the target size. Damaged files are skipped and named; with
     `strict` the first one raises `DamagedInputError`. Raises `InputError` if no usable view is left.
-    At full resolution only one picture per thread is held.
+    At full resolution only one picture per thread is held; with `on_disk` the images are in an unnamed
+    temporary file, and memory does not grow with their number.
     """
     check_sizes(policy, target_size, patch_size)
     sizing = Sizing(policy, target_size, patch_size, pixel_limit)
     report = progress or (lambda done, total: None)
-    if input_set.kind == "video":
-        return _read_video(input_set, sizing, strict, report)
-    return _read_photos(input_set, sizing, strict, report, threads)
+    with PixelSpool() if on_disk else contextlib.nullcontext() as spool:
+        if input_set.kind == "video":
+            return _read_video(input_set, sizing, strict, report, spool)
+        return _read_photos(input_set, sizing, strict, report, threads, spool)
 
 
 def _read_photos(
-    input_set: InputSet, sizing: Sizing, strict: bool, progress: Progress, threads: int | None
+    input_set: InputSet,
+    sizing: Sizing,
+    strict: bool,
+    progress: Progress,
+    threads: int | None,
+    spool: PixelSpool | None,
 ) -> LoadedViews:
     views: list[tuple[ViewRecord, PreparedView]] = []
     skipped: list[SkippedFile] = []
@@ -92,7 +107,8 @@ def _read_photos(
         for done, (file, result) in enumerate(results, start=1):
             source = printable(os.path.abspath(file.path))
             if isinstance(result, PreparedView):
-                views.append((ViewRecord(file.name, source, result.transform), result))
+                kept = result if spool is None else spool.keep(result)
+                views.append((ViewRecord(file.name, source, result.transform), kept))
             else:
                 # A picture that is whole must not be lost for want of a library.
                 if strict or isinstance(result, HeifSupportError):
@@ -110,7 +126,7 @@ def _read_photos(
     if skipped:
         number = f"{len(skipped)} of {counted(len(input_set.files), 'picture')}"
         told.append(f"{number} skipped: {_joined(reasons)}")
-    return _assembled(views, sizing, told, "picture", tuple(skipped))
+    return _assembled(views, sizing, told, "picture", spool, tuple(skipped))
 
 
 def _joined(reasons: list[str], limit: int = 5) -> str:
@@ -124,7 +140,9 @@ def _refusal(name: str, error: PictureError) -> Exception:
     return DamagedInputError(f"'{name}' {error}; repair or remove it, or leave strict reading off to skip it")
 
 
-def _read_video(input_set: InputSet, sizing: Sizing, strict: bool, progress: Progress) -> LoadedViews:
+def _read_video(
+    input_set: InputSet, sizing: Sizing, strict: bool, progress: Progress, spool: PixelSpool | None
+) -> LoadedViews:
     path = input_set.files[0].path
     source = printable(os.path.abspath(path))
     reader = VideoReader(path, input_set.options)
@@ -137,14 +155,15 @@ def _read_video(input_set: InputSet, sizing: Sizing, strict: bool, progress: Pro
         if not views:
             sizing = sizing.decided_by(view.transform)
         name = f"frame_{frame.index:06d}.png"
-        views.append((ViewRecord(name, source, view.transform, frame.index, frame.time_s), view))
+        kept = view if spool is None else spool.keep(view)
+        views.append((ViewRecord(name, source, view.transform, frame.index, frame.time_s), kept))
         progress(len(views), max(len(views), reader.sampling.groups))
     if strict and reader.damage:
         raise DamagedInputError(f"'{path}' {reader.damage}; leave strict reading off to use what decodes")
     if not views:
         raise InputError(f"'{path}' has no usable frame in the asked range of time")
     told = [*input_set.warnings, *reader.warnings(len(views))]
-    return _assembled(views, sizing, told, "frame")
+    return _assembled(views, sizing, told, "frame", spool)
 
 
 def _assembled(
@@ -152,6 +171,7 @@ def _assembled(
     sizing: Sizing,
     told: list[str],
     noun: str,
+    spool: PixelSpool | None,
     skipped: tuple[SkippedFile, ...] = (),
 ) -> LoadedViews:
     """All views on one canvas; empties `views`, so that pixels are not held twice for long."""
@@ -160,17 +180,25 @@ def _assembled(
         *told,
         *tell_about([(record.name, view) for record, view in views], sizing, (height, width), noun),
     ]
-    images = np.empty((len(views), 3, height, width), dtype=np.uint8)
-    records = []
+    shape = (len(views), 3, height, width)
+    disk = None if spool is None else DiskImages(shape)
+    images = np.empty(shape, dtype=np.uint8) if disk is None else disk.array
+    if spool is not None:
+        spool.rewind()
+    records: list[ViewRecord] = []
     for image, (record, view) in zip(images, _drained(views)):
-        own_height, own_width = view.pixels.shape[:2]
+        pixels = view.pixels if spool is None else spool.next(view.pixels.shape)
+        own_height, own_width = pixels.shape[:2]
         left, top = canvas_offset(view.transform, height, width)
         if (own_height, own_width) != (height, width):
             image.fill(WHITE)
-        image[:, top : top + own_height, left : left + own_width] = view.pixels.transpose(2, 0, 1)
+        image[:, top : top + own_height, left : left + own_width] = pixels.transpose(2, 0, 1)
         transform = centre_on_canvas(view.transform, height, width)
         records.append(dataclasses.replace(record, transform=transform))
-    return LoadedViews(torch.from_numpy(images), tuple(records), skipped, tuple(told))
+        if disk is not None and len(records) % 64 == 0:
+            disk.let_go()
+    let_go = _nothing if disk is None else disk.let_go
+    return LoadedViews(torch.from_numpy(images), tuple(records), skipped, tuple(told), let_go)
 
 
 def _drained(views: list[tuple[ViewRecord, PreparedView]]) -> Iterator[tuple[ViewRecord, PreparedView]]:

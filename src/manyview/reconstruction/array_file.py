@@ -1,0 +1,106 @@
+"""Arrays of a result in one safetensors file that is written row by row, in any order, and read as a map.
+
+The file is an ordinary `arrays.safetensors`; only its making differs from `result_io.save`: nothing but the
+rows at hand is ever in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool
+
+_NAMES = {"float64": "F64", "float32": "F32", "uint8": "U8"}
+_SPARE = 64  # bytes of header a name, so that shapes and places may change in a header of fixed length
+
+Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
+
+
+class ArrayFile:
+    """Arrays by name, of a type and a shape whose first number is the rows (views); a context manager.
+
+    Rows that were never written are zero. Raises OSError as writing files does.
+    """
+
+    def __init__(self, path: Path, shapes: Shapes, metadata: Mapping[str, str]) -> None:
+        self._path, self._metadata = path, dict(metadata)
+        # Wide types first: every array then starts at a multiple of its own width.
+        self._shapes = dict(sorted(shapes.items(), key=lambda item: -np.dtype(item[1][0]).itemsize))
+        self._length = (len(json.dumps(self._header())) + _SPARE * len(shapes)) // 8 * 8 + 8
+        self._file = path.open("wb+")
+        self._write_header()
+
+    def __enter__(self) -> ArrayFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, name: str, rows: Sequence[int], values: np.ndarray) -> None:
+        """Set some rows of an array; `values` are of its type and the shape [rows, ...]."""
+        dtype, shape = self._shapes[name]
+        if values.dtype != dtype or values.shape != (len(rows), *shape[1:]):
+            raise ValueError(
+                f"{name}: {values.dtype} {values.shape} is not {len(rows)} rows of {dtype} {shape}"
+            )
+        start, width = self._place(name)
+        for row, value in zip(rows, np.ascontiguousarray(values), strict=True):
+            if not 0 <= row < shape[0]:
+                raise ValueError(f"{name} has {shape[0]} rows, not a row {row}")
+            self._file.seek(start + row * width)
+            self._file.write(value.tobytes())
+
+    def keep(self, good: Bool[np.ndarray, " rows"]) -> None:
+        """Leave out the rows that are not good, of all arrays."""
+        if good.all():
+            return
+        old = {name: self._place(name) for name in self._shapes}
+        count = int(good.sum())
+        self._shapes = {name: (dtype, (count, *shape[1:])) for name, (dtype, shape) in self._shapes.items()}
+        for name, (start, width) in old.items():  # every row moves forward, so none is overwritten unread
+            target = self._place(name)[0]
+            for place, row in enumerate(np.flatnonzero(good)):
+                self._file.seek(start + int(row) * width)
+                value = self._file.read(width)
+                self._file.seek(target + place * width)
+                self._file.write(value)
+        self._write_header()
+
+    def mapped(self) -> dict[str, np.ndarray]:
+        """All arrays, read-only, from the disk as they are looked at."""
+        self._file.flush()
+        return {
+            name: np.memmap(self._path, dtype, "r", self._place(name)[0], shape)
+            for name, (dtype, shape) in self._shapes.items()
+        }
+
+    def _place(self, name: str) -> tuple[int, int]:
+        """Where an array starts in the file, and the bytes of a row."""
+        start = 8 + self._length
+        for other, (dtype, shape) in self._shapes.items():
+            width = np.dtype(dtype).itemsize * math.prod(shape[1:])
+            if other == name:
+                return start, width
+            start += width * shape[0]
+        raise KeyError(name)
+
+    def _header(self) -> dict[str, object]:
+        header: dict[str, object] = {"__metadata__": self._metadata}
+        start = 0
+        for name, (dtype, shape) in self._shapes.items():
+            stop = start + np.dtype(dtype).itemsize * math.prod(shape)
+            header[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [start, stop]}
+            start = stop
+        self._total = start
+        return header
+
+    def _write_header(self) -> None:
+        text = json.dumps(self._header()).encode().ljust(self._length)
+        assert len(text) == self._length
+        self._file.seek(0)
+        self._file.write(self._length.to_bytes(8, "little") + text)
+        self._file.truncate(8 + self._length + self._total)

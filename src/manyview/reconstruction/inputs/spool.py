@@ -1,0 +1,57 @@
+"""Pixels of many views in unnamed temporary files (TMPDIR), so that reading does not fill the memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import mmap
+import tempfile
+
+import numpy as np
+from jaxtyping import UInt8
+
+from manyview.reconstruction.inputs.prepare import PreparedView
+
+
+class PixelSpool:
+    """Keeps pixels in the order in which they come and gives them back in that order; a context manager."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="manyview-")  # noqa: SIM115 - goes with the spool
+
+    def __enter__(self) -> PixelSpool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def keep(self, view: PreparedView) -> PreparedView:
+        """The view with its pixels on the disk; those it has left tell their shape only."""
+        self._file.write(np.ascontiguousarray(view.pixels).data)
+        shape = np.broadcast_to(np.uint8(0), view.pixels.shape)
+        return dataclasses.replace(view, pixels=shape)
+
+    def rewind(self) -> None:
+        self._file.seek(0)
+
+    def next(self, shape: tuple[int, ...]) -> UInt8[np.ndarray, "height width 3"]:
+        """The next view's pixels."""
+        return np.frombuffer(self._file.read(math.prod(shape)), dtype=np.uint8).reshape(shape)
+
+
+class DiskImages:
+    """A uint8 array on the disk, mapped; it goes with the last reference to it."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        size = max(1, math.prod(shape))
+        with tempfile.TemporaryFile(prefix="manyview-") as file:
+            file.truncate(size)
+            self._map = mmap.mmap(file.fileno(), size)
+        self.array: UInt8[np.ndarray, "views 3 height width"] = np.frombuffer(
+            self._map, dtype=np.uint8, count=math.prod(shape)
+        ).reshape(shape)
+
+    def let_go(self) -> None:
+        """Let the system take the memory of what was looked at; it is read again when needed."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
