@@ -53,6 +53,8 @@ _FIT_NUMBERS = 16
 _MAPS = 230
 # Special tokens of all frames while a block of VGGT-Ω's camera or text head runs: as in a decoder.
 _READOUT_TENSORS = 11
+# Finest maps beside all four while VGGT-Ω's last fusion runs.
+_FUSION_TENSORS = 5
 
 
 def _pi3(
@@ -95,9 +97,9 @@ def _omega(
         work = layout.frames * specials * dim * 4 * _READOUT_TENSORS
     head = config.depth_head if "depth" in options.heads else None
     if head is not None:
-        widths, features = head.out_channels, head.features
-        fusion = patches * 16 * (features * 4 + widths[0])
-        work = max(work, int(1.1 * 4 * piece * max(fusion, pixels * 6)))
+        one, two, three, four = head.out_channels
+        maps = patches * (16 * one + 4 * two + three + four // 4 + 22 * head.features)
+        work = max(work, 4 * piece * (maps + patches * 16 * head.features * _FUSION_TENSORS))
     return HeadFootprint(
         taps=0 if head is None else patches * sum(head.out_channels) * element_bytes,
         # Of the special tokens also a copy in the precision of the heads.

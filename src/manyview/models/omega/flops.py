@@ -34,7 +34,9 @@ def with_omega(
         elif head == "depth" and config.depth_head is not None:
             widths, features = config.depth_head.out_channels, config.depth_head.features
             patches = layout.patches_per_frame
-            result["global layers"] += frames * sum(linear(patches, dim, width) for width in widths)
+            for tap, width in zip(config.taps, widths, strict=True):
+                stage = "frame layers" if tap in config.register_layers else "global layers"
+                result[stage] += frames * linear(patches, dim, width)
             values = 2 * (config.patch_size // 4) ** 2
             flops = frames * (
                 pyramid(features, widths, layout.grid, 1) + linear(16 * patches, features, values)
