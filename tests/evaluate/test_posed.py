@@ -13,8 +13,9 @@ from PIL import Image
 
 from manyview.errors import InputError, UsageError
 from manyview.evaluate import posed
-from manyview.evaluate.posed import depth_at_network_pixels, evaluate_posed
+from manyview.evaluate.posed import evaluate_posed
 from manyview.evaluate.posed_report import posed_table, write_posed
+from manyview.evaluate.truth_pixels import depth_at_network_pixels
 from manyview.reconstruction.engine import ReconstructOptions
 from manyview.reconstruction.preprocess import plan_view
 from tests.models.tiny import TINY, tiny_vggt

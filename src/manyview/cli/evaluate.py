@@ -1,4 +1,4 @@
-"""`manyview evaluate synthetic|posed`: accuracy on held-out procedural scenes, or on real posed pictures."""
+"""`manyview evaluate synthetic|posed|compare|DATASET`: accuracy on scenes with exact or measured truth."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import shlex
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Union
 
 import tyro
 
 from .console import Bars, say
+from .evaluate_compare import EvaluateCompare
+from .evaluate_dataset import DATASET_TITLES, EvaluateDataset
 from .evaluate_posed import EvaluatePosed
 from .options import ModelChoice, ModelFields
 
@@ -131,14 +133,29 @@ class Evaluate:
         return 0
 
 
+_Known = Annotated[Evaluate, tyro.conf.subcommand("synthetic", prefix_name=False)]
+_Posed = Annotated[EvaluatePosed, tyro.conf.subcommand("posed", prefix_name=False)]
+_Compare = Annotated[EvaluateCompare, tyro.conf.subcommand("compare", prefix_name=False)]
+_Datasets = tuple(
+    Annotated[
+        EvaluateDataset,
+        tyro.conf.subcommand(
+            name,
+            default=EvaluateDataset(name),
+            description=f"{title} by a protocol of the field, dense beside every plan.",
+            prefix_name=False,
+        ),
+    ]
+    for name, title in DATASET_TITLES.items()
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class EvaluateCommand:
-    """Accuracy beside baselines that do not look: on held-out procedural scenes or real posed pictures."""
+    """Accuracy beside baselines that do not look (held-out procedural scenes, real posed pictures), by the
+    field's protocols on its datasets, or two results compared."""
 
-    what: tyro.conf.OmitArgPrefixes[
-        Annotated[Evaluate, tyro.conf.subcommand("synthetic", prefix_name=False)]
-        | Annotated[EvaluatePosed, tyro.conf.subcommand("posed", prefix_name=False)]
-    ]
+    what: tyro.conf.OmitArgPrefixes[Union[(_Known, _Posed, _Compare, *_Datasets)]]
 
     def run(self) -> int:
         return self.what.run()

@@ -6,26 +6,20 @@ Pictures are read, sized and run as `manyview reconstruct` does, so what is meas
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from ..attention.plan import Plan
 from ..bench.environment import describe as describe_machine
-from ..errors import InputError, UsageError
+from ..errors import UsageError
 from ..models.network import Network
 from ..reconstruction.engine import Prepared, ReconstructOptions, prepare, reconstruct
-from ..reconstruction.inputs.naming import printable
 from ..reconstruction.machine import pick_device, pick_dtype
 from ..reconstruction.result import Reconstruction
-from ..reconstruction.views import ViewTransform
 from .compare_plans import weights_digest
 from .posed_scores import (
     PosedEstimate,
@@ -36,6 +30,7 @@ from .posed_scores import (
     posed_numbers,
 )
 from .posed_sets import PosedSet, read_posed_set
+from .truth_pixels import depth_at_network_pixels, in_network_order
 
 PROTOCOL = "posed-v1"
 
@@ -149,14 +144,7 @@ def _estimate(scene: Reconstruction, ready: Prepared) -> PosedEstimate:
 
 def _truth(posed: PosedSet, ready: Prepared) -> PosedTruth:
     """The measured cameras and depth of the views, in the order and pixels of the network's images."""
-    given = {printable(os.path.abspath(path)): index for index, path in enumerate(posed.images)}
-    order = [given[record.source] for record in ready.views.records]
-    turned = [record.name for record in ready.views.records if record.transform.orientation != 1]
-    if turned:
-        raise InputError(
-            f"{turned[0]}: its EXIF tag turns the picture, but its camera is that of the stored pixels; "
-            "remove the tag from the pictures of this set"
-        )
+    order = in_network_order(posed, ready.views.records)
     cameras = torch.from_numpy(posed.cam_from_world[order])
     if posed.depth is None:
         return PosedTruth(cameras)
@@ -166,24 +154,6 @@ def _truth(posed: PosedSet, ready: Prepared) -> PosedTruth:
         for index, record in zip(order, records)
     ]
     return PosedTruth(cameras, torch.stack(maps))
-
-
-def depth_at_network_pixels(
-    depth: np.ndarray | None, transform: ViewTransform
-) -> Float[Tensor, "height width"]:
-    """Depth of a picture (or None) under the centre of each network pixel, the nearest value; NaN on padding.
-
-    A depth picture of another size than the picture is taken to show the same field of view.
-    """
-    if depth is None:
-        return torch.full((transform.network_height, transform.network_width), torch.nan)
-    rows, columns = depth.shape
-    x = (np.arange(transform.network_width) + 0.5 - transform.offset_x) / transform.scale_x
-    y = (np.arange(transform.network_height) + 0.5 - transform.offset_y) / transform.scale_y
-    column = np.floor(x * columns / transform.upright_width).astype(int).clip(0, columns - 1)
-    row = np.floor(y * rows / transform.upright_height).astype(int).clip(0, rows - 1)
-    sampled = np.where(transform.content_mask(), depth[np.ix_(row, column)], np.nan)
-    return torch.from_numpy(sampled.astype(np.float32))
 
 
 def _facts(posed: PosedSet, truth: PosedTruth, scene: Reconstruction) -> dict[str, Any]:

@@ -48,12 +48,31 @@ def sequences(path: Path) -> dict[str, list[dict[str, Any]]]:
         found: dict[str, list[dict[str, Any]]] = {}
         for frame in data:
             found.setdefault(frame["sequence_name"], []).append(
-                {**frame["viewpoint"], "path": frame["image"]["path"]}
+                {
+                    **frame["viewpoint"],
+                    "path": frame["image"]["path"],
+                    # Annotated as height and width.
+                    "size": frame["image"].get("size", [])[::-1] or None,
+                }
             )
         return found
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: cannot be read as annotations of CO3Dv2 ({error}); copy it again"
+        ) from error
+
+
+def test_sequences(category: Path) -> frozenset[str] | None:
+    """The test sequences of the few-view set of a whole download; None: all that the annotations know."""
+    path = category / "set_lists" / "set_lists_fewview_dev.json"
+    file = annotation_file(category)
+    if not path.is_file() or file is None or file.name.endswith("_test.jgz"):
+        return None
+    try:
+        return frozenset(entry[0] for entry in json.loads(path.read_text(encoding="utf-8"))["test"])
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise InputError(
+            f"{path}: cannot be read as a set list of CO3Dv2 ({error}); copy it again"
         ) from error
 
 
@@ -104,9 +123,11 @@ def _intrinsics(frames: list[dict[str, Any]], root: Path) -> np.ndarray | None:
     if any(frame.get("intrinsics_format", "ndc_isotropic") != "ndc_isotropic" for frame in frames):
         return None
     result = np.tile(np.eye(3), (len(frames), 1, 1))
+    # A sequence is one video, so one picture tells the size of all that do not tell their own.
+    with Image.open(root / frames[0]["path"]) as picture:
+        first = picture.size
     for matrix, frame in zip(result, frames):
-        with Image.open(root / frame["path"]) as picture:
-            size = np.array(picture.size)
+        size = np.array(frame.get("size") or first)
         half = size.min() / 2
         matrix[[0, 1], [0, 1]] = np.array(frame["focal_length"]) * half
         matrix[:2, 2] = size / 2 - np.array(frame["principal_point"]) * half

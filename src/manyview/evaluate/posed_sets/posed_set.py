@@ -52,7 +52,8 @@ class PosedSet:
     """Pictures and their cameras, in the order of the sequence.
 
     `cam_from_world`: OpenCV axes, lengths in `unit` ("units" where the format's scale is its own).
-    `intrinsics`: pixels of the pictures, pixel centres at +0.5; None where the folder does not tell. `notes`: what was left out or assumed.
+    `intrinsics`: pixels of the pictures, pixel centres at +0.5; None where the folder does not tell. `cloud`:
+    a PLY file of measured points in the same world. `notes`: what was left out or assumed.
     """
 
     name: str
@@ -63,6 +64,7 @@ class PosedSet:
     depth: DepthFiles | None = None
     notes: tuple[str, ...] = ()
     unit: str = "m"
+    cloud: Path | None = None
 
     def __len__(self) -> int:
         return len(self.images)

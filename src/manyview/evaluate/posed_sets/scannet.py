@@ -2,6 +2,7 @@
 
 `pose/12.txt` is a 4x4 world_from_cam matrix of the colour camera in metres, not finite where tracking was
 lost; depth is 16-bit millimetres, registered to the colour, 0 for no measurement. Files are numbered.
+`NAME_vh_clean_2.ply`, where it lies beside, is the scan's mesh.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def read(folder: Path) -> PosedSet:
         raise InputError(f"{folder / 'pose'}: not one pose is finite")
     depth = tuple(path if (path := folder / "depth" / f"{i.stem}.png").is_file() else None for i in images)
     lost = len(pictures) - len(images)
+    mesh = folder / f"{folder.resolve().name}_vh_clean_2.ply"
     intrinsics = _intrinsics(folder / "intrinsic" / "intrinsic_color.txt")
     return PosedSet(
         name=folder.resolve().name,
@@ -52,6 +54,7 @@ def read(folder: Path) -> PosedSet:
         intrinsics=None if intrinsics is None else np.repeat(intrinsics[None], len(images), 0),
         depth=DepthFiles(depth, 1000.0) if any(depth) else None,
         notes=(f"{lost} frames without a finite pose left out",) if lost else (),
+        cloud=mesh if mesh.is_file() else None,
     )
 
 

@@ -1,0 +1,64 @@
+"""`manyview evaluate compare A.json B.json`: two results scene by scene."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import tyro
+
+from .console import say
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateCompare:
+    """Differences of two results of the same dataset and protocol, scene by scene, with a bootstrap interval
+    of their means; with one result, of each plan against dense."""
+
+    results: tyro.conf.Positional[tuple[Path, ...]]
+    """One or two JSON files that `manyview evaluate DATASET --out` wrote."""
+    plan: tuple[str, ...] = ()
+    """The plan of each result, or of both; default: dense of the one and each plan, or what both have."""
+    figures: tuple[str, ...] = ()
+    """Names of figures; default: those of the protocol's table."""
+    csv: Path | None = None
+    """Also write every difference to this file."""
+    markdown: Path | None = None
+    """Also write the table to this file."""
+
+    def run(self) -> int:
+        from ..errors import UsageError
+        from ..evaluate.compare_results import compare_results, comparison_csv, comparison_table
+        from ..evaluate.evaluation_report import read_evaluation
+        from ..export.files import atomic_file, output_errors
+
+        if not 1 <= len(self.results) <= 2:
+            raise UsageError("give one or two results: manyview evaluate compare A.json B.json")
+        if len(self.plan) > 2:
+            raise UsageError("--plan takes one plan for both results, or one for each")
+        read = [read_evaluation(path) for path in self.results]
+        first, second = read[0], read[-1]
+        if self.plan:
+            pairs = [(self.plan[0], self.plan[-1])]
+        elif len(read) == 1:
+            pairs = [("dense", plan) for plan in first.plans if plan != "dense"]
+        else:
+            pairs = [(plan, plan) for plan in first.plans if plan in second.plans]
+        if not pairs:
+            raise UsageError("there are no two plans to compare; name them with --plan")
+        tables, rows = [], ""
+        for one, two in pairs:
+            names = (one, two) if len(read) == 1 else (f"{one} (A)", f"{two} (B)")
+            differences = compare_results(first, second, (one, two), self.figures)
+            tables.append(comparison_table(differences, names))
+            lines = comparison_csv(differences).splitlines(keepends=True)
+            rows += (f"plan_a,plan_b,{lines[0]}" if not rows else "") + "".join(
+                f'"{one}","{two}",{line}' for line in lines[1:]
+            )
+        table = "\n".join(tables)
+        say(table)
+        for path, text in ((self.markdown, table), (self.csv, rows)):
+            if path is not None:
+                with output_errors(path, len(text)), atomic_file(path) as part:
+                    part.write_text(text, encoding="utf-8")
+        return 0
