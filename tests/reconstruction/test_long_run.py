@@ -194,9 +194,8 @@ def test_what_does_not_fit_at_once_goes_in_chunks_by_itself():
 
     small, large = (preflight_chunks(sized(n), machine, 8, 1e12) for n in (1_000, 9_000))
     assert small.chunk and large.chunk and small.peak_bytes <= 0.9 * 2**30
-    assert (
-        large.peak_bytes - small.peak_bytes == 8_000 * small.request.config.dim * 4
-    )  # features, to choose by
+    by_choice = 8_000 * small.request.config.dim * 16  # features, and the copies that choosing makes
+    assert large.peak_bytes - small.peak_bytes == by_choice
     assert large.disk_bytes == disk_bytes(large.request) == 9_000 * (518 * 392 * 11 + 168)
     assert f"{large.chunk} at a time" in large.sentence() and "on disk" in large.sentence()
     assert preflight_chunks(sized(1_000), machine).chunk == 16
