@@ -39,27 +39,34 @@ def why_not_anchored(model: Network, plan: Plan) -> str | None:
     return why_not_attachable(plan)
 
 
+def choosing_piece(tokens_per_frame: int, options: RunOptions) -> int:
+    """Frames that pass the encoder at a time while anchors are chosen: enough to keep a device busy."""
+    most = max(1, 8192 // tokens_per_frame)
+    return min(options.frame_piece or most, most)
+
+
 def encoder_features(
     model: Network,
     read: Callable[[int, int], Tensor],
     frames: int,
     options: RunOptions,
-    mark: Callable[[], None] = lambda: None,
+    mark: Callable[[int], None] = lambda views: None,
 ) -> Float[Tensor, "frames dim"]:
     """By what frames are chosen as anchors, as one pass over all of them sees it.
 
-    `read(start, stop)` gives images on the device; they pass the encoder a frame piece at a time, so that the
-    choice does not depend on how many are attached at a time later. `mark` is called after each piece.
+    `read(start, stop)` gives images on the device; they pass the encoder in pieces of their own, so that the
+    choice does not depend on how many are attached at a time later. `mark(views)` is called after each piece.
     """
     trunk = model.aggregator if isinstance(model, VGGT) else model
     assert isinstance(trunk, AlternatingLayers)
     later = LaterFrames(model.aggregator) if isinstance(model, VGGT) else None
-    step = options.frame_piece or 8
+    height, width = read(0, 1).shape[-2:]
+    step = choosing_piece(trunk.layout(1, height, width).tokens, options)
     parts = []
     for start in range(0, frames, step):
         images = read(start, min(start + step, frames))[None]
         parts.append(trunk.frame_features(images, options, later if start else None)[0])
-        mark()
+        mark(images.shape[1])
     return torch.cat(parts)
 
 

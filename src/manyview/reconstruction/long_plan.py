@@ -11,6 +11,7 @@ import numpy as np
 from ..attention.anchor_keys import AnchorKeys
 from ..errors import MemoryLimitError
 from ..models.run_options import RunOptions
+from .anchored import choosing_piece
 from .array_file import Shapes
 from .machine import Machine
 from .preflight import _EFFICIENCY, _USABLE, Preflight, Request, gib, piece_ladder
@@ -51,7 +52,9 @@ def long_peak_bytes(request: Request, chunk: int, options: RunOptions) -> int:
     frame = 2 * request.layout.tokens_per_frame * request.config.dim * request.dtype.itemsize
     memory = sum(min(keys.frames, request.views) * frame for keys in layers)
     joined = math.ceil(2.5 * min(most, request.views) * frame)  # K/V of a layer, widened for the own frame
-    passes = (dataclasses.replace(request, views=n) for n in (anchors, min(chunk, request.views)))
+    choosing = choosing_piece(request.layout.tokens_per_frame, options)
+    at_once = (anchors, min(chunk, request.views), min(choosing, request.views))
+    passes = [dataclasses.replace(request, views=n) for n in at_once]
     # What anchors are chosen by, with the copies that the choice makes.
     features = request.views * request.config.dim * 4 * (4 if request.plan.needs_frame_features else 0)
     return memory + joined + features + max(part.peak_bytes(options) for part in passes)

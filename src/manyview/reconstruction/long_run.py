@@ -118,9 +118,7 @@ def _fill(
 
     features = None
     if plan.needs_frame_features:
-        step = options.frame_piece or 8
-        features = encoder_features(model, read, count, options, lambda: booked("choosing", step))[None]
-        told.done = count
+        features = encoder_features(model, read, count, options, lambda n: booked("choosing", n))[None]
     anchors = ChosenAnchors.of(plan, count, model.config.reference_frame, features)
     solved, answer = solve_anchors(model, images[list(anchors.frames)].to(device), anchors, options)
     good = torch.zeros(count, dtype=torch.bool)
