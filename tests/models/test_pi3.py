@@ -14,6 +14,7 @@ from manyview.bench.live_bytes import LiveBytes
 from manyview.errors import UsageError, WeightsError
 from manyview.models.checkpoints.pi3 import PRIOR_KEYS, infer_pi3_config, infer_pi3x_config
 from manyview.models.flops import forward_flops
+from manyview.models.head_footprint import HeadFootprint
 from manyview.models.load import load
 from manyview.models.pi3.config import PI3, PI3X
 from manyview.models.pi3.heads import nearest_rotation
@@ -22,6 +23,7 @@ from manyview.models.pi3.model import Pi3
 from manyview.models.pi3.model_x import Pi3X
 from manyview.models.pi3.priors import Priors
 from manyview.models.run_options import RunOptions
+from manyview.reconstruction import footprint
 from manyview.reconstruction.footprint import estimate_peak_bytes
 
 from .test_flops import counting
@@ -196,6 +198,28 @@ def test_masked_frames_say_nothing():
     )
 
 
+def test_pieces_and_masks_do_not_change_what_is_known():
+    model, images = tiny_pi3x().double(), torch.rand(2, 4, 3, 28, 42, dtype=torch.float64)
+    one = _known(4)
+    masks = {
+        name: torch.tensor([[True, False, True, True], [False, True, True, False]])
+        for name in ("has_pose", "has_intrinsics", "has_depth")
+    }
+    both = Priors(
+        *(torch.cat([t, 1.1 * t]) for t in (one.world_from_cam, one.intrinsics, one.z_depth)), **masks
+    )
+    both.world_from_cam[1, :, :3, :3] /= 1.1
+    both.world_from_cam[1, :, 3, 3] = 1
+    at_once = model(images, priors=both).local_points  # with gradients, in one piece
+    assert at_once.requires_grad
+    with torch.no_grad():
+        pieces = RunOptions(None, 2, 5, 1)
+        torch.testing.assert_close(model(images, None, pieces, priors=both).local_points, at_once)
+        for i in range(2):  # scenes of a batch do not know of each other
+            own = Priors(**{f.name: getattr(both, f.name)[i : i + 1] for f in dataclasses.fields(Priors)})
+            torch.testing.assert_close(model(images[i : i + 1], priors=own).local_points, at_once[i : i + 1])
+
+
 @torch.no_grad()
 def test_the_pose_of_a_single_frame_is_ignored():
     model, images = tiny_pi3x().double(), torch.rand(1, 3, 28, 42, dtype=torch.float64)
@@ -244,3 +268,35 @@ def test_memory_estimate_is_near_and_not_below_counted_bytes(pieces, dtype, publ
     counted = live.peak + images.numel()
     estimate = estimate_peak_bytes(config, model.layout(24, 140, 196), options, dtype.itemsize)
     assert counted <= estimate <= 1.5 * counted
+
+
+@pytest.mark.parametrize("pieces", [(2, 2000, 1), (8, 9000, 4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("known", [("poses",), ("depth",), ("intrinsics",), ("poses", "intrinsics", "depth")])
+def test_memory_estimate_counts_what_is_known(monkeypatch, pieces, dtype, known):
+    config = dataclasses.replace(PI3X, dim=256, depth=2, num_heads=4)
+    shapes = {"poses": (4, 4), "intrinsics": (3, 3), "depth": (140, 196)}
+    fields = {"poses": "world_from_cam", "intrinsics": "intrinsics", "depth": "z_depth"}
+    with torch.device("meta"):
+        model = Pi3X(config)
+        images = torch.empty(1, 24, 3, 140, 196, dtype=torch.uint8)
+        priors = Priors(**{fields[name]: torch.empty(1, 24, *shapes[name]) for name in known})
+    options = RunOptions(dtype, *pieces)
+    layout, told = model.layout(24, 140, 196), model._known(priors, images, options)
+    with torch.no_grad(), LiveBytes() as live:
+        model.run_layers(images, Plan.dense(2), options, _NoTaps(), known=told)
+    counted = live.peak + images.numel() + (priors.z_depth.nbytes if "depth" in known else 0)
+    monkeypatch.setattr(footprint, "head_footprint", lambda *_: HeadFootprint(0, 0, 0, 0, 0))
+    estimate = estimate_peak_bytes(config, layout, options, dtype.itemsize, known)
+    assert counted <= estimate <= 1.35 * counted
+    plain = estimate_peak_bytes(config, layout, options, dtype.itemsize)
+    assert "poses" not in known or pieces[0] > 2 or plain < counted
+
+
+class _NoTaps:
+    """Nothing of the trunk is read."""
+
+    layers: frozenset[int] = frozenset()
+
+    def __call__(self, *_: object) -> None:
+        raise AssertionError("no layer was asked for")

@@ -132,7 +132,7 @@ def test_depth_in_millimetres_and_other_units(tmp_path):
     assert (priors.z_depth[0, 0] == 1.5).all() and priors.has_depth.tolist() == [[True, False]]
     priors = read_known(KnownFiles(depth=tmp_path, depth_scale=500), records, (56, 112)).priors
     assert (priors.z_depth[0, 0] == 3).all()
-    with pytest.raises(InputError, match="has no depth of any view; expected files such as .*c.png"):
+    with pytest.raises(InputError, match=r"has no depth of any view; expected files such as .*c\.png"):
         read_known(KnownFiles(depth=tmp_path), [_record("c.jpg")], (56, 112))
 
 

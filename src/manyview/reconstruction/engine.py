@@ -143,7 +143,8 @@ def prepare(
     known = read_known(options.known, views.records, (height, width)) if options.known else None
     read_s = time.perf_counter() - start
     heads = ("camera", "depth", "points") if options.point_head else ("camera", "depth")
-    request = Request(config, count, height, width, plan, heads, dtype)
+    given = () if known is None else known.given
+    request = Request(config, count, height, width, plan, heads, dtype, given)
     warning = misfit(plan, trained_for) if accel != "auto" else None
     reason: tuple[str, ...] = () if warning is None else (warning,)
     if accel == "auto":

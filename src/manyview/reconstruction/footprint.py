@@ -12,6 +12,7 @@ import math
 from ..attention.layout import TokenLayout
 from ..models.head_footprint import head_footprint
 from ..models.network import NetworkConfig
+from ..models.pi3.footprint import known_footprint
 from ..models.run_options import RunOptions
 
 _TRUNK_TENSORS = 7
@@ -22,11 +23,15 @@ _MARGIN = 1.04
 
 
 def estimate_peak_bytes(
-    config: NetworkConfig, layout: TokenLayout, options: RunOptions, element_bytes: int
+    config: NetworkConfig,
+    layout: TokenLayout,
+    options: RunOptions,
+    element_bytes: int,
+    known: tuple[str, ...] = (),
 ) -> int:
     """Expected peak of a pass over one scene, beside the weights.
 
-    `element_bytes` is the size of a number in the trunk's precision.
+    `element_bytes` is the size of a number in the trunk's precision; `known`: see `known_footprint`.
     """
     frames, tokens, dim = layout.frames, layout.tokens_per_frame, config.dim
     unit = tokens * dim * element_bytes
@@ -35,13 +40,15 @@ def estimate_peak_bytes(
     piece = min(options.frame_piece or frames, frames)
     mlp_tokens = min(options.mlp_piece or frames * tokens, frames * tokens)
     hidden = mlp_tokens * dim * element_bytes * (2 * math.ceil(config.mlp_ratio) + 2)
-    held = frames * (heads.taps + 3 * pixels)
+    given = known_footprint(config, layout, options, element_bytes, known)
+    held = frames * (heads.taps + 3 * pixels + given.held)
     # Temporaries of one piece while q or k is normalised and turned.
     meeting = held + frames * unit * _TRUNK_TENSORS + 2 * piece * unit
     passing = held + frames * unit * 2 + max(hidden, heads.project)
     framewise = held + frames * unit + piece * unit * _PIECE_TENSORS + piece * pixels * 3 * 8
     heading = held + frames * (heads.at_end + heads.outputs) + heads.work
+    knowing = held + max(given.embedding, given.injecting)
     # Weights are float32; a layer that runs in less casts its own while it runs.
     cast = int(config.mlp_ratio * dim**2) * element_bytes if element_bytes < 4 else 0
-    peak = _MARGIN * max(meeting, passing, framewise, heading) + cast
+    peak = _MARGIN * max(meeting, passing, framewise, heading, knowing) + cast
     return int(peak)

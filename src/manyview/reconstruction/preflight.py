@@ -25,7 +25,10 @@ _EFFICIENCY = {"cpu": 0.5, "cuda": 0.4, "mps": 0.4}
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is to be run: a network, images of one size, a plan, heads and a precision."""
+    """What is to be run: a network, images of one size, a plan, heads and a precision.
+
+    `known`: what is given beside the images ("poses", "intrinsics", "depth").
+    """
 
     config: NetworkConfig
     views: int
@@ -34,6 +37,7 @@ class Request:
     plan: Plan
     heads: tuple[str, ...]
     dtype: torch.dtype
+    known: tuple[str, ...] = ()
 
     @property
     def layout(self) -> TokenLayout:
@@ -43,7 +47,7 @@ class Request:
 
     def peak_bytes(self, options: RunOptions) -> int:
         """Expected bytes beside the weights."""
-        peak = estimate_peak_bytes(self.config, self.layout, options, self.dtype.itemsize)
+        peak = estimate_peak_bytes(self.config, self.layout, options, self.dtype.itemsize, self.known)
         # Reduced keys and values stand beside those they were taken from.
         whole = (AllKeys(), OwnFrameKeys())
         reduced = tuple(layer for layer in self.plan.layers if layer.keys not in whole)

@@ -113,9 +113,9 @@ class Pi3(AlternatingLayers):
         """Predict for images [B, S, 3, H, W] or [S, 3, H, W], uint8 or floating in [0, 1].
 
         Intrinsics are fitted to the local points (π³ predicts none); confidences are 1 + exp(logit), so
-        that 1 - 1 / c is π³'s own probability. `priors`: what is known beforehand (Pi3X only). With `continues`
-        cameras and points stay in the network's own world, as the scene's first frame is not among these.
-        `memory`: see `run_layers`. Raises UsageError as VGGT does.
+        that 1 - 1 / c is π³'s own probability. `priors`: what is known beforehand (Pi3X only). With
+        `continues` cameras and points stay in the network's own world, as the scene's first frame is not
+        among these. `memory`: see `run_layers`. Raises UsageError as VGGT does.
         """
         options = options or RunOptions()
         images = check_images(images)
@@ -123,7 +123,7 @@ class Pi3(AlternatingLayers):
             if head not in self.available_heads:
                 raise UsageError(f"π³ has no {head} head; it has: {', '.join(self.available_heads)}")
         tap = _LastPair(self.config.depth - 1)
-        known = None if priors is None else self._known(priors, images)
+        known = None if priors is None else self._known(priors, images, options)
         plan = plan or Plan.dense(self.config.depth)
         layout = self.run_layers(images, plan, options, tap, recorder, known, memory)
         height, width = images.shape[-2:]
@@ -153,7 +153,7 @@ class Pi3(AlternatingLayers):
             answer.world_points_conf = answer.depth_conf
         return answer
 
-    def _known(self, priors: Priors, images: Tensor) -> Known:
+    def _known(self, priors: Priors, images: Tensor, options: RunOptions) -> Known:
         raise UsageError("these weights take images only: known cameras and depth need Pi3X")
 
     def _heads(self, hidden: Tensor, layout: TokenLayout, options: RunOptions) -> list[Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ from ...errors import UsageError
 from ..alternating import Known
 from ..encoder import DinoEncoder, PatchConv
 from ..rotary import frame_positions, rotation_for
+from ..run_options import RunOptions
 from .config import Pi3Config, Pi3XConfig
 from .conv_head import ConvHead
 from .metric import MetricDecoder
@@ -49,12 +52,12 @@ class Pi3X(Pi3):
                 PoseInjection(dim, config.num_heads) for _ in range(0, config.depth, INJECT_EVERY)
             )
 
-    def _known(self, priors: Priors, images: Tensor) -> Known:
+    def _known(self, priors: Priors, images: Tensor, options: RunOptions) -> Known:
         if not self.config.optional_inputs:
             raise UsageError("these Pi3X weights were loaded without the branch for known cameras and depth")
         batch, frames, _, height, width = images.shape
         priors.check(batch, frames, height, width)
-        return KnownTokens(self, priors, (height, width))
+        return KnownTokens(self, priors, (height, width), options)
 
     def _local_points(self, x: Tensor, layout: TokenLayout) -> Float[Tensor, "n height width 3"]:
         xy, log_z = self.point_head(x, layout.grid, self._size(layout))  # type: ignore[call-arg]
@@ -81,10 +84,13 @@ class Pi3X(Pi3):
 
 
 class KnownTokens:
-    """What is known of an input, as changes of Pi3X's tokens."""
+    """What is known of an input, as changes of Pi3X's tokens; only frames that are known are run."""
 
-    def __init__(self, network: Pi3X, priors: Priors, size: tuple[int, int]) -> None:
+    def __init__(
+        self, network: Pi3X, priors: Priors, size: tuple[int, int], options: RunOptions | None = None
+    ) -> None:
         self._network, self._priors, self._size = network, priors, size
+        self._options = options or RunOptions()
         self._scale: Tensor | None = None
         if priors.z_depth is not None:
             self._scale = depth_scale(priors.z_depth)
@@ -92,31 +98,75 @@ class KnownTokens:
         if priors.world_from_cam is not None and priors.world_from_cam.shape[1] > 1:
             known = mask_of(priors.has_pose, priors.world_from_cam)
             poses = relative_poses(priors.world_from_cam, known, self._scale)
-            self._cameras, self._known = torch.linalg.inv(poses), known
+            self._cameras, self._posed = torch.linalg.inv(poses), _chosen(priors.has_pose, poses)
 
     def embedded(self, x: Tensor, layout: TokenLayout) -> Tensor:
-        """Tokens of known depth and of known rays are added to those of the image."""
-        network, priors, patches = self._network, self._priors, x[:, :, layout.special_tokens :]
-        if priors.z_depth is not None and self._scale is not None:
-            known = mask_of(priors.has_depth, priors.z_depth)
-            depth = priors.z_depth / self._scale[:, None, None, None]
-            valid = (priors.z_depth > 0).to(depth.dtype)
-            maps = torch.stack([depth, valid], 2).flatten(0, 1).to(x.dtype)
-            tokens = network.depth_encoder(maps, network.depth_encoder.position_embedding(layout.grid))
-            tokens = tokens.unflatten(0, x.shape[:2]) + network.depth_emb.to(x.dtype)
-            patches = patches + tokens * known[..., None, None]
-        if priors.intrinsics is not None:
-            known = mask_of(priors.has_intrinsics, priors.intrinsics)
-            rays = rays_of(priors.intrinsics, *self._size).flatten(0, 1).to(x.dtype)
-            patches = patches + network.ray_embed(rays).unflatten(0, x.shape[:2]) * known[..., None, None]
-        return torch.cat([x[:, :, : layout.special_tokens], patches], 2)
+        """Tokens of known depth and of known rays are added to those of the image, some frames at a time."""
+        priors = self._priors
+        for given, mask, tokens_of in (
+            (priors.z_depth, priors.has_depth, self._depth_tokens),
+            (priors.intrinsics, priors.has_intrinsics, self._ray_tokens),
+        ):
+            if given is None:
+                continue
+            for batch, frames in enumerate(_chosen(mask, given)):
+                step = self._piece or max(len(frames), 1)
+                for start in range(0, len(frames), step):
+                    x = _changed(x, batch, frames[start : start + step], layout, tokens_of)
+        return x
+
+    @property
+    def _piece(self) -> int | None:
+        return None if torch.is_grad_enabled() else self._options.frame_piece
+
+    def _depth_tokens(self, batch: int, frames: list[int], x: Tensor, layout: TokenLayout) -> Tensor:
+        z_depth, encoder = self._priors.z_depth, self._network.depth_encoder
+        assert z_depth is not None and self._scale is not None
+        z_depth = z_depth[batch, frames]
+        maps = torch.stack([z_depth / self._scale[batch], (z_depth > 0).to(z_depth.dtype)], 1).to(x.dtype)
+        return encoder(maps, encoder.position_embedding(layout.grid)) + self._network.depth_emb.to(x.dtype)
+
+    def _ray_tokens(self, batch: int, frames: list[int], x: Tensor, layout: TokenLayout) -> Tensor:
+        intrinsics = self._priors.intrinsics
+        assert intrinsics is not None
+        rays = rays_of(intrinsics[batch : batch + 1, frames], *self._size)[0]
+        return self._network.ray_embed(rays.to(x.dtype))
 
     def after_pair(self, layer: int, x: Tensor, layout: TokenLayout) -> Tensor:
         """Known poses change the patches after every fourth pair."""
         if self._cameras is None or layer % INJECT_EVERY:
             return x
-        block = self._network.pose_inject_blk[layer // INJECT_EVERY]
-        patches = x[:, :, layout.special_tokens :]
-        change = block(patches.flatten(1, 2), self._cameras.to(x.dtype), layout.grid, self._known)
-        patches = patches + change.view_as(patches) * self._known[..., None, None]
-        return torch.cat([x[:, :, : layout.special_tokens], patches], 2)
+        block, cameras = self._network.pose_inject_blk[layer // INJECT_EVERY], self._cameras
+        assert isinstance(block, PoseInjection)
+        piece = None if torch.is_grad_enabled() else self._options.mlp_piece
+
+        def change(batch: int, frames: list[int], patches: Tensor, layout: TokenLayout) -> Tensor:
+            seen = cameras[batch : batch + 1, frames].to(patches.dtype)
+            tokens = block(patches.flatten(0, 1)[None], seen, layout.grid, mlp_piece=piece)
+            return tokens[0].unflatten(0, patches.shape[:2])
+
+        for batch, frames in enumerate(self._posed):
+            if frames:
+                x = _changed(x, batch, frames, layout, change)
+        return x
+
+
+Change = Callable[[int, list[int], Tensor, TokenLayout], Tensor]
+
+
+def _changed(x: Tensor, batch: int, frames: list[int], layout: TokenLayout, change: Change) -> Tensor:
+    """`x` [B, S, P, C] with `change` added to the patches of some frames of one scene."""
+    specials = layout.special_tokens
+    if not torch.is_grad_enabled():
+        x[batch, frames, specials:] += change(batch, frames, x[batch, frames, specials:], layout)
+        return x
+    more = torch.zeros_like(x)
+    more[batch, frames, specials:] = change(batch, frames, x[batch, frames, specials:], layout)
+    return x + more
+
+
+def _chosen(mask: Tensor | None, like: Tensor) -> list[list[int]]:
+    """The frames of each scene that a mask chooses; without one all of them."""
+    if mask is None:
+        return [list(range(like.shape[1]))] * len(like)
+    return [torch.nonzero(row).flatten().tolist() for row in mask.to(device="cpu", dtype=torch.bool)]

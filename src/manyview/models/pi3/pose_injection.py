@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..layers import LayerNorm, LayerScale, Linear, Mlp
+from ...attention.sdpa import attend
+from ..layers import LayerNorm, LayerScale, Linear, Mlp, in_pieces
 
 _EPS = 1e-6
 _BASE = 100.0
@@ -39,10 +40,12 @@ class PoseInjection(nn.Module):
         cam_from_world: Float[Tensor, "batch frames 4 4"],
         grid: tuple[int, int],
         known: Bool[Tensor, "batch frames"] | None = None,
+        mlp_piece: int | None = None,
     ) -> Float[Tensor, "batch tokens dim"]:
         """`known`: frames with a pose; tokens of other frames neither look nor are looked at.
 
-        What comes out for them has no meaning; the caller leaves it out.
+        What comes out for them has no meaning; the caller leaves it out, or better gives known frames alone,
+        as the mask is a matrix over pairs of tokens. `mlp_piece`: tokens that pass the MLP at a time.
         """
         attn, coordinates = self.attn, _Coordinates(cam_from_world, grid)
         qkv = attn.qkv(self.norm1(x)).unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
@@ -50,16 +53,20 @@ class PoseInjection(nn.Module):
         q = coordinates.apply(q, cam_from_world.transpose(-1, -2))
         world_from_cam = torch.linalg.inv(cam_from_world.float()).to(cam_from_world.dtype)
         k, v = (coordinates.apply(t, world_from_cam) for t in (k, v))
-        mask = None
         if known is not None and not bool(known.all()):
             tokens = known.repeat_interleave(grid[0] * grid[1], 1)
             # A token without a pose looks at itself, which keeps its softmax finite.
             alone = torch.eye(tokens.shape[1], dtype=torch.bool, device=x.device)
             mask = ((tokens[:, :, None] & tokens[:, None]) | alone)[:, None]
-        heads = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            heads = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        else:
+            heads = attend(q, k, v)
+        del qkv, q, k, v
         heads = coordinates.apply(heads, cam_from_world, back=True)
         change = self.ls1.gamma.to(x.dtype) * attn.proj(heads.transpose(1, 2).flatten(2))
-        return change + self.ls2.gamma.to(x.dtype) * self.mlp(self.norm2(x))
+        del heads
+        scale = self.ls2.gamma.to(x.dtype)
+        return change + in_pieces(lambda part: scale * self.mlp(self.norm2(part)), x, mlp_piece)
 
 
 class _Coordinates:

@@ -49,6 +49,11 @@ class KnownInputs:
     facts: dict[str, Any]
     notes: tuple[str, ...]
 
+    @property
+    def given(self) -> tuple[str, ...]:
+        """What is known of some views: "poses", "intrinsics", "depth"."""
+        return tuple(what for what in ("poses", "intrinsics", "depth") if self.facts[what])
+
 
 def check_usable(config: NetworkConfig, name: str) -> None:
     """UsageError for a network that takes images only."""
