@@ -158,8 +158,8 @@ def evaluate_dataset(
 
     `only` names scenes or patterns instead of the protocol's split; `frames` replaces its rule, or lists
     names of pictures by scene. Of `options` only image size, device, precision and memory limit are used.
-    Rows of `earlier` scenes whose key is the same are taken over. A plan that does not fit in memory gives a row
-    that says so. `progress` hears (passes done, all), `on_scene` what there is after each scene. Errors:
+    Rows of `earlier` scenes whose key is the same are taken over. A plan that does not fit in memory gives a
+    row that says so. `progress` hears (passes done, all), `on_scene` what there is after each scene. Errors:
     UsageError for an impossible plan or a dataset that the protocol is not for, InputError for what is
     missing, before anything runs.
     """
@@ -180,7 +180,7 @@ def evaluate_dataset(
         cloud = None if posed.cloud is None else read_vertices(posed.cloud)
         rows = []
         for spec in specs:
-            key = digest([settings, spec, [path.name for path in posed.images], inputs])
+            key = digest([settings, spec, scene.name, [path.name for path in posed.images], inputs])
             row = known.get(key)
             if row is None:
                 warm = number == 0 and settings["environment"]["device"].startswith("cuda")
@@ -233,7 +233,7 @@ def evaluation_settings(
     frames: Frames | Mapping[str, Sequence[str]] | None = None,
     options: ReconstructOptions | None = None,
 ) -> dict[str, Any]:
-    """All that decides figures but the inputs and the plan, as JSON types, for `evaluate_dataset` so called."""
+    """All that decides figures but inputs and plan, as JSON types, of such an `evaluate_dataset`."""
     options = _options(options, protocol)
     device = pick_device(options.device)
     config = model.config

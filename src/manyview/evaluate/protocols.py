@@ -22,9 +22,10 @@ class Protocol:
     """What to run on, how to measure, and how to average.
 
     `frames` and `splits` are by dataset name, `ANY` for all others; a dataset without frames cannot be
-    measured by the protocol, one without a split is used whole. `average` of the headline: mean over scenes,
-    mean over the groups' means, all pairs of all scenes pooled (AUC; else over scenes), or weighted by compared
-    pixels. `columns` are the figures a table shows. `image_size` None: what the weights were made for.
+    measured by the protocol, one without a split is used whole. `average` of the headline: mean over
+    scenes, mean over the groups' means, all pairs of all scenes pooled (AUC; else over scenes), or weighted
+    by compared pixels. `columns` are the figures a table shows. `image_size` None: what the weights were
+    made for.
     """
 
     name: str

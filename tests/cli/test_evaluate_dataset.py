@@ -1,0 +1,65 @@
+"""`manyview evaluate DATASET` and `compare` as a user calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.evaluate.posed_fixtures import write_plain, write_sintel
+
+from .conftest import Command
+
+
+def test_a_dataset_into_files_and_on_again(command: Command, weights: Path, tmp_path: Path) -> None:
+    for name in ("kitchen", "office", "stairs"):
+        write_plain(tmp_path / "data" / name)
+    out = tmp_path / "out"
+    line = ("evaluate", "plain", "--root", tmp_path / "data", "--model", weights, "--views", 3, "--out", out)
+    status, said, told = command(*line, "--accel", "avggt,frame", "--workers", 1)
+    assert status == 0, told
+    assert "| `dense` |" in said and "| `frame` |" in said and "plain.default.csv" in said
+    data = json.loads((out / "plain.default.json").read_text())
+    assert [row["plan"] for row in data["scenes"][0]["rows"]] == ["dense", "avggt", "frame"]
+    assert data["settings"]["weights_sha256"] and data["settings"]["protocol"]["measures"]
+    status, again, told = command(*line, "--accel", "avggt,frame", "--workers", 1)
+    assert status == 0 and again == said, told  # seconds too: nothing ran
+    status, _, told = command(*line[:-4], "--views", 2, "--out", out)
+    assert status == 1 and "made under other settings (frames)" in told and "--overwrite" in told
+
+    file = out / "plain.default.json"
+    status, said, told = command(
+        "evaluate", "compare", file, "--csv", tmp_path / "c.csv", "--markdown", tmp_path / "c.md"
+    )
+    assert status == 0, told
+    assert "# avggt against dense" in said and "# frame against dense" in said
+    assert (tmp_path / "c.md").read_text().strip() == said.strip()
+    lines = (tmp_path / "c.csv").read_text().splitlines()
+    assert lines[0] == "plan_a,plan_b,figure,scene,a,b,difference" and lines[1].startswith('"dense","avggt"')
+    status, said, told = command("evaluate", "compare", file, file, "--plan", "dense", "--figures", "auc_30")
+    assert status == 0 and "dense (B) against dense (A)" in said and "not told apart" in said, told
+
+
+def test_protocols_are_listed(command: Command) -> None:
+    status, said, _ = command("evaluate", "sintel", "--protocol", "list")
+    assert status == 0 and "pi3-trajectory: " in said and "fastvggt-scannet50-1000: " in said
+
+
+def test_misuse_is_told_in_one_sentence(command: Command, weights: Path, tmp_path: Path) -> None:
+    write_sintel(tmp_path / "final" / "alley_2")
+    (tmp_path / "list.json").write_text("[1]")
+    for line, sentence in (
+        (("sintel", "--model", weights), "--root DIR; expected DIR/training/final/alley_2"),
+        (("sintel", "--root", tmp_path, "--protocol", "best"), "no protocol 'best'"),
+        (("sintel", "--root", tmp_path, "--protocol", "pi3-pose"), "is not for sintel"),
+        (("sintel", "--root", tmp_path, "--views", 0), "--views is a positive number"),
+        (("sintel", "--root", tmp_path, "--frames", tmp_path / "list.json"), "is no list of frames"),
+        (
+            ("sintel", "--root", tmp_path, "--model", weights, "--protocol", "pi3-trajectory"),
+            "13 of 14 scenes",
+        ),
+        (("sintel", "--root", tmp_path / "no", "--model", weights), "is no folder"),
+        (("compare",), "one or two results"),
+        (("compare", tmp_path / "list.json"), "is no result"),
+    ):
+        status, _, told = command("evaluate", *line)
+        assert status == 2 and sentence in told and told.strip().count("\n") <= 1, (line, told)

@@ -1,0 +1,153 @@
+"""Datasets under a root in their real layouts, the scene lists of the papers, and what is missing."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from manyview.cli.evaluate_dataset import DATASET_TITLES
+from manyview.errors import InputError, UsageError
+from manyview.evaluate.datasets import DATASETS, dataset_named, listed_splits, split_scenes
+from manyview.evaluate.protocols import ANY, PROTOCOLS, protocol_named
+
+from .posed_fixtures import VIEWS, WRITERS
+
+# (dataset, writer, where its scenes lie under the root, the names they get)
+_LAYOUTS = [
+    ("7-scenes", "7-scenes", ("chess/seq-03", "fire/seq-04"), ("chess/seq-03", "fire/seq-04")),
+    ("nrgbd", "nrgbd", ("whiteroom", "kitchen"), ("kitchen", "whiteroom")),
+    ("scannet", "scannet", ("scans/scene0707_00", "scans/scene0010_01"), ("scene0010_01", "scene0707_00")),
+    ("tum", "tum", ("rgbd_dataset_freiburg3_walking_xyz",), ("freiburg3_walking_xyz",)),
+    ("realestate10k", "realestate10k", ("test/00ab", "test/11cd"), ("00ab", "11cd")),
+    ("dtu", "dtu", ("scan4", "scan10"), ("scan4", "scan10")),
+    ("eth3d", "eth3d", ("courtyard", "office"), ("courtyard", "office")),
+    ("sintel", "sintel", ("training/final/alley_2", "training/final/cave_4"), ("alley_2", "cave_4")),
+    ("kitti", "kitti", ("sequences/03", "sequences/10"), ("03", "10")),
+    ("strecha", "strecha", ("fountain-P11",), ("fountain-P11",)),
+    ("colmap", "colmap binary", ("garden",), ("garden",)),
+    ("plain", "plain", ("kitchen", "office"), ("kitchen", "office")),
+]
+
+
+@pytest.mark.parametrize(("name", "writer", "places", "names"), _LAYOUTS)
+def test_scenes_are_found_in_the_layout_of_the_download(
+    name: str, writer: str, places: tuple[str, ...], names: tuple[str, ...], tmp_path: Path
+) -> None:
+    for place in places:
+        WRITERS[writer](tmp_path / place)
+    (tmp_path / "something else").mkdir()
+    dataset = dataset_named(name)
+    found = dataset.scenes(tmp_path)
+    assert tuple(scene.name for scene in found) == names
+    assert [scene.group for scene in found] == [s.split("/")[0] if "/" in s else "" for s in names]
+    posed = dataset.read(found[0])
+    assert posed.name == names[0] and len(posed) == VIEWS
+    assert [s.name for s in dataset.scenes(tmp_path, only=(names[-1],))] == [names[-1]]
+
+
+def _co3d(root: Path, sequences: dict[str, int]) -> None:
+    """A category whose annotations claim so many frames of each sequence; five pictures of each are there."""
+    annotations = {}
+    for sequence, count in sequences.items():
+        folder = root / "apple" / sequence
+        WRITERS["co3d"](folder)
+        with gzip.open(root / "apple" / "frame_annotations.jgz", "rt") as file:
+            frames = json.load(file)
+        annotations[sequence] = [
+            {**f["viewpoint"], "filepath": f["image"]["path"].replace("000001", f"{i // VIEWS + 1:06}")}
+            for i in range(count)
+            for f in [frames[i % VIEWS]]
+        ]
+    (root / "annotations").mkdir()
+    with gzip.open(root / "annotations" / "apple_test.jgz", "wt") as file:
+        json.dump(annotations, file)
+
+
+def test_co3d_takes_long_sequences_of_the_test_annotations(tmp_path: Path) -> None:
+    _co3d(tmp_path, {"1_a": 60, "2_b": 49})
+    found = dataset_named("co3d").scenes(tmp_path)
+    assert [(scene.name, scene.group) for scene in found] == [("apple/1_a", "apple")]
+
+
+def test_co3d_drops_cameras_at_infinity_and_sequences_not_listed(tmp_path: Path) -> None:
+    _co3d(tmp_path, {"1_a": 60})
+    path = tmp_path / "annotations" / "apple_test.jgz"
+    with gzip.open(path, "rt") as file:
+        data = json.load(file)
+    data["3_c"] = [{**frame, "T": [1e6, 0, 0]} for frame in data["1_a"]]
+    (tmp_path / "apple" / "3_c" / "images").mkdir(parents=True)
+    with gzip.open(path, "wt") as file:
+        json.dump(data, file)
+    assert [s.name for s in dataset_named("co3d").scenes(tmp_path)] == ["apple/1_a"]
+    # A whole download has no extract: its set list names the test sequences.
+    whole = [
+        {"sequence_name": name, "image": {"path": f["filepath"], "size": [24, 32]}, "viewpoint": f}
+        for name in ("1_a", "3_c")
+        for f in data["1_a"]
+    ]
+    (tmp_path / "annotations" / "apple_test.jgz").unlink()
+    with gzip.open(tmp_path / "apple" / "frame_annotations.jgz", "wt") as file:
+        json.dump(whole, file)
+    assert [s.name for s in dataset_named("co3d").scenes(tmp_path)] == ["apple/1_a", "apple/3_c"]
+    lists = tmp_path / "apple" / "set_lists"
+    lists.mkdir()
+    (lists / "set_lists_fewview_dev.json").write_text(json.dumps({"test": [["3_c", 1, "x"]]}))
+    assert [s.name for s in dataset_named("co3d").scenes(tmp_path)] == ["apple/3_c"]
+
+
+def test_a_partial_download_says_what_is_expected_where(tmp_path: Path) -> None:
+    dataset = dataset_named("7-scenes")
+    with pytest.raises(
+        InputError, match=r"holds no scene of 7-Scenes; expected .*/chess/seq-03/frame-000000"
+    ):
+        dataset.scenes(tmp_path)
+    with pytest.raises(InputError, match=r"is no folder.*expected"):
+        dataset.scenes(tmp_path / "nowhere")
+    WRITERS["7-scenes"](tmp_path / "chess" / "seq-03")
+    with pytest.raises(
+        InputError, match=r"17 of 18 scenes are missing \(chess/seq-05, fire/seq-03.*--scenes"
+    ):
+        dataset.scenes(tmp_path, split_scenes("7-scenes", "test"))
+    assert len(dataset.scenes(tmp_path, split_scenes("7-scenes", "test"), only=("chess",))) == 1
+    with pytest.raises(InputError, match="there are chess/seq-03"):
+        dataset.scenes(tmp_path, only=("office/*",))
+
+
+def test_the_lists_are_those_of_the_papers() -> None:
+    sizes = {(d, s): len(split_scenes(d, s)) for d in DATASETS for s in listed_splits(d)}
+    assert sizes == {
+        ("7-scenes", "test"): 18,
+        ("7-scenes", "da3"): 7,
+        ("nrgbd", "nine"): 9,
+        ("tum", "dynamics"): 8,
+        ("co3d", "seen41"): 41,
+        ("co3d", "all51"): 51,
+        ("dtu", "test22"): 22,
+        ("eth3d", "training"): 13,
+        ("sintel", "fourteen"): 14,
+        ("kitti", "training"): 11,
+    }
+    assert all(len(set(split_scenes(d, s))) == n for (d, s), n in sizes.items())
+    assert set(split_scenes("co3d", "seen41")) < set(split_scenes("co3d", "all51"))
+    with pytest.raises(ValueError, match="has no split"):
+        split_scenes("tum", "statics")
+
+
+def test_protocols_speak_of_datasets_and_splits_that_exist() -> None:
+    assert list(DATASET_TITLES.items()) == [(d.name, d.title) for d in DATASETS.values()]
+    for protocol in PROTOCOLS.values():
+        names = [name for name, _ in protocol.frames]
+        assert set(names) <= {*DATASETS, ANY}
+        for name in names:
+            split = None if name == ANY else protocol.split_of(name)
+            assert split is None or split in listed_splits(name)
+        assert json.loads(json.dumps(protocol.to_json()))["name"] == protocol.name
+    with pytest.raises(UsageError, match=r"pi3-trajectory is not for dtu; it is for sintel, tum"):
+        protocol_named("pi3-trajectory").frames_of("dtu")
+    with pytest.raises(UsageError, match="no protocol 'best'"):
+        protocol_named("best")
+    with pytest.raises(UsageError, match="no dataset 'best'"):
+        dataset_named("best")

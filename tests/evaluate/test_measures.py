@@ -1,0 +1,157 @@
+"""Each measure on scenes whose answer is known, and every protocol where there is no answer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from manyview.evaluate.measures import CloudChamfer, Depth, PointMaps, RelativePose, Trajectory
+from manyview.evaluate.measures.fit_points import POINT_FITS, fit_points, moved
+from manyview.evaluate.protocols import PROTOCOLS
+
+from .scene_pairs import (
+    few,
+    lost,
+    motionless,
+    noisy,
+    nothing_measured,
+    similar,
+    straight,
+    truth,
+    without_depth,
+)
+
+
+@pytest.mark.parametrize("fit", POINT_FITS)
+def test_every_fit_undoes_a_similarity_of_its_kind(fit: str) -> None:
+    pair = similar(truth())
+    figures = PointMaps(fit=fit, icp=None, thresholds=(0.05,)).figures(pair, 1)
+    assert figures["accuracy"] < 1e-4 and figures["completeness_median"] < 1e-4
+    assert figures["f_score_0.05"] == pytest.approx(100) and figures["nc"] > 0.999
+    assert figures["points_missing"] == 0.0 and figures["points_compared"] == 4 * 18 * 24
+
+
+def test_points_are_compared_pixel_by_pixel_before_they_are_matched() -> None:
+    """A fit on corresponding pixels does not mind that the estimate has other scale and noise."""
+    pair = noisy(similar(truth(), 4.0), 0.02)
+    figures = PointMaps(icp=None).figures(pair, 1)
+    assert 0 < figures["accuracy"] < 0.02
+    head = PointMaps("head", icp=None).figures(pair, 1)
+    assert head["from_head"] == 1.0 and head["accuracy"] != figures["accuracy"]
+    none = PointMaps("head", icp=None).figures(dataclasses.replace(pair, head_points=None), 1)
+    assert none["from_head"] == 0.0 and none["accuracy"] == figures["accuracy"]
+
+
+def test_icp_mends_a_fit_that_is_a_little_off() -> None:
+    """ "scale" does not turn; a first camera a little off is mended by ICP."""
+    pair = truth()
+    cameras = pair.found_cameras.copy()
+    cameras[0, :, 3] += 0.03
+    off = dataclasses.replace(pair, found_cameras=cameras)
+    without = PointMaps(fit="scale", icp=None).figures(off, 1)
+    mended = PointMaps(fit="scale", icp=0.3).figures(off, 1)
+    assert mended["accuracy"] < 0.5 * without["accuracy"] and mended["icp_fitness"] == 1.0
+
+
+def test_crop_and_sampling() -> None:
+    pair = truth()
+    cropped = PointMaps(crop=10, icp=None, normals=0).figures(pair, 1)
+    assert cropped["points_compared"] == 4 * 100 and cropped["nc"] is None
+    one = PointMaps(most=50, icp=None).figures(pair, 1)
+    two = PointMaps(most=50, icp=None, independent=True).figures(pair, 1)
+    assert one["accuracy"] < 1e-4 < two["accuracy"]  # other pixels of estimate and truth are apart
+    assert one["points_compared"] == two["points_compared"] == 50
+    holes = lost(pair, 0)
+    assert PointMaps(icp=None).figures(holes, 1)["points_missing"] == pytest.approx(25)
+
+
+def test_relative_pose_counts_and_conventions() -> None:
+    pair = noisy(truth(5), 0.05)
+    figures = RelativePose().figures(pair)
+    assert figures["pairs"] == 10 and figures["below_30"] <= 10
+    assert figures["auc_30"] == pytest.approx(
+        100 * sum(figures[f"below_{d}"] for d in range(1, 31)) / 30 / 10
+    )
+    other = RelativePose(relative="pi3").figures(pair)
+    assert other["rotation_deg"] == pytest.approx(figures["rotation_deg"])
+    # Rotations are right here, so only the camera in which directions are seen differs.
+    assert other["direction_deg"] == pytest.approx(figures["direction_deg"], abs=1e-6)
+    turned = pair.found_cameras.copy()
+    turned[2, :, :3] = turned[2, :, :3] @ np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])
+    wrong = dataclasses.replace(pair, found_cameras=turned)
+    one, two = (RelativePose(relative=r).figures(wrong) for r in ("vggt", "pi3"))
+    assert one["rra_15"] == two["rra_15"] and one["direction_deg"] != two["direction_deg"]
+
+
+def test_world_to_camera_translations_are_not_centres() -> None:
+    """The same estimate, right up to a similarity: no error of centres, but one of translations."""
+    pair = similar(truth(6))
+    assert Trajectory().figures(pair)["ate"] < 1e-9
+    quirk = Trajectory(of="w2c", origin=True, prefix="w2c_").figures(pair)
+    assert quirk["w2c_ate"] > 0.01
+    # In the world of the first camera both are exact again, at the scale of the truth.
+    assert Trajectory("scale", of="w2c").figures(truth(6))["ate"] < 1e-9
+
+
+def test_depth_is_judged_up_to_the_farthest() -> None:
+    pair = similar(truth())
+    assert Depth().figures(pair)["abs_rel"] < 1e-6
+    assert Depth("none").figures(pair)["abs_rel"] == pytest.approx(1.5, rel=1e-5)
+    near = Depth(farthest=2.0).figures(pair)
+    assert near["pixels"] == (pair.true_depth <= 2.0).sum()
+
+
+def test_chamfer_to_a_cloud_is_a_sum_of_clipped_means() -> None:
+    pair = similar(truth())
+    assert CloudChamfer(voxel=0.01).figures(pair, 1)["cd"] < 1e-3
+    assert CloudChamfer().figures(pair, 1)["cd_from_mesh"] == 0.0
+    cloud = pair.true_points.reshape(-1, 3).astype(np.float64)
+    corner = cloud.min(0) - 0.001
+    far = dataclasses.replace(pair, cloud=np.concatenate([cloud, corner[None]]))
+    figures = CloudChamfer(voxel=0.01).figures(far, 1)
+    assert figures["cd_from_mesh"] == 1.0
+    assert figures["cd"] == pytest.approx(figures["cd_accuracy"] + figures["cd_completeness"])
+    unsure = dataclasses.replace(pair, confidence=np.full_like(pair.confidence, 1.0))
+    assert CloudChamfer().figures(unsure, 1)["cd"] == 1.0
+
+
+@pytest.mark.parametrize("fit", POINT_FITS)
+def test_what_does_not_determine_a_fit(fit: str) -> None:
+    pair = truth()
+    own, true = pair.found_points.reshape(-1, 3), pair.true_points.reshape(-1, 3)
+    cameras = pair.found_cameras, pair.true_cameras
+    assert fit_points(own[:2], true[:2], *cameras, fit) is None
+    gone = lost(pair, slice(None)).found_cameras
+    assert fit_points(own, true, gone, cameras[1], fit) is None or fit == "sim3"
+    with pytest.raises(ValueError, match="points are fitted by one of"):
+        fit_points(own, true, *cameras, "best")  # type: ignore[arg-type]
+    matrix = fit_points(own, true, *cameras, fit)
+    np.testing.assert_allclose(moved(matrix, own), true, atol=1e-4)
+
+
+_DEGENERATE = {
+    "whole": lambda p: p,
+    "one view": lambda p: few(p, 1),
+    "two views": lambda p: few(p, 2),
+    "motionless": motionless,
+    "straight": straight,
+    "a lost view": lambda p: lost(p, 1),
+    "the first view lost": lambda p: lost(p, 0),
+    "all lost": lambda p: lost(p, slice(None)),
+    "without depth": without_depth,
+    "nothing measured": nothing_measured,
+}
+
+
+@pytest.mark.parametrize("case", _DEGENERATE)
+def test_no_protocol_ever_says_nan(case: str) -> None:
+    pair = _DEGENERATE[case](noisy(similar(truth()), 0.02))
+    for protocol in PROTOCOLS.values():
+        figures = {k: v for m in protocol.measures for k, v in m.figures(pair, 1).items()}
+        assert set(protocol.columns) <= set(figures), protocol.name
+        for name, value in figures.items():
+            assert value is None or np.isfinite(value), (protocol.name, name)
+        if case == "whole":
+            assert all(figures[name] is not None for name in protocol.columns), protocol.name

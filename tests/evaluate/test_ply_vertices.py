@@ -1,0 +1,46 @@
+"""Vertices of PLY files of every kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from manyview.errors import InputError
+from manyview.evaluate.ply_vertices import read_vertices
+
+_POINTS = np.array([[1.5, -2.0, 3.25], [0.0, 4.0, -1.0], [7.0, 8.0, 9.0]])
+
+
+def _header(form: str, kind: str = "float") -> bytes:
+    return (
+        f"ply\nformat {form} 1.0\ncomment x\nelement vertex 3\nproperty {kind} x\nproperty {kind} y\n"
+        f"property {kind} z\nproperty uchar red\nelement face 1\nproperty list uchar int vertex_indices\n"
+        "end_header\n"
+    ).encode()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("kind", "code"), [("float", "f4"), ("double", "f8")])
+def test_binary(order: str, kind: str, code: str, tmp_path: Path) -> None:
+    form = "binary_little_endian" if order == "<" else "binary_big_endian"
+    data = np.zeros(3, dtype=[("x", order + code), ("y", order + code), ("z", order + code), ("red", "u1")])
+    for index, axis in enumerate("xyz"):
+        data[axis] = _POINTS[:, index]
+    path = tmp_path / "mesh.ply"
+    path.write_bytes(_header(form, kind) + data.tobytes() + b"\x03" + b"\0" * 12)
+    np.testing.assert_array_equal(read_vertices(path), _POINTS)
+    path.write_bytes(_header(form, kind) + data.tobytes()[:-20])
+    with pytest.raises(InputError, match="cannot be read as a PLY file"):
+        read_vertices(path)
+
+
+def test_ascii_and_what_is_not_finite(tmp_path: Path) -> None:
+    path = tmp_path / "mesh.ply"
+    rows = "1.5 -2 3.25 255\nnan 0 0 0\n7 8 9 1\n3 0 1 2\n"
+    path.write_bytes(_header("ascii") + rows.encode())
+    np.testing.assert_array_equal(read_vertices(path), _POINTS[[0, 2]])
+    path.write_text("obj")
+    with pytest.raises(InputError, match="does not begin with ply"):
+        read_vertices(path)
