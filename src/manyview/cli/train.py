@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,10 +91,15 @@ class Train:
             config = with_minutes(config, self.budget_minutes)
         if device == "cpu":
             torch.set_num_threads(1)
+        if int(os.environ.get("RANK", 0)) > 0:  # one of torchrun's processes is enough to tell
+            with disk_errors(self.out):
+                run(config, self.out, self.processes, self.minutes, not self.fresh, device=device)
+            return 0
+        processes = max(self.processes, int(os.environ.get("WORLD_SIZE", 1)))
         with disk_errors(self.out), Bars() as bars, following(self.out / LOG_NAME, bars):
             end = run(config, self.out, self.processes, self.minutes, not self.fresh, device=device)
         say(f"{end['progress']:.0%} of the schedule, {end['scenes']:,} scenes")
-        say(throughput(self.out / LOG_NAME, self.processes, device, config.cpu_bf16))
+        say(throughput(self.out / LOG_NAME, processes, device, config.cpu_bf16))
         try:
             plot_curves(self.out / LOG_NAME, self.out / "curves.png")
         except ManyViewError as error:  # the run itself is complete and saved

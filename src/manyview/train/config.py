@@ -22,6 +22,8 @@ class LossWeights:
 
     `confidence` is VGGT's alpha in c * error - alpha * log(c); at zero the confidences are left alone and
     every pixel counts the same. `gradient` multiplies the gradient part inside the depth and point losses.
+    `distill` weighs the camera and depth losses once more, against what the initial weights say with dense
+    attention.
     """
 
     camera: float = 5.0
@@ -33,6 +35,7 @@ class LossWeights:
     deep_camera: float = 1.0
     attention: float = 0.5
     confidence: float = 0.0
+    distill: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,11 @@ class TrainConfig:
     first layers `--accel auto` may cut to their own frame (None: as the presets do).
     Only parameters whose name begins with one of `trained` move (none given: all). `trained_for` is the plan
     that the weights need from then on: told with them, used for held-out numbers (None: dense attention).
+    `ema` keeps a running mean of the weights, the new ones counting 1 - `ema`, which is measured and
+    exported (0: none). `checkpoint_activations` computes blocks again for the gradient instead of keeping
+    their insides. With `step_batches` a step is the mean gradient over that many draws, shared among the
+    processes, any number of which makes the same run; without, each trains on its own draws and weights
+    are averaged.
     """
 
     name: str
@@ -135,6 +143,9 @@ class TrainConfig:
     early_layers: int | None = None
     trained: tuple[str, ...] = ()
     trained_for: str | None = None
+    ema: float = 0.0
+    checkpoint_activations: bool = False
+    step_batches: int | None = None
     camera_decay: float = 0.6
     camera_rounding: float = 0.02
     attention_gain: float = 1.4
@@ -157,6 +168,8 @@ class TrainConfig:
             raise UsageError("the length of a training run (steps or minutes) must be positive")
         if not self.stages or self.sync_every < 1:
             raise UsageError("a training config needs at least one stage and a positive sync_every")
+        if not 0 <= self.ema < 1 or (self.step_batches is not None and self.step_batches < 1):
+            raise UsageError("ema must lie from 0 to below 1, and step_batches be at least 1")
         if self.trained_for is not None:
             Plan.parse(self.trained_for, self.model.depth)
 

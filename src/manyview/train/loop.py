@@ -40,7 +40,8 @@ def run(
 
     `out_dir` receives `log.jsonl`, `latest.json` and the state; it must be empty, absent, or hold a run of
     the same config, which then goes on where it stopped (`resume` false refuses instead). `processes`
-    trains that many single-threaded processes on a CPU. Ctrl-C or SIGTERM stops at the next exchange, saved.
+    trains that many single-threaded processes on a CPU; under `torchrun` its processes are the group.
+    Ctrl-C or SIGTERM stops at the next exchange, saved.
     Errors: UsageError for a wrong config or count, OutputError for a folder that holds something else.
     """
     out = Path(out_dir)
@@ -59,7 +60,11 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     limits = (minutes, steps)
     if processes == 1:
-        return _work(Workers(), config, out, limits, device)
+        workers = Workers.of_torchrun()
+        try:
+            return _work(workers, config, out, limits, workers.own_device(device))
+        finally:
+            workers.close()
     with tempfile.TemporaryDirectory() as folder:
         arguments = (processes, f"{folder}/store", config.to_json(), str(out), limits)
         _watch(multiprocessing.start_processes(
@@ -178,7 +183,8 @@ def _log_interval(trainer: Trainer, log: RunLog, steps: list[dict[str, float]], 
 
 
 def _held_out(trainer: Trainer) -> dict[str, Any]:
-    numbers = held_out_numbers(trainer.model, trainer.config, trainer.here)
+    with trainer.mean.in_place():
+        numbers = held_out_numbers(trainer.model, trainer.config, trainer.here)
     logger.info(
         "step %d, %s: AUC@30 %.1f, rotation %.1f deg, direction %.1f deg, AbsRel %.3f",
         trainer.step,

@@ -15,6 +15,7 @@ from manyview.synthetic import SceneBatch, SceneOptions, render_scenes
 from manyview.train.augment import photometric
 from manyview.train.auxiliary import AuxiliaryHeads, LossRecorder
 from manyview.train.config import LossWeights, TrainConfig
+from manyview.train.distill import Teacher
 from manyview.train.losses import camera_loss, dense_loss, relative_pose_loss
 from manyview.train.schedule import StepDraw
 from manyview.train.targets import Targets, make_targets
@@ -47,10 +48,12 @@ def batch_losses(
     points: bool = True,
     dtype: torch.dtype | None = None,
     plan: Plan | None = None,
+    teacher: Teacher | None = None,
 ) -> Losses:
     """All losses of one batch under `plan` (None: dense).
 
-    `points`: whether the point head runs, `dtype`: the trunk's precision.
+    `points`: whether the point head runs, `dtype`: the trunk's precision, `teacher`: who tells the losses of
+    `weights.distill`.
     """
     have = set(model.available_heads)
     with_points = points and weights.points > 0 and "points" in have
@@ -89,6 +92,10 @@ def batch_losses(
             weights.confidence,
             weights.gradient,
         )
+    if teacher is not None and weights.distill > 0:
+        terms["distill"] = teacher.loss(
+            batch.images, found, targets.valid, weights, config.camera_rounding, dtype
+        )
     if recorder.attention:
         terms["attention"] = recorder.mean(recorder.attention)
     total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
@@ -104,6 +111,7 @@ def draw_losses(
     points: bool,
     device: str | torch.device = "cpu",
     plan: Plan | None = None,
+    teacher: Teacher | None = None,
 ) -> Losses:
     """Render a draw and compute its losses; on a GPU the trunk runs in bfloat16."""
     batch = render_draw(draw, config.model.patch_size, device)
@@ -114,4 +122,4 @@ def draw_losses(
     kind = torch.device(device).type
     dtype = torch.bfloat16 if kind == "cuda" else None
     with torch.autocast("cpu", torch.bfloat16, enabled=kind == "cpu" and config.cpu_bf16):
-        return batch_losses(model, heads, batch, targets, config, weights, points, dtype, plan)
+        return batch_losses(model, heads, batch, targets, config, weights, points, dtype, plan, teacher)

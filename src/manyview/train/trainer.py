@@ -16,12 +16,15 @@ from manyview.models.vggt import VGGT
 from manyview.train.auxiliary import AuxiliaryHeads
 from manyview.train.compiled import compile_blocks
 from manyview.train.config import TrainConfig, config_from_json
+from manyview.train.distill import Teacher
 from manyview.train.elastic import stage_plan
 from manyview.train.freeze import train_only
 from manyview.train.grow import grow_from_weights
 from manyview.train.initialise import initialise, set_output_biases
 from manyview.train.objective import draw_losses, render_draw
 from manyview.train.optimiser import Optimiser
+from manyview.train.recompute import recompute_blocks
+from manyview.train.running_mean import RunningMean
 from manyview.train.schedule import Position, StepDraw, draw_step, learning_rate, position
 from manyview.train.state import RunState
 from manyview.train.targets import make_targets
@@ -38,21 +41,33 @@ class Trainer:
         self.step, self.progress, self.seconds, self.scenes, self.frames = 0, 0.0, 0.0, 0, 0
         self.logged_frames, self.flops = 0, 0.0
         self._bad_steps = 0
+        if config.step_batches is not None and config.step_batches % workers.size:
+            raise UsageError(
+                f"step_batches, {config.step_batches}, must be a multiple of the {workers.size} processes"
+            )
         self.model = VGGT(config.model)
         self.heads = AuxiliaryHeads(config.model.depth, config.model.dim, config.seed)
         initialise(self.model, config)
         if config.init is not None:
             grow_from_weights(self.model, config.init, config.init_layers, config.grown_layer_scale)
-        train_only(self.model, config.trained)
         self.model.to(device)
+        distilled = any(stage.weights.distill > 0 for stage in config.stages)
+        if distilled and config.init is None:
+            raise UsageError("distill needs weights to start from: give init")
+        self._teacher = Teacher(self.model) if distilled else None
+        train_only(self.model, config.trained)
         self.heads.to(device)
         if config.compile_blocks:
             compile_blocks(self.model)
+        if config.checkpoint_activations:
+            recompute_blocks(self.model)
         self.optimiser = Optimiser(self.model, self.heads, config.optimiser)
         self._named = {
             **{f"model/{name}": p for name, p in self.model.named_parameters()},
             **{f"heads/{name}": p for name, p in self.heads.named_parameters()},
         }
+        model = {name: p for name, p in self._named.items() if name.startswith("model/")}
+        self.mean = RunningMean(model, config.ema)
 
     def start_from_data(self, batches: int = 4) -> None:
         """Set the output biases to the mean of the first stage's scenes; weights that were given stay."""
@@ -82,7 +97,7 @@ class Trainer:
         A step whose gradient is not finite changes nothing; many in a row are an error.
         """
         config, here = self.config, self.here
-        draw = draw_step(config, here, self.step, self.workers.rank)
+        draws = [draw_step(config, here, self.step, number) for number in self._draw_numbers()]
         rate = learning_rate(config.optimiser, self.step, self.progress) * here.stage.lr_scale
         self.optimiser.set_rate(rate)
         points = self.step % here.stage.points_every == 0
@@ -91,13 +106,11 @@ class Trainer:
         plan = stage_plan(
             stage.plan, stage.plans, config.model.depth, config.seed, self.step, stage.early_share
         )
-        losses = draw_losses(
-            self.model, self.heads, draw, config, here.stage.weights, points, self.device, plan
-        )
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        values = self._gradient(draws, plan, points)
         norm = float(torch.nn.utils.clip_grad_norm_(self.optimiser.parameters, config.optimiser.clip))
         if math.isfinite(norm):
             self.optimiser.step()
+            self.mean.update()
             self._bad_steps = 0
         else:
             self._bad_steps += 1
@@ -107,13 +120,34 @@ class Trainer:
                     f"{self._bad_steps} times in a row; lower the learning rate and resume"
                 )
         self.step += 1
-        self.flops += self._flops_of(draw, plan, points)
-        self.scenes += len(draw.seeds) * self.workers.size
-        self.frames += len(draw.seeds) * draw.views * self.workers.size
+        self.flops += sum(self._flops_of(draw, plan, points) for draw in draws)
+        self.scenes += sum(len(draw.seeds) for draw in draws) * self.workers.size
+        self.frames += sum(len(draw.seeds) * draw.views for draw in draws) * self.workers.size
         if config.steps is not None:
             self.progress = self.step / config.steps
-        values = {name: float(term.detach()) for name, term in losses.terms.items()}
-        return {**values, "total": float(losses.total.detach()), "lr": rate, "grad_norm": norm}
+        return {**values, "lr": rate, "grad_norm": norm}
+
+    def _draw_numbers(self) -> range:
+        """Which of a step's draws are this process' own."""
+        rank, size, together = self.workers.rank, self.workers.size, self.config.step_batches
+        return range(rank, rank + 1) if together is None else range(rank, together, size)
+
+    def _gradient(self, draws: list[StepDraw], plan: Plan, points: bool) -> dict[str, float]:
+        """Leave the mean gradient over the draws, with `step_batches` those of all processes; mean losses."""
+        config, weights = self.config, self.here.stage.weights
+        rows = []
+        for draw in draws:
+            losses = draw_losses(
+                self.model, self.heads, draw, config, weights, points, self.device, plan, self._teacher
+            )
+            (losses.total / len(draws)).backward()  # type: ignore[no-untyped-call]
+            named = {**losses.terms, "total": losses.total}
+            rows.append(torch.stack([term.detach().float() for term in named.values()]))
+        mean = torch.stack(rows).mean(0)
+        if config.step_batches is not None:
+            gradients = [p.grad for p in self.optimiser.parameters if p.grad is not None]
+            self.workers.average([*gradients, mean])
+        return dict(zip(named, mean.tolist(), strict=True))
 
     def _flops_of(self, draw: StepDraw, plan: Plan, points: bool) -> float:
         """Operations of a step of all processes: a gradient costs twice the forward pass."""
@@ -121,15 +155,23 @@ class Trainer:
         heads = ("camera", "depth", "points") if points and config.point_head else ("camera", "depth")
         layout = TokenLayout(draw.views, config.special_tokens, draw.grid)
         forward = sum(forward_flops(config, layout, plan, heads).values())
-        return 3 * forward * len(draw.seeds) * self.workers.size
+        total = 3 * forward
+        if self._teacher is not None and self.here.stage.weights.distill > 0:
+            dense = Plan.dense(config.depth)
+            total += sum(forward_flops(config, layout, dense, ("camera", "depth")).values())
+        return total * len(draw.seeds) * self.workers.size
 
     def synchronise(self) -> None:
         """Mean of weights and optimiser moments over the processes, which makes them equal."""
+        if self.config.step_batches is not None:  # equal gradients kept them equal
+            return
         trained = (p.data for p in self._named.values() if p.requires_grad)
-        self.workers.average([*trained, *self.optimiser.moments(self._named).values()])
+        moments = self.optimiser.moments(self._named)
+        self.workers.average([*trained, *moments.values(), *self.mean.tensors().values()])
 
     def _state_tensors(self) -> dict[str, Tensor]:
-        return {**{name: p.data for name, p in self._named.items()}, **self.optimiser.moments(self._named)}
+        weights = {name: p.data for name, p in self._named.items()}
+        return {**weights, **self.optimiser.moments(self._named), **self.mean.tensors()}
 
     def state(self) -> RunState:
         """Everything needed to go on; equal in all processes after `synchronise`."""
@@ -158,13 +200,15 @@ class Trainer:
             for name, parameter in self._named.items():
                 parameter.copy_(state.tensors[name])
         self.optimiser.restore(self._named, dict(state.tensors), state.header["optimiser_steps"])
+        self.mean.restore(state.tensors)
         self.step, self.progress = state.header["step"], state.header["progress"]
         self.seconds, self.scenes = state.header["seconds"], state.header["scenes"]
         self.frames = self.logged_frames = state.header["frames"]
 
 
 _PACING = ("steps", "minutes", "checkpoint_minutes", "evaluate_minutes", "evaluate_scenes", "evaluate_views",
-           "stages", "optimiser", "early_layers", "compile_blocks")  # fmt: skip
+           "stages", "optimiser", "early_layers", "compile_blocks",
+           "checkpoint_activations")  # fmt: skip
 
 
 def _lasting(config: dict[str, Any]) -> dict[str, Any]:

@@ -112,8 +112,11 @@ def start_of(name: str) -> dict[str, Any]:
 
 
 def _model_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a state; of those with a running mean, that."""
     return {
-        name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")
+        name.removeprefix("model/"): tensors.get(f"ema/{name}", tensor)
+        for name, tensor in tensors.items()
+        if name.startswith("model/")
     }
 
 

@@ -6,6 +6,7 @@ threads of one process would wait for each other at every operation.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 import torch
@@ -14,12 +15,29 @@ from torch import Tensor
 
 
 class Workers:
-    """Rank and size of the group, and the few exchanges a run needs. A group of one exchanges nothing."""
+    """Rank and size of the group, and the few exchanges a run needs. A group of one exchanges nothing.
+
+    The processes find each other by the file `store`, or by what `torchrun` put in the environment.
+    """
 
     def __init__(self, rank: int = 0, size: int = 1, store: str | None = None) -> None:
         self.rank, self.size = rank, size
         if size > 1:
-            dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
+            where = "env://" if store is None else f"file://{store}"
+            dist.init_process_group("gloo", init_method=where, rank=rank, world_size=size)
+
+    @classmethod
+    def of_torchrun(cls) -> Workers:
+        """The group that `torchrun` started this process in; a group of one outside of it."""
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            return cls()
+        return cls(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+
+    def own_device(self, device: str) -> str:
+        """The card of this process among those of its machine, where `device` is a card."""
+        if self.size == 1 or not device.startswith("cuda"):
+            return device
+        return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
 
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its mean over the processes, in one exchange."""
@@ -51,5 +69,6 @@ class Workers:
         return bool(shared.item() > 0)
 
     def close(self) -> None:
+        """Leave the group."""
         if self.size > 1:
             dist.destroy_process_group()
