@@ -24,7 +24,7 @@ from tests.attention.settings import small_layer
 from tests.models.tiny import tiny_vggt
 from tests.models.tiny_pi3 import tiny_pi3
 
-ALL = {"memory_frames": None, "camera_window": None}
+ALL = {"memory_frames": None, "camera_window": None, "revise": True}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,9 +111,9 @@ def _pushed(
     [
         RecursiveOptions("flash:r=2", keep_one_in=1, **ALL),
         RecursiveOptions("flash:r=2", keep_one_in=2, **ALL),
-        RecursiveOptions("flash:r=2", keep_one_in=2, semantics="released", camera_window=None),
+        RecursiveOptions("flash:r=2", keep_one_in=2, semantics="released", **ALL),
         RecursiveOptions("flash:version=v2", keep_one_in=2, **ALL),
-        RecursiveOptions("flash:r=2", keep_one_in=1, memory_frames=3, camera_window=None),
+        RecursiveOptions("flash:r=2", keep_one_in=1, memory_frames=3, camera_window=None, revise=True),
     ],
 )
 @pytest.mark.parametrize("chunks", [(3, 2, 3), (1,) * 6])
@@ -147,7 +147,8 @@ def test_one_chunk_that_keeps_all_is_the_single_pass(accel, frames):
     with torch.no_grad():
         want = model(images, Plan.parse(accel, model.config.depth))
     for p, semantics in ((1, "released"), (5, "paper")):
-        engine = RecursiveEngine(model, RecursiveOptions(accel, keep_one_in=p, semantics=semantics))
+        options = RecursiveOptions(accel, keep_one_in=p, semantics=semantics, memory_frames=None)
+        engine = RecursiveEngine(model, options)
         update = engine.push(images)
         assert torch.equal(update.cam_from_world, want.cam_from_world[0].float())
         assert torch.equal(update.intrinsics, want.intrinsics[0].float())
@@ -192,7 +193,7 @@ def test_a_bound_keeps_the_latest_and_an_even_past(p, limit):
 
 
 def test_memory_is_flat_with_bounds_and_told_truly():
-    bounded = RecursiveOptions(keep_one_in=2, memory_frames=4, camera_window=4, revise=False)
+    bounded = RecursiveOptions(keep_one_in=2, memory_frames=4, camera_window=4)
     engine = RecursiveEngine(tiny_vggt(), bounded)
     sizes = [engine.push(part).memory_bytes for part in _images(48, 28, 28).float().split(2)]
     frame_0, each, camera = 4 * 2 * 4 * 32 * 4, 4 * 2 * 6 * 32 * 4, 64 * 4  # layers, k and v, tokens, dim
@@ -206,7 +207,7 @@ def test_memory_is_flat_with_bounds_and_told_truly():
 
 def test_a_camera_window_sees_frame_0_the_latest_and_the_chunk():
     model, images = tiny_vggt(torch.float64), _images(9, 28, 28)
-    engine = RecursiveEngine(model, RecursiveOptions("flash:r=2", camera_window=4))
+    engine = RecursiveEngine(model, RecursiveOptions("flash:r=2", camera_window=4, revise=True))
     for part in images[:7].split(1):
         engine.push(part)
     tokens = torch.cat([engine.state()["camera tokens"]], 1)
@@ -221,7 +222,7 @@ def test_a_camera_window_sees_frame_0_the_latest_and_the_chunk():
 
 def test_a_restored_engine_goes_on_identically():
     model, images = tiny_vggt(), _images(8, 28, 28).float()
-    options = RecursiveOptions("flash:r=2", keep_one_in=2, memory_frames=3)
+    options = RecursiveOptions("flash:r=2", keep_one_in=2, memory_frames=3, revise=True)
     whole = RecursiveEngine(model, options)
     for part in images[:6].split(2):
         whole.push(part)
@@ -233,9 +234,9 @@ def test_a_restored_engine_goes_on_identically():
     assert torch.equal(a.z_depth, b.z_depth) and torch.equal(a.cam_from_world, b.cam_from_world)
     assert torch.equal(whole.cameras()[0], again.cameras()[0])
     with pytest.raises(ValueError, match="another plan"):
-        RecursiveEngine(model, RecursiveOptions("flash:version=v2")).restore(state)
+        RecursiveEngine(model, RecursiveOptions("flash:version=v2", revise=True)).restore(state)
     with pytest.raises(ValueError, match="other options"):
-        RecursiveEngine(model, RecursiveOptions("flash:r=2", revise=False)).restore(state)
+        RecursiveEngine(model, RecursiveOptions("flash:r=2")).restore(state)
 
 
 def test_a_failed_push_takes_nothing_in(monkeypatch):

@@ -18,8 +18,10 @@ from PIL import Image
 
 import manyview
 from manyview.errors import UsageError
+from manyview.models.info import ModelInfo
 from manyview.models.run_options import RunOptions
 from manyview.streaming.recursive import RecursiveEngine, RecursiveOptions
+from manyview.streaming.stream import engine_options
 from tests.cli.conftest import Command
 from tests.models.tiny import tiny_vggt
 
@@ -51,7 +53,7 @@ def test_a_folder_becomes_what_reconstruct_writes(
     assert "7 frames in chunks of 3" in said and (out / "points.ply").is_file()
     scene = manyview.load_reconstruction(out)
     assert scene.names == tuple(f"{i:03d}.png" for i in range(7)) and scene.images.shape == (7, 42, 56, 3)
-    engine = RecursiveEngine(tiny_vggt(), RecursiveOptions("flash:r=2"))
+    engine = RecursiveEngine(tiny_vggt(), RecursiveOptions("flash:r=2", revise=True))
     images = torch.from_numpy(scene.images.copy()).permute(0, 3, 1, 2)
     updates = [engine.push(part) for part in images.split(3)]
     np.testing.assert_array_equal(scene.z_depth, torch.cat([u.z_depth for u in updates]).numpy())
@@ -225,3 +227,25 @@ def test_wrong_use_in_python():
         manyview.stream(model, [], chunk=0)
     with pytest.raises(UsageError, match="not int"):
         list(manyview.stream(model, [3], accel="flash:r=2", device="cpu"))
+
+
+def test_anchors_run_through_the_same_command(command: Command, frames: Path, weights: Path, tmp_path: Path):
+    line = ("stream", frames, tmp_path / "out", "--model", weights, "--engine", "anchors", "--to", "none")
+    small = ("--accel", "anchors:frames=2", "--start", 4, "--beyond", 0, "--chunk", 3, "--device", "cpu")
+    status, said, told = command(*line, *small)
+    assert status == 0, told
+    assert "7 frames in chunks of 3" in said
+    assert len(manyview.load_reconstruction(tmp_path / "out")) == 7
+    status, _, told = command(*line, "--overwrite", "--keep-one-in", 5)
+    assert status == 2 and "no option keep_one_in" in told
+    status, _, told = command(*line, "--overwrite", "--cameras", "revised")
+    assert status == 2 and "--engine chunks" in told
+
+
+def test_weights_tell_the_descriptors_they_were_trained_for():
+    model = tiny_vggt()
+    assert engine_options("chunks", model, {}).accel == "flash:r=2"
+    for plan, accel in (("flash:version=v2", "flash:version=v2"), ("anchors", "flash:r=2")):
+        model.info = ModelInfo("tiny", "here", None, None, "0", {}, plan=plan)
+        assert engine_options("chunks", model, {}).accel == accel
+    assert engine_options("chunks", model, {"accel": "flash"}).accel == "flash"

@@ -24,27 +24,36 @@ JOURNAL = "stream"
 
 
 @dataclasses.dataclass(frozen=True)
-class ChunkFields:
-    """How the engine "chunks" remembers."""
+class MemoryFields:
+    """What the engines remember; an option belongs to one engine, and `accel` to both."""
 
     accel: str | None = None
-    """Descriptors that stand for a frame: flash, flash:r=2, flash:version=v2."""
+    """chunks: flash, flash:r=2, flash:version=v2, ...; anchors: anchors:frames=16, ..."""
     keep_one_in: int | None = None
-    """Of so many frames the first stays in memory; default 5."""
+    """chunks: of so many frames the first stays in memory; default 5."""
     semantics: Literal["paper", "released"] | None = None
-    """paper drops frames only from what later chunks see; released also from their own chunk."""
+    """chunks: paper drops frames only from what later chunks see; released from their own chunk too."""
     memory_frames: int | None = None
-    """At most so many frames in memory, half of them the latest; 0: all that are kept, which grows."""
+    """chunks: at most so many frames in memory; 0: all that are kept, which grows; default 128."""
     camera_window: int | None = None
-    """Frames that the camera head sees beside a chunk; 0: all, which grows; default 64."""
+    """chunks: frames that the camera head sees beside a chunk; 0: all, which grows; default 64."""
+    start: int | None = None
+    """anchors: frames among which the first anchors are chosen; default 24."""
+    beyond: float | None = None
+    """anchors: a frame this many times farther from them than they lie apart joins them; 0: none does."""
+    budget_mib: int | None = None
+    """anchors: most memory in MiB; default 4096."""
 
     def given(self) -> dict[str, Any]:
+        """Options of an engine by name."""
         named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         told = {name: value for name, value in named.items() if value is not None}
-        return {
-            name: None if value == 0 and name in ("memory_frames", "camera_window") else value
-            for name, value in told.items()
-        }
+        for name in ("memory_frames", "camera_window", "beyond"):
+            if told.get(name) == 0:
+                told[name] = None
+        if "budget_mib" in told:
+            told["budget_bytes"] = told.pop("budget_mib") * 2**20
+        return told
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +114,7 @@ class Stream:
     """Of the trunk; auto: bf16 or fp16 on CUDA by capability, fp32 elsewhere."""
     model: ModelFields = dataclasses.field(default_factory=ModelChoice)
     frames: Annotated[FrameFields, Flat] = dataclasses.field(default_factory=FrameFields)
-    memory: Annotated[ChunkFields, Flat] = dataclasses.field(default_factory=ChunkFields)
+    memory: Annotated[MemoryFields, Flat] = dataclasses.field(default_factory=MemoryFields)
 
     def run(self) -> int:
         from ..errors import UsageError
@@ -173,16 +182,20 @@ class Stream:
         """The engine, and everything that decides the numbers of the result."""
         import manyview
 
+        from ..errors import UsageError
         from ..models.run_options import RunOptions
         from ..reconstruction.machine import pick_device, pick_dtype, precision_name
-        from ..streaming.stream import make_engine
+        from ..streaming.stream import engine_options, make_engine
 
         device = pick_device(self.device)
         dtype = pick_dtype(device, self.precision)
         options = self.memory.given()
-        if self.engine == "chunks":
-            options["revise"] = self.cameras == "revised"
-        engine = make_engine(self.engine, network.to(device), RunOptions(dtype), options)
+        if self.cameras == "revised":
+            if self.engine != "chunks":
+                raise UsageError("anchors tell every camera once; --cameras revised is for --engine chunks")
+            options["revise"] = True
+        chosen = dataclasses.asdict(engine_options(self.engine, network, options))
+        engine = make_engine(self.engine, network.to(device), RunOptions(dtype), chosen)
         info = network.info
         settings = {
             "manyview": manyview.__version__,
@@ -190,8 +203,9 @@ class Stream:
             "weights_sha256": None if info is None else info.weights_sha256,
             "weights_licence": None if info is None else info.licence,
             "precision": precision_name(dtype),
+            "accel": chosen["accel"],
             "engine": self.engine,
-            "engine_options": options,
+            "engine_options": chosen,
             "chunk": self.chunk,
             "cameras": self.cameras,
             "input": str(self.paths[0]),
@@ -230,6 +244,7 @@ class Stream:
             update = engine.push(torch.stack([frame.image for frame in batch]))
             journal.add(update, batch, engine.state)
             pushed = True
+            source.warnings += update.notes
             bars("frames", engine.frames, source.total or engine.frames)
         if pushed and journal.chunks % self.state_every:
             journal.save_state(engine.state())

@@ -27,28 +27,31 @@ from .forward import run_chunk, streamable
 from .kept_frames import kept_frames
 from .plan_memory import KeepRule, PlanMemory
 
+DEFAULT_MEMORY_FRAMES = 128
+_TRAINING_FREE = "flash:r=2"  # weights that never saw descriptors lose less with more of them
+
 
 @dataclasses.dataclass(frozen=True)
 class RecursiveOptions:
     """How the chunk-recursive engine remembers.
 
-    `accel`: a plan of descriptors (and of layers cut to their own frames). Keyframes are not chosen in a
-    stream, only frame 0 is whole. `keep_one_in`: of p frames the first stays in memory. `semantics`:
-    "paper" drops only from what later chunks see, and counts frames over the stream; "released" counts
-    in each chunk and hides the dropped frames from their own chunk too, as the public code's
-    `memory_drop_rate` does (its two versions differ in their descriptors alone: flash:version=v1 or v2).
-    `memory_frames`: at most so many frames in memory, half of them the latest (None: all that are kept,
-    which grows). `camera_window`: frames whose camera tokens the camera head sees beside the chunk's
-    (None: all, which grows). `revise` keeps the camera tokens of all frames, so that `cameras` can tell all
-    cameras from all frames at the end.
+    `accel`: a plan of descriptors and of layers cut to their own frames (None: what the weights were
+    trained for, else flash:r=2). Keyframes are not chosen in a stream, only frame 0 is whole.
+    `keep_one_in`: of p frames the first stays in memory. `semantics`: "paper" drops only from what later
+    chunks see, and counts frames over the stream; "released" counts in each chunk and hides the dropped
+    frames from their own chunk too, as the public code's `memory_drop_rate` does (its two versions differ
+    in their descriptors alone: flash:version=v1 or v2). `memory_frames`: at most so many frames in memory,
+    half of them the latest (None: all that are kept, which grows). `camera_window`: frames whose camera
+    tokens the camera head sees beside the chunk's (None: all, which grows). `revise` keeps the camera
+    tokens of all frames, so that `cameras` can tell all cameras from all frames at the end.
     """
 
-    accel: str = "flash:keyframes=0"
+    accel: str | None = None
     keep_one_in: int = 5
     semantics: Literal["paper", "released"] = "paper"
-    memory_frames: int | None = None
+    memory_frames: int | None = DEFAULT_MEMORY_FRAMES
     camera_window: int | None = 64
-    revise: bool = True
+    revise: bool = False
 
     def __post_init__(self) -> None:
         if self.keep_one_in < 1:
@@ -60,10 +63,19 @@ class RecursiveOptions:
             if value is not None and value < 2:
                 raise ValueError(f"{name} must be at least 2 (frame 0 and the latest), not {value}")
         if self.memory_frames is not None and self.semantics == "released":
-            raise ValueError("the released semantics keep frames by chunk and know no bound of memory")
+            raise ValueError(
+                "the released semantics keep frames by chunk and know no bound: memory_frames must be None "
+                "(--memory-frames 0)"
+            )
 
     def rule(self) -> KeepRule:
         return KeepRule(self.keep_one_in, self.memory_frames, self.semantics == "released")
+
+
+def default_accel(model: Network) -> str:
+    """The descriptors that weights were trained for, or those that trouble other weights least."""
+    trained_for = None if model.info is None else model.info.plan
+    return trained_for if trained_for is not None and trained_for.startswith("flash") else _TRAINING_FREE
 
 
 class RecursiveEngine:
@@ -79,7 +91,7 @@ class RecursiveEngine:
         self._model = streamable(model)
         self._options = options or RecursiveOptions()
         self._run = run or RunOptions()
-        plan = Plan.parse(self._options.accel, self._model.config.depth)
+        plan = Plan.parse(self._options.accel or default_accel(self._model), self._model.config.depth)
         self._memory = PlanMemory(plan, self._options.rule())
         self._size: tuple[int, int] | None = None
         self._window: Tensor | None = None  # camera tokens that the head sees with the next chunk

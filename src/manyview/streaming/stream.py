@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,17 +80,34 @@ def _updates(engine: StreamEngine, images: Iterator[torch.Tensor], chunk: int) -
         yield engine.push(torch.stack(batch))
 
 
+def engine_options(name: str, model: Network, options: Mapping[str, Any]) -> Any:
+    """All options of the engine called `name`, with what depends on the weights filled in.
+
+    Raises UsageError for an engine or an option that there is not, or a value that cannot be.
+    """
+    home, _, choices = _home(name)
+    known = [field.name for field in dataclasses.fields(getattr(home, choices))]
+    strange = [option for option in options if option not in known]
+    if strange:
+        raise UsageError(f"streaming by {name} has no option {strange[0]}; there are: {', '.join(known)}")
+    try:
+        chosen = getattr(home, choices)(**options)
+    except ValueError as error:
+        raise UsageError(f"streaming by {name}: {error}") from error
+    return dataclasses.replace(chosen, accel=home.default_accel(model)) if chosen.accel is None else chosen
+
+
 def make_engine(
-    name: str, model: Network, run: RunOptions | None = None, options: dict[str, Any] | None = None
+    name: str, model: Network, run: RunOptions | None = None, options: Mapping[str, Any] | None = None
 ) -> StreamEngine:
-    """The engine called `name` with options given by name. Raises UsageError for what there is not."""
+    """The engine called `name`, with options given by name; errors as of `engine_options`."""
+    home, build, _ = _home(name)
+    engine: StreamEngine = getattr(home, build)(model, engine_options(name, model, options or {}), run)
+    return engine
+
+
+def _home(name: str) -> tuple[Any, str, str]:
     if name not in _ENGINES:
         raise UsageError(f"a stream runs by {' or '.join(_ENGINES)}, not by {name!r}")
     module, build, choices = _ENGINES[name]
-    home = importlib.import_module(f".{module}", __package__)
-    try:
-        chosen = getattr(home, choices)(**(options or {}))
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"stream by {name}: {error}") from error
-    engine: StreamEngine = getattr(home, build)(model, chosen, run)
-    return engine
+    return importlib.import_module(f".{module}", __package__), build, choices
