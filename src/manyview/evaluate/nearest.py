@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,24 +12,58 @@ from ..errors import MissingExtraError
 from ..geometry.align import umeyama
 
 _CHUNK = 200_000
+_CELLS = 40
+"""Cells along the longer side of the bulk of a cloud, by which points are ordered."""
 
 
-def build_tree(points: Float[np.ndarray, "n 3"]) -> Any:
-    """A KD-tree; MissingExtraError without scipy."""
-    try:
-        from scipy.spatial import cKDTree
-    except ImportError as error:
-        raise MissingExtraError("comparing point clouds", "eval") from error
-    # Splitting at the middle of the box builds several times faster and answers about as fast.
-    return cKDTree(points, balanced_tree=False, compact_nodes=False)
+def cell_order(points: Float[np.ndarray, "n 3"]) -> Int[np.ndarray, " n"]:
+    """An order in which neighbours in space follow each other: searches then find their data in the cache.
+
+    Cells are of the box of the central 90 percent, so that strays do not swallow all others.
+    """
+    if not len(points):
+        return np.arange(0)
+    low, high = np.quantile(points[:: max(1, len(points) // 10_000)], [0.05, 0.95], axis=0)
+    side = max(float((high - low).max()) / _CELLS, 1e-12)
+    cells = ((points - low) / side).clip(-1, _CELLS).astype(np.int64)
+    width = _CELLS + 2
+    return np.argsort((cells[:, 0] * width + cells[:, 1]) * width + cells[:, 2], kind="stable")
+
+
+class Neighbours:
+    """Nearest neighbours in a cloud; `workers` threads search, -1: all cores."""
+
+    def __init__(self, points: Float[np.ndarray, "n 3"], workers: int = -1) -> None:
+        """MissingExtraError without scipy."""
+        try:
+            from scipy.spatial import cKDTree
+        except ImportError as error:
+            raise MissingExtraError("comparing point clouds", "eval") from error
+        self._order = cell_order(points)
+        # Splitting at the middle of the box builds several times faster and answers about as fast.
+        self._tree = cKDTree(points[self._order], balanced_tree=False, leafsize=32)
+        self._workers = workers
+
+    def query(
+        self, points: Float[np.ndarray, "m 3"], count: int = 1, within: float = np.inf
+    ) -> tuple[Float[np.ndarray, "..."], Int[np.ndarray, "..."]]:
+        """(distance, index) [m, count], [m] for `count` 1; infinite and meaningless beyond `within`."""
+        order = cell_order(points)
+        distance, index = self._tree.query(
+            points[order], k=count, distance_upper_bound=within, workers=self._workers
+        )
+        # Nothing found is the index one past the last.
+        index = np.append(self._order, 0)[index]
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return distance[back], index[back]
 
 
 def nearest(
     query: Float[np.ndarray, "n 3"], points: Float[np.ndarray, "m 3"], workers: int = -1
 ) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     """(distance, index) of the point nearest to each query; `workers` threads, -1: all cores."""
-    distance, index = build_tree(points).query(query, workers=workers)
-    return distance, index
+    return Neighbours(points, workers).query(query)
 
 
 def estimate_normals(
@@ -43,16 +76,18 @@ def estimate_normals(
     """
     if len(points) < 3:
         return np.tile(np.array([0.0, 0.0, 1.0]), (len(points), 1))
-    tree = build_tree(points)
+    order = cell_order(points)
+    ordered = points[order]
+    tree = Neighbours(ordered, workers)
     normals = np.empty((len(points), 3))
     for start in range(0, len(points), _CHUNK):
-        part = points[start : start + _CHUNK]
-        _, index = tree.query(part, k=min(neighbours, len(points)), workers=workers)
-        around = points[index] - points[index].mean(1, keepdims=True)
+        _, index = tree.query(ordered[start : start + _CHUNK], min(neighbours, len(points)))
+        around = ordered[index]
+        around -= around.mean(1, keepdims=True)
         covariance = np.swapaxes(around, 1, 2) @ around
-        # Smallest eigenvector; torch batches small matrices several times faster than numpy.
+        # Smallest eigenvector; torch batches small matrices faster than numpy on several cores.
         _, vectors = torch.linalg.eigh(torch.from_numpy(covariance))
-        normals[start : start + _CHUNK] = vectors[..., 0].numpy()
+        normals[order[start : start + _CHUNK]] = vectors[..., 0].numpy()
     return normals
 
 
@@ -87,10 +122,11 @@ def icp(
     rotation, translation = np.eye(3), np.zeros(3)
     if not len(source) or not len(target):
         return IcpResult(rotation, translation, 0.0, 0.0, 0)
-    tree = build_tree(target)
+    tree = Neighbours(target, workers)
+    source = source[cell_order(source)]
     moved, fitness, rmse, done = source, -1.0, -1.0, 0
     for done in range(iterations + 1):
-        distance, index = tree.query(moved, distance_upper_bound=threshold, workers=workers)
+        distance, index = tree.query(moved, within=threshold)
         near = np.isfinite(distance)
         before = fitness, rmse
         fitness = float(near.mean())
