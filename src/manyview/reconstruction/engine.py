@@ -175,6 +175,8 @@ def _look_ahead(
 ) -> Preflight:
     """One pass over all views, or chunks of them if asked for or if one pass does not fit and they can be."""
     problem = why_not_anchored(model, request.plan)
+    if request.known:
+        problem = "chunks do not take known cameras or depth"
     if chunk is not None:
         if problem is not None:
             raise UsageError(
