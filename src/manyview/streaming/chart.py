@@ -17,8 +17,8 @@ def require_plot() -> None:
         raise MissingExtraError("the plot", "plot") from error
 
 
-def draw(log: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write a PNG of a journal's log: time per frame above, memory below."""
+def draw(log: Sequence[dict[str, Any]], path: Path, accuracy: Sequence[dict[str, float]] = ()) -> None:
+    """Write a PNG of a journal's log: time per frame, memory, and the errors of `long_run.along` if given."""
     require_plot()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -26,14 +26,23 @@ def draw(log: Sequence[dict[str, Any]], path: Path) -> None:
     frames = [line["first"] + line["frames"] for line in log]
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, 1, sharex=True)
+    above, below, *errors = figure.subplots(2 + bool(accuracy), 1, sharex=True)
     above.plot(frames, [line["ms_per_frame"] for line in log], linewidth=0.9)
     above.set(ylabel="ms per frame", ylim=(0, None))
     below.plot(frames, [line["memory_bytes"] / 2**20 for line in log], label="memory of the stream")
     if all("resident_bytes" in line for line in log):
         below.plot(frames, [line["resident_bytes"] / 2**20 for line in log], label="whole process")
         below.legend(loc="lower right", fontsize=8, frameon=False)
-    below.set(xlabel="frames", ylabel="MiB", ylim=(0, None))
-    for axes in (above, below):
+    below.set(ylabel="MiB", ylim=(0, None))
+    for axes in errors:
+        edges = [row["first"] for row in accuracy] + frames[-1:]
+        axes.stairs(
+            [row["rotation_deg"] for row in accuracy], edges, baseline=None, label="rotation, degrees"
+        )
+        axes.stairs([100 * row["centre_error"] for row in accuracy], edges, baseline=None, label="centre, %")
+        axes.set(ylabel="error", ylim=(0, None))
+        axes.legend(fontsize=8, frameon=False)
+    for axes in (above, below, *errors):
         axes.grid(alpha=0.25)
+        axes.set(xlabel="frames" if axes is (errors or [below])[-1] else None)
     figure.savefig(path, dpi=130, format="png")

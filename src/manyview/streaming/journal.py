@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +86,9 @@ class StreamJournal:
         return state
 
     def add(
-        self,
-        update: StreamUpdate,
-        frames: Sequence[Frame],
-        state: Any,
-        last: bool = False,
-        more: dict[str, Any] | None = None,
+        self, update: StreamUpdate, frames: Sequence[Frame], state: Callable[[], dict[str, Tensor]]
     ) -> None:
-        """Write a chunk's result, its line of the log, and (when due, or `last`) `state()` of the engine."""
+        """Write a chunk's result, its line of the log, and (when it is due) `state()` of the engine."""
         images = torch.stack([frame.image for frame in frames]).permute(0, 2, 3, 1).contiguous()
         arrays = {name: getattr(update, name) for name in _ARRAYS if name != "images"} | {"images": images}
         records = json.dumps([frame.record.to_json() for frame in frames])
@@ -106,14 +101,14 @@ class StreamJournal:
             "seconds": round(update.seconds, 6),
             "ms_per_frame": round(1000 * update.seconds / len(update), 3),
             "memory_bytes": update.memory_bytes,
-            **(more or {}),
+            **_resident_bytes(),
         }
         with (self.folder / LOG_NAME).open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
         self.chunks += 1
         self.last = frames[-1].record
-        if last or self.chunks % self._every == 0:
-            self._write_tensors(STATE_NAME, state(), {"chunks": str(self.chunks)})
+        if self.chunks % self._every == 0:
+            self.save_state(state())
 
     def save_state(self, state: dict[str, Tensor]) -> None:
         """Write the engine's state now."""
@@ -213,6 +208,14 @@ def _read_header(folder: Path) -> dict[str, Any] | None:
         return None
     ours = isinstance(header, dict) and header.get("format") == FORMAT
     return header if ours and header.get("format_version") == FORMAT_VERSION else None
+
+
+def _resident_bytes() -> dict[str, int]:
+    """What the whole process holds in RAM, where the system tells."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return {"resident_bytes": pages * os.sysconf("SC_PAGE_SIZE")}
+    return {}
 
 
 @contextlib.contextmanager

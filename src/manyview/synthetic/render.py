@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -58,6 +58,19 @@ def render_scenes(
         return parts[0]
     order = torch.from_numpy(np.argsort(np.concatenate(places))).to(device)
     return _joined(parts)[order]
+
+
+@torch.no_grad()
+def render_in_parts(
+    seed: int, views: int, height: int, width: int, options: SceneOptions, views_at_once: int = 64
+) -> Iterator[SceneBatch]:
+    """The scene that `render_scenes` gives for one seed, on the CPU, a few views at a time and in order."""
+    draws = Draws([seed])
+    outdoor = bool(is_outdoor(draws, options)[0])
+    scenes = draw_scenes(draws, outdoor, views, height, width, options, "cpu")
+    for view in range(0, views, views_at_once):
+        part = scenes.part(slice(0, 1), slice(view, view + views_at_once))
+        yield _render(part, height, width, options)
 
 
 def _render(scenes: Scenes, height: int, width: int, options: SceneOptions) -> SceneBatch:
