@@ -18,10 +18,9 @@ from manyview.models.checkpoints.read import read_checkpoint
 from manyview.models.checkpoints.vggt import stored_metadata
 from manyview.models.vggt import VGGT
 from manyview.train.config import TrainConfig, config_from_json
+from manyview.train.licence import licence_after
 from manyview.train.log import LOG_NAME, read_log
 from manyview.train.state import RunState, load_state
-
-LICENCE = "Apache-2.0"
 
 
 def trained_model(out_dir: str | Path, half: bool = False) -> VGGT:
@@ -76,7 +75,7 @@ def export_weights(
     }
     metadata = {
         "config": header["config"]["model"],
-        "licence": LICENCE,
+        "licence": licence_after(start),
         "recipe": recipe,
         "numbers": dict(numbers or {}),
     }
