@@ -15,7 +15,7 @@ from safetensors import safe_open
 from manyview.attention.plan import Plan
 from manyview.errors import ManyViewError, MemoryLimitError, OutputError, UsageError
 from manyview.models.camera_head import CameraHead
-from manyview.reconstruction import engine, long_run
+from manyview.reconstruction import engine, long_run, result_io
 from manyview.reconstruction.array_file import ArrayFile
 from manyview.reconstruction.engine import ReconstructOptions, prepare, reconstruct, reconstruct_into
 from manyview.reconstruction.inputs import InputOptions, find_inputs, read_views
@@ -77,7 +77,7 @@ def test_any_two_chunk_sizes_agree_to_the_last_bits_of_doubles(photos, monkeypat
             torch.testing.assert_close(depth, written[0][row], rtol=1e-10, atol=0)
 
 
-def test_the_folder_is_an_ordinary_result(photos, tmp_path):
+def test_the_folder_is_an_ordinary_result(photos, tmp_path, monkeypatch):
     model, out = tiny_vggt(), tmp_path / "out"
     ready = prepare(photos, model, ReconstructOptions(accel=ACCEL, chunk=3))
     scene = reconstruct_into(ready, model, out)
@@ -85,6 +85,13 @@ def test_the_folder_is_an_ordinary_result(photos, tmp_path):
     loaded = load_reconstruction(out)
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(loaded, name), getattr(scene, name))
+    monkeypatch.setattr(result_io, "MAP_FROM_BYTES", 0)
+    mapped = load_reconstruction(out)
+    for name in ARRAYS:
+        assert isinstance(getattr(mapped, name), np.memmap) and not isinstance(
+            getattr(loaded, name), np.memmap
+        )
+        np.testing.assert_array_equal(getattr(mapped, name), getattr(scene, name))
     assert loaded.settings == scene.settings and loaded.timings_s == scene.timings_s
     assert {"read", "forward", "forward: anchors", "forward: others"} <= set(scene.timings_s)
     assert scene.memory_bytes["expected peak"] == ready.chosen.peak_bytes

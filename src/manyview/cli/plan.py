@@ -45,7 +45,7 @@ class PlanCommand:
         for stage, flops in request.flops_by_stage().items():
             say(f"  {stage:<14} {flops / 1e12:10.3f} TFLOP")
         if chosen.chunk is not None:
-            say(f"any number of views fits in chunks; these take {gib(chosen.disk_bytes)} on the disk")
+            say(f"in chunks more views take disk ({gib(chosen.disk_bytes)} for these), not memory")
             return 0
         most = largest_input(request, chosen.machine)
         say(f"at this size up to {most} views fit in the {gib(chosen.machine.free_bytes)} that are free")

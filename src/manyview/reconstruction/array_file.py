@@ -20,6 +20,22 @@ _SPARE = 64  # bytes of header a name, so that shapes and places may change in a
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 
 
+def map_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a safetensors file, read-only, from the disk as they are looked at.
+
+    For files that `safetensors` opens: nothing is checked here. KeyError for types that results do not have.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    types = {short: name for name, short in _NAMES.items()}
+    return {
+        name: np.memmap(path, types[a["dtype"]], "r", 8 + length + a["data_offsets"][0], tuple(a["shape"]))
+        for name, a in header.items()
+        if name != "__metadata__"
+    }
+
+
 class ArrayFile:
     """Arrays by name, of a type and a shape whose first number is the rows (views); a context manager.
 
@@ -73,10 +89,7 @@ class ArrayFile:
     def mapped(self) -> dict[str, np.ndarray]:
         """All arrays, read-only, from the disk as they are looked at."""
         self._file.flush()
-        return {
-            name: np.memmap(self._path, dtype, "r", self._place(name)[0], shape)
-            for name, (dtype, shape) in self._shapes.items()
-        }
+        return map_arrays(self._path)
 
     def _place(self, name: str) -> tuple[int, int]:
         """Where an array starts in the file, and the bytes of a row."""

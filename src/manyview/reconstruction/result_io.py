@@ -31,12 +31,14 @@ from ..export.files import (
     output_errors,
     require_space,
 )
-from .array_file import ArrayFile, Shapes
+from .array_file import ArrayFile, Shapes, map_arrays
 from .result import ARRAY_FIELDS, OPTIONAL_ARRAYS, Reconstruction, hash_settings
 from .views import ViewRecord
 
 HEADER_NAME = "reconstruction.json"
 ARRAYS_NAME = "arrays.safetensors"
+MAP_FROM_BYTES = 2**30
+"""Arrays of so many bytes are not read but mapped."""
 RECEIPT_NAME = "receipt.json"
 RECEIPT_FORMAT = "manyview receipt"
 FORMAT = "manyview reconstruction"
@@ -148,7 +150,7 @@ def write_receipt(scene: Reconstruction, folder: str | Path) -> Path | None:
 
 
 def load_reconstruction(folder: str | Path) -> Reconstruction:
-    """Read a reconstruction back from the folder `save` wrote.
+    """Read a reconstruction back from the folder `save` wrote; arrays of a gibibyte or more stay on the disk.
 
     Raises InputError when there is none or another version wrote it, DamagedInputError when a file is
     truncated or does not fit the other; the message names the file.
@@ -258,7 +260,9 @@ def _read_arrays(path: Path, save_id: str) -> dict[str, np.ndarray]:
                 )
             if (file.metadata() or {}).get("save_id") != save_id:
                 raise DamagedInputError(f"{path}: belongs to another save than its header; reconstruct again")
-            return {name: file.get_tensor(name) for name in ARRAY_FIELDS if name in found}
+            if path.stat().st_size < MAP_FROM_BYTES:
+                return {name: file.get_tensor(name) for name in ARRAY_FIELDS if name in found}
+        return map_arrays(path)
     except (SafetensorError, OSError) as error:
         if not os.access(path, os.R_OK):
             raise InputError(f"{path}: may not be read by this user; check its permissions") from error
