@@ -20,6 +20,7 @@ import manyview
 from manyview.errors import UsageError
 from manyview.models.info import ModelInfo
 from manyview.models.run_options import RunOptions
+from manyview.reconstruction.array_file import ArrayFile
 from manyview.streaming.recursive import RecursiveEngine, RecursiveOptions
 from manyview.streaming.stream import engine_options
 from tests.cli.conftest import Command
@@ -132,12 +133,38 @@ def test_state_that_is_written_seldom_is_caught_up(
             raise OSError(28, "No space left on device", "disk")
         return push(self, images)
 
+    def full(*arguments: object):
+        raise OSError(28, "No space left on device", "disk")
+
     with monkeypatch.context() as patch:
         patch.setattr(RecursiveEngine, "push", broken)
         assert command(*line)[0] == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(ArrayFile, "write", full)
+        status, said, told = command(*line, "--resume")
+        assert status == 1 and "going on after 4 frames" in said and "disk is full" in told
+    assert not (tmp_path / "out" / "reconstruction.json").exists()
     status, said, told = command(*line, "--resume")
-    assert status == 0 and "going on after 4 frames" in said, told
+    assert status == 0 and "going on after 7 frames" in said, told
     assert len(manyview.load_reconstruction(tmp_path / "out")) == 7
+
+
+def test_frames_without_a_camera_are_left_out(
+    frames: Path, weights: Path, tmp_path: Path, command: Command, monkeypatch
+):
+    push = RecursiveEngine.push
+
+    def blind(self: RecursiveEngine, images: torch.Tensor):
+        update = push(self, images)
+        if update.first == 2:
+            update.cam_from_world[1] = float("nan")
+        return update
+
+    monkeypatch.setattr(RecursiveEngine, "push", blind)
+    status, said, told = command("stream", frames, tmp_path / "out", "--model", weights, *SMALL)
+    assert status == 0 and "1 of 7 views left out" in said, told
+    scene = manyview.load_reconstruction(tmp_path / "out")
+    assert scene.names == tuple(f"{i:03d}.png" for i in (0, 1, 2, 4, 5, 6))
 
 
 def test_a_growing_folder_is_followed(command: Command, weights: Path, tmp_path: Path):

@@ -119,9 +119,8 @@ class Stream:
     def run(self) -> int:
         from ..errors import UsageError
         from ..export import check_formats
-        from ..reconstruction.result_io import save
         from ..streaming.chart import require_plot
-        from ..streaming.finish import collected, told
+        from ..streaming.finish import told, write_result
         from ..streaming.journal import StreamJournal
 
         if len(self.paths) != 2:
@@ -153,8 +152,7 @@ class Stream:
         with Bars() as bars:
             self._push_all(source, engine, journal, bars)
             revised = engine.cameras() if self.cameras == "revised" else None
-            scene = collected(journal, revised, tuple(source.warnings))
-            save(scene, folder, overwrite=True)
+            scene = write_result(journal, folder, revised, tuple(source.warnings))
             _export_all(scene, folder, formats, bars)
         journal.finish(self.keep_chunks)
         if self.plot:

@@ -3,59 +3,76 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..attention.layout import TokenLayout
 from ..models.predictions import Predictions
-from ..reconstruction.result import Reconstruction
+from ..reconstruction.array_file import ArrayFile
+from ..reconstruction.result import ARRAY_FIELDS, OPTIONAL_ARRAYS, Reconstruction
+from ..reconstruction.result_io import save_spilled
 from ..reconstruction.usable import leave_out, usable_views
+from ..reconstruction.views import ViewRecord
 from .journal import StreamJournal
 
 
-def collected(
+def write_result(
     journal: StreamJournal,
-    cameras: tuple[torch.Tensor, torch.Tensor] | None,
+    folder: Path,
+    cameras: tuple[Tensor, Tensor] | None,
     notes: tuple[str, ...] = (),
 ) -> Reconstruction:
-    """All frames of a finished stream as one result; `cameras` replace those of the updates.
+    """All frames of a stream as the one result that `manyview reconstruct` would write to `folder`.
 
-    Frames to which the model gave no camera or depth that is finite are left out, with a note. Raises
-    ManyViewError if none is left.
+    One chunk at a time is in memory. `cameras` replace those of the updates. Frames to which the model gave
+    no camera or depth that is finite are left out, with a note. Raises ManyViewError if none is left.
     """
-    arrays, records = journal.collect()
-    if cameras is not None:
-        arrays["cam_from_world"], arrays["intrinsics"] = (x.numpy() for x in cameras)
+    frames = journal.frames_done()
+    height, width = journal.canvas or (1, 1)
+    sizes = {"v": frames, "h": height, "w": width}
+    shapes = {
+        name: (dtype, tuple(sizes[n] if isinstance(n, str) else n for n in shape))
+        for name, (dtype, shape) in ARRAY_FIELDS.items()
+        if name not in OPTIONAL_ARRAYS
+    }
+
+    def fill(file: ArrayFile) -> Reconstruction:
+        records: list[ViewRecord] = []
+        good = torch.ones(frames, dtype=torch.bool)
+        for first, arrays, more in journal.parts():
+            records += more
+            rows = range(first, first + len(more))
+            if cameras is not None:
+                arrays["cam_from_world"], arrays["intrinsics"] = (x[list(rows)].numpy() for x in cameras)
+            good[list(rows)] = _usable(arrays)
+            for name, values in arrays.items():
+                file.write(name, rows, values.astype(ARRAY_FIELDS[name][0], copy=False))
+        left_out = leave_out(good, tuple(record.name for record in records), journal.settings["precision"])
+        file.keep(good.numpy())
+        log = journal.log()
+        return Reconstruction(
+            **file.mapped(),  # type: ignore[arg-type]
+            views=tuple(r for r, usable in zip(records, good.tolist(), strict=True) if usable),
+            settings={**journal.settings, "views": len(records)},
+            timings_s={"forward": sum(line["seconds"] for line in log)},
+            memory_bytes={"memory of the stream": max(line["memory_bytes"] for line in log)},
+            notes=(*notes, *left_out),
+        )
+
+    return save_spilled(folder, shapes, fill, overwrite=True)
+
+
+def _usable(arrays: Mapping[str, np.ndarray]) -> Tensor:
     frames, height, width = arrays["z_depth"].shape
-    given = Predictions(
-        height,
-        width,
-        TokenLayout(frames, 0, (1, 1)),
-        z_depth=torch.from_numpy(arrays["z_depth"])[None],
-        cameras=(
-            torch.from_numpy(arrays["cam_from_world"])[None],
-            torch.from_numpy(arrays["intrinsics"])[None],
-        ),
-    )
-    good = usable_views(given)
-    notes += leave_out(good, tuple(record.name for record in records), journal.settings["precision"])
-    if not bool(good.all()):
-        arrays = {name: array[good.numpy()] for name, array in arrays.items()}
-        records = [record for record, usable in zip(records, good.tolist(), strict=True) if usable]
-    log = journal.log()
-    for name in ("cam_from_world", "intrinsics"):
-        arrays[name] = arrays[name].astype(np.float64)
-    fields: dict[str, Any] = dict(arrays)
-    return Reconstruction(
-        **fields,
-        views=tuple(records),
-        settings={**journal.settings, "views": len(records)},
-        timings_s={"forward": sum(line["seconds"] for line in log)},
-        memory_bytes={"memory of the stream": max(line["memory_bytes"] for line in log)},
-        notes=notes,
-    )
+    cameras = tuple(torch.from_numpy(arrays[name])[None] for name in ("cam_from_world", "intrinsics"))
+    given = Predictions(height, width, TokenLayout(frames, 0, (1, 1)))
+    given.z_depth, given.cameras = torch.from_numpy(arrays["z_depth"])[None], (cameras[0], cameras[1])
+    return usable_views(given)
 
 
 def told(log: list[dict[str, Any]]) -> list[str]:

@@ -107,6 +107,7 @@ class StreamJournal:
             log.write(json.dumps(line) + "\n")
         self.chunks += 1
         self.last = frames[-1].record
+        self.canvas = self.last.transform.network_height, self.last.transform.network_width
         if self.chunks % self._every == 0:
             self.save_state(state())
 
@@ -125,22 +126,14 @@ class StreamJournal:
         """Frames of all chunks that are there."""
         return sum(line["frames"] for line in self.log())
 
-    def collect(self) -> tuple[dict[str, np.ndarray], list[ViewRecord]]:
-        """Arrays of all frames under the names of `Reconstruction`, and their records."""
-        total = self.frames_done()
-        arrays: dict[str, np.ndarray] = {}
-        records: list[ViewRecord] = []
+    def parts(self) -> Iterator[tuple[int, dict[str, np.ndarray], list[ViewRecord]]]:
+        """Chunk after chunk: its first frame, its arrays under the names of `Reconstruction`, its records."""
         for chunk in range(self.chunks):
-            records += self._records(chunk)
             path = self._chunk_path(chunk)
             with _damage_told(path), safe_open(path, framework="numpy") as file:
+                arrays = {name: file.get_tensor(name) for name in _ARRAYS}
                 first = int(file.metadata()["first"])
-                for name in _ARRAYS:
-                    part = file.get_tensor(name)
-                    if name not in arrays:
-                        arrays[name] = np.empty((total, *part.shape[1:]), part.dtype)
-                    arrays[name][first : first + len(part)] = part
-        return arrays, records
+            yield first, arrays, self._records(chunk)
 
     def finish(self, keep_chunks: bool = False) -> None:
         """Mark the stream as whole; its results are elsewhere now, so chunks and state go."""

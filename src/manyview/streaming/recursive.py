@@ -111,7 +111,7 @@ class RecursiveEngine:
         cameras = [] if self._window is None else [self._window, *self._all]
         return self._memory.nbytes + sum(tokens.nbytes for tokens in cameras)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: what users get are plain tensors
     def push(self, images: Float[Tensor, "views 3 height width"]) -> StreamUpdate:
         device = next(self._model.parameters()).device
         start, first = time.perf_counter(), self.frames
@@ -143,7 +143,7 @@ class RecursiveEngine:
             (0,) if first == 0 else (),
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: what users get are plain tensors
     def cameras(self) -> tuple[Float[Tensor, "frames 3 4"], Float[Tensor, "frames 3 3"]] | None:
         if not self._all or self._size is None:
             return None
