@@ -33,6 +33,10 @@ class Train:
     """Name of a bundled recipe, or a JSON file; default: small, elastic or flash."""
     init: str | None = None
     """Weights to start from, a name or a file; the recipe says where their layers go."""
+    data: tuple[Path, ...] = ()
+    """Folders of posed RGB-D sequences (7-Scenes, TUM RGB-D, ScanNet, ...) beside the rendered scenes."""
+    data_share: float = 0.5
+    """Share of scenes from --data."""
     processes: int = 1
     """Single-threaded processes on a CPU; one a core."""
     minutes: float | None = None
@@ -59,7 +63,7 @@ class Train:
         from ..errors import ManyViewError
         from ..reconstruction.machine import pick_device
         from ..train.card import write_tables
-        from ..train.config import load_config
+        from ..train.config import load_config, with_posed_data
         from ..train.held_out import release_numbers
         from ..train.log import LOG_NAME, plot_curves
         from ..train.loop import run, with_minutes
@@ -86,6 +90,8 @@ class Train:
             config = dataclasses.replace(config, init=self.init)
         if self.what != "base":
             config = of_initial_weights(config)
+        if self.data:
+            config = with_posed_data(config, self.data, self.data_share)
         device = str(pick_device(self.device))
         if self.budget_minutes is not None:
             config = with_minutes(config, self.budget_minutes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -14,6 +14,7 @@ from manyview.attention.plan import Plan
 from manyview.errors import UsageError
 from manyview.models.config import VGGTConfig
 from manyview.train.elastic import check_shares
+from manyview.train.posed_data import PosedFolders
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,14 @@ class SceneMix:
     """One kind of scene in a stage, drawn with probability proportional to `share`.
 
     `start` and `end` name fields of `SceneOptions`; numbers (and lists of numbers) that stand in both move
-    linearly from one to the other while the stage lasts.
+    linearly from one to the other while the stage lasts. `posed` names pictures with cameras and depth that
+    are used instead of rendered scenes.
     """
 
     share: float = 1.0
     start: Mapping[str, Any] = field(default_factory=dict)
     end: Mapping[str, Any] = field(default_factory=dict)
+    posed: PosedFolders | None = None
 
 
 @dataclass(frozen=True)
@@ -207,12 +210,20 @@ def config_from_json(data: Mapping[str, Any], where: str = "training config") ->
         raise UsageError(f"{where}: an entry is of the wrong kind: {error}") from error
 
 
+def _mix(data: Mapping[str, Any], where: str) -> SceneMix:
+    mix = _build(SceneMix, data, where)
+    if mix.posed is None:
+        return mix
+    posed = {key: _tuples(value) for key, value in mix.posed.items()}
+    return dataclasses.replace(mix, posed=_build(PosedFolders, posed, f"{where}, posed"))
+
+
 def _config(data: Mapping[str, Any], where: str) -> TrainConfig:
     values = {key: _tuples(value) for key, value in data.items()}
     stages = []
     for index, raw in enumerate(data.get("stages", ())):
         stage = {key: _tuples(value) for key, value in raw.items()}
-        mixes = [_build(SceneMix, mix, f"{where}, stage {index}, scenes") for mix in raw.get("scenes", [{}])]
+        mixes = [_mix(mix, f"{where}, stage {index}, scenes") for mix in raw.get("scenes", [{}])]
         stage["scenes"] = tuple(mixes)
         stage["weights"] = _build(LossWeights, raw.get("weights", {}), f"{where}, stage {index}, weights")
         stages.append(_build(Stage, stage, f"{where}, stage {index}"))
@@ -225,6 +236,23 @@ def _config(data: Mapping[str, Any], where: str) -> TrainConfig:
         except (TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"{where}, model: {error}") from error
     return _build(TrainConfig, values, where)
+
+
+def with_posed_data(config: TrainConfig, folders: Sequence[str | Path], share: float) -> TrainConfig:
+    """The config with a `share` of all scenes from posed RGB-D folders, each one sequence.
+
+    Stages whose rendered scenes are walks get frames in their order, others shuffled ones.
+    """
+    if not 0 < share < 1:
+        raise UsageError(f"the share of scenes from data must lie between 0 and 1, not {share:g}")
+    paths = tuple(str(Path(folder).expanduser().resolve()) for folder in folders)
+    stages = []
+    for stage in config.stages:
+        ordered = all(mix.start.get("path") == "walk" for mix in stage.scenes)
+        weight = sum(mix.share for mix in stage.scenes) * share / (1 - share)
+        mix = SceneMix(weight, posed=PosedFolders(paths, ordered=ordered))
+        stages.append(dataclasses.replace(stage, scenes=(*stage.scenes, mix)))
+    return dataclasses.replace(config, stages=tuple(stages))
 
 
 def config_names() -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from manyview.train.auxiliary import AuxiliaryHeads, LossRecorder
 from manyview.train.config import LossWeights, TrainConfig
 from manyview.train.distill import Teacher
 from manyview.train.losses import camera_loss, dense_loss, relative_pose_loss
+from manyview.train.posed_data import posed_scenes
 from manyview.train.schedule import StepDraw
 from manyview.train.targets import Targets, make_targets
 
@@ -30,8 +31,11 @@ class Losses:
 
 
 def render_draw(draw: StepDraw, patch_size: int, device: str | torch.device = "cpu") -> SceneBatch:
-    """Render what was drawn at its size in pixels."""
+    """Render what was drawn, or read it from posed pictures, at its size in pixels."""
     rows, columns = draw.grid
+    if draw.posed is not None:
+        size = rows * patch_size, columns * patch_size
+        return posed_scenes(draw.posed, draw.seeds, draw.views, *size).to(device)
     options = SceneOptions.from_dict(draw.scenes)
     return render_scenes(
         list(draw.seeds), draw.views, rows * patch_size, columns * patch_size, options, device=device

@@ -10,6 +10,7 @@ from typing import Any
 
 from manyview.synthetic.held_out import HELD_OUT_SEED
 from manyview.train.config import OptimiserOptions, Stage, TrainConfig
+from manyview.train.posed_data import PosedFolders
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,14 @@ def blend(start: Mapping[str, Any], end: Mapping[str, Any], within: float) -> di
 
 @dataclass(frozen=True)
 class StepDraw:
-    """What one process renders in one step."""
+    """What one process renders in one step, or reads from posed pictures."""
 
     grid: tuple[int, int]
     views: int
     seeds: tuple[int, ...]
     scenes: dict[str, Any]
     augment: float = 0.0
+    posed: PosedFolders | None = None
 
 
 def draw_step(config: TrainConfig, here: Position, step: int, rank: int) -> StepDraw:
@@ -78,4 +80,4 @@ def draw_step(config: TrainConfig, here: Position, step: int, rank: int) -> Step
     content = random.Random(f"scenes:{config.seed}:{step}:{rank}")
     seeds = tuple(content.randrange(HELD_OUT_SEED) for _ in range(max(1, stage.frames_per_step // views)))
     mix = shape.choices(stage.scenes, [mix.share for mix in stage.scenes])[0]
-    return StepDraw(grid, views, seeds, blend(mix.start, mix.end, here.within), stage.augment)
+    return StepDraw(grid, views, seeds, blend(mix.start, mix.end, here.within), stage.augment, mix.posed)

@@ -65,7 +65,7 @@ def export_weights(
         "command": f"manyview train {_command(config)} --config {config.name}"
         + ("" if start is None else f" --init {Path(start).name}"),
         "start": None if start is None else start_of(start),
-        "config": {key: value for key, value in header["config"].items() if key not in ("model", "init")},
+        "config": _told(config),
         "steps": header["step"],
         "scenes": header["scenes"],
         "images": header["frames"],
@@ -92,6 +92,16 @@ def export_weights(
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write the weights to {target}: {error}") from error
     return metadata
+
+
+def _told(config: TrainConfig) -> dict[str, Any]:
+    """The config as told with the weights: without what stands elsewhere, folders by their names."""
+    told = {key: value for key, value in config.to_json().items() if key not in ("model", "init")}
+    for stage in told["stages"]:
+        for mix in stage["scenes"]:
+            if mix["posed"] is not None:
+                mix["posed"]["folders"] = [Path(folder).name for folder in mix["posed"]["folders"]]
+    return told
 
 
 def _command(config: TrainConfig) -> str:

@@ -1,0 +1,171 @@
+"""Training data from folders of posed RGB-D pictures, in the form of rendered scenes.
+
+Whatever `read_posed_set` reads will do if it has depth: 7-Scenes, TUM RGB-D, ScanNet, and others. A new
+dataset needs a reader there and nothing here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from PIL import Image
+
+from manyview.errors import UsageError
+from manyview.evaluate.posed_sets import PosedSet, read_posed_set
+from manyview.geometry.unproject import world_points
+from manyview.synthetic import SceneBatch
+
+# Views with less measured depth than this share of their pixels make no scene.
+_LEAST_DEPTH = 0.1
+_TRIES = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class PosedFolders:
+    """Folders, each one sequence; a scene is a few frames of one of them.
+
+    Neighbouring views lie `step` frames apart, a number drawn from that range (fewer where the sequence
+    is short). `ordered` keeps the order in time; otherwise the views are shuffled. `intrinsics` (fx, fy, cx,
+    cy; px of the stored pictures, pixel centres at +0.5) serves folders that do not tell theirs.
+    """
+
+    folders: tuple[str, ...]
+    step: tuple[int, int] = (1, 15)
+    ordered: bool = False
+    intrinsics: tuple[float, float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        low, high = self.step
+        if not self.folders or not 1 <= low <= high:
+            raise UsageError(
+                f"posed data needs folders and a step of two counts, smallest first, not {self.step}"
+            )
+
+
+def posed_scenes(data: PosedFolders, seeds: Sequence[int], views: int, height: int, width: int) -> SceneBatch:
+    """A scene a seed of `views` views at `height` x `width` pixels; lengths in the dataset's unit.
+
+    Pictures are cut around their principal point to the shape asked for and resized (antialiased); depth is
+    that of the nearest measured pixel, `valid` where there is one. The draw depends on the seed alone.
+    Raises UsageError for folders without depth, without intrinsics, or with fewer frames than views.
+    """
+    scenes = [_scene(data, random.Random(f"posed:{seed}"), views, (height, width)) for seed in seeds]
+    joined = {
+        field.name: torch.stack([getattr(scene, field.name) for scene in scenes])
+        for field in dataclasses.fields(SceneBatch)
+        if getattr(scenes[0], field.name) is not None
+    }
+    return SceneBatch(**joined)
+
+
+def _scene(data: PosedFolders, draws: random.Random, views: int, size: tuple[int, int]) -> SceneBatch:
+    """One scene without the batch dimension."""
+    for _ in range(_TRIES):
+        folder = draws.choice(data.folders)
+        found = _opened(folder, data.intrinsics)
+        scene = _views(found.select(_frames(data, draws, len(found), views, folder)), size)
+        if float(scene.valid.flatten(1).float().mean(1).min()) >= _LEAST_DEPTH:
+            return scene
+    raise UsageError(
+        f"{folder}: {_TRIES} draws had views with hardly any measured depth; leave the folder out"
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _opened(folder: str, intrinsics: tuple[float, float, float, float] | None) -> PosedSet:
+    """The sequence in a folder, those of its frames that have depth, with intrinsics."""
+    found = read_posed_set(folder)
+    paths = found.depth.paths if found.depth is not None else ()
+    found = found.select([i for i, path in enumerate(paths) if path is not None])
+    if not len(found):
+        raise UsageError(f"{folder}: has no depth; training needs RGB-D sequences")
+    if found.intrinsics is None:
+        if intrinsics is None:
+            raise UsageError(
+                f"{folder}: does not tell its intrinsics; give fx, fy, cx, cy beside it in the recipe"
+            )
+        fx, fy, cx, cy = intrinsics
+        matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
+        found = dataclasses.replace(found, intrinsics=np.repeat(matrix[None], len(found), 0))
+    return found
+
+
+def _frames(data: PosedFolders, draws: random.Random, there: int, views: int, folder: str) -> list[int]:
+    if there < views:
+        raise UsageError(f"{folder}: has {there} frames with depth, and the recipe asks for {views} views")
+    most = (there - 1) // max(views - 1, 1)
+    step = draws.randint(min(data.step[0], most), min(data.step[1], most))
+    first = draws.randrange(there - step * (views - 1))
+    frames = [first + step * i for i in range(views)]
+    if not data.ordered:
+        draws.shuffle(frames)
+    return frames
+
+
+def _views(found: PosedSet, size: tuple[int, int]) -> SceneBatch:
+    """The frames of a set at `size` (height, width), without the batch dimension."""
+    assert found.depth is not None and found.intrinsics is not None
+    images, depths, intrinsics = [], [], []
+    for index, path in enumerate(found.images):
+        with Image.open(path) as picture:
+            colour = picture.convert("RGB")
+        box = _box(colour.size, size, found.intrinsics[index])
+        resized = colour.resize((size[1], size[0]), Image.Resampling.BICUBIC, box=box)
+        images.append(torch.from_numpy(np.asarray(resized).copy()).permute(2, 0, 1) / 255)
+        depth = found.depth.read(index)
+        assert depth is not None
+        depths.append(_depth_at(depth, box, colour.size, size))
+        scale = np.array([size[1] / (box[2] - box[0]), size[0] / (box[3] - box[1]), 1])[:, None]
+        moved = found.intrinsics[index].copy()
+        moved[:2, 2] -= box[:2]
+        intrinsics.append(torch.from_numpy(moved * scale).float())
+    z_depth = torch.stack(depths)
+    valid = z_depth.isfinite()
+    z_depth = torch.where(valid, z_depth, torch.zeros_like(z_depth))
+    cameras = torch.from_numpy(found.cam_from_world)
+    # A world may lie far from its origin; single precision is enough around the first camera.
+    centre = -(cameras[0, :, :3].T @ cameras[0, :, 3])
+    cameras = torch.cat([cameras[..., :3], cameras[..., 3:] + cameras[..., :3] @ centre[:, None]], -1).float()
+    matrices = torch.stack(intrinsics)
+    points = world_points(z_depth, cameras, matrices)
+    points = torch.where(valid[..., None], points, torch.zeros_like(points))
+    return SceneBatch(torch.stack(images), z_depth, points, cameras, matrices, valid)
+
+
+def _box(
+    picture: tuple[int, int], size: tuple[int, int], intrinsics: Float64[np.ndarray, "3 3"]
+) -> tuple[float, float, float, float]:
+    """Largest (left, top, right, bottom) of shape `size` (height, width) around the principal point.
+
+    `picture` is (width, height). A principal point outside the middle half counts as the middle.
+    """
+    half = []
+    centre = []
+    for length, at in zip(picture, intrinsics[:2, 2], strict=True):
+        inside = 0.25 * length <= at <= 0.75 * length
+        centre.append(float(at) if inside else length / 2)
+        half.append(min(centre[-1], length - centre[-1]))
+    scale = min(half[0] / size[1], half[1] / size[0])
+    x, y = scale * size[1], scale * size[0]
+    return centre[0] - x, centre[1] - y, centre[0] + x, centre[1] + y
+
+
+def _depth_at(
+    depth: Float64[np.ndarray, "height width"],
+    box: tuple[float, float, float, float],
+    picture: tuple[int, int],
+    size: tuple[int, int],
+) -> Float[torch.Tensor, "height width"]:
+    """Depth of the pixels nearest to the centres of the resized picture's; depth maps may be smaller."""
+    index = []
+    for axis, low, high, count in ((0, box[1], box[3], size[0]), (1, box[0], box[2], size[1])):
+        at = low + (np.arange(count) + 0.5) * (high - low) / count
+        at = at * depth.shape[axis] / picture[1 - axis]
+        index.append(np.floor(at).astype(int).clip(0, depth.shape[axis] - 1))
+    return torch.from_numpy(depth[np.ix_(*index)]).float()
