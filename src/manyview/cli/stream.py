@@ -238,12 +238,16 @@ class Stream:
 
         frames = iter(source)
         pushed = False
-        while batch := list(itertools.islice(frames, self.chunk)):
-            update = engine.push(torch.stack([frame.image for frame in batch]))
-            journal.add(update, batch, engine.state)
-            pushed = True
-            source.warnings += update.notes
-            bars("frames", engine.frames, source.total or engine.frames)
+        try:
+            while batch := list(itertools.islice(frames, self.chunk)):
+                update = engine.push(torch.stack([frame.image for frame in batch]))
+                journal.add(update, batch, engine.state)
+                pushed = True
+                source.warnings += update.notes
+                bars("frames", engine.frames, source.total or engine.frames)
+        except KeyboardInterrupt:
+            say(f"stopped after {engine.frames} frames; the same command with --resume goes on")
+            raise
         if pushed and journal.chunks % self.state_every:
             journal.save_state(engine.state())
         if not engine.frames:
