@@ -10,7 +10,7 @@ import pytest
 
 from manyview.cli.evaluate_dataset import DATASET_TITLES
 from manyview.errors import InputError, UsageError
-from manyview.evaluate.datasets import DATASETS, dataset_named, listed_splits, split_scenes
+from manyview.evaluate.datasets import DATASETS, Scene, dataset_named, listed_splits, split_scenes
 from manyview.evaluate.protocols import ANY, PROTOCOLS, protocol_named
 
 from .posed_fixtures import VIEWS, WRITERS
@@ -151,3 +151,12 @@ def test_protocols_speak_of_datasets_and_splits_that_exist() -> None:
         protocol_named("best")
     with pytest.raises(UsageError, match="no dataset 'best'"):
         dataset_named("best")
+
+
+def test_scannet_50_is_every_nth_by_name() -> None:
+    protocol = PROTOCOLS["fastvggt-scannet50-100"]
+    scenes = [Scene(f"scene{i:04}_00", Path()) for i in range(125)]
+    chosen = [scene.name for scene in protocol.scenes_of(scenes[::-1])]
+    assert len(chosen) == 50 and chosen[:2] == ["scene0000_00", "scene0002_00"]
+    assert protocol.scenes_of(scenes[:50]) == tuple(scenes[:50])
+    assert PROTOCOLS["default"].scenes_of(scenes) == tuple(scenes)

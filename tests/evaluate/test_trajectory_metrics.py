@@ -171,8 +171,8 @@ def test_evo_says_the_same(number: int, shared_data: Path) -> None:
         # fr1_xyz's rotations are written with four decimals: angles agree to a hundredth of a degree.
         for name, own, tolerance in (
             ("ape_translation_m", errors.ate, 1e-6),
-            ("rpe1_translation_m", errors.rpe_translation, 1e-4),
-            ("rpe1_rotation_deg", errors.rpe_rotation_deg, 1e-3),
+            ("rpe1_translation_m", errors.rpe_translation, 1e-6),
+            ("rpe1_rotation_deg", errors.rpe_rotation_deg, 1e-6),
         ):
             for field, key in (("rmse", "rmse"), ("mean", "mean"), ("median", "median"), ("std", "std"),
                                ("minimum", "min"), ("maximum", "max")):  # fmt: skip

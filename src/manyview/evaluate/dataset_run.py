@@ -172,6 +172,8 @@ def evaluate_dataset(
     rule = frames if isinstance(frames, Frames) else protocol.frames_of(dataset.name)
     split = protocol.split_of(dataset.name)
     scenes = dataset.scenes(root, split_scenes(dataset.name, split) if split else (), only)
+    if not only:
+        scenes = protocol.scenes_of(scenes)
     sets = [(scene, *_chosen(dataset, scene, rule, frames)) for scene in scenes]
     known = {row.key: row for scene in earlier for row in scene.rows if row.failed is None}
     result = Evaluation(settings, {"plans": list(specs), "root": str(root)})

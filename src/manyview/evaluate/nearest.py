@@ -46,7 +46,7 @@ class Neighbours:
 
     def query(
         self, points: Float[np.ndarray, "m 3"], count: int = 1, within: float = np.inf
-    ) -> tuple[Float[np.ndarray, "..."], Int[np.ndarray, "..."]]:
+    ) -> tuple[Float[np.ndarray, "*shape"], Int[np.ndarray, "*shape"]]:
         """(distance, index) [m, count], [m] for `count` 1; infinite and meaningless beyond `within`."""
         order = cell_order(points)
         distance, index = self._tree.query(

@@ -6,9 +6,11 @@ Numbers of different protocols must not be compared; docs/evaluation.md says whi
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from ..errors import UsageError
+from .datasets import Scene
 from .frames import Frames
 from .measures import CloudChamfer, Depth, Measure, PointMaps, RelativePose, Trajectory
 from .scene_pair import Grid
@@ -25,7 +27,7 @@ class Protocol:
     measured by the protocol, one without a split is used whole. `average` of the headline: mean over
     scenes, mean over the groups' means, all pairs of all scenes pooled (AUC; else over scenes), or weighted
     by compared pixels. `columns` are the figures a table shows. `image_size` None: what the weights were
-    made for.
+    made for. `most_scenes` k: of n scenes sorted by name every floor(n / k)-th, the first k.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Protocol:
     size_policy: Literal["fit", "crop", "pad", "square"] = "fit"
     image_size: int | None = None
     point_head: bool = False
+    most_scenes: int | None = None
 
     def frames_of(self, dataset: str) -> Frames:
         """UsageError for a dataset that the protocol is not for."""
@@ -50,6 +53,13 @@ class Protocol:
                 "protocol default for all"
             )
         return known.get(dataset) or known[ANY]
+
+    def scenes_of(self, scenes: Sequence[Scene]) -> tuple[Scene, ...]:
+        """Those it takes of all there are."""
+        if self.most_scenes is None or len(scenes) <= self.most_scenes:
+            return tuple(scenes)
+        by_name = sorted(scenes, key=lambda scene: scene.name)
+        return tuple(by_name[:: len(by_name) // self.most_scenes][: self.most_scenes])
 
     def split_of(self, dataset: str) -> str | None:
         """The name of the split it uses; None: every scene there is."""
@@ -132,6 +142,24 @@ PROTOCOLS: dict[str, Protocol] = {
             (("tum", "dynamics"),),
         ),
         Protocol(
+            "dense-pose-3",
+            "AVGGT (arXiv 2512.02541), TurboVGGT (arXiv 2605.14315): 7-Scenes and NRGBD at stride 3",
+            "AUC of all pairs of every third frame, a scene, then the mean over scenes",
+            (RelativePose((5, 30), undefined="wrong"),),
+            ("auc_5", "auc_30", "rra_30", "rta_30"),
+            (("7-scenes", _every(3)), ("nrgbd", _every(3))),
+            (("7-scenes", "test"), ("nrgbd", "nine")),
+        ),
+        Protocol(
+            "dense-pose-800",
+            "AVGGT (arXiv 2512.02541): 7-Scenes and NRGBD, 800 frames",
+            "AUC of all pairs of the first 800 frames, a scene, then the mean over scenes",
+            (RelativePose((5, 30), undefined="wrong"),),
+            ("auc_5", "auc_30", "rra_30", "rta_30"),
+            (("7-scenes", _every(1, 800)), ("nrgbd", _every(1, 800))),
+            (("7-scenes", "test"), ("nrgbd", "nine")),
+        ),
+        Protocol(
             "pi3-points-sparse",
             "pi3 (arXiv 2507.13347), point maps, sparse views",
             "Umeyama on corresponding pixels, ICP at 0.1, at the truth's pixels; keyframes every 200 / 500",
@@ -189,6 +217,16 @@ PROTOCOLS: dict[str, Protocol] = {
             (("7-scenes", "test"), ("nrgbd", "nine")),
             size_policy="crop",
         ),
+        Protocol(
+            "spark3r-points-1000",
+            "Spark3R (arXiv 2605.06270), TTT3R: 7-Scenes and NRGBD, up to 1000 frames",
+            "as httm-points-3 on the first 1000 frames",
+            (PointMaps("depth", "median", crop=224, most=999_999, independent=True),),
+            _POINTS,
+            (("7-scenes", _every(1, 1000)), ("nrgbd", _every(1, 1000))),
+            (("7-scenes", "test"), ("nrgbd", "nine")),
+            size_policy="crop",
+        ),
         *(
             Protocol(
                 f"fastvggt-scannet50-{views}",
@@ -199,6 +237,7 @@ PROTOCOLS: dict[str, Protocol] = {
                 ("cd", "w2c_ate", "w2c_rpe_translation", "w2c_rpe_rotation_deg", *_EVO),
                 (("scannet", Frames("first-then-every", most=views)),),
                 size_policy="crop",
+                most_scenes=50,
             )
             for views in (100, 300, 500, 1000)
         ),
