@@ -122,7 +122,7 @@ def test_one_frame_is_the_plain_method():
 def test_a_stream_of_single_frames_is_the_same_pass(spec, kept):
     model = tiny_vggt(torch.float64)
     images = torch.rand(18, 3, 42, 56, dtype=torch.float64)
-    options = RecursiveOptions(spec, keep_one_in=kept, memory_frames=None, camera_window=None)
+    options = RecursiveOptions(spec, keep_one_in=kept, memory_frames=None, camera_window=None, revise=True)
     engine = RecursiveEngine(model, options)
     got = torch.cat([engine.push(image[None]).z_depth for image in images])
     joint = "," if ":" in spec else ":"
