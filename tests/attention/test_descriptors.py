@@ -15,7 +15,9 @@ from manyview.attention.global_attention import GlobalAttention, LayerRun
 from manyview.attention.keyframes import cluster_members
 from manyview.attention.layout import TokenLayout
 from manyview.attention.presets.flash import Flash
+from manyview.errors import UsageError
 from manyview.models.blocks import Attention
+from manyview.models.compressor import SpatialCompressor
 from manyview.models.rotary import frame_positions, rotation_for
 
 LAYOUTS = [
@@ -195,3 +197,44 @@ def test_golden_keyframes(shared_reference):
     features = inputs["tokens"].mean(1)[None]
     chosen = cluster_members(features, expected["keyframes"].shape[1] - 1)
     assert sorted(chosen[0].tolist()) == sorted(expected["keyframes"][0, 1:].tolist())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_learnt_compressor_is_a_weighted_sum_of_each_cell(layout):
+    attention, tokens, rotation = _setting(layout)
+    attention.spatial_compressor = SpatialCompressor(16, 2).double()
+    whole = [] if layout.reference_frame is None else [layout.reference_frame]
+    keys = DescriptorKeys(reduction=2, resample="learnt")
+    found = GlobalAttention(keys=keys)(attention, tokens, layout, rotation, LayerRun())
+    kernel, (rows, columns) = attention.spatial_compressor.compressor.weight, layout.grid
+    frames, special = tokens.unflatten(1, (layout.frames, -1)), layout.special_tokens
+    vectors = [frames[:, f, p] for f in whole for p in range(special, layout.tokens_per_frame)]
+    places = [p for _ in whole for p in range(special, layout.tokens_per_frame)]
+    for frame in range(layout.frames):
+        vectors += [frames[:, frame, p] for p in range(special)]
+        places += list(range(special))
+        patches = frames[:, frame, special:].unflatten(1, layout.grid)
+        for i in range(rows // 2):
+            for j in range(columns // 2):
+                cell = patches[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+                vectors.append((cell * kernel[:, 0].permute(1, 2, 0)).sum((1, 2)))
+                y, x = i * rows // (rows // 2), j * columns // (columns // 2)
+                places.append(special + y * columns + x)
+    q = attention.queries(tokens, rotation)
+    k, v = attention.keys_values(torch.stack(vectors, 1), rotation.select(torch.tensor(places)))
+    expected = attention.output((q @ k.transpose(-1, -2) / 8**0.5).softmax(-1) @ v)
+    torch.testing.assert_close(found, expected)
+    found.sum().backward()
+    assert kernel.grad is not None and bool(kernel.grad.abs().sum() > 0)
+
+
+def test_a_compressor_that_is_not_there_or_of_another_size_is_told():
+    layout = LAYOUTS[1]
+    attention, tokens, rotation = _setting(layout)
+    meet = GlobalAttention(keys=DescriptorKeys(reduction=2, resample="learnt"))
+    with pytest.raises(UsageError, match="have no learnt compressor: use flash"):
+        meet(attention, tokens, layout, rotation, LayerRun())
+    attention.spatial_compressor = SpatialCompressor(16, 3).double()
+    with pytest.raises(UsageError, match="compressor reduces by 3, not by 2"):
+        meet(attention, tokens, layout, rotation, LayerRun())
+    assert all(layer.keys.resample == "learnt" for layer in Flash(version="learnt").layers(5))

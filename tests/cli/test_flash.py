@@ -38,3 +38,20 @@ def test_other_weights_stay_dense(command, photos, tmp_path):
     status, _, errors = command("reconstruct", photos, tmp_path / "out", "--model", weights)
     assert status == 0, errors
     assert manyview.load_reconstruction(tmp_path / "out").settings["accel"] == "dense"
+
+
+def test_weights_with_a_learnt_compressor_run_with_it(command, photos, tmp_path):
+    weights = tmp_path / "trained.pt"
+    state = tiny_vggt(config=dataclasses.replace(TINY, point_head=None)).state_dict()
+    for layer in range(TINY.depth):
+        name = f"aggregator.global_blocks.{layer}.attn.spatial_compressor.compressor.weight"
+        state[name] = torch.randn(TINY.dim, 1, 2, 2, generator=torch.Generator().manual_seed(layer))
+    torch.save(state, weights)
+    status, _, errors = command("reconstruct", photos, tmp_path / "out", "--model", weights)
+    assert status == 0, errors
+    result = manyview.load_reconstruction(tmp_path / "out")
+    assert result.settings["accel"] == "flash:r=2,version=learnt"
+    status, _, errors = command(
+        "reconstruct", photos, tmp_path / "o2", "--model", weights, "--accel", "flash:version=learnt"
+    )
+    assert status != 0 and "reduces by 2, not by 3" in errors

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..errors import UsageError
 from .answers import KeySet, LayerInput
 from .kept_tensors import for_later_calls
 from .keyframes import cluster_count, cluster_members, full_frame_count
@@ -23,7 +24,8 @@ class DescriptorKeys:
 
     The normalised tokens of a frame are resized to floor(rows / r) x floor(columns / r) (at least one)
     before they are projected, at the positions of the nearest tokens. `resample` is "bilinear" (first
-    release) or "nearest" (later release: single tokens, so subsampling after the positions is the same).
+    release), "nearest" (later release: single tokens, so subsampling after the positions is the same) or
+    "learnt" (the weights' own convolution, see `SpatialCompressor`).
     The reference frame and `keyframes` clusters' frames (None: a cluster per 200 frames; below two: none)
     are added whole. `duplicates` keeps what the published code sees twice: descriptors of frames
     that are there whole, and a frame chosen twice. `count_bias` times the log of the patches that a
@@ -32,7 +34,7 @@ class DescriptorKeys:
     """
 
     reduction: int = 4
-    resample: Literal["bilinear", "nearest"] = "bilinear"
+    resample: Literal["bilinear", "nearest", "learnt"] = "bilinear"
     keyframes: int | None = None
     count_bias: float = 0.0
     duplicates: bool = True
@@ -40,8 +42,8 @@ class DescriptorKeys:
     def __post_init__(self) -> None:
         if self.reduction < 1:
             raise ValueError(f"descriptors need a reduction of at least 1, got {self.reduction}")
-        if self.resample not in ("bilinear", "nearest"):
-            raise ValueError(f"descriptors are resampled bilinear or nearest, not {self.resample!r}")
+        if self.resample not in ("bilinear", "nearest", "learnt"):
+            raise ValueError(f"descriptors are resampled bilinear, nearest or learnt, not {self.resample!r}")
         if self.keyframes is not None and self.keyframes < 0:
             raise ValueError(f"the number of keyframes cannot be negative, got {self.keyframes}")
         if not math.isfinite(self.count_bias):
@@ -117,7 +119,10 @@ def shortened(
     """Keys and values of every frame's specials and descriptors, and how many a frame has."""
     layout = layer.layout
     frames = layer.tokens.unflatten(1, (layout.frames, layout.tokens_per_frame))
-    short = _resized(frames, _taps(layout, reduction, resample))
+    if resample == "learnt":
+        short = _compressed(layer, frames, reduction)
+    else:
+        short = _resized(frames, _taps(layout, reduction, resample))
     piece = None if layer.run.frame_piece is None else layer.run.frame_piece * short.shape[2]
     rotation = _at(layer.rotation, _nearest(layout, reduction))
     return *layer.attention.keys_values(short.flatten(1, 2), rotation, piece), short.shape[2]
@@ -170,6 +175,22 @@ def _linear(size: int, target: int) -> list[tuple[Tensor, Tensor]]:
     low = at.floor().long()
     share = (at - low).float()
     return [(low, 1 - share), ((low + 1).clamp(max=size - 1), share)]
+
+
+def _compressed(
+    layer: LayerInput, frames: Float[Tensor, "batch frames tokens dim"], reduction: int
+) -> Float[Tensor, "batch frames short dim"]:
+    """Specials, and patches through the convolution that the weights bring for this layer."""
+    compressor, layout = getattr(layer.attention, "spatial_compressor", None), layer.layout
+    if compressor is None:
+        raise UsageError("these weights have no learnt compressor: use flash or flash:version=v2")
+    if compressor.reduction != reduction:
+        raise UsageError(f"these weights' compressor reduces by {compressor.reduction}, not by {reduction}")
+    if min(layout.grid) < reduction:
+        raise UsageError(f"a grid of {layout.grid} patches is too small for a compressor of {reduction}")
+    special, patches = frames[:, :, : layout.special_tokens], frames[:, :, layout.special_tokens :]
+    short = compressor(patches.flatten(0, 1).unflatten(1, layout.grid)).unflatten(0, frames.shape[:2])
+    return torch.cat([special, short], 2)
 
 
 def _resized(

@@ -64,7 +64,6 @@ _OPERATIONS: tuple[tuple[frozenset[str], Handler], ...] = (
 _FLASH = ("flash_v1", "flash_v2")
 _FLASH_ABSENT = {
     "normalise_points": "FlashVGGT's training",
-    "attention_dwconv": "FlashVGGT's learnt compressor",
 }
 _FLASH_PARTS: tuple[tuple[str, Handler], ...] = (
     ("attention_", flash.attention),

@@ -17,6 +17,7 @@ from ..attention.plan import Plan
 from ..geometry.cameras import pose_encoding_to_cameras
 from ..geometry.unproject import world_points
 from ..models.blocks import Attention, Block
+from ..models.compressor import SpatialCompressor
 from ..models.rotary import Rotation, rotation_for
 from . import modules, whole
 from .folder import Case
@@ -35,6 +36,8 @@ class _GivenFrames(DescriptorKeys):
 
 def _keys(case: Case, chosen: Tensor | None) -> DescriptorKeys:
     resample = "bilinear" if case.id.replace("full/", "").startswith("flash_v1") else "nearest"
+    if case.config.get("compressor") == "dwconv":
+        resample = "learnt"
     reduction = case.config["kv_downfactor"]
     if chosen is None:
         return DescriptorKeys(reduction, resample)  # type: ignore[arg-type]
@@ -63,14 +66,23 @@ def _rotation(case: Case) -> Rotation:
 
 def _meeting(case: Case) -> GlobalAttention:
     batch = len(case.inputs["x"])
-    chosen = case.inputs.get("keyframes", torch.zeros(batch, 0, dtype=torch.long))
+    # The case of the learnt compressor has frame 0 whole and no field that says so.
+    whole = int(case.config.get("compressor") == "dwconv")
+    chosen = case.inputs.get("keyframes", torch.zeros(batch, whole, dtype=torch.long))
     return GlobalAttention(keys=_keys(case, chosen))
 
 
 def attention(case: Case) -> dict[str, Tensor]:
     """Attention of all tokens to descriptors; the factor of a small input is 0.003 where nothing tells it."""
     c = case.config
-    module = seeded_module(case, lambda: Attention(c["dim"], c["num_heads"], qk_norm=c["qk_norm"]))
+
+    def build() -> Attention:
+        module = Attention(c["dim"], c["num_heads"], qk_norm=c["qk_norm"])
+        if c.get("compressor") == "dwconv":
+            module.spatial_compressor = SpatialCompressor(c["dim"], c["kv_downfactor"])
+        return module
+
+    module = seeded_module(case, build)
     meet, layout, rotation = _meeting(case), _layout(case), _rotation(case)
     results = {"y": meet(module, case.inputs["x"], layout, rotation, LayerRun())}
     if "y_small" in case.outputs:

@@ -14,7 +14,7 @@ from ..errors import UsageError, WeightsError
 from .checkpoints import read_checkpoint
 from .checkpoints.build_omega import build_omega
 from .checkpoints.build_pi3 import build_pi3
-from .checkpoints.build_vggt import build_vggt
+from .checkpoints.build_vggt import build_vggt, compressor_reduction
 from .checkpoints.card import card_licence
 from .checkpoints.hub import HubRequest, is_hub_id
 from .checkpoints.read import Checkpoint
@@ -82,7 +82,7 @@ def load(
     if info.plan is not None:
         logger.info(
             "%s%s was trained for --accel %s, which is used where nothing else is asked for",
-            "" if _stored_plan(checkpoint) else "by its name, ",
+            "by its name, " if info.plan == _plan_by_name(checkpoint) else "",
             checkpoint.files[0].name,
             info.plan,
         )
@@ -173,6 +173,13 @@ def _trained_for(checkpoint: Checkpoint) -> str | None:
     stored = _stored_plan(checkpoint)
     if stored is not None:
         return stored
+    reduction = compressor_reduction(checkpoint)
+    if reduction is not None:
+        return f"flash:r={reduction},version=learnt"
+    return _plan_by_name(checkpoint)
+
+
+def _plan_by_name(checkpoint: Checkpoint) -> str | None:
     row = find_file(checkpoint.files[0].name)
     if row is None or recognise(checkpoint.tensors) != "VGGT" or checkpoint.metadata:
         return None

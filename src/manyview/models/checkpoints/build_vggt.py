@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import torch
 
 from ...errors import UsageError, WeightsError
+from ..compressor import add_compressors
 from ..config import VGGTConfig
 from ..vggt import VGGT
 from .assign import assign_weights
@@ -48,9 +49,18 @@ def build_vggt(
     config = _with_heads(config, keep)
     with torch.device("meta"):
         model = VGGT(config)
+        reduction = compressor_reduction(checkpoint)
+        if reduction is not None:
+            add_compressors(model.aggregator.global_blocks, config.dim, reduction)
     tensors = without_heads(checkpoint.tensors, keep)
     assign_weights(model, tensors, checkpoint.source, device=device)
     return model.eval()
+
+
+def compressor_reduction(checkpoint: Checkpoint) -> int | None:
+    """By how much FlashVGGT's learnt compressor in a checkpoint reduces; None without one."""
+    kernel = checkpoint.tensors.get("aggregator.global_blocks.0.attn.spatial_compressor.compressor.weight")
+    return None if kernel is None or kernel.ndim != 4 else kernel.shape[-1]
 
 
 def _config_heads(config: VGGTConfig) -> tuple[str, ...]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+WITH_COMPRESSOR = "FlashVGGT with a learnt compressor"
+
 # (name, beginnings of keys that must all occur); the first line that fits names the checkpoint.
 _ARCHITECTURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("VGGT-Omega", ("aggregator.inter_frame_blocks.",)),
-    ("FlashVGGT with a learnt compressor", ("aggregator.global_blocks.0.attn.spatial_compressor.",)),
+    (WITH_COMPRESSOR, ("aggregator.global_blocks.0.attn.spatial_compressor.",)),
     ("VGGT", ("aggregator.frame_blocks.", "aggregator.global_blocks.")),
     ("Pi3X", ("point_decoder.", "metric_decoder.", "register_token")),
     ("Pi3", ("point_decoder.", "conf_decoder.", "register_token")),

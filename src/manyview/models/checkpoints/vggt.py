@@ -12,7 +12,7 @@ from ...errors import WeightsError
 from ..config import CameraHeadConfig, DenseHeadConfig, EncoderConfig, TrackHeadConfig, VGGTConfig
 from .keys import Shape
 from .read import Checkpoint
-from .recognise import recognise
+from .recognise import WITH_COMPRESSOR, recognise
 from .shapes import Shapes
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def infer_vggt_config(
     strides and the tracker's window are the published ones. Raises WeightsError for anything but a VGGT.
     """
     read = Shapes(shapes, source, "VGGT", "facebook/VGGT-1B")
-    if recognise(shapes) not in (None, "VGGT"):
+    if recognise(shapes) not in (None, "VGGT", WITH_COMPRESSOR):
         raise WeightsError(read.something_else("aggregator.frame_blocks.0.norm1.weight"))
     dim = read("aggregator.camera_token", 4)[-1]
     depth = read.count(r"aggregator\.frame_blocks\.(\d+)\.")
