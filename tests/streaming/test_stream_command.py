@@ -170,10 +170,9 @@ def test_frames_without_a_camera_are_left_out(
 def test_a_growing_folder_is_followed(command: Command, weights: Path, tmp_path: Path):
     folder = tmp_path / "grows"
     folder.mkdir()
-    _picture(folder / "0.png", 0)
 
     def grow() -> None:
-        for index in (1, 2):
+        for index in range(3):
             time.sleep(0.3)
             _picture(folder / f"{index}.png", index)
 
@@ -184,6 +183,8 @@ def test_a_growing_folder_is_followed(command: Command, weights: Path, tmp_path:
     )
     thread.join()
     assert status == 0, told
+    status, _, told = command("stream", folder / "0.png", tmp_path / "b", "--model", weights, "--follow-s", 1)
+    assert status == 2 and "only a folder" in told
     assert manyview.load_reconstruction(tmp_path / "out").names == ("0.png", "1.png", "2.png")
 
 
@@ -208,7 +209,7 @@ def test_damage_and_other_shapes_are_told(command: Command, frames: Path, weight
         (("--chunk", 0), "at least 1"),
         (("--accel", "dense"), "--accel flash"),
         (("--keep-one-in", 0), "at least 1"),
-        (("--follow-s", 1, "--fps", 2), "only be used with a video"),
+        (("--stride", 0), "stride must be at least 1"),
     ],
 )
 def test_misuse_is_told(arguments, sentence, command: Command, frames: Path, weights: Path, tmp_path: Path):

@@ -62,9 +62,9 @@ class FrameSource:
             options = dataclasses.replace(options, stride=1)  # a video is not thinned out by itself
         self._spec, self._sizing, self._options = spec, sizing, options
         self._after, self._canvas, self._follow_s, self._strict = after, canvas, follow_s, strict
-        self._found = find_inputs(spec, options)
-        if follow_s is not None and (self._found.kind == "video" or not Path(spec).is_dir()):
+        if follow_s is not None and not Path(spec).is_dir():
             raise UsageError(f"only a folder of pictures can be followed, and '{spec}' is none")
+        self._found = find_inputs(spec, options) if follow_s is None else self._awaited(follow_s)
         self._reader = VideoReader(self._found.files[0].path, options) if self.is_video else None
         self.warnings = list(self._found.warnings)
 
@@ -116,7 +116,8 @@ class FrameSource:
         last_news = time.monotonic()
         while True:
             new = tuple(file for file in found.files if file.name not in seen)
-            for file, result in prepare_photos(new, self._sizing):
+            ready = new if self._follow_s is None else tuple(f for f in new if _is_settled(f.path))
+            for file, result in prepare_photos(ready, self._sizing):
                 seen.add(file.name)
                 if isinstance(result, PreparedView):
                     source = printable(os.path.abspath(file.path))
@@ -126,23 +127,33 @@ class FrameSource:
                     raise DamagedInputError(f"'{file.name}' {result}; leave strict reading off to skip it")
                 else:
                     self.warnings.append(f"{file.name} left out: it {result}")
-            if self._follow_s is None or time.monotonic() - last_news > self._follow_s:
+            quiet = len(ready) == len(new) and time.monotonic() - last_news > (self._follow_s or 0)
+            if self._follow_s is None or quiet:
                 return
             time.sleep(_POLL_S)
-            found = self._settled()
+            found = find_inputs(self._spec, self._options)
 
-    def _settled(self) -> InputSet:
-        """The folder as it is now, without the file that may still be being written."""
-        found = find_inputs(self._spec, self._options)
-        now = time.time()
-        whole = tuple(file for file in found.files if now - file.path.stat().st_mtime > 2 * _POLL_S)
-        return dataclasses.replace(found, files=whole)
+    def _awaited(self, seconds: float) -> InputSet:
+        """What the folder holds, as soon as it holds a picture; raises InputError if none comes."""
+        start = time.monotonic()
+        while True:
+            try:
+                return find_inputs(self._spec, self._options)
+            except InputError:
+                if time.monotonic() - start > seconds:
+                    raise
+            time.sleep(_POLL_S)
 
     def _placed(self, record: ViewRecord, view: PreparedView) -> Frame:
         if self._canvas is None:
             self._canvas = view.transform.network_height, view.transform.network_width
         image, transform = _on_canvas(record.name, view, self._canvas)
         return Frame(image, dataclasses.replace(record, transform=transform))
+
+
+def _is_settled(path: Path) -> bool:
+    """Whether nobody has written to the file for a moment: it may still be on its way."""
+    return time.time() - path.stat().st_mtime > 2 * _POLL_S
 
 
 def frames_of_objects(items: Iterable[Any], sizing: Sizing) -> Iterator[UInt8[Tensor, "3 height width"]]:
