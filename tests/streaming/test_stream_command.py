@@ -210,6 +210,7 @@ def test_damage_and_other_shapes_are_told(command: Command, frames: Path, weight
         (("--accel", "dense"), "--accel flash"),
         (("--keep-one-in", 0), "at least 1"),
         (("--stride", 0), "stride must be at least 1"),
+        (("--follow-s", 1, "--max-frames", 2), "still grows"),
     ],
 )
 def test_misuse_is_told(arguments, sentence, command: Command, frames: Path, weights: Path, tmp_path: Path):

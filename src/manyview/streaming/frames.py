@@ -64,6 +64,10 @@ class FrameSource:
         self._after, self._canvas, self._follow_s, self._strict = after, canvas, follow_s, strict
         if follow_s is not None and not Path(spec).is_dir():
             raise UsageError(f"only a folder of pictures can be followed, and '{spec}' is none")
+        if follow_s is not None and options.max_frames is not None:
+            raise UsageError(
+                "max_frames spreads pictures over all of a folder, and a followed one still grows"
+            )
         self._found = find_inputs(spec, options) if follow_s is None else self._awaited(follow_s)
         self._reader = VideoReader(self._found.files[0].path, options) if self.is_video else None
         self.warnings = list(self._found.warnings)
