@@ -10,7 +10,7 @@ import torch
 from manyview.geometry.cameras import pose_encoding_to_cameras
 from manyview.geometry.unproject import world_points
 from manyview.synthetic import SceneBatch, SceneOptions, render_scenes
-from manyview.train.targets import make_targets
+from manyview.train.targets import make_targets, scene_scale
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,20 @@ def test_first_camera_is_the_world_and_mean_distance_the_unit(batch: SceneBatch)
     for scene in range(2):
         distances = targets.points[scene][batch.valid[scene]].norm(dim=-1)
         assert float(distances.mean()) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_the_median_distance_may_be_the_unit_and_far_points_do_not_move_it(batch: SceneBatch) -> None:
+    targets = make_targets(batch, 8, unit="median")
+    for scene in range(2):
+        distances = targets.points[scene][batch.valid[scene]].norm(dim=-1)
+        assert float(distances.median()) == pytest.approx(1.0, abs=1e-5)
+    points, valid = torch.rand(1, 2, 3, 4, 3), torch.rand(1, 2, 3, 4) > 0.3
+    far = points.clone()
+    farthest = points.norm(dim=-1).where(valid, torch.tensor(0.0)).flatten().argmax()
+    far.view(-1, 3)[farthest] *= 100
+    torch.testing.assert_close(scene_scale(far, valid, "median"), scene_scale(points, valid, "median"))
+    assert scene_scale(far, valid) > 2 * scene_scale(points, valid)
+    assert scene_scale(points, torch.zeros_like(valid), "median") == pytest.approx(1e-6)
 
 
 def test_depth_unprojected_with_the_encoded_cameras_is_the_point_map(batch: SceneBatch) -> None:

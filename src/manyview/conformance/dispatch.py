@@ -31,8 +31,7 @@ def find_handler(case: Case) -> Handler | Skipped:
     if case.group == "vggt_ops":
         return _first_match(_OPERATIONS, case.entry["inputs"].keys() | case.entry["config"].keys())
     if case.group in _FLASH or (case.group == "full" and case.name in (*_FLASH, "stream_v1", "stream_v2")):
-        absent = next((what for start, what in _FLASH_ABSENT.items() if case.name.startswith(start)), None)
-        return Skipped(f"{absent} is not implemented") if absent else _flash
+        return _flash
     if case.group == "fastvggt":
         return _first_match(_MERGING, case.entry["inputs"].keys() | case.entry["config"].keys())
     if case.group == "pi3" and case.name == "view_plane_uv":
@@ -62,13 +61,11 @@ _OPERATIONS: tuple[tuple[frozenset[str], Handler], ...] = (
 )
 
 _FLASH = ("flash_v1", "flash_v2")
-_FLASH_ABSENT = {
-    "normalise_points": "FlashVGGT's training",
-}
 _FLASH_PARTS: tuple[tuple[str, Handler], ...] = (
     ("attention_", flash.attention),
     ("block_", flash.block),
     ("keyframes_", flash.keyframes),
+    ("normalise_points", flash.normalised_points),
     ("aggregator_", flash.trunk),
     ("flash_", flash.model),
     ("stream_drop", stream.trunk),

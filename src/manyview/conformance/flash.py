@@ -14,7 +14,7 @@ from ..attention.global_attention import GlobalAttention
 from ..attention.keyframes import cluster_members
 from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
-from ..geometry.cameras import pose_encoding_to_cameras
+from ..geometry.cameras import pose_encoding_to_cameras, relative_to_first
 from ..geometry.unproject import world_points
 from ..models.blocks import Attention, Block
 from ..models.compressor import SpatialCompressor
@@ -111,6 +111,25 @@ def keyframes(case: Case) -> dict[str, Tensor]:
     wanted = case.expected["keyframes"][:, 1:]
     same = bool((found.sort(1).values == wanted.sort(1).values).all())
     return {"keyframes": torch.cat([first, wanted if same else found], 1)}
+
+
+def normalised_points(case: Case) -> dict[str, Tensor]:
+    """Truth as FlashVGGT's training normalises it: in the first camera's frame, median distance as unit."""
+    from ..train.targets import scene_scale
+
+    extrinsics, intrinsics = case.inputs["extrinsics"], case.inputs["intrinsics"]
+    z_depth = case.inputs["depth"][None, ..., 0]
+    points = world_points(z_depth, extrinsics, intrinsics, pixel_centres="integer")
+    cameras = relative_to_first(extrinsics)
+    first = world_points(z_depth, cameras, intrinsics, pixel_centres="integer")
+    scale = scene_scale(first, z_depth > 0, "median")
+    cameras = torch.cat([cameras[..., :3], cameras[..., 3:] / scale[:, None, None, None]], -1)
+    return {
+        "world_points": points[0],
+        "norm_points": first / scale[:, None, None, None, None],
+        "norm_extrinsics": cameras,
+        "norm_depth": (z_depth / scale[:, None, None, None])[..., None],
+    }
 
 
 def trunk(case: Case) -> dict[str, Tensor]:

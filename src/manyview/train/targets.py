@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,6 +15,8 @@ from manyview.geometry.cameras import (
 )
 from manyview.synthetic import SceneBatch, correspondence
 from manyview.train.attention_loss import SoftMatches, soft_matches
+
+Unit = Literal["mean", "median"]
 
 
 @dataclass(frozen=True)
@@ -35,23 +38,36 @@ class Targets:
 
 
 def scene_scale(
-    points: Float[Tensor, "batch views height width 3"], valid: Bool[Tensor, "batch views height width"]
+    points: Float[Tensor, "batch views height width 3"],
+    valid: Bool[Tensor, "batch views height width"],
+    unit: Unit = "mean",
 ) -> Float[Tensor, " batch"]:
-    """Mean distance of the valid points of a scene from the origin (the first camera); VGGT, section 3.3."""
+    """Mean distance of the valid points of a scene from the origin (the first camera); VGGT, section 3.3.
+
+    `unit` "median" is FlashVGGT's released training: the lower median, which far points do not move.
+    """
+    if unit == "median":
+        there = points.norm(dim=-1).masked_fill(~valid, torch.nan).flatten(1)
+        return there.nanmedian(1).values.nan_to_num(1e-6).clamp(min=1e-6)
     distance = torch.where(valid, points.norm(dim=-1), torch.zeros_like(points[..., 0]))
     count = valid.flatten(1).sum(1).clamp(min=1)
     return (distance.flatten(1).sum(1) / count).clamp(min=1e-6)
 
 
-def make_targets(batch: SceneBatch, patch_size: int, matches: bool = False, far: float = 10.0) -> Targets:
-    """Normalise a rendered batch; points beyond `far` scene scales are left out of the dense losses."""
+def make_targets(
+    batch: SceneBatch, patch_size: int, matches: bool = False, far: float = 10.0, unit: Unit = "mean"
+) -> Targets:
+    """Normalise a rendered batch; points beyond `far` scene scales are left out of the dense losses.
+
+    `unit`: see `scene_scale`.
+    """
     height, width = batch.z_depth.shape[-2:]
     first_from_world = batch.cam_from_world[:, :1]
     rotation, translation = first_from_world[..., :3], first_from_world[..., 3]
     points = torch.einsum("bvij,bvhwj->bvhwi", rotation.expand(-1, batch.z_depth.shape[1], -1, -1),
                           batch.world_points) + translation[:, :, None, None]  # fmt: skip
     points = torch.where(batch.valid[..., None], points, torch.zeros_like(points))
-    scale = scene_scale(points, batch.valid)
+    scale = scene_scale(points, batch.valid, unit)
     points = points / scale[:, None, None, None, None]
     z_depth = torch.where(batch.valid, batch.z_depth, torch.zeros_like(batch.z_depth))
     z_depth = z_depth / scale[:, None, None, None]
