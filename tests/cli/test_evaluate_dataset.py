@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.evaluate.posed_fixtures import write_plain, write_sintel
 
 from .conftest import Command
@@ -35,6 +37,9 @@ def test_a_dataset_into_files_and_on_again(command: Command, weights: Path, tmp_
     assert (tmp_path / "c.md").read_text().strip() == said.strip()
     lines = (tmp_path / "c.csv").read_text().splitlines()
     assert lines[0] == "plan_a,plan_b,figure,scene,a,b,difference" and lines[1].startswith('"dense","avggt"')
+    pytest.importorskip("matplotlib")
+    status, _, told = command("evaluate", "compare", file, "--plot", tmp_path / "d.png")
+    assert status == 0 and {p.name for p in tmp_path.glob("d*.png")} == {"d.avggt.png", "d.frame.png"}, told
     status, said, told = command("evaluate", "compare", file, file, "--plan", "dense", "--figures", "auc_30")
     assert status == 0 and "dense (B) against dense (A)" in said and "not told apart" in said, told
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from manyview.errors import UsageError
 from manyview.evaluate.auc_variants import auc_as
@@ -17,7 +19,8 @@ from manyview.evaluate.compare_results import (
     comparison_csv,
     comparison_table,
 )
-from manyview.evaluate.dataset_run import Evaluation, PlanRow, SceneRows
+from manyview.evaluate.comparison_plot import draw_differences
+from manyview.evaluate.evaluation import Evaluation, PlanRow, SceneRows
 from manyview.evaluate.measures import RelativePose
 from manyview.evaluate.pose_metrics import pair_errors
 
@@ -121,3 +124,17 @@ def test_the_bootstrap_says_the_same_twice_and_nothing_of_two() -> None:
     assert bootstrap_interval(values) == bootstrap_interval(values)
     assert bootstrap_interval([1.0, 2.0]) is None
     assert bootstrap_interval([3.0, 3.0, 3.0]) == (3.0, 3.0)
+
+
+def test_the_plot_shows_every_figure(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    both = result({"dense": [1.0, 2.0, 3.0, 4.0], "fast": [1.5, 1.0, 3.0, 9.0]})
+    sizes = []
+    for figures in (("auc_30",), ("auc_30", "ate")):
+        differences = compare_results(both, both, ("dense", "fast"), figures)
+        draw_differences(differences, ("a", "b"), tmp_path / "p.png")
+        with Image.open(tmp_path / "p.png") as picture:
+            sizes.append(picture.size[1])
+            assert len(np.unique(np.asarray(picture.convert("L")))) > 10
+    assert sizes[1] > sizes[0]
+    draw_differences((), ("a", "b"), tmp_path / "p.png")

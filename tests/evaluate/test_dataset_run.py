@@ -10,7 +10,7 @@ import pytest
 
 from manyview.errors import InputError, MemoryLimitError, OutputError, UsageError
 from manyview.evaluate import dataset_run
-from manyview.evaluate.dataset_run import evaluate_dataset, evaluation_settings, inputs_digest, split_plans
+from manyview.evaluate.dataset_run import evaluate_dataset
 from manyview.evaluate.datasets import dataset_named
 from manyview.evaluate.evaluation_report import (
     earlier_scenes,
@@ -20,9 +20,12 @@ from manyview.evaluate.evaluation_report import (
     read_evaluation,
     write_evaluation,
 )
+from manyview.evaluate.evaluation_settings import evaluation_settings, inputs_digest
 from manyview.evaluate.frames import Frames
 from manyview.evaluate.measures import Depth, RelativePose
-from manyview.evaluate.protocols import ANY, PROTOCOLS, Protocol
+from manyview.evaluate.plan_lists import split_plans
+from manyview.evaluate.protocol import ANY, Protocol
+from manyview.evaluate.protocols import PROTOCOLS
 from tests.models.tiny import tiny_vggt
 
 from .posed_fixtures import picture, write_nrgbd, write_plain, write_seven_scenes

@@ -11,7 +11,8 @@ import pytest
 from manyview.cli.evaluate_dataset import DATASET_TITLES
 from manyview.errors import InputError, UsageError
 from manyview.evaluate.datasets import DATASETS, Scene, dataset_named, listed_splits, split_scenes
-from manyview.evaluate.protocols import ANY, PROTOCOLS, protocol_named
+from manyview.evaluate.protocol import ANY
+from manyview.evaluate.protocols import PROTOCOLS, protocol_named
 
 from .posed_fixtures import VIEWS, WRITERS
 

@@ -25,13 +25,19 @@ class EvaluateCompare:
     """Also write every difference to this file."""
     markdown: Path | None = None
     """Also write the table to this file."""
+    plot: Path | None = None
+    """Also draw the differences to this PNG file; with several plans compared, PLAN is put into its name."""
 
     def run(self) -> int:
         from ..errors import UsageError
         from ..evaluate.compare_results import compare_results, comparison_csv, comparison_table
+        from ..evaluate.comparison_plot import draw_differences
         from ..evaluate.evaluation_report import read_evaluation
+        from ..evaluate.report import require_plot
         from ..export.files import atomic_file, output_errors
 
+        if self.plot is not None:
+            require_plot()
         if not 1 <= len(self.results) <= 2:
             raise UsageError("give one or two results: manyview evaluate compare A.json B.json")
         if len(self.plan) > 2:
@@ -51,6 +57,10 @@ class EvaluateCompare:
             names = (one, two) if len(read) == 1 else (f"{one} (A)", f"{two} (B)")
             differences = compare_results(first, second, (one, two), self.figures)
             tables.append(comparison_table(differences, names))
+            if self.plot is not None:
+                place = self.plot if len(pairs) == 1 else self._named(self.plot, two)
+                with output_errors(place, 1 << 20), atomic_file(place) as part:
+                    draw_differences(differences, names, part)
             lines = comparison_csv(differences).splitlines(keepends=True)
             rows += (f"plan_a,plan_b,{lines[0]}" if not rows else "") + "".join(
                 f'"{one}","{two}",{line}' for line in lines[1:]
@@ -62,3 +72,9 @@ class EvaluateCompare:
                 with output_errors(path, len(text)), atomic_file(path) as part:
                     part.write_text(text, encoding="utf-8")
         return 0
+
+    @staticmethod
+    def _named(path: Path, plan: str) -> Path:
+        """The file with a plan in its name, of characters that every system allows."""
+        safe = "".join(c if c.isalnum() or c in "=-" else "_" for c in plan)
+        return path.with_name(f"{path.stem}.{safe}{path.suffix}")

@@ -16,7 +16,7 @@ from .console import Bars, say
 from .options import ModelChoice, ModelFields
 
 if TYPE_CHECKING:
-    from ..evaluate.dataset_run import Evaluation, SceneRows
+    from ..evaluate.evaluation import Evaluation, SceneRows
     from ..evaluate.frames import Frames
 
 # Those of evaluate.datasets.DATASETS, without importing it before it is needed.
@@ -73,7 +73,7 @@ class EvaluateDataset:
 
     def run(self) -> int:
         from ..errors import UsageError
-        from ..evaluate.dataset_run import evaluate_dataset, evaluation_settings, split_plans
+        from ..evaluate.dataset_run import evaluate_dataset
         from ..evaluate.datasets import dataset_named
         from ..evaluate.evaluation_report import (
             earlier_scenes,
@@ -81,6 +81,8 @@ class EvaluateDataset:
             file_stem,
             write_evaluation,
         )
+        from ..evaluate.evaluation_settings import evaluation_settings
+        from ..evaluate.plan_lists import split_plans
         from ..evaluate.protocols import PROTOCOLS, protocol_named
         from ..export.files import check_writable
         from ..reconstruction.engine import ReconstructOptions

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UsageError
-from .dataset_run import Evaluation
+from .evaluation import Evaluation
 from .evaluation_report import number
 
 _DRAWS = 10_000

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import InputError, OutputError
 from ..export.files import atomic_file, output_errors
 from .compare_plans import DENSE
-from .dataset_run import FORMAT, Evaluation, PlanRow, SceneRows
+from .evaluation import FORMAT, Evaluation, PlanRow, SceneRows
 
 _NONE = "–"
 
