@@ -7,7 +7,8 @@ import torch
 
 from manyview.attention.anchor_keys import AnchorKeys
 from manyview.attention.anchor_memory import ChosenAnchors
-from manyview.attention.global_attention import GlobalAttention
+from manyview.attention.global_attention import GlobalAttention, LayerRun
+from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
 from manyview.models.run_options import RunOptions
@@ -49,6 +50,40 @@ def test_any_chunks_in_any_order_are_the_offline_pass(network, order, anchors):
             for start in range(0, len(order), size):
                 part = list(order[start : start + size])
                 _same(solved.attach(images[part]), want, list(range(len(part))), part)
+
+
+def test_as_many_anchors_as_frames_is_dense_cameras_too():
+    model, images = tiny_vggt(torch.float64), _images(4)
+    with torch.inference_mode():
+        dense = model(images, options=HEADS)
+        everything = model(images, Plan.parse("anchors:frames=9", TINY.depth), HEADS)
+    _same(everything, dense, slice(None), slice(None))
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_the_camera_head_joins_each_frame_with_the_anchors_only(own):
+    """Against the head's own arithmetic with a materialised mask over frames."""
+    head = tiny_vggt(torch.float64).camera_head
+    torch.manual_seed(4)
+    tokens, frames = torch.randn(2, 6, 64, dtype=torch.float64), torch.arange(6)
+    keys = AnchorKeys(own_frame=own, indices=(0, 4))
+    layout = TokenLayout(6, 0, (1, 1))
+    seen = torch.isin(frames, torch.tensor([0, 4]))[None] | (own & (frames[:, None] == frames))
+
+    def masked(place, attention, x):
+        q, (k, v) = attention.queries(x), attention.keys_values(x)
+        scores = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).masked_fill(~seen, float("-inf"))
+        return attention.output(scores.softmax(-1) @ v)
+
+    def meet(place, attention, x):
+        return GlobalAttention(keys=keys)(attention, x, layout, None, LayerRun(place))
+
+    with torch.inference_mode():
+        want, got = head(tokens, meet=masked), head(tokens, meet=meet)
+        plain = head(tokens)
+        torch.testing.assert_close(got, want)
+        torch.testing.assert_close(head(tokens, meet=lambda _, attention, x: attention(x)), plain)
+    assert not torch.allclose(got[-1], plain[-1])
 
 
 @pytest.mark.parametrize("piece", [1, 2, 7])
