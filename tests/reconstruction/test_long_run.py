@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from manyview.models.camera_head import CameraHead
 from manyview.reconstruction import engine, long_run, result_io
 from manyview.reconstruction.array_file import ArrayFile
 from manyview.reconstruction.engine import ReconstructOptions, prepare, reconstruct, reconstruct_into
-from manyview.reconstruction.inputs import InputOptions, find_inputs, read_views
+from manyview.reconstruction.inputs import InputOptions, find_inputs, read_views, spool
 from manyview.reconstruction.long_plan import disk_bytes, long_peak_bytes, preflight_chunks
 from manyview.reconstruction.machine import Machine
 from manyview.reconstruction.result_io import ARRAYS_NAME, HEADER_NAME, load_reconstruction
@@ -223,6 +224,15 @@ def test_pictures_on_the_disk_are_the_same_pictures(photos):
     assert want.warnings == got.warnings
     got.let_go()
     assert torch.equal(want.images, got.images)
+
+
+def test_a_full_temporary_folder_is_told(photos, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(spool, "_reserve", full)
+    with pytest.raises(OutputError, match=r"the disk is full; writing needs .* choose another disk"):
+        prepare(photos, tiny_vggt(), ReconstructOptions(accel=ACCEL, chunk=3))
 
 
 def test_an_array_file_is_a_safetensors_file(tmp_path):

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import mmap
+import os
 import tempfile
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
+from manyview.export.files import output_errors
 from manyview.reconstruction.inputs.prepare import PreparedView
+
+
+def _told(needed_bytes: int) -> contextlib.AbstractContextManager[None]:
+    """A full disk as one sentence that names the temporary folder."""
+    return output_errors(Path(tempfile.gettempdir()), needed_bytes)
+
+
+def _reserve(handle: int, size: int) -> None:
+    """Space for `size` bytes, or OSError: a map of a file that finds no space would end the program."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle, 0, size)
+    else:
+        os.truncate(handle, size)
 
 
 class PixelSpool:
@@ -27,7 +44,9 @@ class PixelSpool:
 
     def keep(self, view: PreparedView) -> PreparedView:
         """The view with its pixels on the disk; those it has left tell their shape only."""
-        self._file.write(np.ascontiguousarray(view.pixels).data)
+        with _told(view.pixels.nbytes):
+            self._file.write(np.ascontiguousarray(view.pixels).data)
+            self._file.flush()
         shape = np.broadcast_to(np.uint8(0), view.pixels.shape)
         return dataclasses.replace(view, pixels=shape)
 
@@ -45,7 +64,8 @@ class DiskImages:
     def __init__(self, shape: tuple[int, ...]) -> None:
         size = max(1, math.prod(shape))
         with tempfile.TemporaryFile(prefix="manyview-") as file:
-            file.truncate(size)
+            with _told(size):
+                _reserve(file.fileno(), size)
             self._map = mmap.mmap(file.fileno(), size)
         self.array: UInt8[np.ndarray, "views 3 height width"] = np.frombuffer(
             self._map, dtype=np.uint8, count=math.prod(shape)
