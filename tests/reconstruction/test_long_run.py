@@ -118,6 +118,58 @@ def test_a_run_that_fails_leaves_nothing(photos, tmp_path, monkeypatch):
         reconstruct_into(ready, model, out)
 
 
+def test_an_interrupted_run_is_gone_on_with(photos, tmp_path, monkeypatch):
+    model, out = tiny_vggt(), tmp_path / "out"
+    options = ReconstructOptions(accel=ACCEL, chunk=2)
+    want = reconstruct(photos, model, options)
+    plain, attached = long_run._write, []
+
+    def interrupted(file, rows, answer, images):
+        attached.append(list(rows))
+        if len(attached) == 3:
+            raise KeyboardInterrupt
+        good = plain(file, rows, answer, images)
+        if len(attached) == 2:
+            good[1] = False
+        return good
+
+    monkeypatch.setattr(long_run, "_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct_into(prepare(photos, model, options), model, out)
+    finished, dropped = attached[1], attached[1][1]
+    assert not (out / HEADER_NAME).exists() and len(list(out.iterdir())) == 2
+    # Another chunk or memory limit is the same run; another plan is not.
+    attached.extend([[]] * 3)
+    again = dataclasses.replace(options, chunk=1)
+    got = reconstruct_into(prepare(photos, model, again), model, out)
+    rest = [row for rows in attached[7:] for row in rows]
+    assert not set(finished) & set(rest) and len(rest) == 8 - len(attached[0]) - 2
+    assert sorted(p.name for p in out.iterdir()) == sorted([ARRAYS_NAME, HEADER_NAME])
+    kept = [row for row in range(8) if row != dropped]
+    np.testing.assert_allclose(got.z_depth, want.z_depth[kept], rtol=1e-5)
+    np.testing.assert_array_equal(load_reconstruction(out).images, want.images[kept])
+    other = tmp_path / "other"
+    shutil.copytree(out, other)
+    (other / ".manyview-partial-long-0123").write_text("of other settings")
+    reconstruct_into(prepare(photos, model, again), model, other, overwrite=True)
+    assert sorted(p.name for p in other.iterdir()) == sorted([ARRAYS_NAME, HEADER_NAME])
+
+
+def test_what_another_run_left_is_not_taken_for_ours(tmp_path):
+    shapes = {"a": ("uint8", (4, 2))}
+    rows = np.arange(8, dtype=np.uint8).reshape(4, 2)
+    with ArrayFile(tmp_path / "x", shapes, {"save_id": "1"}) as file:
+        file.write("a", [2, 0], rows[[2, 0]])
+        file.finish([2, 0], [True, False])
+    with (tmp_path / "x.rows").open("a") as file:
+        file.write("3")  # killed while it wrote
+    with ArrayFile(tmp_path / "x", shapes, {"save_id": "1"}) as file:
+        assert file.done == {2: True, 0: False}
+        np.testing.assert_array_equal(file.mapped()["a"], rows * [[1], [0], [1], [0]])
+    with ArrayFile(tmp_path / "x", shapes, {"save_id": "2"}) as file:
+        assert not file.done and not file.mapped()["a"].any()
+
+
 @pytest.mark.parametrize("chunk", [1, 2, 8])
 def test_views_without_a_camera_are_left_out(photos, monkeypatch, chunk):
     model = tiny_vggt()
@@ -249,8 +301,10 @@ def test_an_array_file_is_a_safetensors_file(tmp_path):
         a[2] = 0
         assert all(np.array_equal(file.mapped()[n], x) for n, x in (("a", a), ("b", b)))
         good = np.array([True, False, True, True, False])
+        file.finish(range(5), good.tolist())
         file.keep(good)
         mapped = file.mapped()
+    assert not (tmp_path / "x.rows").exists()  # rows that moved are nothing to go on with
     with safe_open(tmp_path / "x", "numpy") as again:
         assert again.metadata() == {"save_id": "7"} and set(again.keys()) == {"a", "b"}
         for name, array in (("a", a), ("b", b)):

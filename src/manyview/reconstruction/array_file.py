@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,9 @@ def map_arrays(path: Path) -> dict[str, np.ndarray]:
 class ArrayFile:
     """Arrays by name, of a type and a shape whose first number is the rows (views); a context manager.
 
-    Rows that were never written are zero. Raises OSError as writing files does.
+    Rows that were never written are zero. A file that an earlier process left unfinished, with the same
+    arrays and metadata, is gone on with: `done` says which rows it had finished (see `finish`), from a list
+    beside the file. Raises OSError as writing files does.
     """
 
     def __init__(self, path: Path, shapes: Shapes, metadata: Mapping[str, str]) -> None:
@@ -47,8 +49,15 @@ class ArrayFile:
         # Wide types first: every array then starts at a multiple of its own width.
         self._shapes = dict(sorted(shapes.items(), key=lambda item: -np.dtype(item[1][0]).itemsize))
         self._length = (len(json.dumps(self._header())) + _SPARE * len(shapes)) // 8 * 8 + 8
-        self._file = path.open("wb+")
-        self._write_header()
+        self._list = path.with_name(f"{path.name}.rows")
+        self.done: dict[int, bool] = {}
+        if self._is_there():
+            self.done = {int(row): good == "1" for row, good in _pairs(self._list.read_text())}
+            self._file = path.open("rb+")
+        else:
+            self._file = path.open("wb+")
+            self._list.write_text("")
+            self._write_header()
 
     def __enter__(self) -> ArrayFile:
         return self
@@ -70,10 +79,23 @@ class ArrayFile:
             self._file.seek(start + row * width)
             self._file.write(value.tobytes())
 
+    def finish(self, rows: Sequence[int], good: Sequence[bool]) -> None:
+        """All arrays of these rows are written and so many of them good: that holds even if we are killed."""
+        self._file.flush()
+        with self._list.open("a") as file:
+            file.write("".join(f"{row} {int(kept)}\n" for row, kept in zip(rows, good, strict=True)))
+        self.done |= dict(zip(rows, good, strict=True))
+
+    def remove(self) -> None:
+        """Take the list of finished rows away, and the file if it is still there."""
+        self._list.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
+
     def keep(self, good: Bool[np.ndarray, " rows"]) -> None:
         """Leave out the rows that are not good, of all arrays."""
         if good.all():
             return
+        self._list.unlink(missing_ok=True)  # half moved, the rows are no longer where the list says
         old = {name: self._place(name) for name in self._shapes}
         count = int(good.sum())
         self._shapes = {name: (dtype, (count, *shape[1:])) for name, (dtype, shape) in self._shapes.items()}
@@ -111,9 +133,28 @@ class ArrayFile:
         self._total = start
         return header
 
-    def _write_header(self) -> None:
+    def _first_bytes(self) -> bytes:
         text = json.dumps(self._header()).encode().ljust(self._length)
         assert len(text) == self._length
+        return self._length.to_bytes(8, "little") + text
+
+    def _write_header(self) -> None:
         self._file.seek(0)
-        self._file.write(self._length.to_bytes(8, "little") + text)
+        self._file.write(self._first_bytes())
         self._file.truncate(8 + self._length + self._total)
+
+    def _is_there(self) -> bool:
+        wanted = self._first_bytes()
+        if not self._path.is_file() or not self._list.is_file():
+            return False
+        with self._path.open("rb") as file:
+            same = file.read(len(wanted)) == wanted
+        return same and self._path.stat().st_size == len(wanted) + self._total
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    """Row and goodness of each whole line; the last one may have been cut off."""
+    for line in text.splitlines(keepends=True):
+        if line.endswith("\n"):
+            row, good = line.split()
+            yield row, good

@@ -96,7 +96,7 @@ def reconstruct_long(
             **file.mapped(),
         )
 
-    return save_spilled(folder, result_shapes(ready.chosen.request), fill, overwrite)
+    return save_spilled(folder, result_shapes(ready.chosen.request), ready.settings, fill, overwrite)
 
 
 def _fill(
@@ -125,8 +125,11 @@ def _fill(
     good[list(anchors.frames)] = _write(file, anchors.frames, answer, images)
     del answer
     booked("anchors", len(anchors.frames))
-    among = set(anchors.frames)
+    among = {*anchors.frames, *file.done}
+    for view, kept in file.done.items():  # of an earlier run that was interrupted
+        good[view] = kept
     others = [view for view in range(count) if view not in among]
+    told.done = told.total - len(others)
     chunk = chosen.chunk or count
     while others:
         rows, part = others[:chunk], None
@@ -137,8 +140,8 @@ def _fill(
                 raise
             if chunk == 1:
                 raise MemoryLimitError(
-                    f"not even one view fits beside {len(among)} anchors of {gib(solved.memory.bytes)}; use "
-                    "fewer anchors, smaller images or --precision bf16"
+                    f"not even one view fits beside {len(anchors.frames)} anchors of "
+                    f"{gib(solved.memory.bytes)}; use fewer anchors, smaller images or --precision bf16"
                 ) from error
         if part is None:
             gc.collect()
@@ -147,7 +150,8 @@ def _fill(
             chunk = max(1, min(chunk, len(others)) // 2)
             logger.warning("out of memory; %d views at a time from here on", chunk)
             continue
-        good[rows] = _write(file, rows, part, images)
+        good[rows] = usable = _write(file, rows, part, images)
+        file.finish(rows, usable.tolist())
         others = others[len(rows) :]
         booked("others", len(rows))
     return good, chunk, told.seconds

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import manyview
 
 from ..errors import DamagedInputError, InputError, ManyViewError, OutputError
 from ..export.files import (
+    PARTIAL_PREFIX,
     atomic_file,
     check_writable,
     created_folder,
@@ -104,28 +105,38 @@ def save(scene: Reconstruction, folder: str | Path, overwrite: bool = False) -> 
 
 
 def save_spilled(
-    folder: str | Path, shapes: Shapes, fill: Callable[[ArrayFile], Reconstruction], overwrite: bool = False
+    folder: str | Path,
+    shapes: Shapes,
+    settings: Mapping[str, Any],
+    fill: Callable[[ArrayFile], Reconstruction],
+    overwrite: bool = False,
 ) -> Reconstruction:
     """Have `fill` write arrays of these `shapes` row by row and return the result made of them, mapped.
 
-    The folder is what `save` would have written, with the same promises. `fill` may leave rows out.
+    The folder is what `save` would have written, with the same promises; `fill` may leave rows out. If the
+    process is interrupted or killed, the next call with the same `settings` gets the rows that were finished.
     """
     folder = Path(folder)
     check_output_folder(folder, overwrite)
-    save_id = uuid.uuid4().hex
+    save_id = f"long-{hash_settings({'settings': dict(settings), 'shapes': dict(shapes)})}"
+    unfinished = folder / f"{PARTIAL_PREFIX}{save_id}"
     needed = sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in shapes.values()) + 1_000_000
     with output_errors(folder, needed), created_folder(folder):
         require_space(folder, needed)
-        with (
-            atomic_file(folder / HEADER_NAME) as header_path,
-            atomic_file(folder / ARRAYS_NAME) as arrays_path,
-        ):
-            with ArrayFile(arrays_path, shapes, {"format": FORMAT, "save_id": save_id}) as file:
+        with ArrayFile(unfinished, shapes, {"format": FORMAT, "save_id": save_id}) as file:
+            try:
                 scene = fill(file)
-            _flush(arrays_path)
+            except Exception:  # what was interrupted from outside stays for the next time
+                file.remove()
+                raise
+        _flush(unfinished)
+        with atomic_file(folder / HEADER_NAME) as header_path:
             header = json.dumps(_header(scene, save_id), indent=1, allow_nan=False, ensure_ascii=False)
             header_path.write_text(header, encoding="utf-8")
             _flush(header_path)
+            os.replace(unfinished, folder / ARRAYS_NAME)
+        for old in folder.glob(f"{PARTIAL_PREFIX}long-*"):  # of other settings, and the list of rows
+            old.unlink(missing_ok=True)
     return scene
 
 
