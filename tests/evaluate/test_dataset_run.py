@@ -62,6 +62,8 @@ def test_dense_is_always_in_the_same_run(root: Path) -> None:
     summary = found.summary()["dense"]
     expected = np.mean([s.rows[0].figures["abs_rel"] for s in found.scenes])
     assert summary["abs_rel"] == pytest.approx(expected) and summary["scenes"] == 2
+    below = [sum(s.rows[0].figures[f"below_{d}"] for s in found.scenes) for d in range(1, 31)]
+    assert summary["pooled_auc_30"] == pytest.approx(100 * np.mean(below) / 6)
     table = evaluation_table(found, "manyview evaluate 7-scenes")
     assert "| `frame` |" in table and "2 scenes of 3 frames" in table and "3 of 5" in table
     assert len(evaluation_csv(found).splitlines()) == 1 + 4 + 2
@@ -195,3 +197,20 @@ def test_scenes_without_depth_still_have_poses(tmp_path: Path) -> None:
     assert figures["auc_30"] is not None and figures["ate"] is not None
     assert figures["abs_rel"] is None and figures["accuracy"] is None
     assert "–" in evaluation_table(found)
+
+
+def test_depth_is_not_read_where_no_measure_needs_it(root: Path) -> None:
+    poses = dataclasses.replace(QUICK, measures=(RelativePose(),), columns=("auc_30",))
+    whole = run(root)
+    for path in root.rglob("*.depth.png"):
+        path.write_bytes(b"damaged")
+    found = evaluate_dataset(tiny_vggt(), dataset_named("7-scenes"), root, poses, workers=1)
+    for one, other in zip(whole.scenes, found.scenes):
+        assert other.rows[0].figures["auc_30"] == one.rows[0].figures["auc_30"]
+    with pytest.raises(InputError, match="cannot be read as a depth map"):
+        run(root)
+    assert [PROTOCOLS[n].needs for n in ("pi3-pose", "pi3-video-depth", "flashvggt")] == [
+        "cameras",
+        "depth",
+        "points",
+    ]

@@ -67,6 +67,23 @@ def test_crop_and_sampling() -> None:
     assert PointMaps(icp=None).figures(holes, 1)["points_missing"] == pytest.approx(25)
 
 
+def test_thresholds_are_metres_where_the_truth_is_in_millimetres() -> None:
+    """The same scene in millimetres: lengths a thousandfold, shares as before."""
+    metres = noisy(truth(), 0.03)
+    cameras = metres.true_cameras.copy()
+    cameras[..., 3] *= 1000
+    millimetres = dataclasses.replace(
+        metres, true_cameras=cameras, true_points=metres.true_points * 1000, per_metre=1000.0
+    )
+    for measure in (PointMaps(thresholds=(0.02,)), CloudChamfer(voxel=0.03, clip=0.05)):
+        one, two = (measure.figures(pair, 1) for pair in (metres, millimetres))
+        for name, value in one.items():
+            factor = 1000 if name.startswith(("acc", "comp", "chamfer", "overall", "cd")) else 1
+            factor = 1 if name == "cd_from_mesh" else factor
+            assert two[name] == pytest.approx(value * factor, rel=2e-3), name
+        assert all(np.isfinite(value) for value in one.values())
+
+
 def test_relative_pose_counts_and_conventions() -> None:
     pair = noisy(truth(5), 0.05)
     figures = RelativePose().figures(pair)

@@ -62,6 +62,10 @@ def evaluate_dataset(
     known = {row.key: row for scene in earlier for row in scene.rows if row.failed is None}
     result = Evaluation(settings, {"plans": list(specs), "root": str(root)})
     for number, (scene, posed, total) in enumerate(sets):
+        if protocol.needs == "cameras":
+            posed = dataclasses.replace(posed, depth=None)
+        if protocol.needs != "points":
+            posed = dataclasses.replace(posed, cloud=None)
         inputs = inputs_digest(posed)
         cloud = None if posed.cloud is None else read_vertices(posed.cloud)
         rows = []
@@ -117,7 +121,7 @@ def _row(
         scene = reconstruct(ready, model)
     except MemoryLimitError as error:
         return PlanRow(spec, key, failed=str(error))
-    pair = pair_of(scene, ready, posed, protocol.grid, cloud)
+    pair = pair_of(scene, ready, posed, protocol.grid, cloud, protocol.needs)
     figures: Figures = {}
     for measure in protocol.measures:
         figures |= measure.figures(pair, workers)

@@ -54,14 +54,22 @@ class Evaluation:
         return tuple(dict.fromkeys(row.plan for scene in self.scenes for row in scene.rows))
 
     def summary(self) -> dict[str, Figures]:
-        """By plan: every figure, averaged as the protocol does over the scenes that every plan finished."""
+        """By plan: every figure, averaged as the protocol does over the scenes that every plan finished.
+
+        AUC also over all pairs of all scenes, `pooled_auc_T`; `peak_gib` is the largest of a scene on a card.
+        """
         whole = [scene for scene in self.scenes if all(row.failed is None for row in scene.rows)]
         result = {}
         for plan in self.plans:
             done = [(scene, row) for scene in whole for row in scene.rows if row.plan == plan]
-            figures = averaged(
-                [(scene.group, row.figures) for scene, row in done], self.settings["protocol"]["average"]
-            )
+            rows = [(scene.group, row.figures) for scene, row in done]
+            figures = averaged(rows, self.settings["protocol"]["average"])
+            pooled = averaged(rows, "pooled")
+            figures |= {f"pooled_{name}": pooled[name] for name in pooled if name.startswith("auc_")}
+            peaks = [
+                row.memory_bytes["measured peak"] for _, row in done if "measured peak" in row.memory_bytes
+            ]
+            figures["peak_gib"] = max(peaks) / 2**30 if peaks else None
             seconds = [row.timings_s["forward"] for _, row in done if "forward" in row.timings_s]
             figures["forward_s"] = sum(seconds) / len(seconds) if seconds else None
             figures["scenes"] = float(len(whole))

@@ -36,9 +36,13 @@ def evaluation_table(evaluation: Evaluation, command: str = "") -> str:
         f"{s['size_policy']}; {_frames(evaluation)}; averaged over {_AVERAGES[protocol['average']]}.",
         "",
         *([f"`{command}`", ""] if command else []),
-        *_table(["plan", *columns, "forward s", "times dense"], _average_rows(summary, columns)),
+        *_table(["plan", *columns, "forward s", "times dense", "peak GiB"], _average_rows(summary, columns)),
         "",
     ]
+    pooled = [name for name in next(iter(summary.values()), {}) if name.startswith("pooled_")]
+    if pooled and protocol["average"] != "pooled":
+        rows = [[f"`{plan}`", *(number(f.get(name)) for name in pooled)] for plan, f in summary.items()]
+        lines += ["All pairs of all scenes pooled:", "", *_table(["plan", *pooled], rows), ""]
     failed = [(scene, row) for scene in evaluation.scenes for row in scene.rows if row.failed is not None]
     if failed:
         names = sorted({scene.name for scene, _ in failed})
@@ -82,6 +86,7 @@ def _average_rows(summary: dict[str, dict[str, float | None]], columns: list[str
                 *(number(figures.get(name)) for name in columns),
                 number(seconds),
                 _NONE if gain is None else f"{gain:.2f}x",
+                number(figures["peak_gib"]),
             ]
         )
     return rows

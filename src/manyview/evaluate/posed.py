@@ -165,6 +165,7 @@ def _facts(posed: PosedSet, truth: PosedTruth, scene: Reconstruction) -> dict[st
         "height": scene.height,
         "width": scene.width,
         "images_sha256": scene.settings["images_sha256"],
+        "unit": posed.unit,
         "path_length": truth.length,
         "spread": truth.spread,
         "depth_views": sum(path is not None for path in posed.depth.paths) if posed.depth else 0,

@@ -19,7 +19,7 @@ _COLUMNS = (
     "RTA@5/15/30",
     "rot deg",
     "dir deg",
-    "ATE m",
+    "ATE",
     "ATE % of path",
     "AbsRel",
     "d<1.25 %",
@@ -64,7 +64,8 @@ def _set_lines(one: PosedSetScores) -> list[str]:
         f"## {f['name']}",
         "",
         f"{f['format']}, {f['views']} views of {f['width']}x{f['height']} px, "
-        f"path of {f['path_length']:.3g} m; cameras all in one point would have ATE {f['spread']:.3g} m.",
+        f"path of {f['path_length']:.3g} {f['unit']}; cameras all in one point would have ATE "
+        f"{f['spread']:.3g} {f['unit']}.",
         *(f"Note: {note}." for note in f["notes"]),
         *(
             f"{row.name}: {row.left_out} views were given no camera and count as wrong."

@@ -10,7 +10,7 @@ from ..errors import UsageError
 from .datasets import Scene
 from .frames import Frames
 from .measures import Measure
-from .scene_pair import Grid
+from .scene_pair import Grid, Needs
 
 Average = Literal["scenes", "groups", "pooled", "pixels"]
 ANY = "*"
@@ -40,6 +40,12 @@ class Protocol:
     image_size: int | None = None
     point_head: bool = False
     most_scenes: int | None = None
+
+    @property
+    def needs(self) -> Needs:
+        """The most that one of its measures needs."""
+        order: tuple[Needs, ...] = ("cameras", "depth", "points")
+        return max((measure.needs for measure in self.measures), key=order.index, default="cameras")
 
     def frames_of(self, dataset: str) -> Frames:
         """UsageError for a dataset that the protocol is not for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -13,10 +14,12 @@ from jaxtyping import Bool, Float
 from ..geometry.unproject_np import pixel_grid, unproject
 from ..reconstruction.engine import Prepared
 from ..reconstruction.result import Reconstruction
+from ..reconstruction.views import ViewRecord
 from .posed_sets import PosedSet
 from .truth_pixels import depth_at_network_pixels, in_network_order, true_points
 
 Grid = Literal["network", "truth"]
+Needs = Literal["cameras", "depth", "points"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,7 +28,8 @@ class ScenePair:
 
     Depth and points are NaN where there is none; the estimate's are in its own world and scale. `true_*` are
     None without depth (points also without intrinsics), `head_points` without a point head, `cloud` (measured
-    points of the whole scene) without one. `seen` is where network pixels show the picture.
+    points of the whole scene) without one. Lengths of the truth are `per_metre` to a metre (1 where its
+    unit is its own). `seen` is where network pixels show the picture.
     """
 
     found_cameras: Float[np.ndarray, "views 3 4"]
@@ -39,6 +43,7 @@ class ScenePair:
     head_points: Float[np.ndarray, "views height width 3"] | None = None
     cloud: Float[np.ndarray, "n 3"] | None = None
     notes: tuple[str, ...] = ()
+    per_metre: float = 1.0
 
 
 def pair_of(
@@ -47,8 +52,9 @@ def pair_of(
     posed: PosedSet,
     grid: Grid = "network",
     cloud: Float[np.ndarray, "n 3"] | None = None,
+    needs: Needs = "points",
 ) -> ScenePair:
-    """Put an estimate beside the truth.
+    """Put an estimate beside the truth, as far as measures need it: depth and points may be left away.
 
     On the grid "truth" the estimate is resized to the depth maps of the truth (bilinear, antialiased), as
     pi3's evaluation does; where their sizes differ or pictures are cropped or padded, the network's is used
@@ -65,48 +71,27 @@ def pair_of(
         out[kept] = values
         return out
 
-    depth = None if posed.depth is None else [posed.depth.read(index) for index in order]
-    sizes = {one.shape for one in depth or () if one is not None}
-    if grid == "truth" and (len(sizes) != 1 or not seen.all() or any(r.transform.cropped for r in records)):
-        grid = "network"
-        if sizes:
-            notes.append(
-                "depth maps differ in size or pictures are cropped: compared at the network's pixels"
-            )
-    pixels = pixel_grid(scene.height, scene.width).reshape(-1, 2)
-    points = unproject(
-        pixels,
-        scene.z_depth.reshape(len(scene), -1),
-        scene.cam_from_world,
-        scene.intrinsics,
-        scene.pixel_centres,
-    )
-    fields = {
-        "found_depth": whole(scene.z_depth),
-        "confidence": whole(scene.depth_conf),
-        "found_points": whole(points.reshape(*scene.z_depth.shape, 3).astype(np.float32)),
-    }
-    if scene.head_points is not None:
-        fields["head_points"] = whole(scene.head_points)
-    if grid == "truth":
-        (size,) = sizes
-        fields = {name: _resized(values, size) for name, values in fields.items()}
-        seen = np.ones((len(records), *size), dtype=bool)
-    if depth is not None and sizes:
-        fields["true_depth"] = _true_depth(depth, ready, grid, seen.shape)
-        if posed.intrinsics is not None:
-            found = np.full((*seen.shape, 3), np.nan, dtype=np.float32)
-            for index, (own, at, record) in enumerate(zip(depth, order, records)):
-                if own is not None:
-                    found[index] = true_points(
-                        own,
-                        posed.cam_from_world[at],
-                        posed.intrinsics[at],
-                        record.transform,
-                        grid == "network",
-                    )
-            fields["true_points"] = found
-        else:
+    fields = {"found_depth": whole(scene.z_depth), "confidence": whole(scene.depth_conf)}
+    fields["found_points"] = np.zeros((len(records), 0, 0, 3), dtype=np.float32)
+    if needs == "points":
+        fields["found_points"] = whole(_found_points(scene))
+        if scene.head_points is not None:
+            fields["head_points"] = whole(scene.head_points)
+    measured = needs != "cameras" and posed.depth is not None
+    if grid == "truth" and measured:
+        shapes = {one.shape for index in order if (one := posed.depth.read(index)) is not None}
+        if len(shapes) == 1 and seen.all() and not any(record.transform.cropped for record in records):
+            (size,) = shapes
+            fields = {name: _resized(values, size) for name, values in fields.items() if values.size} | {
+                name: values for name, values in fields.items() if not values.size
+            }
+            seen = np.ones((len(records), *size), dtype=bool)
+        elif shapes:
+            grid = "network"
+            notes.append("depth maps differ in size or pictures are cropped: compared at network pixels")
+    if measured:
+        fields |= _truth(posed, order, records, seen.shape, grid == "network", needs == "points")
+        if needs == "points" and posed.intrinsics is None:
             notes.append("the set has depth but no intrinsics: no points to compare")
     return ScenePair(
         found_cameras=whole(scene.cam_from_world),
@@ -114,18 +99,45 @@ def pair_of(
         seen=seen,
         cloud=cloud,
         notes=tuple(notes),
+        per_metre=1000.0 if posed.unit == "mm" else 1.0,
         **fields,
     )
 
 
-def _true_depth(
-    depth: list[np.ndarray | None], ready: Prepared, grid: Grid, shape: tuple[int, ...]
-) -> Float[np.ndarray, "views height width"]:
-    if grid == "network":
-        transforms = [record.transform for record in ready.views.records]
-        return torch.stack([depth_at_network_pixels(d, t) for d, t in zip(depth, transforms)]).numpy()
-    empty = np.full(shape[1:], np.nan)
-    return np.stack([empty if one is None else one for one in depth]).astype(np.float32)
+def _found_points(scene: Reconstruction) -> Float[np.ndarray, "views height width 3"]:
+    """World points of the depth, one view at a time: in float64 all of a thousand would not fit."""
+    pixels = pixel_grid(scene.height, scene.width).reshape(-1, 2)
+    points = np.empty((*scene.z_depth.shape, 3), dtype=np.float32)
+    for index, depth in enumerate(scene.z_depth):
+        own = scene.cam_from_world[index], scene.intrinsics[index], scene.pixel_centres
+        points[index] = unproject(pixels, depth.ravel(), *own).reshape(*depth.shape, 3)
+    return points
+
+
+def _truth(
+    posed: PosedSet,
+    order: Sequence[int],
+    records: Sequence[ViewRecord],
+    shape: tuple[int, ...],
+    at_network: bool,
+    points: bool,
+) -> dict[str, np.ndarray]:
+    """`true_depth`, and with `points` and intrinsics `true_points`, one view at a time."""
+    assert posed.depth is not None
+    depth = np.full(shape, np.nan, dtype=np.float32)
+    places = (
+        np.full((*shape, 3), np.nan, dtype=np.float32) if points and posed.intrinsics is not None else None
+    )
+    for index, (at, record) in enumerate(zip(order, records)):
+        own = posed.depth.read(at)
+        if own is None:
+            continue
+        transform = record.transform
+        depth[index] = depth_at_network_pixels(own, transform).numpy() if at_network else own
+        if places is not None and posed.intrinsics is not None:
+            camera = posed.cam_from_world[at], posed.intrinsics[at]
+            places[index] = true_points(own, *camera, transform, at_network)
+    return {"true_depth": depth} | ({} if places is None else {"true_points": places})
 
 
 def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
 from ..nearest import draw, thin
 from ..point_metrics import cloud_errors
-from ..scene_pair import ScenePair
+from ..scene_pair import Needs, ScenePair
 from .fit_points import PointFit, fit_points, moved
 from .measure import Figures
 
@@ -23,6 +24,8 @@ class CloudChamfer:
     point has every distance `clip`.
     """
 
+    needs: ClassVar[Needs] = "points"
+
     fit: PointFit = "box"
     least_confidence: float = 3.0
     most: int = 100_000
@@ -36,13 +39,14 @@ class CloudChamfer:
             truth = pair.true_points[np.isfinite(pair.true_points).all(-1)].astype(np.float64)
         if truth is None or not len(truth):
             return {"cd": None, "cd_accuracy": None, "cd_completeness": None, "cd_from_mesh": 0.0}
+        voxel = self.voxel * pair.per_metre
         sure = pair.seen & (pair.confidence >= self.least_confidence)
         found = pair.found_points[sure & np.isfinite(pair.found_points).all(-1)].astype(np.float64)
         found = found[draw(len(found), self.most, self.seed)]
         truth = truth[draw(len(truth), self.most, self.seed)]
         matrix = fit_points(found, truth, pair.found_cameras, pair.true_cameras, self.fit)
-        found = np.zeros((0, 3)) if matrix is None else thin(moved(matrix, found), self.voxel)
-        errors = cloud_errors(found, thin(truth, self.voxel), clip=self.clip, workers=workers)
+        found = np.zeros((0, 3)) if matrix is None else thin(moved(matrix, found), voxel)
+        errors = cloud_errors(found, thin(truth, voxel), clip=self.clip * pair.per_metre, workers=workers)
         assert errors is not None  # clipped distances always exist
         return {
             "cd": errors.chamfer,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from ..depth_alignment import DepthFit, aligned_depth_errors
-from ..scene_pair import ScenePair
+from ..scene_pair import Needs, ScenePair
 from .measure import Figures
 
 
@@ -18,6 +19,8 @@ class Depth:
 
     Truth beyond `farthest` does not count. `pixels` were compared; all else is None without any.
     """
+
+    needs: ClassVar[Needs] = "depth"
 
     fit: DepthFit = "median"
     farthest: float | None = None

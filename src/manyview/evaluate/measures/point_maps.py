@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Bool
 
 from ..nearest import draw, estimate_normals, icp
 from ..point_metrics import cloud_errors
-from ..scene_pair import ScenePair
+from ..scene_pair import Needs, ScenePair
 from .fit_points import PointFit, fit_points, moved
 from .measure import Figures
 
+_FITTED = 10_000_000
 _NAMES = (
     "accuracy",
     "accuracy_median",
@@ -33,11 +34,13 @@ class PointMaps:
     `points`: from depth and cameras, or of the point head ("head"; from depth where there is none, told by
     `from_head` 0). `crop` keeps the centre square of this side in pixels. At most `most` pixels are
     compared, drawn with `seed`, or of estimate and truth `independent` ones. `icp` is the threshold of
-    point-to-point ICP in the truth's unit (None: none), fitted on at most `icp_most` points. `normals`:
-    neighbours of a normal, 0 without NC. `thresholds` of the F-score. All figures are None without true
-    points or where the fit is not determined. Pixels where the estimate is not finite are left out and
-    counted in `points_missing` (percent).
+    point-to-point ICP in metres (None: none), fitted on at most `icp_most` points. `normals`: neighbours of
+    a normal, 0 without NC. `thresholds` of the F-score, in metres. All figures are None without true points
+    or where the fit is not determined. Pixels where the estimate is not finite are left out and counted in
+    `points_missing` (percent).
     """
+
+    needs: ClassVar[Needs] = "points"
 
     points: Literal["depth", "head"] = "depth"
     fit: PointFit = "sim3"
@@ -64,7 +67,9 @@ class PointMaps:
         usable = np.isfinite(own).all(-1)
         missing = 100.0 * float(1 - usable.mean())
         own, true = own[usable], true[usable]
-        matrix = fit_points(own, true, pair.found_cameras, pair.true_cameras, self.fit)
+        # Every k-th pixel: a similarity of ten million is that of all.
+        some = slice(None, None, 1 + len(own) // _FITTED)
+        matrix = fit_points(own[some], true[some], pair.found_cameras, pair.true_cameras, self.fit)
         if matrix is None:
             return {**nothing, "points_missing": missing}
         chosen = draw(len(own), self.most, self.seed)
@@ -72,11 +77,12 @@ class PointMaps:
         own, true = moved(matrix, own[chosen]), true[others].astype(np.float64)
         fitness = None
         if self.icp is not None:
-            some = own[draw(len(own), self.icp_most, self.seed)]
-            refined = icp(some, true, self.icp, workers=workers)
+            moving = own[draw(len(own), self.icp_most, self.seed)]
+            refined = icp(moving, true, self.icp * pair.per_metre, workers=workers)
             own, fitness = refined(own), refined.fitness
         one, two = (estimate_normals(p, self.normals, workers) if self.normals else None for p in (own, true))
-        errors = cloud_errors(own, true, one, two, self.thresholds, workers=workers)
+        thresholds = tuple(t * pair.per_metre for t in self.thresholds)
+        errors = cloud_errors(own, true, one, two, thresholds, workers=workers)
         assert errors is not None  # there are at least three points of each
         result: Figures = dict(
             zip(
@@ -93,7 +99,7 @@ class PointMaps:
                 ),
             )
         )
-        result |= {f"f_score_{t:g}": errors.f_score[t] for t in self.thresholds}
+        result |= {f"f_score_{t:g}": errors.f_score[t * pair.per_metre] for t in self.thresholds}
         result |= {"points_missing": missing, "icp_fitness": fitness, "points_compared": float(len(own))}
         return result | ({"from_head": float(head)} if self.points == "head" else {})
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
 from ...geometry.cameras import invert_rigid
 from ..auc_variants import AucBinning, auc_as, recall
 from ..pose_metrics import pair_errors
-from ..scene_pair import ScenePair
+from ..scene_pair import Needs, ScenePair
 from .measure import Figures
 
 _NO_BASELINE = 1e-4
@@ -28,6 +28,8 @@ class RelativePose:
     `pairs` is the number of pairs and `below_N` how many have a worst error below N degrees, from which AUC
     is pooled over scenes. One view has no pair: all figures but `pairs` are None.
     """
+
+    needs: ClassVar[Needs] = "cameras"
 
     thresholds: tuple[int, ...] = (3, 5, 15, 30)
     binning: AucBinning = "vggt"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
 from ...geometry.cameras import invert_rigid
-from ..scene_pair import ScenePair
+from ..scene_pair import Needs, ScenePair
 from ..trajectory_metrics import Alignment, trajectory_errors
 from .measure import Figures
 
@@ -22,6 +22,8 @@ class Trajectory:
     truth's world lies. `origin` afterwards moves the first pose onto the true one. None: see
     `trajectory_errors`. `path` is the length of the true path, `ate_share` = ate / path.
     """
+
+    needs: ClassVar[Needs] = "cameras"
 
     alignment: Alignment = "sim3"
     of: Literal["centres", "w2c"] = "centres"
