@@ -132,6 +132,10 @@ def test_depth_in_millimetres_and_other_units(tmp_path):
     assert (priors.z_depth[0, 0] == 1.5).all() and priors.has_depth.tolist() == [[True, False]]
     priors = read_known(KnownFiles(depth=tmp_path, depth_scale=500), records, (56, 112)).priors
     assert (priors.z_depth[0, 0] == 3).all()
+    (tmp_path / "depth.json").write_text('{"counts_per_unit": 250.0}')  # as ManyView's export says
+    assert (read_known(KnownFiles(depth=tmp_path), records, (56, 112)).priors.z_depth[0, 0] == 6).all()
+    with pytest.raises(InputError, match=r"100x50 pixels and a\.jpg 100x100, another shape"):
+        read_known(KnownFiles(depth=tmp_path), [_record("a.jpg", 100, 100)], (112, 112))
     with pytest.raises(InputError, match=r"has no depth of any view; expected files such as .*c\.png"):
         read_known(KnownFiles(depth=tmp_path), [_record("c.jpg")], (56, 112))
 
@@ -170,5 +174,7 @@ def test_refusals(tmp_path):
     one = _write_poses(tmp_path / "one.txt", _poses(1), ["b.jpg"])
     with pytest.raises(UsageError, match="one view alone tells nothing"):
         read_known(KnownFiles(one), [_record("a.jpg"), _record("b.jpg")], (56, 112))
+    with pytest.raises(InputError, match="is no file or folder"):
+        KnownFiles(tmp_path / "nothing")
     with pytest.raises(UsageError, match="needs known depth"):
         KnownFiles(one, depth_scale=2.0)

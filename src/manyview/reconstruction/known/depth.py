@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from ..views import ViewRecord
 _SUFFIXES = (".npy", ".png", ".pfm", ".tif", ".tiff", ".dpt")
 _PER_UNIT = 1000.0
 """Values a unit of length in maps of whole numbers: millimetres."""
+_BENT = 1.15
+"""Shapes of pictures and maps may differ by less: resizing to whole patches bends small ones."""
 
 
 class DepthFolder:
     """Depth maps of some pictures: `DIR/<name of the picture>.png`, `.npy`, `.pfm`, `.tif` or `.dpt`, or the
-    depth of a posed data set. `per_unit` values are one unit of length (None: 1000 for whole numbers, else
-    1).
+    depth of a posed data set. `per_unit` values are one unit of length (None: what `depth.json` of ManyView's
+    export says, else 1000 for whole numbers and 1 for others).
     """
 
     def __init__(self, folder: Path, per_unit: float | None = None) -> None:
@@ -29,6 +32,8 @@ class DepthFolder:
         self.folder, self.per_unit = folder.expanduser(), per_unit
         if not self.folder.is_dir():
             raise InputError(f"'{folder}' is no folder{suggestion(self.folder)}; give a folder of depth maps")
+        if per_unit is None:
+            self.per_unit = _exported_scale(self.folder / "depth.json")
         self._posed = None
         if any(reader.fits(self.folder) for reader in READERS):
             posed = read_posed_set(self.folder)
@@ -50,8 +55,29 @@ class DepthFolder:
                 whole = path.suffix in (".png", ".tif", ".tiff") and bool((depth == np.round(depth)).all())
                 depth = depth / (self.per_unit or (_PER_UNIT if whole else 1.0))
                 depth[~np.isfinite(depth) | (depth <= 0)] = np.nan
+                _check_shape(path, depth.shape, record)
                 return depth
         return None
+
+
+def _check_shape(path: Path, shape: tuple[int, ...], record: ViewRecord) -> None:
+    """InputError for a map that cannot show the same field of view as the picture."""
+    (rows, columns), transform = shape, record.transform
+    bent = columns / rows * transform.upright_height / transform.upright_width
+    if not 1 / _BENT < bent < _BENT:
+        raise InputError(
+            f"{path}: has {columns}x{rows} pixels and {record.name} {transform.upright_width}x"
+            f"{transform.upright_height}, another shape: give depth of the whole picture, without padding"
+        )
+
+
+def _exported_scale(path: Path) -> float | None:
+    """Counts a unit of length in the depth pictures of ManyView's own export."""
+    try:
+        scale = json.loads(path.read_text(encoding="utf-8"))["counts_per_unit"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return float(scale) if isinstance(scale, int | float) and scale > 0 else None
 
 
 def expected_name(folder: Path, record: ViewRecord) -> Path:

@@ -15,7 +15,7 @@ from ...errors import InputError, UsageError
 from ...models.network import NetworkConfig
 from ...models.pi3.config import Pi3XConfig
 from ...models.pi3.priors import Priors
-from ..inputs.naming import counted
+from ..inputs.naming import counted, suggestion
 from ..views import ViewRecord
 from .cameras import KnownCamera, read_known_cameras
 from .depth import DepthFolder, expected_name
@@ -32,6 +32,9 @@ class KnownFiles:
     depth_scale: float | None = None
 
     def __post_init__(self) -> None:
+        for path in (self.cameras, self.depth):  # told before weights are fetched
+            if path is not None and not path.expanduser().exists():
+                raise InputError(f"'{path}' is no file or folder{suggestion(path)}; give what is known")
         if self.depth_scale is not None and not self.depth_scale > 0:
             raise UsageError(f"the scale of known depth must be above zero, not {self.depth_scale}")
         if self.depth_scale is not None and self.depth is None:
