@@ -92,8 +92,10 @@ def test_only_what_is_unchanged_is_taken_over(root: Path, tmp_path: Path, monkey
     run(root, "avggt", earlier=changed.scenes)
     assert len(ran) == 2
     ran.clear()
-    run(root, frames=Frames("spread", most=2), earlier=changed.scenes)
+    fewer = run(root, frames=Frames("spread", most=2), earlier=changed.scenes)
     assert len(ran) == 2
+    assert "not those of the protocol" in evaluation_table(fewer)
+    assert "not those of the protocol" not in evaluation_table(changed)
 
 
 def test_results_of_other_settings_are_not_mixed_in(root: Path, tmp_path: Path) -> None:

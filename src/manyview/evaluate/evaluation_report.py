@@ -14,6 +14,7 @@ from .compare_plans import DENSE
 from .evaluation import FORMAT, Evaluation, PlanRow, SceneRows
 
 _NONE = "–"
+_NOTES = 6
 
 
 def file_stem(settings: dict[str, Any]) -> str:
@@ -36,6 +37,7 @@ def evaluation_table(evaluation: Evaluation, command: str = "") -> str:
         f"{s['size_policy']}; {_frames(evaluation)}; averaged over {_AVERAGES[protocol['average']]}.",
         "",
         *([f"`{command}`", ""] if command else []),
+        *_departures(evaluation),
         *_table(["plan", *columns, "forward s", "times dense", "peak GiB"], _average_rows(summary, columns)),
         "",
     ]
@@ -72,6 +74,22 @@ def _frames(evaluation: Evaluation) -> str:
         return "no scene"
     range_of = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     return f"{len(counts)} scenes of {range_of} frames"
+
+
+def _departures(evaluation: Evaluation) -> list[str]:
+    """What of a run is not the protocol's, and what it assumed, for whoever holds it against a paper."""
+    s = evaluation.settings
+    rules = s["protocol"]["frames"]
+    told = []
+    if s["frames"] != rules.get(s["dataset"], rules.get("*")):
+        told.append("The frames are not those of the protocol but chosen by hand.")
+    notes = [note for scene in evaluation.scenes for row in scene.rows for note in row.notes]
+    notes += [note for scene in evaluation.scenes for note in scene.notes]
+    told += [f"In some scenes: {note}." for note in dict.fromkeys(notes)][:_NOTES]
+    lost = sum(row.left_out for scene in evaluation.scenes for row in scene.rows)
+    if lost:
+        told.append(f"{lost} views were given no camera and count as wrong.")
+    return [line for one in told for line in (one, "")]
 
 
 def _average_rows(summary: dict[str, dict[str, float | None]], columns: list[str]) -> list[list[str]]:

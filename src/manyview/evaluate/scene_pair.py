@@ -77,9 +77,9 @@ def pair_of(
         fields["found_points"] = whole(_found_points(scene))
         if scene.head_points is not None:
             fields["head_points"] = whole(scene.head_points)
-    measured = needs != "cameras" and posed.depth is not None
-    if grid == "truth" and measured:
-        shapes = {one.shape for index in order if (one := posed.depth.read(index)) is not None}
+    truth = None if needs == "cameras" else posed.depth
+    if grid == "truth" and truth is not None:
+        shapes = {one.shape for index in order if (one := truth.read(index)) is not None}
         if len(shapes) == 1 and seen.all() and not any(record.transform.cropped for record in records):
             (size,) = shapes
             fields = {name: _resized(values, size) for name, values in fields.items() if values.size} | {
@@ -89,7 +89,7 @@ def pair_of(
         elif shapes:
             grid = "network"
             notes.append("depth maps differ in size or pictures are cropped: compared at network pixels")
-    if measured:
+    if truth is not None:
         fields |= _truth(posed, order, records, seen.shape, grid == "network", needs == "points")
         if needs == "points" and posed.intrinsics is None:
             notes.append("the set has depth but no intrinsics: no points to compare")
