@@ -96,7 +96,7 @@ def reconstruct_long(
             **file.mapped(),
         )
 
-    return save_spilled(folder, result_shapes(ready.chosen.request), ready.settings, fill, overwrite)
+    return save_spilled(folder, result_shapes(ready.chosen.request), fill, overwrite, ready.settings)
 
 
 def _fill(

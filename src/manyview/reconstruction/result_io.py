@@ -107,18 +107,19 @@ def save(scene: Reconstruction, folder: str | Path, overwrite: bool = False) -> 
 def save_spilled(
     folder: str | Path,
     shapes: Shapes,
-    settings: Mapping[str, Any],
     fill: Callable[[ArrayFile], Reconstruction],
     overwrite: bool = False,
+    settings: Mapping[str, Any] | None = None,
 ) -> Reconstruction:
     """Have `fill` write arrays of these `shapes` row by row and return the result made of them, mapped.
 
     The folder is what `save` would have written, with the same promises; `fill` may leave rows out. If the
-    process is interrupted or killed, the next call with the same `settings` gets the rows that were finished.
+    process is interrupted or killed, the next call with the same `settings`, if they are given, gets the rows that were finished.
     """
     folder = Path(folder)
     check_output_folder(folder, overwrite)
-    save_id = f"long-{hash_settings({'settings': dict(settings), 'shapes': dict(shapes)})}"
+    known = uuid.uuid4().hex if settings is None else dict(settings)
+    save_id = f"long-{hash_settings({'settings': known, 'shapes': dict(shapes)})}"
     unfinished = folder / f"{PARTIAL_PREFIX}{save_id}"
     needed = sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in shapes.values()) + 1_000_000
     with output_errors(folder, needed), created_folder(folder):
