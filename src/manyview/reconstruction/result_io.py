@@ -114,7 +114,8 @@ def save_spilled(
     """Have `fill` write arrays of these `shapes` row by row and return the result made of them, mapped.
 
     The folder is what `save` would have written, with the same promises; `fill` may leave rows out. If the
-    process is interrupted or killed, the next call with the same `settings`, if they are given, gets the rows that were finished.
+    process is interrupted or killed, the next call with the same `settings` (if they are given) gets the
+    rows that were finished.
     """
     folder = Path(folder)
     check_output_folder(folder, overwrite)
