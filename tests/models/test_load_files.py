@@ -344,7 +344,7 @@ def test_what_cannot_be_told_from_the_file_is_said(tmp_path, state, caplog, monk
     save_file(two, tmp_path / "w.safetensors")
     monkeypatch.setattr("manyview.models.load.VGGT_1B", dataclasses.replace(TINY, point_head=None))
     load(tmp_path / "w.safetensors")
-    assert "FlashVGGT's checkpoints look the same; this one runs as a VGGT" in caplog.text
+    assert "FlashVGGT's checkpoints look the same; if this is one, run it with --accel flash" in caplog.text
     assert "these are the sizes of VGGT-1B: the public facebook/VGGT-1B is under CC-BY-NC-4.0" in caplog.text
 
 

@@ -14,6 +14,7 @@ from ..config import VGGTConfig
 from ..vggt import VGGT
 from .assign import assign_weights
 from .read import Checkpoint
+from .registry import find_file
 from .vggt import HEAD_PREFIXES, heads_in, stored_metadata, vggt_config, without_heads
 
 logger = logging.getLogger(__name__)
@@ -44,8 +45,9 @@ def build_vggt(
         # A file that states its own configuration lacks a head on purpose; others may surprise.
         level = logging.DEBUG if stored_metadata(checkpoint).get("config") else logging.INFO
         logger.log(level, "%s has no %s head", checkpoint.source, " and no ".join(missing))
-    if present == ("camera", "depth") and not checkpoint.metadata:
-        logger.info("%s: FlashVGGT's checkpoints look the same; this one runs as a VGGT", checkpoint.source)
+    if present == ("camera", "depth") and not checkpoint.metadata and find_file(_name(checkpoint)) is None:
+        text = "%s: FlashVGGT's checkpoints look the same; if this is one, run it with --accel flash"
+        logger.info(text, checkpoint.source)
     config = _with_heads(config, keep)
     with torch.device("meta"):
         model = VGGT(config)
@@ -55,6 +57,10 @@ def build_vggt(
     tensors = without_heads(checkpoint.tensors, keep)
     assign_weights(model, tensors, checkpoint.source, device=device)
     return model.eval()
+
+
+def _name(checkpoint: Checkpoint) -> str:
+    return checkpoint.files[0].name if checkpoint.files else ""
 
 
 def compressor_reduction(checkpoint: Checkpoint) -> int | None:
