@@ -11,9 +11,9 @@ from ..attention.global_attention import GlobalAttention
 from ..attention.plan import Plan
 from ..models.encoder import DinoEncoder
 from ..models.run_options import RunOptions
-from ..models.trunk import Trunk, normalise_images
+from ..models.trunk import LaterFrames, Trunk, normalise_images
 from ..models.vggt import VGGT
-from ..streaming.forward import NoReference, run_chunk
+from ..streaming.forward import run_chunk
 from ..streaming.plan_memory import KeepRule, PlanMemory
 from .folder import Case
 from .sampling import sample
@@ -44,7 +44,7 @@ def trunk(case: Case) -> dict[str, Tensor]:
         def keep(layer: int, frame: Tensor, across: Tensor, found: dict[int, Tensor] = found) -> None:
             found[layer] = torch.cat([frame, across], dim=-1)
 
-        known = NoReference(module) if number else None
+        known = LaterFrames(module) if number else None
         module.run_layers(images, memory.plan(images.shape[1]), RunOptions(), keep, known=known)
         memory.take_over(images.shape[1])
         lengths.append(memory.tokens())
@@ -92,7 +92,7 @@ def _layer_samples(case: Case, network: VGGT, images: Tensor, plan: Plan, chunk:
 
     trunk = network.aggregator
     if any(name.startswith(f"chunk{chunk}.layer") for name in case.outputs):
-        trunk.run_layers(images, plan, RunOptions(), keep, known=NoReference(trunk) if chunk else None)
+        trunk.run_layers(images, plan, RunOptions(), keep, known=LaterFrames(trunk) if chunk else None)
     if chunk == 0 and "patch_embed" in case.outputs:
         encoder, normed = trunk.patch_embed, normalise_images(images.flatten(0, 1), images.dtype)
         if isinstance(encoder, DinoEncoder):

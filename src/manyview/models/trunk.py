@@ -85,9 +85,8 @@ class LaterFrames:
         self._trunk = trunk
 
     def embedded(self, x: Tensor, layout: TokenLayout) -> Tensor:
-        others = self._trunk.special_tokens(1, 2)[:, 1:].to(x.dtype)
-        specials = others.expand(*x.shape[:2], -1, -1)
-        return torch.cat([specials, x[:, :, layout.special_tokens :]], 2)
+        x[:, 0, : layout.special_tokens] = self._trunk.special_tokens(1, 2)[:, 1].to(x.dtype)
+        return x
 
     def after_pair(self, layer: int, x: Tensor, layout: TokenLayout) -> Tensor:
         return x

@@ -8,13 +8,12 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
 from ..errors import UsageError
 from ..models.network import Network
 from ..models.run_options import RunOptions
 from ..models.taps import TapStore, run_dense_head
-from ..models.trunk import Trunk
+from ..models.trunk import LaterFrames
 from ..models.vggt import VGGT
 
 
@@ -25,24 +24,6 @@ class ChunkOutput:
     camera_tokens: Float[Tensor, "batch frames dim"]
     z_depth: Float[Tensor, "batch frames height width"]
     depth_conf: Float[Tensor, "batch frames height width"]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class NoReference:
-    """Gives the first frame of a later chunk the special tokens of all but the reference frame.
-
-    A change of tokens after the encoder, see `models.alternating.Known`.
-    """
-
-    trunk: Trunk
-
-    def embedded(self, x: Tensor, layout: TokenLayout) -> Tensor:
-        others = self.trunk.special_tokens(1, 2)[:, 1]
-        x[:, 0, : layout.special_tokens] = others.to(x.dtype)
-        return x
-
-    def after_pair(self, layer: int, x: Tensor, layout: TokenLayout) -> Tensor:
-        return x
 
 
 def streamable(model: Network) -> VGGT:
@@ -72,7 +53,7 @@ def run_chunk(
     """Camera tokens and depth of a chunk; its first frame defines the world only if it `starts_stream`."""
     heads = {"depth": model.depth_head}
     taps = TapStore(model.config, heads, run.head_piece)
-    known = None if starts_stream else NoReference(model.aggregator)
+    known = None if starts_stream else LaterFrames(model.aggregator)
     layout = model.aggregator.run_layers(images, plan, run, taps, recorder, known)
     size = (images.shape[-2], images.shape[-1])
     depth, conf = run_dense_head(
