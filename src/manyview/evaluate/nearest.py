@@ -40,8 +40,9 @@ class Neighbours:
         except ImportError as error:
             raise MissingExtraError("comparing point clouds", "eval") from error
         self._order = cell_order(points)
-        # Splitting at the middle of the box builds several times faster and answers about as fast.
-        self._tree = cKDTree(points[self._order], balanced_tree=False, leafsize=32)
+        # Measured on surfaces: loose nodes of many points answer three times faster far from the cloud, where
+        # tight ones are all about equally near, and as fast beside it.
+        self._tree = cKDTree(points[self._order], balanced_tree=False, compact_nodes=False, leafsize=64)
         self._workers = workers
 
     def query(
