@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import logging
 import re
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from .known.known import KnownFiles, KnownInputs, check_usable, read_known
 from .long_plan import preflight_chunks
 from .long_run import reconstruct_long
 from .machine import Machine, look_at_machine, measure_flops, pick_device, pick_dtype, precision_name
+from .peak_memory import measured_bytes, start_counting
 from .preflight import Preflight, Request, preflight
 from .preprocess import SizePolicy
 from .progress import ProgressCallback
@@ -224,14 +224,14 @@ def reconstruct(
         with tempfile.TemporaryDirectory(prefix="manyview-", ignore_cleanup_errors=True) as folder:
             return reconstruct_into(ready, model, Path(folder) / "result", progress=progress)
     receipt, told = _receipt(ready, model, progress)
-    held = _start_counting(device)
+    held = start_counting(device)
     start = time.perf_counter()
     priors = None if ready.known is None else ready.known.priors
     predictions, stages, used = run_forward(model, ready.views.images, ready.chosen, progress, priors)
     total = time.perf_counter() - start
     timings = {**ready.timings_s, "forward": total}
     timings |= {f"forward: {stage}": seconds for stage, seconds in stages.items()}
-    memory = {"expected peak": ready.chosen.peak_bytes, **_measured_bytes(device, held)}
+    memory = {"expected peak": ready.chosen.peak_bytes, **measured_bytes(device, held)}
     notes = (*ready.notes, *told)
     if used != ready.chosen.options:
         notes = (*notes, f"memory ran out once; {used.frame_piece} frames at a time went through")
@@ -254,14 +254,14 @@ def reconstruct_into(
     device = ready.chosen.machine.device
     model = model.to(device)
     receipt, told = _receipt(ready, model, progress)
-    held = _start_counting(device)
+    held = start_counting(device)
     return reconstruct_long(
         ready,
         model,
         folder,
         overwrite,
         progress,
-        measured=lambda: {"expected peak": ready.chosen.peak_bytes, **_measured_bytes(device, held)},
+        measured=lambda: {"expected peak": ready.chosen.peak_bytes, **measured_bytes(device, held)},
         timings_s=ready.timings_s,
         notes=(*ready.notes, *told),
         receipt=receipt,
@@ -347,26 +347,6 @@ def _images_hash(views: LoadedViews) -> str:
         digest.update(some.numpy().data)
         views.let_go()
     return digest.hexdigest()
-
-
-def _start_counting(device: torch.device) -> int:
-    """Bytes that the card holds before the pass: weights, and what else the program keeps there."""
-    if device.type != "cuda":
-        return 0
-    torch.cuda.reset_peak_memory_stats(device)
-    return torch.cuda.memory_allocated(device)
-
-
-def _measured_bytes(device: torch.device, held: int) -> dict[str, int]:
-    """CUDA: the pass's own peak, beside the weights, as expected; else only the whole process's is known."""
-    if device.type == "cuda":
-        return {"measured peak": torch.cuda.max_memory_allocated(device) - held}
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return {}
-    unit = 1 if sys.platform == "darwin" else 1024
-    return {"peak of the whole process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
 
 
 def _assemble(
