@@ -46,6 +46,15 @@ MODELS: tuple[NamedModel, ...] = (
         images="longer side 112, patches of 8",
     ),
     NamedModel(
+        name="manyview-small-elastic",
+        hub_id=None,
+        licence="Apache-2.0",
+        commercial_use=True,
+        notes="manyview-small trained on under changing plans: one set of weights for all of them",
+        file="manyview-small-elastic.safetensors",
+        images="longer side 112, patches of 8",
+    ),
+    NamedModel(
         name="vggt-1b",
         hub_id="facebook/VGGT-1B",
         licence="CC-BY-NC-4.0",
