@@ -12,7 +12,8 @@ from manyview.errors import MissingExtraError, OutputError, UsageError
 from manyview.evaluate import report
 from manyview.evaluate.benchmark import Case, chosen_cases
 from manyview.evaluate.compare_plans import compare_plans
-from manyview.evaluate.report import check_folder, pareto_front, table, write_comparison
+from manyview.evaluate.pareto import pareto_front
+from manyview.evaluate.report import check_folder, table, write_comparison
 from manyview.models.config import CameraHeadConfig, DenseHeadConfig, EncoderConfig, VGGTConfig
 from manyview.models.vggt import VGGT
 

@@ -82,7 +82,8 @@ class Evaluate:
     def _benchmark(self, out: Path) -> int:
         from ..evaluate.benchmark import chosen_cases
         from ..evaluate.compare_plans import compare_plans
-        from ..evaluate.report import check_folder, require_plot, table, write_comparison
+        from ..evaluate.pareto import require_plot
+        from ..evaluate.report import check_folder, table, write_comparison
 
         cases = chosen_cases(self.level, self.views, self.order)
         if self.plot:

@@ -33,7 +33,7 @@ class EvaluateCompare:
         from ..evaluate.compare_results import compare_results, comparison_csv, comparison_table
         from ..evaluate.comparison_plot import draw_differences
         from ..evaluate.evaluation_report import read_evaluation
-        from ..evaluate.report import require_plot
+        from ..evaluate.pareto import require_plot
         from ..export.files import atomic_file, output_errors
 
         if self.plot is not None:

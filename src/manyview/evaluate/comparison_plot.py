@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .compare_results import Difference
-from .report import require_plot
+from .pareto import require_plot
 
 _MOST = 12
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-from ..errors import MissingExtraError, OutputError
+from ..errors import OutputError
 from ..export.files import atomic_file, check_writable, output_errors
-from .compare_plans import DENSE, CaseScores, Comparison, PlanScores
+from .compare_plans import Comparison, PlanScores
+from .pareto import draw_pareto
 
 FILES = ("results.json", "table.md", "pareto.png")
 _COLUMNS = (
@@ -29,14 +29,6 @@ _COLUMNS = (
     "attn GFLOPs",
     "s/scene",
 )
-
-
-def require_plot() -> None:
-    """Raise MissingExtraError unless plots can be drawn; ask before long work."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("the plot", "plot") from error
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:
@@ -118,60 +110,3 @@ def _cells(row: PlanScores) -> list[str]:
 
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.0f} %"
-
-
-def draw_pareto(comparison: Comparison, path: Path) -> None:
-    """A PNG of retained AUC@30 against attention FLOPs and against time, both relative to dense.
-
-    Without a dense row the axes are absolute. A line joins the plans that no other beats in both.
-    """
-    require_plot()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 5.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 2, sharey=True)
-    relative = all(any(row.plan == DENSE for row in one.rows) for one in comparison.cases)
-    for index, one in enumerate(comparison.cases):
-        for which, name in zip(axes, ("attention_flops", "seconds")):
-            _draw_case(which, one, name, f"C{index % 10}", relative)
-    for which, what in zip(axes, ("attention FLOPs", "time of a scene")):
-        which.set_xscale("log")
-        which.margins(x=0.15)
-        which.xaxis.set_major_formatter("{x:.3g}")
-        which.xaxis.set_minor_formatter("{x:.2g}")
-        which.set_xlabel(f"{what}, {'share of dense' if relative else 'FLOPs or seconds'}")
-        which.grid(alpha=0.3)
-    axes[0].set_ylabel("AUC@30, percent of dense" if relative else "AUC@30, percent")
-    axes[0].set_ylim(bottom=0)
-    axes[1].legend(fontsize=8, loc="best")
-    s = comparison.settings
-    figure.suptitle(f"{s['benchmark']}: {s['model']}, {s['scenes']} scenes a case", fontsize=10)
-    figure.savefig(path, dpi=130, format="png")
-
-
-def _draw_case(axes: Any, one: CaseScores, cost: str, colour: str, relative: bool) -> None:
-    dense = next((row for row in one.rows if row.plan == DENSE), None)
-    points = []
-    for row in one.rows:
-        x, y = getattr(row.scores, cost), row.scores.auc_30
-        if relative and dense is not None:
-            share = row.retention["auc_30"]
-            # Dense that scores nothing leaves nothing to keep.
-            x, y = x / getattr(dense.scores, cost), 100 * share if share is not None else 0.0
-        points.append((x, y, row.plan))
-    axes.scatter([p[0] for p in points], [p[1] for p in points], color=colour, s=28, label=str(one.case))
-    for x, y, name in points:
-        axes.annotate(name, (x, y), textcoords="offset points", xytext=(5, 4), fontsize=7, color=colour)
-    front = pareto_front([(x, y) for x, y, _ in points])
-    axes.plot([p[0] for p in front], [p[1] for p in front], color=colour, alpha=0.5, linewidth=1)
-
-
-def pareto_front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points (cost, value) that no other beats in both: cheapest first, values strictly rising."""
-    front: list[tuple[float, float]] = []
-    for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not front or y > front[-1][1]:
-            front.append((x, y))
-    return front
