@@ -45,3 +45,11 @@ class MissingExtraError(UsageError):
     def __init__(self, what: str, extra: str) -> None:
         remedy = f"install it with: pip install 'manyview[{extra}]'"
         super().__init__(f"{what} needs an optional library; {remedy}")
+
+
+def require_plot(what: str = "the plot") -> None:
+    """Raise MissingExtraError unless plots can be drawn; ask before long work."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(what, "plot") from error

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from manyview import errors
 from manyview.errors import MissingExtraError, OutputError, UsageError
-from manyview.evaluate import pareto
 from manyview.evaluate.benchmark import Case, chosen_cases
 from manyview.evaluate.compare_plans import compare_plans
 from manyview.evaluate.pareto import pareto_front
@@ -112,7 +112,7 @@ def test_the_picture_needs_no_dense_row(model, tmp_path: Path):
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match="plot"):
-        pareto.require_plot()
+        errors.require_plot()
 
 
 def test_the_front_has_what_nothing_beats():

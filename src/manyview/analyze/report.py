@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError, OutputError
+from ..errors import OutputError
 from ..export.files import atomic_file, check_writable, output_errors
 from .analysis import Analysis
 from .charts import draw
@@ -32,14 +32,6 @@ strongest keys that moved with the content, and that stayed in place. Cut, mean,
 changed; median change of relative poses in degrees, and of AUC@30 in points where there is truth.
 analysis.json has all figures.
 """
-
-
-def require_plot() -> None:
-    """Raise MissingExtraError unless plots can be drawn; ask before long work."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("the report's plots", "plot") from error
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError
+from ..errors import require_plot
 from .measure import BenchReport
 from .table import heading, stage_names
 
@@ -18,14 +18,6 @@ _COLOURS = {
     "points head": "#9d755d",
 }
 _HATCHES = ("", "//", "..", "xx", "\\\\", "++")
-
-
-def require_plot() -> None:
-    """Raise MissingExtraError unless plots can be drawn; ask before long work."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("the plot", "plot") from error
 
 
 def plot(report: BenchReport, path: Path) -> None:

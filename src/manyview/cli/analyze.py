@@ -49,8 +49,8 @@ class Analyze:
 
     def run(self) -> int:
         from ..analyze.analysis import analyse
-        from ..analyze.report import check_folder, require_plot, table, write_analysis
-        from ..errors import UsageError
+        from ..analyze.report import check_folder, table, write_analysis
+        from ..errors import UsageError, require_plot
         from ..reconstruction.machine import pick_device, pick_dtype
 
         if not self.paths:
@@ -60,7 +60,7 @@ class Analyze:
         if self.how.accel not in (None, "dense"):
             raise UsageError("an analysis looks at dense attention: leave out --accel")
         if self.out is not None:
-            require_plot()
+            require_plot("the report's plots")
             check_folder(self.out, self.overwrite)
         model = self.model.load()
         with Bars() as bars:

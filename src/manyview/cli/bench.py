@@ -50,8 +50,8 @@ class Bench:
         from ..bench import BenchReport, run_bench
         from ..bench.comparison import comparison
         from ..bench.files import check_folder, write_report
-        from ..bench.plot import require_plot
         from ..bench.table import table
+        from ..errors import require_plot
 
         names = [field.name for field in dataclasses.fields(BenchOptions)]
         values = {name: getattr(self, name) for name in names if name != "in_turns"}

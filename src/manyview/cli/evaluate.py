@@ -80,9 +80,9 @@ class Evaluate:
         return self._quick(self.model.load())
 
     def _benchmark(self, out: Path) -> int:
+        from ..errors import require_plot
         from ..evaluate.benchmark import chosen_cases
         from ..evaluate.compare_plans import compare_plans
-        from ..evaluate.pareto import require_plot
         from ..evaluate.report import check_folder, table, write_comparison
 
         cases = chosen_cases(self.level, self.views, self.order)

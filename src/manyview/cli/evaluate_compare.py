@@ -29,11 +29,10 @@ class EvaluateCompare:
     """Also draw the differences to this PNG file; with several plans compared, PLAN is put into its name."""
 
     def run(self) -> int:
-        from ..errors import UsageError
+        from ..errors import UsageError, require_plot
         from ..evaluate.compare_results import compare_results, comparison_csv, comparison_table
         from ..evaluate.comparison_plot import draw_differences
         from ..evaluate.evaluation_report import read_evaluation
-        from ..evaluate.pareto import require_plot
         from ..export.files import atomic_file, output_errors
 
         if self.plot is not None:

@@ -117,9 +117,8 @@ class Stream:
     memory: Annotated[MemoryFields, Flat] = dataclasses.field(default_factory=MemoryFields)
 
     def run(self) -> int:
-        from ..errors import UsageError
+        from ..errors import UsageError, require_plot
         from ..export import check_formats
-        from ..streaming.chart import require_plot
         from ..streaming.finish import told, write_result
         from ..streaming.journal import StreamJournal
 

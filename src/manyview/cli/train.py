@@ -59,8 +59,7 @@ class Train:
     def run(self) -> int:
         import torch
 
-        from ..bench.plot import require_plot
-        from ..errors import ManyViewError
+        from ..errors import ManyViewError, require_plot
         from ..reconstruction.machine import pick_device
         from ..train.card import write_tables
         from ..train.config import load_config, with_posed_data

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..errors import require_plot
 from .compare_results import Difference
-from .pareto import require_plot
 
 _MOST = 12
 

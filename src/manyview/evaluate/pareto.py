@@ -6,20 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError
+from ..errors import require_plot
 from .compare_plans import DENSE, CaseScores, Comparison
 
 _COSTS = (("attention_flops", "attention FLOPs"), ("seconds", "time of a scene"))
 # Plans that lose more are marked at the lower edge, so that the others can be told apart.
 _LOWEST = 50.0
-
-
-def require_plot() -> None:
-    """Raise MissingExtraError unless plots can be drawn; ask before long work."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("the plot", "plot") from error
 
 
 def draw_pareto(comparison: Comparison, path: Path) -> None:

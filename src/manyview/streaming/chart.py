@@ -6,15 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError
-
-
-def require_plot() -> None:
-    """Raise MissingExtraError unless plots can be drawn; ask before long work."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("the plot", "plot") from error
+from ..errors import require_plot
 
 
 def draw(log: Sequence[dict[str, Any]], path: Path, accuracy: Sequence[dict[str, float]] = ()) -> None:
