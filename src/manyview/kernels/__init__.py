@@ -1,0 +1,5 @@
+"""Fused kernels, each beside the plain operations that it must equal; knows no model and no method."""
+
+from .choice import KERNELS, fused, use_kernels
+
+__all__ = ["KERNELS", "fused", "use_kernels"]
