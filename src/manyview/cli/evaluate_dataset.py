@@ -48,6 +48,10 @@ class EvaluateDataset:
     model: ModelFields = dataclasses.field(default_factory=ModelChoice)
     accel: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--plans"])] = ()
     """Plans beside dense, apart or joined by commas."""
+    references: tuple[str, ...] = ()
+    """Rows beside the plans: identity, mean-step (neither looks at pictures), colmap (needs the extra)."""
+    reference_cache: Path | None = None
+    """Folder that keeps what COLMAP found, for runs of other models or protocols on the same pictures."""
     protocol: str = "default"
     """default, or one named after a paper; --protocol list tells them all."""
     scenes: tuple[str, ...] = ()
@@ -84,6 +88,7 @@ class EvaluateDataset:
         from ..evaluate.evaluation_settings import evaluation_settings
         from ..evaluate.plan_lists import split_plans
         from ..evaluate.protocols import PROTOCOLS, protocol_named
+        from ..evaluate.references import reference_names
         from ..export.files import check_writable
         from ..reconstruction.engine import ReconstructOptions
 
@@ -94,7 +99,7 @@ class EvaluateDataset:
         protocol, dataset = protocol_named(self.protocol), dataset_named(self.dataset)
         if self.root is None:
             raise UsageError(f"say where {dataset.title} is: --root DIR; expected DIR/{dataset.layout}")
-        rule = self._frames()
+        rule, references = self._frames(), reference_names(self.references)
         if rule is None:
             protocol.frames_of(dataset.name)
         options = ReconstructOptions(
@@ -132,6 +137,8 @@ class EvaluateDataset:
                 self.workers,
                 partial(bars, "evaluate"),
                 keep,
+                references,
+                self.reference_cache,
             )
         say(evaluation_table(result))
         if out is not None:

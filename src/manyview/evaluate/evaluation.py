@@ -14,7 +14,8 @@ FORMAT = "manyview-evaluation-1"
 @dataclass(frozen=True)
 class PlanRow:
     """A plan on one scene. `key` is the digest of all that decides the figures; `failed` says why there are
-    none (out of memory). `accel` is the plan that ran, which for "auto" is what was chosen."""
+    none (out of memory). `accel` is the plan that ran, which for "auto" is what was chosen. A `reference` is
+    no plan of the model (`plan` is then its name); its `key` is empty where it must not be taken over."""
 
     plan: str
     key: str
@@ -25,6 +26,7 @@ class PlanRow:
     left_out: int = 0
     notes: tuple[str, ...] = ()
     failed: str | None = None
+    reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,11 @@ class Evaluation:
 
         AUC also over all pairs of all scenes, `pooled_auc_T`; `peak_gib` is the largest of a scene on a card.
         """
-        whole = [scene for scene in self.scenes if all(row.failed is None for row in scene.rows)]
+        whole = [
+            scene
+            for scene in self.scenes
+            if all(row.failed is None for row in scene.rows if not row.reference)
+        ]
         result = {}
         for plan in self.plans:
             done = [(scene, row) for scene in whole for row in scene.rows if row.plan == plan]

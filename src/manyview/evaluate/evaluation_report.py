@@ -12,6 +12,7 @@ from ..errors import InputError, OutputError
 from ..export.files import atomic_file, output_errors
 from .compare_plans import DENSE
 from .evaluation import FORMAT, Evaluation, PlanRow, SceneRows
+from .references.report import reference_notes
 
 _NONE = "–"
 _NOTES = 6
@@ -83,12 +84,14 @@ def _departures(evaluation: Evaluation) -> list[str]:
     told = []
     if s["frames"] != rules.get(s["dataset"], rules.get("*")):
         told.append("The frames are not those of the protocol but chosen by hand.")
-    notes = [note for scene in evaluation.scenes for row in scene.rows for note in row.notes]
+    notes = [n for scene in evaluation.scenes for row in scene.rows if not row.reference for n in row.notes]
     notes += [note for scene in evaluation.scenes for note in scene.notes]
     told += [f"In some scenes: {note}." for note in dict.fromkeys(notes)][:_NOTES]
-    lost = sum(row.left_out for scene in evaluation.scenes for row in scene.rows)
+    rows = [row for scene in evaluation.scenes for row in scene.rows]
+    lost = sum(row.left_out for row in rows if not row.reference)
     if lost:
         told.append(f"{lost} views were given no camera and count as wrong.")
+    told += reference_notes(evaluation)
     return [line for one in told for line in (one, "")]
 
 

@@ -1,0 +1,202 @@
+"""COLMAP (Schoenberger and Frahm, CVPR 2016) on the pictures that a model gets: the reference users know."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ...errors import InputError, MissingExtraError
+from ...export.files import atomic_file, output_errors
+from .estimate import CameraEstimate
+
+_WORKER = Path(__file__).with_name("colmap_worker.py")
+
+
+@dataclasses.dataclass(frozen=True)
+class ColmapOptions:
+    """Incremental mapping from scratch: SIFT, all pairs matched (above `exhaustive` pictures each with those
+    near in order, at 1 to `overlap` and at powers of two), one mapping thread, everything on the CPU.
+
+    `camera_model`: intrinsics are found, not given, and shared by all pictures where these have one size
+    (COLMAP starts from EXIF focal lengths where there are any). `max_image_size` in pixels of the longer
+    side. A model has at least `min_model_size` views. `limit_s` seconds are all it gets.
+    """
+
+    camera_model: str = "SIMPLE_RADIAL"
+    max_image_size: int = 1600
+    exhaustive: int = 150
+    overlap: int = 10
+    min_model_size: int = 3
+    seed: int = 0
+    limit_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        if self.camera_model not in ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV"):
+            raise ValueError(f"camera_model {self.camera_model!r} is none that COLMAP finds by itself")
+        if min(self.max_image_size, self.exhaustive, self.overlap, self.min_model_size - 1) < 1:
+            raise ValueError("sizes and numbers of pictures are positive, and a model has at least 2 views")
+        if self.limit_s <= 0 or self.seed < 0:
+            raise ValueError(f"limit_s is positive and seed not negative, not {self.limit_s} and {self.seed}")
+
+
+def require_colmap() -> None:
+    """MissingExtraError without pycolmap; it is not imported."""
+    if util.find_spec("pycolmap") is None:
+        raise MissingExtraError("the reference colmap", "colmap")
+
+
+def colmap_settings(options: ColmapOptions | None = None) -> dict[str, Any]:
+    """All that decides its cameras but the pictures, as JSON types."""
+    return {
+        **dataclasses.asdict(options or ColmapOptions()),
+        "pycolmap": _version(),
+        "worker": _worker_digest(),
+    }
+
+
+def colmap_estimate(
+    images: Sequence[Path],
+    options: ColmapOptions | None = None,
+    folder: Path | None = None,
+    threads: int = -1,
+) -> CameraEstimate:
+    """Cameras of the largest model of these pictures, in arbitrary scale; NaN for those it has not got.
+
+    Whatever goes wrong inside is an estimate without cameras and a note that says why. `folder` keeps
+    results by digest of pictures, settings and versions, and gives them back. `threads` for features and
+    matches (-1: all), which change no number. Errors: MissingExtraError without pycolmap, InputError for a
+    picture that cannot be opened.
+    """
+    require_colmap()
+    options = options or ColmapOptions()
+    kept = None if folder is None else folder / f"colmap.{_digest(images, options)[:20]}.json"
+    if kept is not None:
+        earlier = _read(kept, len(images))
+        if earlier is not None:
+            return earlier
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="manyview-colmap-") as work:
+        answer, lasting = _run(images, options, Path(work), threads)
+    estimate = _estimate(answer, len(images), time.monotonic() - began, lasting)
+    if kept is not None and lasting:
+        _write(kept, estimate)
+    return estimate
+
+
+def _run(
+    images: Sequence[Path], options: ColmapOptions, work: Path, threads: int
+) -> tuple[dict[str, Any], bool]:
+    """(the worker's answer, whether another run would give the same)."""
+    pictures = work / "pictures"
+    pictures.mkdir()
+    for index, path in enumerate(images):
+        place = pictures / f"{index:06}{path.suffix.lower()}"
+        try:
+            os.symlink(path.resolve(), place)
+        except OSError:  # no links on this file system
+            place.write_bytes(path.read_bytes())
+    request = {
+        **dataclasses.asdict(options),
+        "work": str(work),
+        "threads": threads,
+        "one_camera": len({_size(path) for path in images}) == 1,
+        "sequential": len(images) > options.exhaustive,
+    }
+    (work / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    result = work / "result.json"
+    command = [sys.executable, "-P", str(_WORKER), str(work / "request.json"), str(result)]
+    try:
+        done = subprocess.run(
+            command, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=options.limit_s
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"no result within {options.limit_s:g} s"}, False
+    if done.returncode or not result.is_file():
+        return {"error": f"COLMAP ended with code {done.returncode}"}, False
+    # Messages must not carry the names of temporary folders into result files.
+    return json.loads(result.read_text(encoding="utf-8").replace(f"{work}/", "")), True
+
+
+def _estimate(answer: dict[str, Any], views: int, seconds: float, lasting: bool) -> CameraEstimate:
+    cameras = np.full((views, 3, 4), np.nan)
+    found = answer.get("cameras", {})
+    for name, matrix in found.items():
+        cameras[int(Path(name).stem)] = matrix
+    if "error" in answer:
+        note = f"no reconstruction: {answer['error']}"
+    elif not found:
+        note = "no reconstruction: COLMAP found no pair of pictures to begin with"
+    else:
+        note = (
+            f"{len(found)} of {views} views in the largest of {answer['models']} models, "
+            f"{answer['points']} points, {answer['reprojection_px']:.2f} px; sparse, so no depth"
+        )
+    return CameraEstimate(cameras, seconds, (f"colmap: {note}",), lasting)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as a picture ({error}); copy it again") from error
+
+
+def _digest(images: Sequence[Path], options: ColmapOptions) -> str:
+    whole = hashlib.sha256(json.dumps(colmap_settings(options), sort_keys=True).encode())
+    for path in images:
+        with path.open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
+
+
+def _read(path: Path, views: int) -> CameraEstimate | None:
+    """What `_write` wrote; None for nothing or anything else."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        cameras = np.full((views, 3, 4), np.nan)
+        for index, matrix in data["cameras"].items():
+            cameras[int(index)] = matrix
+        return CameraEstimate(cameras, float(data["seconds"]), tuple(data["notes"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return None
+
+
+def _write(path: Path, estimate: CameraEstimate) -> None:
+    given = np.flatnonzero(estimate.given)
+    data = {
+        "cameras": {str(index): estimate.cam_from_world[index].tolist() for index in given},
+        "seconds": estimate.seconds,
+        "notes": list(estimate.notes),
+    }
+    text = json.dumps(data, allow_nan=False)
+    with output_errors(path, len(text)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as part:
+            part.write_text(text, encoding="utf-8")
+
+
+def _version() -> str | None:
+    try:
+        return metadata.version("pycolmap")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@lru_cache(maxsize=1)
+def _worker_digest() -> str:
+    return hashlib.sha256(_WORKER.read_bytes()).hexdigest()

@@ -1,0 +1,83 @@
+"""COLMAP in a process of its own: `python colmap_worker.py REQUEST.json RESULT.json`.
+
+Imports nothing of ManyView, so that a crash of COLMAP, its messages and its memory stay out of the run that
+asked.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def reconstruct(request: dict[str, Any]) -> dict[str, Any]:
+    """Largest model of incremental mapping: {"cameras": {picture name: 3x4 cam_from_world}, ...}."""
+    import pycolmap
+
+    pycolmap.logging.minloglevel = int(pycolmap.logging.FATAL)
+    seed, threads = request["seed"], request["threads"]
+    pycolmap.set_random_seed(seed)
+    work = Path(request["work"])
+    database, pictures, models = work / "database.db", work / "pictures", work / "models"
+    models.mkdir()
+    features = pycolmap.FeatureExtractionOptions()
+    features.max_image_size = request["max_image_size"]
+    features.num_threads = threads
+    reader = pycolmap.ImageReaderOptions()
+    reader.camera_model = request["camera_model"]
+    mode = pycolmap.CameraMode.SINGLE if request["one_camera"] else pycolmap.CameraMode.PER_IMAGE
+    cpu = pycolmap.Device.cpu
+    pycolmap.extract_features(
+        database,
+        pictures,
+        camera_mode=mode,
+        reader_options=reader,
+        extraction_options=features,
+        device=cpu,
+    )
+    matching = pycolmap.FeatureMatchingOptions()
+    matching.num_threads = threads
+    verification = pycolmap.TwoViewGeometryOptions()
+    verification.ransac.random_seed = seed
+    if request["sequential"]:
+        pairing = pycolmap.SequentialPairingOptions()
+        pairing.overlap = request["overlap"]
+        pairing.quadratic_overlap = True
+        pycolmap.match_sequential(database, matching, pairing, verification, cpu)
+    else:
+        pycolmap.match_exhaustive(
+            database, matching_options=matching, verification_options=verification, device=cpu
+        )
+    options = pycolmap.IncrementalPipelineOptions()
+    options.extract_colors = False
+    options.min_model_size = request["min_model_size"]
+    # One thread: sums of several come in any order, and the same pictures would give other digits.
+    options.num_threads = 1
+    options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = seed
+    found = pycolmap.incremental_mapping(database, pictures, models, options)
+    if not found:
+        return {"cameras": {}, "models": 0}
+    best = max(found.values(), key=lambda model: (model.num_reg_images(), model.num_points3D()))
+    images = [best.images[number] for number in best.reg_image_ids()]
+    return {
+        "cameras": {image.name: image.cam_from_world().matrix().tolist() for image in images},
+        "models": len(found),
+        "points": best.num_points3D(),
+        "reprojection_px": best.compute_mean_reprojection_error(),
+    }
+
+
+def main(request: str, result: str) -> int:
+    """Write what was found, or {"error": what went wrong}."""
+    try:
+        answer = reconstruct(json.loads(Path(request).read_text(encoding="utf-8")))
+    except Exception as error:  # whatever COLMAP raises is an answer about these pictures
+        answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+    Path(result).write_text(json.dumps(answer), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
