@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..attention.plan import Plan
+from ..attention.layout import TokenLayout
+from ..attention.plan import Plan, PlanCost
 from ..errors import UsageError
 from ..geometry.cameras import pose_encoding_to_cameras
 from ..models.check_images import check_images
@@ -110,6 +111,16 @@ class RecursiveEngine:
     def memory_bytes(self) -> int:
         cameras = [] if self._window is None else [self._window, *self._all]
         return self._memory.nbytes + sum(tokens.nbytes for tokens in cameras)
+
+    def layout(self, frames: int, size: tuple[int, int]) -> TokenLayout:
+        """Tokens of `frames` images of `size` (height, width)."""
+        return self._model.aggregator.layout(frames, *size)
+
+    def cost(self, frames: int, size: tuple[int, int]) -> PlanCost:
+        """Operations of the global layers' attention if the next chunk has `frames` images of `size`."""
+        config = self._model.config
+        plan = self._memory.plan(frames)
+        return plan.cost(self.layout(frames, size), config.dim, head_dim=config.dim // config.num_heads)
 
     @torch.no_grad()  # not inference mode: what users get are plain tensors
     def push(self, images: Float[Tensor, "views 3 height width"]) -> StreamUpdate:

@@ -1,0 +1,106 @@
+"""Weights and streams side by side: a stream that is one pass scores as one, costs add up, files are told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from manyview.attention.plan import Plan
+from manyview.errors import UsageError
+from manyview.evaluate import flash_table
+from manyview.evaluate.benchmark import Case
+from manyview.evaluate.stream_scores import Way, answer, compare_ways
+from manyview.models.vggt import VGGT
+from tests.train.tiny import MODEL
+
+PLAN = "flash:r=2,keyframes=0"
+
+
+@pytest.fixture(scope="module")
+def model() -> VGGT:
+    torch.manual_seed(0)
+    return VGGT(MODEL).eval()
+
+
+def test_a_stream_of_one_chunk_is_the_pass(model: VGGT) -> None:
+    images = torch.rand(1, 4, 3, 24, 24)
+    whole, stream = (answer(model, images, Way("m", PLAN, chunk=chunk)) for chunk in (None, 4))
+    torch.testing.assert_close(stream.found.cam_from_world, whole.found.cam_from_world)
+    torch.testing.assert_close(stream.found.z_depth, whole.found.z_depth)
+    assert stream.attention_flops == whole.attention_flops and stream.linear_flops == whole.linear_flops
+
+
+def test_single_frames_cost_what_the_causal_plan_costs(model: VGGT) -> None:
+    """Both count the same keys; their cameras differ, as a stream's camera head cannot see later frames."""
+    images = torch.rand(1, 7, 3, 24, 24)
+    causal = Way("m", f"{PLAN},causal=true,keep_one_in=3")
+    one_by_one = Way("m", PLAN, chunk=1, keep_one_in=3)
+    whole, stream = answer(model, images, causal), answer(model, images, one_by_one)
+    torch.testing.assert_close(stream.found.z_depth, whole.found.z_depth, rtol=1e-3, atol=1e-4)
+    assert stream.attention_flops == pytest.approx(whole.attention_flops)
+    layout = whole.found.layout
+    dense = Plan.dense(MODEL.depth).cost(layout, MODEL.dim).attention_flops
+    assert 0 < stream.attention_flops < dense
+
+
+def test_the_first_way_is_what_others_are_compared_with(model: VGGT) -> None:
+    ways = [Way("a", "dense"), Way("b", "dense"), Way("a", PLAN, chunk=2)]
+    heard: list[tuple[int, int]] = []
+    cases = [(Case("easy", 3), 2), (Case("easy", 3, "set"), 1)]
+    sequence, loose = compare_ways(
+        {"a": model, "b": model}, ways, cases, lambda done, total: heard.append((done, total))
+    )
+    assert heard[-1] == (8, 8)  # nothing streams on a set
+    assert [row.way for row in sequence.rows] == ways and [row.way for row in loose.rows] == ways[:2]
+    first, same, stream = sequence.rows
+    assert first.scores.auc_30 == same.scores.auc_30 and first.scores.abs_rel == same.scores.abs_rel
+    assert first.attention_share == same.attention_share == first.time_share == 1
+    assert 0 < stream.attention_share != 1
+    assert json.loads(json.dumps(sequence.to_json()))["rows"][2]["way"]["chunk"] == 2
+
+
+def test_what_cannot_be_compared_is_told(model: VGGT) -> None:
+    with pytest.raises(UsageError, match="no model is called 'x': there are a"):
+        compare_ways({"a": model}, [Way("x", "dense")], [(Case("easy", 2), 1)])
+    with pytest.raises(UsageError, match="at least one way"):
+        compare_ways({"a": model}, [], [(Case("easy", 2), 1)])
+    with pytest.raises(ValueError, match="at least 1 frame"):
+        Way("a", PLAN, chunk=0)
+
+
+def test_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "flash"
+    line = [str(out), "--flash", "manyview-small", "--flash-stream", "None", "--levels", "easy"]
+    assert flash_table.main([*line, "--views", "2", "--scenes", "1"]) == 0
+    found = json.loads((out / "results.json").read_text())
+    (case,) = found["cases"]
+    # Dense, three reductions of two weights, and two streams of each; nothing of the third weights.
+    assert len(case["rows"]) == 1 + 3 + 3 + 4
+    table, summary = (out / "table.md").read_text(), (out / "summary.md").read_text()
+    assert table.count("| manyview-small (") == summary.count("| manyview-small (") == 11
+    assert "easy 2: attention, time" in summary
+    capsys.readouterr()
+
+
+def test_missing_weights_and_counts_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert flash_table.main([str(tmp_path), "--flash", "absent-weights"]) == 2
+    said = capsys.readouterr().err
+    assert "'absent-weights', which is not there" in said and "--flash, or None" in said
+    assert flash_table.main([str(tmp_path), "--scenes", "1"]) == 2
+    assert "as many --scenes as --views" in capsys.readouterr().err
+
+
+def test_rows_cover_all_three_trainings() -> None:
+    rows = flash_table.ways("flash:r=4,keyframes=0")
+    assert len(set(rows)) == len(rows) and rows[0].plan == "dense"
+    for way in rows:
+        Plan.parse(way.plan, 8)
+    assert [way.chunk for way in rows if way.weights == "stream"] == [None, None, 1, 10]
+    assert {way.plan for way in rows if way.weights == "flash" and way.chunk is None} == {
+        "flash:r=1",
+        "flash:r=2",
+        "flash:r=4",
+    }
