@@ -147,6 +147,21 @@ def test_a_push_that_fails_changes_nothing(monkeypatch):
         engine.push(images[:, :, :14])
 
 
+def test_updates_are_plain_tensors():
+    model, images = tiny_vggt(), _video()
+    engine = AnchorEngine(model, dataclasses.replace(STILL, beyond=0.8))
+    with torch.inference_mode():  # whatever ran before, such as a reconstruction with the same layout
+        model(images, Plan.parse(STILL.accel, TINY.depth))
+    for update in [engine.push(part) for part in images.split([3, 4, 5])]:
+        for tensor in (update.cam_from_world, update.intrinsics, update.z_depth, update.depth_conf):
+            assert not tensor.is_inference() and not tensor.requires_grad
+            tensor.mul_(2)
+        scale = torch.ones((), requires_grad=True)
+        (scale * update.z_depth).mean().backward()
+        assert scale.grad is not None and scale.grad != 0
+    assert not any(tensor.is_inference() for tensor in engine.state().values())
+
+
 def test_the_rule():
     anchors = torch.tensor([[0.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
     assert spacing(anchors) == pytest.approx((1 + 1 + 2) / 3) and spacing(anchors[:1]) == 0

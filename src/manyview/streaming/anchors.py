@@ -109,7 +109,7 @@ class AnchorEngine:
         """Cameras of the updates are final."""
         return None
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: what users get are plain tensors
     def push(self, images: Float[Tensor, "views 3 height width"]) -> StreamUpdate:
         device = next(self._model.parameters()).device
         start, before = time.perf_counter(), self._held
