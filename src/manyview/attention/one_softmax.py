@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..kernels import fused
 from .sdpa import attend
 
 _NEVER = -30_000.0  # a logit that no exponential survives, finite in half precision
@@ -30,8 +31,15 @@ def attend_together(
 
     `log_weight` broadcasts to [batch, heads, keys]; minus infinity hides a key. `own_logit` minus infinity
     leaves a query without a term of its own. Queries from `lengths` on are not computed and give zero. Memory
-    stays linear in the tokens; gradients flow.
+    stays linear in the tokens; gradients flow. A kernel takes what PyTorch's own attention cannot say.
     """
+    if (log_weight is not None or own_logit is not None or lengths is not None) and fused(
+        *(x for x in (q, k, v, log_weight, own_logit, own_value, lengths) if x is not None)
+    ):
+        from ..kernels import attention as kernel  # imports Triton
+
+        if kernel.takes(q, k, v):
+            return kernel.attend_terms(q, k, v, log_weight, own_logit, own_value, lengths)
     if log_weight is None and own_logit is None:
         return attend_lengths(q, k, v, lengths)
     dim = q.shape[-1]
