@@ -15,6 +15,7 @@ from ..attention.plan import Plan
 from ..errors import UsageError
 from .blocks import Block
 from .encoder import PatchConv
+from .precision import with_its_linears
 from .recording import mark
 from .rotary import Rotation, frame_positions, rotation_for
 from .run_options import RunOptions
@@ -106,6 +107,7 @@ class AlternatingLayers(nn.Module):
         grid = (height // patch, width // patch)
         return TokenLayout(frames, sizes.special_tokens, grid, sizes.reference_frame)
 
+    @with_its_linears
     def run_layers(
         self,
         images: Tensor,
@@ -170,6 +172,7 @@ class AlternatingLayers(nn.Module):
                 recorder.global_tokens(layer, x)
         return layout
 
+    @with_its_linears
     def frame_features(
         self, images: Tensor, options: RunOptions, known: Known | None = None
     ) -> Float[Tensor, "batch frames dim"]:

@@ -8,7 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..attention.sdpa import attend
+from ..kernels import fused
 from .layers import LayerNorm, LayerScale, Linear, Mlp, PlainSum, in_pieces
+from .precision import linear
 from .rotary import Rotation
 
 Tokens = Float[Tensor, "batch tokens dim"]
@@ -34,26 +36,22 @@ class Attention(nn.Module):
     def _project(self, x: Tokens, part: int) -> Heads:
         dim = x.shape[-1]
         rows = slice(part * dim, (part + 1) * dim)
-        weight, bias = self.qkv.weight[rows].to(x.dtype), self._bias()[rows].to(x.dtype)
-        projected = nn.functional.linear(x, weight, bias)
-        return projected.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+        return self._by_head(linear(x, self.qkv.weight, self._bias(), rows))
 
     def _bias(self) -> Float[Tensor, " three_dim"]:
         return self.qkv.bias
 
     def queries(self, x: Tokens, rotation: Rotation | None = None, piece: int | None = None) -> Heads:
         """Queries of normalised tokens; `piece` tokens at a time (a multiple of the rotation's period)."""
-        return in_pieces(
-            lambda t: self._turn(self.q_norm(self._project(t, 0)), rotation), x, piece, out_dim=2
-        )
+        return self._placed(x, 0, self.q_norm, rotation, piece)
 
     def keys_values(
         self, x: Tokens, rotation: Rotation | None = None, piece: int | None = None
     ) -> tuple[Heads, Heads]:
         """Keys and values of normalised tokens; values carry neither normalisation nor position."""
-        keys = in_pieces(
-            lambda t: self._turn(self.k_norm(self._project(t, 1)), rotation), x, piece, out_dim=2
-        )
+        keys = self._placed(x, 1, self.k_norm, rotation, piece)
+        if fused(x, self.qkv.weight):
+            return keys, self._project(x, 2)  # nothing follows, so that pieces would only be copied together
         return keys, in_pieces(lambda t: self._project(t, 2), x, piece, out_dim=2)
 
     def output(self, heads: Heads) -> Tokens:
@@ -61,13 +59,49 @@ class Attention(nn.Module):
         return self.proj(heads.transpose(1, 2).flatten(2))
 
     def forward(self, x: Tokens, rotation: Rotation | None = None) -> Tokens:
+        if fused(x, self.qkv.weight):  # kernels read parts of a joint projection where they lie
+            q, k, v = linear(x, self.qkv.weight, self._bias()).chunk(3, dim=-1)
+            q, k = self._kernel(q, self.q_norm, rotation), self._kernel(k, self.k_norm, rotation)
+            return self.output(attend(q, k, self._by_head(v)))
         q = self.queries(x, rotation)
         k, v = self.keys_values(x, rotation)
         return self.output(attend(q, k, v))
 
-    @staticmethod
-    def _turn(heads: Heads, rotation: Rotation | None) -> Heads:
-        return heads if rotation is None else rotation.apply(heads)
+    def _by_head(self, projected: Tokens) -> Heads:
+        return projected.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+
+    def _placed(
+        self, x: Tokens, part: int, norm: nn.Module, rotation: Rotation | None, piece: int | None
+    ) -> Heads:
+        """Queries (part 0) or keys (1), normalised and turned."""
+        if not fused(x, self.qkv.weight):
+            return in_pieces(
+                lambda t: _turn(norm(self._project(t, part)), rotation), x, piece, out_dim=2
+            )
+        batch, tokens, _ = x.shape
+        if piece is None or piece >= tokens:
+            return self._kernel(self._project(x, part).transpose(1, 2).flatten(2), norm, rotation)
+        out = x.new_empty(batch, self.num_heads, tokens, self.head_dim)
+        for start in range(0, tokens, piece):
+            rows = slice(start, start + piece)
+            projected = self._project(x[:, rows], part).transpose(1, 2).flatten(2)
+            self._kernel(projected, norm, rotation, out[:, :, rows])
+        return out
+
+    def _kernel(
+        self, projected: Tokens, norm: nn.Module, rotation: Rotation | None, out: Heads | None = None
+    ) -> Heads:
+        """`projected` by head, normalised and turned in one pass; a view where nothing is to be done."""
+        from ..kernels.head_rotate import Angles, qk_norm_rotate
+
+        angles = None if rotation is None else Angles(rotation.cos, rotation.sin, rotation.tiled)
+        if isinstance(norm, LayerNorm):
+            return qk_norm_rotate(
+                projected, self.num_heads, norm.weight, norm.bias, norm.eps, angles=angles, out=out
+            )
+        if angles is None and out is None:
+            return self._by_head(projected)
+        return qk_norm_rotate(projected, self.num_heads, angles=angles, out=out)
 
 
 class Block(nn.Module):
@@ -111,14 +145,16 @@ class Block(nn.Module):
             branch = self.attn(self.norm1(x), rotation)
         else:
             branch = meet(self.attn, self.norm1(x))
-        x = self.ls1.add_to(x, branch, inplace)
-        del branch
-        if not inplace or mlp_piece is None:
-            return self.ls2.add_to(x, in_pieces(self._mlp, x, mlp_piece), inplace)
+        if not inplace or mlp_piece is None or mlp_piece >= x.shape[1]:
+            x, y = self.ls1.add_and_norm(x, branch, self.norm2, inplace)
+            del branch
+            return self.ls2.add_to(x, in_pieces(self.mlp, y, mlp_piece), inplace)
         for start in range(0, x.shape[1], mlp_piece):
-            piece = x[:, start : start + mlp_piece]
-            self.ls2.add_to(piece, self._mlp(piece), inplace=True)
+            rows = slice(start, start + mlp_piece)
+            piece, y = self.ls1.add_and_norm(x[:, rows], branch[:, rows], self.norm2, inplace=True)
+            self.ls2.add_to(piece, self.mlp(y), inplace=True)
         return x
 
-    def _mlp(self, x: Tokens) -> Tokens:
-        return self.mlp(self.norm2(x))
+
+def _turn(heads: Heads, rotation: Rotation | None) -> Heads:
+    return heads if rotation is None else rotation.apply(heads)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .blocks import Block
 from .config import EncoderConfig
 from .layers import LayerNorm
+from .precision import in_dtype
 
 _EPS = 1e-6
 
@@ -22,9 +23,9 @@ class PatchConv(nn.Module):
         self.proj = nn.Conv2d(channels, dim, patch_size, stride=patch_size)
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n patches dim"]:
-        weight, bias = self.proj.weight.to(images.dtype), self.proj.bias
+        weight, bias = in_dtype(self.proj.weight, images.dtype), self.proj.bias
         assert bias is not None
-        tokens = F.conv2d(images, weight, bias.to(images.dtype), stride=self.proj.stride)
+        tokens = F.conv2d(images, weight, in_dtype(bias, images.dtype), stride=self.proj.stride)
         return tokens.flatten(2).transpose(1, 2)
 
 

@@ -12,24 +12,58 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..kernels import fused
+from .precision import in_dtype, linear
+
 
 def _as(parameter: Tensor | None, like: Tensor) -> Tensor | None:
-    return None if parameter is None else parameter.to(like.dtype)
+    return None if parameter is None else in_dtype(parameter, like.dtype)
 
 
 class Linear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input, self.weight.to(input.dtype), _as(self.bias, input))
+        return linear(input, self.weight, self.bias)
 
 
 class LayerNorm(nn.LayerNorm):
     def forward(self, input: Tensor) -> Tensor:
+        if fused(input, *self.affine()):
+            from ..kernels.row_norm import layer_norm
+
+            return layer_norm(input, self.weight, self.bias, self.eps)
         weight, bias = _as(self.weight, input), _as(self.bias, input)
         return F.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
 
+    def affine(self) -> tuple[Tensor, ...]:
+        """The factors, if there are any: with them gradients are wanted or not."""
+        return () if self.weight is None else (self.weight,)
 
-class LayerScale(nn.Module):
+
+class PlainSum(nn.Module):
+    """The residual sum of blocks without LayerScale."""
+
+    gamma: Tensor | None = None
+
+    def add_to(self, x: Tensor, branch: Tensor, inplace: bool = False) -> Tensor:
+        """x + branch; `inplace` overwrites x."""
+        return x.add_(branch) if inplace else x + branch
+
+    def add_and_norm(
+        self, x: Tensor, branch: Tensor, norm: LayerNorm, inplace: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The sum as `add_to` has it, and its norm; in place a kernel makes both in one pass."""
+        if inplace and fused(x, branch, *norm.affine()):
+            from ..kernels.row_norm import add_scaled_norm
+
+            return x, add_scaled_norm(x, branch, self.gamma, norm.weight, norm.bias, norm.eps)
+        x = self.add_to(x, branch, inplace)
+        return x, norm(x)
+
+
+class LayerScale(PlainSum):
     """One learned factor per channel; applied together with the residual sum."""
+
+    gamma: nn.Parameter
 
     def __init__(self, dim: int, initial: float = 0.01) -> None:
         super().__init__()
@@ -37,16 +71,8 @@ class LayerScale(nn.Module):
 
     def add_to(self, x: Tensor, branch: Tensor, inplace: bool = False) -> Tensor:
         """x + gamma * branch; `inplace` overwrites x."""
-        gamma = self.gamma.to(x.dtype)
+        gamma = in_dtype(self.gamma, x.dtype)
         return x.addcmul_(branch, gamma) if inplace else torch.addcmul(x, branch, gamma)
-
-
-class PlainSum(nn.Module):
-    """The residual sum of blocks without LayerScale."""
-
-    def add_to(self, x: Tensor, branch: Tensor, inplace: bool = False) -> Tensor:
-        """x + branch; `inplace` overwrites x."""
-        return x.add_(branch) if inplace else x + branch
 
 
 class Mlp(nn.Module):

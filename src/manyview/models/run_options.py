@@ -1,4 +1,4 @@
-"""How one forward pass is carried out; none of it changes the result beyond rounding, except `dtype`."""
+"""How one forward pass is carried out; what changes the result beyond rounding says so."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import torch
 
 HEADS = ("camera", "depth", "points", "track", "text")
+LINEARS = ("plain", "fp8", "fp8-tensor")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +18,9 @@ class RunOptions:
     parameters' own. `frame_piece`: frames that the per-frame parts and the projections of global
     layers handle at a time. `mlp_piece`: tokens that pass an MLP of a global layer at a time.
     `head_piece`: frames a dense head handles at a time. None stands for no splitting; with gradients
-    on nothing but `head_piece` splits.
+    on nothing but `head_piece` splits. `linears`: arithmetic of the trunk's linear layers, "fp8" with a
+    scale for each token and output channel ("fp8-tensor": one for all, to show why not). `keep_weights`:
+    weights that the run converts are converted once and kept to its end, not anew for each piece.
     """
 
     dtype: torch.dtype | None = None
@@ -25,12 +28,16 @@ class RunOptions:
     mlp_piece: int | None = None
     head_piece: int | None = 8
     heads: tuple[str, ...] = ("camera", "depth")
+    linears: str = "plain"
+    keep_weights: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "heads", tuple(self.heads))
         unknown = set(self.heads) - set(HEADS)
         if unknown:
             raise ValueError(f"unknown head {sorted(unknown)[0]!r}: choose from {', '.join(HEADS)}")
+        if self.linears not in LINEARS:
+            raise ValueError(f"unknown linears {self.linears!r}: choose from {', '.join(LINEARS)}")
         for name in ("frame_piece", "mlp_piece", "head_piece"):
             value = getattr(self, name)
             if value is not None and value < 1:

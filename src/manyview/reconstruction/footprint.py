@@ -48,7 +48,20 @@ def estimate_peak_bytes(
     framewise = held + frames * unit + piece * unit * _PIECE_TENSORS + piece * pixels * 3 * 8
     heading = held + frames * (heads.at_end + heads.outputs) + heads.work
     knowing = held + max(given.embedding, given.injecting)
-    # Weights are float32; a layer that runs in less casts its own while it runs.
-    cast = int(config.mlp_ratio * dim**2) * element_bytes if element_bytes < 4 else 0
-    peak = _MARGIN * max(meeting, passing, framewise, heading, knowing) + cast
-    return int(peak)
+    trunk = _MARGIN * max(meeting, passing, framewise, knowing)
+    return int(max(trunk + converted_bytes(config, options, element_bytes), _MARGIN * heading))
+
+
+def converted_bytes(config: NetworkConfig, options: RunOptions, element_bytes: int) -> int:
+    """What the trunk's weights take in a form they were not loaded in: all of them, or one at a time."""
+    mlp, pairs = config.mlp_ratio, config.pairs if hasattr(config, "pairs") else config.depth
+    largest = int(mlp * config.dim**2)
+    blocks = 2 * pairs * (4 + 2 * mlp)
+    if config.encoder is not None:
+        blocks += config.encoder.depth * (4 + 2 * config.encoder.mlp_ratio)
+    every = int(blocks * config.dim**2 * 1.01) + 3 * config.patch_size**2 * config.dim
+    if options.linears != "plain":  # codes of a byte, and what the making of one of them takes
+        return (every if options.keep_weights else largest) + 8 * largest
+    if element_bytes >= 4:
+        return 0
+    return (every if options.keep_weights else largest) * element_bytes

@@ -119,6 +119,8 @@ def piece_ladder(request: Request) -> Iterator[RunOptions]:
         if pieces not in seen:
             seen.add(pieces)
             yield RunOptions(request.dtype, *pieces, heads=request.heads)
+    if request.dtype.itemsize < 4:
+        yield RunOptions(request.dtype, *pieces, heads=request.heads, keep_weights=False)
 
 
 def does_not_fit(request: Request, machine: Machine) -> MemoryLimitError:

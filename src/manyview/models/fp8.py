@@ -1,0 +1,85 @@
+"""Linear layers in fp8: e4m3 codes, a scale for each output channel and one for each token.
+
+Special tokens are the outliers of such networks (QuantVGGT, arXiv 2509.21302); with a scale of its own no
+token costs another its resolution.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+CODES = torch.float8_e4m3fn
+_LARGEST = 448.0  # of e4m3
+_TINY = 1e-12
+_MULTIPLE = 16  # what the matrix units ask of both sides of a weight
+
+
+@dataclasses.dataclass(frozen=True)
+class Fp8Weight:
+    """A weight [out, in] as codes and the scale [out, 1] (float32) of each of its rows."""
+
+    codes: Float[Tensor, "out in_"]
+    scale: Float[Tensor, "out 1"]
+
+    @classmethod
+    def of(cls, weight: Float[Tensor, "out in_"], per_tensor: bool = False) -> Fp8Weight:
+        return cls(*quantise(weight.detach(), per_tensor))
+
+    def rows(self, rows: slice) -> Fp8Weight:
+        """Some of the outputs."""
+        return self if rows == slice(None) else Fp8Weight(self.codes[rows], self.scale[rows])
+
+
+def quantise(
+    x: Float[Tensor, "rows columns"], per_tensor: bool = False
+) -> tuple[Float[Tensor, "rows columns"], Float[Tensor, "rows 1"]]:
+    """Codes and scales, x ~ codes * scale; the largest entry of a row (or of all) gets the largest code."""
+    wide = x.float()
+    largest = wide.abs().amax((0, 1) if per_tensor else (1,), keepdim=True).clamp(min=_TINY)
+    scale = (largest / _LARGEST).expand(len(x), 1)
+    return (wide / scale).clamp(-_LARGEST, _LARGEST).to(CODES), scale.contiguous()
+
+
+def fits_fp8(weight: Tensor) -> bool:
+    """Whether fp8 matrix units take this weight."""
+    return not any(side % _MULTIPLE for side in weight.shape)
+
+
+def has_fp8(device: torch.device) -> bool:
+    """Whether a device multiplies fp8 itself: CUDA from capability 8.9."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
+
+
+def fp8_linear(
+    x: Float[Tensor, "*batch in_"],
+    weight: Fp8Weight,
+    bias: Float[Tensor, " out"] | None,
+    per_tensor: bool = False,
+) -> Float[Tensor, "*batch out"]:
+    """x W^T + b from fp8 codes of x and W, summed in float32, in the precision of x.
+
+    Where the device has no fp8 units, the same codes are multiplied in float32: the result differs from
+    theirs by the order of summation alone. `per_tensor`: one scale for all tokens.
+    """
+    flat = x.reshape(-1, x.shape[-1])
+    codes, scale = quantise(flat, per_tensor)
+    if has_fp8(x.device):
+        offset = None if bias is None else bias.to(torch.bfloat16)
+        out = torch._scaled_mm(
+            codes,
+            weight.codes.t(),
+            scale_a=scale,
+            scale_b=weight.scale.t(),
+            bias=offset,
+            out_dtype=torch.bfloat16,  # the only one for scales by row
+            use_fast_accum=True,
+        )
+    else:
+        out = (codes.float() @ weight.codes.float().t()).mul_(scale).mul_(weight.scale.t())
+        if bias is not None:
+            out += bias.float()
+    return out.to(x.dtype).reshape(*x.shape[:-1], -1)
