@@ -12,14 +12,22 @@ from manyview.attention.plan import Plan
 from manyview.attention.presets import PRESETS
 from manyview.bench import BenchOptions, BenchReport, Measurement, Refusal, run_bench
 from manyview.bench.comparison import comparison, report_text, sentences
-from manyview.bench.measure import Case
+from manyview.bench.case import Case
 from manyview.bench.table import table
 from manyview.bench.turns import named_plans
 from manyview.cli.bench import Bench
 from manyview.errors import MemoryLimitError, UsageError
 
 SMALL = BenchOptions(
-    "small-random", frames=(3, 1), size=(40, 32), device="cpu", runs=2, plans=("httm", "frame"), in_turns=True
+    "small-random",
+    frames=(3, 1),
+    size=(40, 32),
+    device="cpu",
+    runs=2,
+    plans=("httm", "frame"),
+    in_turns=True,
+    warmup=2,
+    rounds=1,
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .measure import BenchReport, Measurement
+from .figures import BenchReport, Measurement
 from .table import aligned, heading, seconds_text, table
 
 _FEWER = 4.0
@@ -19,14 +19,23 @@ def comparison(report: BenchReport) -> str:
     The operations are those of `Plan.cost` and the other stages; "all" includes "extra".
     """
     rows = [
-        ["plan", "frames", "seconds", "x dense", "attention GFLOP", "of dense", "all of dense", "extra GFLOP"]
+        [
+            "method",
+            "frames",
+            "seconds",
+            "x dense",
+            "attention GFLOP",
+            "of dense",
+            "all of dense",
+            "extra GFLOP",
+        ]
     ]
     for frames in _frames(report):
         for case in _on(report, frames):
             dense = report.dense_beside(case)
             rows.append(
                 [
-                    case.plan,
+                    case.method,
                     str(frames),
                     seconds_text(case.seconds),
                     "-" if dense is None else f"{case.seconds / dense.seconds:.2f}",
@@ -45,10 +54,10 @@ def sentences(report: BenchReport) -> list[str]:
     """For each number of frames: the plans that save three quarters of attention and still no time."""
     result = []
     for frames in _frames(report):
-        cases = [case for case in _on(report, frames) if case.plan != "dense"]
+        cases = [case for case in _on(report, frames) if case.plan != "dense"]  # nor the twin: it is dense
         pairs = [(case, dense) for case in cases if (dense := report.dense_beside(case)) is not None]
         sparing = [(c, d) for c, d in pairs if _FEWER * c.attention_flops <= d.attention_flops]
-        slow = [f"{c.plan} ({c.seconds / d.seconds:.2f}x)" for c, d in sparing if c.seconds >= d.seconds]
+        slow = [f"{c.method} ({c.seconds / d.seconds:.2f}x)" for c, d in sparing if c.seconds >= d.seconds]
         where = f"{frames} frame{'s' * (frames != 1)}"
         fewer = f"at least {_FEWER:g}x fewer attention FLOPs than dense"
         if not pairs:
@@ -58,7 +67,7 @@ def sentences(report: BenchReport) -> list[str]:
         elif slow:
             result.append(f"{where}: with {fewer}, and yet not faster end to end: {', '.join(slow)}.")
         else:
-            names = ", ".join(case.plan for case, _ in sparing)
+            names = ", ".join(case.method for case, _ in sparing)
             result.append(f"{where}: every plan with {fewer} is faster end to end ({names}).")
     return result
 
@@ -74,4 +83,4 @@ def _frames(report: BenchReport) -> list[int]:
 def _on(report: BenchReport, frames: int) -> list[Measurement]:
     """The cases with that many frames, dense first, then the fastest."""
     cases = (case for case in report.measurements if case.frames == frames)
-    return sorted(cases, key=lambda case: (case.plan != "dense", case.seconds))
+    return sorted(cases, key=lambda case: (case.method != "dense", case.seconds))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import subprocess
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import manyview
 
@@ -25,6 +28,8 @@ def describe(device: torch.device, dtype: torch.dtype, num_heads: int, head_dim:
         "memory_bytes": machine.total_bytes,
         "precision": precision_name(dtype),
         "attention_kernel": attention_kernel(device, dtype, num_heads, head_dim),
+        "attention_backends": attention_backends(device, dtype, num_heads, head_dim),
+        "triton": _version("triton"),
         "threads": torch.get_num_threads(),
         "cpu_cores": os.cpu_count(),
         "platform": platform.platform(),
@@ -56,6 +61,28 @@ def attention_kernel(device: torch.device, dtype: torch.dtype, num_heads: int, h
         return "mps"
     q = torch.zeros(1, num_heads, 1024, head_dim, device=device, dtype=dtype)
     return SDPBackend(torch._fused_sdp_choice(q, q, q)).name.lower()
+
+
+def attention_backends(device: torch.device, dtype: torch.dtype, num_heads: int, head_dim: int) -> list[str]:
+    """The implementations of PyTorch's attention that run here, tried one by one."""
+    q = torch.zeros(1, num_heads, 256, head_dim, device=device, dtype=dtype)
+    found = []
+    for name in ("FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION", "MATH"):
+        try:
+            with warnings.catch_warnings(), sdpa_kernel([getattr(SDPBackend, name)]), torch.no_grad():
+                warnings.simplefilter("ignore")  # PyTorch explains at length why one cannot run
+                F.scaled_dot_product_attention(q, q, q)
+        except RuntimeError:
+            continue
+        found.append(name.lower())
+    return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def commit() -> str | None:

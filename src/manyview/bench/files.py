@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import OutputError
 from ..export.files import atomic_file, created_folder, output_errors
 from .comparison import report_text
-from .measure import BenchReport
+from .figures import BenchReport
 from .plot import plot
 
 NAMES = ("bench.json", "bench.txt", "bench.png")

@@ -1,8 +1,8 @@
 """What a reader of VGGT's paper would write in plain PyTorch: the yardstick for the library's own speed.
 
 The same weights and results as `models.vggt`, none of its care: one query-key-value product that is then
-permuted, positions turned with cosines and sines gathered for every token, residuals as new tensors, taps kept
-at full width, heads over all frames at once, and lower precision by autocast with a single-precision
+permuted, positions turned with cosines and sines gathered for every token, residuals as new tensors, taps
+kept at full width, heads over all frames at once, and lower precision by autocast with a single-precision
 residual path. Nothing in it is slow on purpose.
 """
 

@@ -1,4 +1,4 @@
-"""Plans compared in one run: on the same frames, one pass of each in turn, repeat by repeat."""
+"""Methods compared in one run: on the same frames, one pass of each in turn, repeat by repeat."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from ..attention.plan import Plan
 from ..attention.presets import PRESETS
 from ..errors import MemoryLimitError, UsageError
-from .measure import BenchReport, Case, Refusal, SetUp, set_up, tidy
-from .options import BenchOptions
+from .case import Case, tidy
+from .expect import Budget
+from .figures import BenchReport, Refusal
+from .methods import Method, methods_of
+from .set_up import SetUp
 
 if TYPE_CHECKING:
     from .measure import Watcher
@@ -23,67 +26,94 @@ def named_plans(specs: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(("dense", *named)))
 
 
-def run_in_turns(options: BenchOptions, watch: Watcher | None = None) -> BenchReport:
-    """Measure the plans side by side, from few frames to many; see `measure.run_bench`.
+def run_in_turns(place: SetUp, watch: Watcher | None = None) -> BenchReport:
+    """Measure the methods side by side, from few frames to many; see `measure.run_bench`.
 
     A preset that does not go with the network is recorded with the reason; any other wrong spec raises
     UsageError before anything runs.
     """
-    place = set_up(options)
-    report, frames = place.report, sorted(set(options.frames))
-    plans: list[Plan] = []
-    refused: list[tuple[str, str]] = []
+    report, options = place.report, place.report.options
+    frames, plans = sorted(set(options.frames)), []
     for spec in named_plans(options.plans):
         try:
-            plan = Plan.parse(spec, place.model.config.depth)
+            plans.append(Plan.parse(spec, place.model.config.depth))
         except UsageError as error:
             if spec not in PRESETS:
                 raise
-            refused.append((spec, str(error)))
-        else:
-            if plan not in plans:
-                plans.append(plan)
-    report.refusals += [Refusal(spec, count, reason) for spec, reason in refused for count in frames]
-    rounds = options.warmup + options.runs
-    total = len(plans) * len(frames) * rounds
+            report.refusals += [Refusal(spec, count, str(error)) for count in frames]
+    methods = methods_of(plans, options.kernels, options.twin)
+    budget = Budget(options.time_limit, options.pass_limit)
+    total = len(methods) * len(frames)
     for index, count in enumerate(frames):
-        fitted = _one_number(place, plans, count, options, watch, index * len(plans) * rounds, total)
-        lost = [plan for plan in plans if plan not in fitted]
+        if watch is not None:
+            watch(report, index * len(methods), total)
+        lost = _one_number(place, methods, count, budget)
         for more in frames[index + 1 :]:
-            report.refusals += [Refusal(str(plan), more, "fewer frames did not fit") for plan in lost]
-        plans = fitted
+            report.refusals += [Refusal(method.name, more, reason) for method, reason in lost.items()]
+        methods = [method for method in methods if method not in lost]
     if watch is not None:
         watch(report, total, total)
     return report
 
 
-def _one_number(
-    place: SetUp,
-    plans: list[Plan],
-    frames: int,
-    options: BenchOptions,
-    watch: Watcher | None,
-    done: int,
-    total: int,
-) -> list[Plan]:
-    """Measure all plans on `frames` frames; returns those that fitted, for which more may be tried."""
-    report, cases = place.report, {}
-    for plan in plans:
-        try:
-            cases[plan] = Case(place.model, place.request(plan, frames), place.device, options.seed)
-        except MemoryLimitError as error:
-            report.refusals.append(Refusal(str(plan), frames, str(error)))
+def _one_number(place: SetUp, methods: list[Method], frames: int, budget: Budget) -> dict[Method, str]:
+    """Measure all methods on `frames` frames; returns those for which more need not be tried, and why."""
+    from .measure import too_long
+
+    report, options = place.report, place.report.options
+    cases: dict[Method, Case] = {}
+    lost: dict[Method, str] = {}
+
+    def lose(method: Method, error: Exception) -> None:
+        report.refusals.append(Refusal(method.name, frames, str(error)))
+        lost[method] = "fewer frames did not fit" if isinstance(error, MemoryLimitError) else str(error)
+        cases.pop(method, None)
         tidy(place.device)
-    for turn in range(options.warmup + options.runs):
-        for plan in list(cases):
-            if watch is not None:
-                watch(report, min(done, total), total)
-            done += 1
+
+    def everyone(counts: bool) -> None:
+        for method, case in list(cases.items()):
             try:
-                cases[plan].run(counts=turn >= options.warmup)
+                case.run(counts)
             except MemoryLimitError as error:
-                report.refusals.append(Refusal(str(plan), frames, str(error)))
-                del cases[plan]
-                tidy(place.device)
-    report.measurements += [case.figures() for case in cases.values()]
-    return list(cases)
+                lose(method, error)
+
+    for method in methods:
+        if too_long(place, method, frames, budget):
+            continue
+        try:
+            request = place.request(method.plan, frames)
+            cases[method] = Case(place.model, method, request, place.images(frames), options)
+        except MemoryLimitError as error:
+            lose(method, error)
+        except UsageError as error:
+            if method.kernels == "plain":
+                raise
+            lose(method, error)
+        tidy(place.device)
+    long = any(case.long for case in cases.values())
+    for _ in range(0 if long else options.warmup - 1):
+        everyone(counts=False)
+    for turn in range(options.rounds):
+        if turn:
+            for case in cases.values():
+                case.begin_round()
+        for repeat in range(options.runs):
+            for method, case in list(cases.items()):
+                if repeat >= case.passes_of_a_round:
+                    continue
+                try:
+                    case.run(counts=True)
+                except MemoryLimitError as error:
+                    lose(method, error)
+        if all(case.spreads[-1] <= options.quiet for case in cases.values()):
+            break
+    # One round counts for all, or they would not have been side by side.
+    worst = [max(spreads) for spreads in zip(*(case.spreads for case in cases.values()), strict=True)]
+    for method, case in list(cases.items()):
+        try:
+            case.split()
+        except MemoryLimitError as error:
+            lose(method, error)
+            continue
+        report.measurements.append(case.figures(worst.index(min(worst)), place.edges(frames)))
+    return lost

@@ -27,6 +27,16 @@ class Bench:
     """How frames meet in global attention; measured one after the other."""
     accel: tuple[str, ...] | None = None
     """Plans to compare with dense, in turns on the same frames, instead of --plans; all: every preset."""
+    kernels: tuple[Literal["plain", "triton"], ...] = ("plain",)
+    """Kernels to run every plan on."""
+    twin: bool = False
+    """Also time a straightforward implementation of dense VGGT on the same weights."""
+    pictures: Literal["noise", "scene"] = "noise"
+    """What the images show; scene: views of a rendered room, for plans that look at the content."""
+    decode: bool = False
+    """Also time reading as many JPEG photos of twice the images' size."""
+    export: bool = False
+    """Also time writing a result of that size as NPZ and PLY."""
     heads: tuple[Literal["camera", "depth", "points"], ...] = ("camera", "depth")
     """Heads to run."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
@@ -37,6 +47,16 @@ class Bench:
     """Runs before the measured ones, for each case."""
     runs: int = BenchOptions.runs
     """Measured runs for each case; the median counts."""
+    long_pass: float = BenchOptions.long_pass
+    """Seconds of a pass above which one run is enough."""
+    quiet: float = BenchOptions.quiet
+    """Largest spread of a round of runs, as a share of the median; above, the round is repeated."""
+    rounds: int = BenchOptions.rounds
+    """Rounds at most; a case without a quiet one is flagged."""
+    time_limit: float | None = None
+    """Seconds for everything; cases for which no time is left are extrapolated."""
+    pass_limit: float | None = None
+    """Seconds of a pass; cases that should take longer are extrapolated."""
     seed: int = BenchOptions.seed
     """Of images and random weights."""
     out: Path | None = None

@@ -1,0 +1,190 @@
+"""One case of a benchmark: a method on a number of frames, measured a pass at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import MemoryLimitError
+from ..kernels import use_kernels
+from ..models.network import Network
+from ..models.run_options import RunOptions
+from ..reconstruction.forward import out_of_memory
+from ..reconstruction.machine import look_at_machine
+from ..reconstruction.preflight import Request, preflight
+from .clock import StageTimer, timed
+from .figures import Measurement
+from .floors import EAGER_UNITS, FUSED_UNITS, memory_floor_bytes, traffic_bytes
+from .live_bytes import LiveBytes
+from .methods import Method
+from .noise import spread
+from .options import BenchOptions
+from .split import SplitTimer, timed_plan
+from .straightforward import Straightforward
+
+
+class Case:
+    """One method on one number of frames: memory in a first pass when it is made, then a pass at a time.
+
+    Raises MemoryLimitError wherever memory does not suffice, UsageError for kernels the device does not have.
+    """
+
+    def __init__(
+        self, model: Network, method: Method, request: Request, images: Tensor, options: BenchOptions
+    ) -> None:
+        self._method, self._request, self._images, self._options = method, request, images, options
+        machine = look_at_machine(torch.device(next(model.parameters()).device))
+        self._device = machine.device
+        self._chosen = preflight(request, machine)
+        self._run = self._chosen.options
+        if any(field.name == "kernels" for field in dataclasses.fields(RunOptions)):
+            self._run = dataclasses.replace(self._run, kernels=method.kernels)  # type: ignore[call-arg]
+        self._model: Any = Straightforward(model) if method.twin else model
+        self._rounds: list[list[float]] = [[]]
+        self._stages: list[list[dict[str, float]]] = [[]]
+        self._share: float | None = None
+        self.first_seconds = 0.0
+        with self._memory():
+            self._peak, self._reserved = self._first_pass()
+
+    @property
+    def long(self) -> bool:
+        """A pass takes so long that its first calls and its spread hardly matter."""
+        return self.first_seconds > self._options.long_pass
+
+    @property
+    def passes_of_a_round(self) -> int:
+        return 1 if self.long else self._options.runs
+
+    def run(self, counts: bool) -> None:
+        """One timed pass; a warm-up does not count."""
+        wall, parts = self._timed_pass()
+        if counts:
+            self._rounds[-1].append(wall)
+            self._stages[-1].append(parts)
+
+    def split(self) -> None:
+        """A pass that tells attention from the rest of global layers; a long case's first pass told it."""
+        if self.long:
+            return
+        with self._memory(), self._going():
+            self._share = self._pass_inside()[1].attention_share()
+
+    def begin_round(self) -> None:
+        """What follows is a new round of repeats."""
+        self._rounds.append([])
+        self._stages.append([])
+
+    @property
+    def spreads(self) -> list[float]:
+        """Spread of every round so far."""
+        return [spread(walls) for walls in self._rounds]
+
+    def figures(
+        self, chosen: int | None = None, edges: tuple[float | None, float | None] = (None, None)
+    ) -> Measurement:
+        """Figures of a round (None: that with the least spread); `edges`: seconds to decode and export."""
+        spreads = self.spreads
+        best = spreads.index(min(spreads)) if chosen is None else chosen
+        request, walls, stages = self._request, self._rounds[best], self._stages[best]
+        cost, bytes_each = request.attention_cost(), request.dtype.itemsize
+        names = ("frame_piece", "mlp_piece", "head_piece")
+        floors = {
+            "fused": traffic_bytes(request.config, request.layout, bytes_each, FUSED_UNITS),
+            "eager": traffic_bytes(request.config, request.layout, bytes_each, EAGER_UNITS),
+            "memory": memory_floor_bytes(request.config, request.layout, bytes_each, request.heads),
+        }
+        return Measurement(
+            plan=str(request.plan),
+            frames=request.views,
+            tokens=request.layout.tokens,
+            seconds=statistics.median(walls),
+            run_seconds=tuple(walls),
+            stage_seconds={stage: statistics.median(run[stage] for run in stages) for stage in stages[0]},
+            stage_flops=request.flops_by_stage(),
+            peak_bytes=self._peak,
+            expected_peak_bytes=self._chosen.peak_bytes,
+            pieces={name: None if self._method.twin else getattr(self._run, name) for name in names},
+            attention_flops=cost.attention_flops,
+            extra_flops=cost.extra_flops,
+            kernels=self._method.kernels,
+            twin=self._method.twin,
+            reserved_bytes=self._reserved,
+            attention_share=self._share,
+            floor_bytes=floors,
+            decode_seconds=edges[0],
+            export_seconds=edges[1],
+            other_rounds=tuple(tuple(one) for index, one in enumerate(self._rounds) if index != best),
+            noisy=spreads[best] > self._options.quiet,
+        )
+
+    def _timed_pass(self) -> tuple[float, dict[str, float]]:
+        with self._memory(), self._going():
+            return timed(self._device, self._pass)
+
+    def _pass(self, recorder: Any = None) -> None:
+        self._model(self._images.to(self._device), self._request.plan, self._run, recorder)
+
+    def _pass_inside(self) -> tuple[float, SplitTimer]:
+        """Seconds of a pass with a timer inside global layers, and the timer; leaves the device idle."""
+        inside: SplitTimer | None = None
+
+        def run(_: StageTimer) -> None:
+            nonlocal inside
+            inside = SplitTimer(self._device)
+            plan = self._request.plan if self._method.twin else timed_plan(self._request.plan, inside)
+            self._model(self._images.to(self._device), plan, self._run, inside)
+
+        wall, _ = timed(self._device, run)
+        assert inside is not None
+        return wall, inside
+
+    def _first_pass(self) -> tuple[int, int | None]:
+        """Peak bytes beside the weights, and reserved ones; the pass is the first warm-up."""
+        device = self._device
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+            torch.cuda.reset_peak_memory_stats(device)
+            before = torch.cuda.memory_allocated(device)
+            with self._going():
+                self._note_first(*self._pass_inside())
+            return torch.cuda.max_memory_allocated(device) - before, torch.cuda.max_memory_reserved(device)
+        # An upload is counted, what lay in memory before is not; inference tensors cannot be followed.
+        copied = 0 if device.type != "cpu" else self._images.numel()
+        with self._kernels(), torch.no_grad(), LiveBytes() as live:
+            self._note_first(*self._pass_inside())
+        return live.peak + copied, None
+
+    def _note_first(self, seconds: float, inside: SplitTimer) -> None:
+        self.first_seconds, self._share = seconds, inside.attention_share()
+
+    @contextlib.contextmanager
+    def _going(self) -> Iterator[None]:
+        with self._kernels(), torch.inference_mode():
+            yield
+
+    def _kernels(self) -> contextlib.AbstractContextManager[None]:
+        return use_kernels(self._method.kernels, self._device)
+
+    @contextlib.contextmanager
+    def _memory(self) -> Iterator[None]:
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            raise MemoryLimitError(f"memory ran out with {self._request.views} frames") from error
+
+
+def tidy(device: torch.device) -> None:
+    """Give back what a case held, so that the next one is measured on a free device."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -1,0 +1,85 @@
+"""What every case of a benchmark shares: the model on its device, the images, and a report still empty."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from ..attention.plan import Plan
+from ..errors import UsageError
+from ..models.network import Network
+from ..reconstruction.machine import measure_flops, pick_device, pick_dtype
+from ..reconstruction.preflight import Request
+from .edges import decode_seconds, export_seconds
+from .environment import describe
+from .figures import BenchReport
+from .floors import measure_copy
+from .noise import look_at_load
+from .options import BenchOptions
+from .pictures import pictures
+from .subject import subject
+
+
+@dataclasses.dataclass
+class SetUp:
+    """The model under test on its device, the images' size, and a report that is still empty."""
+
+    model: Network
+    device: torch.device
+    dtype: torch.dtype
+    height: int
+    width: int
+    report: BenchReport
+    _edges: dict[int, tuple[float | None, float | None]] = dataclasses.field(default_factory=dict)
+
+    def request(self, plan: Plan, frames: int) -> Request:
+        heads = self.report.options.heads
+        return Request(self.model.config, frames, self.height, self.width, plan, heads, self.dtype)
+
+    def images(self, frames: int) -> Tensor:
+        """The same for every method."""
+        options = self.report.options
+        return pictures(options.pictures, frames, self.height, self.width, options.seed)
+
+    def edges(self, frames: int) -> tuple[float | None, float | None]:
+        """Seconds to decode and to export so many frames, where asked for; measured once."""
+        if frames not in self._edges:
+            options, patch = self.report.options, self.model.config.patch_size
+            decoding = decode_seconds(self.images(frames), patch) if options.decode else None
+            exporting = export_seconds(self.images(frames), patch) if options.export else None
+            self._edges[frames] = (decoding, exporting)
+        return self._edges[frames]
+
+
+def set_up(options: BenchOptions) -> SetUp:
+    """Load the model and look at the machine. Raises UsageError or WeightsError."""
+    device = pick_device(options.device)
+    dtype = pick_dtype(device, options.precision)
+    load = look_at_load(device)
+    model = subject(options.model, device, options.heads, options.seed)
+    config = model.config
+    width, height = options.size or _default_size(config.image_size, config.patch_size)
+    if width % config.patch_size or height % config.patch_size:
+        raise UsageError(
+            f"image sides must be multiples of {config.patch_size} pixels for this model, "
+            f"got {width}x{height}"
+        )
+    facts = {
+        "name": model.name,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "weights_bytes": sum(p.numel() * p.element_size() for p in model.parameters()),
+        "image_size": [width, height],
+    }
+    environment = describe(device, dtype, config.num_heads, config.dim // config.num_heads)
+    environment["load"] = load
+    rate = measure_flops(device, dtype, seconds=0.5)
+    report = BenchReport(options, facts, environment, rate, copy_bytes_per_s=measure_copy(device))
+    return SetUp(model, device, dtype, height, width, report)
+
+
+def _default_size(image_size: int, patch_size: int) -> tuple[int, int]:
+    """(width, height): the weights' own longer side, and three quarters of it, in whole patches."""
+    longer = image_size // patch_size
+    return longer * patch_size, round(0.75 * longer) * patch_size

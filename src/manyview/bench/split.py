@@ -1,0 +1,86 @@
+"""How a global layer's time divides between its linear layers and attention, in a pass of its own.
+
+A network calls a plan's answers, and the answers call the attention module: both are wrapped here, so that
+neither networks nor methods know of it. Marks inside layers make a device without a stream of events wait,
+which is why a timed pass has none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from ..attention.global_attention import GlobalAttention
+from ..attention.plan import Plan
+from .clock import StageTimer
+
+
+class SplitTimer(StageTimer):
+    """A stage timer that also books stretches inside a stage."""
+
+    def __init__(self, device: Any) -> None:
+        super().__init__(device)
+        self._stretches: list[tuple[str, Any, Any]] = []
+
+    @contextlib.contextmanager
+    def stretch(self, name: str) -> Iterator[None]:
+        start = self._stamp()
+        yield
+        self._stretches.append((name, start, self._stamp()))
+
+    def attention_share(self) -> float | None:
+        """Part of the global layers' seconds between projected queries and keys and the output's projection.
+
+        What a method spends on choosing, merging and restoring tokens belongs to it. None without global
+        layers. The device must be idle.
+        """
+        inside = {"meeting": 0.0, "projecting": 0.0}
+        for name, start, stop in self._stretches:
+            inside[name] += self._between(start, stop)
+        whole = self.seconds().get("global layers", 0.0)
+        if whole <= 0 or not self._stretches:
+            return None
+        return min(1.0, max(0.0, inside["meeting"] - inside["projecting"]) / whole)
+
+
+class _TimedParts:
+    """An attention module whose methods are booked as projections."""
+
+    def __init__(self, attention: Any, timer: SplitTimer) -> None:
+        self._attention, self._timer = attention, timer
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._attention, name)
+        if not inspect.ismethod(value):
+            return value
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self._timer.stretch("projecting"):
+                return value(*args, **kwargs)
+
+        return timed
+
+
+@dataclasses.dataclass(frozen=True)
+class _TimedLayer:
+    inner: GlobalAttention
+    timer: SplitTimer
+
+    @property
+    def needs_frame_features(self) -> bool:
+        return self.inner.needs_frame_features
+
+    def __call__(self, attention: Any, tokens: Tensor, *rest: Any) -> Tensor:
+        with self.timer.stretch("meeting"):
+            return self.inner(_TimedParts(attention, self.timer), tokens, *rest)
+
+
+def timed_plan(plan: Plan, timer: SplitTimer) -> Plan:
+    """The same plan, with the timer told what happens inside its layers."""
+    layers: Any = tuple(_TimedLayer(layer, timer) for layer in plan.layers)
+    return dataclasses.replace(plan, layers=layers)
