@@ -15,7 +15,9 @@ from manyview.models.run_options import RunOptions
 from manyview.streaming.anchor_rule import first_uncovered, spacing
 from manyview.streaming.anchors import AnchorEngine, AnchorOptions
 from manyview.streaming.stream import make_engine, stream
+from tests.models.omega.tiny_omega import tiny_omega
 from tests.models.tiny import TINY, tiny_vggt
+from tests.models.tiny_pi3 import tiny_pi3, tiny_pi3x
 
 STILL = AnchorOptions(accel="anchors:frames=3", start=5, beyond=None)
 
@@ -58,6 +60,52 @@ def test_a_set_that_does_not_grow_is_the_offline_pass_with_these_anchors(sizes, 
         torch.testing.assert_close(tensor, getattr(want, name)[0].float(), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("sizes", [[12], [5, 7], [3, 4, 1, 4], [5] + [1] * 7])
+def test_a_network_without_reference_streams_in_frame_0s_world(sizes):
+    model, images = tiny_pi3().double(), _video().double()
+    engine = AnchorEngine(model, STILL)
+    got, updates = _run(engine, images, sizes)
+    layer = GlobalAttention(keys=AnchorKeys(indices=engine.anchors))
+    assert len(engine.anchors) == 3 and engine.anchors[0] == 0
+    with torch.no_grad():
+        want = model(images, Plan((layer,) * model.config.depth))
+    final = 0 if sizes[0] >= 5 else 5  # pushes before the anchors stand say what they know
+    for name, tensor in got.items():
+        torch.testing.assert_close(
+            tensor[final:], getattr(want, name)[0, final:].float(), rtol=1e-5, atol=1e-6
+        )
+    torch.testing.assert_close(got["cam_from_world"][0], torch.eye(3, 4))
+    assert updates[-1].whole == (engine.anchors if len(updates) == 1 else ())
+
+
+def test_a_stream_of_pi3_goes_on_identically():
+    model, images = tiny_pi3(), _video()
+    options = dataclasses.replace(STILL, beyond=0.8)
+    engine = AnchorEngine(model, options)
+    engine.push(images[:7])
+    again = AnchorEngine(model, options)
+    again.restore({name: tensor.clone() for name, tensor in engine.state().items()})
+    got, want = again.push(images[7:]), engine.push(images[7:])
+    assert torch.equal(got.cam_from_world, want.cam_from_world) and torch.equal(got.z_depth, want.z_depth)
+    assert again.anchors == engine.anchors and len(again.anchors) > 3
+
+
+@pytest.mark.parametrize(
+    ("model", "engine", "why"),
+    [
+        (tiny_pi3, "chunks", "no first frame .* use --engine anchors"),
+        (tiny_pi3x, "chunks", "no first frame .* use `manyview reconstruct`"),
+        (tiny_pi3x, "anchors", "metric scale comes from all frames at once"),
+        (tiny_omega, "chunks", "camera and register tokens join all frames"),
+        (tiny_omega, "anchors", "joins frames outside of the plan's layers"),
+    ],
+)
+def test_what_cannot_be_streamed_is_told_in_one_sentence(model, engine, why):
+    with pytest.raises(UsageError, match=why) as told:
+        make_engine(engine, model())
+    assert "\n" not in str(told.value) and ". " not in str(told.value)
+
+
 def test_first_frames_are_solved_again_with_every_push_and_then_stand():
     model, images = tiny_vggt(), _video()
     one, many = AnchorEngine(model, STILL), AnchorEngine(model, STILL)
@@ -88,8 +136,9 @@ def test_growth_follows_the_rule_whatever_the_chunks(sizes):
 
 
 @pytest.mark.parametrize("anchors", [2, 4])
-def test_memory_stays_within_the_budget_and_it_is_told_once(anchors):
-    model, images = tiny_vggt(), _video()
+@pytest.mark.parametrize("network", [tiny_vggt, tiny_pi3])
+def test_memory_stays_within_the_budget_and_it_is_told_once(anchors, network):
+    model, images = network(), _video()
     probe = AnchorEngine(model, dataclasses.replace(STILL, accel="anchors:frames=1"))
     probe.push(images)
     budget = anchors * probe.memory_bytes

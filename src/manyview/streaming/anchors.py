@@ -20,11 +20,11 @@ from ..models.network import Network
 from ..models.predictions import Predictions
 from ..models.run_options import RunOptions
 from ..models.vggt import VGGT
-from ..reconstruction.anchored import SolvedAnchors, encoder_features, solve_anchors, why_not_anchored
+from ..reconstruction.anchored import SolvedAnchors, encoder_features, solve_anchors
 from ..reconstruction.machine import synchronise
 from .anchor_rule import first_uncovered
 from .engine import StreamUpdate
-from .forward import streamable
+from .forward import anchorable
 
 _GROWING_STEP = 8  # frames attached at a time while one of them may become an anchor
 
@@ -71,7 +71,7 @@ class _Held:
 
 
 class AnchorEngine:
-    """Streaming of a VGGT-type network by anchors; see `engine.StreamEngine` for the methods.
+    """Streaming of a VGGT-type network or π³ by anchors; see `engine.StreamEngine` for the methods.
 
     Until `start` frames are there each push solves all of them anew, and its update tells what that pass
     says; then the anchors stand and every frame depends on them and itself alone, whatever the chunks: the
@@ -82,14 +82,10 @@ class AnchorEngine:
     def __init__(
         self, model: Network, options: AnchorOptions | None = None, run: RunOptions | None = None
     ) -> None:
-        self._model: VGGT = streamable(model)
         self._options = options or AnchorOptions()
         self._run = dataclasses.replace(run or RunOptions(), heads=("camera", "depth"))
-        plan = Plan.parse(self._options.accel, self._model.config.depth)
-        problem = why_not_anchored(self._model, plan)
-        if problem is not None:
-            raise UsageError(f"{plan} cannot stream by anchors: {problem}")
-        self._plan = plan
+        self._plan = Plan.parse(self._options.accel, model.config.depth)
+        self._model = anchorable(model, self._plan)
         self._held = _Held()
 
     @property
@@ -158,7 +154,11 @@ class AnchorEngine:
         for name, tensor in (("images", held.images), ("features", held.features)):
             if tensor is not None:
                 named[name] = tensor
-        return named if held.solved is None else named | held.solved.memory.tensors()
+        if held.solved is None:
+            return named
+        if held.solved.world is not None:
+            named["world"] = held.solved.world
+        return named | held.solved.memory.tensors()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         device = next(self._model.parameters()).device
@@ -175,7 +175,9 @@ class AnchorEngine:
             0 < frames < self._options.start and "images" not in state
         ):
             raise ValueError("the memory of the stream belongs to another network or other options")
-        solved = SolvedAnchors(self._model, self._plan, self._run, memory) if memory.layers else None
+        solved = None
+        if memory.layers:
+            solved = SolvedAnchors(self._model, self._plan, self._run, memory, on_device.get("world"))
         self._held = _Held(
             frames,
             on_device.get("images"),
@@ -192,6 +194,7 @@ class AnchorEngine:
         count = len(images)
         features = encoder_features(self._model, lambda a, b: images[a:b], count, self._run)
         plan = self._within_budget((images.shape[-2], images.shape[-1]))
+        # Frame 0 is an anchor of every network, also where none is the reference: its camera is the world.
         chosen = ChosenAnchors.of(plan, count, 0, features[None])
         where = torch.tensor(chosen.frames, device=images.device)
         solved, answer = solve_anchors(self._model, images[where], chosen, self._run)
@@ -252,13 +255,16 @@ class AnchorEngine:
 
     def _bytes_each(self, size: tuple[int, int]) -> int:
         """Keys, values and features of one anchor."""
-        config = self._model.config
-        head, tokens = config.camera_head, self._model.aggregator.layout(1, *size).tokens
-        assert head is not None
+        model, camera = self._model, 0
+        dim = model.config.dim
+        if isinstance(model, VGGT):
+            head = model.config.camera_head
+            assert head is not None
+            camera = 2 * head.depth * head.iterations * 2 * dim * 4
+        trunk = model.aggregator if isinstance(model, VGGT) else model
         layers = sum(isinstance(answer.keys, AnchorKeys) for answer in self._plan.layers)
         element = (self._run.dtype or torch.float32).itemsize
-        camera = 2 * head.depth * head.iterations * 2 * config.dim * 4
-        return 2 * layers * tokens * config.dim * element + camera + 4 * config.dim
+        return 2 * layers * trunk.layout(1, *size).tokens * dim * element + camera + 4 * dim
 
 
 def _parts(answer: Predictions) -> tuple[Tensor, ...]:

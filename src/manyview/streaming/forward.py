@@ -11,10 +11,13 @@ from torch import Tensor
 from ..attention.plan import Plan
 from ..errors import UsageError
 from ..models.network import Network
+from ..models.pi3.model import Pi3
+from ..models.pi3.model_x import Pi3X
 from ..models.run_options import RunOptions
 from ..models.taps import TapStore, run_dense_head
 from ..models.trunk import LaterFrames
 from ..models.vggt import VGGT
+from ..reconstruction.anchored import why_not_anchored
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,15 +30,35 @@ class ChunkOutput:
 
 
 def streamable(model: Network) -> VGGT:
-    """The network if it can be streamed.
+    """The network if it can be streamed chunk by chunk.
 
     Raises UsageError for networks whose world is not a first frame's camera, or without camera or depth head.
     """
     if not isinstance(model, VGGT):
-        raise UsageError(
-            f"{model.name} cannot be streamed: streaming needs a VGGT-type network, whose world is the first "
-            "frame's camera"
+        why = (
+            "it has no first frame whose camera is the world"
+            if isinstance(model, Pi3)
+            else "its layers of camera and register tokens join all frames, whatever the plan"
         )
+        raise UsageError(f"{model.name} cannot be streamed in chunks: {why}{_instead(model)}")
+    return _with_heads(model)
+
+
+def anchorable(model: Network, plan: Plan) -> VGGT | Pi3:
+    """The network if it can be streamed by anchors under `plan`. Raises UsageError with the reason if not."""
+    problem = why_not_anchored(model, plan)
+    if problem is not None:
+        raise UsageError(f"{plan} cannot stream by anchors with {model.name}: {problem}")
+    assert isinstance(model, VGGT | Pi3)
+    return model if isinstance(model, Pi3) else _with_heads(model)
+
+
+def _instead(model: Network) -> str:
+    anchors = isinstance(model, Pi3) and not isinstance(model, Pi3X)
+    return "; use --engine anchors" if anchors else "; use `manyview reconstruct`"
+
+
+def _with_heads(model: VGGT) -> VGGT:
     for head in ("camera", "depth"):
         if head not in model.available_heads:
             raise UsageError(f"{model.name} cannot be streamed: it has no {head} head")
