@@ -31,6 +31,10 @@ class EvaluatePosed:
     """At most this many views of each folder, evenly spread."""
     accel: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--plans"])] = ("dense", "frame")
     """How frames meet in global attention: one row each."""
+    references: tuple[str, ...] = ("identity", "mean-step")
+    """Rows beside the plans: identity, mean-step (neither looks at pictures), colmap (an extra), or none."""
+    reference_cache: Path | None = None
+    """Folder that keeps what COLMAP found, for runs of other models on the same pictures."""
     size_policy: Literal["auto", "fit", "crop", "pad", "square", "area", "balanced", "max_size"] = "auto"
     """auto: the model's own; fit: whole pictures; crop, pad, square: VGGT's; area: π³'s; others: VGGT-Ω's."""
     image_size: int | None = None
@@ -52,6 +56,7 @@ class EvaluatePosed:
         from ..errors import UsageError
         from ..evaluate.posed import evaluate_posed
         from ..evaluate.posed_report import posed_table, write_posed
+        from ..evaluate.references import reference_names
         from ..evaluate.report import check_folder
         from ..reconstruction.engine import ReconstructOptions
 
@@ -61,6 +66,7 @@ class EvaluatePosed:
             raise UsageError(f"relative poses need at least 2 --views, not {self.views}")
         if not self.accel:
             raise UsageError("an evaluation needs at least one --accel")
+        references = reference_names(self.references)
         if self.out is not None:
             check_folder(self.out, self.overwrite)
         command = shlex.join(["manyview", *sys.argv[1:]])
@@ -87,6 +93,8 @@ class EvaluatePosed:
                 options,
                 partial(bars, "evaluate"),
                 keep,
+                references,
+                self.reference_cache,
             )
         say(posed_table(result))
         if self.out is not None:

@@ -25,11 +25,13 @@ from .posed_scores import (
     PosedEstimate,
     PosedNumbers,
     PosedTruth,
+    aligned_error,
     identity_estimate,
     mean_step_estimate,
     posed_numbers,
 )
 from .posed_sets import PosedSet, read_posed_set
+from .references import COLMAP, IDENTITY, MEAN_STEP, colmap_estimate, reference_names
 from .truth_pixels import depth_at_network_pixels, in_network_order
 
 PROTOCOL = "posed-v1"
@@ -37,14 +39,15 @@ PROTOCOL = "posed-v1"
 
 @dataclass(frozen=True)
 class PosedRow:
-    """A plan as it was given ("dense") or a baseline; `seconds` of the forward pass and `left_out` views,
-    those that the model gave no camera, are of plans alone."""
+    """A plan as it was given ("dense") or a reference; `left_out` views were given no camera. `seconds`
+    are of the forward pass, for COLMAP of everything; `notes` are COLMAP's."""
 
     name: str
     numbers: PosedNumbers
     plan: str | None = None
     seconds: float | None = None
     left_out: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,23 +84,28 @@ def evaluate_posed(
     options: ReconstructOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
     on_set: Callable[[PosedComparison], None] | None = None,
+    references: Sequence[str] = (IDENTITY, MEAN_STEP),
+    reference_folder: Path | None = None,
 ) -> PosedComparison:
     """Run every plan on at most `views` evenly spread views of every folder (`posed_sets` knows the formats).
 
     `options` are those of a reconstruction; its plan and sampling are replaced, and reading is strict. `seed`
-    draws the camera centres of the row "identity". `progress` hears (passes done, all), `on_set` what there
-    is after each folder. Errors: UsageError for fewer than 2 views, no plan or an impossible one; InputError
-    for a folder that cannot be used, before anything runs, or for a picture turned by its EXIF tag.
+    draws the camera centres of the row "identity". `references` (identity, mean-step, colmap) are rows after
+    the plans; `reference_folder` keeps what COLMAP found for other runs. `progress` hears (passes done, all),
+    `on_set` what there is after each folder. Errors: UsageError for fewer than 2 views, no plan or an
+    impossible one; InputError for a folder that cannot be used, before anything runs, or for a picture turned
+    by its EXIF tag.
     """
     if views < 2 or not plans or not folders:
         raise UsageError("an evaluation needs at least one folder, one plan and 2 views")
-    specs = tuple(dict.fromkeys(plans))
+    specs, beside = tuple(dict.fromkeys(plans)), reference_names(references)
     for spec in specs:
         if spec != "auto":
             Plan.parse(spec, model.config.depth)
     sets = [read_posed_set(folder).spread(views) for folder in folders]
     options = dataclasses.replace(options or ReconstructOptions(), strict=True)
     total, settings = len(sets) * len(specs), _settings(model, specs, views, seed, options)
+    settings["references"] = list(beside)
     results: list[PosedSetScores] = []
     for posed in sets:
         rows: list[PosedRow] = []
@@ -117,15 +125,33 @@ def evaluate_posed(
             if progress is not None:
                 progress(len(results) * len(specs) + len(rows), total)
         shape = scene.height, scene.width
-        for name, estimate in (
-            ("identity", identity_estimate(truth, shape, seed)),
-            ("mean step", mean_step_estimate(truth, shape)),
-        ):
-            rows.append(PosedRow(name, posed_numbers(estimate, truth)))
+        for name in beside:
+            rows.append(_reference(name, posed, truth, shape, seed, reference_folder))
         results.append(PosedSetScores(_facts(posed, truth, scene), tuple(rows)))
         if on_set is not None:
             on_set(PosedComparison(settings, tuple(results)))
     return PosedComparison(settings, tuple(results))
+
+
+def _reference(
+    name: str, posed: PosedSet, truth: PosedTruth, shape: tuple[int, int], seed: int, folder: Path | None
+) -> PosedRow:
+    """The row of a reference; COLMAP has cameras alone, in the set's own order."""
+    if name == IDENTITY:
+        return PosedRow(name, posed_numbers(identity_estimate(truth, shape, seed), truth))
+    if name == MEAN_STEP:
+        return PosedRow("mean step", posed_numbers(mean_step_estimate(truth, shape), truth))
+    found = colmap_estimate(posed.images, None, folder)
+    cameras = torch.from_numpy(found.cam_from_world)
+    own = PosedTruth(torch.from_numpy(posed.cam_from_world))
+    nothing = torch.full((len(cameras), 0, 0), torch.nan)
+    notes, given = found.notes, torch.from_numpy(found.given)
+    if bool(given.any()) and not bool(given.all()):
+        inside = aligned_error(cameras[given], PosedTruth(own.cam_from_world[given]))
+        if inside is not None:
+            notes = (*notes, f"colmap: ATE of its {int(given.sum())} views alone {inside:.3g} {posed.unit}")
+    numbers = posed_numbers(PosedEstimate(cameras, nothing), own)
+    return PosedRow(COLMAP, numbers, None, found.seconds, int((~given).sum()), notes)
 
 
 def _estimate(scene: Reconstruction, ready: Prepared) -> PosedEstimate:
