@@ -269,7 +269,7 @@ def test_what_cannot_be_streamed_is_refused():
             RecursiveEngine(model, RecursiveOptions(accel))
     with pytest.raises(UsageError, match="keyframes"):
         RecursiveEngine(model, RecursiveOptions("flash:keyframes=3"))
-    with pytest.raises(UsageError, match="VGGT-type"):
+    with pytest.raises(UsageError, match="no first frame"):
         RecursiveEngine(tiny_pi3())
     for wrong in (
         {"keep_one_in": 0},
