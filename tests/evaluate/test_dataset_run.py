@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from manyview.errors import InputError, MemoryLimitError, OutputError, UsageError
-from manyview.evaluate import dataset_run
+from manyview.evaluate import scene_rows
 from manyview.evaluate.dataset_run import evaluate_dataset
 from manyview.evaluate.datasets import dataset_named
 from manyview.evaluate.evaluation_report import (
@@ -77,8 +77,8 @@ def test_only_what_is_unchanged_is_taken_over(root: Path, tmp_path: Path, monkey
     again = read_evaluation(out / f"{file_stem(first.settings)}.json")
     assert again.scenes == first.scenes and again.summary() == first.summary()
     ran: list[str] = []
-    real = dataset_run.reconstruct
-    monkeypatch.setattr(dataset_run, "reconstruct", lambda ready, m: ran.append("run") or real(ready, m))
+    real = scene_rows.reconstruct
+    monkeypatch.setattr(scene_rows, "reconstruct", lambda ready, m: ran.append("run") or real(ready, m))
     settings = evaluation_settings(tiny_vggt(), dataset_named("7-scenes"), QUICK)
     assert settings == again.settings
     earlier = earlier_scenes(out, "7-scenes.quick", settings, overwrite=False)
@@ -126,14 +126,14 @@ def test_every_input_byte_is_in_the_digest(root: Path) -> None:
 
 
 def test_a_plan_that_does_not_fit_leaves_the_others(root: Path, monkeypatch) -> None:
-    real = dataset_run.prepare
+    real = scene_rows.prepare
 
     def short(inputs, model, options):
         if options.accel == "dense" and "seq-02" in str(inputs[0]):
             raise MemoryLimitError("needs 99 GiB")
         return real(inputs, model, options)
 
-    monkeypatch.setattr(dataset_run, "prepare", short)
+    monkeypatch.setattr(scene_rows, "prepare", short)
     found = run(root, "frame")
     assert found.scenes[1].rows[0].failed == "needs 99 GiB" and not found.scenes[1].rows[0].figures
     summary = found.summary()
@@ -143,7 +143,7 @@ def test_a_plan_that_does_not_fit_leaves_the_others(root: Path, monkeypatch) -> 
     table = evaluation_table(found)
     assert "did not fit" in table and "leave out 1 scenes" in table
     calls: list[int] = []
-    monkeypatch.setattr(dataset_run, "prepare", lambda *a: calls.append(1) or real(*a))
+    monkeypatch.setattr(scene_rows, "prepare", lambda *a: calls.append(1) or real(*a))
     assert run(root, "frame", earlier=found.scenes).scenes[1].rows[0].failed is None and len(calls) == 1
 
 
@@ -159,7 +159,7 @@ def test_lists_of_frames(root: Path) -> None:
 
 
 def test_what_cannot_be_is_refused_before_anything_runs(root: Path, monkeypatch) -> None:
-    monkeypatch.setattr(dataset_run, "reconstruct", lambda *a: pytest.fail("ran"))
+    monkeypatch.setattr(scene_rows, "reconstruct", lambda *a: pytest.fail("ran"))
     with pytest.raises(UsageError, match="fast"):
         run(root, "fast")
     with pytest.raises(UsageError, match="is not for 7-scenes"):

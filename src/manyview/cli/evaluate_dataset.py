@@ -31,6 +31,10 @@ DATASET_TITLES = {
     "eth3d": "ETH3D",
     "sintel": "MPI Sintel",
     "kitti": "KITTI odometry",
+    "kitti-depth": "KITTI depth",
+    "bonn": "Bonn RGB-D Dynamic",
+    "tanks": "Tanks and Temples",
+    "imc": "Image Matching Challenge",
     "strecha": "Strecha",
     "colmap": "COLMAP models",
     "plain": "pictures with poses.txt",
@@ -68,8 +72,11 @@ class EvaluateDataset:
     """Of the trunk; auto: bf16 or fp16 on CUDA by capability, fp32 elsewhere."""
     memory_limit_gib: float | None = None
     """Plan for at most this much memory."""
+    jobs: int = 1
+    """Scenes at a time, each in a process with its share of cores and memory; on CUDA over all cards of a
+    kind, or on that of --device. The same figures; seconds are those of scenes that disturb each other."""
     workers: int = -1
-    """Threads that search nearest neighbours; -1: all cores."""
+    """Threads that search nearest neighbours; -1: all cores, or a job's share of them."""
     out: Path | None = None
     """Folder for DATASET.PROTOCOL.json, .md and .csv, written after each scene."""
     overwrite: bool = False
@@ -139,6 +146,7 @@ class EvaluateDataset:
                 keep,
                 references,
                 self.reference_cache,
+                self.jobs,
             )
         say(evaluation_table(result))
         if out is not None:
