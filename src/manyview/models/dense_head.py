@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from .config import DenseHeadConfig
+from .convolutions import Conv2d, ConvTranspose2d
 from .dense_ops import activate_confidence, activate_values, add_image_plane
 from .layers import LayerNorm
+from .precision import in_dtype
 
 PLANE_WEIGHT = 0.1
 
@@ -21,8 +24,8 @@ class ResidualUnit(nn.Module):
     def __init__(self, features: int, relu_skip: bool = True) -> None:
         super().__init__()
         self.relu_skip = relu_skip
-        self.conv1 = nn.Conv2d(features, features, 3, padding=1)
-        self.conv2 = nn.Conv2d(features, features, 3, padding=1)
+        self.conv1 = Conv2d(features, features, 3, padding=1)
+        self.conv2 = Conv2d(features, features, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         active = F.relu(x)
@@ -34,7 +37,7 @@ class Fusion(nn.Module):
 
     def __init__(self, features: int, lateral: bool = True, relu_skip: bool = True) -> None:
         super().__init__()
-        self.out_conv = nn.Conv2d(features, features, 1)
+        self.out_conv = Conv2d(features, features, 1)
         if lateral:
             self.resConfUnit1 = ResidualUnit(features, relu_skip)
         self.resConfUnit2 = ResidualUnit(features, relu_skip)
@@ -52,7 +55,7 @@ class Pyramid(nn.Module):
     def __init__(self, features: int, out_channels: Sequence[int], relu_skip: bool = True) -> None:
         super().__init__()
         self.layer1_rn, self.layer2_rn, self.layer3_rn, self.layer4_rn = (
-            nn.Conv2d(channels, features, 3, padding=1, bias=False) for channels in out_channels
+            Conv2d(channels, features, 3, padding=1, bias=False) for channels in out_channels
         )
         self.refinenet1, self.refinenet2, self.refinenet3 = (
             Fusion(features, relu_skip=relu_skip) for _ in range(3)
@@ -80,11 +83,11 @@ class Scratch(Pyramid):
     def __init__(self, features: int, out_channels: Sequence[int], output_dim: int | None) -> None:
         super().__init__(features, out_channels)
         if output_dim is None:
-            self.output_conv1 = nn.Conv2d(features, features, 3, padding=1)
+            self.output_conv1 = Conv2d(features, features, 3, padding=1)
         else:
-            self.output_conv1 = nn.Conv2d(features, features // 2, 3, padding=1)
+            self.output_conv1 = Conv2d(features, features // 2, 3, padding=1)
             self.output_conv2 = nn.Sequential(
-                nn.Conv2d(features // 2, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, output_dim, 1)
+                Conv2d(features // 2, 32, 3, padding=1), nn.ReLU(), Conv2d(32, output_dim, 1)
             )
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
@@ -97,13 +100,13 @@ class TapMaps(nn.Module):
     def __init__(self, dim: int, widths: Sequence[int]) -> None:
         super().__init__()
         self.norm = LayerNorm(dim)
-        self.projects = nn.ModuleList(nn.Conv2d(dim, width, 1) for width in widths)
+        self.projects = nn.ModuleList(Conv2d(dim, width, 1) for width in widths)
         self.resize_layers = nn.ModuleList(
             [
-                nn.ConvTranspose2d(widths[0], widths[0], 4, stride=4),
-                nn.ConvTranspose2d(widths[1], widths[1], 2, stride=2),
+                ConvTranspose2d(widths[0], widths[0], 4, stride=4),
+                ConvTranspose2d(widths[1], widths[1], 2, stride=2),
                 nn.Identity(),
-                nn.Conv2d(widths[3], widths[3], 3, stride=2, padding=1),
+                Conv2d(widths[3], widths[3], 3, stride=2, padding=1),
             ]
         )
 
@@ -112,20 +115,29 @@ class TapMaps(nn.Module):
     ) -> Float[Tensor, "*batch patches width"]:
         """Per-token part of the head for tap `index`: run when the tap is made, so that only this is kept."""
         conv = self.projects[index]
-        assert isinstance(conv, nn.Conv2d)
-        return F.linear(self.norm(tokens), conv.weight.flatten(1), conv.bias)
+        assert isinstance(conv, Conv2d) and conv.bias is not None
+        weight, bias = (in_dtype(parameter, tokens.dtype) for parameter in (conv.weight, conv.bias))
+        return F.linear(self.norm(tokens), weight.flatten(1), bias)
 
     def maps(
         self,
-        taps: Sequence[Float[Tensor, "frames patches width"]],
+        taps: Iterable[Float[Tensor, "frames patches width"]],
         grid: tuple[int, int],
         aspect: float | None,
+        channels_last: bool = False,
     ) -> list[Float[Tensor, "frames width rows columns"]]:
-        """Maps of the projected taps, finest first; `aspect` adds places on the image plane (None: none)."""
+        """Maps of the projected taps, finest first; `aspect` adds places on the image plane (None: none).
+
+        `channels_last` leaves them in the order of tokens, which convolutions then follow.
+        """
+        order = torch.channels_last if channels_last else torch.contiguous_format
         maps = []
         for index, tap in enumerate(taps):
-            x = tap.to(self.norm.weight.dtype).transpose(1, 2).unflatten(2, grid)
-            x = x.contiguous() if aspect is None else add_image_plane(x, aspect, PLANE_WEIGHT)
+            x = tap.transpose(1, 2).unflatten(2, grid)
+            if aspect is None:
+                x = x.contiguous(memory_format=order)
+            else:
+                x = add_image_plane(x, aspect, PLANE_WEIGHT, order=order)
             maps.append(self.resize_layers[index](x))
         return maps
 
@@ -154,23 +166,29 @@ class DenseHead(TapMaps):
 
     def forward(
         self,
-        taps: Sequence[Float[Tensor, "frames patches width"]],
+        taps: Iterable[Float[Tensor, "frames patches width"]],
         grid: tuple[int, int],
         image_size: tuple[int, int],
+        channels_last: bool = False,
     ) -> tuple[Tensor, Tensor] | Tensor:
         """Projected taps of some frames to (values [n, H, W, c], confidence [n, H, W]), or to features.
 
-        `grid` and `image_size` are (rows, columns) of patches and pixels.
+        `grid` and `image_size` are (rows, columns) of patches and pixels. Convolutions run in the precision
+        of the taps; the last one, from which values are raised to the power of e, in that of the weights.
         """
         aspect = image_size[1] / image_size[0]
         embed = self.output_dim is not None
-        x = self.scratch(self.maps(taps, grid, aspect if embed else None))
+        x = self.scratch(self.maps(taps, grid, aspect if embed else None, channels_last))
         height, width = (side // self.down_ratio for side in image_size)
         x = _resize(x, (height, width))
+        precise = self.norm.weight.dtype
         if not embed:
-            return x
+            return x.to(precise)
         x = add_image_plane(x, aspect, PLANE_WEIGHT, inplace=True)
-        raw = self.scratch.output_conv2(x).permute(0, 2, 3, 1)
+        *before, last = self.scratch.output_conv2
+        for part in before:
+            x = part(x)
+        raw = last(x.to(precise)).permute(0, 2, 3, 1)
         values = activate_values(raw[..., :-1], self.activation)
         return values, activate_confidence(raw[..., -1], self.conf_activation)
 

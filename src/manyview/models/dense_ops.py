@@ -83,12 +83,16 @@ def embed_coordinate(
 
 
 def add_image_plane(
-    x: Float[Tensor, "n channels rows columns"], aspect: float, weight: float, inplace: bool = False
+    x: Float[Tensor, "n channels rows columns"],
+    aspect: float,
+    weight: float,
+    inplace: bool = False,
+    order: torch.memory_format = torch.contiguous_format,
 ) -> Float[Tensor, "n channels rows columns"]:
     """x + weight * embedding of each cell's place on the image plane.
 
     u depends on the column alone and v on the row alone, so the embedding is never made at full size.
-    `inplace` overwrites x (without gradients only).
+    `inplace` overwrites x (without gradients only); a new result has the memory order `order`.
     """
     rows, columns = x.shape[-2:]
     half = x.shape[1] // 2
@@ -96,8 +100,9 @@ def add_image_plane(
     across = weight * embed_coordinate(u, half).to(x.dtype).T[:, None, :]
     down = weight * embed_coordinate(v, half).to(x.dtype).T[:, :, None]
     if torch.is_grad_enabled():
-        return torch.cat([x[:, :half] + across, x[:, half:] + down], dim=1)
-    x = x if inplace else x.clone(memory_format=torch.contiguous_format)
+        joined = torch.cat([x[:, :half] + across, x[:, half:] + down], dim=1)
+        return joined if inplace else joined.contiguous(memory_format=order)
+    x = x if inplace else x.clone(memory_format=order)
     x[:, :half] += across
     x[:, half:] += down
     return x

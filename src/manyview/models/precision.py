@@ -98,14 +98,16 @@ def with_its_linears(method: Callable[P, R]) -> Callable[P, R]:
     return inside
 
 
-def in_dtype(parameter: Tensor, dtype: torch.dtype) -> Tensor:
-    """The parameter in another precision; converted once where a run keeps what it converts."""
-    if parameter.dtype == dtype:
+def in_dtype(
+    parameter: Tensor, dtype: torch.dtype, order: torch.memory_format = torch.contiguous_format
+) -> Tensor:
+    """The parameter in another precision or memory order; converted once where a run keeps that."""
+    if parameter.dtype == dtype and parameter.is_contiguous(memory_format=order):
         return parameter
     choice = _current()
     if choice is None or choice.converted is None or not isinstance(parameter, nn.Parameter):
-        return parameter.to(dtype)
-    return choice.converted.get(parameter, dtype, lambda p: p.to(dtype))
+        return parameter.to(dtype, memory_format=order)
+    return choice.converted.get(parameter, (dtype, order), lambda p: p.to(dtype, memory_format=order))
 
 
 def linear(

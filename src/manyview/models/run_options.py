@@ -14,8 +14,9 @@ LINEARS = ("plain", "fp8", "fp8-tensor")
 class RunOptions:
     """Precision, pieces and heads of a forward pass.
 
-    `dtype`: precision of the trunk (None: that of the parameters); heads always run in the
-    parameters' own. `frame_piece`: frames that the per-frame parts and the projections of global
+    `dtype`: precision of the trunk (None: that of the parameters); heads run in the parameters' own, but
+    the convolutions of dense heads in `head_dtype` if it is given, and in the memory order of tokens with
+    `channels_last`. `frame_piece`: frames that the per-frame parts and the projections of global
     layers handle at a time. `mlp_piece`: tokens that pass an MLP of a global layer at a time.
     `head_piece`: frames a dense head handles at a time. None stands for no splitting; with gradients
     on nothing but `head_piece` splits. `linears`: arithmetic of the trunk's linear layers, "fp8" with a
@@ -30,6 +31,8 @@ class RunOptions:
     heads: tuple[str, ...] = ("camera", "depth")
     linears: str = "plain"
     keep_weights: bool = True
+    head_dtype: torch.dtype | None = None
+    channels_last: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "heads", tuple(self.heads))

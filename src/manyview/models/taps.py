@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from .dense_head import TapMaps
+from .precision import use_linears
 
 
 class TapSizes(Protocol):
@@ -26,13 +27,19 @@ class TapStore:
     """Reads taps as the trunk makes them.
 
     Of patches it keeps the heads' projections, in the precision of the run; of special tokens only
-    the last layer's, the first `kept` of a frame. Everything else a layer produced can be freed at once.
+    the last layer's, the first `kept` of a frame. Projections are made in `dtype` (None: that of the head's
+    weights). Everything else a layer produced can be freed at once.
     """
 
     def __init__(
-        self, config: TapSizes, heads: Mapping[str, TapMaps], piece: int | None, kept: int = 1
+        self,
+        config: TapSizes,
+        heads: Mapping[str, TapMaps],
+        piece: int | None,
+        kept: int = 1,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        self._heads, self._piece, self._kept = heads, piece, kept
+        self._heads, self._piece, self._kept, self._dtype = heads, piece, kept, dtype
         self._special, self._taps = config.special_tokens, config.taps
         self._last = config.pairs - 1
         self.layers = {*(config.taps if heads else ()), self._last}
@@ -65,7 +72,7 @@ class TapStore:
         result: Tensor | None = None
         for part in pieces:
             both = torch.cat([frame[part, self._special :], across[part, self._special :]], dim=-1)
-            projected = head.project(both.to(head.norm.weight.dtype), index).to(frame.dtype)
+            projected = head.project(both.to(self._dtype or head.norm.weight.dtype), index).to(frame.dtype)
             if len(pieces) == 1:
                 return projected
             if result is None:
@@ -82,13 +89,33 @@ def run_dense_head(
     image_size: tuple[int, int],
     batch_frames: tuple[int, int],
     piece: int | None,
+    dtype: torch.dtype | None = None,
+    channels_last: bool = False,
 ) -> tuple[Tensor, ...]:
-    """Outputs of a dense head, each [B, S, ...], computed `piece` frames at a time."""
-    frames = len(taps[0])
+    """Outputs of a dense head, each [B, S, ...], computed `piece` frames at a time.
+
+    Convolutions run in `dtype` (None: that of the weights), in the memory order of tokens if `channels_last`.
+    """
+    with use_linears():
+        dtype = dtype or head.norm.weight.dtype
+        return _in_pieces(
+            lambda part: head((tap[part].to(dtype) for tap in taps), grid, image_size, channels_last),
+            len(taps[0]),
+            batch_frames,
+            piece,
+        )
+
+
+def _in_pieces(
+    run: Callable[[slice], tuple[Tensor, ...] | Tensor],
+    frames: int,
+    batch_frames: tuple[int, int],
+    piece: int | None,
+) -> tuple[Tensor, ...]:
     pieces = slices(frames, piece)
     results: list[Tensor] = []
     for part in pieces:
-        out = head([tap[part] for tap in taps], grid, image_size)
+        out = run(part)
         out = out if isinstance(out, tuple) else (out,)
         if len(pieces) == 1:
             results = list(out)

@@ -87,7 +87,7 @@ class VGGT(nn.Module):
                 raise UsageError(f"there are {len(images)} scenes, but query_points for {len(query_points)}")
         plan = plan or Plan.dense(self.config.depth)
         dense = {name: self._dense_head(name) for name in options.heads if name != "camera"}
-        taps = TapStore(self.config, dense, options.head_piece)
+        taps = TapStore(self.config, dense, options.head_piece, dtype=options.head_dtype)
         known = LaterFrames(self.aggregator) if continues else None
         memory = {} if memory is None else memory
         layout = self.aggregator(images, plan, options, taps, recorder, known, memory)
@@ -102,7 +102,14 @@ class VGGT(nn.Module):
         batch_frames = (images.shape[0], images.shape[1])
         for name, extractor in dense.items():
             maps = run_dense_head(
-                extractor, taps.take(name), layout.grid, (height, width), batch_frames, options.head_piece
+                extractor,
+                taps.take(name),
+                layout.grid,
+                (height, width),
+                batch_frames,
+                options.head_piece,
+                options.head_dtype,
+                options.channels_last,
             )
             if name == "depth":
                 result.z_depth, result.depth_conf = maps[0].squeeze(-1), maps[1]

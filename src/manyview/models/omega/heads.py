@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import partial
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..camera_head import POSE_NUMBERS, FramesMeet, activate_pose
 from ..config import DenseHeadConfig
+from ..convolutions import Conv2d
 from ..dense_head import PLANE_WEIGHT, Pyramid, TapMaps
 from ..dense_ops import activate_confidence, activate_values, add_image_plane
 from ..layers import LayerNorm, Linear
@@ -87,18 +88,22 @@ class OmegaDenseHead(TapMaps):
         super().__init__(dim, config.out_channels)
         self.enlarge = patch_size // 4
         self.scratch = Pyramid(config.features, config.out_channels, relu_skip=False)
-        self.proj, self.proj_conf = (nn.Conv2d(config.features, self.enlarge**2, 1) for _ in range(2))
+        self.proj, self.proj_conf = (Conv2d(config.features, self.enlarge**2, 1) for _ in range(2))
 
     def forward(
         self,
-        taps: Sequence[Float[Tensor, "frames patches width"]],
+        taps: Iterable[Float[Tensor, "frames patches width"]],
         grid: tuple[int, int],
         image_size: tuple[int, int],
+        channels_last: bool = False,
     ) -> tuple[Float[Tensor, "frames height width 1"], Float[Tensor, "frames height width"]]:
-        """Projected taps of some frames to depth and confidence; `grid`, `image_size` are (rows, columns)."""
+        """Projected taps of some frames to depth and confidence; `grid`, `image_size` are (rows, columns).
+
+        As in VGGT's head, only what follows the last fusion runs in the precision of the weights.
+        """
         aspect = image_size[1] / image_size[0]
-        x = self.scratch.fuse(self.maps(taps, grid, aspect), 1)
-        x = add_image_plane(x, aspect, PLANE_WEIGHT, inplace=True)
+        x = self.scratch.fuse(self.maps(taps, grid, aspect, channels_last), 1)
+        x = add_image_plane(x, aspect, PLANE_WEIGHT, inplace=True).to(self.norm.weight.dtype)
         depth, confidence = (
             F.pixel_shuffle(conv(x), self.enlarge)[:, 0] for conv in (self.proj, self.proj_conf)
         )

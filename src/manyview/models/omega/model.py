@@ -128,7 +128,8 @@ class Omega(nn.Module):
                 raise UsageError(f"these VGGT-Ω weights have no {head} head; they have: {have}")
         plan = plan or Plan.dense(self.config.depth)
         dense = {"depth": self.dense_head} if "depth" in options.heads else {}
-        taps = TapStore(self.config, dense, options.head_piece, kept=self.config.special_tokens)
+        kept = self.config.special_tokens
+        taps = TapStore(self.config, dense, options.head_piece, kept, options.head_dtype)
         memory: dict[Any, Any] = {}
         layout = self.aggregator.run_layers(images, plan, options, taps, recorder, memory=memory)
         answer = Predictions(images.shape[-2], images.shape[-1], layout)
@@ -143,7 +144,14 @@ class Omega(nn.Module):
         if "depth" in options.heads:
             size, count = (answer.height, answer.width), (images.shape[0], images.shape[1])
             depth, answer.depth_conf = run_dense_head(
-                self.dense_head, taps.take("depth"), layout.grid, size, count, options.head_piece
+                self.dense_head,
+                taps.take("depth"),
+                layout.grid,
+                size,
+                count,
+                options.head_piece,
+                options.head_dtype,
+                options.channels_last,
             )
             answer.z_depth = depth.squeeze(-1)
             mark(recorder, "depth head")
