@@ -41,11 +41,14 @@ def use_kernels(name: str, device: torch.device) -> Iterator[None]:
 def fused(*tensors: Tensor) -> bool:
     """Whether these tensors go through a Triton kernel: chosen, on its device, and no gradients wanted.
 
-    The kernels have no backward pass; with gradients the plain operations run whatever was chosen.
+    The kernels have no backward pass; with gradients the plain operations run whatever was chosen, so name
+    parameters too. They compute in float32, so float64 is not for them. Compiled code is the compiler's.
     """
-    if _chosen.get() != "triton" or not tensors:
+    if torch.compiler.is_compiling() or _chosen.get() != "triton" or not tensors:
         return False
     if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
+        return False
+    if any(x.dtype == torch.float64 for x in tensors):
         return False
     return all(x.is_cuda or (interpreted() and x.device.type == "cpu") for x in tensors)
 

@@ -34,9 +34,12 @@ class Attention(nn.Module):
         self.proj = Linear(dim, dim)
 
     def _project(self, x: Tokens, part: int) -> Heads:
+        return self._by_head(self._projected(x, part))
+
+    def _projected(self, x: Tokens, part: int) -> Tokens:
         dim = x.shape[-1]
         rows = slice(part * dim, (part + 1) * dim)
-        return self._by_head(linear(x, self.qkv.weight, self._bias(), rows))
+        return linear(x, self.qkv.weight, self._bias(), rows)
 
     def _bias(self) -> Float[Tensor, " three_dim"]:
         return self.qkv.bias
@@ -75,17 +78,14 @@ class Attention(nn.Module):
     ) -> Heads:
         """Queries (part 0) or keys (1), normalised and turned."""
         if not fused(x, self.qkv.weight):
-            return in_pieces(
-                lambda t: _turn(norm(self._project(t, part)), rotation), x, piece, out_dim=2
-            )
+            return in_pieces(lambda t: _turn(norm(self._project(t, part)), rotation), x, piece, out_dim=2)
         batch, tokens, _ = x.shape
         if piece is None or piece >= tokens:
-            return self._kernel(self._project(x, part).transpose(1, 2).flatten(2), norm, rotation)
+            return self._kernel(self._projected(x, part), norm, rotation)
         out = x.new_empty(batch, self.num_heads, tokens, self.head_dim)
         for start in range(0, tokens, piece):
             rows = slice(start, start + piece)
-            projected = self._project(x[:, rows], part).transpose(1, 2).flatten(2)
-            self._kernel(projected, norm, rotation, out[:, :, rows])
+            self._kernel(self._projected(x[:, rows], part), norm, rotation, out[:, :, rows])
         return out
 
     def _kernel(

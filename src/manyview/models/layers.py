@@ -42,7 +42,11 @@ class LayerNorm(nn.LayerNorm):
 class PlainSum(nn.Module):
     """The residual sum of blocks without LayerScale."""
 
-    gamma: Tensor | None = None
+    gamma: nn.Parameter | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_parameter("gamma", None)
 
     def add_to(self, x: Tensor, branch: Tensor, inplace: bool = False) -> Tensor:
         """x + branch; `inplace` overwrites x."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -18,6 +19,7 @@ class Rotation:
 
     cos: Float[Tensor, "period 2 quarter"]
     sin: Float[Tensor, "period 2 quarter"]
+    tiled: ClassVar[bool] = False  # the order of channels, for kernels
 
     @property
     def period(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -46,6 +47,8 @@ def omega_block(dim: int, num_heads: int, mlp_ratio: float, qk_norm: bool = Fals
 class TiledRotation(Rotation):
     """Rotation whose element i pairs with element i + head_dim / 2: rows turn the first quarter of either
     half, columns the second. Computed in float32 at least."""
+
+    tiled: ClassVar[bool] = True
 
     def apply(self, x: Float[Tensor, "batch heads tokens dim"]) -> Float[Tensor, "batch heads tokens dim"]:
         batch, heads, tokens, dim = x.shape
