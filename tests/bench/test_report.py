@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from manyview.bench.figures import BenchReport, Measurement, Refusal
 from manyview.bench.files import NAMES, check_folder, write_report
-from manyview.bench.figures import BenchReport, Estimate, Measurement, Refusal
 from manyview.bench.options import BenchOptions
 from manyview.bench.plot import plot
 from manyview.bench.table import table
@@ -55,9 +55,8 @@ def test_table_holds_the_figures(report):
     text = table(report)
     row = next(line for line in text.splitlines() if line.startswith("dense") and " 4 " in line).split()
     # method frames tokens seconds x-dense spread encoder frame global camera depth MiB TFLOP TFLOP/s floor x
-    assert row == [
-        "dense", "4", "400", "6", "1.00", "40%", "0.4", "0.8", "1.2", "1.6", "2", "200", "2", "0.333", "2", "3.0",
-    ]  # fmt: skip
+    assert row[:6] == ["dense", "4", "400", "6", "1.00", "40%"]
+    assert row[6:] == ["0.4", "0.8", "1.2", "1.6", "2", "200", "2", "0.333", "2", "3.0"]
     assert "2.5 M parameters, images 40x32" in text
     assert "commit 0123456789ab with changes" in text
     assert "dense, 900 frames: not run: does not fit" in text

@@ -11,8 +11,8 @@ import pytest
 from manyview.attention.plan import Plan
 from manyview.attention.presets import PRESETS
 from manyview.bench import BenchOptions, BenchReport, Measurement, Refusal, run_bench
-from manyview.bench.comparison import comparison, report_text, sentences
 from manyview.bench.case import Case
+from manyview.bench.comparison import comparison, report_text, sentences
 from manyview.bench.table import table
 from manyview.bench.turns import named_plans
 from manyview.cli.bench import Bench

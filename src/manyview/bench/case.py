@@ -33,7 +33,7 @@ from .straightforward import Straightforward
 class Case:
     """One method on one number of frames: memory in a first pass when it is made, then a pass at a time.
 
-    Raises MemoryLimitError wherever memory does not suffice, UsageError for kernels the device does not have.
+    Raises MemoryLimitError wherever memory does not suffice.
     """
 
     def __init__(
@@ -61,7 +61,14 @@ class Case:
 
     @property
     def passes_of_a_round(self) -> int:
+        if self._first_counts:
+            return 0
         return 1 if self.long else self._options.runs
+
+    @property
+    def _first_counts(self) -> bool:
+        limit = self._options.single_pass
+        return limit is not None and self.first_seconds > limit
 
     def run(self, counts: bool) -> None:
         """One timed pass; a warm-up does not count."""
@@ -72,15 +79,15 @@ class Case:
 
     def split(self) -> None:
         """A pass that tells attention from the rest of global layers; a long case's first pass told it."""
-        if self.long:
+        if self.long or self._first_counts:
             return
         with self._memory(), self._going():
             self._share = self._pass_inside()[1].attention_share()
 
     def begin_round(self) -> None:
         """What follows is a new round of repeats."""
-        self._rounds.append([])
-        self._stages.append([])
+        self._rounds.append(list(self._rounds[0]) if self._first_counts else [])
+        self._stages.append(list(self._stages[0]) if self._first_counts else [])
 
     @property
     def spreads(self) -> list[float]:
@@ -122,6 +129,7 @@ class Case:
             decode_seconds=edges[0],
             export_seconds=edges[1],
             other_rounds=tuple(tuple(one) for index, one in enumerate(self._rounds) if index != best),
+            first_pass=self._first_counts,
             noisy=spreads[best] > self._options.quiet,
         )
 
@@ -164,6 +172,8 @@ class Case:
 
     def _note_first(self, seconds: float, inside: SplitTimer) -> None:
         self.first_seconds, self._share = seconds, inside.attention_share()
+        if self._first_counts:
+            self._rounds[0], self._stages[0] = [seconds], [inside.seconds()]
 
     @contextlib.contextmanager
     def _going(self) -> Iterator[None]:

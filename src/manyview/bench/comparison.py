@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from .figures import BenchReport, Measurement
 from .table import aligned, heading, seconds_text, table
+from .targets import targets_text
 
 _FEWER = 4.0
 
 
 def report_text(report: BenchReport) -> str:
-    """What a person keeps: the comparison if plans ran in turns, then the table of all cases."""
-    return f"{comparison(report)}\n\n{table(report)}" if report.options.in_turns else table(report)
+    """What a person keeps: the comparison if plans ran in turns, the table of all cases, and targets."""
+    parts = [comparison(report)] if report.options.in_turns else []
+    parts += [table(report), targets_text([report.to_json()])]
+    return "\n\n".join(part for part in parts if part)
 
 
 def comparison(report: BenchReport) -> str:

@@ -21,7 +21,7 @@ class Measurement:
     global scores and weighted sums; `extra_flops`, what a plan spends on choosing or merging tokens, come on
     top. `floor_bytes`: traffic of a "fused" and of an "eager" program, and the least "memory".
     `other_rounds` are the seconds of rounds that did not count because another one varied less; `noisy` says
-    that no round was quiet.
+    that no round was quiet, and `first_pass` that the cold pass with marks inside layers is the only one.
     """
 
     plan: str
@@ -45,6 +45,7 @@ class Measurement:
     export_seconds: float | None = None
     other_rounds: tuple[tuple[float, ...], ...] = ()
     noisy: bool = False
+    first_pass: bool = False
 
     @property
     def method(self) -> str:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from ..attention.plan import Plan
-from ..errors import MemoryLimitError, UsageError
+from ..errors import MemoryLimitError
 from .case import Case, tidy
 from .expect import Budget, expected
 from .figures import BenchReport, Estimate, Measurement, Refusal
@@ -62,7 +62,11 @@ def too_long(place: SetUp, method: Method, frames: int, budget: Budget) -> bool:
     report, options = place.report, place.report.options
     guess = expected(report, method, place.request(method.plan, frames))
     seconds = None if guess is None else guess.seconds
-    passes = 2 if (seconds or 0.0) > options.long_pass else 1 + options.warmup + options.runs
+    passes = 1 + options.warmup + options.runs
+    if seconds is not None and options.single_pass is not None and seconds > options.single_pass:
+        passes = 1
+    elif seconds is not None and seconds > options.long_pass:
+        passes = 2
     reason = budget.refusal(seconds, passes)
     if reason is None:
         return False
@@ -93,11 +97,6 @@ def _measure(place: SetUp, method: Method, frames: int, budget: Budget) -> str |
     except MemoryLimitError as error:
         report.refusals.append(Refusal(method.name, frames, str(error)))
         return "fewer frames did not fit"
-    except UsageError as error:
-        if method.kernels == "plain":
-            raise
-        report.refusals.append(Refusal(method.name, frames, str(error)))
-        return str(error)
     finally:
         tidy(place.device)
     return None

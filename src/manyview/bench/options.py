@@ -24,7 +24,7 @@ class BenchOptions:
     `decode` and `export` time reading pictures from files and writing the result. A round of repeats whose
     spread is above `quiet` is repeated, up to `rounds` in all, and the quietest counts. `time_limit` bounds
     the whole benchmark and `pass_limit` one pass, in seconds: cases that should take longer are
-    extrapolated.
+    extrapolated. Above `single_pass` seconds the first pass counts, with whatever it does for the first time.
     """
 
     model: str = "manyview-small"
@@ -48,6 +48,7 @@ class BenchOptions:
     export: bool = False
     time_limit: float | None = None
     pass_limit: float | None = None
+    single_pass: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("frames", "plans", "heads", "kernels"):
@@ -62,7 +63,7 @@ class BenchOptions:
             raise UsageError("a benchmark needs at least 1 warm-up run, 1 measured run and 1 round")
         if min(self.quiet, self.long_pass) <= 0:
             raise UsageError("the spread of a quiet round and the length of a long pass must be positive")
-        for name in ("time_limit", "pass_limit"):
+        for name in ("time_limit", "pass_limit", "single_pass"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UsageError(

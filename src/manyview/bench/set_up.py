@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..attention.plan import Plan
 from ..errors import UsageError
+from ..kernels import use_kernels
 from ..models.network import Network
 from ..reconstruction.machine import measure_flops, pick_device, pick_dtype
 from ..reconstruction.preflight import Request
@@ -58,6 +59,9 @@ def set_up(options: BenchOptions) -> SetUp:
     device = pick_device(options.device)
     dtype = pick_dtype(device, options.precision)
     load = look_at_load(device)
+    for kernels in options.kernels:
+        with use_kernels(kernels, device):  # refused now, not case by case
+            pass
     model = subject(options.model, device, options.heads, options.seed)
     config = model.config
     width, height = options.size or _default_size(config.image_size, config.patch_size)

@@ -49,31 +49,33 @@ def run_in_turns(place: SetUp, watch: Watcher | None = None) -> BenchReport:
             watch(report, index * len(methods), total)
         lost = _one_number(place, methods, count, budget)
         for more in frames[index + 1 :]:
-            report.refusals += [Refusal(method.name, more, reason) for method, reason in lost.items()]
+            report.refusals += [Refusal(method.name, more, "fewer frames did not fit") for method in lost]
         methods = [method for method in methods if method not in lost]
     if watch is not None:
         watch(report, total, total)
     return report
 
 
-def _one_number(place: SetUp, methods: list[Method], frames: int, budget: Budget) -> dict[Method, str]:
-    """Measure all methods on `frames` frames; returns those for which more need not be tried, and why."""
+def _one_number(place: SetUp, methods: list[Method], frames: int, budget: Budget) -> list[Method]:
+    """Measure all methods on `frames` frames; returns those that did not fit."""
     from .measure import too_long
 
     report, options = place.report, place.report.options
     cases: dict[Method, Case] = {}
-    lost: dict[Method, str] = {}
+    lost: list[Method] = []
 
     def lose(method: Method, error: Exception) -> None:
         report.refusals.append(Refusal(method.name, frames, str(error)))
-        lost[method] = "fewer frames did not fit" if isinstance(error, MemoryLimitError) else str(error)
+        lost.append(method)
         cases.pop(method, None)
         tidy(place.device)
 
-    def everyone(counts: bool) -> None:
+    def everyone(repeat: int | None) -> None:
         for method, case in list(cases.items()):
+            if repeat is not None and repeat >= case.passes_of_a_round:
+                continue
             try:
-                case.run(counts)
+                case.run(counts=repeat is not None)
             except MemoryLimitError as error:
                 lose(method, error)
 
@@ -85,26 +87,16 @@ def _one_number(place: SetUp, methods: list[Method], frames: int, budget: Budget
             cases[method] = Case(place.model, method, request, place.images(frames), options)
         except MemoryLimitError as error:
             lose(method, error)
-        except UsageError as error:
-            if method.kernels == "plain":
-                raise
-            lose(method, error)
         tidy(place.device)
     long = any(case.long for case in cases.values())
     for _ in range(0 if long else options.warmup - 1):
-        everyone(counts=False)
+        everyone(None)
     for turn in range(options.rounds):
         if turn:
             for case in cases.values():
                 case.begin_round()
         for repeat in range(options.runs):
-            for method, case in list(cases.items()):
-                if repeat >= case.passes_of_a_round:
-                    continue
-                try:
-                    case.run(counts=True)
-                except MemoryLimitError as error:
-                    lose(method, error)
+            everyone(repeat)
         if all(case.spreads[-1] <= options.quiet for case in cases.values()):
             break
     # One round counts for all, or they would not have been side by side.

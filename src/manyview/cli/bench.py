@@ -57,6 +57,8 @@ class Bench:
     """Seconds for everything; cases for which no time is left are extrapolated."""
     pass_limit: float | None = None
     """Seconds of a pass; cases that should take longer are extrapolated."""
+    single_pass: float | None = None
+    """Seconds of a pass above which the first, cold one counts and no other is run."""
     seed: int = BenchOptions.seed
     """Of images and random weights."""
     out: Path | None = None
@@ -71,6 +73,7 @@ class Bench:
         from ..bench.comparison import comparison
         from ..bench.files import check_folder, write_report
         from ..bench.table import table
+        from ..bench.targets import targets_text
         from ..errors import require_plot
 
         names = [field.name for field in dataclasses.fields(BenchOptions)]
@@ -89,12 +92,15 @@ class Bench:
             nonlocal kept
             bars("bench", done, total)
             if self.out is not None and len(report.measurements) > kept:
-                write_report(report, self.out, self.plot)  # what is measured survives an interruption
+                write_report(report, self.out, with_plot=False)  # survives an interruption
                 kept = len(report.measurements)
 
         with Bars() as bars:
             report = run_bench(options, watch)
         say(comparison(report) if options.in_turns else table(report))
+        targets = targets_text([report.to_json()])
+        if targets:
+            say("\n" + targets)
         if self.out is not None:
             files = write_report(report, self.out, self.plot)
             say("written: " + ", ".join(str(path) for path in files))
