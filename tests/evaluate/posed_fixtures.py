@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import struct
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -253,3 +255,94 @@ WRITERS = {
     "eth3d": write_eth3d,
     "co3d": write_co3d,
 }
+
+
+def write_tanks(folder: Path) -> None:
+    """The log's world is half as large, turned and moved; the similarity leads back."""
+    turn = roma.rotvec_to_rotmat(torch.tensor([0.4, -1.0, 0.3]).double()).numpy()
+    similarity = np.eye(4)
+    similarity[:3, :3], similarity[:3, 3] = 2 * turn, [3, -1, 5]
+    back = np.linalg.inv(similarity)
+    lines = []
+    for i, matrix in enumerate(square(world_from_cam())):
+        picture(folder / "images" / f"{i + 1:06}.jpg", i)
+        own = matrix.copy()
+        own[:3, :3] = turn.T @ matrix[:3, :3]
+        own[:3, 3] = back[:3, :3] @ matrix[:3, 3] + back[:3, 3]
+        lines += [f"{i} {i} 0", *(" ".join(f"{v:.17g}" for v in row) for row in own)]
+    (folder / f"{folder.name}_COLMAP_SfM.log").write_text("\n".join(lines) + "\n")
+    text(folder / f"{folder.name}_trans.txt", similarity)
+
+
+# The sensor on the body of the motion capture, as the dataset's page has it.
+_BONN_SENSOR = np.array(
+    [
+        [1.0157, 0.1828, -0.2389, 0.0113],
+        [0.0009, -0.8431, -0.6413, -0.0098],
+        [-0.3009, 0.6147, -0.8085, 0.0111],
+    ]
+)
+
+
+def write_bonn(folder: Path) -> None:
+    """TUM's files; the track is such that T_ros T T_ros T_m are the cameras."""
+    write_tum(folder)
+    axes = np.eye(4)
+    axes[:3, :3] = [[-1, 0, 0], [0, 0, 1], [0, 1, 0]]
+    sensor = np.eye(4)
+    sensor[:3] = _BONN_SENSOR
+    u, _, vh = np.linalg.svd(sensor[:3, :3])
+    sensor[:3, :3] = u @ vh
+    bodies = axes @ square(world_from_cam()) @ np.linalg.inv(sensor) @ axes
+    quat_xyzw = roma.rotmat_to_unitquat(torch.from_numpy(bodies[:, :3, :3].copy())).numpy()
+    table = np.loadtxt(folder / "groundtruth.txt")
+    table[VIEWS:, 1:4], table[VIEWS:, 4:] = bodies[:, :3, 3], quat_xyzw
+    text(folder / "groundtruth.txt", table)
+
+
+def write_imc(folder: Path) -> None:
+    """`folder` is set_100; calibration files are NumPy's, which `fake_h5py` reads as if they were HDF5."""
+    for i, matrix in enumerate(cam_from_world()):
+        picture(folder / "images" / f"{i}_x.jpg", i)
+        path = folder / "calibration" / f"calibration_{i}_x.h5"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        k = np.array([[30.0, 0, 16], [0, 31, 12], [0, 0, 1]])
+        with path.open("wb") as file:
+            np.savez(file, K=k, R=matrix[:, :3], T=matrix[:, 3])
+    bag = folder / "sub_set" / "3bag_000.txt"
+    bag.parent.mkdir()
+    bag.write_text("".join(f"{folder.parent.name}/set_100/images/{i}_x.jpg\n" for i in (4, 0, 2)))
+
+
+def fake_h5py(monkeypatch) -> None:
+    """h5py is no dependency; a stand-in that reads what `write_imc` wrote."""
+
+    class File:
+        def __init__(self, path: Path, mode: str) -> None:
+            try:
+                self.data = np.load(path)
+            except ValueError as error:
+                raise OSError("no HDF5 file") from error
+
+        def __enter__(self):
+            return self.data
+
+        def __exit__(self, *error) -> None:
+            self.data.close()
+
+    monkeypatch.setitem(sys.modules, "h5py", types.SimpleNamespace(File=File))
+
+
+def write_kitti_depth(folder: Path) -> None:
+    """A drive below val/ with its pictures in the raw drive; the first two pictures have no depth."""
+    raw = folder.parent.parent / folder.name[:10] / folder.name / "image_02" / "data"
+    for i in range(VIEWS + 2):
+        picture(raw / f"{i:010}.png", i)
+        if i >= 2:
+            values = 256 * (i - 1) * np.ones((24, 32))
+            values[::2] = 0
+            depth_picture(folder / "proj_depth" / "groundtruth" / "image_02" / f"{i:010}.png", values)
+
+
+WRITERS["tanks"] = write_tanks
+DATASET_WRITERS = {**WRITERS, "bonn": write_bonn, "kitti-depth": write_kitti_depth, "imc": write_imc}

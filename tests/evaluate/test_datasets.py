@@ -14,7 +14,7 @@ from manyview.evaluate.datasets import DATASETS, Scene, dataset_named, listed_sp
 from manyview.evaluate.protocol import ANY
 from manyview.evaluate.protocols import PROTOCOLS, protocol_named
 
-from .posed_fixtures import VIEWS, WRITERS
+from .posed_fixtures import DATASET_WRITERS, VIEWS, WRITERS, fake_h5py, write_imc
 
 # (dataset, writer, where its scenes lie under the root, the names they get)
 _LAYOUTS = [
@@ -27,6 +27,14 @@ _LAYOUTS = [
     ("eth3d", "eth3d", ("courtyard", "office"), ("courtyard", "office")),
     ("sintel", "sintel", ("training/final/alley_2", "training/final/cave_4"), ("alley_2", "cave_4")),
     ("kitti", "kitti", ("sequences/03", "sequences/10"), ("03", "10")),
+    (
+        "kitti-depth",
+        "kitti-depth",
+        ("val/2011_09_26_drive_0002_sync", "val/2011_09_28_drive_0037_sync"),
+        ("2011_09_26_drive_0002", "2011_09_28_drive_0037"),
+    ),
+    ("bonn", "bonn", ("rgbd_bonn_crowd2", "rgbd_bonn_synchronous"), ("crowd2", "synchronous")),
+    ("tanks", "tanks", ("training/Barn", "training/Truck"), ("Barn", "Truck")),
     ("strecha", "strecha", ("fountain-P11",), ("fountain-P11",)),
     ("colmap", "colmap binary", ("garden",), ("garden",)),
     ("plain", "plain", ("kitchen", "office"), ("kitchen", "office")),
@@ -38,7 +46,7 @@ def test_scenes_are_found_in_the_layout_of_the_download(
     name: str, writer: str, places: tuple[str, ...], names: tuple[str, ...], tmp_path: Path
 ) -> None:
     for place in places:
-        WRITERS[writer](tmp_path / place)
+        DATASET_WRITERS[writer](tmp_path / place)
     (tmp_path / "something else").mkdir()
     dataset = dataset_named(name)
     found = dataset.scenes(tmp_path)
@@ -99,6 +107,21 @@ def test_co3d_drops_cameras_at_infinity_and_sequences_not_listed(tmp_path: Path)
     assert [s.name for s in dataset_named("co3d").scenes(tmp_path)] == ["apple/3_c"]
 
 
+def test_bags_of_the_image_matching_challenge_are_scenes(tmp_path: Path, monkeypatch) -> None:
+    fake_h5py(monkeypatch)
+    dataset = dataset_named("imc")
+    for name in ("mount_rushmore", "british_museum"):
+        write_imc(tmp_path / name / "set_100")
+    bags = dataset.scenes(tmp_path)
+    assert [scene.name for scene in bags] == ["british_museum/3bag_000", "mount_rushmore/3bag_000"]
+    posed = dataset.read(bags[1])
+    assert posed.name == "mount_rushmore/3bag_000" and [i.stem for i in posed.images] == ["4_x", "0_x", "2_x"]
+    assert len(dataset.scenes(tmp_path, only=("mount_rushmore/*",))) == 1
+    for scene in bags:
+        scene.folder.unlink()
+    assert [scene.name for scene in dataset.scenes(tmp_path)] == ["british_museum", "mount_rushmore"]
+
+
 def test_a_partial_download_says_what_is_expected_where(tmp_path: Path) -> None:
     dataset = dataset_named("7-scenes")
     with pytest.raises(
@@ -130,6 +153,10 @@ def test_the_lists_are_those_of_the_papers() -> None:
         ("eth3d", "training"): 13,
         ("sintel", "fourteen"): 14,
         ("kitti", "training"): 11,
+        ("kitti-depth", "val13"): 13,
+        ("bonn", "five"): 5,
+        ("tanks", "training"): 7,
+        ("imc", "test8"): 8,
     }
     assert all(len(set(split_scenes(d, s))) == n for (d, s), n in sizes.items())
     assert set(split_scenes("co3d", "seen41")) < set(split_scenes("co3d", "all51"))

@@ -15,7 +15,7 @@ Rule = Literal["every", "half-every", "spread", "random", "first-then-every"]
 class Frames:
     """Indices into a sequence of `total` usable frames, rising.
 
-    - "every": every `stride`-th from the first, at most `most` of them.
+    - "every": every `stride`-th from frame `first` (the beginning of shorter ones), at most `most` of them.
     - "half-every": as "every" with the stride at most half the sequence (FastVGGT: min(k, len // 2)).
     - "spread": `most` evenly spread, first and last among them.
     - "random": `most` drawn without repetition. The papers draw all sequences from one generator, so their
@@ -29,10 +29,13 @@ class Frames:
     stride: int = 1
     most: int | None = None
     seed: int = 0
+    first: int = 0
 
     def __post_init__(self) -> None:
         if self.stride < 1 or (self.most is not None and self.most < 1):
             raise ValueError(f"strides and numbers of frames are positive, not {self.stride} and {self.most}")
+        if self.first < 0 or (self.first and self.rule != "every"):
+            raise ValueError(f"a first frame is for frames 'every' and not negative, not {self.first}")
         if self.most is None and self.rule in ("spread", "random", "first-then-every"):
             raise ValueError(f"frames {self.rule!r} need a number of frames")
 
@@ -40,7 +43,8 @@ class Frames:
         """The indices for a sequence called `name`."""
         if self.rule in ("every", "half-every"):
             stride = min(self.stride, max(1, total // 2)) if self.rule == "half-every" else self.stride
-            return list(range(0, total, stride))[: self.most]
+            first = self.first if self.first < total else 0
+            return list(range(first, total, stride))[: self.most]
         assert self.most is not None
         if total <= self.most:
             return list(range(total))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..errors import UsageError
 from .frames import Frames
-from .measures import CloudChamfer, Depth, PointMaps, RelativePose, Trajectory
+from .measures import CloudChamfer, Depth, FusedSurface, PointMaps, RelativePose, Trajectory
 from .protocol import ANY, Protocol
 
 _POSES = ("auc_3", "auc_5", "auc_15", "auc_30")
@@ -195,20 +195,76 @@ PROTOCOLS: dict[str, Protocol] = {
             tuple((name, Frames("random", most=100, seed=42)) for name in ("7-scenes", "eth3d", "dtu")),
             (("7-scenes", "da3"), ("eth3d", "training")),
         ),
+        *(
+            Protocol(
+                f"da3-surface-{name}",
+                "Depth Anything 3, reconstruction benchmark; SAF3R",
+                "at most 100 random frames; depth and cameras fused by TSDF after a similarity of the camera "
+                "centres, F-score of the surface's points",
+                (FusedSurface(4 / 512 * size, 0.04 * size, (0.05 * size,)),),
+                (
+                    f"surface_f_{0.05 * size:g}",
+                    f"surface_precision_{0.05 * size:g}",
+                    f"surface_recall_{0.05 * size:g}",
+                    "surface_overall",
+                ),
+                ((name, Frames("random", most=100, seed=42)),),
+                ((name, split),),
+            )
+            for name, size, split in (("7-scenes", 1, "da3"), ("eth3d", 5, "training"))
+        ),
         Protocol(
             "pi3-video-depth",
-            "MonST3R, CUT3R and pi3: video depth on Sintel",
+            "MonST3R, CUT3R and pi3: video depth on Sintel and Bonn",
             "one scale a sequence by least absolute errors, and with a shift; truth up to 70 m, sequences "
-            "weighted by their pixels",
+            "weighted by their pixels; all frames of Sintel, frames 30 to 139 of Bonn",
             (
                 Depth("scale", farthest=70.0),
                 Depth("scale-shift", farthest=70.0, prefix="shift_"),
             ),
             ("abs_rel", "delta_125", "shift_abs_rel", "shift_delta_125"),
-            (("sintel", _every(1)),),
-            (("sintel", "fourteen"),),
+            (("sintel", _every(1)), ("bonn", Frames("every", most=110, first=30))),
+            (("sintel", "fourteen"), ("bonn", "five")),
             average="pixels",
             grid="truth",
+        ),
+        Protocol(
+            "pi3-video-depth-kitti",
+            "MonST3R, CUT3R and pi3: video depth on KITTI",
+            "as pi3-video-depth on the first 110 frames with laser depth, all of it",
+            (Depth("scale"), Depth("scale-shift", prefix="shift_")),
+            ("abs_rel", "delta_125", "shift_abs_rel", "shift_delta_125"),
+            (("kitti-depth", _every(1, 110)),),
+            (("kitti-depth", "val13"),),
+            average="pixels",
+            grid="truth",
+        ),
+        Protocol(
+            "imc-pose",
+            "FlashVGGT (arXiv 2512.01540): Image Matching Challenge, bags of 5, 10 and 25 pictures",
+            "AUC of all pairs of each bag, then the mean over bags",
+            (RelativePose((3, 5, 10), undefined="wrong"),),
+            ("auc_3", "auc_5", "auc_10"),
+            (("imc", _every(1)),),
+            (("imc", "test8"),),
+        ),
+        Protocol(
+            "tanks-pose",
+            "Tanks and Temples, training scenes, as papers on faster attention report it",
+            "AUC of all pairs of all frames, a scene, then the mean over scenes",
+            (_SCRIPTS,),
+            ("auc_30", "rra_5", "rta_5"),
+            (("tanks", _every(1)),),
+            (("tanks", "training"),),
+        ),
+        Protocol(
+            "tanks-pose-200",
+            "block-sparse attention for VGGT and pi3: Tanks and Temples, 200 frames",
+            "RRA and RTA at 5 degrees of 200 evenly spread frames",
+            (_SCRIPTS,),
+            ("rra_5", "rta_5", "auc_30"),
+            (("tanks", Frames("spread", most=200)),),
+            (("tanks", "training"),),
         ),
     )
 }

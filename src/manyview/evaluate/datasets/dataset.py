@@ -29,7 +29,8 @@ class Dataset:
     """`places` are (folder under the root, pattern of scenes in it), the first with any is used.
 
     `layout` says what is expected where, `source` where it is from; `drop` is a prefix of folder names that
-    scene names go without, `usable` refuses scenes that are not part of the test set.
+    scene names go without, `called` makes a name of a path under the place; `usable` refuses scenes that are
+    not part of the test set.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Dataset:
     drop: str = ""
     grouped: bool = False
     usable: Callable[[Path], bool] | None = None
+    called: Callable[[str], str] | None = None
 
     def scenes(
         self, root: str | Path, split: tuple[str, ...] = (), only: Sequence[str] = ()
@@ -86,15 +88,21 @@ class Dataset:
             base = root / place
             if not base.is_dir():
                 continue
-            folders = [base] if pattern == "." else [path for path in base.glob(pattern) if path.is_dir()]
-            folders = [f for f in folders if self.reader.fits(f) and (self.usable is None or self.usable(f))]
+            folders = [base] if pattern == "." else list(base.glob(pattern))
+            folders = [
+                f
+                for f in folders
+                if (f.is_dir() or pattern.endswith(f.suffix or "/"))
+                and self.reader.fits(f)
+                and (self.usable is None or self.usable(f))
+            ]
             if folders:
                 return tuple(self._scene(base, folder) for folder in sorted(folders, key=_order))
         return ()
 
     def _scene(self, base: Path, folder: Path) -> Scene:
         name = folder.resolve().name if folder == base else folder.relative_to(base).as_posix()
-        name = name.removeprefix(self.drop)
+        name = self.called(name) if self.called is not None else name.removeprefix(self.drop)
         return Scene(name, folder, name.split("/")[0] if self.grouped else "")
 
 

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from ...errors import UsageError
 from ..posed_sets import (
+    bonn,
     co3d,
     colmap,
     dtu,
     eth3d,
+    imc,
     kitti,
+    kitti_depth,
     nrgbd,
     plain,
     realestate,
@@ -18,6 +21,7 @@ from ..posed_sets import (
     seven_scenes,
     sintel,
     strecha,
+    tanks,
     tum,
 )
 from .dataset import Dataset
@@ -36,6 +40,11 @@ def _co3d_test(folder: Path) -> bool:
     if frames is None or not co3d.usable(frames, _CO3D_LEAST):
         return False
     return listed is None or own.name in listed
+
+
+def _imc_name(name: str) -> str:
+    """ "mount_rushmore/5bag_000" for mount_rushmore/set_100/sub_set/5bag_000.txt."""
+    return imc.scene_name(name.split("/")[0], Path(name))
 
 
 DATASETS: dict[str, Dataset] = {
@@ -128,6 +137,49 @@ DATASETS: dict[str, Dataset] = {
             (("sequences", "[0-9][0-9]"), ("dataset/sequences", "[0-9][0-9]")),
             "sequences/00/image_2/000000.png (or image_0/) with poses/00.txt and sequences/00/calib.txt",
             "KITTI visual odometry",
+        ),
+        Dataset(
+            "kitti-depth",
+            "KITTI depth",
+            kitti_depth,
+            (
+                ("val", "*_sync"),
+                ("data_depth_annotated/val", "*_sync"),
+                ("image_gathered", "*_sync*"),
+                ("val_selection_cropped/image_gathered", "*_sync*"),
+                ("depth_selection/val_selection_cropped/image_gathered", "*_sync*"),
+            ),
+            "val/2011_09_26_drive_0002_sync/proj_depth/groundtruth/image_02/0000000005.png with the raw "
+            "drive's 2011_09_26/2011_09_26_drive_0002_sync/image_02/data/0000000005.png",
+            "KITTI depth prediction, annotated depth of the validation drives and their raw pictures",
+            called=kitti_depth.scene_name,
+        ),
+        Dataset(
+            "bonn",
+            "Bonn RGB-D Dynamic",
+            bonn,
+            (("", "rgbd_bonn_*"), ("rgbd_bonn_dataset", "rgbd_bonn_*")),
+            "rgbd_bonn_balloon2/groundtruth.txt with rgb/, rgb.txt, depth/ and depth.txt",
+            "University of Bonn, RGB-D Dynamic Dataset",
+            drop="rgbd_bonn_",
+        ),
+        Dataset(
+            "tanks",
+            "Tanks and Temples",
+            tanks,
+            (("", "*"), ("training", "*"), ("TrainingSet", "*")),
+            "Barn/Barn_COLMAP_SfM.log with Barn_trans.txt, Barn.ply and images/000001.jpg",
+            "tanksandtemples.org, training set: pictures, camera poses, alignment, ground truth",
+        ),
+        Dataset(
+            "imc",
+            "Image Matching Challenge",
+            imc,
+            (("", "*/set_100/sub_set/*.txt"), ("test", "*/set_100/sub_set/*.txt"), ("", "*/set_100")),
+            "mount_rushmore/set_100/images/NAME.jpg with calibration/calibration_NAME.h5 and "
+            "sub_set/5bag_000.txt",
+            "Image Matching Challenge 2020 and 2021, Phototourism",
+            called=_imc_name,
         ),
         Dataset(
             "strecha",

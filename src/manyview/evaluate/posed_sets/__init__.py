@@ -7,10 +7,12 @@ from pathlib import Path
 from ...errors import InputError
 from ...reconstruction.inputs.naming import suggestion
 from . import (
+    bonn,
     co3d,
     colmap,
     dtu,
     eth3d,
+    imc,
     kitti,
     nrgbd,
     plain,
@@ -19,6 +21,7 @@ from . import (
     seven_scenes,
     sintel,
     strecha,
+    tanks,
     tum,
 )
 from .posed_set import DepthFiles, PosedSet
@@ -29,12 +32,15 @@ READERS = (
     plain,
     seven_scenes,
     kitti,
+    bonn,
     tum,
     strecha,
     nrgbd,
     scannet,
     dtu,
     eth3d,
+    tanks,
+    imc,
     colmap,
     sintel,
     realestate,

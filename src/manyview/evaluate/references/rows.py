@@ -60,11 +60,25 @@ def reference_row(
 
 
 def figures_of(pair: ScenePair, protocol: Protocol, workers: int) -> Figures:
-    """Everything that the protocol measures of a pair."""
+    """Everything that the protocol measures of a pair; figures of cameras None where the truth has none."""
+    known = cameras_known(pair.true_cameras)
     figures: Figures = {}
     for measure in protocol.measures:
-        figures |= measure.figures(pair, workers)
+        if known or measure.needs != "cameras":
+            figures |= measure.figures(pair, workers)
+        else:
+            standing_in = dataclasses.replace(pair, true_cameras=_any_cameras(len(pair.true_cameras)))
+            figures |= dict.fromkeys(measure.figures(standing_in, workers))
     return figures
+
+
+def cameras_known(cam_from_world: Float[np.ndarray, "views 3 4"]) -> bool:
+    """Datasets of depth alone have NaN for cameras."""
+    return bool(np.isfinite(cam_from_world).all())
+
+
+def _any_cameras(views: int) -> Float[np.ndarray, "views 3 4"]:
+    return np.repeat(np.eye(4)[None, :3], views, 0)
 
 
 def _blind(name: str, ready: Prepared, posed: PosedSet, needs: str) -> Reconstruction:
@@ -77,7 +91,10 @@ def _blind(name: str, ready: Prepared, posed: PosedSet, needs: str) -> Reconstru
         files = posed.depth
         maps = [depth_at_network_pixels(files.read(i), r.transform) for i, r in zip(order, records)]
         depth = torch.stack(maps)
-    truth = PosedTruth(torch.from_numpy(posed.cam_from_world[order]), depth)
+    cameras = posed.cam_from_world[order]
+    if not cameras_known(cameras):
+        cameras = _any_cameras(len(order))
+    truth = PosedTruth(torch.from_numpy(cameras), depth)
     shape = int(height), int(width)
     found = identity_estimate(truth, shape, _SEED) if name == IDENTITY else mean_step_estimate(truth, shape)
     focal = float(max(shape))
@@ -99,7 +116,8 @@ def _colmap_row(key: str, posed: PosedSet, protocol: Protocol, workers: int, fol
     inside = camera_pair(found.cam_from_world[given], posed.select(np.flatnonzero(given).tolist()))
     figures = figures_of(pair, protocol, workers)
     figures["registered"] = 100.0 * float(given.mean())
-    figures["ate_registered"] = Trajectory().figures(inside)["ate"] if given.any() else None
+    measurable = given.any() and cameras_known(posed.cam_from_world)
+    figures["ate_registered"] = Trajectory().figures(inside)["ate"] if measurable else None
     return PlanRow(
         COLMAP,
         key if found.lasting else "",
