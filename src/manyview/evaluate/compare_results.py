@@ -19,7 +19,10 @@ from .evaluation_report import number
 
 _DRAWS = 10_000
 # Figures of which more is better; of all others, less.
-_MORE = ("auc_", "rra_", "rta_", "nc", "delta_", "f_score", "icp_fitness", "shift_delta_")
+_MORE = (
+    *("auc_", "rra_", "rta_", "nc", "delta_", "f_score", "icp_fitness", "shift_delta_", "registered"),
+    *("surface_f_", "surface_precision", "surface_recall"),
+)
 
 
 @dataclass(frozen=True)

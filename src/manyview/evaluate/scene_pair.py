@@ -29,7 +29,8 @@ class ScenePair:
     Depth and points are NaN where there is none; the estimate's are in its own world and scale. `true_*` are
     None without depth (points also without intrinsics), `head_points` without a point head, `cloud` (measured
     points of the whole scene) without one. Lengths of the truth are `per_metre` to a metre (1 where its
-    unit is its own). `seen` is where network pixels show the picture.
+    unit is its own). `seen` is where pixels of the grid show the picture. `found_intrinsics` are in pixels of
+    the grid, centres at +0.5 (None where nothing was found by pixels).
     """
 
     found_cameras: Float[np.ndarray, "views 3 4"]
@@ -44,6 +45,7 @@ class ScenePair:
     cloud: Float[np.ndarray, "n 3"] | None = None
     notes: tuple[str, ...] = ()
     per_metre: float = 1.0
+    found_intrinsics: Float[np.ndarray, "views 3 3"] | None = None
 
 
 def pair_of(
@@ -89,6 +91,9 @@ def pair_of(
         elif shapes:
             grid = "network"
             notes.append("depth maps differ in size or pictures are cropped: compared at network pixels")
+    intrinsics = whole(scene.intrinsics.astype(np.float64))
+    intrinsics[:, 0] *= seen.shape[2] / scene.width
+    intrinsics[:, 1] *= seen.shape[1] / scene.height
     if truth is not None:
         fields |= _truth(posed, order, records, seen.shape, grid == "network", needs == "points")
         if needs == "points" and posed.intrinsics is None:
@@ -100,6 +105,7 @@ def pair_of(
         cloud=cloud,
         notes=tuple(notes),
         per_metre=1000.0 if posed.unit == "mm" else 1.0,
+        found_intrinsics=intrinsics,
         **fields,
     )
 

@@ -68,7 +68,9 @@ def measure_side_by_side(
         try:
             for recipe in recipes:
                 ours, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(theirs, weights, recipe, threads), daemon=True)
+                process: BaseProcess = context.Process(
+                    target=_serve, args=(theirs, weights, recipe, threads), daemon=True
+                )
                 with _ignoring_ctrl_c():
                     process.start()
                 theirs.close()

@@ -10,6 +10,16 @@ from .depth import Depth
 from .measure import Figures, Measure
 from .point_maps import PointMaps
 from .relative_pose import RelativePose
+from .surface import FusedSurface
 from .trajectory import Trajectory
 
-__all__ = ["CloudChamfer", "Depth", "Figures", "Measure", "PointMaps", "RelativePose", "Trajectory"]
+__all__ = [
+    "CloudChamfer",
+    "Depth",
+    "Figures",
+    "FusedSurface",
+    "Measure",
+    "PointMaps",
+    "RelativePose",
+    "Trajectory",
+]
