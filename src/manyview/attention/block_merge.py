@@ -14,7 +14,7 @@ from torch import Tensor
 from .answers import KeySet, LayerInput, QuerySet
 from .kept_tensors import for_later_calls
 from .layout import TokenLayout
-from .merging import MergeBlocks, MergePlan, copy_back, match, pool
+from .merging import MergeBlocks, MergePlan, copy_back, match, slot_means
 from .outliers import separate_outliers
 
 
@@ -64,14 +64,11 @@ class MergedQueries:
         if plan.slots == q.shape[2]:
             return QuerySet(q)
         slot = match(q, plan)
-        sums, counts = pool(q, slot, plan.slots)
-        single = len(plan.alone)
         if self.outliers == 0:
-            return QuerySet(
-                (sums / counts[..., None]).to(q.dtype), functools.partial(copy_back, slot=slot), merged=True
-            )
-        many = round(self.outliers * (q.shape[1] * (q.shape[2] - single)))
-        short, places, lengths = separate_outliers(q, slot, sums, counts, many, single)
+            short, _, _ = slot_means(q, None, slot, plan)
+            return QuerySet(short, functools.partial(copy_back, slot=slot), merged=True)
+        many = round(self.outliers * (q.shape[1] * (q.shape[2] - len(plan.alone))))
+        short, places, lengths = separate_outliers(q, slot, plan, many)
         return QuerySet(short, functools.partial(copy_back, slot=places), merged=True, lengths=lengths)
 
     def count(self, layout: TokenLayout) -> float:
@@ -108,11 +105,10 @@ class MergedKeys:
         if plan.slots == k.shape[2]:
             return KeySet(k, v)
         slot = match(k, plan)
-        (key_sums, counts), (value_sums, _) = (pool(x, slot, plan.slots) for x in (k, v))
+        keys, values, counts = slot_means(k, v, slot, plan)
+        assert values is not None
         weight = self.count_bias * counts.log() if self.count_bias else None
-        return KeySet(
-            (key_sums / counts[..., None]).to(k.dtype), (value_sums / counts[..., None]).to(v.dtype), weight
-        )
+        return KeySet(keys, values, weight)
 
     def count(self, layout: TokenLayout) -> float:
         return merge_plan(layout, self.blocks, self.ratio).slots

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from ..kernels import fused
+from ..kernels.merge_table import BlockTable, block_table
+from .kept_tensors import for_later_calls
 
 _SCORES_AT_ONCE = 1 << 26
 _SCORES_CPU = 1 << 21  # there, what leaves the cache costs more than small pieces do
@@ -49,6 +54,23 @@ class MergePlan:
         """Two per multiply-add of the similarities, over all heads together of width `dim`."""
         return sum(2.0 * len(b.tokens) * len(b.into) * len(b.sources) * dim for b in self.blocks)
 
+    @property
+    def all_join(self) -> bool:
+        """Whether every source joins somebody, so that nothing is selected."""
+        return all(b.merged == len(b.sources) for b in self.blocks)
+
+    def table(self, device: torch.device) -> BlockTable:
+        """The blocks as kernels read them, made once a device."""
+        if device not in self._tables:
+            with for_later_calls():
+                parts = [(b.tokens, b.into, b.sources) for b in self.blocks]
+                self._tables[device] = block_table(self.alone, parts).to(device)
+        return self._tables[device]
+
+    @functools.cached_property
+    def _tables(self) -> dict[torch.device, BlockTable]:
+        return {}
+
 
 @torch.no_grad()
 def match(
@@ -57,7 +79,13 @@ def match(
     """Slot of every token: each source joins the most similar token (cosine) it may join in its block.
 
     Tokens in no block and not alone get the number of slots. `normalised` features are unit vectors already.
+    Where nothing is selected and features are as narrow as a head, a kernel keeps the scores out of memory.
     """
+    if fused(features) and plan.all_join and not normalised:
+        from ..kernels import merge as kernel  # imports Triton
+
+        if kernel.takes(features):
+            return kernel.join_most_similar(features, plan.table(features.device))
     batch, heads, tokens, _ = features.shape
     device = features.device
     slot = torch.full((batch, heads, tokens), plan.slots, device=device)
@@ -133,10 +161,42 @@ def pool(
     return sums.view(batch, heads, slots, dim), counts.view(batch, heads, slots)
 
 
+def slot_means(
+    x: Float[Tensor, "batch heads tokens dim"],
+    beside: Float[Tensor, "batch heads tokens dim"] | None,
+    slot: Int[Tensor, "batch heads tokens"],
+    plan: MergePlan,
+) -> tuple[
+    Float[Tensor, "batch heads slots dim"],
+    Float[Tensor, "batch heads slots dim"] | None,
+    Float[Tensor, "batch heads slots"],
+]:
+    """Means of the tokens of each slot, of `x` and of what lies `beside` it, and how many tokens they are.
+
+    For blocks whose sources all join. Gradients flow to both.
+    """
+    both = (x,) if beside is None else (x, beside)
+    if fused(*both):
+        from ..kernels import merge, merge_means  # import Triton
+
+        if merge.takes(*both):
+            return merge_means.slot_means(x, beside, slot, plan.table(x.device), x.dtype)
+    sums, counts = pool(x, slot, plan.slots)
+    means = (sums / counts[..., None]).to(x.dtype)
+    if beside is None:
+        return means, None, counts
+    return means, (pool(beside, slot, plan.slots)[0] / counts[..., None]).to(beside.dtype), counts
+
+
 def copy_back(
     short: Float[Tensor, "batch heads slots dim"], slot: Int[Tensor, "batch heads tokens"]
 ) -> Float[Tensor, "batch heads tokens dim"]:
     """Every token's own slot."""
+    if fused(short, slot):
+        from ..kernels import merge, merge_outliers  # import Triton
+
+        if merge.takes(short):
+            return merge_outliers.copy_rows(short, slot)
     batch, heads, slots, dim = short.shape
     slot = slot.expand(batch, heads, slot.shape[-1])
     return short.reshape(-1, dim)[flat_places(slot, slots)].view(batch, heads, -1, dim)

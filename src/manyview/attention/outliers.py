@@ -6,16 +6,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .merging import copy_back, flat_places
+from ..kernels import fused
+from .merging import MergePlan, copy_back, flat_places, pool
 
 
 def separate_outliers(
     q: Float[Tensor, "batch heads tokens dim"],
     slot: Int[Tensor, "batch heads tokens"],
-    sums: Float[Tensor, "batch heads slots dim"],
-    counts: Float[Tensor, "batch heads slots"],
+    plan: MergePlan,
     many: int,
-    single: int,
 ) -> tuple[
     Float[Tensor, "batch heads short dim"],
     Int[Tensor, "batch heads tokens"],
@@ -23,11 +22,17 @@ def separate_outliers(
 ]:
     """Short queries, places, lengths after the `many` farthest of all heads together left their means.
 
-    The first `single` slots hold one token each, which never leaves. Short queries are the means, then each
-    head's outliers in order, then (up to the longest head) filling that `lengths` leaves out.
+    Tokens that were alone before never leave. Short queries are the means, then each head's outliers in
+    order, then (up to the longest head) filling that `lengths` leaves out. For blocks whose sources all join.
     """
+    if fused(q):
+        from ..kernels import merge, merge_outliers  # import Triton
+
+        if merge.takes(q):
+            return merge_outliers.leave_far_means(q, slot, plan.table(q.device), many)
     batch, heads, tokens, dim = q.shape
-    slots = sums.shape[2]
+    slots, single = plan.slots, len(plan.alone)
+    sums, counts = pool(q, slot, slots)
     with torch.no_grad():
         distance = (q.to(sums.dtype) - copy_back(sums / counts[..., None], slot)).square().sum(-1)
         distance.masked_fill_(slot < single, -1.0)

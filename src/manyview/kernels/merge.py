@@ -1,0 +1,164 @@
+"""Who joins whom inside blocks, head by head, without scores in memory (HTTM, arXiv 2511.21317, section 3).
+
+One launch lays out unit vectors of the tokens to join; one holds a tile of the others against a block of
+those and keeps the largest cosine only.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .choice import interpreted
+from .merge_table import BlockTable
+from .precision import dot, rounded
+
+_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+_TOKENS = 64  # to join that a tile of the others meets at once
+
+
+def takes(*tensors: Tensor) -> bool:
+    """Whether the kernels know these heads [batch, heads, tokens, dim]; others stay with the plain twin."""
+    first = tensors[0]
+    return all(
+        x.dtype in _DTYPES
+        and x.dtype == first.dtype
+        and x.shape == first.shape
+        and x.shape[-1] in (16, 32, 64, 128)
+        and 0 < x.shape[0] * x.shape[1] < 65_536  # third dimension of a launch
+        for x in tensors
+    )
+
+
+@torch.no_grad()
+def join_most_similar(
+    x: Float[Tensor, "batch heads tokens dim"], table: BlockTable
+) -> Int[Tensor, "batch heads tokens"]:
+    """Slot of every token: each source takes that of the most similar token (cosine), the first of equals.
+
+    Cosines are of unit vectors in the dtype of `x` and are rounded to it, as the plain twin's are. Tokens
+    outside the table get the number of slots.
+    """
+    batch, heads, tokens, dim = x.shape
+    x = dense_rows(x)
+    slot = torch.full((batch, heads, tokens), table.slots, device=x.device)
+    slot[..., table.alone] = torch.arange(len(table.alone), device=x.device)
+    if not len(table.into):
+        return slot
+    goals = x.new_empty(batch * heads, len(table.into), dim)
+    _unit_goals[(triton.cdiv(len(table.into), _TOKENS), batch * heads)](
+        *(x, slot, goals, table.into, *x.stride()[:3], *slot.stride()[:2]),
+        *(heads, len(table.into), len(table.alone)),
+        DIM=dim,
+        STEP=_TOKENS,
+        INTERPRETED=interpreted(),
+    )
+    tile = 128 if table.most_sources >= 128 else 16
+    grid = (triton.cdiv(table.most_sources, tile), len(table.blocks), batch * heads)
+    if table.most_sources:
+        _join_most_similar[grid](
+            *(x, goals, slot, table.sources, table.blocks),
+            *(*x.stride()[:3], *slot.stride()[:2], heads, len(table.into)),
+            DIM=dim,
+            TILE=tile,
+            STEP=_TOKENS,
+            INTERPRETED=interpreted(),
+            num_warps=8 if dim == 128 else 4,
+            num_stages=2 if x.dtype == torch.float32 else 3,
+        )
+    return slot
+
+
+def dense_rows(x: Tensor) -> Tensor:
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
+@triton.jit
+def _unit(x, INTERPRETED: tl.constexpr):
+    wide = x.to(tl.float32)
+    length = tl.sqrt(tl.sum(wide * wide, 1))
+    return rounded(wide / tl.maximum(length, 1e-12)[:, None], x.dtype, INTERPRETED)
+
+
+@triton.jit(do_not_specialize=["slot_batch", "slot_head", "heads", "many", "alone"])
+def _unit_goals(
+    x,
+    slot,
+    goals,
+    into,
+    x_batch,
+    x_head,
+    x_token,
+    slot_batch,
+    slot_head,
+    heads,
+    many,
+    alone,
+    DIM: tl.constexpr,
+    STEP: tl.constexpr,
+    INTERPRETED: tl.constexpr,
+):
+    """Unit vectors of the tokens to join, side by side for the next kernel; and those tokens' slots."""
+    pair = tl.program_id(1).to(tl.int64)
+    batch, head = pair // heads, pair % heads
+    step, dim = tl.program_id(0) * STEP + tl.arange(0, STEP), tl.arange(0, DIM)
+    there = step < many
+    token = tl.load(into + step, mask=there, other=0).to(tl.int64)
+    x += batch * x_batch + head * x_head
+    row = tl.load(x + token[:, None] * x_token + dim[None, :], mask=there[:, None], other=0.0)
+    at = (pair * many + step.to(tl.int64))[:, None] * DIM + dim[None, :]
+    tl.store(goals + at, _unit(row, INTERPRETED), mask=there[:, None])
+    tl.store(slot + batch * slot_batch + head * slot_head + token, (alone + step).to(tl.int64), mask=there)
+
+
+@triton.jit(do_not_specialize=["slot_batch", "slot_head", "heads", "all_into"])
+def _join_most_similar(
+    x,
+    goals,
+    slot,
+    sources,
+    blocks,
+    x_batch,
+    x_head,
+    x_token,
+    slot_batch,
+    slot_head,
+    heads,
+    all_into,
+    DIM: tl.constexpr,
+    TILE: tl.constexpr,
+    STEP: tl.constexpr,
+    INTERPRETED: tl.constexpr,
+):
+    row = blocks + tl.program_id(1) * 5
+    first_source, many_sources = tl.load(row), tl.load(row + 1)
+    first_into, many_into, first_slot = tl.load(row + 2), tl.load(row + 3), tl.load(row + 4)
+    start = tl.program_id(0) * TILE
+    if start >= many_sources:
+        return
+    pair = tl.program_id(2).to(tl.int64)
+    batch, head = pair // heads, pair % heads
+    x += batch * x_batch + head * x_head
+    asks, step, dim = tl.arange(0, TILE), tl.arange(0, STEP), tl.arange(0, DIM)
+    real = start + asks < many_sources
+    source = tl.load(sources + first_source + start + asks, mask=real, other=0).to(tl.int64)
+    asking = tl.load(x + source[:, None] * x_token + dim[None, :], mask=real[:, None], other=0.0)
+    asking = _unit(asking, INTERPRETED)
+    goal_at = goals + (pair * all_into + first_into) * DIM + step[:, None] * DIM + dim[None, :]
+    best = tl.full([TILE], float("-inf"), tl.float32)
+    choice = tl.zeros([TILE], tl.int32)
+    for at in range(0, many_into, STEP):
+        there = at + step < many_into
+        goal = tl.load(goal_at + at * DIM, mask=there[:, None], other=0.0)
+        scores = dot(asking, tl.trans(goal), INTERPRETED)
+        scores = rounded(scores, x.dtype.element_ty, INTERPRETED).to(tl.float32)
+        scores = tl.where(there[None, :], scores, float("-inf"))
+        highest, where = tl.max(scores, 1, return_indices=True, return_indices_tie_break_left=True)
+        better = highest > best
+        choice = tl.where(better, at + where, choice)
+        best = tl.where(better, highest, best)
+    slot += batch * slot_batch + head * slot_head
+    tl.store(slot + source, (first_slot + choice).to(tl.int64), mask=real)
