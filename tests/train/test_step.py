@@ -76,7 +76,7 @@ def test_a_teacher_needs_weights_to_start_from() -> None:
 
 
 def test_the_running_mean_is_what_is_exported(tmp_path: Path) -> None:
-    name = "camera_head.embed_pose.weight"
+    name = "camera_head.pose_branch.fc2.weight"  # among those that the start from data sets
     config = tiny_config(steps=4, ema=0.75)
     trainer = Trainer(config, Workers())
     trainer.start_from_data()
@@ -124,7 +124,8 @@ def test_a_step_of_several_draws_is_their_mean_gradient() -> None:
 
 
 @pytest.mark.slow
-def test_torchrun_has_the_losses_of_one_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--shard"]])
+def test_torchrun_has_the_losses_of_one_process(options: list[str], tmp_path: Path) -> None:
     config = tiny_config(steps=4, step_batches=2)
     run(config, tmp_path / "one")
     recipe = tmp_path / "recipe.json"
@@ -139,6 +140,7 @@ def test_torchrun_has_the_losses_of_one_process(tmp_path: Path) -> None:
         str(recipe),
         "--out",
         str(tmp_path / "two"),
+        *options,
     ]
     done = subprocess.run(
         [*launcher, *line], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True

@@ -43,6 +43,8 @@ class Train:
     """Stop after this time and keep the state; the schedule goes on with the next call."""
     budget_minutes: float | None = None
     """Length of the whole schedule, instead of the recipe's."""
+    shard: bool = False
+    """Share out weights and optimiser state among the processes (FSDP); each step's draws are shared too."""
     device: str = "cpu"
     """cpu, or cuda for one GPU in bf16."""
     fresh: bool = False
@@ -91,6 +93,9 @@ class Train:
             config = of_initial_weights(config)
         if self.data:
             config = with_posed_data(config, self.data, self.data_share)
+        if self.shard:
+            count = max(self.processes, int(os.environ.get("WORLD_SIZE", 1)))
+            config = dataclasses.replace(config, shard=True, step_batches=config.step_batches or count)
         device = str(pick_device(self.device))
         if self.budget_minutes is not None:
             config = with_minutes(config, self.budget_minutes)

@@ -130,7 +130,7 @@ class TrainConfig:
     exported (0: none). `checkpoint_activations` computes blocks again for the gradient instead of keeping
     their insides. With `step_batches` a step is the mean gradient over that many draws, shared among the
     processes, any number of which makes the same run; without, each trains on its own draws and weights
-    are averaged.
+    are averaged. `shard` shares out weights, gradients and optimiser state among those processes.
     """
 
     name: str
@@ -149,6 +149,7 @@ class TrainConfig:
     ema: float = 0.0
     checkpoint_activations: bool = False
     step_batches: int | None = None
+    shard: bool = False
     camera_decay: float = 0.6
     camera_rounding: float = 0.02
     attention_gain: float = 1.4
@@ -173,6 +174,8 @@ class TrainConfig:
             raise UsageError("a training config needs at least one stage and a positive sync_every")
         if not 0 <= self.ema < 1 or (self.step_batches is not None and self.step_batches < 1):
             raise UsageError("ema must lie from 0 to below 1, and step_batches be at least 1")
+        if self.shard and (self.step_batches is None or self.optimiser.muon or self.compile_blocks):
+            raise UsageError("shard needs step_batches, and goes with neither muon nor compile_blocks")
         if self.trained_for is not None:
             Plan.parse(self.trained_for, self.model.depth)
 

@@ -12,6 +12,7 @@ from manyview.models.run_options import RunOptions
 from manyview.models.vggt import VGGT
 from manyview.train.config import LossWeights
 from manyview.train.losses import camera_loss, dense_loss
+from manyview.train.sharding import shard
 
 
 class Teacher:
@@ -19,6 +20,10 @@ class Teacher:
 
     def __init__(self, model: VGGT) -> None:
         self._model = copy.deepcopy(model).requires_grad_(False)
+
+    def shard(self, device: str, processes: int) -> None:
+        """Share out the copy's weights too."""
+        shard(self._model, device, processes)
 
     def loss(
         self,

@@ -60,7 +60,7 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     limits = (minutes, steps)
     if processes == 1:
-        workers = Workers.of_torchrun()
+        workers = Workers.of_torchrun(config.shard and device.startswith("cuda"))
         try:
             return _work(workers, config, out, limits, workers.own_device(device))
         finally:
@@ -118,7 +118,9 @@ def _work(
         log = RunLog(out / LOG_NAME if workers.rank == 0 else None)
         log.write("start", {"config": config.to_json(), "processes": workers.size, "step": trainer.step,
                             "progress": trainer.progress, "torch": torch.__version__})  # fmt: skip
-        started, first_step = clock(), trainer.step
+        # The first process' clock for all, so that all decide alike what to do together.
+        (started,) = workers.from_first([clock()])
+        first_step = trainer.step
         saved = evaluated = started
         last = started
         while not trainer.done:
@@ -135,17 +137,19 @@ def _work(
             stop = workers.any(over or stop_requested() or trainer.done)
             if stop or now - saved >= 60 * config.checkpoint_minutes:
                 saved = now
+                if workers.rank == 0 or trainer.sharded:
+                    state = trainer.state()
                 if workers.rank == 0:
-                    save_state(out, trainer.state(), trainer.step)
+                    save_state(out, state, trainer.step)
             if stop or now - evaluated >= 60 * config.evaluate_minutes:
                 evaluated = now
-                if workers.rank == 0:
+                if workers.rank == 0 or trainer.sharded:
                     log.write("evaluate", _held_out(trainer))
             if stop:
                 break
         end = {"step": trainer.step, "progress": trainer.progress, "minutes": trainer.seconds / 60}
         log.write("end", end)
-        return dict(trainer.state().header)
+        return trainer.header()
 
 
 def _interval(trainer: Trainer) -> list[dict[str, float]]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from manyview.train.config import OptimiserOptions
+from manyview.train.sharding import is_sharded, part_like
 
 # What each optimiser remembers of a parameter.
 _MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
@@ -42,7 +43,13 @@ def parameter_groups(model: nn.Module, heads: nn.Module, options: OptimiserOptio
         {"params": slow, "weight_decay": 0.0, "lr_scale": options.slow_lr, "muon": False},
         {"params": orthogonal, "weight_decay": options.weight_decay, "lr_scale": 1.0, "muon": True},
     ]
-    return [group for group in groups if group["params"]]
+    # A fused step takes parameters that are shared out among processes, or whole ones, not both.
+    split = [
+        {**group, "params": [p for p in group["params"] if is_sharded(p) == sharded]}
+        for group in groups
+        for sharded in (False, True)
+    ]
+    return [group for group in split if group["params"]]
 
 
 class Optimiser:
@@ -101,7 +108,7 @@ class Optimiser:
             ours = {id(p) for group in part.param_groups for p in group["params"]}
             for name, parameter in named.items():
                 state: dict[str, Any] = {
-                    moment: moments[f"{moment}/{name}"].to(parameter.device)
+                    moment: part_like(moments[f"{moment}/{name}"], parameter)
                     for moment in _MOMENTS
                     if f"{moment}/{name}" in moments
                 }

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from manyview.train.sharding import own_part, part_like
+
 
 class RunningMean:
     """Mean of each parameter over past steps, the newest counting 1 - `decay`; nothing at decay 0."""
@@ -16,6 +18,11 @@ class RunningMean:
         self._decay = decay
         self._named = {name: p for name, p in named.items() if decay > 0 and p.requires_grad}
         self._mean = {name: p.detach().clone() for name, p in self._named.items()}
+
+    def begin(self) -> None:
+        """Forget the past: the means are the parameters as they are now."""
+        for name, mean in self._mean.items():
+            mean.copy_(self._named[name].detach())
 
     @torch.no_grad()
     def update(self) -> None:
@@ -30,16 +37,17 @@ class RunningMean:
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what `tensors` gave."""
         for name, mean in self._mean.items():
-            mean.copy_(tensors[f"ema/{name}"])
+            mean.copy_(part_like(tensors[f"ema/{name}"], mean))
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
         """Let the parameters be the means for a while."""
-        before = {name: p.data for name, p in self._named.items()}
+        parts = {name: own_part(p.data) for name, p in self._named.items()}
+        before = {name: part.clone() for name, part in parts.items()}
         try:
             for name, mean in self._mean.items():
-                self._named[name].data = mean
+                parts[name].copy_(own_part(mean))
             yield
         finally:
-            for name, data in before.items():
-                self._named[name].data = data
+            for name, part in before.items():
+                parts[name].copy_(part)

@@ -26,6 +26,7 @@ from manyview.train.optimiser import Optimiser
 from manyview.train.recompute import recompute_blocks
 from manyview.train.running_mean import RunningMean
 from manyview.train.schedule import Position, StepDraw, draw_step, learning_rate, position
+from manyview.train.sharding import clip_gradients, is_sharded, part_like, shard, whole
 from manyview.train.state import RunState
 from manyview.train.targets import make_targets
 from manyview.train.workers import Workers
@@ -61,6 +62,12 @@ class Trainer:
             compile_blocks(self.model)
         if config.checkpoint_activations:
             recompute_blocks(self.model)
+        self.sharded = config.shard and workers.size > 1
+        if self.sharded:
+            self._start_from_data()  # while the weights are whole
+            shard(self.model, device, workers.size)
+            if self._teacher is not None:
+                self._teacher.shard(device, workers.size)
         self.optimiser = Optimiser(self.model, self.heads, config.optimiser)
         self._named = {
             **{f"model/{name}": p for name, p in self.model.named_parameters()},
@@ -69,8 +76,13 @@ class Trainer:
         model = {name: p for name, p in self._named.items() if name.startswith("model/")}
         self.mean = RunningMean(model, config.ema)
 
-    def start_from_data(self, batches: int = 4) -> None:
+    def start_from_data(self) -> None:
         """Set the output biases to the mean of the first stage's scenes; weights that were given stay."""
+        if not self.sharded:
+            self._start_from_data()
+            self.mean.begin()
+
+    def _start_from_data(self, batches: int = 4) -> None:
         if self.config.init is not None:
             return
         here = position(self.config.stages, 0.0)
@@ -107,7 +119,7 @@ class Trainer:
             stage.plan, stage.plans, config.model.depth, config.seed, self.step, stage.early_share
         )
         values = self._gradient(draws, plan, points)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.optimiser.parameters, config.optimiser.clip))
+        norm = clip_gradients(self.optimiser.parameters, config.optimiser.clip)
         if math.isfinite(norm):
             self.optimiser.step()
             self.mean.update()
@@ -146,6 +158,9 @@ class Trainer:
         mean = torch.stack(rows).mean(0)
         if config.step_batches is not None:
             gradients = [p.grad for p in self.optimiser.parameters if p.grad is not None]
+            gradients = [
+                g for g in gradients if not is_sharded(g)
+            ]  # those are averaged as they are shared out
             self.workers.average([*gradients, mean])
         return dict(zip(named, mean.tolist(), strict=True))
 
@@ -174,8 +189,23 @@ class Trainer:
         return {**weights, **self.optimiser.moments(self._named), **self.mean.tensors()}
 
     def state(self) -> RunState:
-        """Everything needed to go on; equal in all processes after `synchronise`."""
-        header: dict[str, Any] = {
+        """Everything needed to go on; equal in all processes after `synchronise`.
+
+        With shared out weights, all processes ask together and the first gets the whole tensors, on the CPU.
+        """
+        tensors = self._state_tensors()
+        if self.sharded:
+            kept = {}
+            for name, tensor in tensors.items():
+                together = whole(tensor)  # one after the other: other processes let go of each at once
+                if self.workers.rank == 0:
+                    kept[name] = together.cpu()
+            tensors = kept
+        return RunState(tensors, self.header())
+
+    def header(self) -> dict[str, Any]:
+        """Where the run stands, JSON-able."""
+        return {
             "config": self.config.to_json(),
             "step": self.step,
             "progress": self.progress,
@@ -184,7 +214,6 @@ class Trainer:
             "frames": self.frames,
             "optimiser_steps": self.optimiser.counts(self._named),
         }
-        return RunState(self._state_tensors(), header)
 
     def restore(self, state: RunState) -> None:
         """Continue from a state; it must come from the same config, but for length and pacing."""
@@ -198,7 +227,7 @@ class Trainer:
             )
         with torch.no_grad():
             for name, parameter in self._named.items():
-                parameter.copy_(state.tensors[name])
+                parameter.copy_(part_like(state.tensors[name], parameter))
         self.optimiser.restore(self._named, dict(state.tensors), state.header["optimiser_steps"])
         self.mean.restore(state.tensors)
         self.step, self.progress = state.header["step"], state.header["progress"]
@@ -208,7 +237,7 @@ class Trainer:
 
 _PACING = ("steps", "minutes", "checkpoint_minutes", "evaluate_minutes", "evaluate_scenes", "evaluate_views",
            "stages", "optimiser", "early_layers", "compile_blocks",
-           "checkpoint_activations")  # fmt: skip
+           "checkpoint_activations", "shard")  # fmt: skip
 
 
 def _lasting(config: dict[str, Any]) -> dict[str, Any]:

@@ -20,18 +20,24 @@ class Workers:
     The processes find each other by the file `store`, or by what `torchrun` put in the environment.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1, store: str | None = None) -> None:
+    def __init__(self, rank: int = 0, size: int = 1, store: str | None = None, backend: str = "gloo") -> None:
         self.rank, self.size = rank, size
         if size > 1:
             where = "env://" if store is None else f"file://{store}"
-            dist.init_process_group("gloo", init_method=where, rank=rank, world_size=size)
+            dist.init_process_group(backend, init_method=where, rank=rank, world_size=size)
 
     @classmethod
-    def of_torchrun(cls) -> Workers:
-        """The group that `torchrun` started this process in; a group of one outside of it."""
+    def of_torchrun(cls, sharded_cards: bool = False) -> Workers:
+        """The group that `torchrun` started this process in; a group of one outside of it.
+
+        `sharded_cards`: weights will be shared out among cards, which exchange them by NCCL.
+        """
         if "TORCHELASTIC_RUN_ID" not in os.environ:
             return cls()
-        return cls(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+        backend = "cpu:gloo,cuda:nccl" if sharded_cards else "gloo"
+        if sharded_cards:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+        return cls(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), backend=backend)
 
     def own_device(self, device: str) -> str:
         """The card of this process among those of its machine, where `device` is a card."""
