@@ -52,6 +52,8 @@ class RunChoice:
     """auto, cpu, cuda, cuda:1 or mps."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Of the trunk; auto: bf16 or fp16 on CUDA by capability, fp32 elsewhere."""
+    kernels: Literal["plain", "triton"] = "plain"
+    """triton: fused kernels, on CUDA; no card has run them yet."""
     point_head: bool = False
     """Also run the point head and keep its points beside those from depth."""
     pixel_centres: Literal["half", "integer"] = "half"

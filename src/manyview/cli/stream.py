@@ -112,6 +112,8 @@ class Stream:
     """auto, cpu, cuda, cuda:1 or mps."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Of the trunk; auto: bf16 or fp16 on CUDA by capability, fp32 elsewhere."""
+    kernels: Literal["plain", "triton"] = "plain"
+    """triton: fused kernels, on CUDA; no card has run them yet."""
     model: ModelFields = dataclasses.field(default_factory=ModelChoice)
     frames: Annotated[FrameFields, Flat] = dataclasses.field(default_factory=FrameFields)
     memory: Annotated[MemoryFields, Flat] = dataclasses.field(default_factory=MemoryFields)
@@ -180,11 +182,13 @@ class Stream:
         import manyview
 
         from ..errors import UsageError
+        from ..kernels import check_kernels
         from ..models.run_options import RunOptions
         from ..reconstruction.machine import pick_device, pick_dtype, precision_name
         from ..streaming.stream import engine_options, make_engine
 
         device = pick_device(self.device)
+        check_kernels(self.kernels, device)
         dtype = pick_dtype(device, self.precision)
         options = self.memory.given()
         if self.cameras == "revised":
@@ -192,7 +196,7 @@ class Stream:
                 raise UsageError("anchors tell every camera once; --cameras revised is for --engine chunks")
             options["revise"] = True
         chosen = dataclasses.asdict(engine_options(self.engine, network, options))
-        engine = make_engine(self.engine, network.to(device), RunOptions(dtype), chosen)
+        engine = make_engine(self.engine, network.to(device), RunOptions(dtype, kernels=self.kernels), chosen)
         info = network.info
         settings = {
             "manyview": manyview.__version__,
@@ -208,6 +212,8 @@ class Stream:
             "input": str(self.paths[0]),
             "frames": dataclasses.asdict(dataclasses.replace(self.frames, follow_s=None)),
         }
+        if self.kernels != "plain":
+            settings["kernels"] = self.kernels
         return engine, settings
 
     def _source(self, network: Network, journal: StreamJournal) -> FrameSource:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -125,8 +124,10 @@ def _rotate_case(norm: bool, tiled: bool = False) -> Callable[..., Trial]:
         kind = TiledRotation if tiled else Rotation
 
         def fused(x: Tensor, w: Tensor, b: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
-            parts: tuple[Any, ...] = (w, b, _EPS) if norm else (None, None, None)
-            return (qk_norm_rotate(x, size.heads, *parts, Angles(cos, sin, tiled)),)
+            angles = Angles(cos, sin, tiled)
+            if norm:
+                return (qk_norm_rotate(x, size.heads, w, b, _EPS, angles),)
+            return (qk_norm_rotate(x, size.heads, angles=angles),)
 
         def plain(x: Tensor, w: Tensor, b: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
             heads = x.unflatten(-1, (size.heads, size.head_dim)).transpose(1, 2)

@@ -21,9 +21,19 @@ _chosen: ContextVar[str] = ContextVar("manyview_kernels", default="plain")
 def use_kernels(name: str, device: torch.device) -> Iterator[None]:
     """Choose kernels for what runs inside; a context, because operations lie far below the run that chooses.
 
-    Raises UsageError where Triton is missing, or the device is neither CUDA nor interpreted
-    (`TRITON_INTERPRET=1`), and ValueError for an unknown name.
+    Raises as `check_kernels` does.
     """
+    check_kernels(name, device)
+    token = _chosen.set(name)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def check_kernels(name: str, device: torch.device) -> None:
+    """Raises UsageError where Triton is missing, or the device is neither CUDA nor interpreted
+    (`TRITON_INTERPRET=1`), and ValueError for an unknown name."""
     if name not in KERNELS:
         raise ValueError(f"unknown kernels {name!r}: choose from {', '.join(KERNELS)}")
     if name == "triton":
@@ -31,11 +41,6 @@ def use_kernels(name: str, device: torch.device) -> Iterator[None]:
             raise UsageError("Triton kernels need the triton package: pip install 'manyview[kernels]'")
         if device.type != "cuda" and not interpreted():
             raise UsageError(f"Triton kernels run on CUDA cards, not on {device.type}: use the plain ones")
-    token = _chosen.set(name)
-    try:
-        yield
-    finally:
-        _chosen.reset(token)
 
 
 def fused(*tensors: Tensor) -> bool:

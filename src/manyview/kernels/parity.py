@@ -86,7 +86,6 @@ def compare(
         copies[: case.strided] = [_spread(x, apart) for x in copies[: case.strided]]
     error = worst(trial.fused(*copies))
     del exact, copies
-    seconds = [_seconds(run, trial) if timed else None for run in (trial.fused, trial.plain)]
     return Parity(
         case.name if apart is None else f"{case.name}, far apart",
         str(dtype).removeprefix("torch."),
@@ -95,7 +94,8 @@ def compare(
         error,
         plain_error,
         case.allowed(dtype),
-        *seconds,
+        _seconds(trial.fused, trial) if timed else None,
+        _seconds(trial.plain, trial) if timed else None,
         int(trial.fused_units * unit),
         int(trial.plain_units * unit),
     )

@@ -18,7 +18,7 @@ from .encoder import PatchConv
 from .precision import with_its_linears
 from .recording import mark
 from .rotary import Rotation, frame_positions, rotation_for
-from .run_options import RunOptions
+from .run_options import RunOptions, with_its_kernels
 
 _IMAGE_MEAN = (0.485, 0.456, 0.406)
 _IMAGE_STD = (0.229, 0.224, 0.225)
@@ -107,6 +107,7 @@ class AlternatingLayers(nn.Module):
         grid = (height // patch, width // patch)
         return TokenLayout(frames, sizes.special_tokens, grid, sizes.reference_frame)
 
+    @with_its_kernels
     @with_its_linears
     def run_layers(
         self,
@@ -172,6 +173,7 @@ class AlternatingLayers(nn.Module):
                 recorder.global_tokens(layer, x)
         return layout
 
+    @with_its_kernels
     @with_its_linears
     def frame_features(
         self, images: Tensor, options: RunOptions, known: Known | None = None

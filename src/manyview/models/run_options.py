@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
+
+from ..kernels import KERNELS, use_kernels
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 HEADS = ("camera", "depth", "points", "track", "text")
 LINEARS = ("plain", "fp8", "fp8-tensor")
@@ -22,6 +31,7 @@ class RunOptions:
     on nothing but `head_piece` splits. `linears`: arithmetic of the trunk's linear layers, "fp8" with a
     scale for each token and output channel ("fp8-tensor": one for all, to show why not). `keep_weights`:
     weights that the run converts are converted once and kept to its end, not anew for each piece.
+    `kernels`: "plain" or "triton" (None: those in force around the run, which are plain unless chosen).
     """
 
     dtype: torch.dtype | None = None
@@ -33,6 +43,7 @@ class RunOptions:
     keep_weights: bool = True
     head_dtype: torch.dtype | None = None
     channels_last: bool = False
+    kernels: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "heads", tuple(self.heads))
@@ -41,7 +52,28 @@ class RunOptions:
             raise ValueError(f"unknown head {sorted(unknown)[0]!r}: choose from {', '.join(HEADS)}")
         if self.linears not in LINEARS:
             raise ValueError(f"unknown linears {self.linears!r}: choose from {', '.join(LINEARS)}")
+        if self.kernels is not None and self.kernels not in KERNELS:
+            raise ValueError(f"unknown kernels {self.kernels!r}: choose from {', '.join(KERNELS)}")
         for name in ("frame_piece", "mlp_piece", "head_piece"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+
+
+def with_its_kernels(method: Callable[P, R]) -> Callable[P, R]:
+    """Run a pass over images, its first tensor, with the kernels that its options name.
+
+    Raises UsageError where these cannot run on the images' device.
+    """
+
+    @functools.wraps(method)
+    def inside(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = (*args, *kwargs.values())
+        options = next((one for one in given if isinstance(one, RunOptions)), None)
+        if options is None or options.kernels is None:
+            return method(*args, **kwargs)
+        images = next(one for one in given if isinstance(one, Tensor))
+        with use_kernels(options.kernels, images.device):
+            return method(*args, **kwargs)
+
+    return inside

@@ -16,7 +16,7 @@ from .dense_head import DenseHead
 from .info import ModelInfo
 from .predictions import Predictions
 from .recording import mark
-from .run_options import RunOptions
+from .run_options import RunOptions, with_its_kernels
 from .taps import TapStore, run_dense_head
 from .track_head import TrackHead
 from .trunk import LaterFrames, Trunk
@@ -55,6 +55,7 @@ class VGGT(nn.Module):
         have = {"camera": c.camera_head, "depth": c.depth_head, "points": c.point_head, "track": c.track_head}
         return tuple(name for name, head in have.items() if head is not None)
 
+    @with_its_kernels
     def forward(
         self,
         images: Tensor,

@@ -21,6 +21,7 @@ import manyview
 from ..attention.auto import choose_plan, misfit
 from ..attention.plan import Plan
 from ..errors import MemoryLimitError, UsageError
+from ..kernels import KERNELS, check_kernels
 from ..models.network import Network, Predictions
 from .anchored import why_not_anchored
 from .forward import run_forward
@@ -58,6 +59,7 @@ class ReconstructOptions:
     `pixel_centres`: "half" is consistent, "integer" is upstream VGGT's way. `receipt` first runs the plan and
     dense attention on `receipt_views` of the views (None: up to 24) and keeps what that says about time and
     deviation in the result. `known`: cameras and depth that are known, for networks that take them (Pi3X).
+    `kernels`: "plain", or "triton" for fused kernels (docs/kernels.md), which no card has run yet.
     `chunk`: attach so many views at a time to anchors solved once, with results on the disk (None: only if
     one pass does not fit in memory); for plans of anchors, and the result is the same.
     """
@@ -76,6 +78,7 @@ class ReconstructOptions:
     receipt: bool = False
     receipt_views: int | None = None
     chunk: int | None = None
+    kernels: str = "plain"
 
     def __post_init__(self) -> None:
         if self.pixel_centres not in ("half", "integer"):
@@ -86,6 +89,8 @@ class ReconstructOptions:
             raise UsageError(f"the memory limit must be positive, not {self.memory_limit_gib} GiB")
         if self.chunk is not None and self.chunk < 1:
             raise UsageError(f"a chunk has at least 1 view, not {self.chunk}")
+        if self.kernels not in KERNELS:
+            raise UsageError(f"kernels are {' or '.join(KERNELS)}, not {self.kernels!r}")
         if self.receipt_views is not None and not self.receipt:
             raise UsageError("--receipt-views sizes the sample of a receipt; ask for --receipt too")
         if self.receipt and self.known:
@@ -118,6 +123,7 @@ def prepare(
     if options.known:
         check_usable(config, model.name)
     device = pick_device(options.device)
+    check_kernels(options.kernels, device)
     dtype = pick_dtype(device, options.precision)
     # A wrong plan is refused before anything is read; what auto picks depends on what was read.
     trained_for = None if model.info is None else model.info.plan
@@ -144,7 +150,7 @@ def prepare(
     read_s = time.perf_counter() - start
     heads = ("camera", "depth", "points") if options.point_head else ("camera", "depth")
     given = () if known is None else known.given
-    request = Request(config, count, height, width, plan, heads, dtype, given)
+    request = Request(config, count, height, width, plan, heads, dtype, given, options.kernels)
     warning = misfit(plan, trained_for) if accel != "auto" else None
     reason: tuple[str, ...] = () if warning is None else (warning,)
     if accel == "auto":
@@ -162,6 +168,10 @@ def prepare(
     settings = _settings(model, options, chosen, views)
     if known is not None:
         settings["known"] = known.facts
+    if (
+        options.kernels != "plain"
+    ):  # rounding differs; results from before there were kernels stay as they are
+        settings["kernels"] = options.kernels
     receipt = ReceiptOptions(options.receipt_views) if options.receipt else None
     return Prepared(views, chosen, settings, notes, {"read": read_s}, receipt, known)
 

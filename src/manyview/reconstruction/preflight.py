@@ -27,7 +27,7 @@ _EFFICIENCY = {"cpu": 0.5, "cuda": 0.4, "mps": 0.4}
 class Request:
     """What is to be run: a network, images of one size, a plan, heads and a precision.
 
-    `known`: what is given beside the images ("poses", "intrinsics", "depth").
+    `known`: what is given beside the images ("poses", "intrinsics", "depth"). `kernels`: see `RunOptions`.
     """
 
     config: NetworkConfig
@@ -38,6 +38,7 @@ class Request:
     heads: tuple[str, ...]
     dtype: torch.dtype
     known: tuple[str, ...] = ()
+    kernels: str = "plain"
 
     @property
     def layout(self) -> TokenLayout:
@@ -118,9 +119,11 @@ def piece_ladder(request: Request) -> Iterator[RunOptions]:
         pieces = (frames, max(tokens, frame_tokens), min(8, frames))
         if pieces not in seen:
             seen.add(pieces)
-            yield RunOptions(request.dtype, *pieces, heads=request.heads)
+            yield RunOptions(request.dtype, *pieces, heads=request.heads, kernels=request.kernels)
     if request.dtype.itemsize < 4:
-        yield RunOptions(request.dtype, *pieces, heads=request.heads, keep_weights=False)
+        yield RunOptions(
+            request.dtype, *pieces, heads=request.heads, keep_weights=False, kernels=request.kernels
+        )
 
 
 def does_not_fit(request: Request, machine: Machine) -> MemoryLimitError:

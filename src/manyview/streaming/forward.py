@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..models.network import Network
 from ..models.pi3.model import Pi3
 from ..models.pi3.model_x import Pi3X
-from ..models.run_options import RunOptions
+from ..models.run_options import RunOptions, with_its_kernels
 from ..models.taps import TapStore, run_dense_head
 from ..models.trunk import LaterFrames
 from ..models.vggt import VGGT
@@ -65,6 +65,7 @@ def _with_heads(model: VGGT) -> VGGT:
     return model
 
 
+@with_its_kernels
 def run_chunk(
     model: VGGT,
     images: Float[Tensor, "batch frames 3 height width"],

@@ -44,6 +44,7 @@ def stream(
     inputs: InputOptions | None = None,
     device: str = "auto",
     precision: str = "auto",
+    kernels: str = "plain",
     **options: Any,
 ) -> Iterator[StreamUpdate]:
     """Cameras and depth of frames as they arrive, `chunk` at a time, in the world of frame 0.
@@ -51,7 +52,8 @@ def stream(
     `frames`: a folder, pattern, list or video, or an iterable of paths, Pillow pictures, uint8 arrays
     [H, W, 3] or network images [3, H, W]. `engine`: "chunks" (see `recursive.RecursiveOptions`) or
     "anchors" (see `anchors.AnchorOptions`), whose fields are `options`; or an engine made before. Nothing
-    is read before its turn. `model` None is the bundled one. Raises UsageError for options that are none.
+    is read before its turn. `kernels`: see `RunOptions`. `model` None is the bundled one. Raises UsageError
+    for options that are none.
     """
     if chunk < 1:
         raise UsageError(f"a chunk has at least 1 frame, not {chunk}")
@@ -59,7 +61,7 @@ def stream(
         model = manyview.load()
     if isinstance(engine, str):
         where = pick_device(device)
-        run = RunOptions(pick_dtype(where, precision))
+        run = RunOptions(pick_dtype(where, precision), kernels=kernels)
         engine = make_engine(engine, model.to(where), run, options)
     elif options:
         raise UsageError(f"an engine that is there already takes no options, such as {min(options)}")

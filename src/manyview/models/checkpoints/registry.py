@@ -7,6 +7,7 @@ import dataclasses
 _EVERY = "all"
 _NO_REFERENCE = "all; without a whole reference frame"
 _FLASH = "flash (used by default) or flash:version=v2; others replace what it was trained for"
+_TRAINED = "{} (used by default); others replace what it was trained for"
 _REGISTERS = "all; its five layers among camera and register tokens stay as they are"
 _FAIR = "FAIR Noncommercial Research License v1 (research only; restricts outputs too)"
 _BALANCED = "about {0}x{0} pixels in each picture's shape ({1} at 4:3), patches of 16"
@@ -53,6 +54,17 @@ MODELS: tuple[NamedModel, ...] = (
         notes="manyview-small trained on under changing plans: one set of weights for all of them",
         file="manyview-small-elastic.safetensors",
         images="longer side 112, patches of 8",
+    ),
+    NamedModel(
+        name="manyview-flash",
+        hub_id=None,
+        licence="Apache-2.0",
+        commercial_use=True,
+        notes="manyview-small trained on for descriptors in place of all keys",
+        file="manyview-flash.safetensors",
+        images="longer side 112, patches of 8",
+        methods=_TRAINED.format("flash:r=4"),
+        plan="flash:r=4",
     ),
     NamedModel(
         name="vggt-1b",

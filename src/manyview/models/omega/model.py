@@ -20,7 +20,7 @@ from ..info import ModelInfo
 from ..predictions import Predictions
 from ..recording import mark
 from ..rotary import Rotation
-from ..run_options import RunOptions
+from ..run_options import RunOptions, with_its_kernels
 from ..taps import TapStore, run_dense_head
 from .blocks import RotaryPeriods, omega_block
 from .config import OmegaConfig
@@ -108,6 +108,7 @@ class Omega(nn.Module):
         have = {"camera": c.camera_head, "depth": c.depth_head, "text": c.text_head}
         return tuple(name for name, head in have.items() if head is not None)
 
+    @with_its_kernels
     def forward(
         self,
         images: Tensor,

@@ -20,7 +20,7 @@ from ..info import ModelInfo
 from ..predictions import Predictions
 from ..recording import mark
 from ..rotary import frame_positions, rotation_for
-from ..run_options import RunOptions
+from ..run_options import RunOptions, with_its_kernels
 from ..taps import slices
 from .config import Pi3Config
 from .heads import HeadDecoder, PixelHead, PoseHead, local_points
@@ -100,6 +100,7 @@ class Pi3(AlternatingLayers):
         assert isinstance(block, Block)
         return block
 
+    @with_its_kernels
     def forward(
         self,
         images: Tensor,
