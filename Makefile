@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test lint results clean
+.PHONY: install demo test lint bench results clean
 
 install: $(STAMP)
 
@@ -25,6 +25,14 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Tables of docs/benchmarks for a CPU, in under ten minutes on four cores with nothing else running.
+BENCH_OUT ?= bench-cpu
+bench: install
+	$(BIN)/manyview bench --accel all --twin --frames 8 64 --decode --export --time-limit 300 \
+		--out $(BENCH_OUT)/small --overwrite
+	$(BIN)/manyview bench --model vggt-1b-random --size 518 392 --twin --frames 1 2 --runs 2 --long-pass 4 \
+		--rounds 1 --time-limit 220 --out $(BENCH_OUT)/vggt-1b --overwrite
 
 results: install
 	scripts/results

@@ -36,6 +36,7 @@ class Budget:
 
     def __init__(self, total: float | None, one_pass: float | None) -> None:
         self._one_pass = one_pass
+        # From now on: loading the model counts too.
         self._end = None if total is None else time.monotonic() + (1 - _KEPT) * total
 
     def refusal(self, pass_seconds: float | None, passes: int) -> str | None:

@@ -29,6 +29,7 @@ def run_bench(options: BenchOptions, watch: Watcher | None = None) -> BenchRepor
     is recorded with the reason, and larger ones of its plan are not tried. Loading is not part of any
     figure. Raises UsageError or WeightsError for a model, size or plan that cannot be run at all.
     """
+    budget = Budget(options.time_limit, options.pass_limit)
     place = set_up(options)
     warning = load_warning(place.report.environment.get("load"))
     if warning is not None:
@@ -36,11 +37,10 @@ def run_bench(options: BenchOptions, watch: Watcher | None = None) -> BenchRepor
     if options.in_turns:
         from .turns import run_in_turns
 
-        return run_in_turns(place, watch)
+        return run_in_turns(place, budget, watch)
     report, depth = place.report, place.model.config.depth
     methods = methods_of((Plan.parse(spec, depth) for spec in options.plans), options.kernels, options.twin)
     frames = sorted(set(options.frames))
-    budget = Budget(options.time_limit, options.pass_limit)
     done, total = 0, len(methods) * len(frames)
     for method in methods:
         reason: str | None = None

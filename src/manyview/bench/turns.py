@@ -26,7 +26,7 @@ def named_plans(specs: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(("dense", *named)))
 
 
-def run_in_turns(place: SetUp, watch: Watcher | None = None) -> BenchReport:
+def run_in_turns(place: SetUp, budget: Budget, watch: Watcher | None = None) -> BenchReport:
     """Measure the methods side by side, from few frames to many; see `measure.run_bench`.
 
     A preset that does not go with the network is recorded with the reason; any other wrong spec raises
@@ -42,7 +42,6 @@ def run_in_turns(place: SetUp, watch: Watcher | None = None) -> BenchReport:
                 raise
             report.refusals += [Refusal(spec, count, str(error)) for count in frames]
     methods = methods_of(plans, options.kernels, options.twin)
-    budget = Budget(options.time_limit, options.pass_limit)
     total = len(methods) * len(frames)
     for index, count in enumerate(frames):
         if watch is not None:
