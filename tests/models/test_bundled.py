@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import manyview
 from manyview.attention.plan import Plan
 from manyview.evaluate.benchmark import Case
 from manyview.evaluate.pose_metrics import auc, pair_errors
+from manyview.models.checkpoints.registry import MODELS, NamedModel
 from manyview.models.run_options import RunOptions
 
 NAMES = ("manyview-small", "manyview-small-elastic")
+BUNDLED = [row for row in MODELS if row.hub_id is None]
+FLASH = [row for row in BUNDLED if row.plan is not None]
 
 
 def auc_30(name: str, spec: str) -> float:
@@ -31,7 +36,7 @@ def auc_30(name: str, spec: str) -> float:
     return auc(torch.maximum(errors.rotation_deg, errors.translation_deg).flatten(), 30)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [row.name for row in BUNDLED])
 def test_bundled_weights_are_free_and_tell_what_they_are(name: str) -> None:
     model = manyview.load(name)
     assert model.name == name and model.info is not None and model.info.commercial_use is True
@@ -40,7 +45,33 @@ def test_bundled_weights_are_free_and_tell_what_they_are(name: str) -> None:
     assert model.info.metadata["recipe"]["command"].startswith("manyview train")
 
 
-def test_all_bundled_weights_fit_into_25_megabytes() -> None:
+@pytest.mark.parametrize("row", FLASH, ids=lambda row: row.name)
+def test_siblings_run_under_the_plan_they_were_trained_for(row: NamedModel, tmp_path: Path) -> None:
+    model = manyview.load(row.name)
+    assert model.info is not None and model.info.plan == row.plan
+    assert row.plan is not None and row.plan in row.methods
+    scene = Case("easy", 4).render(0, (112, 112))
+    for number, picture in enumerate((scene.images[0] * 255).byte().permute(0, 2, 3, 1).numpy()):
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+    result = manyview.reconstruct(tmp_path, model=model)
+    assert Plan.parse(result.settings["accel"], 8) == Plan.parse(row.plan, 8)
+
+
+@pytest.mark.parametrize("row", FLASH, ids=lambda row: row.name)
+def test_training_for_descriptors_pays(row: NamedModel) -> None:
+    """Under the sibling's plan; under a stream's causal mask for the one made for streams."""
+    assert row.plan is not None
+    spec = f"{row.plan},causal=true" if row.name.endswith("stream") else row.plan
+    trained, free = auc_30(row.name, spec), auc_30("manyview-small", spec)
+    assert trained > 60 and trained > free + 5
+
+
+def test_siblings_have_at_most_25_megabytes_each() -> None:
+    folder = importlib.resources.files("manyview.models") / "bundled"
+    assert all(len((folder / str(row.file)).read_bytes()) <= 25_000_000 for row in FLASH)
+
+
+def test_the_first_two_fit_into_25_megabytes_together() -> None:
     folder = importlib.resources.files("manyview.models") / "bundled"
     assert sum(len((folder / f"{name}.safetensors").read_bytes()) for name in NAMES) <= 25_000_000
 

@@ -37,7 +37,7 @@ def parameter_groups(model: nn.Module, heads: nn.Module, options: OptimiserOptio
             slow.append(parameter)
         else:
             vectors.append(parameter)
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": matrices, "weight_decay": options.weight_decay, "lr_scale": 1.0, "muon": False},
         {"params": vectors, "weight_decay": 0.0, "lr_scale": 1.0, "muon": False},
         {"params": slow, "weight_decay": 0.0, "lr_scale": options.slow_lr, "muon": False},
