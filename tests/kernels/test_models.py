@@ -135,8 +135,6 @@ def test_options_refuse_what_cannot_be(monkeypatch):
         tiny_vggt(config=SMALL)(torch.rand(1, 3, 28, 28), options=FUSED)
 
 
-def test_triton_is_imported_only_where_it_is_used():
-    code = (
-        "import sys, manyview, manyview.models.network, manyview.kernels; assert 'triton' not in sys.modules"
-    )
+def test_networks_import_without_triton():
+    code = "import sys; sys.modules['triton'] = None; import manyview, manyview.models.network"
     subprocess.run([sys.executable, "-c", code], check=True)
