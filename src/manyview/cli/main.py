@@ -26,6 +26,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Doctor"),
 }
 
+# Another spelling of the first words of a command line.
+_ALSO = {("evaluate", "--compare"): ["evaluate", "compare"]}
+
 _ABOUT = "Photos or a video in; cameras, depth maps and a point cloud out, in one forward pass."
 
 
@@ -73,6 +76,7 @@ def _parse(args: Sequence[str]) -> Any:
 
     # Only the verb's own module is imported: `manyview export --help` need not know how to train.
     verbs = COMMANDS
+    args = [*_ALSO.get((args[0], args[1]), args[:2]), *args[2:]] if len(args) > 1 else args
     if args and args[0] in COMMANDS:
         verbs = {args[0]: COMMANDS[args[0]]}
     parsers = {

@@ -129,15 +129,18 @@ PROTOCOLS: dict[str, Protocol] = {
             )
             for stride in (3, 10)
         ),
-        Protocol(
-            "httm-points-3",
-            "HTTM (arXiv 2511.21317): as FastVGGT with depth and cameras",
-            "as fastvggt-points-3 with points from depth and cameras",
-            (PointMaps("depth", "median", crop=224, most=999_999, independent=True),),
-            _POINTS,
-            (("7-scenes", Frames("half-every", 3)), ("nrgbd", Frames("half-every", 3))),
-            (("7-scenes", "test"), ("nrgbd", "nine")),
-            size_policy="crop",
+        *(
+            Protocol(
+                f"httm-points-{stride}",
+                f"HTTM (arXiv 2511.21317): as FastVGGT with depth and cameras, stride {stride}",
+                f"as fastvggt-points-{stride} with points from depth and cameras",
+                (PointMaps("depth", "median", crop=224, most=999_999, independent=True),),
+                _POINTS,
+                (("7-scenes", Frames("half-every", stride)), ("nrgbd", Frames("half-every", stride))),
+                (("7-scenes", "test"), ("nrgbd", "nine")),
+                size_policy="crop",
+            )
+            for stride in (3, 10)
         ),
         Protocol(
             "spark3r-points-1000",
