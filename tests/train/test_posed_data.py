@@ -152,6 +152,33 @@ def test_what_cannot_train_is_told(rendered: SceneBatch, tmp_path: Path) -> None
         with_posed_data(tiny_config(), ["a"], 1.0)
 
 
+@pytest.mark.parametrize("where", ["rgbd_dataset_freiburg1_xyz", "fr1/desk", "tum-fr1-room"])
+def test_tum_sequences_have_the_published_camera(where: str, rendered: SceneBatch, tmp_path: Path) -> None:
+    tum(rendered, tmp_path / where)
+    plain = PosedFolders((str(tmp_path / where),), ordered=True)
+    found = posed_scenes(plain, [0], VIEWS, HEIGHT, WIDTH).intrinsics[0, 0]
+    # Pictures of 128x96 are a fifth of the camera's 640x480; they are cut around the principal point.
+    given = (517.3 / 5, 516.5 / 5, (318.6 + 0.5) / 5, (255.3 + 0.5) / 5)
+    same = posed_scenes(dataclasses.replace(plain, intrinsics=given), [0], VIEWS, HEIGHT, WIDTH)
+    torch.testing.assert_close(found, same.intrinsics[0, 0])
+    assert float(found[0, 0] / found[1, 1]) == pytest.approx(517.3 / 516.5, rel=1e-4)
+    other = dataclasses.replace(plain, intrinsics=(100.0, 100.0, 64.0, 48.0))
+    assert float(posed_scenes(other, [0], VIEWS, HEIGHT, WIDTH).intrinsics[0, 0, 0, 0]) == pytest.approx(100)
+
+
+def test_the_nominal_camera_of_7_scenes_gives_way(rendered: SceneBatch, tmp_path: Path) -> None:
+    seven_scenes(rendered, tmp_path)
+    data = PosedFolders((str(tmp_path),), ordered=True, intrinsics=(90.0, 90.0, 64.0, 48.0))
+    assert float(posed_scenes(data, [0], VIEWS, HEIGHT, WIDTH).intrinsics[0, 0, 0, 0]) == pytest.approx(90)
+
+
+@pytest.mark.parametrize("name", ["afr1", "fr12", "freiburg4_x", "office"])
+def test_other_names_tell_no_camera(name: str, rendered: SceneBatch, tmp_path: Path) -> None:
+    tum(rendered, tmp_path / "some" / name)
+    with pytest.raises(UsageError, match="keep freiburg1, 2 or 3"):
+        posed_scenes(PosedFolders((str(tmp_path / "some" / name),)), [0], 2, 48, 64)
+
+
 def test_a_run_mixes_data_and_scenes(rendered: SceneBatch, tmp_path: Path) -> None:
     scannet(rendered, tmp_path / "private" / "scan")
     config = with_posed_data(tiny_config(steps=6), [tmp_path / "private" / "scan"], 0.5)

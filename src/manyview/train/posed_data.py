@@ -20,10 +20,13 @@ from manyview.errors import UsageError
 from manyview.evaluate.posed_sets import PosedSet, read_posed_set
 from manyview.geometry.unproject import world_points
 from manyview.synthetic import SceneBatch
+from manyview.train.published_intrinsics import published_intrinsics
 
 # Views with less measured depth than this share of their pixels make no scene.
 _LEAST_DEPTH = 0.1
 _TRIES = 20
+# Formats whose reader knows no more than the dataset's nominal camera.
+_NOMINAL = ("7-scenes",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +35,8 @@ class PosedFolders:
 
     Neighbouring views lie `step` frames apart, a number drawn from that range (fewer where the sequence
     is short). `ordered` keeps the order in time; otherwise the views are shuffled. `intrinsics` (fx, fy, cx,
-    cy; px of the stored pictures, pixel centres at +0.5) serves folders that do not tell theirs.
+    cy; px of the stored pictures, pixel centres at +0.5) serves folders that do not tell theirs; without it
+    those of TUM RGB-D get the calibration published for their camera, 7-Scenes its nominal one.
     """
 
     folders: tuple[str, ...]
@@ -85,13 +89,18 @@ def _opened(folder: str, intrinsics: tuple[float, float, float, float] | None) -
     found = found.select([i for i, path in enumerate(paths) if path is not None])
     if not len(found):
         raise UsageError(f"{folder}: has no depth; training needs RGB-D sequences")
-    if found.intrinsics is None:
-        if intrinsics is None:
-            raise UsageError(
-                f"{folder}: does not tell its intrinsics; give fx, fy, cx, cy beside it in the recipe"
-            )
+    matrix = None
+    if intrinsics is not None and (found.intrinsics is None or found.format in _NOMINAL):
         fx, fy, cx, cy = intrinsics
         matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
+    elif found.intrinsics is None:
+        matrix = published_intrinsics(found, folder)
+        if matrix is None:
+            raise UsageError(
+                f"{folder}: does not tell its intrinsics; give fx, fy, cx, cy beside it in the recipe"
+                + ("" if found.format != "tum" else ", or keep freiburg1, 2 or 3 in the folder's name")
+            )
+    if matrix is not None:
         found = dataclasses.replace(found, intrinsics=np.repeat(matrix[None], len(found), 0))
     return found
 
