@@ -165,9 +165,9 @@ def test_a_scale_for_each_token_saves_the_others_from_an_outlier():
 
 
 def test_codes_use_their_whole_range_and_zeros_stay_zero():
-    rows = torch.tensor([[0.0, 0.0], [-1e-3, 5e-4], [3e5, -1e4]])
+    rows = torch.tensor([[0.0, 0.0], [-1e-3, 5e-4], [3e5, -1e4], [-7.123e9, 3e9]])
     codes, scale = quantise(rows)
-    assert codes.float().abs().amax(1).tolist() == [0, 448, 448]
+    assert codes.float().abs().amax(1).tolist() == [0, 448, 448, 448]
     torch.testing.assert_close(codes.float() * scale, rows, rtol=0.07, atol=0)
 
 
@@ -200,3 +200,11 @@ def test_unknown_linears_are_refused():
         RunOptions(linears="int3")
     with pytest.raises(ValueError, match="unknown linears"), use_linears("int3"):
         pass
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, BF16])
+def test_the_largest_entry_never_overflows(dtype):
+    values = torch.rand(20000, 1, generator=torch.Generator().manual_seed(0)).mul(1e3).to(dtype)
+    for per_tensor in (False, True):
+        codes, scale = quantise(values, per_tensor)
+        assert codes.float().isfinite().all() and codes.float().max() == 448 and scale.shape == (20000, 1)

@@ -54,6 +54,8 @@ class RunChoice:
     """Of the trunk; auto: bf16 or fp16 on CUDA by capability, fp32 elsewhere."""
     kernels: Literal["plain", "triton"] = "plain"
     """triton: fused kernels, on CUDA; no card has run them yet."""
+    linears: Literal["plain", "fp8"] = "plain"
+    """Of the trunk; fp8: 8-bit codes, multiplied as such by CUDA from capability 8.9, emulated elsewhere."""
     point_head: bool = False
     """Also run the point head and keep its points beside those from depth."""
     pixel_centres: Literal["half", "integer"] = "half"

@@ -38,10 +38,13 @@ def quantise(
     x: Float[Tensor, "rows columns"], per_tensor: bool = False
 ) -> tuple[Float[Tensor, "rows columns"], Float[Tensor, "rows 1"]]:
     """Codes and scales, x ~ codes * scale; the largest entry of a row (or of all) gets the largest code."""
-    wide = x.float()
-    largest = wide.abs().amax((0, 1) if per_tensor else (1,), keepdim=True).clamp(min=_TINY)
-    scale = (largest / _LARGEST).expand(len(x), 1)
-    return (wide / scale).clamp(-_LARGEST, _LARGEST).to(CODES), scale.contiguous()
+    least, most = torch.aminmax(x, dim=1, keepdim=True)
+    largest = torch.maximum(most, -least).float()
+    if per_tensor:
+        largest = largest.amax().expand(len(x), 1)
+    scale = (largest.clamp(min=_TINY) / _LARGEST).contiguous()
+    # Nothing is above the largest code by more than its own rounding takes back.
+    return torch.div(x, scale).to(CODES), scale
 
 
 def fits_fp8(weight: Tensor) -> bool:

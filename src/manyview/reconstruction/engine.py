@@ -23,6 +23,7 @@ from ..attention.plan import Plan
 from ..errors import MemoryLimitError, UsageError
 from ..kernels import KERNELS, check_kernels
 from ..models.network import Network, Predictions
+from ..models.run_options import LINEARS
 from .anchored import why_not_anchored
 from .forward import run_forward
 from .inputs import InputOptions, InputSet, LoadedViews, find_inputs, read_views
@@ -60,6 +61,7 @@ class ReconstructOptions:
     dense attention on `receipt_views` of the views (None: up to 24) and keeps what that says about time and
     deviation in the result. `known`: cameras and depth that are known, for networks that take them (Pi3X).
     `kernels`: "plain", or "triton" for fused kernels (docs/kernels.md), which no card has run yet.
+    `linears`: "fp8" runs the trunk's linear layers on 8-bit floating-point codes (docs/precision.md).
     `chunk`: attach so many views at a time to anchors solved once, with results on the disk (None: only if
     one pass does not fit in memory); for plans of anchors, and the result is the same.
     """
@@ -79,6 +81,7 @@ class ReconstructOptions:
     receipt_views: int | None = None
     chunk: int | None = None
     kernels: str = "plain"
+    linears: str = "plain"
 
     def __post_init__(self) -> None:
         if self.pixel_centres not in ("half", "integer"):
@@ -91,6 +94,8 @@ class ReconstructOptions:
             raise UsageError(f"a chunk has at least 1 view, not {self.chunk}")
         if self.kernels not in KERNELS:
             raise UsageError(f"kernels are {' or '.join(KERNELS)}, not {self.kernels!r}")
+        if self.linears not in LINEARS:
+            raise UsageError(f"linears are {' or '.join(LINEARS)}, not {self.linears!r}")
         if self.receipt_views is not None and not self.receipt:
             raise UsageError("--receipt-views sizes the sample of a receipt; ask for --receipt too")
         if self.receipt and self.known:
@@ -150,7 +155,9 @@ def prepare(
     read_s = time.perf_counter() - start
     heads = ("camera", "depth", "points") if options.point_head else ("camera", "depth")
     given = () if known is None else known.given
-    request = Request(config, count, height, width, plan, heads, dtype, given, options.kernels)
+    request = Request(
+        config, count, height, width, plan, heads, dtype, given, options.kernels, options.linears
+    )
     warning = misfit(plan, trained_for) if accel != "auto" else None
     reason: tuple[str, ...] = () if warning is None else (warning,)
     if accel == "auto":
@@ -172,6 +179,8 @@ def prepare(
         options.kernels != "plain"
     ):  # rounding differs; results from before there were kernels stay as they are
         settings["kernels"] = options.kernels
+    if options.linears != "plain":
+        settings["linears"] = options.linears
     receipt = ReceiptOptions(options.receipt_views) if options.receipt else None
     return Prepared(views, chosen, settings, notes, {"read": read_s}, receipt, known)
 

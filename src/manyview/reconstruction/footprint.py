@@ -49,6 +49,8 @@ def estimate_peak_bytes(
     heading = held + frames * (heads.at_end + heads.outputs) + heads.work
     knowing = held + max(given.embedding, given.injecting)
     trunk = _MARGIN * max(meeting, passing, framewise, knowing)
+    if options.linears != "plain":  # what an MLP's hidden layer is on its way to codes, and their products
+        trunk += max(mlp_tokens, piece * tokens) * math.ceil(config.mlp_ratio) * dim * 9
     return int(max(trunk + converted_bytes(config, options, element_bytes), _MARGIN * heading))
 
 

@@ -27,7 +27,8 @@ _EFFICIENCY = {"cpu": 0.5, "cuda": 0.4, "mps": 0.4}
 class Request:
     """What is to be run: a network, images of one size, a plan, heads and a precision.
 
-    `known`: what is given beside the images ("poses", "intrinsics", "depth"). `kernels`: see `RunOptions`.
+    `known`: what is given beside the images ("poses", "intrinsics", "depth"). `kernels`, `linears`,
+    `head_dtype` and `channels_last`: see `RunOptions`.
     """
 
     config: NetworkConfig
@@ -39,6 +40,9 @@ class Request:
     dtype: torch.dtype
     known: tuple[str, ...] = ()
     kernels: str = "plain"
+    linears: str = "plain"
+    head_dtype: torch.dtype | None = None
+    channels_last: bool = False
 
     @property
     def layout(self) -> TokenLayout:
@@ -119,11 +123,14 @@ def piece_ladder(request: Request) -> Iterator[RunOptions]:
         pieces = (frames, max(tokens, frame_tokens), min(8, frames))
         if pieces not in seen:
             seen.add(pieces)
-            yield RunOptions(request.dtype, *pieces, heads=request.heads, kernels=request.kernels)
-    if request.dtype.itemsize < 4:
-        yield RunOptions(
-            request.dtype, *pieces, heads=request.heads, keep_weights=False, kernels=request.kernels
-        )
+            yield _options(request, pieces)
+    if request.dtype.itemsize < 4 or request.linears != "plain":
+        yield dataclasses.replace(_options(request, pieces), keep_weights=False)
+
+
+def _options(request: Request, pieces: tuple[int, int, int]) -> RunOptions:
+    same = ("heads", "kernels", "linears", "head_dtype", "channels_last")
+    return RunOptions(request.dtype, *pieces, **{name: getattr(request, name) for name in same})
 
 
 def does_not_fit(request: Request, machine: Machine) -> MemoryLimitError:

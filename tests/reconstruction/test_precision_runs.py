@@ -1,0 +1,66 @@
+"""Precisions from a user's options to a result: what runs, what is told, and what memory is expected."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from manyview.attention.plan import Plan
+from manyview.bench.live_bytes import LiveBytes
+from manyview.errors import UsageError
+from manyview.models.config import VGGT_1B, EncoderConfig
+from manyview.models.run_options import RunOptions
+from manyview.models.vggt import VGGT
+from manyview.reconstruction.engine import reconstruct
+from manyview.reconstruction.footprint import estimate_peak_bytes
+from manyview.reconstruction.preflight import Request, piece_ladder
+from tests.models.tiny import tiny_vggt
+
+from .test_engine import photos  # noqa: F401
+
+WIDE = dataclasses.replace(
+    VGGT_1B, depth=4, taps=(0, 1, 2, 3), encoder=EncoderConfig(depth=1), track_head=None
+)
+
+
+def test_precisions_reach_the_result(photos):  # noqa: F811
+    model = tiny_vggt()
+    exact, low, fp8 = (
+        reconstruct(photos, model, **options)
+        for options in ({}, {"precision": "bf16"}, {"precision": "bf16", "linears": "fp8"})
+    )
+    errors = [float(np.abs(one.z_depth / exact.z_depth - 1).mean()) for one in (low, fp8)]
+    assert 0 < errors[0] < errors[1] < 0.1
+    assert low.settings["precision"] == "bf16" and "linears" not in low.settings
+    assert fp8.settings["linears"] == "fp8"
+    with pytest.raises(UsageError, match="linears are plain or fp8"):
+        reconstruct(photos, model, linears="int8")
+
+
+@pytest.mark.parametrize("linears", ["plain", "fp8"])
+@pytest.mark.parametrize("keep_weights", [True, False])
+@pytest.mark.parametrize("pieces", [(2, 2000, 2), (8, 9000, 8)])
+def test_converted_weights_are_in_the_estimate(linears, keep_weights, pieces):
+    with torch.device("meta"):
+        model = VGGT(WIDE)
+        images = torch.empty(1, 24, 3, 140, 196, dtype=torch.uint8)
+    options = RunOptions(torch.bfloat16, *pieces, linears=linears, keep_weights=keep_weights)
+    with torch.no_grad(), LiveBytes() as live:
+        model(images, options=options)
+    counted = live.peak + images.numel()
+    estimate = estimate_peak_bytes(WIDE, model.aggregator.layout(24, 140, 196), options, 2)
+    assert counted <= estimate <= 1.7 * counted
+
+
+def test_only_the_last_rung_converts_anew():
+    request = Request(
+        WIDE, 100, 392, 518, Plan.dense(4), ("camera",), torch.bfloat16, linears="fp8", channels_last=True
+    )
+    rungs = list(piece_ladder(request))
+    assert [one.keep_weights for one in rungs] == [True] * (len(rungs) - 1) + [False]
+    assert all((one.linears, one.channels_last) == ("fp8", True) for one in rungs)
+    full = dataclasses.replace(request, dtype=torch.float32, linears="plain")
+    assert all(one.keep_weights for one in piece_ladder(full))
