@@ -29,6 +29,10 @@ def reconstruct(request: dict[str, Any]) -> dict[str, Any]:
     reader.camera_model = request["camera_model"]
     mode = pycolmap.CameraMode.SINGLE if request["one_camera"] else pycolmap.CameraMode.PER_IMAGE
     cpu = pycolmap.Device.cpu
+    # Extraction on several threads numbers pictures as they get done, and other numbers give other digits.
+    with pycolmap.Database.open(database):
+        pass
+    pycolmap.import_images(database, pictures, mode, options=reader)
     pycolmap.extract_features(
         database,
         pictures,
