@@ -1,0 +1,93 @@
+"""The choice of kernels on its way from a user to the networks and into what a result says of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import manyview
+from manyview.cli.main import run
+from manyview.errors import UsageError
+from manyview.kernels import choice
+from manyview.reconstruction import engine
+from manyview.reconstruction.engine import ReconstructOptions, prepare, reconstruct
+from tests.models.tiny import tiny_vggt
+
+from .test_models import SMALL
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 28, 42, 3), dtype=np.uint8)
+    for index, picture in enumerate(pixels):
+        Image.fromarray(picture).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Kernels in force at each forward pass."""
+    names = []
+    run = engine.run_forward
+
+    def told(model, images, *rest):
+        hook = model.aggregator.register_forward_pre_hook(lambda *_: names.append(choice._chosen.get()))
+        try:
+            return run(model, images, *rest)
+        finally:
+            hook.remove()
+
+    monkeypatch.setattr(engine, "run_forward", told)
+    return names
+
+
+def test_a_reconstruction_runs_with_its_kernels_and_says_so(photos, device, seen):
+    model = tiny_vggt(config=SMALL)
+    options = ReconstructOptions(image_size=42, device=device.type)
+    scenes = [
+        reconstruct(photos, model, dataclasses.replace(options, kernels=name)) for name in ("plain", "triton")
+    ]
+    assert seen == ["plain", "triton"]
+    assert "kernels" not in scenes[0].settings and scenes[1].settings["kernels"] == "triton"
+    assert scenes[0].settings_hash != scenes[1].settings_hash
+    np.testing.assert_allclose(scenes[0].z_depth, scenes[1].z_depth, rtol=1e-3, atol=1e-4)
+    assert choice._chosen.get() == "plain"
+
+
+def test_streams_take_the_choice(device, monkeypatch):
+    from manyview.streaming import forward
+
+    passes = []
+    run = forward.run_dense_head
+
+    def told(*args, **kwargs):
+        passes.append(choice._chosen.get())
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(forward, "run_dense_head", told)
+    images = [torch.zeros(3, 28, 28, dtype=torch.uint8)] * 2
+    updates = manyview.stream(
+        tiny_vggt(config=SMALL), images, chunk=1, kernels="triton", device=device.type, image_size=28
+    )
+    assert len(list(updates)) == 2 and passes == ["triton", "triton"]
+
+
+def test_wrong_choices_are_told_before_pictures_are_read(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: object())
+    with pytest.raises(UsageError, match="kernels are plain or triton"):
+        ReconstructOptions(kernels="fast")
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(UsageError, match="not on cpu: use the plain ones"):
+        prepare(nowhere, tiny_vggt(config=SMALL), ReconstructOptions(kernels="triton", device="cpu"))
+    for command in ("reconstruct", "stream"):
+        where = [command, str(photos), str(tmp_path / "out"), "--device", "cpu", "--kernels", "triton"]
+        assert run(where) == 2
+        assert "not on cpu: use the plain ones" in capsys.readouterr().err
