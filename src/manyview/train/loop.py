@@ -189,7 +189,8 @@ def _log_interval(trainer: Trainer, log: RunLog, steps: list[dict[str, float]], 
 def _held_out(trainer: Trainer) -> dict[str, Any]:
     with trainer.mean.in_place():
         numbers = held_out_numbers(trainer.model, trainer.config, trainer.here)
-    logger.info(
+    log = logger.info if trainer.workers.rank == 0 else logger.debug
+    log(
         "step %d, %s: AUC@30 %.1f, rotation %.1f deg, direction %.1f deg, AbsRel %.3f",
         trainer.step,
         numbers["stage"],
