@@ -149,6 +149,13 @@ def test_what_cannot_run_at_all_is_refused(wrong, told):
         run_bench(dataclasses.replace(SMALL, **wrong))
 
 
+def test_the_place_tells_what_attention_may_run_on():
+    place = describe(CPU, torch.float32, 4, 32)
+    # A CPU has the tiled kernel and the plain products, and none of CUDA's.
+    assert place["attention_backends"] == ["flash_attention", "math"]
+    assert place["triton"] is None or place["triton"][0].isdigit()
+
+
 def test_the_place_is_described(monkeypatch):
     place = describe(CPU, torch.float32, 4, 32)
     assert place["torch"] == torch.__version__ and place["precision"] == "fp32"
@@ -166,4 +173,5 @@ def test_cuda_stages_fill_the_time_and_memory_is_the_allocators():
     report = run_bench(dataclasses.replace(SMALL, device="cuda", frames=(2, 8), warmup=3))
     few, many = report.measurements
     assert 0.7 * min(many.run_seconds) < sum(many.stage_seconds.values()) < 1.2 * max(many.run_seconds)
-    assert 0 < few.peak_bytes < many.peak_bytes
+    assert 0 < few.peak_bytes < many.peak_bytes < many.reserved_bytes
+    assert 0 < many.attention_share < 1
