@@ -34,7 +34,8 @@ def test_a_dataset_into_files_and_on_again(command: Command, weights: Path, tmp_
     )
     assert status == 0, told
     assert "# avggt against dense" in said and "# frame against dense" in said
-    assert (tmp_path / "c.md").read_text().strip() == said.strip()
+    table, written = said.rstrip().rsplit("\n", 1)
+    assert (tmp_path / "c.md").read_text().strip() == table.strip() and "c.csv" in written
     lines = (tmp_path / "c.csv").read_text().splitlines()
     assert lines[0] == "plan_a,plan_b,figure,scene,a,b,difference" and lines[1].startswith('"dense","avggt"')
     pytest.importorskip("matplotlib")
@@ -42,6 +43,8 @@ def test_a_dataset_into_files_and_on_again(command: Command, weights: Path, tmp_
     assert status == 0 and {p.name for p in tmp_path.glob("d*.png")} == {"d.avggt.png", "d.frame.png"}, told
     status, said, told = command("evaluate", "compare", file, file, "--plan", "dense", "--figures", "auc_30")
     assert status == 0 and "dense (B) against dense (A)" in said and "not told apart" in said, told
+    weights_of = f"weights {data['settings']['weights_sha256'][:12]}"
+    assert said.startswith("- A: ") and said.count(weights_of) == 2 and "also differ" not in said
 
 
 def test_protocols_are_listed(command: Command) -> None:

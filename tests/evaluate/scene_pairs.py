@@ -115,3 +115,29 @@ def nothing_measured(pair: ScenePair) -> ScenePair:
         true_depth=np.full_like(pair.true_depth, np.nan),
         true_points=np.full_like(pair.true_points, np.nan),
     )
+
+
+def one_point(pair: ScenePair) -> ScenePair:
+    """With one true pixel in all."""
+    depth, points = np.full_like(pair.true_depth, np.nan), np.full_like(pair.true_points, np.nan)
+    depth[0, 5, 5], points[0, 5, 5] = pair.true_depth[0, 5, 5], pair.true_points[0, 5, 5]
+    return dataclasses.replace(pair, true_depth=depth, true_points=points)
+
+
+def filled(pair: ScenePair, value: float, share: float = 1.0) -> ScenePair:
+    """With a value for what was estimated of depth and points in every so many pixels."""
+    which = np.random.default_rng(3).random(pair.found_depth.shape) < share
+    depth, confidence = (values.copy() for values in (pair.found_depth, pair.confidence))
+    points, head = (values.copy() for values in (pair.found_points, pair.head_points))
+    for values in (depth, confidence, points, head):
+        values[which] = value
+    return dataclasses.replace(
+        pair, found_depth=depth, confidence=confidence, found_points=points, head_points=head
+    )
+
+
+def infinite_cameras(pair: ScenePair, views: int) -> ScenePair:
+    """With cameras that are infinitely far away."""
+    cameras = pair.found_cameras.copy()
+    cameras[:views, :, 3] = np.inf
+    return dataclasses.replace(pair, found_cameras=cameras)

@@ -18,6 +18,7 @@ from manyview.evaluate.compare_results import (
     compare_results,
     comparison_csv,
     comparison_table,
+    what_differs,
 )
 from manyview.evaluate.comparison_plot import draw_differences
 from manyview.evaluate.evaluation import Evaluation, PlanRow, SceneRows
@@ -99,11 +100,22 @@ def test_only_the_same_inputs_are_compared() -> None:
     )
     found = compare_results(one, other, ("dense", "dense"))[0]
     assert found.scenes == ("scene1", "scene2") and found.interval is None and found.mean == 4.0
+    assert found.verdict == "too few scenes"
     failed = dataclasses.replace(two.scenes[1].rows[0], figures={}, failed="too large")
     hole = dataclasses.replace(
         two, scenes=(dataclasses.replace(two.scenes[1], rows=(failed,)), two.scenes[2])
     )
     assert compare_results(one, hole, ("dense", "dense"))[0].scenes == ("scene2",)
+
+
+def test_what_two_results_are_is_told() -> None:
+    machine = {"device_name": "a card", "precision": "bf16", "manyview": "1"}
+    own = {"model": "one", "weights_sha256": "a" * 64, "image_size": 518, "environment": machine}
+    other = {**own, "model": "two", "weights_sha256": "b" * 64}
+    lines = what_differs(result({"dense": [1.0]}, **own), result({"dense": [1.0]}, **other))
+    assert len(lines) == 2 and "one, weights aaaa" in lines[0] and "two, weights bbbb" in lines[1]
+    smaller = result({"dense": [1.0]}, **{**other, "image_size": 224})
+    assert what_differs(result({"dense": [1.0]}, **own), smaller)[2] == "They also differ in: image_size"
 
 
 @pytest.mark.parametrize(

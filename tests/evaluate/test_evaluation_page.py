@@ -1,4 +1,4 @@
-"""Every command of the pages on evaluation is one that the program takes; none overwrites what another wrote."""
+"""Every command of the pages on evaluation is one that the program takes; none overwrites another result."""
 
 from __future__ import annotations
 

@@ -13,10 +13,13 @@ from manyview.evaluate.protocols import PROTOCOLS
 
 from .scene_pairs import (
     few,
+    filled,
+    infinite_cameras,
     lost,
     motionless,
     noisy,
     nothing_measured,
+    one_point,
     similar,
     straight,
     truth,
@@ -166,14 +169,27 @@ _DEGENERATE = {
     "all lost": lambda p: lost(p, slice(None)),
     "without depth": without_depth,
     "nothing measured": nothing_measured,
+    "one true point": one_point,
+    "no number": lambda p: filled(p, np.nan),
+    "infinite": lambda p: filled(p, np.inf),
+    "zero": lambda p: filled(p, 0.0),
+    "negative": lambda p: filled(p, -1.0),
+    "huge": lambda p: filled(p, 1e30),
+    "some infinite": lambda p: filled(p, np.inf, 0.3),
+    "some huge": lambda p: filled(p, 1e30, 0.01),
+    "an infinite camera": lambda p: infinite_cameras(p, 1),
+    "infinite cameras": lambda p: infinite_cameras(p, len(p.found_cameras)),
+    "one view without depth": lambda p: few(filled(p, np.nan), 1),
 }
 
 
 @pytest.mark.parametrize("case", _DEGENERATE)
 def test_no_protocol_ever_says_nan(case: str) -> None:
     pair = _DEGENERATE[case](noisy(similar(truth()), 0.02))
+    distinct = {measure for protocol in PROTOCOLS.values() for measure in protocol.measures}
+    measured = {measure: measure.figures(pair, 1) for measure in distinct}
     for protocol in PROTOCOLS.values():
-        figures = {k: v for m in protocol.measures for k, v in m.figures(pair, 1).items()}
+        figures = {name: value for m in protocol.measures for name, value in measured[m].items()}
         assert set(protocol.columns) <= set(figures), protocol.name
         for name, value in figures.items():
             assert value is None or np.isfinite(value), (protocol.name, name)

@@ -26,11 +26,16 @@ class EvaluateCompare:
     markdown: Path | None = None
     """Also write the table to this file."""
     plot: Path | None = None
-    """Also draw the differences to this PNG file; with several plans compared, PLAN is put into its name."""
+    """Also draw the differences to this PNG file; with several plans compared NAME.PLAN.png, one a plan."""
 
     def run(self) -> int:
         from ..errors import UsageError, require_plot
-        from ..evaluate.compare_results import compare_results, comparison_csv, comparison_table
+        from ..evaluate.compare_results import (
+            compare_results,
+            comparison_csv,
+            comparison_table,
+            what_differs,
+        )
         from ..evaluate.comparison_plot import draw_differences
         from ..evaluate.evaluation_report import read_evaluation
         from ..export.files import atomic_file, output_errors
@@ -51,7 +56,10 @@ class EvaluateCompare:
             pairs = [(plan, plan) for plan in first.plans if plan in second.plans]
         if not pairs:
             raise UsageError("there are no two plans to compare; name them with --plan")
-        tables, rows = [], ""
+        tables, rows, files = [], "", []
+        if len(read) == 2:
+            legend = "\n".join(f"- {line}" for line in what_differs(first, second))
+            tables.append(f"{legend}\n")
         for one, two in pairs:
             names = (one, two) if len(read) == 1 else (f"{one} (A)", f"{two} (B)")
             differences = compare_results(first, second, (one, two), self.figures)
@@ -60,6 +68,7 @@ class EvaluateCompare:
                 place = self.plot if len(pairs) == 1 else self._named(self.plot, two)
                 with output_errors(place, 1 << 20), atomic_file(place) as part:
                     draw_differences(differences, names, part)
+                files.append(place)
             lines = comparison_csv(differences).splitlines(keepends=True)
             rows += (f"plan_a,plan_b,{lines[0]}" if not rows else "") + "".join(
                 f'"{one}","{two}",{line}' for line in lines[1:]
@@ -70,6 +79,9 @@ class EvaluateCompare:
             if path is not None:
                 with output_errors(path, len(text)), atomic_file(path) as part:
                     part.write_text(text, encoding="utf-8")
+                files.append(path)
+        if files:
+            say("written: " + ", ".join(str(path) for path in files))
         return 0
 
     @staticmethod

@@ -45,7 +45,9 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """ "better", "worse" or "not told apart", of b."""
+        """ "better", "worse", "not told apart" or, below three scenes, "too few scenes", of b."""
+        if self.interval is None:
+            return "too few scenes"
         if not self.sure:
             return "not told apart"
         return "better" if (self.mean > 0) == self.figure.removeprefix("w2c_").startswith(_MORE) else "worse"
@@ -117,6 +119,27 @@ def _rows(result: Evaluation, plan: str) -> dict[tuple[str, str], dict[str, floa
         for row in scene.rows
         if row.plan == plan and row.failed is None
     }
+
+
+def what_differs(first: Evaluation, second: Evaluation) -> tuple[str, ...]:
+    """A line on each result, and one on the settings in which they differ beside the model."""
+    lines = [
+        f"{letter}: {s['model']}, weights {s['weights_sha256'][:12]}, longer side {s['image_size']}, "
+        f"{s['environment']['device_name']}, {s['environment']['precision']}, ManyView "
+        f"{s['environment']['manyview']}"
+        for letter, s in zip("AB", (first.settings, second.settings))
+    ]
+    told = ("model", "weights_sha256")
+    plain = {"code_sha256": "ManyView's own code", "environment": "machine or libraries"}
+    names = [name for name in first.settings if name not in told and _differs(first, second, name)]
+    other = [plain.get(name, name) for name in names]
+    if other:
+        lines.append(f"They also differ in: {', '.join(other)}")
+    return tuple(lines)
+
+
+def _differs(first: Evaluation, second: Evaluation, name: str) -> bool:
+    return first.settings[name] != second.settings.get(name)
 
 
 def comparison_table(differences: Sequence[Difference], names: tuple[str, str]) -> str:

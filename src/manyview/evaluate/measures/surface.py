@@ -93,7 +93,8 @@ def _moved(
     """Depth, cameras and intrinsics in the truth's world and scale."""
     scale = float(np.cbrt(np.linalg.det(matrix[:3, :3])))
     turn, shift = matrix[:3, :3] / scale, matrix[:3, 3]
-    poses = invert_rigid(pair.found_cameras.astype(np.float64))
+    given = np.isfinite(pair.found_cameras).all((1, 2), keepdims=True)
+    poses = invert_rigid(np.where(given, pair.found_cameras, np.nan).astype(np.float64))
     centres = poses[:, :, 3] @ matrix[:3, :3].T + shift
     cameras = invert_rigid(np.concatenate([turn @ poses[:, :, :3], centres[:, :, None]], -1))
     depth = torch.from_numpy(np.where(pair.seen, pair.found_depth, np.nan)) * scale
