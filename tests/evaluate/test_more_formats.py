@@ -126,6 +126,31 @@ def test_kitti_depth_as_papers_gather_it(tmp_path: Path) -> None:
     assert dataset.read(scene).depth.read(0)[0, 0] == 2
 
 
+def test_the_selection_of_kitti_depth_is_single_pictures(tmp_path: Path) -> None:
+    root = tmp_path / "depth_selection" / "val_selection_cropped"
+    for number in (5, 8):
+        name = f"{DRIVE}_image_{number:010}_image_02"
+        picture(root / "image" / f"{name}.png", number)
+        text(root / "intrinsics" / f"{name}.txt", np.array([[30, 0, 15.5, 0, 31, 11.5, 0, 0, 1]]))
+        values = np.full((24, 32), 256 * number)
+        depth_picture(
+            root / "groundtruth_depth" / f"{DRIVE}_groundtruth_depth_{number:010}_image_02.png", values
+        )
+    dataset = dataset_named("kitti-depth")
+    scenes = dataset.scenes(tmp_path)
+    names = [f"2011_09_26_drive_0002/{number:010}" for number in (5, 8)]
+    assert [scene.name for scene in scenes] == names
+    posed = dataset.read(scenes[1])
+    assert len(posed) == 1 and posed.depth.read(0)[0, 0] == 8 and posed.intrinsics[0, 0, 2] == 16
+    # With intrinsics but without cameras there are points of nothing.
+    found = evaluate_dataset(tiny_vggt(), dataset, tmp_path, PROTOCOLS["default"], workers=1)
+    figures = found.scenes[0].rows[0].figures
+    assert figures["abs_rel"] is not None and figures["accuracy"] is None and figures["ate"] is None
+    (root / "groundtruth_depth" / f"{DRIVE}_groundtruth_depth_{8:010}_image_02.png").unlink()
+    with pytest.raises(InputError, match="is missing; expected groundtruth_depth/ of the selection"):
+        dataset.read(scenes[1])
+
+
 def test_depth_alone_has_no_figure_of_cameras(tmp_path: Path) -> None:
     write_kitti_depth(tmp_path / "val" / DRIVE)
     data = dataset_named("kitti-depth")

@@ -148,6 +148,8 @@ DATASETS: dict[str, Dataset] = {
                 ("image_gathered", "*_sync*"),
                 ("val_selection_cropped/image_gathered", "*_sync*"),
                 ("depth_selection/val_selection_cropped/image_gathered", "*_sync*"),
+                ("val_selection_cropped/image", "*_sync_image_*.png"),
+                ("depth_selection/val_selection_cropped/image", "*_sync_image_*.png"),
             ),
             "val/2011_09_26_drive_0002_sync/proj_depth/groundtruth/image_02/0000000005.png with the raw "
             "drive's 2011_09_26/2011_09_26_drive_0002_sync/image_02/data/0000000005.png",
