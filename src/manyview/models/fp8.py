@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..kernels import fused
+
 CODES = torch.float8_e4m3fn
 _LARGEST = 448.0  # of e4m3
 _TINY = 1e-12
@@ -38,6 +40,10 @@ def quantise(
     x: Float[Tensor, "rows columns"], per_tensor: bool = False
 ) -> tuple[Float[Tensor, "rows columns"], Float[Tensor, "rows 1"]]:
     """Codes and scales, x ~ codes * scale; the largest entry of a row (or of all) gets the largest code."""
+    if not per_tensor and x.stride(-1) == 1 and fused(x):
+        from ..kernels.fp8_rows import quantise_rows
+
+        return quantise_rows(x, _LARGEST, _TINY)
     least, most = torch.aminmax(x, dim=1, keepdim=True)
     largest = torch.maximum(most, -least).float()
     if per_tensor:
