@@ -195,3 +195,9 @@ def test_no_protocol_ever_says_nan(case: str) -> None:
             assert value is None or np.isfinite(value), (protocol.name, name)
         if case == "whole":
             assert all(figures[name] is not None for name in protocol.columns), protocol.name
+
+
+def test_a_camera_that_is_not_finite_is_a_lost_one() -> None:
+    pair = noisy(similar(truth(5)), 0.02)
+    for measure in (RelativePose(), Trajectory(), Trajectory("se3", of="w2c")):
+        assert measure.figures(infinite_cameras(pair, 2)) == measure.figures(lost(pair, slice(0, 2)))

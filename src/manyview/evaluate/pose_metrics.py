@@ -41,6 +41,9 @@ def pair_errors(
     views = truth.shape[-3]
     i, j = torch.triu_indices(views, views, offset=1)
     estimate, truth = estimate.double(), truth.double()
+    # A camera of which one part is not finite is none: its rotation alone proves nothing.
+    whole = estimate.isfinite().flatten(-2).all(-1)[..., None, None]
+    estimate = torch.where(whole, estimate, torch.nan)
 
     def relative(cameras: Tensor) -> Tensor:
         return compose_rigid(cameras[..., i, :, :], invert_rigid(cameras[..., j, :, :]))
