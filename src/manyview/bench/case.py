@@ -13,9 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MemoryLimitError
-from ..kernels import use_kernels
 from ..models.network import Network
-from ..models.run_options import RunOptions
 from ..reconstruction.forward import out_of_memory
 from ..reconstruction.machine import look_at_machine
 from ..reconstruction.preflight import Request, preflight
@@ -43,9 +41,7 @@ class Case:
         machine = look_at_machine(torch.device(next(model.parameters()).device))
         self._device = machine.device
         self._chosen = preflight(request, machine)
-        self._run = self._chosen.options
-        if any(field.name == "kernels" for field in dataclasses.fields(RunOptions)):
-            self._run = dataclasses.replace(self._run, kernels=method.kernels)  # type: ignore[call-arg]
+        self._run = dataclasses.replace(self._chosen.options, kernels=method.kernels, linears=method.linears)
         self._model: Any = Straightforward(model) if method.twin else model
         self._rounds: list[list[float]] = [[]]
         self._stages: list[list[dict[str, float]]] = [[]]
@@ -81,7 +77,7 @@ class Case:
         """A pass that tells attention from the rest of global layers; a long case's first pass told it."""
         if self.long or self._first_counts:
             return
-        with self._memory(), self._going():
+        with self._memory(), torch.inference_mode():
             self._share = self._pass_inside()[1].attention_share()
 
     def begin_round(self) -> None:
@@ -122,6 +118,7 @@ class Case:
             attention_flops=cost.attention_flops,
             extra_flops=cost.extra_flops,
             kernels=self._method.kernels,
+            linears=self._method.linears,
             twin=self._method.twin,
             reserved_bytes=self._reserved,
             attention_share=self._share,
@@ -134,7 +131,7 @@ class Case:
         )
 
     def _timed_pass(self) -> tuple[float, dict[str, float]]:
-        with self._memory(), self._going():
+        with self._memory(), torch.inference_mode():
             return timed(self._device, self._pass)
 
     def _pass(self, recorder: Any = None) -> None:
@@ -161,12 +158,12 @@ class Case:
             torch.cuda.synchronize(device)
             torch.cuda.reset_peak_memory_stats(device)
             before = torch.cuda.memory_allocated(device)
-            with self._going():
+            with torch.inference_mode():
                 self._note_first(*self._pass_inside())
             return torch.cuda.max_memory_allocated(device) - before, torch.cuda.max_memory_reserved(device)
         # An upload is counted, what lay in memory before is not; inference tensors cannot be followed.
         copied = 0 if device.type != "cpu" else self._images.numel()
-        with self._kernels(), torch.no_grad(), LiveBytes() as live:
+        with torch.no_grad(), LiveBytes() as live:
             self._note_first(*self._pass_inside())
         return live.peak + copied, None
 
@@ -174,14 +171,6 @@ class Case:
         self.first_seconds, self._share = seconds, inside.attention_share()
         if self._first_counts:
             self._rounds[0], self._stages[0] = [seconds], [inside.seconds()]
-
-    @contextlib.contextmanager
-    def _going(self) -> Iterator[None]:
-        with self._kernels(), torch.inference_mode():
-            yield
-
-    def _kernels(self) -> contextlib.AbstractContextManager[None]:
-        return use_kernels(self._method.kernels, self._device)
 
     @contextlib.contextmanager
     def _memory(self) -> Iterator[None]:

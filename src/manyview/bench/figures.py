@@ -37,6 +37,7 @@ class Measurement:
     attention_flops: float = 0.0
     extra_flops: float = 0.0
     kernels: str = "plain"
+    linears: str = "plain"
     twin: bool = False
     reserved_bytes: int | None = None
     attention_share: float | None = None
@@ -49,7 +50,7 @@ class Measurement:
 
     @property
     def method(self) -> str:
-        return method_name(self.plan, self.kernels, self.twin)
+        return method_name(self.plan, self.kernels, self.twin, self.linears)
 
     @property
     def spread(self) -> float:
@@ -147,17 +148,17 @@ class BenchReport:
         return case.floor_bytes[kind] / self.copy_bytes_per_s
 
     def dense_beside(self, case: Measurement) -> Measurement | None:
-        """Dense attention on as many frames and the same kernels, if it was measured."""
-        same = (one for one in self.measurements if one.frames == case.frames and one.plan == "dense")
-        kernels = "plain" if case.twin else case.kernels
-        return next((one for one in same if one.kernels == kernels and not one.twin), None)
+        """Dense attention on as many frames, the same kernels and linears, if it was measured."""
+        name = method_name("dense", case.kernels, False, case.linears)
+        same = (one for one in self.measurements if one.frames == case.frames and one.method == name)
+        return next(same, None)
 
     def dense_seconds(self, case: Measurement) -> tuple[float, bool] | None:
         """Seconds of dense attention beside a case (see `dense_beside`), and whether extrapolated."""
         dense = self.dense_beside(case)
         if dense is not None:
             return dense.seconds, False
-        name = method_name("dense", "plain" if case.twin else case.kernels, False)
+        name = method_name("dense", case.kernels, False, case.linears)
         found = (one for one in self.estimates if (one.method, one.frames) == (name, case.frames))
         return next(((one.seconds, True) for one in found), None)
 

@@ -39,7 +39,9 @@ def run_bench(options: BenchOptions, watch: Watcher | None = None) -> BenchRepor
 
         return run_in_turns(place, budget, watch)
     report, depth = place.report, place.model.config.depth
-    methods = methods_of((Plan.parse(spec, depth) for spec in options.plans), options.kernels, options.twin)
+    methods = methods_of(
+        (Plan.parse(spec, depth) for spec in options.plans), options.kernels, options.linears, options.twin
+    )
     frames = sorted(set(options.frames))
     done, total = 0, len(methods) * len(frames)
     for method in methods:

@@ -7,12 +7,13 @@ import dataclasses
 from ..errors import UsageError
 
 KERNELS = ("plain", "triton")
+LINEARS = ("plain", "fp8", "fp8-tensor")
 PICTURES = ("noise", "scene")
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchOptions:
-    """A model, and the grid of plans, kernels and numbers of frames it is timed on.
+    """A model, and the grid of plans, kernels, linears and numbers of frames it is timed on.
 
     `model`: what `load` takes, or a size with seeded random weights ("vggt-1b-random", "small-random").
     `size`: (width, height) of the images in pixels (None: 4:3 at the weights' own side). Each case is run
@@ -32,6 +33,7 @@ class BenchOptions:
     size: tuple[int, int] | None = None
     plans: tuple[str, ...] = ("dense",)
     kernels: tuple[str, ...] = ("plain",)
+    linears: tuple[str, ...] = ("plain",)
     heads: tuple[str, ...] = ("camera", "depth")
     precision: str = "auto"
     device: str = "auto"
@@ -51,7 +53,7 @@ class BenchOptions:
     single_pass: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("frames", "plans", "heads", "kernels"):
+        for name in ("frames", "plans", "heads", "kernels", "linears"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.frames or min(self.frames) < 1:
             raise UsageError(f"numbers of frames must be at least 1, got {list(self.frames)}")
@@ -71,9 +73,10 @@ class BenchOptions:
                 )
         _only(self.heads, ("camera", "depth", "points"), "cannot time the head")
         _only(self.kernels, KERNELS, "there are no kernels")
+        _only(self.linears, LINEARS, "there are no linears")
         _only((self.pictures,), PICTURES, "there are no pictures")
-        if not self.kernels:
-            raise UsageError("name at least one kind of kernels, such as plain")
+        if not self.kernels or not self.linears:
+            raise UsageError("name at least one kind of kernels and of linears, such as plain")
 
 
 def _only(names: tuple[str, ...], known: tuple[str, ...], complaint: str) -> None:

@@ -85,7 +85,7 @@ def _value(
         return case["seconds"], False
     if target.measure == "gigabytes":
         return case["peak_bytes"] / 1e9, False
-    dense = (method_name("dense", case["kernels"], False), case["frames"])
+    dense = (method_name("dense", case["kernels"], False, case["linears"]), case["frames"])
     if dense in ran:
         return ran[dense] / case["seconds"], False
     return None if dense not in guessed else (guessed[dense] / case["seconds"], True)

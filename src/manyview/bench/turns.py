@@ -41,7 +41,7 @@ def run_in_turns(place: SetUp, budget: Budget, watch: Watcher | None = None) -> 
             if spec not in PRESETS:
                 raise
             report.refusals += [Refusal(spec, count, str(error)) for count in frames]
-    methods = methods_of(plans, options.kernels, options.twin)
+    methods = methods_of(plans, options.kernels, options.linears, options.twin)
     total = len(methods) * len(frames)
     for index, count in enumerate(frames):
         if watch is not None:

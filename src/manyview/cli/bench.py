@@ -29,6 +29,8 @@ class Bench:
     """Plans to compare with dense, in turns on the same frames, instead of --plans; all: every preset."""
     kernels: tuple[Literal["plain", "triton"], ...] = ("plain",)
     """Kernels to run every plan on."""
+    linears: tuple[Literal["plain", "fp8", "fp8-tensor"], ...] = ("plain",)
+    """Arithmetic of the trunk's linear layers, for every plan and kernels."""
     twin: bool = False
     """Also time a straightforward implementation of dense VGGT on the same weights."""
     pictures: Literal["noise", "scene"] = "noise"
