@@ -55,13 +55,17 @@ def plot_curves(log: Path, picture: Path) -> None:
     minutes = [line["minutes"] for line in train]
     for name in sorted({name for line in train for name in line["losses"]}):
         losses.plot(minutes, [line["losses"].get(name, float("nan")) for line in train], label=name, lw=0.8)
-    losses.set(yscale="symlog", ylabel="loss (unweighted)")
-    losses.legend(fontsize=7)
+    highest = max(value for line in train for value in line["losses"].values())
+    # A logarithmic axis has no ticks to read within one decade; a loss may be negative.
+    losses.set(yscale="symlog" if highest > 10 else "linear", ylabel="loss (unweighted)")
+    losses.grid(alpha=0.3)
+    losses.legend(fontsize=7, loc="upper right")
     seen = [line["minutes"] for line in held_out]
     for threshold in (5, 15, 30):
         accuracy.plot(seen, [line[f"auc_{threshold}"] for line in held_out], "o-", label=f"AUC@{threshold}")
     accuracy.set(ylabel="held-out relative pose, percent", ylim=(0, None))
-    accuracy.legend(fontsize=7)
+    accuracy.legend(fontsize=7, loc="upper left")
+    accuracy.set_ylim(0, 1.25 * max(accuracy.get_ylim()[1], 1))
     rotation.plot(seen, [line["rotation_median_deg"] for line in held_out], "o-", label="rotation, degrees")
     rotation.plot(
         seen, [line["translation_median_deg"] for line in held_out], "o-", label="direction, degrees"
