@@ -144,6 +144,8 @@ def _rotate_case(norm: bool, tiled: bool = False) -> Callable[..., Trial]:
 
 def kernel_cases() -> dict[str, KernelCase]:
     """All kernels by name. Imports them: Triton must be there."""
+    from .attention_cases import attention_cases  # builds on this module
+
     cases = (
         KernelCase("layer norm", _norm_case, strided=1),
         # The norm is of the sum as it is stored, so that its rounding counts too.
@@ -152,5 +154,6 @@ def kernel_cases() -> dict[str, KernelCase]:
         KernelCase("q/k norm, rotation", _rotate_case(True), roundings=2, strided=1),
         KernelCase("rotation", _rotate_case(False), roundings=2, strided=1),
         KernelCase("q/k norm, tiled rotation", _rotate_case(True, tiled=True), roundings=2, strided=1),
+        *attention_cases(),
     )
     return {case.name: case for case in cases}

@@ -1,0 +1,39 @@
+"""Whole plans through a network, with kernels and with plain operations."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from manyview.attention.plan import Plan
+from manyview.kernels import use_kernels
+from manyview.models.run_options import RunOptions
+
+from ..models.tiny import TINY, tiny_vggt
+
+pytest.importorskip("triton")
+
+PLANS = [
+    "avggt:early=0,stride=2x2,gain=1",
+    "httm:space=4,time=2",
+    "httm:q=0.5,kv=0.5,outliers=0,space=6,count_bias=1,anchor=true",
+    "fastvggt",
+    "flash:r=2,count_bias=1",
+    "anchors:frames=1,own_frame=true",
+    "spark3r:q=2,r=2,group=2",
+]
+
+
+@pytest.mark.parametrize("spec", PLANS)
+def test_a_plan_gives_the_same_with_kernels(device, spec):
+    model = tiny_vggt(config=dataclasses.replace(TINY, depth=1, taps=(0, 0, 0, 0))).to(device)
+    images = torch.rand(1, 3, 3, 28, 42, generator=torch.Generator().manual_seed(0)).to(device)
+    options = RunOptions(heads=("depth",))
+    with torch.no_grad():
+        want = model(images, Plan.parse(spec, 1), options=options)
+        with use_kernels("triton", device):
+            got = model(images, Plan.parse(spec, 1), options=options)
+    for name in ("z_depth", "depth_conf"):
+        torch.testing.assert_close(getattr(got, name), getattr(want, name), rtol=2e-4, atol=2e-4)
