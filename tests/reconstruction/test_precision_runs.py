@@ -14,6 +14,7 @@ from manyview.errors import UsageError
 from manyview.models.config import VGGT_1B, EncoderConfig
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt import VGGT
+from manyview.reconstruction import machine
 from manyview.reconstruction.engine import reconstruct
 from manyview.reconstruction.footprint import estimate_peak_bytes
 from manyview.reconstruction.preflight import Request, piece_ladder
@@ -64,3 +65,21 @@ def test_only_the_last_rung_converts_anew():
     assert all((one.linears, one.channels_last) == ("fp8", True) for one in rungs)
     full = dataclasses.replace(request, dtype=torch.float32, linears="plain")
     assert all(one.keep_weights for one in piece_ladder(full))
+
+
+@pytest.mark.parametrize(
+    ("facts", "has"),
+    [
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16 sha_ni\n\nprocessor\t: 1\n", True),
+        ("flags\t\t: amx_bf16 amx_tile", True),
+        ("Features\t: fp asimd bf16 i8mm", True),
+        ("flags\t\t: fpu avx2 avx512f\nbugs\t\t: not_bf16\n", False),
+    ],
+)
+def test_cpus_that_multiply_bf16(tmp_path, monkeypatch, facts, has):
+    (tmp_path / "cpuinfo").write_text(facts)
+    monkeypatch.setattr(machine, "_CPU_FACTS", tmp_path / "cpuinfo")
+    assert machine.multiplies_bf16(torch.device("cpu")) is has
+    assert not machine.multiplies_bf16(torch.device("mps"))
+    monkeypatch.setattr(machine, "_CPU_FACTS", tmp_path / "missing")
+    assert not machine.multiplies_bf16(torch.device("cpu"))

@@ -31,7 +31,13 @@ class Doctor:
         import manyview
 
         from ..bench.environment import attention_kernel, cpu_name
-        from ..reconstruction.machine import look_at_machine, pick_device, pick_dtype, precision_name
+        from ..reconstruction.machine import (
+            look_at_machine,
+            multiplies_bf16,
+            pick_device,
+            pick_dtype,
+            precision_name,
+        )
         from ..reconstruction.preflight import gib
 
         say(f"manyview {manyview.__version__}, Python {platform.python_version()}, {platform.platform()}")
@@ -43,7 +49,8 @@ class Doctor:
             kernel = attention_kernel(device, dtype, 16, 64)
             memory = f"{gib(machine.free_bytes)} of {gib(machine.total_bytes)} free"
             defaults = f"{precision_name(dtype)} by default, attention by {kernel}"
-            say(f"device {name}: {machine.name}, {memory}, {defaults}")
+            bf16 = "has bf16" if multiplies_bf16(device) else "no bf16 of its own"
+            say(f"device {name}: {machine.name}, {bf16}, {memory}, {defaults}")
         for extra, (library, purpose) in _EXTRAS.items():
             try:
                 state = importlib.metadata.version(library)

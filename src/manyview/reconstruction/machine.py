@@ -13,6 +13,9 @@ from ..errors import UsageError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _CGROUP = Path("/sys/fs/cgroup")
+_CPU_FACTS = Path("/proc/cpuinfo")
+# x86 with AVX512-BF16 or tiles, Arm with matrix or dot products.
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx10_2", "bf16"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +61,16 @@ def pick_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}: expected auto, {', '.join(PRECISIONS)}")
     return PRECISIONS[precision]
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 itself; elsewhere it costs conversions. False if it does not say."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu" or not _CPU_FACTS.is_file():
+        return False
+    words = _CPU_FACTS.read_text().split("\n\n")[0].split()
+    return not _BF16_FLAGS.isdisjoint(words)
 
 
 def precision_name(dtype: torch.dtype) -> str:
