@@ -24,9 +24,12 @@ def use_kernels(name: str, device: torch.device) -> Iterator[None]:
     Raises as `check_kernels` does.
     """
     check_kernels(name, device)
+    # Triton launches on the current card, wherever the tensors are.
+    on_card = name == "triton" and device.type == "cuda" and not interpreted()
     token = _chosen.set(name)
     try:
-        yield
+        with torch.cuda.device(device) if on_card else contextlib.nullcontext():
+            yield
     finally:
         _chosen.reset(token)
 

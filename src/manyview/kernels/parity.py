@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from .cases import CaseSize, KernelCase, Trial
 
 _RUNS, _WARMUP = 20, 3
-# Elements between tokens, and tokens, so that offsets need more than 32 bits (5 GB in bf16 for each tensor).
-_FAR, _TOKENS_APART = 5 * 2**27, 4
+# Elements between tokens, and tokens, so that offsets need more than 32 bits: 6 GiB in bf16 for each tensor.
+_FAR, _TOKENS_APART = 2**30, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +132,7 @@ def run_parity(
         for case in kernel_cases().values():
             for dtype in dtypes:
                 add(compare(case, size, dtype, device, timed=on_card))
-            if on_card and case.strided and torch.cuda.mem_get_info(device)[0] > 3 * _FAR * _TOKENS_APART:
+            if on_card and case.strided and torch.cuda.mem_get_info(device)[0] > 4 * _FAR * _TOKENS_APART:
                 few = CaseSize(frames=1, grid=(1, _TOKENS_APART - 1), special_tokens=1)
                 add(compare(case, few, torch.bfloat16, device, timed=False, apart=_FAR))
     return found

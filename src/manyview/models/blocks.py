@@ -149,9 +149,17 @@ class Block(nn.Module):
             x, y = self.ls1.add_and_norm(x, branch, self.norm2, inplace)
             del branch
             return self.ls2.add_to(x, in_pieces(self.mlp, y, mlp_piece), inplace)
+        together = fused(x, branch)
+        if not together:  # the branch need not outlive the sum
+            self.ls1.add_to(x, branch, inplace=True)
+            del branch
         for start in range(0, x.shape[1], mlp_piece):
             rows = slice(start, start + mlp_piece)
-            piece, y = self.ls1.add_and_norm(x[:, rows], branch[:, rows], self.norm2, inplace=True)
+            piece = x[:, rows]
+            if together:
+                _, y = self.ls1.add_and_norm(piece, branch[:, rows], self.norm2, inplace=True)
+            else:
+                y = self.norm2(piece)
             self.ls2.add_to(piece, self.mlp(y), inplace=True)
         return x
 

@@ -44,7 +44,9 @@ def estimate_peak_bytes(
     held = frames * (heads.taps + 3 * pixels + given.held)
     # Temporaries of one piece while q or k is normalised and turned.
     meeting = held + frames * unit * _TRUNK_TENSORS + 2 * piece * unit
-    passing = held + frames * unit * 2 + max(hidden, heads.project)
+    # Kernels add attention's branch piece by piece, so that it lives beside the tokens and the tap.
+    beside = 3 if options.kernels == "triton" else 2
+    passing = held + frames * unit * beside + max(hidden, heads.project)
     framewise = held + frames * unit + piece * unit * _PIECE_TENSORS + piece * pixels * 3 * 8
     heading = held + frames * (heads.at_end + heads.outputs) + heads.work
     knowing = held + max(given.embedding, given.injecting)
