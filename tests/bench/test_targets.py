@@ -17,8 +17,9 @@ def run(*cases: tuple, estimates: tuple = (), slope: float = 15e6, name: str = "
         "environment": {"device_name": "A Card"},
         "measurements": [
             {
-                "plan": plan, "method": plan, "kernels": "plain", "linears": "plain", "twin": plan == "straightforward",
-                "frames": frames, "seconds": seconds, "peak_bytes": 20e6 * frames,
+                "plan": plan, "method": plan, "kernels": "plain", "linears": "plain",
+                "twin": plan == "straightforward", "frames": frames, "seconds": seconds,
+                "peak_bytes": 20e6 * frames,
             }
             for plan, frames, seconds in cases
         ],

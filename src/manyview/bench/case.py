@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
 import statistics
 from collections.abc import Iterator
@@ -41,7 +40,7 @@ class Case:
         machine = look_at_machine(torch.device(next(model.parameters()).device))
         self._device = machine.device
         self._chosen = preflight(request, machine)
-        self._run = dataclasses.replace(self._chosen.options, kernels=method.kernels, linears=method.linears)
+        self._run = self._chosen.options
         self._model: Any = Straightforward(model) if method.twin else model
         self._rounds: list[list[float]] = [[]]
         self._stages: list[list[dict[str, float]]] = [[]]

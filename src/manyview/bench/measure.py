@@ -62,7 +62,7 @@ def run_bench(options: BenchOptions, watch: Watcher | None = None) -> BenchRepor
 def too_long(place: SetUp, method: Method, frames: int, budget: Budget) -> bool:
     """Whether there is no time for a case; then it is recorded, with the seconds it should have taken."""
     report, options = place.report, place.report.options
-    guess = expected(report, method, place.request(method.plan, frames))
+    guess = expected(report, method, place.request(method, frames))
     seconds = None if guess is None else guess.seconds
     passes = 1 + options.warmup + options.runs
     if seconds is not None and options.single_pass is not None and seconds > options.single_pass:
@@ -84,7 +84,7 @@ def _measure(place: SetUp, method: Method, frames: int, budget: Budget) -> str |
     if too_long(place, method, frames, budget):
         return None  # each larger case is extrapolated too
     try:
-        case = Case(place.model, method, place.request(method.plan, frames), place.images(frames), options)
+        case = Case(place.model, method, place.request(method, frames), place.images(frames), options)
         for _ in range(0 if case.long else options.warmup - 1):
             case.run(counts=False)
         for turn in range(options.rounds):

@@ -21,6 +21,7 @@ class BenchOptions:
     `in_turns` runs all plans of one number of frames in turns, so that a machine that slows down slows all
     of them; dense is added. `twin` adds the straightforward implementation. `pictures`: uniform noise, or
     views of a rendered scene, whose content decides what merging methods do.
+    `precision` is the trunk's; the convolutions of dense heads run in `head_precision`.
 
     `decode` and `export` time reading pictures from files and writing the result. A round of repeats whose
     spread is above `quiet` is repeated, up to `rounds` in all, and the quietest counts. `time_limit` bounds
@@ -36,6 +37,8 @@ class BenchOptions:
     linears: tuple[str, ...] = ("plain",)
     heads: tuple[str, ...] = ("camera", "depth")
     precision: str = "auto"
+    head_precision: str = "fp32"
+    channels_last: bool = False
     device: str = "auto"
     warmup: int = 1
     runs: int = 5
@@ -72,6 +75,7 @@ class BenchOptions:
                     f"{name.replace('_', '-')} must be a positive number of seconds, not {value}"
                 )
         _only(self.heads, ("camera", "depth", "points"), "cannot time the head")
+        _only((self.head_precision,), ("fp32", "bf16", "fp16"), "dense heads have no precision")
         _only(self.kernels, KERNELS, "there are no kernels")
         _only(self.linears, LINEARS, "there are no linears")
         _only((self.pictures,), PICTURES, "there are no pictures")

@@ -7,16 +7,16 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from ..attention.plan import Plan
 from ..errors import UsageError
 from ..kernels import use_kernels
 from ..models.network import Network
-from ..reconstruction.machine import measure_flops, pick_device, pick_dtype
+from ..reconstruction.machine import PRECISIONS, measure_flops, pick_device, pick_dtype
 from ..reconstruction.preflight import Request
 from .edges import decode_seconds, export_seconds
 from .environment import describe
 from .figures import BenchReport
 from .floors import measure_copy
+from .methods import Method
 from .noise import look_at_load
 from .options import BenchOptions
 from .pictures import pictures
@@ -35,9 +35,21 @@ class SetUp:
     report: BenchReport
     _edges: dict[int, tuple[float | None, float | None]] = dataclasses.field(default_factory=dict)
 
-    def request(self, plan: Plan, frames: int) -> Request:
-        heads = self.report.options.heads
-        return Request(self.model.config, frames, self.height, self.width, plan, heads, self.dtype)
+    def request(self, method: Method, frames: int) -> Request:
+        options = self.report.options
+        return Request(
+            self.model.config,
+            frames,
+            self.height,
+            self.width,
+            method.plan,
+            options.heads,
+            self.dtype,
+            kernels=method.kernels,
+            linears=method.linears,
+            head_dtype=None if options.head_precision == "fp32" else PRECISIONS[options.head_precision],
+            channels_last=options.channels_last,
+        )
 
     def images(self, frames: int) -> Tensor:
         """The same for every method."""

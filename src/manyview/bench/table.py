@@ -151,9 +151,11 @@ def heading(report: BenchReport) -> str:
     threads = "1 thread" if place["threads"] == 1 else f"{place['threads']} threads"
     copied = report.copy_bytes_per_s
     copying = "" if copied is None else f", copies {copied / 1e9:.3g} GB/s"
+    heads = f"heads {' '.join(options.heads)} in {options.head_precision}"
+    heads += ", channels last" if options.channels_last else ""
     lines = [
         f"{model['name']}: {model['parameters'] / 1e6:,.1f} M parameters, images {width}x{height} "
-        f"({options.pictures}), {place['precision']}, heads {' '.join(options.heads)}",
+        f"({options.pictures}), {place['precision']}, {heads}",
         f"{place['device_name']}, {threads}, torch {place['torch']}, {place['attention_kernel']}, "
         f"matrix product {report.gemm_flops_per_s / 1e12:.3g} TFLOP/s{copying}{told}",
         f"median of {options.runs} runs after {options.warmup} (1 of a pass over {options.long_pass:g} s); "

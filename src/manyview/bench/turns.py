@@ -82,7 +82,7 @@ def _one_number(place: SetUp, methods: list[Method], frames: int, budget: Budget
         if too_long(place, method, frames, budget):
             continue
         try:
-            request = place.request(method.plan, frames)
+            request = place.request(method, frames)
             cases[method] = Case(place.model, method, request, place.images(frames), options)
         except MemoryLimitError as error:
             lose(method, error)

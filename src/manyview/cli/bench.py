@@ -43,6 +43,10 @@ class Bench:
     """Heads to run."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Of the trunk; auto: bf16 or fp16 on CUDA by capability, fp32 elsewhere."""
+    head_precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the convolutions of dense heads."""
+    channels_last: bool = False
+    """Run them in the memory order of tokens."""
     device: str = BenchOptions.device
     """auto, cpu, cuda, cuda:1 or mps."""
     warmup: int = BenchOptions.warmup
