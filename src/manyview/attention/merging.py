@@ -55,9 +55,10 @@ class MergePlan:
         return sum(2.0 * len(b.tokens) * len(b.into) * len(b.sources) * dim for b in self.blocks)
 
     @property
-    def all_join(self) -> bool:
-        """Whether every source joins somebody, so that nothing is selected."""
-        return all(b.merged == len(b.sources) for b in self.blocks)
+    def fusable(self) -> bool:
+        """Whether kernels take it: every source joins somebody, and blocks fit one dimension of a launch."""
+        all_join = all(b.merged == len(b.sources) for b in self.blocks)
+        return all_join and sum(len(b.tokens) for b in self.blocks) < 65_536
 
     def table(self, device: torch.device) -> BlockTable:
         """The blocks as kernels read them, made once a device."""
@@ -81,7 +82,7 @@ def match(
     Tokens in no block and not alone get the number of slots. `normalised` features are unit vectors already.
     Where nothing is selected and features are as narrow as a head, a kernel keeps the scores out of memory.
     """
-    if fused(features) and plan.all_join and not normalised:
+    if fused(features) and plan.fusable and not normalised:
         from ..kernels import merge as kernel  # imports Triton
 
         if kernel.takes(features):
@@ -176,7 +177,7 @@ def slot_means(
     For blocks whose sources all join. Gradients flow to both.
     """
     both = (x,) if beside is None else (x, beside)
-    if fused(*both):
+    if fused(*both) and plan.fusable:
         from ..kernels import merge, merge_means  # import Triton
 
         if merge.takes(*both):

@@ -25,7 +25,7 @@ def separate_outliers(
     Tokens that were alone before never leave. Short queries are the means, then each head's outliers in
     order, then (up to the longest head) filling that `lengths` leaves out. For blocks whose sources all join.
     """
-    if fused(q):
+    if fused(q) and plan.fusable:
         from ..kernels import merge, merge_outliers  # import Triton
 
         if merge.takes(q):

@@ -219,18 +219,22 @@ def _join(
     else:
         key = tl.load(k_at)
         held = tl.load(v_at)
-    scores = dot(asking, tl.trans(key), INTERPRETED) * base_two
+    scores = dot(asking, tl.trans(key), INTERPRETED)
     if WEIGHTED:
         if PARTIAL:
             gain = tl.load(w_at, mask=column < left, other=0.0).to(tl.float32)
         else:
             gain = tl.load(w_at).to(tl.float32)
-        scores += (tl.maximum(gain, _NEVER) * _LOG2_E)[None, :]
+        scores = tl.fma(scores, base_two, (tl.maximum(gain, _NEVER) * _LOG2_E)[None, :])
     if PARTIAL:
         scores = tl.where((column < left)[None, :], scores, float("-inf"))
-    higher = tl.maximum(top, tl.max(scores, 1))
+    if WEIGHTED:
+        higher = tl.maximum(top, tl.max(scores, 1))
+        share = tl.exp2(scores - higher[:, None])
+    else:  # scaled with the difference in one step: what is done to every score decides the speed
+        higher = tl.maximum(top, tl.max(scores, 1) * base_two)
+        share = tl.exp2(tl.fma(scores, base_two, -higher[:, None]))
     shrink = tl.exp2(top - higher)
-    share = tl.exp2(scores - higher[:, None])
     total = total * shrink + tl.sum(share, 1)
     sums = sums * shrink[:, None] + dot(rounded(share, held.dtype, INTERPRETED), held, INTERPRETED)
     return sums, total, higher
