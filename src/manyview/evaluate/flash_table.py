@@ -44,7 +44,7 @@ class FlashTable:
     """Levels of the benchmark."""
     views: tuple[int, ...] = (8, 24, 64)
     """Views of a scene."""
-    scenes: tuple[int, ...] = (12, 8, 3)
+    scenes: tuple[int, ...] = (10, 6, 3)
     """Scenes for each of these numbers of views."""
     order: str = "sequence"
     """sequence, or set, on which nothing streams."""
