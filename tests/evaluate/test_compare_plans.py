@@ -156,3 +156,15 @@ def test_the_command_writes_the_folder_and_refuses_first(model, tmp_path: Path, 
     ):
         with pytest.raises(UsageError, match=named):
             Evaluate("synthetic", **options).run()
+
+
+def test_precision_changes_the_pass_and_is_told(model):
+    plain, low = (
+        compare_plans(model, ("frame",), [Case("easy", 2)], 1, precision=name) for name in (None, "bf16")
+    )
+    assert (plain.settings["environment"]["precision"], low.settings["environment"]["precision"]) == (
+        "fp32",
+        "bf16",
+    )
+    errors = [one.cases[0].rows[0].scores.abs_rel for one in (plain, low)]
+    assert errors[0] != errors[1] == pytest.approx(errors[0], rel=0.05)

@@ -46,6 +46,8 @@ class Evaluate:
     its own width at 4:3 without."""
     order: tuple[Literal["sequence", "set"], ...] = ("sequence", "set")
     """With --out: views along a path, or a loose set."""
+    precision: Literal["bf16", "fp16", "fp32"] | None = None
+    """Of the trunk; default: that of the weights, fp32."""
     out: Path | None = None
     """Folder for results.json, table.md and pareto.png of the benchmark."""
     overwrite: bool = False
@@ -97,7 +99,14 @@ class Evaluate:
 
         with Bars() as bars:
             result = compare_plans(
-                model, self.accel, cases, self.scenes or 16, self.size, partial(bars, "evaluate"), keep
+                model,
+                self.accel,
+                cases,
+                self.scenes or 16,
+                self.size,
+                partial(bars, "evaluate"),
+                keep,
+                self.precision,
             )
         say(table(result))
         files = write_comparison(result, out, command, self.plot)
@@ -125,6 +134,7 @@ class Evaluate:
                 options=options,
                 seed=self.seed,
                 progress=partial(bars, "evaluate"),
+                precision=self.precision,
             )
         say(table.text())
         if self.json is not None:

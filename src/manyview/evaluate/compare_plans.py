@@ -21,7 +21,7 @@ from manyview.evaluate.benchmark import describe as describe_case
 from manyview.evaluate.scores import ScoreKeeper, Scores
 from manyview.models.network import Network, Predictions
 from manyview.models.run_options import RunOptions
-from manyview.reconstruction.machine import synchronise
+from manyview.reconstruction.machine import pick_dtype, synchronise
 
 DENSE = "dense"
 AUTO = "auto"
@@ -73,13 +73,15 @@ def compare_plans(
     size: tuple[int, int] | None = None,
     progress: Callable[[int, int], None] | None = None,
     on_case: Callable[[Comparison], None] | None = None,
+    precision: str | None = None,
 ) -> Comparison:
     """Run every plan on `scenes` scenes of every case; time is a forward pass of one scene, heads included.
 
     `size` is (height, width), multiples of the patch; default the model's own square. Each case starts
-    with a pass that is not timed. The plan "auto" is chosen for each case. `progress` hears (passes done,
-    all), `on_case` what there is after each case, so that a long run can be kept as it grows. Errors:
-    UsageError for no scene, no case, a size that does not fit, or an impossible plan, before anything runs.
+    with a pass that is not timed. `precision` is the trunk's (None: that of the weights). The plan "auto" is
+    chosen for each case. `progress` hears (passes done, all), `on_case` what there is after each case, so
+    that a long run can be kept as it grows. Errors: UsageError for no scene, no case, a size that does not
+    fit, an impossible plan or an unknown precision, before anything runs.
     """
     patch = model.config.patch_size
     side = max(1, model.config.image_size // patch) * patch
@@ -92,6 +94,8 @@ def compare_plans(
     fixed = {spec: Plan.parse(spec, depth) for spec in dict.fromkeys(plans) if spec != AUTO}
     wanted = tuple(dict.fromkeys(plans))
     parameter = next(model.parameters())
+    dtype = parameter.dtype if precision is None else pick_dtype(parameter.device, precision)
+    run = RunOptions(dtype, heads=("camera", "depth"))
     total, done = len(cases) * scenes * len(wanted), 0
     heads = model.config.num_heads
     settings = {
@@ -102,7 +106,7 @@ def compare_plans(
         "scenes": scenes,
         "height": height,
         "width": width,
-        "environment": describe_machine(parameter.device, parameter.dtype, heads, model.config.dim // heads),
+        "environment": describe_machine(parameter.device, dtype, heads, model.config.dim // heads),
     }
     early = None if model.info is None else model.info.early_layers
     trained = None if model.info is None else model.info.plan
@@ -120,10 +124,10 @@ def compare_plans(
         for number in range(scenes):
             truth = case.render(number, (height, width), str(parameter.device))
             if number == 0:
-                _predict(model, truth.images, next(iter(parsed.values())))
+                _predict(model, truth.images, next(iter(parsed.values())), run)
             truth_here = truth.to("cpu")
             for spec, plan in parsed.items():
-                found, seconds = _predict(model, truth.images, plan)
+                found, seconds = _predict(model, truth.images, plan, run)
                 keepers[spec].add(found, truth_here, seconds)
                 done += 1
                 if progress is not None:
@@ -160,11 +164,11 @@ def weights_digest(model: Network) -> str:
     return digest.hexdigest()
 
 
-def _predict(model: Network, images: torch.Tensor, plan: Plan) -> tuple[Predictions, float]:
+def _predict(model: Network, images: torch.Tensor, plan: Plan, run: RunOptions) -> tuple[Predictions, float]:
     synchronise(images.device)
     start = time.perf_counter()
     with torch.no_grad():
-        found = model(images, plan=plan, options=RunOptions(heads=("camera", "depth")))
+        found = model(images, plan=plan, options=run)
     synchronise(images.device)
     return found, time.perf_counter() - start
 

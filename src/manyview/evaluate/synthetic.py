@@ -23,6 +23,7 @@ from manyview.evaluate.pose_metrics import PairErrors, auc, pair_errors
 from manyview.geometry.cameras import relative_to_first
 from manyview.models.network import Network
 from manyview.models.run_options import RunOptions
+from manyview.reconstruction.machine import pick_dtype
 from manyview.synthetic import SceneBatch, SceneOptions, render_scenes
 from manyview.synthetic.held_out import HELD_OUT_BANK, HELD_OUT_SEED
 
@@ -135,10 +136,10 @@ class Tally:
         )
 
 
-def model_estimate(model: Network, images: Tensor, plan: Plan) -> Estimate:
-    """Cameras and depth of a batch of scenes under a plan."""
+def model_estimate(model: Network, images: Tensor, plan: Plan, dtype: torch.dtype | None = None) -> Estimate:
+    """Cameras and depth of a batch of scenes under a plan; `dtype` is the trunk's (None: the weights')."""
     with torch.no_grad():
-        found = model(images, plan=plan, options=RunOptions(heads=("camera", "depth")))
+        found = model(images, plan=plan, options=RunOptions(dtype, heads=("camera", "depth")))
     assert found.z_depth is not None
     return Estimate(found.cam_from_world.float().cpu(), found.z_depth.cpu(), found.depth_conf.cpu())
 
@@ -193,14 +194,15 @@ def evaluate_synthetic(
     baselines: bool = True,
     batch: int = 4,
     progress: Callable[[int, int], None] | None = None,
+    precision: str | None = None,
 ) -> SyntheticTable:
     """Measure a model under `plans` (spec strings, or names to specs) on `scenes` held-out scenes.
 
     `size` is (height, width) in pixels, both multiples of the patch; default the model's own size at 4:3.
     The texture bank of `options` is replaced by the held-out one. With `baselines` two rows are added:
     "identity" (chance, see `identity_estimate`) and "mean pose" (`mean_estimate` over 64 scenes of the
-    same options with the training bank). `progress` hears (scenes done, scenes). Errors: UsageError for
-    fewer than two views or no scene.
+    same options with the training bank). `progress` hears (scenes done, scenes). `precision` is the trunk's
+    (None: that of the weights). Errors: UsageError for fewer than two views, or no scene.
     """
     if views < 2 or scenes < 1:
         raise UsageError(f"evaluation needs at least 1 scene of 2 views, not {scenes} of {views}")
@@ -211,7 +213,8 @@ def evaluate_synthetic(
     specs = dict(plans) if isinstance(plans, Mapping) else {name: name for name in plans}
     parsed = {name: Plan.parse(spec, config.depth) for name, spec in specs.items()}
     held_out = dataclasses.replace(options or SceneOptions.medium(), texture_bank_seed=HELD_OUT_BANK)
-    device = str(next(model.parameters()).device)
+    where = next(model.parameters()).device
+    device, dtype = str(where), None if precision is None else pick_dtype(where, precision)
     # Room for a million scenes a seed.
     seeds = [HELD_OUT_SEED + (seed << 20) + number for number in range(scenes)]
 
@@ -224,7 +227,7 @@ def evaluate_synthetic(
     for number, truth in enumerate(_render(seeds, views, size, held_out, batch, device)):
         cameras, depth, valid = truth.cam_from_world.cpu(), truth.z_depth.cpu(), truth.valid.cpu()
         for name, plan in parsed.items():
-            tallies[name].add(model_estimate(model, truth.images, plan), cameras, depth, valid)
+            tallies[name].add(model_estimate(model, truth.images, plan, dtype), cameras, depth, valid)
         if mean is not None:
             count = len(cameras)
             tallies["identity"].add(
@@ -245,4 +248,6 @@ def evaluate_synthetic(
         "plans": specs,
         "options": held_out.to_dict(),
     }
+    if precision is not None:
+        settings["precision"] = precision
     return SyntheticTable(settings, {name: tally.numbers() for name, tally in tallies.items()})
