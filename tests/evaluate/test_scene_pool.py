@@ -78,6 +78,7 @@ def test_a_failure_names_its_scene_and_others_are_kept(root: Path) -> None:
         run(root, jobs=0)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_names_its_scene(root: Path, monkeypatch) -> None:
     from manyview.evaluate import scene_pool
 
