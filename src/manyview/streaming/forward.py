@@ -76,7 +76,7 @@ def run_chunk(
 ) -> ChunkOutput:
     """Camera tokens and depth of a chunk; its first frame defines the world only if it `starts_stream`."""
     heads = {"depth": model.depth_head}
-    taps = TapStore(model.config, heads, run.head_piece)
+    taps = TapStore(model.config, heads, run.head_piece, dtype=run.head_dtype)
     known = None if starts_stream else LaterFrames(model.aggregator)
     layout = model.aggregator.run_layers(images, plan, run, taps, recorder, known)
     size = (images.shape[-2], images.shape[-1])
@@ -87,6 +87,8 @@ def run_chunk(
         size,
         (images.shape[0], images.shape[1]),
         run.head_piece,
+        run.head_dtype,
+        run.channels_last,
     )
     assert taps.camera_tokens is not None
     return ChunkOutput(taps.camera_tokens, depth.squeeze(-1), conf)
