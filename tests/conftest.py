@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
+
+# Before anything imports Triton, whose own functions are made for the interpreter or for a card by then.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 # Tests run side by side; threads that spin against each other are many times slower than one.
 torch.set_num_threads(1)
@@ -34,3 +39,9 @@ def shared_reference() -> Path:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _cpu_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests mean the same on every CPU: runs choose float32, unless a test says what the CPU multiplies."""
+    monkeypatch.setattr("manyview.attention.cpu_products.cpu_multiplies_bf16", lambda: False)

@@ -23,7 +23,7 @@ from manyview.reconstruction.machine import Machine
 from manyview.train.config import load_config
 
 CPU = torch.device("cpu")
-SMALL = BenchOptions("small-random", frames=(3, 1), size=(40, 32), device="cpu", runs=2)
+SMALL = BenchOptions("small-random", frames=(3, 1), size=(40, 32), device="cpu", runs=2, precision="fp32")
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -17,6 +18,7 @@ from manyview.evaluate.dataset_run import evaluate_dataset
 from manyview.evaluate.datasets import dataset_named
 from manyview.evaluate.evaluation import Evaluation
 from manyview.evaluate.evaluation_report import evaluation_table, read_evaluation, write_evaluation
+from manyview.reconstruction.engine import ReconstructOptions
 from tests.interrupting import LISTENS_TO_CTRL_C
 from tests.models.tiny import tiny_vggt
 
@@ -34,7 +36,9 @@ def root(tmp_path: Path) -> Path:
 
 
 def run(root: Path, *plans: str, **changes) -> Evaluation:
-    return evaluate_dataset(tiny_vggt(), dataset_named("7-scenes"), root, QUICK, plans, workers=1, **changes)
+    options = ReconstructOptions(precision="fp32")
+    given = (tiny_vggt(), dataset_named("7-scenes"), root, QUICK, plans)
+    return evaluate_dataset(*given, options=options, workers=1, **changes)
 
 
 def what_decides(found: Evaluation) -> str:
@@ -94,9 +98,9 @@ def _dies(connection, weights, how, threads) -> None:
     os._exit(3)
 
 
+# Workers run the script's first lines too; they must not listen.
 _SCRIPT = (
-    LISTENS_TO_CTRL_C
-    + """
+    """
 import sys, time
 from pathlib import Path
 from manyview.evaluate.evaluation_report import write_evaluation
@@ -110,8 +114,9 @@ def keep(so_far):
     time.sleep(60)
 
 if __name__ == "__main__":
-    run(data, jobs=2, on_scene=keep)
 """
+    + indent(LISTENS_TO_CTRL_C, "    ")
+    + "    run(data, jobs=2, on_scene=keep)\n"
 )
 
 

@@ -1,19 +1,14 @@
-"""Kernels run in Triton's interpreter on the CPU, and as they are where there is a card."""
+"""Kernels run in Triton's interpreter on the CPU (see tests/conftest.py), as they are on a card."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterator
 
 import pytest
 import torch
 
 from manyview.kernels import use_kernels
-
-# Read when a kernel's module is imported, so it has to stand here, before any test imports one.
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture

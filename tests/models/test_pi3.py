@@ -281,7 +281,7 @@ def test_memory_estimate_counts_what_is_known(monkeypatch, pieces, dtype, known)
         model = Pi3X(config)
         images = torch.empty(1, 24, 3, 140, 196, dtype=torch.uint8)
         priors = Priors(**{fields[name]: torch.empty(1, 24, *shapes[name]) for name in known})
-    options = RunOptions(dtype, *pieces)
+    options = RunOptions(dtype, *pieces, keep_weights=False)
     layout, told = model.layout(24, 140, 196), model._known(priors, images, options)
     with torch.no_grad(), LiveBytes() as live:
         model.run_layers(images, Plan.dense(2), options, _NoTaps(), known=told)

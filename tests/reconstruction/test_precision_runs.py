@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from manyview.attention import cpu_products
+from manyview.attention.cpu_products import cpu_multiplies_bf16
 from manyview.attention.plan import Plan
 from manyview.bench.live_bytes import LiveBytes
 from manyview.errors import UsageError
@@ -17,7 +19,8 @@ from manyview.models.vggt import VGGT
 from manyview.reconstruction import machine
 from manyview.reconstruction.engine import reconstruct
 from manyview.reconstruction.footprint import estimate_peak_bytes
-from manyview.reconstruction.preflight import Request, piece_ladder
+from manyview.reconstruction.machine import Machine
+from manyview.reconstruction.preflight import Request, piece_ladder, preflight
 from tests.models.tiny import tiny_vggt
 
 from .test_engine import photos  # noqa: F401
@@ -78,8 +81,22 @@ def test_only_the_last_rung_converts_anew():
 )
 def test_cpus_that_multiply_bf16(tmp_path, monkeypatch, facts, has):
     (tmp_path / "cpuinfo").write_text(facts)
-    monkeypatch.setattr(machine, "_CPU_FACTS", tmp_path / "cpuinfo")
+    monkeypatch.setattr(cpu_products, "_CPU_FACTS", tmp_path / "cpuinfo")
+    monkeypatch.setattr(cpu_products, "cpu_multiplies_bf16", cpu_multiplies_bf16.__wrapped__)
     assert machine.multiplies_bf16(torch.device("cpu")) is has
+    assert machine.pick_dtype(torch.device("cpu")) is (torch.bfloat16 if has else torch.float32)
     assert not machine.multiplies_bf16(torch.device("mps"))
-    monkeypatch.setattr(machine, "_CPU_FACTS", tmp_path / "missing")
+    monkeypatch.setattr(cpu_products, "_CPU_FACTS", tmp_path / "missing")
     assert not machine.multiplies_bf16(torch.device("cpu"))
+
+
+def test_memory_of_attention_by_products_is_expected(monkeypatch):
+    monkeypatch.setattr(cpu_products, "cpu_multiplies_bf16", lambda: True)
+    images = torch.zeros(1, 150, 3, 56, 56, dtype=torch.uint8)
+    model = tiny_vggt()
+    plan = Plan.dense(model.config.depth)
+    request = Request(model.config, 150, 56, 56, plan, ("camera",), torch.bfloat16)
+    expected = preflight(request, Machine(torch.device("cpu"), "test", 2**36, 2**36))
+    with torch.no_grad(), LiveBytes() as live:
+        model(images, request.plan, expected.options)
+    assert request.peak_bytes(expected.options) < live.peak <= expected.peak_bytes

@@ -89,7 +89,7 @@ main()
 def test_a_killed_run_goes_on_to_the_same_result(
     command: Command, frames: Path, weights: Path, tmp_path: Path
 ):
-    line = [str(item) for item in ("stream", frames, "OUT", "--model", weights, *SMALL)]
+    line = [str(x) for x in ("stream", frames, "OUT", "--model", weights, "--precision", "fp32", *SMALL)]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert command(*[whole if item == "OUT" else item for item in line])[0] == 0
     args = [str(killed) if item == "OUT" else item for item in line]

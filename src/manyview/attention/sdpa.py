@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import MemoryLimitError
+from .cpu_products import attend_by_products, pays
 
 _FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
 # Below this many scores per head the materialised matrix is smaller than the tokens themselves.
@@ -32,6 +33,8 @@ def attend(
         # The CPU kernel's gradient is several times slower in half precision than in single.
         with torch.autocast("cpu", enabled=False):
             return attend(q.float(), k.float(), v.float())
+    if pays(q, k, v):
+        return attend_by_products(q, k, v)
     if q.shape[-2] * k.shape[-2] <= _SMALL_SCORES:
         return F.scaled_dot_product_attention(q, k, v)
     if q.device.type not in ("cpu", "cuda"):  # no way to tell which kernel PyTorch takes there

@@ -38,7 +38,7 @@ class BenchOptions:
     heads: tuple[str, ...] = ("camera", "depth")
     precision: str = "auto"
     head_precision: str = "fp32"
-    channels_last: bool = False
+    channels_last: bool | None = None
     device: str = "auto"
     warmup: int = 1
     runs: int = 5

@@ -42,10 +42,10 @@ class Bench:
     heads: tuple[Literal["camera", "depth", "points"], ...] = ("camera", "depth")
     """Heads to run."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """Of the trunk; auto: bf16 or fp16 on CUDA by capability, fp32 elsewhere."""
+    """Of the trunk; auto: bf16 where the device multiplies it, else fp16 on CUDA, fp32 on CPUs."""
     head_precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the convolutions of dense heads."""
-    channels_last: bool = False
+    channels_last: bool | None = None
     """Run them in the memory order of tokens."""
     device: str = BenchOptions.device
     """auto, cpu, cuda, cuda:1 or mps."""

@@ -42,7 +42,7 @@ class EvaluatePosed:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """Of the trunk; auto: bf16 or fp16 on CUDA by capability, fp32 elsewhere."""
+    """Of the trunk; auto: bf16 where the device multiplies it, else fp16 on CUDA, fp32 on CPUs."""
     memory_limit_gib: float | None = None
     """Plan for at most this much memory."""
     seed: int = 0

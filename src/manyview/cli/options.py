@@ -51,7 +51,7 @@ class RunChoice:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """Of the trunk; auto: bf16 or fp16 on CUDA by capability, fp32 elsewhere."""
+    """Of the trunk; auto: bf16 where the device multiplies it, else fp16 on CUDA, fp32 on CPUs."""
     kernels: Literal["plain", "triton"] = "plain"
     """triton: fused kernels, on CUDA; no card has run them yet."""
     linears: Literal["plain", "fp8"] = "plain"

@@ -25,10 +25,11 @@ class RunOptions:
 
     `dtype`: precision of the trunk (None: that of the parameters); heads run in the parameters' own, but
     the convolutions of dense heads in `head_dtype` if it is given, and in the memory order of tokens with
-    `channels_last`. `frame_piece`: frames that the per-frame parts and the projections of global
-    layers handle at a time. `mlp_piece`: tokens that pass an MLP of a global layer at a time.
-    `head_piece`: frames a dense head handles at a time. None stands for no splitting; with gradients
-    on nothing but `head_piece` splits. `linears`: arithmetic of the trunk's linear layers, "fp8" with a
+    `channels_last` (None: on CPUs without gradients, where that is faster). `frame_piece`: frames that
+    the per-frame parts and the projections of global layers handle at a time. `mlp_piece`: tokens that
+    pass an MLP of a global layer at a time. `head_piece`: frames a dense head handles at a time. None
+    stands for no splitting; with gradients on nothing but `head_piece` splits.
+    `linears`: arithmetic of the trunk's linear layers, "fp8" with a
     scale for each token and output channel ("fp8-tensor": one for all, to show why not). `keep_weights`:
     weights that the run converts are converted once and kept to its end, not anew for each piece.
     `kernels`: "plain" or "triton" (None: those in force around the run, which are plain unless chosen).
@@ -42,7 +43,7 @@ class RunOptions:
     linears: str = "plain"
     keep_weights: bool = True
     head_dtype: torch.dtype | None = None
-    channels_last: bool = False
+    channels_last: bool | None = None
     kernels: str | None = None
 
     def __post_init__(self) -> None:

@@ -90,12 +90,15 @@ def run_dense_head(
     batch_frames: tuple[int, int],
     piece: int | None,
     dtype: torch.dtype | None = None,
-    channels_last: bool = False,
+    channels_last: bool | None = None,
 ) -> tuple[Tensor, ...]:
     """Outputs of a dense head, each [B, S, ...], computed `piece` frames at a time.
 
-    Convolutions run in `dtype` (None: that of the weights), in the memory order of tokens if `channels_last`.
+    Convolutions run in `dtype` (None: that of the weights), in the memory order of tokens if `channels_last`
+    (None: on a CPU without gradients).
     """
+    if channels_last is None:
+        channels_last = taps[0].device.type == "cpu" and not torch.is_grad_enabled()
     with use_linears():
         dtype = dtype or head.norm.weight.dtype
         return _in_pieces(

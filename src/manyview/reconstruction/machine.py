@@ -9,13 +9,11 @@ from pathlib import Path
 
 import torch
 
+from ..attention import cpu_products
 from ..errors import UsageError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _CGROUP = Path("/sys/fs/cgroup")
-_CPU_FACTS = Path("/proc/cpuinfo")
-# x86 with AVX512-BF16 or tiles, Arm with matrix or dot products.
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx10_2", "bf16"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +51,11 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def pick_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
-    """Precision of the trunk: "auto" is bf16 on CUDA cards that have it, fp16 on older ones, else fp32."""
+    """Precision of the trunk: "auto" is bf16 where the device multiplies it, else fp16 on CUDA, else fp32."""
     if precision == "auto":
-        if device.type != "cuda":
-            return torch.float32
-        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+        if multiplies_bf16(device):
+            return torch.bfloat16
+        return torch.float16 if device.type == "cuda" else torch.float32
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}: expected auto, {', '.join(PRECISIONS)}")
     return PRECISIONS[precision]
@@ -67,10 +65,7 @@ def multiplies_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bf16 itself; elsewhere it costs conversions. False if it does not say."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type != "cpu" or not _CPU_FACTS.is_file():
-        return False
-    words = _CPU_FACTS.read_text().split("\n\n")[0].split()
-    return not _BF16_FLAGS.isdisjoint(words)
+    return device.type == "cpu" and cpu_products.cpu_multiplies_bf16()
 
 
 def precision_name(dtype: torch.dtype) -> str:

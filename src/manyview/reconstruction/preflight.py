@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from ..attention.cpu_products import scratch_bytes
 from ..attention.dense import AllKeys, OwnFrameKeys
 from ..attention.layout import TokenLayout
 from ..attention.plan import Plan, PlanCost
@@ -15,7 +16,7 @@ from ..models.flops import forward_flops
 from ..models.network import NetworkConfig
 from ..models.run_options import RunOptions
 from .footprint import estimate_peak_bytes
-from .machine import Machine, precision_name
+from .machine import Machine, multiplies_bf16, precision_name
 
 # Share of the free memory a run may plan for; the rest is the allocator's and other programs'.
 _USABLE = 0.9
@@ -42,7 +43,7 @@ class Request:
     kernels: str = "plain"
     linears: str = "plain"
     head_dtype: torch.dtype | None = None
-    channels_last: bool = False
+    channels_last: bool | None = None
 
     @property
     def layout(self) -> TokenLayout:
@@ -106,12 +107,19 @@ class Preflight:
 def preflight(request: Request, machine: Machine, flops_per_s: float | None = None) -> Preflight:
     """Choose the largest pieces that fit. Raises MemoryLimitError with ways out when nothing fits."""
     for options in piece_ladder(request):
-        peak = request.peak_bytes(options)
+        peak = request.peak_bytes(options) + _product_bytes(request, machine.device)
         if peak <= _USABLE * machine.free_bytes:
             efficiency = _EFFICIENCY[machine.device.type]
             seconds = None if flops_per_s is None else request.total_flops() / (flops_per_s * efficiency)
             return Preflight(request, machine, options, peak, seconds)
     raise does_not_fit(request, machine)
+
+
+def _product_bytes(request: Request, device: torch.device) -> int:
+    """What attention in bf16 on a CPU holds beside the trunk."""
+    if request.dtype != torch.bfloat16 or device.type != "cpu" or not multiplies_bf16(device):
+        return 0
+    return scratch_bytes(request.layout.tokens, request.config.dim)
 
 
 def piece_ladder(request: Request) -> Iterator[RunOptions]:

@@ -67,6 +67,17 @@ MODELS: tuple[NamedModel, ...] = (
         plan="flash:r=4",
     ),
     NamedModel(
+        name="manyview-flash-stream",
+        hub_id=None,
+        licence="Apache-2.0",
+        commercial_use=True,
+        notes="manyview-flash trained on for streams, where a frame sees earlier ones only",
+        file="manyview-flash-stream.safetensors",
+        images="longer side 112, patches of 8",
+        methods=_TRAINED.format("flash:r=4,keyframes=0"),
+        plan="flash:r=4,keyframes=0",
+    ),
+    NamedModel(
         name="vggt-1b",
         hub_id="facebook/VGGT-1B",
         licence="CC-BY-NC-4.0",
