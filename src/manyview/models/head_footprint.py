@@ -40,7 +40,10 @@ def head_footprint(
         at_end=0,
         outputs=sum(_OUTPUT_NUMBERS[name] for name in heads) * pixels * 4,
         project=piece * layout.tokens_per_frame * 2 * config.dim * 4 * 3 if heads else 0,
-        work=max((piece * _dense_bytes(h, layout, pixels) for h in heads.values()), default=0),
+        work=max(
+            (piece * _dense_bytes(h, layout, pixels) + _turned_bytes(h, options) for h in heads.values()),
+            default=0,
+        ),
     )
 
 
@@ -55,6 +58,16 @@ _MAPS = 230
 _READOUT_TENSORS = 11
 # Finest maps beside all four while VGGT-Ω's last fusion runs.
 _FUSION_TENSORS = 5
+
+
+def _turned_bytes(head: DenseHeadConfig, options: RunOptions) -> int:
+    """Weights of a head's convolutions once more, where they run in another order or precision."""
+    if not options.channels_last and options.head_dtype is None:
+        return 0
+    finest, second, _, coarsest = head.out_channels
+    resizing = 16 * finest**2 + 4 * second**2 + 9 * coarsest**2
+    # Four maps to one width, seven residual units of two convolutions, the last convolutions.
+    return 4 * (resizing + 9 * head.features * sum(head.out_channels) + 9 * 15 * head.features**2)
 
 
 def _pi3(

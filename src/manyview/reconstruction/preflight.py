@@ -107,7 +107,7 @@ class Preflight:
 def preflight(request: Request, machine: Machine, flops_per_s: float | None = None) -> Preflight:
     """Choose the largest pieces that fit. Raises MemoryLimitError with ways out when nothing fits."""
     for options in piece_ladder(request):
-        peak = request.peak_bytes(options) + _product_bytes(request, machine.device)
+        peak = _peak_bytes(request, options, machine.device)
         if peak <= _USABLE * machine.free_bytes:
             efficiency = _EFFICIENCY[machine.device.type]
             seconds = None if flops_per_s is None else request.total_flops() / (flops_per_s * efficiency)
@@ -115,11 +115,15 @@ def preflight(request: Request, machine: Machine, flops_per_s: float | None = No
     raise does_not_fit(request, machine)
 
 
-def _product_bytes(request: Request, device: torch.device) -> int:
-    """What attention in bf16 on a CPU holds beside the trunk."""
-    if request.dtype != torch.bfloat16 or device.type != "cpu" or not multiplies_bf16(device):
-        return 0
-    return scratch_bytes(request.layout.tokens, request.config.dim)
+def _peak_bytes(request: Request, options: RunOptions, device: torch.device) -> int:
+    """What to expect here: on a CPU heads run in the order of tokens, bf16 attention as products."""
+    if device.type != "cpu":
+        return request.peak_bytes(options)
+    if options.channels_last is None:
+        options = dataclasses.replace(options, channels_last=True)
+    products = request.dtype == torch.bfloat16 and multiplies_bf16(device)
+    beside = scratch_bytes(request.layout.tokens, request.config.dim) if products else 0
+    return request.peak_bytes(options) + beside
 
 
 def piece_ladder(request: Request) -> Iterator[RunOptions]:
@@ -148,7 +152,7 @@ def does_not_fit(request: Request, machine: Machine) -> MemoryLimitError:
     advice = "; ".join(ways) if ways else "not even one view fits: use a machine with more memory"
     return MemoryLimitError(
         f"{request.views} views of {request.width}x{request.height} need about "
-        f"{gib(request.peak_bytes(frugal))} beside the weights, and {machine.name} has "
+        f"{gib(_peak_bytes(request, frugal, machine.device))} beside the weights, and {machine.name} has "
         f"{gib(machine.free_bytes)} free. What would fit: {advice}"
     )
 
@@ -160,7 +164,7 @@ def largest_input(request: Request, machine: Machine) -> int:
 
 def _fits(request: Request, machine: Machine) -> bool:
     frugal = list(piece_ladder(request))[-1]
-    return request.peak_bytes(frugal) <= _USABLE * machine.free_bytes
+    return _peak_bytes(request, frugal, machine.device) <= _USABLE * machine.free_bytes
 
 
 def ways_out(request: Request, machine: Machine) -> list[str]:
