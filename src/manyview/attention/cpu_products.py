@@ -8,6 +8,7 @@ subtracted inside the product, before the rounding: logits that matter are then 
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ _CPU_FACTS = Path("/proc/cpuinfo")
 # x86 with AVX512-BF16 or tiles, Arm with matrix or dot products.
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx10_2", "bf16"}
 _SCORES = 1 << 21  # logits at a time: what a core's caches hold; several cores share twice as many
+_LOG2_E = 1 / math.log(2)
 _GUESS_FROM = 8  # the largest logit is guessed from one key in so many
 
 
@@ -43,8 +45,8 @@ def pays(q: Tensor, k: Tensor, v: Tensor) -> bool:
 
 
 def scratch_bytes(tokens: int, dim: int) -> int:
-    """At most what this holds beside what a fused kernel would: logits, weights, and another copy of keys."""
-    return 2 * (2 * 2 * _SCORES + int(1.3 * tokens * dim))
+    """At most what this holds that a fused kernel does not: logits, weights, copies of keys and values."""
+    return 2 * (2 * 2 * _SCORES + int(2.5 * tokens * dim))
 
 
 def attend_by_products(
@@ -55,7 +57,8 @@ def attend_by_products(
 ) -> Float[Tensor, "batch heads queries value_dim"]:
     """softmax(q kᵀ / sqrt(dim)) v; about `scores` logits (None: as caches suit) exist at a time, twice.
 
-    A logit is off by its distance from the guess times the rounding of the inputs' precision.
+    A logit is off by its distance from the guess times the rounding of the inputs' precision. Weights are
+    powers of two of what is left, a column of ones among the values gives their sum: half a softmax's time.
     """
     if scores is None:
         scores = _SCORES if torch.get_num_threads() == 1 else 2 * _SCORES
@@ -68,6 +71,7 @@ def attend_by_products(
     flat_q, flat_k, flat_v = (x.reshape(pairs, *x.shape[2:]) for x in (q, k, v))
     some = torch.cat([flat_k[:, ::_GUESS_FROM], flat_k[:, -1:]], 1).transpose(1, 2)
     flat_k = F.pad(flat_k, (0, 1), value=1.0).transpose(1, 2)  # takes what a query has beside its channels
+    flat_v = F.pad(flat_v, (0, 1), value=1.0)
     out = q.new_empty(pairs, queries, width)
     logits = q.new_empty(together * rows * keys)
     weights = torch.empty_like(logits)
@@ -79,7 +83,9 @@ def attend_by_products(
             part = torch.cat([part, -guess], -1)
             shape = (*part.shape[:2], keys)
             here, there = (x[: shape[0] * shape[1] * keys].view(shape) for x in (logits, weights))
-            torch.baddbmm(here, part, flat_k[pair], beta=0, alpha=dim**-0.5, out=here)
-            torch.softmax(here, -1, out=there)
-            torch.bmm(there, flat_v[pair], out=out[pair, start : start + rows])
+            torch.baddbmm(here, part, flat_k[pair], beta=0, alpha=_LOG2_E * dim**-0.5, out=here)
+            sums = torch.bmm(torch.exp2(here, out=there), flat_v[pair])
+            if not sums[..., width].isfinite().all():  # a logit far above the guess
+                sums = torch.bmm(torch.softmax(here.mul_(1 / _LOG2_E), -1, out=there), flat_v[pair])
+            torch.div(sums[..., :width], sums[..., width:], out=out[pair, start : start + rows])
     return out.view(batch, heads, queries, width)
