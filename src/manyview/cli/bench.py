@@ -45,8 +45,8 @@ class Bench:
     """Of the trunk; auto: bf16 where the device multiplies it, else fp16 on CUDA, fp32 on CPUs."""
     head_precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the convolutions of dense heads."""
-    channels_last: bool | None = None
-    """Run them in the memory order of tokens."""
+    channels_last: bool = False
+    """Run them in the memory order of tokens also elsewhere than on a CPU, where they always do."""
     device: str = BenchOptions.device
     """auto, cpu, cuda, cuda:1 or mps."""
     warmup: int = BenchOptions.warmup
@@ -84,6 +84,7 @@ class Bench:
 
         names = [field.name for field in dataclasses.fields(BenchOptions)]
         values = {name: getattr(self, name) for name in names if name != "in_turns"}
+        values["channels_last"] = self.channels_last or None
         if self.accel is not None:
             values |= {"plans": self.accel, "in_turns": True}
         options = BenchOptions(**values)
