@@ -66,18 +66,23 @@ _chosen: ContextVar[_Choice | None] = ContextVar("manyview_linears", default=Non
 
 
 @contextlib.contextmanager
-def use_linears(linears: str = "plain", keep: bool = True) -> Iterator[None]:
+def use_linears(
+    linears: str = "plain", keep: bool = True, converted: Converted | None = None
+) -> Iterator[None]:
     """Choose the arithmetic of linear layers inside; weights are converted once for all that runs inside.
 
     A context within another of this kind shares what that one keeps. Without `keep` every call converts its
-    own. With gradients on, linear layers are plain and nothing is kept. Raises ValueError for an unknown
-    name.
+    own; `converted` is where they are kept beyond the context. With gradients on, linear layers are plain
+    and nothing is kept. Raises ValueError for an unknown name.
     """
     if linears not in LINEARS:
         raise ValueError(f"unknown linears {linears!r}: choose from {', '.join(LINEARS)}")
     outer = _chosen.get()
-    converted = None if outer is None or not keep else outer.converted
-    if keep and converted is None:
+    if not keep:
+        converted = None
+    elif outer is not None and outer.converted is not None:
+        converted = outer.converted
+    elif converted is None:
         converted = Converted()
     token = _chosen.set(_Choice(linears, converted))
     try:

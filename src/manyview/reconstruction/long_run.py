@@ -20,6 +20,7 @@ from torch import Tensor
 from ..attention.anchor_memory import ChosenAnchors
 from ..errors import MemoryLimitError
 from ..models.network import Network, Predictions
+from ..models.precision import use_linears
 from .anchored import encoder_features, solve_anchors
 from .array_file import ArrayFile
 from .forward import out_of_memory
@@ -75,7 +76,8 @@ def reconstruct_long(
 
     def fill(file: ArrayFile) -> Reconstruction:
         start = time.perf_counter()
-        with torch.inference_mode():
+        run = ready.chosen.options
+        with torch.inference_mode(), use_linears(run.linears, run.keep_weights):
             good, chunk, seconds = _fill(ready, model, file, progress)
         records = ready.views.records
         left_out = leave_out(good, tuple(r.name for r in records), ready.settings["precision"])

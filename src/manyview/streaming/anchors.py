@@ -17,6 +17,7 @@ from ..attention.plan import Plan
 from ..errors import UsageError
 from ..models.check_images import check_images
 from ..models.network import Network
+from ..models.precision import Converted, use_linears
 from ..models.predictions import Predictions
 from ..models.run_options import RunOptions
 from ..models.vggt import VGGT
@@ -87,6 +88,7 @@ class AnchorEngine:
         self._plan = Plan.parse(self._options.accel, model.config.depth)
         self._model = anchorable(model, self._plan)
         self._held = _Held()
+        self._converted = Converted()  # weights in the run's precision, for all chunks
 
     @property
     def frames(self) -> int:
@@ -107,6 +109,10 @@ class AnchorEngine:
 
     @torch.no_grad()  # not inference mode: what users get are plain tensors
     def push(self, images: Float[Tensor, "views 3 height width"]) -> StreamUpdate:
+        with use_linears(self._run.linears, self._run.keep_weights, self._converted):
+            return self._push(images)
+
+    def _push(self, images: Float[Tensor, "views 3 height width"]) -> StreamUpdate:
         device = next(self._model.parameters()).device
         start, before = time.perf_counter(), self._held
         batch = check_images(images)[0].to(device)
