@@ -12,9 +12,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from manyview.evaluate.nearest import draw, estimate_normals, icp
-from manyview.evaluate.point_metrics import cloud_errors
-from manyview.evaluate.tsdf import TsdfOptions, fuse
+from manyview.evaluate.metrics.nearest import draw, estimate_normals, icp
+from manyview.evaluate.metrics.points import cloud_errors
+from manyview.evaluate.metrics.tsdf import TsdfOptions, fuse
 
 
 def room(count: int, seed: int, noise: float) -> np.ndarray:

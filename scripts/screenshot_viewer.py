@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from manyview.reconstruction.result import Reconstruction
-from manyview.reconstruction.result_io import load_reconstruction
-from manyview.reconstruction.views import ViewRecord, ViewTransform
+from manyview.reconstruction.inputs.views import ViewRecord, ViewTransform
+from manyview.reconstruction.result.io import load_reconstruction
+from manyview.reconstruction.result.result import Reconstruction
 from manyview.synthetic import demo_scene
 from manyview.view import Viewer, ViewOptions, start_viewer
 

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from manyview.geometry.unproject_np import invert_rigid, pixel_grid, unproject
-from manyview.reconstruction.result import Reconstruction
-from manyview.reconstruction.views import ViewRecord, ViewTransform
+from manyview.reconstruction.inputs.views import ViewRecord, ViewTransform
+from manyview.reconstruction.result.result import Reconstruction
 
 ROOM = (np.array([-3.0, -2.0, -3.0]), np.array([3.0, 1.5, 4.0]))
 WAVES = np.random.default_rng(1).normal(0, 40, (3, 8))

@@ -44,4 +44,4 @@ def _seeded() -> None:
 @pytest.fixture(autouse=True)
 def _cpu_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests mean the same on every CPU: runs choose float32, unless a test says what the CPU multiplies."""
-    monkeypatch.setattr("manyview.attention.cpu_products.cpu_multiplies_bf16", lambda: False)
+    monkeypatch.setattr("manyview.attention.softmax.bf16_cpu.cpu_multiplies_bf16", lambda: False)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from ._version import __version__
 
 if TYPE_CHECKING:
     from .attention.plan import Plan
     from .errors import ManyViewError
     from .models.load import load
-    from .reconstruction.engine import ReconstructOptions, reconstruct
-    from .reconstruction.inputs import InputOptions
+    from .reconstruction.inputs.options import InputOptions
     from .reconstruction.known.known import KnownFiles
-    from .reconstruction.result import Reconstruction
-    from .reconstruction.result_io import load_reconstruction
+    from .reconstruction.result.io import load_reconstruction
+    from .reconstruction.result.result import Reconstruction
+    from .reconstruction.run.engine import ReconstructOptions, reconstruct
     from .streaming.stream import stream
 
 __all__ = [
@@ -32,15 +32,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "InputOptions": "reconstruction.inputs",
+    "InputOptions": "reconstruction.inputs.options",
     "KnownFiles": "reconstruction.known.known",
     "ManyViewError": "errors",
     "Plan": "attention.plan",
-    "ReconstructOptions": "reconstruction.engine",
-    "Reconstruction": "reconstruction.result",
+    "ReconstructOptions": "reconstruction.run.engine",
+    "Reconstruction": "reconstruction.result.result",
     "load": "models.load",
-    "load_reconstruction": "reconstruction.result_io",
-    "reconstruct": "reconstruction.engine",
+    "load_reconstruction": "reconstruction.result.io",
+    "reconstruct": "reconstruction.run.engine",
     "stream": "streaming.stream",
 }
 

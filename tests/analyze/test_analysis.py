@@ -13,9 +13,9 @@ from manyview.analyze.knockouts import KINDS, change, predict
 from manyview.analyze.matches import exact_matches, predicted_matches
 from manyview.analyze.report import table
 from manyview.analyze.suggest import suggest_split
-from manyview.attention.answers import LayerRun
 from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
+from manyview.attention.protocols import LayerRun
 from manyview.evaluate.benchmark import Case
 from manyview.models.blocks import Attention
 from manyview.models.network import Predictions

@@ -10,8 +10,8 @@ import torch
 
 from manyview.analyze.attention_view import view_layer
 from manyview.analyze.matches import Matches
+from manyview.analyze.rotation_probe import follows, strongest_patches
 from manyview.analyze.tiles import sample_queries
-from manyview.analyze.turned_probe import follows, strongest_patches
 from manyview.attention.layout import TokenLayout
 
 LAYOUT = TokenLayout(3, 2, (4, 5))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from manyview.attention.answers import LayerRun
 from manyview.attention.layout import TokenLayout
+from manyview.attention.protocols import LayerRun
 from manyview.models.blocks import Attention
 from manyview.models.rotary import frame_positions, rotation_for
 

@@ -15,7 +15,7 @@ from manyview.attention.plan import Plan
 from manyview.errors import UsageError
 from manyview.models.blocks import Attention
 from manyview.models.rotary import frame_positions, rotation_for
-from manyview.models.vggt import VGGT
+from manyview.models.vggt.model import VGGT
 from tests.train.tiny import MODEL
 
 LAYOUT = TokenLayout(5, 2, (3, 4))
@@ -48,7 +48,7 @@ def test_agrees_with_the_masks(anchors, own, reference):
     layer = GlobalAttention(keys=AnchorKeys(own_frame=own, indices=anchors))
     want = _twin(attention, tokens, layout, rotation, anchors, own)
     torch.testing.assert_close(layer(attention, tokens, layout, rotation, LayerRun()), want)
-    single = layer(attention.float(), tokens.float(), layout, rotation, LayerRun(frame_piece=2))
+    single = layer(attention.float(), tokens.float(), layout, rotation, LayerRun(frames_per_chunk=2))
     torch.testing.assert_close(single.double(), want, atol=1e-5, rtol=1e-4)
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from manyview.attention.answers import LayerRun
 from manyview.attention.causal_descriptor_keys import CausalDescriptorKeys
 from manyview.attention.dense import OwnFrameKeys
 from manyview.attention.descriptor_keys import DescriptorKeys
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
+from manyview.attention.protocols import LayerRun
 from manyview.errors import UsageError
 from manyview.streaming.recursive import RecursiveEngine, RecursiveOptions
 from tests.models.tiny import tiny_vggt

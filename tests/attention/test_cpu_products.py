@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from manyview.attention import cpu_products
-from manyview.attention.cpu_products import attend_by_products
-from manyview.attention.sdpa import attend
+from manyview.attention.softmax import bf16_cpu as cpu_products
+from manyview.attention.softmax.bf16_cpu import attend_by_products
+from manyview.attention.softmax.sdpa import attend
 
 
 def tensors(batch=2, heads=3, queries=37, keys=53, dim=32, dtype=torch.float64):
@@ -57,7 +57,8 @@ def test_error_in_bf16_is_like_the_fused_kernels(size):
 def test_taken_for_bf16_without_gradients_on_cpus_that_multiply_it(monkeypatch):
     taken = []
     monkeypatch.setattr(
-        "manyview.attention.sdpa.attend_by_products", lambda *x: taken.append(1) or attend_by_products(*x)
+        "manyview.attention.softmax.sdpa.attend_by_products",
+        lambda *x: taken.append(1) or attend_by_products(*x),
     )
     monkeypatch.setattr(cpu_products, "cpu_multiplies_bf16", lambda: True)
     q, k, v = tensors(dtype=torch.bfloat16)

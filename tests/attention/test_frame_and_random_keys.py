@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from manyview.attention.answers import LayerInput, LayerRun
 from manyview.attention.dense import OwnFrameKeys
 from manyview.attention.frame_choice import covering
 from manyview.attention.frame_keys import CoveringFrameKeys, EveryFrameKeys
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
+from manyview.attention.protocols import LayerInput, LayerRun
 from manyview.attention.random_keys import RandomKeys
 from manyview.errors import UsageError
 

@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 
-from manyview.attention.answers import LayerInput, LayerRun
 from manyview.attention.block_merge import Blocks, MergedKeys, MergedQueries, merge_plan
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
-from manyview.attention.one_softmax import attend_lengths
 from manyview.attention.plan import Plan
+from manyview.attention.protocols import LayerInput, LayerRun
+from manyview.attention.softmax.extended import attend_lengths
 from manyview.models.blocks import Attention
 from manyview.models.rotary import frame_positions, rotation_for
 
@@ -182,7 +182,7 @@ def test_bfloat16_and_pieces_stay_near():
     attention, tokens, rotation = _setting(layout, torch.float32)
     method = Plan.parse("httm:space=8,time=3,q=0.5,outliers=0.5", 1).layers[0]
     whole = method(attention, tokens, layout, rotation, LayerRun())
-    pieces = method(attention, tokens, layout, rotation, LayerRun(frame_piece=2))
+    pieces = method(attention, tokens, layout, rotation, LayerRun(frames_per_chunk=2))
     torch.testing.assert_close(whole, pieces)
     half = method(attention.bfloat16(), tokens.bfloat16(), layout, rotation, LayerRun())
     assert (half.float() - whole).norm() < 0.2 * whole.norm()

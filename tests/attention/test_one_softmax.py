@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from manyview.attention.one_softmax import attend_together, join_own_terms
+from manyview.attention.softmax.extended import attend_together, join_own_terms
 
 
 def _plain(q, k, v, log_weight, own_logit, own_value):

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from manyview.attention import sdpa
 from manyview.attention.dense import AllKeys, OwnFrameKeys
 from manyview.attention.global_attention import GlobalAttention, LayerRun
 from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
-from manyview.attention.sdpa import attend, attend_in_pieces
+from manyview.attention.softmax import sdpa
+from manyview.attention.softmax.sdpa import attend, attend_in_pieces
 from manyview.errors import MemoryLimitError, UsageError
 from manyview.models.blocks import Attention
 from manyview.models.rotary import frame_positions, rotation_for
@@ -57,14 +57,14 @@ def test_cost_counts_two_operations_per_multiply_add():
 
 
 @pytest.mark.parametrize("keys", [AllKeys(), OwnFrameKeys()])
-@pytest.mark.parametrize("frame_piece", [None, 1, 2])
-def test_a_layer_against_materialised_scores(keys, frame_piece):
+@pytest.mark.parametrize("frames_per_chunk", [None, 1, 2])
+def test_a_layer_against_materialised_scores(keys, frames_per_chunk):
     torch.manual_seed(0)
     attention = Attention(16, 2, qk_norm=True).double()
     tokens = torch.randn(2, LAYOUT.tokens, 16, dtype=torch.float64)
     rotation = rotation_for(frame_positions(LAYOUT.grid, LAYOUT.special_tokens), 8)
     with torch.no_grad():
-        got = GlobalAttention(keys=keys)(attention, tokens, LAYOUT, rotation, LayerRun(0, frame_piece))
+        got = GlobalAttention(keys=keys)(attention, tokens, LAYOUT, rotation, LayerRun(0, frames_per_chunk))
         q = attention.queries(tokens, rotation)
         k, v = attention.keys_values(tokens, rotation)
         scores = q @ k.transpose(-1, -2) / 8**0.5

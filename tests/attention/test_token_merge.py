@@ -7,11 +7,11 @@ import dataclasses
 import pytest
 import torch
 
-from manyview.attention.answers import LayerRun
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
-from manyview.attention.merging import match
+from manyview.attention.merging.blocks import match
 from manyview.attention.plan import Plan
+from manyview.attention.protocols import LayerRun
 from manyview.attention.token_merge import GroupMergedQueries, SequenceMerge, query_factor
 
 from .settings import LAYOUTS, small_layer

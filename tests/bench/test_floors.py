@@ -14,7 +14,7 @@ from manyview.bench.floors import (
     slope,
     traffic_bytes,
 )
-from manyview.models.config import VGGT_1B
+from manyview.models.vggt.config import VGGT_1B
 
 LAYOUT = TokenLayout(1000, 5, (28, 37))
 

@@ -82,7 +82,7 @@ def test_time_is_extrapolated_by_law_and_long_cases_left_out():
 
 def test_nothing_is_expected_of_what_never_ran():
     report = run_bench(dataclasses.replace(SMALL, rounds=1))
-    from manyview.reconstruction.preflight import Request
+    from manyview.reconstruction.plan.preflight import Request
     from manyview.train.config import load_config
 
     config = load_config("small").model

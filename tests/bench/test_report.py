@@ -34,7 +34,7 @@ def made_up(plan: str, frames: int) -> Measurement:
         stage_flops={stage: 1e11 * frames for stage in STAGES},
         peak_bytes=frames * 50 * 2**20,
         expected_peak_bytes=frames * 55 * 2**20,
-        pieces={"frame_piece": 4, "mlp_piece": None, "head_piece": 4},
+        pieces={"frames_per_chunk": 4, "mlp_tokens_per_chunk": None, "head_frames_per_chunk": 4},
     )
 
 

@@ -12,14 +12,14 @@ from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
 from manyview.bench import BenchOptions, run_bench
 from manyview.bench.clock import timed
-from manyview.bench.environment import attention_kernel, commit, describe
 from manyview.bench.live_bytes import LiveBytes
 from manyview.bench.subject import random_model, subject
 from manyview.errors import UsageError
 from manyview.models.flops import forward_flops
 from manyview.models.recording import stage_counts
 from manyview.models.run_options import RunOptions
-from manyview.reconstruction.machine import Machine
+from manyview.reconstruction.plan.environment import attention_kernel, commit, describe
+from manyview.reconstruction.plan.machine import Machine
 from manyview.train.config import load_config
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from manyview.bench.methods import Method
 from manyview.bench.options import BenchOptions
 from manyview.bench.split import SplitTimer, timed_plan
 from manyview.models.blocks import Attention
-from manyview.reconstruction.preflight import Request
+from manyview.reconstruction.plan.preflight import Request
 from tests.models.omega.tiny_omega import tiny_omega
 from tests.models.tiny import TINY, tiny_vggt
 from tests.models.tiny_pi3 import tiny_pi3
@@ -57,7 +57,7 @@ def test_time_is_booked_where_it_is_spent(monkeypatch, slow, low, high):
         time.sleep(0.03 * (slow == "project"))
         return real_output(self, heads)
 
-    monkeypatch.setattr("manyview.attention.sdpa.F.scaled_dot_product_attention", attend)
+    monkeypatch.setattr("manyview.attention.softmax.sdpa.F.scaled_dot_product_attention", attend)
     monkeypatch.setattr(Attention, "output", output)
     timer = SplitTimer(CPU)
     with torch.inference_mode():

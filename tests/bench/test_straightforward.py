@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tools.bench.reference import Straightforward
 
-from manyview.bench.straightforward import Straightforward
 from manyview.bench.subject import random_model
 from manyview.errors import UsageError
 from manyview.models.run_options import RunOptions

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-
-from manyview.bench.published import TARGETS
-from manyview.bench.targets import applies, main, targets_text, verdicts
+from tools.bench.published import TARGETS
+from tools.bench.targets import applies, main, targets_text, verdicts
 
 
 def run(*cases: tuple, estimates: tuple = (), slope: float = 15e6, name: str = "vggt-1b-random") -> dict:

@@ -13,9 +13,9 @@ import pytest
 import manyview
 from manyview.errors import InputError, OutputError, UsageError
 from manyview.export import export
-from manyview.export.files import check_writable, output_errors
-from manyview.reconstruction.engine import ReconstructOptions
-from manyview.reconstruction.result_io import array_bytes
+from manyview.files.writing import check_writable, output_errors
+from manyview.reconstruction.result.io import array_bytes
+from manyview.reconstruction.run.engine import ReconstructOptions
 
 from .conftest import Command
 
@@ -68,8 +68,8 @@ def test_no_space_is_told_before_the_forward_pass(
     def full(folder: Path, needed: int) -> None:
         raise OutputError(f"{folder}: needs {needed}")
 
-    monkeypatch.setattr("manyview.export.files.require_space", full)
-    monkeypatch.setattr("manyview.reconstruction.engine.run_forward", pytest.fail)
+    monkeypatch.setattr("manyview.files.writing.require_space", full)
+    monkeypatch.setattr("manyview.reconstruction.run.engine.run_forward", pytest.fail)
     status, _, told = command("reconstruct", photos, tmp_path / "out", "--model", weights)
     assert status == 1 and f"needs {4 * 42 * 56 * 11}" in told
 

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from manyview.models.trunk import Trunk
+from manyview.models.vggt.trunk import Trunk
 from tests.interrupting import LISTENS_TO_CTRL_C
 from tests.models.tiny import TINY
 
@@ -186,7 +186,7 @@ def test_ctrl_c_in_the_middle(photos: Path, weights: Path, tmp_path: Path):
     # The forward pass announces itself and then takes for ever, so that the signal always meets it.
     script = LISTENS_TO_CTRL_C + (
         "import sys, time\n"
-        "from manyview.models import trunk\n"
+        "from manyview.models.vggt import trunk\n"
         "def slow(self, *a, **k):\n    print('running', flush=True)\n    time.sleep(60)\n"
         "trunk.Trunk.forward = slow\n"
         "from manyview.cli.main import main\n"

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from tools.conformance.dispatch import find_handler
+from tools.conformance.folder import Case
+from tools.conformance.seeded import seeded_input
 from torch import Tensor, nn
-
-from manyview.conformance.dispatch import find_handler
-from manyview.conformance.folder import Case
-from manyview.conformance.seeded import seeded_input
 
 
 def inventory_of(build: Callable[[], nn.Module]) -> dict[str, Any]:

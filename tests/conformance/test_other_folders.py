@@ -6,27 +6,27 @@ from pathlib import Path
 
 import pytest
 import torch
+from tools.conformance.__main__ import main
+from tools.conformance.folder import read_cases
+from tools.conformance.runner import results
+from tools.conformance.seeded import seeded_state_dict
 
 from manyview.attention.plan import Plan
-from manyview.conformance.__main__ import main
-from manyview.conformance.folder import read_cases
-from manyview.conformance.runner import results
-from manyview.conformance.seeded import seeded_state_dict
 from manyview.models.blocks import Block
 from manyview.models.camera_head import CameraHead
-from manyview.models.config import (
+from manyview.models.dense_head import DenseHead
+from manyview.models.encoder import DinoEncoder
+from manyview.models.run_options import RunOptions
+from manyview.models.track_head import TrackHead
+from manyview.models.vggt.config import (
     CameraHeadConfig,
     DenseHeadConfig,
     EncoderConfig,
     TrackHeadConfig,
     VGGTConfig,
 )
-from manyview.models.dense_head import DenseHead
-from manyview.models.encoder import DinoEncoder
-from manyview.models.run_options import RunOptions
-from manyview.models.track_head import TrackHead
-from manyview.models.trunk import Trunk
-from manyview.models.vggt import VGGT
+from manyview.models.vggt.model import VGGT
+from manyview.models.vggt.trunk import Trunk
 
 from .golden import Folder, random_input, seeded
 

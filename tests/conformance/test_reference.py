@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
-from manyview.conformance.dispatch import Skipped, find_handler
-from manyview.conformance.folder import read_cases
-from manyview.conformance.runner import results
+from tools.conformance.dispatch import Skipped, find_handler
+from tools.conformance.folder import read_cases
+from tools.conformance.runner import results
 
 
 @pytest.mark.parametrize(

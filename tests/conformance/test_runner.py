@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tools.conformance import UnusableFolder, read_cases
+from tools.conformance.__main__ import main
+from tools.conformance.compare import compare_field
+from tools.conformance.runner import run_case
 
-from manyview.conformance import UnusableFolder, read_cases
-from manyview.conformance.__main__ import main
-from manyview.conformance.compare import compare_field
-from manyview.conformance.runner import run_case
 from manyview.models.blocks import Block
 
 from .golden import Folder, random_input
@@ -198,7 +198,7 @@ def test_a_device_that_is_none(folder, capsys):
 
 
 def test_as_a_program(folder):
-    command = [sys.executable, "-m", "manyview.conformance", str(folder.root)]
+    command = [sys.executable, "-m", "tools.conformance", str(folder.root)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and done.stdout.endswith("2 passed, 0 failed, 0 skipped\n")
 

@@ -10,8 +10,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-
-from manyview.conformance.seeded import seeded_input, seeded_state_dict, seeded_tensor, unit_noise
+from tools.conformance.seeded import seeded_input, seeded_state_dict, seeded_tensor, unit_noise
 
 NAMES = {
     "blocks.0.ls1.gamma": ((5,), 0.2, 0.05),

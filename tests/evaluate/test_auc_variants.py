@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from manyview.evaluate.auc_variants import AUC_BINNINGS, auc_as, recall
+from manyview.evaluate.metrics.auc_variants import AUC_BINNINGS, auc_as, recall
 
 ERRORS = np.random.default_rng(0).exponential(6.0, 400)
 

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from manyview.errors import UsageError
-from manyview.evaluate.auc_variants import auc_as
 from manyview.evaluate.averages import averaged
 from manyview.evaluate.compare_results import (
     bootstrap_interval,
@@ -22,8 +21,9 @@ from manyview.evaluate.compare_results import (
 )
 from manyview.evaluate.comparison_plot import draw_differences
 from manyview.evaluate.evaluation import Evaluation, PlanRow, SceneRows
-from manyview.evaluate.measures import RelativePose
-from manyview.evaluate.pose_metrics import pair_errors
+from manyview.evaluate.metrics.auc_variants import auc_as
+from manyview.evaluate.metrics.pose import pair_errors
+from manyview.evaluate.protocols.measures import RelativePose
 
 from .scene_pairs import noisy, similar, truth
 

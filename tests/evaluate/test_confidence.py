@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from manyview.evaluate.benchmark import Case
-from manyview.evaluate.confidence import ConfidenceRankings, Ranking, confidence_rankings
+from manyview.evaluate.metrics.confidence import ConfidenceRankings, Ranking, confidence_rankings
 from manyview.evaluate.scores import ScoreKeeper
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from manyview.datasets import read_posed_set
+from manyview.datasets.colmap_model import ColmapCamera
+from manyview.datasets.dtu import eroded
+from manyview.datasets.eth3d import distorted_pixels
 from manyview.errors import InputError
-from manyview.evaluate.posed_sets import read_posed_set
-from manyview.evaluate.posed_sets.colmap_model import ColmapCamera
-from manyview.evaluate.posed_sets.dtu import eroded
-from manyview.evaluate.posed_sets.eth3d import distorted_pixels
 
 from .posed_fixtures import VIEWS, WRITERS, text
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from manyview.datasets import dataset_named
 from manyview.errors import InputError, MemoryLimitError, OutputError, UsageError
 from manyview.evaluate import scene_rows
 from manyview.evaluate.dataset_run import evaluate_dataset
-from manyview.evaluate.datasets import dataset_named
 from manyview.evaluate.evaluation_report import (
     earlier_scenes,
     evaluation_csv,
@@ -21,11 +21,11 @@ from manyview.evaluate.evaluation_report import (
     write_evaluation,
 )
 from manyview.evaluate.evaluation_settings import evaluation_settings, inputs_digest
-from manyview.evaluate.frames import Frames
-from manyview.evaluate.measures import Depth, RelativePose
 from manyview.evaluate.plan_lists import split_plans
-from manyview.evaluate.protocol import ANY, Protocol
-from manyview.evaluate.protocols import PROTOCOLS
+from manyview.evaluate.protocols.frames import Frames
+from manyview.evaluate.protocols.measures import Depth, RelativePose
+from manyview.evaluate.protocols.protocol import ANY, Protocol
+from manyview.evaluate.protocols.published import PROTOCOLS
 from tests.models.tiny import tiny_vggt
 
 from .posed_fixtures import picture, write_nrgbd, write_plain, write_seven_scenes

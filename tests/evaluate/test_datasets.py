@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from manyview.cli.evaluate_dataset import DATASET_TITLES
+from manyview.datasets import DATASETS, Scene, dataset_named, listed_splits, split_scenes
 from manyview.errors import InputError, UsageError
-from manyview.evaluate.datasets import DATASETS, Scene, dataset_named, listed_splits, split_scenes
-from manyview.evaluate.protocol import ANY
-from manyview.evaluate.protocols import PROTOCOLS, protocol_named
+from manyview.evaluate.protocols.protocol import ANY
+from manyview.evaluate.protocols.published import PROTOCOLS, protocol_named
 
 from .posed_fixtures import DATASET_WRITERS, VIEWS, WRITERS, fake_h5py, write_imc
 

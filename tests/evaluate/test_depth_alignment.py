@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from manyview.evaluate.depth_alignment import DEPTH_FITS, aligned_depth_errors, fit_depth
+from manyview.evaluate.metrics.depth_alignment import DEPTH_FITS, aligned_depth_errors, fit_depth
 
 
 def depths(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from manyview.evaluate.depth_metrics import depth_errors, sparsification
+from manyview.evaluate.metrics.depth import depth_errors, sparsification
 
 
 def test_depth_errors_by_hand() -> None:

@@ -12,9 +12,9 @@ from manyview.attention.plan import Plan
 from manyview.cli.evaluate import EvaluateCommand
 from manyview.cli.evaluate_dataset import EvaluateDataset
 from manyview.cli.main import _parse
-from manyview.evaluate.datasets import dataset_named
+from manyview.datasets import dataset_named
 from manyview.evaluate.plan_lists import split_plans
-from manyview.evaluate.protocols import PROTOCOLS, protocol_named
+from manyview.evaluate.protocols.published import PROTOCOLS, protocol_named
 
 _DOCS = Path(__file__).parents[2] / "docs"
 

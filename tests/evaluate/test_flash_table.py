@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from tools.results import flash_table
+from tools.results.stream_scores import Way, answer, compare_ways
 
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
-from manyview.evaluate import flash_table
 from manyview.evaluate.benchmark import Case
-from manyview.evaluate.stream_scores import Way, answer, compare_ways
-from manyview.models.vggt import VGGT
+from manyview.models.vggt.model import VGGT
 from tests.train.tiny import MODEL
 
 PLAN = "flash:r=2,keyframes=0"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from manyview.evaluate.frames import Frames
+from manyview.evaluate.protocols.frames import Frames
 
 
 def test_rules_by_hand() -> None:

@@ -7,9 +7,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from manyview.evaluate.measures import CloudChamfer, Depth, PointMaps, RelativePose, Trajectory
-from manyview.evaluate.measures.fit_points import POINT_FITS, fit_points, moved
-from manyview.evaluate.protocols import PROTOCOLS
+from manyview.evaluate.protocols.measures import (
+    CloudChamfer,
+    Depth,
+    PointMaps,
+    RelativePose,
+    Trajectory,
+)
+from manyview.evaluate.protocols.measures.fit_points import POINT_FITS, fit_points, moved
+from manyview.evaluate.protocols.published import PROTOCOLS
 
 from .scene_pairs import (
     few,

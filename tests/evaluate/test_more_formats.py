@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from manyview.datasets import dataset_named, imc, kitti_depth, read_posed_set, tum
 from manyview.errors import InputError, UsageError
 from manyview.evaluate.dataset_run import evaluate_dataset
-from manyview.evaluate.datasets import dataset_named
-from manyview.evaluate.frames import Frames
-from manyview.evaluate.posed_sets import imc, kitti_depth, read_posed_set, tum
-from manyview.evaluate.protocols import PROTOCOLS
+from manyview.evaluate.protocols.frames import Frames
+from manyview.evaluate.protocols.published import PROTOCOLS
 from manyview.geometry.unproject_np import invert_rigid
 from tests.models.tiny import tiny_vggt
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from manyview.errors import InputError
-from manyview.evaluate.ply_vertices import read_vertices
+from manyview.files.ply_vertices import read_vertices
 
 _POINTS = np.array([[1.5, -2.0, 3.25], [0.0, 4.0, -1.0], [7.0, 8.0, 9.0]])
 

@@ -9,8 +9,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from manyview.errors import MissingExtraError
-from manyview.evaluate.nearest import draw, estimate_normals, icp, nearest, thin
-from manyview.evaluate.point_metrics import cloud_errors
+from manyview.evaluate.metrics.nearest import draw, estimate_normals, icp, nearest, thin
+from manyview.evaluate.metrics.points import cloud_errors
 
 
 def cloud(seed: int, count: int = 300) -> np.ndarray:

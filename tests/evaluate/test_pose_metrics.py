@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from manyview.evaluate.pose_metrics import (
+from manyview.evaluate.metrics.pose import (
     UNDEFINED_DEG,
     auc,
     direction_angle_deg,

@@ -16,8 +16,8 @@ from manyview.evaluate import posed
 from manyview.evaluate.posed import evaluate_posed
 from manyview.evaluate.posed_report import posed_table, write_posed
 from manyview.evaluate.truth_pixels import depth_at_network_pixels
-from manyview.reconstruction.engine import ReconstructOptions
-from manyview.reconstruction.preprocess import plan_view
+from manyview.reconstruction.inputs.preprocess import plan_view
+from manyview.reconstruction.run.engine import ReconstructOptions
 from tests.models.tiny import TINY, tiny_vggt
 
 from .posed_fixtures import VIEWS, world_from_cam, write_plain, write_strecha

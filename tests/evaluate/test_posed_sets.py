@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from manyview.datasets import read_posed_set, strecha
+from manyview.datasets.posed_set import PosedSet
 from manyview.errors import InputError
-from manyview.evaluate.posed_sets import read_posed_set, strecha
-from manyview.evaluate.posed_sets.posed_set import PosedSet
 from manyview.geometry.unproject_np import camera_centres, invert_rigid
 
 from .posed_fixtures import VIEWS, WRITERS, picture, text, world_from_cam, write_kitti, write_plain, write_tum

@@ -13,12 +13,12 @@ from textwrap import indent
 
 import pytest
 
+from manyview.datasets import dataset_named
 from manyview.errors import InputError, ManyViewError, UsageError
 from manyview.evaluate.dataset_run import evaluate_dataset
-from manyview.evaluate.datasets import dataset_named
 from manyview.evaluate.evaluation import Evaluation
 from manyview.evaluate.evaluation_report import evaluation_table, read_evaluation, write_evaluation
-from manyview.reconstruction.engine import ReconstructOptions
+from manyview.reconstruction.run.engine import ReconstructOptions
 from tests.interrupting import LISTENS_TO_CTRL_C
 from tests.models.tiny import tiny_vggt
 
@@ -129,7 +129,7 @@ def test_ctrl_c_leaves_a_result_to_go_on_with(root: Path, tmp_path: Path) -> Non
     line = [sys.executable, str(tmp_path / "script.py"), str(root), str(out)]
     place = {
         "cwd": Path(__file__).parents[2],
-        "env": {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        "env": {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parents[2])])},
     }
     with subprocess.Popen(
         line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **place

@@ -11,7 +11,7 @@ import roma
 import torch
 from scipy.spatial.transform import Rotation
 
-from manyview.evaluate.trajectory_metrics import (
+from manyview.evaluate.metrics.trajectory import (
     Alignment,
     aligned_poses,
     fit_alignment,

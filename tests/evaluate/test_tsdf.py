@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from manyview.evaluate.measures import FusedSurface
-from manyview.evaluate.point_metrics import cloud_errors
+from manyview.evaluate.metrics.points import cloud_errors
+from manyview.evaluate.metrics.tsdf import TsdfOptions, fuse
+from manyview.evaluate.protocols.measures import FusedSurface
 from manyview.evaluate.scene_pair import ScenePair
-from manyview.evaluate.tsdf import TsdfOptions, fuse
 
 from .scene_pairs import similar
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from manyview.errors import InputError, MissingExtraError, UsageError
 from manyview.export import ColmapOptions, TrackOptions, export
-from manyview.reconstruction.result import Reconstruction
+from manyview.reconstruction.result.result import Reconstruction
 from tests.analytic_scene import (
     Truth,
     array_hashes,

@@ -26,7 +26,7 @@ from manyview.export.depth import depth_names, to_upright
 from manyview.export.frusta import frustum_corners, frustum_size
 from manyview.export.nerfstudio import APPLIED_TRANSFORM
 from manyview.geometry.unproject_np import camera_centres, pixel_grid, project
-from manyview.reconstruction.result import Reconstruction
+from manyview.reconstruction.result.result import Reconstruction
 from tests.analytic_scene import (
     array_hashes,
     crop_transform,

@@ -10,7 +10,7 @@ from PIL import Image
 
 from manyview.export.colours import by_order
 from manyview.export.overview import OverviewOptions, export_overview, overview
-from manyview.reconstruction.result import Reconstruction
+from manyview.reconstruction.result.result import Reconstruction
 from tests.analytic_scene import fit_transform, room_scene
 
 

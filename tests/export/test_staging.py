@@ -13,10 +13,10 @@ import pytest
 
 from manyview.errors import OutputError
 from manyview.export import DepthOptions, PlyOptions, export, staging
-from manyview.export.files import atomic_file, format_bytes
 from manyview.export.ply import write_ply
 from manyview.export.staging import MANIFEST_NAME, staged_export
-from manyview.reconstruction.result import Reconstruction
+from manyview.files.writing import atomic_file, format_bytes
+from manyview.reconstruction.result.result import Reconstruction
 from tests.analytic_scene import room_scene
 
 

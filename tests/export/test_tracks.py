@@ -13,7 +13,7 @@ from manyview.export import tracks as tracks_module
 from manyview.export.measure import grey_levels, local_warp, measure, textured
 from manyview.export.tracks import TrackOptions, Tracks, build_tracks
 from manyview.geometry.unproject_np import project, unproject
-from manyview.reconstruction.result import Reconstruction
+from manyview.reconstruction.result.result import Reconstruction
 from tests.analytic_scene import crop_transform, fit_transform, pad_transform, room_scene
 
 PROJECTED = TrackOptions(measure=False, min_points=1)

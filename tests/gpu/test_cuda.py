@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from manyview.attention.sdpa import attend
-from manyview.models.config import CameraHeadConfig, EncoderConfig, VGGTConfig
+from manyview.attention.softmax.sdpa import attend
 from manyview.models.run_options import RunOptions
-from manyview.models.vggt import VGGT
-from manyview.reconstruction.footprint import estimate_peak_bytes
+from manyview.models.vggt.config import CameraHeadConfig, EncoderConfig, VGGTConfig
+from manyview.models.vggt.model import VGGT
+from manyview.reconstruction.plan.footprint import estimate_peak_bytes
 from tests.models.tiny import tiny_vggt
 
 pytestmark = [
@@ -35,7 +35,7 @@ def exact_float32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_card_and_cpu_agree():
     model, images = tiny_vggt(), torch.rand(1, 5, 3, 42, 56)
-    options = RunOptions(heads=HEADS, frame_piece=2, mlp_piece=40)
+    options = RunOptions(heads=HEADS, frames_per_chunk=2, mlp_tokens_per_chunk=40)
     with torch.no_grad():
         here = model(images, options=options)
         there = model.cuda()(images.cuda(), options=options)
@@ -67,7 +67,9 @@ def test_measured_peak_is_what_preflight_expects(frames):
     with torch.device("cuda"):
         model = VGGT(WIDE)
     images = torch.zeros(1, frames, 3, 392, 518, dtype=torch.uint8, device="cuda")
-    options = RunOptions(torch.bfloat16, frame_piece=4, mlp_piece=8192, head_piece=2)
+    options = RunOptions(
+        torch.bfloat16, frames_per_chunk=4, mlp_tokens_per_chunk=8192, head_frames_per_chunk=2
+    )
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated() - images.numel()
     with torch.no_grad():

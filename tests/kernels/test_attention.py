@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from manyview.attention.one_softmax import attend_together
+from manyview.attention.softmax.extended import attend_together
 
 pytest.importorskip("triton")
 

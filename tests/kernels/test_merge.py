@@ -7,8 +7,8 @@ import torch
 
 from manyview.attention.block_merge import Blocks, merge_plan
 from manyview.attention.layout import TokenLayout
-from manyview.attention.merging import copy_back, match, slot_means
-from manyview.attention.outliers import separate_outliers
+from manyview.attention.merging.blocks import copy_back, match, slot_means
+from manyview.attention.merging.outliers import separate_outliers
 from manyview.kernels import use_kernels
 
 pytest.importorskip("triton")

@@ -11,9 +11,9 @@ import torch
 
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
-from manyview.models.config import EncoderConfig
 from manyview.models.omega.blocks import TiledRotation, omega_block
 from manyview.models.run_options import RunOptions
+from manyview.models.vggt.config import EncoderConfig
 from manyview.streaming.forward import run_chunk
 from tests.models.tiny import TINY, tiny_vggt
 from tests.models.tiny_pi3 import tiny_pi3
@@ -62,10 +62,10 @@ def same(found, wanted, tolerance=1e-4):
     ("spec", "pieces"),
     [
         ("dense", {}),
-        ("dense", {"frame_piece": 1, "mlp_piece": 13}),
+        ("dense", {"frames_per_chunk": 1, "mlp_tokens_per_chunk": 13}),
         ("avggt:early=1,stride=2x2", {}),
         ("httm:space=6,time=1", {}),
-        ("anchors:frames=1", {"frame_piece": 1, "mlp_piece": 13}),
+        ("anchors:frames=1", {"frames_per_chunk": 1, "mlp_tokens_per_chunk": 13}),
     ],
 )
 def test_vggt(device, count, spec, pieces):

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from manyview.kernels import parity
+from tools.kernels import parity
 
 
 def test_all_kernels_agree_and_figures_are_written(device, tmp_path, capsys):
@@ -24,7 +23,7 @@ def test_all_kernels_agree_and_figures_are_written(device, tmp_path, capsys):
 
 
 def test_a_wrong_kernel_is_told(triton):
-    from manyview.kernels.cases import CaseSize, kernel_cases
+    from tools.kernels.cases import CaseSize, kernel_cases
 
     size = CaseSize(frames=1, grid=(1, 2), special_tokens=1, heads=2, head_dim=8)
     case = kernel_cases()["layer norm"]
@@ -49,7 +48,7 @@ def test_a_wrong_kernel_is_told(triton):
 
 
 def test_tokens_far_apart_are_the_same_tokens(triton):
-    from manyview.kernels.cases import CaseSize, kernel_cases
+    from tools.kernels.cases import CaseSize, kernel_cases
 
     size = CaseSize(frames=1, grid=(1, 3), special_tokens=1, heads=2, head_dim=8)
     for case in kernel_cases().values():
@@ -65,7 +64,7 @@ def test_without_a_card_it_says_so(monkeypatch, capsys):
 
 
 def test_the_page_lists_every_kernel_with_the_bytes_that_are_counted(triton):
-    from manyview.kernels.cases import CaseSize, kernel_cases
+    from tools.kernels.cases import CaseSize, kernel_cases
 
     page = Path(__file__).resolve().parents[2] / "docs" / "kernels.md"
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.read_text().splitlines()]

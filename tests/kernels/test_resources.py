@@ -19,14 +19,14 @@ def compiled(tmp_path_factory):
     """All kernels for an H100, from a process that does not interpret."""
     out = tmp_path_factory.mktemp("compiled") / "resources.json"
     usual = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "manyview.kernels.resources", "--out", str(out)]
+    command = [sys.executable, "-m", "tools.kernels.resources", "--out", str(out)]
     done = subprocess.run(command, env=usual, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(out.read_text(encoding="utf-8"))
 
 
 def test_every_kernel_compiles_in_both_precisions(compiled):
-    from manyview.kernels.cases import kernel_cases
+    from tools.kernels.cases import kernel_cases
 
     assert {(one["kernel"], one["dtype"]) for one in compiled} == {
         (name, dtype) for name in kernel_cases() for dtype in ("bfloat16", "float32")
@@ -47,7 +47,7 @@ def test_attention_uses_the_matrix_units(compiled):
 
 
 def test_the_interpreter_is_told_apart(monkeypatch):
-    from manyview.kernels.resources import compile_all
+    from tools.kernels.resources import compile_all
 
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     with pytest.raises(UsageError, match="unset TRITON_INTERPRET"):

@@ -14,8 +14,8 @@ import manyview
 from manyview.cli.main import run
 from manyview.errors import UsageError
 from manyview.kernels import choice
-from manyview.reconstruction import engine
-from manyview.reconstruction.engine import ReconstructOptions, prepare, reconstruct
+from manyview.reconstruction.run import engine
+from manyview.reconstruction.run.engine import ReconstructOptions, prepare, reconstruct
 from tests.models.tiny import tiny_vggt
 
 from .test_models import SMALL

@@ -14,10 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
-from manyview.models.config import VGGT_1B, DenseHeadConfig, TrackHeadConfig, VGGTConfig
 from manyview.models.flops import forward_flops
 from manyview.models.run_options import RunOptions
-from manyview.models.vggt import VGGT
+from manyview.models.vggt.config import VGGT_1B, DenseHeadConfig, TrackHeadConfig, VGGTConfig
+from manyview.models.vggt.model import VGGT
 
 from .tiny import TINY
 

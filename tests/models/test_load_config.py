@@ -11,8 +11,8 @@ import torch
 from manyview.errors import WeightsError
 from manyview.models.checkpoints import compare_keys, infer_vggt_config
 from manyview.models.checkpoints.recognise import recognise
-from manyview.models.config import VGGT_1B, TrackHeadConfig, VGGTConfig
-from manyview.models.vggt import VGGT
+from manyview.models.vggt.config import VGGT_1B, TrackHeadConfig, VGGTConfig
+from manyview.models.vggt.model import VGGT
 
 from .tiny import TINY
 

@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from manyview.errors import ManyViewError, UsageError, WeightsError
 from manyview.models.checkpoints import read_checkpoint
 from manyview.models.checkpoints.assign import assign_weights
-from manyview.models.config import VGGTConfig
 from manyview.models.load import load
-from manyview.models.vggt import VGGT
+from manyview.models.vggt.config import VGGTConfig
+from manyview.models.vggt.model import VGGT
 
 from .tiny import TINY, tiny_vggt
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from manyview.bench.live_bytes import LiveBytes
-from manyview.models.config import VGGT_1B
 from manyview.models.run_options import RunOptions
-from manyview.models.vggt import VGGT
+from manyview.models.vggt.config import VGGT_1B
+from manyview.models.vggt.model import VGGT
 
 FEW, MANY = 48, 80
 
@@ -33,7 +33,7 @@ def vggt_1b() -> VGGT:
 
 @pytest.mark.parametrize("heads", [("camera", "depth"), ("camera", "depth", "points")])
 def test_growth_per_frame_is_at_most_25_megabytes(vggt_1b, heads):
-    options = {"frame_piece": 8, "mlp_piece": 8 * 1041, "head_piece": 1}
+    options = {"frames_per_chunk": 8, "mlp_tokens_per_chunk": 8 * 1041, "head_frames_per_chunk": 1}
     many, few = (peak_bytes(vggt_1b, frames, heads, **options) for frames in (MANY, FEW))
     growth = (many - few) / (MANY - FEW)
     # x, its normalised copy, q, k, v, output, one frame tap (2.13 MB each), projected taps, image.
@@ -41,8 +41,12 @@ def test_growth_per_frame_is_at_most_25_megabytes(vggt_1b, heads):
 
 
 def test_the_count_notices_waste(vggt_1b):
-    lean = peak_bytes(vggt_1b, MANY, frame_piece=8, mlp_piece=8 * 1041, head_piece=1)
-    unsplit = peak_bytes(vggt_1b, MANY, frame_piece=None, mlp_piece=None, head_piece=1)
+    lean = peak_bytes(
+        vggt_1b, MANY, frames_per_chunk=8, mlp_tokens_per_chunk=8 * 1041, head_frames_per_chunk=1
+    )
+    unsplit = peak_bytes(
+        vggt_1b, MANY, frames_per_chunk=None, mlp_tokens_per_chunk=None, head_frames_per_chunk=1
+    )
     # The whole hidden layer of one MLP, before and after its activation: 2 x 4096 bf16 a token.
     assert unsplit - lean > 0.2 * MANY * 1041 * 4096 * 2
 

@@ -23,8 +23,8 @@ from manyview.models.pi3.model import Pi3
 from manyview.models.pi3.model_x import Pi3X
 from manyview.models.pi3.priors import Priors
 from manyview.models.run_options import RunOptions
-from manyview.reconstruction import footprint
-from manyview.reconstruction.footprint import estimate_peak_bytes
+from manyview.reconstruction.plan import footprint
+from manyview.reconstruction.plan.footprint import estimate_peak_bytes
 
 from .test_flops import counting
 from .tiny_pi3 import SMALL, SMALL_X, tiny_pi3, tiny_pi3x, write_pi3
@@ -66,8 +66,10 @@ def test_world_points_and_cameras_agree_with_local_points(network):
 @torch.no_grad()
 def test_pieces_do_not_change_the_result(network):
     images = torch.rand(5, 3, 28, 42, dtype=torch.float64)
-    whole = network(images, options=RunOptions(head_piece=None))
-    pieces = network(images, options=RunOptions(frame_piece=2, mlp_piece=7, head_piece=2))
+    whole = network(images, options=RunOptions(head_frames_per_chunk=None))
+    pieces = network(
+        images, options=RunOptions(frames_per_chunk=2, mlp_tokens_per_chunk=7, head_frames_per_chunk=2)
+    )
     torch.testing.assert_close(pieces.local_points, whole.local_points)
     torch.testing.assert_close(pieces.world_from_cam, whole.world_from_cam)
 

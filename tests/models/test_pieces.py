@@ -11,14 +11,14 @@ import torch.nn.functional as F
 
 from manyview.models.blocks import Attention, Block
 from manyview.models.camera_head import CameraHead
-from manyview.models.config import CameraHeadConfig, DenseHeadConfig, EncoderConfig
 from manyview.models.dense_head import DenseHead
 from manyview.models.dense_ops import add_image_plane, embed_image_plane, image_plane
 from manyview.models.encoder import DinoEncoder
+from manyview.models.feature_taps import TapStore
 from manyview.models.layers import LayerNorm, LayerScale, Linear, in_pieces
 from manyview.models.rotary import frame_positions, rotation_for
 from manyview.models.run_options import RunOptions
-from manyview.models.taps import TapStore
+from manyview.models.vggt.config import CameraHeadConfig, DenseHeadConfig, EncoderConfig
 
 from .tiny import TINY, tiny_vggt
 
@@ -106,7 +106,7 @@ def test_a_block_in_place_is_the_block(piece):
     with torch.no_grad():
         want = block(x)
         assert torch.equal(x, kept)
-        got = block(x, mlp_piece=piece, inplace=True)
+        got = block(x, mlp_tokens_per_chunk=piece, inplace=True)
     torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
     assert got.data_ptr() == x.data_ptr()
 
@@ -279,6 +279,8 @@ def test_a_network_tapped_twice_at_one_layer_runs_in_pieces_or_whole():
     model = tiny_vggt(torch.float64, config)
     images = torch.randint(0, 256, (1, 3, 3, 42, 56), generator=torch.Generator().manual_seed(0)).byte()
     with torch.no_grad():
-        whole = model(images, options=RunOptions(head_piece=None))
-        pieces = model(images, options=RunOptions(frame_piece=1, mlp_piece=5, head_piece=1))
+        whole = model(images, options=RunOptions(head_frames_per_chunk=None))
+        pieces = model(
+            images, options=RunOptions(frames_per_chunk=1, mlp_tokens_per_chunk=5, head_frames_per_chunk=1)
+        )
     torch.testing.assert_close(pieces.z_depth, whole.z_depth, rtol=1e-10, atol=1e-10)

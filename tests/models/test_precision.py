@@ -51,7 +51,7 @@ def converted_elements(model: nn.Module, options: RunOptions, passes: int = 1) -
 def test_a_pass_converts_each_weight_once_however_many_pieces():
     model = tiny_vggt()
     trunk = sum(p.numel() for p in model.aggregator.parameters())
-    pieces = {"frame_piece": 1, "mlp_piece": 10, "heads": ("camera",)}
+    pieces = {"frames_per_chunk": 1, "mlp_tokens_per_chunk": 10, "heads": ("camera",)}
     once = converted_elements(model, RunOptions(BF16, **pieces))
     anew = converted_elements(model, RunOptions(BF16, **pieces, keep_weights=False))
     assert once.weights <= trunk

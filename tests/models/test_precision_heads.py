@@ -12,7 +12,7 @@ from manyview.models.convolutions import Conv2d, ConvTranspose2d
 from manyview.models.network import Network
 from manyview.models.precision import use_linears
 from manyview.models.run_options import RunOptions
-from manyview.models.vggt import Predictions
+from manyview.models.vggt.model import Predictions
 from tests.models.tiny import tiny_vggt
 
 BF16 = torch.bfloat16
@@ -49,7 +49,9 @@ def test_bf16_heads_stay_within_their_bound(bundled, pictures, channels_last):
 
 
 def test_the_order_in_memory_changes_nothing(bundled, pictures):
-    first, last = (run(bundled, pictures, channels_last=way, head_piece=2) for way in (False, True))
+    first, last = (
+        run(bundled, pictures, channels_last=way, head_frames_per_chunk=2) for way in (False, True)
+    )
     torch.testing.assert_close(last.z_depth, first.z_depth, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(last.depth_conf, first.depth_conf, rtol=1e-4, atol=1e-4)
     assert last.z_depth.is_contiguous()

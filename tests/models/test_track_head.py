@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from manyview.errors import UsageError
-from manyview.models.config import TrackHeadConfig
 from manyview.models.run_options import RunOptions
 from manyview.models.track_head import TrackHead
 from manyview.models.tracker import correlation
 from manyview.models.tracker.correlation import local_correlation, pyramid
 from manyview.models.tracker.embeddings import flow_embedding, position_table
 from manyview.models.tracker.sampling import sample_bilinear
+from manyview.models.vggt.config import TrackHeadConfig
 
 from .tiny import TINY, tiny_vggt
 
@@ -176,7 +176,7 @@ def test_misuse_is_told_before_anything_runs(size, queries, words):
 
 def tiny_vggt_on_meta(config):
     """Weights without numbers: reaching them would be an error of another kind."""
-    from manyview.models.vggt import VGGT
+    from manyview.models.vggt.model import VGGT
 
     return VGGT(config)
 

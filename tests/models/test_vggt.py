@@ -9,10 +9,10 @@ import torch
 
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
-from manyview.models.config import VGGTConfig
 from manyview.models.run_options import RunOptions
-from manyview.models.trunk import normalise_images
-from manyview.models.vggt import Predictions
+from manyview.models.vggt.config import VGGTConfig
+from manyview.models.vggt.model import Predictions
+from manyview.models.vggt.trunk import normalise_images
 
 from .tiny import TINY, tiny_vggt
 
@@ -34,8 +34,13 @@ def tensors(p: Predictions) -> dict[str, torch.Tensor]:
 def test_pieces_never_change_the_result(pieces, spec):
     model = tiny_vggt(torch.float64)
     plan = Plan.parse(spec, 4)
-    whole = RunOptions(head_piece=None, heads=HEADS)
-    split = RunOptions(frame_piece=pieces[0], mlp_piece=pieces[1], head_piece=pieces[2], heads=HEADS)
+    whole = RunOptions(head_frames_per_chunk=None, heads=HEADS)
+    split = RunOptions(
+        frames_per_chunk=pieces[0],
+        mlp_tokens_per_chunk=pieces[1],
+        head_frames_per_chunk=pieces[2],
+        heads=HEADS,
+    )
     with torch.no_grad():
         want = tensors(model(images(batch=2), plan, whole))
         got = tensors(model(images(batch=2), plan, split))
@@ -46,7 +51,7 @@ def test_pieces_never_change_the_result(pieces, spec):
 def test_training_and_inference_paths_agree():
     model = tiny_vggt(torch.float64)
     with torch.no_grad():
-        inference = tensors(model(images(), options=RunOptions(frame_piece=2, heads=HEADS)))
+        inference = tensors(model(images(), options=RunOptions(frames_per_chunk=2, heads=HEADS)))
     training = tensors(model(images(), options=RunOptions(heads=HEADS)))
     assert training["depth"].requires_grad
     for name in training:
@@ -69,9 +74,13 @@ def test_running_leaves_nothing_behind():
     picture = images()
     kept = picture.clone()
     with torch.no_grad():
-        first = tensors(model(picture, options=RunOptions(dtype=torch.bfloat16, frame_piece=2, heads=HEADS)))
+        first = tensors(
+            model(picture, options=RunOptions(dtype=torch.bfloat16, frames_per_chunk=2, heads=HEADS))
+        )
         model(picture, Plan.frame_only(4))
-        again = tensors(model(picture, options=RunOptions(dtype=torch.bfloat16, frame_piece=2, heads=HEADS)))
+        again = tensors(
+            model(picture, options=RunOptions(dtype=torch.bfloat16, frames_per_chunk=2, heads=HEADS))
+        )
     assert torch.equal(picture, kept)
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -166,4 +175,4 @@ def test_config_round_trip_and_checks():
     with pytest.raises(ValueError, match="head"):
         RunOptions(heads=("cameras",))
     with pytest.raises(ValueError, match="at least 1"):
-        RunOptions(frame_piece=0)
+        RunOptions(frames_per_chunk=0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from manyview.models.config import CameraHeadConfig, DenseHeadConfig, EncoderConfig, VGGTConfig
-from manyview.models.vggt import VGGT
+from manyview.models.vggt.config import CameraHeadConfig, DenseHeadConfig, EncoderConfig, VGGTConfig
+from manyview.models.vggt.model import VGGT
 
 TINY = VGGTConfig(
     dim=32,

@@ -12,10 +12,10 @@ from PIL import Image
 from manyview.errors import ManyViewError, MemoryLimitError, UsageError
 from manyview.geometry.unproject import world_points
 from manyview.models.camera_head import CameraHead
-from manyview.models.trunk import Trunk
-from manyview.reconstruction import engine
-from manyview.reconstruction.engine import ReconstructOptions, prepare, reconstruct
-from manyview.reconstruction.forward import out_of_memory
+from manyview.models.vggt.trunk import Trunk
+from manyview.reconstruction.run import engine
+from manyview.reconstruction.run.engine import ReconstructOptions, prepare, reconstruct
+from manyview.reconstruction.run.forward import out_of_memory
 from tests.models.tiny import tiny_vggt
 
 
@@ -109,8 +109,8 @@ def test_less_memory_than_expected_means_smaller_pieces(photos, monkeypatch):
     plain = Trunk.forward
 
     def scarce(self, images, plan, options, *rest, **named):
-        calls.append(options.frame_piece)
-        if options.frame_piece > 100:
+        calls.append(options.frames_per_chunk)
+        if options.frames_per_chunk > 100:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return plain(self, images, plan, options, *rest, **named)
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from manyview.errors import InputError, UsageError
-from manyview.reconstruction.inputs import InputOptions, InputSet, find_inputs
-from manyview.reconstruction.inputs.naming import natural_key, suggestion
+from manyview.files.naming import natural_key, suggestion
+from manyview.reconstruction.inputs.find import find_inputs
+from manyview.reconstruction.inputs.options import InputOptions, InputSet
 
 
 def _picture(path: Path) -> Path:

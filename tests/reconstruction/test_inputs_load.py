@@ -16,8 +16,14 @@ import torch
 from PIL import Image
 
 from manyview.errors import DamagedInputError, InputError, MissingExtraError, UsageError
-from manyview.reconstruction.inputs import LoadedViews, find_inputs, read_views
-from manyview.reconstruction.preprocess import SIZE_POLICIES, SizePolicy, plan_view, render_view
+from manyview.reconstruction.inputs.find import find_inputs
+from manyview.reconstruction.inputs.load import LoadedViews, read_views
+from manyview.reconstruction.inputs.preprocess import (
+    SIZE_POLICIES,
+    SizePolicy,
+    plan_view,
+    render_view,
+)
 from tests.interrupting import LISTENS_TO_CTRL_C
 
 
@@ -254,7 +260,8 @@ def test_ctrl_c_stops_promptly(tmp_path: Path) -> None:
     for index in range(150):
         (tmp_path / f"link_{index}.png").symlink_to(photo)
     program = LISTENS_TO_CTRL_C + (
-        "import sys\nfrom manyview.reconstruction.inputs import find_inputs, read_views\n"
+        "import sys\nfrom manyview.reconstruction.inputs.find import find_inputs\n"
+        "from manyview.reconstruction.inputs.load import read_views\n"
         "tell = lambda done, total: print(done, flush=True)\n"
         "try:\n    read_views(find_inputs(sys.argv[1]), progress=tell, threads=2)\n"
         "except KeyboardInterrupt:\n    sys.exit(130)\n"

@@ -11,13 +11,14 @@ from PIL import Image
 
 from manyview.errors import InputError, UsageError
 from manyview.models.pi3.priors import relative_poses
-from manyview.reconstruction.inputs import find_inputs, read_views
+from manyview.reconstruction.inputs.find import find_inputs
+from manyview.reconstruction.inputs.load import read_views
+from manyview.reconstruction.inputs.preprocess import plan_view
+from manyview.reconstruction.inputs.views import ViewRecord
 from manyview.reconstruction.known.cameras import KnownCamera, KnownCameras, read_known_cameras
 from manyview.reconstruction.known.known import KnownFiles, check_usable, read_known
 from manyview.reconstruction.known.match import match_views
 from manyview.reconstruction.known.poses import in_first_known
-from manyview.reconstruction.preprocess import plan_view
-from manyview.reconstruction.views import ViewRecord
 from tests.models.tiny import TINY
 from tests.models.tiny_pi3 import SMALL, SMALL_X
 

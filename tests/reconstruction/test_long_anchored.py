@@ -12,7 +12,7 @@ from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
 from manyview.models.run_options import RunOptions
-from manyview.reconstruction.anchored import encoder_features, solve_anchors
+from manyview.reconstruction.run.anchored import encoder_features, solve_anchors
 from tests.models.tiny import TINY, tiny_vggt
 from tests.models.tiny_pi3 import tiny_pi3
 
@@ -90,7 +90,7 @@ def test_the_camera_head_joins_each_frame_with_the_anchors_only(own):
 def test_anchors_are_chosen_as_one_pass_chooses(piece):
     model, images = tiny_vggt(torch.float64), _images()
     plan = Plan.parse("anchors:frames=3,sensitive=1x2,fewer=2", TINY.depth)
-    options, passing = RunOptions(frame_piece=piece), {}
+    options, passing = RunOptions(frames_per_chunk=piece), {}
     with torch.inference_mode():
         want = model(images, plan, options, memory=passing)
         features = encoder_features(model, lambda a, b: images[a:b], len(images), options)

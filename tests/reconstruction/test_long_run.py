@@ -15,14 +15,24 @@ from safetensors import safe_open
 
 from manyview.attention.plan import Plan
 from manyview.errors import ManyViewError, MemoryLimitError, OutputError, UsageError
+from manyview.files.array_file import ArrayFile
 from manyview.models.camera_head import CameraHead
-from manyview.reconstruction import engine, long_run, result_io
-from manyview.reconstruction.array_file import ArrayFile
-from manyview.reconstruction.engine import ReconstructOptions, prepare, reconstruct, reconstruct_into
-from manyview.reconstruction.inputs import InputOptions, find_inputs, read_views, spool
-from manyview.reconstruction.long_plan import disk_bytes, long_peak_bytes, preflight_chunks
-from manyview.reconstruction.machine import Machine
-from manyview.reconstruction.result_io import ARRAYS_NAME, HEADER_NAME, load_reconstruction
+from manyview.reconstruction.inputs import spool
+from manyview.reconstruction.inputs.find import find_inputs
+from manyview.reconstruction.inputs.load import read_views
+from manyview.reconstruction.inputs.options import InputOptions
+from manyview.reconstruction.plan.chunked_plan import disk_bytes, long_peak_bytes, preflight_chunks
+from manyview.reconstruction.plan.machine import Machine
+from manyview.reconstruction.result import io as result_io
+from manyview.reconstruction.result.io import ARRAYS_NAME, HEADER_NAME, load_reconstruction
+from manyview.reconstruction.run import chunked as long_run
+from manyview.reconstruction.run import engine
+from manyview.reconstruction.run.engine import (
+    ReconstructOptions,
+    prepare,
+    reconstruct,
+    reconstruct_into,
+)
 from tests.models.tiny import tiny_vggt
 from tests.reconstruction.test_preflight import request
 
@@ -67,7 +77,7 @@ def test_any_two_chunk_sizes_agree_to_the_last_bits_of_doubles(photos, monkeypat
     monkeypatch.setattr(long_run, "_write", remember)
     monkeypatch.setattr(engine, "pick_dtype", lambda *_: torch.float64)
     monkeypatch.setattr(engine, "precision_name", lambda _: "fp64")
-    monkeypatch.setattr("manyview.reconstruction.preflight.precision_name", lambda _: "fp64")
+    monkeypatch.setattr("manyview.reconstruction.plan.preflight.precision_name", lambda _: "fp64")
     model = tiny_vggt(torch.float64)
     for chunk in (1, 2, 5):
         written.append({})

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from manyview.attention import cpu_products
-from manyview.attention.cpu_products import cpu_multiplies_bf16
 from manyview.attention.plan import Plan
+from manyview.attention.softmax import bf16_cpu as cpu_products
+from manyview.attention.softmax.bf16_cpu import cpu_multiplies_bf16
 from manyview.bench.live_bytes import LiveBytes
 from manyview.errors import UsageError
-from manyview.models.config import VGGT_1B, EncoderConfig
 from manyview.models.run_options import RunOptions
-from manyview.models.vggt import VGGT
-from manyview.reconstruction import machine
-from manyview.reconstruction.engine import reconstruct
-from manyview.reconstruction.footprint import estimate_peak_bytes
-from manyview.reconstruction.machine import Machine
-from manyview.reconstruction.preflight import Request, piece_ladder, preflight
+from manyview.models.vggt.config import VGGT_1B, EncoderConfig
+from manyview.models.vggt.model import VGGT
+from manyview.reconstruction.plan import machine
+from manyview.reconstruction.plan.footprint import estimate_peak_bytes
+from manyview.reconstruction.plan.machine import Machine
+from manyview.reconstruction.plan.preflight import Request, piece_ladder, preflight
+from manyview.reconstruction.run.engine import reconstruct
 from tests.models.tiny import tiny_vggt
 
 from .test_engine import photos  # noqa: F401

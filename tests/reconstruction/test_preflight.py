@@ -11,13 +11,19 @@ import torch
 from manyview.attention.plan import Plan
 from manyview.bench.live_bytes import LiveBytes
 from manyview.errors import MemoryLimitError, UsageError
-from manyview.models.config import VGGT_1B, EncoderConfig, VGGTConfig
 from manyview.models.run_options import RunOptions
-from manyview.models.vggt import VGGT
-from manyview.reconstruction import machine as machines
-from manyview.reconstruction.footprint import estimate_peak_bytes
-from manyview.reconstruction.machine import Machine, pick_device, pick_dtype
-from manyview.reconstruction.preflight import Request, largest_input, piece_ladder, preflight, ways_out
+from manyview.models.vggt.config import VGGT_1B, EncoderConfig, VGGTConfig
+from manyview.models.vggt.model import VGGT
+from manyview.reconstruction.plan import machine as machines
+from manyview.reconstruction.plan.footprint import estimate_peak_bytes
+from manyview.reconstruction.plan.machine import Machine, pick_device, pick_dtype
+from manyview.reconstruction.plan.preflight import (
+    Request,
+    largest_input,
+    piece_ladder,
+    preflight,
+    ways_out,
+)
 
 WIDE = dataclasses.replace(
     VGGT_1B, depth=4, taps=(0, 1, 2, 3), encoder=EncoderConfig(depth=1), track_head=None
@@ -55,7 +61,7 @@ def test_estimate_is_near_and_not_below_counted_bytes(heads, pieces, dtype):
 
 
 def test_pieces_shrink_with_the_memory():
-    sizes = [preflight(request(), cpu(g)).options.mlp_piece for g in _just_enough(request())]
+    sizes = [preflight(request(), cpu(g)).options.mlp_tokens_per_chunk for g in _just_enough(request())]
     assert sizes[0] == 32768 and sizes == sorted(sizes, reverse=True) and sizes[-1] <= 2048
     for options in piece_ladder(request()):
         assert options.heads == ("camera", "depth") and options.dtype == torch.float32

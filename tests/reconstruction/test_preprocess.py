@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file
+from tools.conformance.preprocess import run_preprocess_case
 
-from manyview.conformance.preprocess import run_preprocess_case
 from manyview.errors import InputError, UsageError
-from manyview.reconstruction.preprocess import (
+from manyview.reconstruction.inputs.preprocess import (
     SIZE_POLICIES,
     SizePolicy,
     area_size,
@@ -24,7 +24,7 @@ from manyview.reconstruction.preprocess import (
     render_view,
     shared_canvas,
 )
-from manyview.reconstruction.views import ViewTransform
+from manyview.reconstruction.inputs.views import ViewTransform
 
 # Sides whose ratio keeps the short side above half a patch for every patch and target drawn below.
 _sides = st.integers(16, 6000)

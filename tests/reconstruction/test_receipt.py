@@ -15,14 +15,15 @@ from PIL import Image
 
 from manyview.attention.plan import Plan
 from manyview.errors import MemoryLimitError, UsageError
-from manyview.models.config import VGGT_1B
-from manyview.reconstruction import engine, receipt
-from manyview.reconstruction.deviation import Deviation, deviation
-from manyview.reconstruction.engine import ReconstructOptions, prepare, reconstruct, with_receipt
-from manyview.reconstruction.machine import Machine
-from manyview.reconstruction.preflight import Request, preflight
-from manyview.reconstruction.receipt import break_even, sample_views
-from manyview.reconstruction.result_io import load_reconstruction, save, write_receipt
+from manyview.models.vggt.config import VGGT_1B
+from manyview.reconstruction.plan.machine import Machine
+from manyview.reconstruction.plan.preflight import Request, preflight
+from manyview.reconstruction.result.io import load_reconstruction, save, write_receipt
+from manyview.reconstruction.run import comparison as receipt
+from manyview.reconstruction.run import engine
+from manyview.reconstruction.run.comparison import break_even, sample_views
+from manyview.reconstruction.run.deviation import Deviation, deviation
+from manyview.reconstruction.run.engine import ReconstructOptions, prepare, reconstruct, with_receipt
 from tests.models.tiny import tiny_vggt
 
 

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from manyview.errors import DamagedInputError, InputError, OutputError
-from manyview.reconstruction import result_io
-from manyview.reconstruction.result import Reconstruction
-from manyview.reconstruction.result_io import (
+from manyview.reconstruction.result import io as result_io
+from manyview.reconstruction.result.io import (
     ARRAYS_NAME,
     HEADER_NAME,
     check_output_folder,
     load_reconstruction,
     save,
 )
+from manyview.reconstruction.result.result import Reconstruction
 from tests.analytic_scene import array_hashes, crop_transform, fit_transform, room_scene
 
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from manyview.errors import DamagedInputError, InputError
-from manyview.reconstruction.pictures import picture_names, pictures_size, write_pictures
-from manyview.reconstruction.views import ViewRecord
+from manyview.reconstruction.inputs.source_images import picture_names, pictures_size, write_pictures
+from manyview.reconstruction.inputs.views import ViewRecord
 from tests.analytic_scene import fit_transform, room_scene, write_sources
 
 TRANSFORM = fit_transform((48, 32), (42, 28))

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from manyview.errors import DamagedInputError, InputError, MissingExtraError, UsageError
-from manyview.reconstruction.inputs import InputOptions, LoadedViews, find_inputs, read_views
+from manyview.reconstruction.inputs.find import find_inputs
+from manyview.reconstruction.inputs.load import LoadedViews, read_views
+from manyview.reconstruction.inputs.options import InputOptions
 from manyview.reconstruction.inputs.sampling import laplacian_variance, pick_frames, plan_sampling
 from manyview.reconstruction.inputs.video import VideoReader
 

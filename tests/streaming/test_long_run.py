@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tools.results import long_stream as long_run
 
-from manyview.streaming import long_run
 from manyview.synthetic import SceneOptions, render_scenes
 from manyview.synthetic.render import render_in_parts
 

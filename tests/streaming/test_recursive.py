@@ -7,17 +7,17 @@ import itertools
 
 import pytest
 import torch
+from tools.conformance.folder import read_cases
+from tools.conformance.runner import run_cases, select
 
-from manyview.attention.answers import LayerInput, LayerRun
 from manyview.attention.descriptor_keys import DescriptorKeys
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
-from manyview.conformance.folder import read_cases
-from manyview.conformance.runner import run_cases, select
+from manyview.attention.protocols import LayerInput, LayerRun
 from manyview.errors import UsageError
 from manyview.models.run_options import RunOptions
-from manyview.streaming.kept_frames import kept_frames
+from manyview.streaming.frame_retention import kept_frames
 from manyview.streaming.recursive import RecursiveEngine, RecursiveOptions
 from manyview.streaming.recursive_keys import LayerMemory, RecursiveKeys
 from tests.attention.settings import small_layer
@@ -159,7 +159,7 @@ def test_one_chunk_that_keeps_all_is_the_single_pass(accel, frames):
 def test_pieces_and_half_precision_change_little():
     model, images = tiny_vggt(), _images(5).float()
     plain = _pushed(RecursiveEngine(model, RecursiveOptions("flash:r=2")), images, (3, 2))
-    pieces = RunOptions(frame_piece=1, mlp_piece=20, head_piece=1)
+    pieces = RunOptions(frames_per_chunk=1, mlp_tokens_per_chunk=20, head_frames_per_chunk=1)
     got = _pushed(RecursiveEngine(model, RecursiveOptions("flash:r=2"), pieces), images, (3, 2))
     torch.testing.assert_close(got["z_depth"], plain["z_depth"], rtol=1e-4, atol=1e-5)
     half = RecursiveEngine(model, RecursiveOptions("flash:r=2"), RunOptions(dtype=torch.bfloat16))

@@ -18,9 +18,9 @@ from PIL import Image
 
 import manyview
 from manyview.errors import UsageError
+from manyview.files.array_file import ArrayFile
 from manyview.models.info import ModelInfo
 from manyview.models.run_options import RunOptions
-from manyview.reconstruction.array_file import ArrayFile
 from manyview.streaming.recursive import RecursiveEngine, RecursiveOptions
 from manyview.streaming.stream import engine_options
 from tests.cli.conftest import Command

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tools.results.model_card import write_tables
 
 from manyview.errors import UsageError
-from manyview.train.card import write_tables
 
 ROW = {
     "auc_5": 1.25,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from manyview.errors import UsageError
-from manyview.models.vggt import VGGT
+from manyview.models.vggt.model import VGGT
 from manyview.train import compiled
 from manyview.train.trainer import Trainer
 from manyview.train.workers import Workers

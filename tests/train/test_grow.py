@@ -11,7 +11,7 @@ import torch
 
 from manyview.errors import UsageError
 from manyview.models.run_options import RunOptions
-from manyview.models.vggt import VGGT
+from manyview.models.vggt.model import VGGT
 from manyview.train.config import load_config
 from manyview.train.grow import grow_from
 from manyview.train.initialise import initialise
@@ -44,7 +44,7 @@ def test_a_deeper_network_computes_the_same_while_its_new_pairs_are_silent():
 
 def test_new_pairs_learn():
     _, large = _pair()
-    result = large(torch.rand(1, 2, 3, 32, 32), options=RunOptions(head_piece=None))
+    result = large(torch.rand(1, 2, 3, 32, 32), options=RunOptions(head_frames_per_chunk=None))
     assert result.z_depth is not None
     (result.z_depth.sum() + result.pose_encoding.sum()).backward()
     gradient = large.aggregator.global_blocks[2].ls1.gamma.grad

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from manyview.models.vggt import VGGT
+from manyview.models.vggt.model import VGGT
 from manyview.train.auxiliary import AuxiliaryHeads
 from manyview.train.config import OptimiserOptions
 from manyview.train.initialise import initialise, set_output_biases, sine_table

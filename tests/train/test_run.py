@@ -16,8 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from manyview.errors import OutputError, UsageError, WeightsError
-from manyview.models.config import VGGTConfig
-from manyview.models.vggt import VGGT
+from manyview.models.vggt.config import VGGTConfig
+from manyview.models.vggt.model import VGGT
 from manyview.train import run
 from manyview.train.log import plot_curves, read_log
 from manyview.train.state import RunState, load_state, save_state

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from manyview.errors import UsageError
-from manyview.models.vggt import VGGT
+from manyview.models.vggt.model import VGGT
 from manyview.train import run
 from manyview.train.config import LossWeights, Stage, TrainConfig
 from manyview.train.distill import Teacher

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manyview.models.config import CameraHeadConfig, DenseHeadConfig, EncoderConfig, VGGTConfig
+from manyview.models.vggt.config import CameraHeadConfig, DenseHeadConfig, EncoderConfig, VGGTConfig
 from manyview.train.config import LossWeights, SceneMix, Stage, TrainConfig
 
 MODEL = VGGTConfig(

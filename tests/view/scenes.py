@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from manyview.reconstruction.result import Reconstruction
-from manyview.reconstruction.views import ViewRecord, ViewTransform
+from manyview.reconstruction.inputs.views import ViewRecord, ViewTransform
+from manyview.reconstruction.result.result import Reconstruction
 
 
 def wall_scene(views: int = 3, height: int = 12, width: int = 16, **changes: Any) -> Reconstruction:

@@ -17,9 +17,9 @@ from .attention_view import view_layer
 from .knockouts import KINDS, Change, change, predict, with_layer
 from .layer_numbers import LayerView, mean_view
 from .matches import Matches, exact_matches, predicted_matches
+from .rotation_probe import follows, strongest_patches
 from .suggest import Split, suggest_split
 from .tiles import sample_queries
-from .turned_probe import follows, strongest_patches
 
 Progress = Callable[[str, int, int], None]
 

@@ -13,7 +13,7 @@ from ..attention.dense import OwnFrameKeys
 from ..attention.global_attention import GlobalAttention
 from ..attention.grid_keys import GridKeys
 from ..attention.plan import Plan
-from ..evaluate.pose_metrics import auc, pair_errors
+from ..evaluate.metrics.pose import auc, pair_errors
 from ..models.network import Network, Predictions
 from ..models.run_options import RunOptions
 from .mean_key import MeanKey
@@ -52,7 +52,7 @@ def predict(
     recorder: Any = None,
 ) -> Predictions:
     """Cameras and depth of one scene; `dtype` is the trunk's precision (None: the weights')."""
-    options = RunOptions(dtype, frame_piece=8, mlp_piece=1 << 14, head_piece=8)
+    options = RunOptions(dtype, frames_per_chunk=8, mlp_tokens_per_chunk=1 << 14, head_frames_per_chunk=8)
     found: Predictions = model(images[None], plan, options, recorder)
     return found
 

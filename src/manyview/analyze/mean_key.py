@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..attention.answers import KeySet, LayerInput
 from ..attention.layout import TokenLayout
+from ..attention.protocols import KeySet, LayerInput
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..export.files import atomic_file, check_writable, output_errors
+from ..files.writing import atomic_file, check_writable, output_errors
 from .analysis import Analysis
 from .charts import draw
 from .knockouts import Change

@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .answers import LayerInput
 from .dense import AllQueries, NoFill
 from .descriptor_keys import coarse_grid, shortened
 from .frame_choice import covering, evenly
 from .layout import TokenLayout
-from .one_softmax import attend_together, extended_width
-from .sdpa import attend
+from .protocols import LayerInput
+from .softmax.extended import attend_together, extended_width
+from .softmax.sdpa import attend
 
 if TYPE_CHECKING:
     from .global_attention import GlobalAttention

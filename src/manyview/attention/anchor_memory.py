@@ -16,12 +16,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .anchor_keys import AnchorKeys, own_frame_terms
-from .answers import LayerInput
 from .dense import AllQueries, NoFill, OwnFrameKeys
 from .global_attention import GlobalAttention
 from .layout import TokenLayout
-from .one_softmax import attend_together
 from .plan import Plan
+from .protocols import LayerInput
+from .softmax.extended import attend_together
 
 KeysValues = tuple[Float[Tensor, "batch heads keys dim"], Float[Tensor, "batch heads keys dim"]]
 

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from .answers import KeySet, LayerInput, QuerySet
-from .kept_tensors import for_later_calls
+from .index_cache import for_later_calls
 from .layout import TokenLayout
-from .merging import MergeBlocks, MergePlan, copy_back, match, slot_means
-from .outliers import separate_outliers
+from .merging.blocks import MergeBlocks, MergePlan, copy_back, match, slot_means
+from .merging.outliers import separate_outliers
+from .protocols import KeySet, LayerInput, QuerySet
 
 
 @dataclasses.dataclass(frozen=True)

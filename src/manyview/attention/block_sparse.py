@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .answers import Fill, KeySet, LayerInput, Queries
 from .dense import AllQueries, NoFill
 from .layout import TokenLayout
-from .one_softmax import attend_together
-from .sdpa import attend
+from .protocols import Fill, KeySet, LayerInput, Queries
+from .softmax.extended import attend_together
+from .softmax.sdpa import attend
 
 _GATHERED = 1 << 24  # numbers of gathered keys that exist at once
 _GATHERED_CPU = 1 << 20  # there, what leaves the cache costs more than small pieces do

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .answers import Fill, KeySet, LayerInput, Queries
 from .dense import AllQueries, NoFill
 from .descriptor_keys import DescriptorKeys, coarse_grid
 from .global_attention import GlobalAttention
-from .kept_tensors import for_later_calls
+from .index_cache import for_later_calls
 from .layout import TokenLayout
-from .one_softmax import attend_together
+from .protocols import Fill, KeySet, LayerInput, Queries
+from .softmax.extended import attend_together
 
 _HIDDEN = -30_000.0  # added to a logit: no exponential survives it, and half precision holds it
 # Frames whose queries share a kernel call: each adds a channel to the head, each call looks at a longer past.

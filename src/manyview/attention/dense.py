@@ -6,9 +6,9 @@ import dataclasses
 
 from torch import Tensor
 
-from .answers import KeySet, LayerInput, QuerySet
 from .layout import TokenLayout
-from .one_softmax import attend_together
+from .protocols import KeySet, LayerInput, QuerySet
+from .softmax.extended import attend_together
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,10 +12,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import UsageError
-from .answers import KeySet, LayerInput
-from .kept_tensors import for_later_calls
+from .index_cache import for_later_calls
 from .keyframes import cluster_count, cluster_members, full_frame_count
 from .layout import TokenLayout
+from .protocols import KeySet, LayerInput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,9 @@ class DescriptorKeys:
             patches = frames[..., layout.special_tokens :, :]
             batch = torch.arange(tokens.shape[0], device=tokens.device)[:, None]
             rotation = _at(layer.rotation, torch.arange(layout.special_tokens, layout.tokens_per_frame))
-            piece = None if layer.run.frame_piece is None else layer.run.frame_piece * patches.shape[2]
+            piece = (
+                None if layer.run.frames_per_chunk is None else layer.run.frames_per_chunk * patches.shape[2]
+            )
             more = layer.attention.keys_values(patches[batch, whole].flatten(1, 2), rotation, piece)
             k, v = torch.cat([more[0], k], 2), torch.cat([more[1], v], 2)
         return KeySet(k, v, self._log_weight(layout, whole, k))
@@ -123,7 +125,7 @@ def shortened(
         short = _compressed(layer, frames, reduction)
     else:
         short = _resized(frames, _taps(layout, reduction, resample))
-    piece = None if layer.run.frame_piece is None else layer.run.frame_piece * short.shape[2]
+    piece = None if layer.run.frames_per_chunk is None else layer.run.frames_per_chunk * short.shape[2]
     rotation = _at(layer.rotation, _nearest(layout, reduction))
     return *layer.attention.keys_values(short.flatten(1, 2), rotation, piece), short.shape[2]
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .answers import KeySet, QuerySet
 from .layout import TokenLayout
-from .one_softmax import attend_together, extended_width
+from .protocols import KeySet, QuerySet
+from .softmax.extended import attend_together, extended_width
 
 if TYPE_CHECKING:
     from .global_attention import GlobalAttention

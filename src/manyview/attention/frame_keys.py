@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from .answers import KeySet, LayerInput
 from .frame_choice import covering
-from .kept_tensors import for_later_calls
+from .index_cache import for_later_calls
 from .layout import TokenLayout
+from .protocols import KeySet, LayerInput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,7 @@ class CoveringFrameKeys:
         rows = torch.arange(tokens.shape[0], device=tokens.device)[:, None, None]
         kept = tokens.unflatten(1, (layout.frames, -1))[rows, chosen[..., None], within]
         rotation = None if layer.rotation is None else layer.rotation.select(within)
-        piece = None if layer.run.frame_piece is None else layer.run.frame_piece * len(within)
+        piece = None if layer.run.frames_per_chunk is None else layer.run.frames_per_chunk * len(within)
         return KeySet(*layer.attention.keys_values(kept.flatten(1, 2), rotation, piece))
 
     def count(self, layout: TokenLayout) -> float:

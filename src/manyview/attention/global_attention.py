@@ -12,10 +12,10 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from .answers import AttentionParts, Fill, Keys, LayerInput, LayerRun, Queries
 from .dense import AllKeys, AllQueries, NoFill, OwnFrameKeys
 from .layout import TokenLayout
-from .sdpa import attend
+from .protocols import AttentionParts, Fill, Keys, LayerInput, LayerRun, Queries
+from .softmax.sdpa import attend
 
 __all__ = ["AttentionParts", "GlobalAttention", "LayerRun"]
 
@@ -73,13 +73,13 @@ class GlobalAttention:
         attention: AttentionParts, tokens: Tensor, layout: TokenLayout, rotation: Any, run: LayerRun
     ) -> Tensor:
         frames = tokens.reshape(-1, layout.tokens_per_frame, tokens.shape[-1])
-        result = tokens.new_empty(frames.shape) if run.frame_piece else None
+        result = tokens.new_empty(frames.shape) if run.frames_per_chunk else None
         if result is None:
             q = attention.queries(frames, rotation)
             k, v = attention.keys_values(frames, rotation)
             return attention.output(attend(q, k, v)).reshape(tokens.shape)
-        for start in range(0, frames.shape[0], run.frame_piece or 1):
-            part = frames[start : start + (run.frame_piece or 1)]
+        for start in range(0, frames.shape[0], run.frames_per_chunk or 1):
+            part = frames[start : start + (run.frames_per_chunk or 1)]
             k, v = attention.keys_values(part, rotation)
             result[start : start + part.shape[0]] = attention.output(
                 attend(attention.queries(part, rotation), k, v)

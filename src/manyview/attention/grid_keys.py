@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from .answers import KeySet, LayerInput
 from .layout import TokenLayout
+from .protocols import KeySet, LayerInput
 
 
 @dataclasses.dataclass(frozen=True)

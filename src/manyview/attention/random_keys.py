@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from .answers import KeySet, LayerInput
-from .kept_tensors import for_later_calls
+from .index_cache import for_later_calls
 from .layout import TokenLayout
+from .protocols import KeySet, LayerInput
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .answers import KeySet, LayerInput, QuerySet
-from .kept_tensors import for_later_calls
+from .index_cache import for_later_calls
 from .layout import TokenLayout
-from .merging import MergeBlocks, MergePlan, copy_back, match, pool
+from .merging.blocks import MergeBlocks, MergePlan, copy_back, match, pool
+from .protocols import KeySet, LayerInput, QuerySet
 
 
 @dataclasses.dataclass(frozen=True)

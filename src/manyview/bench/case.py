@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from tools.bench.reference import Straightforward
 from torch import Tensor
 
 from ..errors import MemoryLimitError
 from ..models.network import Network
-from ..reconstruction.forward import out_of_memory
-from ..reconstruction.machine import look_at_machine
-from ..reconstruction.preflight import Request, preflight
+from ..reconstruction.plan.machine import look_at_machine
+from ..reconstruction.plan.preflight import Request, preflight
+from ..reconstruction.run.forward import out_of_memory
 from .clock import StageTimer, timed
 from .figures import Measurement
 from .floors import EAGER_UNITS, FUSED_UNITS, memory_floor_bytes, traffic_bytes
@@ -24,7 +25,6 @@ from .methods import Method
 from .noise import spread
 from .options import BenchOptions
 from .split import SplitTimer, timed_plan
-from .straightforward import Straightforward
 
 
 class Case:
@@ -97,7 +97,7 @@ class Case:
         best = spreads.index(min(spreads)) if chosen is None else chosen
         request, walls, stages = self._request, self._rounds[best], self._stages[best]
         cost, bytes_each = request.attention_cost(), request.dtype.itemsize
-        names = ("frame_piece", "mlp_piece", "head_piece")
+        names = ("frames_per_chunk", "mlp_tokens_per_chunk", "head_frames_per_chunk")
         floors = {
             "fused": traffic_bytes(request.config, request.layout, bytes_each, FUSED_UNITS),
             "eager": traffic_bytes(request.config, request.layout, bytes_each, EAGER_UNITS),

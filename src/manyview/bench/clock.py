@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..reconstruction.machine import synchronise
+from ..reconstruction.plan.machine import synchronise
 
 
 class StageTimer:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from tools.bench.targets import targets_text
+
 from .figures import BenchReport, Measurement
 from .table import aligned, heading, seconds_text, table
-from .targets import targets_text
 
 _FEWER = 4.0
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..export import export
 from ..reconstruction.inputs.find import find_inputs
 from ..reconstruction.inputs.load import LoadedViews, read_views
-from ..reconstruction.result import Reconstruction
+from ..reconstruction.result.result import Reconstruction
 
 EXPORTS = ("npz", "ply")
 # Photos are so many times as large a side as the network's images, like those of a camera.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ..reconstruction.preflight import Request
+from ..reconstruction.plan.preflight import Request
 from .figures import BenchReport, Estimate
 from .methods import Method
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from ..errors import OutputError
-from ..export.files import atomic_file, created_folder, output_errors
+from ..files.writing import atomic_file, created_folder, output_errors
 from .comparison import report_text
 from .figures import BenchReport
 from .plot import plot

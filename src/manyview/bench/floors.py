@@ -11,7 +11,7 @@ from ..attention.layout import TokenLayout
 from ..models.head_footprint import head_footprint
 from ..models.network import NetworkConfig
 from ..models.run_options import RunOptions
-from ..reconstruction.machine import synchronise
+from ..reconstruction.plan.machine import synchronise
 
 # Reads and writes of one token tensor in a block with an MLP four times as wide, inputs and outputs of the
 # matrix products among them: every norm, rotation, activation and residual a pass of its own; and all of

@@ -10,10 +10,10 @@ from torch import Tensor
 from ..errors import UsageError
 from ..kernels import use_kernels
 from ..models.network import Network
-from ..reconstruction.machine import PRECISIONS, measure_flops, pick_device, pick_dtype
-from ..reconstruction.preflight import Request
+from ..reconstruction.plan.environment import describe
+from ..reconstruction.plan.machine import PRECISIONS, measure_flops, pick_device, pick_dtype
+from ..reconstruction.plan.preflight import Request
 from .edges import decode_seconds, export_seconds
-from .environment import describe
 from .figures import BenchReport
 from .floors import measure_copy
 from .methods import Method

@@ -7,10 +7,10 @@ import dataclasses
 import torch
 
 from ..errors import UsageError
-from ..models.config import VGGT_1B, VGGTConfig
 from ..models.load import load
 from ..models.network import Network
-from ..models.vggt import VGGT
+from ..models.vggt.config import VGGT_1B, VGGTConfig
+from ..models.vggt.model import VGGT
 
 _SUFFIX = "-random"
 SIZES = ("vggt-1b", "small")

@@ -51,7 +51,7 @@ class Analyze:
         from ..analyze.analysis import analyse
         from ..analyze.report import check_folder, table, write_analysis
         from ..errors import UsageError, require_plot
-        from ..reconstruction.machine import pick_device, pick_dtype
+        from ..reconstruction.plan.machine import pick_device, pick_dtype
 
         if not self.paths:
             raise UsageError("give an input: manyview analyze PHOTOS, or manyview analyze synthetic")
@@ -95,7 +95,7 @@ class Analyze:
                 batch = case.render(number, (side, side))
                 found.append(Subject(batch.images[0].to(device), batch))
             return found
-        from ..reconstruction.engine import prepare
+        from ..reconstruction.run.engine import prepare
 
         how = dataclasses.replace(self.how, max_frames=min(self.views, self.how.max_frames or self.views))
         inputs = self.paths[0] if len(self.paths) == 1 else list(self.paths)
@@ -108,6 +108,6 @@ class Analyze:
 
 
 def _device(name: str) -> Any:
-    from ..reconstruction.machine import pick_device
+    from ..reconstruction.plan.machine import pick_device
 
     return pick_device(name)

@@ -75,11 +75,12 @@ class Bench:
     """Draw bench.png."""
 
     def run(self) -> int:
+        from tools.bench.targets import targets_text
+
         from ..bench import BenchReport, run_bench
         from ..bench.comparison import comparison
         from ..bench.files import check_folder, write_report
         from ..bench.table import table
-        from ..bench.targets import targets_text
         from ..errors import require_plot
 
         names = [field.name for field in dataclasses.fields(BenchOptions)]

@@ -27,8 +27,8 @@ class Demo:
         from ..evaluate.scene import compare_with_truth
         from ..export import export
         from ..models.load import load
-        from ..reconstruction.engine import reconstruct
-        from ..reconstruction.result_io import check_output_folder, save
+        from ..reconstruction.result.io import check_output_folder, save
+        from ..reconstruction.run.engine import reconstruct
         from ..synthetic import demo_scene, write_scene
 
         if self.views < 2:

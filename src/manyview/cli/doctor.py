@@ -28,19 +28,19 @@ class Doctor:
     def run(self) -> int:
         import torch
 
-        import manyview
-
-        from ..bench.environment import attention_kernel, cpu_name
-        from ..reconstruction.machine import (
+        from .._version import __version__
+        from ..models.load import load
+        from ..reconstruction.plan.environment import attention_kernel, cpu_name
+        from ..reconstruction.plan.machine import (
             look_at_machine,
             multiplies_bf16,
             pick_device,
             pick_dtype,
             precision_name,
         )
-        from ..reconstruction.preflight import gib
+        from ..reconstruction.plan.preflight import gib
 
-        say(f"manyview {manyview.__version__}, Python {platform.python_version()}, {platform.platform()}")
+        say(f"manyview {__version__}, Python {platform.python_version()}, {platform.platform()}")
         threads = f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
         say(f"torch {torch.__version__}, {threads}, {cpu_name()}")
         for name in dict.fromkeys(("cpu", str(pick_device("auto")))):
@@ -57,7 +57,7 @@ class Doctor:
             except importlib.metadata.PackageNotFoundError:
                 state = f"missing (pip install 'manyview[{extra}]')"
             say(f"{library:<16} {state:<14} {purpose}")
-        model = manyview.load()
+        model = load()
         parameters = sum(p.numel() for p in model.parameters())
         say(f"bundled model {model.name}: {parameters:,} parameters, weights whole")
         return 0

@@ -61,7 +61,7 @@ class Evaluate:
 
     def run(self) -> int:
         from ..errors import OutputError, UsageError
-        from ..export.files import check_writable
+        from ..files.writing import check_writable
 
         if min(self.views, default=0) < 2 or (self.scenes is not None and self.scenes < 1):
             raise UsageError("an evaluation needs at least 1 scene of 2 views")
@@ -116,7 +116,7 @@ class Evaluate:
     def _quick(self, model: Network) -> int:
         from ..evaluate.benchmark import Case
         from ..evaluate.synthetic import evaluate_synthetic
-        from ..export.files import atomic_file, output_errors
+        from ..files.writing import atomic_file, output_errors
         from ..synthetic import SceneOptions
 
         level = self.level[0]

@@ -38,7 +38,7 @@ class EvaluateCompare:
         )
         from ..evaluate.comparison_plot import draw_differences
         from ..evaluate.evaluation_report import read_evaluation
-        from ..export.files import atomic_file, output_errors
+        from ..files.writing import atomic_file, output_errors
 
         if self.plot is not None:
             require_plot()

@@ -17,7 +17,7 @@ from .options import ModelChoice, ModelFields
 
 if TYPE_CHECKING:
     from ..evaluate.evaluation import Evaluation, SceneRows
-    from ..evaluate.frames import Frames
+    from ..evaluate.protocols.frames import Frames
 
 # Those of evaluate.datasets.DATASETS, without importing it before it is needed.
 DATASET_TITLES = {
@@ -83,9 +83,9 @@ class EvaluateDataset:
     """Replace results in --out that were made under other settings."""
 
     def run(self) -> int:
+        from ..datasets import dataset_named
         from ..errors import UsageError
         from ..evaluate.dataset_run import evaluate_dataset
-        from ..evaluate.datasets import dataset_named
         from ..evaluate.evaluation_report import (
             earlier_scenes,
             evaluation_table,
@@ -94,10 +94,10 @@ class EvaluateDataset:
         )
         from ..evaluate.evaluation_settings import evaluation_settings
         from ..evaluate.plan_lists import split_plans
-        from ..evaluate.protocols import PROTOCOLS, protocol_named
+        from ..evaluate.protocols.published import PROTOCOLS, protocol_named
         from ..evaluate.references import reference_names
-        from ..export.files import check_writable
-        from ..reconstruction.engine import ReconstructOptions
+        from ..files.writing import check_writable
+        from ..reconstruction.run.engine import ReconstructOptions
 
         if self.protocol == "list":
             for one in PROTOCOLS.values():
@@ -155,7 +155,7 @@ class EvaluateDataset:
 
     def _frames(self) -> Frames | dict[str, list[str]] | None:
         from ..errors import InputError, UsageError
-        from ..evaluate.frames import Frames
+        from ..evaluate.protocols.frames import Frames
 
         if self.views is not None:
             if self.frames is not None or self.views < 1:

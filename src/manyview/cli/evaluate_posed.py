@@ -58,7 +58,7 @@ class EvaluatePosed:
         from ..evaluate.posed_report import posed_table, write_posed
         from ..evaluate.references import reference_names
         from ..evaluate.report import check_folder
-        from ..reconstruction.engine import ReconstructOptions
+        from ..reconstruction.run.engine import ReconstructOptions
 
         if not self.folders:
             raise UsageError("give a folder of pictures with cameras: manyview evaluate posed DIR")

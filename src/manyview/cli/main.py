@@ -42,9 +42,9 @@ def run(argv: Sequence[str]) -> int:
     args = [arg for arg in argv if arg != "--debug"]
     debug = len(args) != len(argv)
     if args in (["--version"], ["-V"]):
-        import manyview
+        from .._version import __version__
 
-        sys.stdout.write(f"manyview {manyview.__version__}\n")
+        sys.stdout.write(f"manyview {__version__}\n")
         return 0
     _log_to_stderr(debug)
     try:

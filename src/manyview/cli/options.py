@@ -10,7 +10,7 @@ import tyro
 
 if TYPE_CHECKING:
     from ..models.network import Network
-    from ..reconstruction.engine import ReconstructOptions
+    from ..reconstruction.run.engine import ReconstructOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +27,9 @@ class ModelChoice:
     """Refuse weights that are not known to allow commercial use."""
 
     def load(self) -> Network:
-        import manyview
+        from ..models.load import load
 
-        return manyview.load(
+        return load(
             self.model,
             revision=self.revision,
             offline=self.offline or None,
@@ -80,8 +80,8 @@ class RunChoice:
     """Video: of this many consecutive frames take the sharpest."""
 
     def options(self) -> ReconstructOptions:
-        from ..reconstruction.engine import ReconstructOptions
-        from ..reconstruction.inputs import InputOptions
+        from ..reconstruction.inputs.options import InputOptions
+        from ..reconstruction.run.engine import ReconstructOptions
 
         input_names = {field.name for field in dataclasses.fields(InputOptions)}
         values = dataclasses.asdict(self)

@@ -22,8 +22,8 @@ class PlanCommand:
 
     def run(self) -> int:
         from ..errors import UsageError
-        from ..reconstruction.engine import prepare
-        from ..reconstruction.preflight import gib, largest_input
+        from ..reconstruction.plan.preflight import gib, largest_input
+        from ..reconstruction.run.engine import prepare
 
         if not self.paths:
             raise UsageError("give an input: manyview plan PHOTOS")
@@ -37,8 +37,9 @@ class PlanCommand:
         request, options = chosen.request, chosen.options
         say(chosen.sentence())
         say(
-            f"at a time: {options.frame_piece} frames in frame layers, {options.mlp_piece:,} tokens in "
-            f"an MLP, {options.head_piece} frames in heads"
+            f"at a time: {options.frames_per_chunk} frames in frame layers, "
+            f"{options.mlp_tokens_per_chunk:,} tokens in an MLP, "
+            f"{options.head_frames_per_chunk} frames in heads"
         )
         say("global layers (queries, keys, fill, share of dense attention's FLOPs):")
         say(request.plan.table(request.layout, request.config.dim))

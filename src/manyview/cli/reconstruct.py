@@ -14,8 +14,8 @@ from .options import KnownChoice, KnownFields, ModelChoice, ModelFields, RunChoi
 
 if TYPE_CHECKING:
     from ..models.network import Network
-    from ..reconstruction.engine import Prepared
-    from ..reconstruction.result import Reconstruction
+    from ..reconstruction.result.result import Reconstruction
+    from ..reconstruction.run.engine import Prepared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Reconstruct:
     def run(self) -> int:
         from ..errors import UsageError
         from ..export import check_formats
-        from ..export.files import require_space
-        from ..reconstruction.engine import prepare, reconstruct_into
-        from ..reconstruction.inputs import find_inputs
-        from ..reconstruction.result_io import array_bytes, check_output_folder, write_receipt
+        from ..files.writing import require_space
+        from ..reconstruction.inputs.find import find_inputs
+        from ..reconstruction.result.io import array_bytes, check_output_folder, write_receipt
+        from ..reconstruction.run.engine import prepare, reconstruct_into
 
         if len(self.paths) < 2:
             raise UsageError("give an input and an output folder: manyview reconstruct PHOTOS OUT")
@@ -101,7 +101,7 @@ def _same_folder(first: Path, second: Path) -> bool:
 def _earlier_settings(folder: Path) -> dict[str, Any] | None:
     """Settings of an earlier result in `folder`, or None."""
     from ..errors import ManyViewError
-    from ..reconstruction.result_io import read_settings
+    from ..reconstruction.result.io import read_settings
 
     try:
         return read_settings(folder)
@@ -112,7 +112,7 @@ def _earlier_settings(folder: Path) -> dict[str, Any] | None:
 def _is_whole(folder: Path) -> bool:
     """True if the result in `folder` loads, arrays and all."""
     from ..errors import ManyViewError
-    from ..reconstruction.result_io import load_reconstruction
+    from ..reconstruction.result.io import load_reconstruction
 
     try:
         load_reconstruction(folder)
@@ -123,8 +123,8 @@ def _is_whole(folder: Path) -> bool:
 
 def _add_receipt(folder: Path, ready: Prepared, model: Network, bars: Bars) -> Reconstruction:
     """Measure a receipt for the result that is in `folder` already, and put it there."""
-    from ..reconstruction.engine import with_receipt
-    from ..reconstruction.result_io import load_reconstruction, save, write_receipt
+    from ..reconstruction.result.io import load_reconstruction, save, write_receipt
+    from ..reconstruction.run.engine import with_receipt
 
     earlier = load_reconstruction(folder)
     scene = with_receipt(earlier, ready, model, bars)

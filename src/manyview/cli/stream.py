@@ -15,7 +15,7 @@ from .options import Flat, ModelChoice, ModelFields
 
 if TYPE_CHECKING:
     from ..models.network import Network
-    from ..reconstruction.result import Reconstruction
+    from ..reconstruction.result.result import Reconstruction
     from ..streaming.engine import StreamEngine
     from ..streaming.frames import FrameSource
     from ..streaming.journal import StreamJournal
@@ -167,7 +167,7 @@ class Stream:
 
     def _check_new(self, folder: Path) -> None:
         from ..errors import OutputError, UsageError
-        from ..reconstruction.result_io import check_output_folder
+        from ..reconstruction.result.io import check_output_folder
         from ..streaming.journal import StreamJournal
 
         item = Path(self.paths[0])
@@ -179,12 +179,11 @@ class Stream:
 
     def _engine(self, network: Network) -> tuple[StreamEngine, dict[str, Any]]:
         """The engine, and everything that decides the numbers of the result."""
-        import manyview
-
+        from .._version import __version__
         from ..errors import UsageError
         from ..kernels import check_kernels
         from ..models.run_options import RunOptions
-        from ..reconstruction.machine import pick_device, pick_dtype, precision_name
+        from ..reconstruction.plan.machine import pick_device, pick_dtype, precision_name
         from ..streaming.stream import engine_options, make_engine
 
         device = pick_device(self.device)
@@ -199,7 +198,7 @@ class Stream:
         engine = make_engine(self.engine, network.to(device), RunOptions(dtype, kernels=self.kernels), chosen)
         info = network.info
         settings = {
-            "manyview": manyview.__version__,
+            "manyview": __version__,
             "model": "unnamed" if info is None else info.name,
             "weights_sha256": None if info is None else info.weights_sha256,
             "weights_licence": None if info is None else info.licence,
@@ -217,7 +216,7 @@ class Stream:
         return engine, settings
 
     def _source(self, network: Network, journal: StreamJournal) -> FrameSource:
-        from ..reconstruction.inputs import InputOptions
+        from ..reconstruction.inputs.options import InputOptions
         from ..reconstruction.inputs.prepare import Sizing
         from ..streaming.frames import FrameSource
 
@@ -268,7 +267,7 @@ def _export_all(scene: Reconstruction, folder: Path, formats: list[str], bars: B
 
 
 def _draw(journal: StreamJournal) -> None:
-    from ..streaming.chart import draw
+    from tools.results.stream_chart import draw
 
     path = journal.folder / "stream.png"
     draw(journal.log(), path)

@@ -60,10 +60,10 @@ class Train:
 
     def run(self) -> int:
         import torch
+        from tools.results.model_card import write_tables
 
         from ..errors import ManyViewError, require_plot
-        from ..reconstruction.machine import pick_device
-        from ..train.card import write_tables
+        from ..reconstruction.plan.machine import pick_device
         from ..train.config import load_config, with_posed_data
         from ..train.held_out import release_numbers
         from ..train.log import LOG_NAME, plot_curves
@@ -121,8 +121,8 @@ class Train:
 
 def of_initial_weights(config: TrainConfig) -> TrainConfig:
     """The recipe for the network of the initial weights, whatever its size."""
-    from ..models.config import VGGTConfig
     from ..models.load import load
+    from ..models.vggt.config import VGGTConfig
 
     if config.init is None:
         raise UsageError("this training goes on from weights: give them with --init")
@@ -136,7 +136,7 @@ def throughput(log: Path, processes: int, device: str, half: bool) -> str:
     """Images and operations a second of the run's newest part, beside the matrix rate of one process here."""
     import torch
 
-    from ..reconstruction.machine import measure_flops
+    from ..reconstruction.plan.machine import measure_flops
     from ..train.log import read_log
 
     lines = [line for line in read_log(log) if line["kind"] == "train" and line.get("gflops")][-50:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from .measures.relative_pose import HISTOGRAM_DEG
+from .protocols.measures.relative_pose import HISTOGRAM_DEG
 
 Figures = dict[str, float | None]
 _AUC = re.compile(r"(auc)_(\d+)$")

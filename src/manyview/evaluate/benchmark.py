@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from manyview.errors import UsageError
-from manyview.synthetic import SceneBatch, SceneOptions, render_scenes
-from manyview.synthetic.held_out import HELD_OUT_BANK, HELD_OUT_SEED
+from ..errors import UsageError
+from ..synthetic import SceneBatch, SceneOptions, render_scenes
+from ..synthetic.held_out import HELD_OUT_BANK, HELD_OUT_SEED
 
 VERSION = "procedural-v1"
 LEVELS = ("easy", "medium", "hard")

@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 
-from manyview.attention.auto import choose_plan
-from manyview.attention.layout import TokenLayout
-from manyview.attention.plan import Plan
-from manyview.bench.environment import describe as describe_machine
-from manyview.errors import UsageError
-from manyview.evaluate.benchmark import VERSION, Case
-from manyview.evaluate.benchmark import describe as describe_case
-from manyview.evaluate.scores import ScoreKeeper, Scores
-from manyview.models.network import Network, Predictions
-from manyview.models.run_options import RunOptions
-from manyview.reconstruction.machine import pick_dtype, synchronise
+from ..attention.auto import choose_plan
+from ..attention.layout import TokenLayout
+from ..attention.plan import Plan
+from ..errors import UsageError
+from ..models.network import Network, Predictions
+from ..models.run_options import RunOptions
+from ..reconstruction.plan.environment import describe as describe_machine
+from ..reconstruction.plan.machine import pick_dtype, synchronise
+from .benchmark import VERSION, Case
+from .benchmark import describe as describe_case
+from .scores import ScoreKeeper, Scores
 
 DENSE = "dense"
 AUTO = "auto"

@@ -8,16 +8,15 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
 from ..attention.plan import Plan
+from ..datasets import Dataset, PosedSet, Scene, split_scenes
 from ..errors import InputError, UsageError
 from ..models.network import Network
-from ..reconstruction.engine import ReconstructOptions
+from ..reconstruction.run.engine import ReconstructOptions
 from .compare_plans import AUTO, DENSE
-from .datasets import Dataset, Scene, split_scenes
 from .evaluation import Evaluation, PlanRow, SceneRows
 from .evaluation_settings import evaluation_settings, run_options
-from .frames import Frames
-from .posed_sets import PosedSet
-from .protocol import Protocol
+from .protocols.frames import Frames
+from .protocols.protocol import Protocol
 from .references import reference_names
 from .scene_pool import measure_side_by_side
 from .scene_rows import ChosenScene, SceneRecipe, measure_scene

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, OutputError
-from ..export.files import atomic_file, output_errors
+from ..files.writing import atomic_file, output_errors
 from .compare_plans import DENSE
 from .evaluation import FORMAT, Evaluation, PlanRow, SceneRows
 from .references.report import reference_notes

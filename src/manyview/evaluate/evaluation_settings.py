@@ -12,17 +12,14 @@ from typing import Any
 
 import numpy as np
 
-import manyview
-
-from ..bench.environment import describe as describe_machine
+from ..datasets import Dataset, PosedSet
 from ..models.network import Network
-from ..reconstruction.engine import ReconstructOptions
-from ..reconstruction.machine import pick_device, pick_dtype
+from ..reconstruction.plan.environment import describe as describe_machine
+from ..reconstruction.plan.machine import pick_device, pick_dtype
+from ..reconstruction.run.engine import ReconstructOptions
 from .compare_plans import weights_digest
-from .datasets import Dataset
-from .frames import Frames
-from .posed_sets import PosedSet
-from .protocol import Protocol
+from .protocols.frames import Frames
+from .protocols.protocol import Protocol
 
 
 def digest(value: Any) -> str:
@@ -98,7 +95,7 @@ def code_digest() -> str:
 
     Once a process, as what it has loaded does not change with the files.
     """
-    package = Path(manyview.__file__).parent
+    package = Path(__file__).parents[1]
     aside = ("cli", "export", "train", "analyze", "bench")
     whole = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):

@@ -14,12 +14,13 @@ from typing import Any
 import torch
 
 from ..attention.plan import Plan
-from ..bench.environment import describe as describe_machine
+from ..datasets import PosedSet, read_posed_set
 from ..errors import UsageError
 from ..models.network import Network
-from ..reconstruction.engine import Prepared, ReconstructOptions, prepare, reconstruct
-from ..reconstruction.machine import pick_device, pick_dtype
-from ..reconstruction.result import Reconstruction
+from ..reconstruction.plan.environment import describe as describe_machine
+from ..reconstruction.plan.machine import pick_device, pick_dtype
+from ..reconstruction.result.result import Reconstruction
+from ..reconstruction.run.engine import Prepared, ReconstructOptions, prepare, reconstruct
 from .compare_plans import weights_digest
 from .posed_scores import (
     PosedEstimate,
@@ -30,7 +31,6 @@ from .posed_scores import (
     mean_step_estimate,
     posed_numbers,
 )
-from .posed_sets import PosedSet, read_posed_set
 from .references import COLMAP, IDENTITY, MEAN_STEP, colmap_estimate, reference_names
 from .truth_pixels import depth_at_network_pixels, in_network_order
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..export.files import atomic_file, output_errors
-from .confidence import Ranking
+from ..files.writing import atomic_file, output_errors
+from .metrics.confidence import Ranking
 from .posed import PosedComparison, PosedRow, PosedSetScores
 
 _COLUMNS = (

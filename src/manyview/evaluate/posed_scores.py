@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ..geometry.align import umeyama
 from ..geometry.cameras import compose_rigid, invert_rigid
-from .alignment_metrics import Similarity, trajectory_error
-from .confidence import ConfidenceRankings, confidence_rankings
-from .depth_metrics import depth_errors
-from .pose_metrics import auc, pair_errors
+from .metrics.alignment import Similarity, trajectory_error
+from .metrics.confidence import ConfidenceRankings, confidence_rankings
+from .metrics.depth import depth_errors
+from .metrics.pose import auc, pair_errors
 
 _NO_BASELINE = 1e-4
 """Pairs of cameras nearer than this share of the set's spread have no direction between them."""

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from ..errors import OutputError
-from ..export.files import atomic_file, check_writable, output_errors
+from ..files.writing import atomic_file, check_writable, output_errors
 from .compare_plans import Comparison, PlanScores
 from .pareto import draw_pareto
 

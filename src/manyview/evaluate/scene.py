@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..reconstruction.result import Reconstruction
+from ..reconstruction.result.result import Reconstruction
 from .synthetic import Estimate, Numbers, Tally
 
 

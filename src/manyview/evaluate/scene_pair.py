@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 
+from ..datasets import PosedSet
 from ..geometry.unproject_np import pixel_grid, unproject
-from ..reconstruction.engine import Prepared
-from ..reconstruction.result import Reconstruction
-from ..reconstruction.views import ViewRecord
-from .posed_sets import PosedSet
+from ..reconstruction.inputs.views import ViewRecord
+from ..reconstruction.result.result import Reconstruction
+from ..reconstruction.run.engine import Prepared
 from .truth_pixels import depth_at_network_pixels, in_network_order, true_points
 
 Grid = Literal["network", "truth"]

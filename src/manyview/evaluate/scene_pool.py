@@ -19,8 +19,8 @@ import torch
 
 from ..errors import ManyViewError
 from ..models.network import Network
-from ..reconstruction.engine import weights_elsewhere
-from ..reconstruction.machine import look_at_machine, pick_device
+from ..reconstruction.plan.machine import look_at_machine, pick_device
+from ..reconstruction.run.engine import weights_elsewhere
 from .evaluation import PlanRow, SceneRows
 from .scene_rows import ChosenScene, SceneRecipe, measure_scene
 

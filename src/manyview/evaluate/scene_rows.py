@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ..datasets import PosedSet, Scene
 from ..errors import ManyViewError, MemoryLimitError
+from ..files.ply_vertices import read_vertices
 from ..models.network import Network
-from ..reconstruction.engine import ReconstructOptions, prepare, reconstruct
-from .datasets import Scene
+from ..reconstruction.run.engine import ReconstructOptions, prepare, reconstruct
 from .evaluation import PlanRow, SceneRows
 from .evaluation_settings import digest, inputs_digest
-from .ply_vertices import read_vertices
-from .posed_sets import PosedSet
-from .protocol import Protocol
+from .protocols.protocol import Protocol
 from .references.rows import figures_of, reference_row, reference_settings
 from .scene_pair import pair_of
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from manyview.evaluate.alignment_metrics import align_cameras, point_distances, trajectory_error
-from manyview.evaluate.confidence import ConfidenceRankings, Ranking, confidence_rankings
-from manyview.evaluate.depth_metrics import depth_errors
-from manyview.evaluate.pose_metrics import auc, pair_errors
-from manyview.geometry.cameras import invert_rigid
-from manyview.geometry.unproject import world_points
-from manyview.models.vggt import Predictions
-from manyview.synthetic import SceneBatch
+from ..geometry.cameras import invert_rigid
+from ..geometry.unproject import world_points
+from ..models.vggt.model import Predictions
+from ..synthetic import SceneBatch
+from .metrics.alignment import align_cameras, point_distances, trajectory_error
+from .metrics.confidence import ConfidenceRankings, Ranking, confidence_rankings
+from .metrics.depth import depth_errors
+from .metrics.pose import auc, pair_errors
 
 _NO_BASELINE = 1e-4
 """Pairs of cameras nearer than this, in scene units, have no direction between them."""

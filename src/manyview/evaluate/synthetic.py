@@ -16,16 +16,16 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from manyview.attention.plan import Plan
-from manyview.errors import UsageError
-from manyview.evaluate.depth_metrics import depth_errors, sparsification
-from manyview.evaluate.pose_metrics import PairErrors, auc, pair_errors
-from manyview.geometry.cameras import relative_to_first
-from manyview.models.network import Network
-from manyview.models.run_options import RunOptions
-from manyview.reconstruction.machine import pick_dtype
-from manyview.synthetic import SceneBatch, SceneOptions, render_scenes
-from manyview.synthetic.held_out import HELD_OUT_BANK, HELD_OUT_SEED
+from ..attention.plan import Plan
+from ..errors import UsageError
+from ..geometry.cameras import relative_to_first
+from ..models.network import Network
+from ..models.run_options import RunOptions
+from ..reconstruction.plan.machine import pick_dtype
+from ..synthetic import SceneBatch, SceneOptions, render_scenes
+from ..synthetic.held_out import HELD_OUT_BANK, HELD_OUT_SEED
+from .metrics.depth import depth_errors, sparsification
+from .metrics.pose import PairErrors, auc, pair_errors
 
 _BASELINE_SCENES = 64
 

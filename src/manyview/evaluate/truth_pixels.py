@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..datasets import PosedSet
 from ..errors import InputError
+from ..files.naming import printable
 from ..geometry.unproject_np import unproject
-from ..reconstruction.inputs.naming import printable
-from ..reconstruction.views import ViewRecord, ViewTransform
-from .posed_sets import PosedSet
+from ..reconstruction.inputs.views import ViewRecord, ViewTransform
 
 
 def in_network_order(posed: PosedSet, records: Sequence[ViewRecord]) -> list[int]:

@@ -20,7 +20,7 @@ from .report import ReportOptions, export_report
 from .tracks import TrackOptions
 
 if TYPE_CHECKING:
-    from ..reconstruction.result import Reconstruction
+    from ..reconstruction.result.result import Reconstruction
 
 __all__ = [
     "FORMATS",

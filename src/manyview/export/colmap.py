@@ -20,7 +20,7 @@ from .staging import staged_export
 from .tracks import TrackOptions, Tracks, build_tracks
 
 if TYPE_CHECKING:
-    from ..reconstruction.result import Reconstruction
+    from ..reconstruction.result.result import Reconstruction
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from ..errors import UsageError
 from .staging import staged_export
 
 if TYPE_CHECKING:
-    from ..reconstruction.result import Reconstruction
-    from ..reconstruction.views import ViewTransform
+    from ..reconstruction.inputs.views import ViewTransform
+    from ..reconstruction.result.result import Reconstruction
 
 _LARGEST = 65535
 

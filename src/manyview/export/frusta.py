@@ -11,7 +11,7 @@ from ..geometry.unproject_np import camera_centres, unproject
 from .colours import by_order
 
 if TYPE_CHECKING:
-    from ..reconstruction.result import Reconstruction
+    from ..reconstruction.result.result import Reconstruction
 
 # Vertices of one frustum: apex, four corners, and the tip of a roof that marks "up".
 _EDGES = np.array([(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1), (1, 5), (5, 2)])

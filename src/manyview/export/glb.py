@@ -13,7 +13,7 @@ from .frusta import frustum_mesh, frustum_size
 from .staging import staged_export
 
 if TYPE_CHECKING:
-    from ..reconstruction.result import Reconstruction
+    from ..reconstruction.result.result import Reconstruction
 
 # OpenCV (y down, z forward) to glTF (y up, z backward): a half turn about x.
 GLTF_FROM_OPENCV = np.diag([1.0, -1.0, -1.0])

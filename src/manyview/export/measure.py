@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from ..geometry.unproject_np import project, unproject
 
 if TYPE_CHECKING:
-    from ..reconstruction.result import Reconstruction
+    from ..reconstruction.result.result import Reconstruction
 
 # (distance between the samples of a patch in pixels, Gauss-Newton steps): the coarse level finds the way.
 _LEVELS = ((2, 4), (1, 4))

@@ -16,7 +16,7 @@ from .ply import write_ply
 from .staging import staged_export
 
 if TYPE_CHECKING:
-    from ..reconstruction.result import Reconstruction
+    from ..reconstruction.result.result import Reconstruction
 
 # Camera axes: OpenCV (y down, z forward) to OpenGL (y up, z backward).
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])

@@ -12,7 +12,7 @@ import numpy as np
 from .staging import staged_export
 
 if TYPE_CHECKING:
-    from ..reconstruction.result import Reconstruction
+    from ..reconstruction.result.result import Reconstruction
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,8 +16,8 @@ from .report_plans import PLAN_SIZE, Plan, make_plans, points_raster
 from .staging import staged_export
 
 if TYPE_CHECKING:
-    from ..reconstruction.pointcloud import PointCloud
-    from ..reconstruction.result import Reconstruction
+    from ..reconstruction.result.points import PointCloud
+    from ..reconstruction.result.result import Reconstruction
 
 _GAP = 12
 _PAPER, _INK = (255, 255, 255), (60, 66, 80)

@@ -13,7 +13,7 @@ from .frusta import frustum_mesh, frustum_size
 from .staging import staged_export
 
 if TYPE_CHECKING:
-    from ..reconstruction.result import Reconstruction
+    from ..reconstruction.result.result import Reconstruction
 
 
 @dataclasses.dataclass(frozen=True)

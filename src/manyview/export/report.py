@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import manyview
-
+from .._version import __version__
 from ..errors import UsageError
+from ..files.writing import format_bytes
 from ..geometry.unproject_np import camera_centres
 from .colours import by_order, css_colour
-from .files import format_bytes
 from .frusta import frustum_size
 from .report_charts import bars, confidence_picture, depth_picture, histogram_svg, legend, thumbnail
 from .report_plans import make_plans, plan_svg
 from .staging import staged_export
 
 if TYPE_CHECKING:
-    from ..reconstruction.result import Reconstruction
-    from ..reconstruction.views import ViewTransform
+    from ..reconstruction.inputs.views import ViewTransform
+    from ..reconstruction.result.result import Reconstruction
 
 _EXIF_TURNS = {
     1: "", 2: "mirrored", 3: "turned 180°", 4: "mirrored, turned 180°", 5: "mirrored, turned 90°",
@@ -88,7 +87,7 @@ def report_html(scene: Reconstruction, options: ReportOptions) -> str:
         "</div>",
         _section("Settings", _settings_table(scene)),
         _section("Views", _view_table(scene)),
-        f"<footer>Written by ManyView {html.escape(manyview.__version__)}. Lengths are in the unit of the "
+        f"<footer>Written by ManyView {html.escape(__version__)}. Lengths are in the unit of the "
         "reconstruction, which is not metric unless the model says so.</footer>",
     ]
     return (

@@ -13,7 +13,7 @@ from PIL import Image
 from .colours import colour_map, css_colour, data_uri
 
 if TYPE_CHECKING:
-    from ..reconstruction.result import Reconstruction
+    from ..reconstruction.result.result import Reconstruction
 
 _BINS = 60
 

@@ -13,8 +13,8 @@ from .colours import by_order, css_colour, data_uri
 from .frusta import frustum_corners
 
 if TYPE_CHECKING:
-    from ..reconstruction.pointcloud import PointCloud
-    from ..reconstruction.result import Reconstruction
+    from ..reconstruction.result.points import PointCloud
+    from ..reconstruction.result.result import Reconstruction
 
 _WIDTH, _HEIGHT = PLAN_SIZE = 900, 620
 # Outliers would shrink the scene to a dot: the picture is cut to this share of the points, plus cameras.

@@ -17,13 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import manyview
-
+from .._version import __version__
 from ..errors import OutputError
-from .files import atomic_file, created_folder, output_errors, partial_name, require_space
+from ..files.writing import atomic_file, created_folder, output_errors, partial_name, require_space
 
 if TYPE_CHECKING:
-    from ..reconstruction.result import Reconstruction
+    from ..reconstruction.result.result import Reconstruction
 
 MANIFEST_NAME = "manyview-export.json"
 
@@ -170,6 +169,6 @@ def _read_manifest(out_dir: Path) -> dict[str, Any]:
 
 
 def _write_manifest(out_dir: Path, manifest: dict[str, Any]) -> None:
-    manifest["manyview_version"] = manyview.__version__
+    manifest["manyview_version"] = __version__
     with atomic_file(out_dir / MANIFEST_NAME) as path:
         path.write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")

@@ -20,7 +20,7 @@ from ..geometry.unproject_np import project, unproject
 from .measure import grey_levels, measure, textured
 
 if TYPE_CHECKING:
-    from ..reconstruction.result import Reconstruction
+    from ..reconstruction.result.result import Reconstruction
 
 # Seeds tried for each track wanted: many fall on surfaces no other view sees.
 _OVERSAMPLING = 4

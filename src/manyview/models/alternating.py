@@ -140,7 +140,7 @@ class AlternatingLayers(nn.Module):
         pairs = self.plan_layers()
         rotation, across = self.rotations(layout, images.device)
         inplace = not torch.is_grad_enabled()
-        piece = options.frame_piece if inplace else None
+        piece = options.frames_per_chunk if inplace else None
         wanted = getattr(read_tap, "layers", range(len(pairs)))
         features = _features(x) if plan.needs_frame_features else None
         memory = {} if memory is None else memory
@@ -158,7 +158,7 @@ class AlternatingLayers(nn.Module):
                 x = self.global_block(pair)(
                     x.flatten(1, 2),
                     meet=lambda attn, y, m=meeting, r=run: m(attn, y, layout, across, r),
-                    mlp_piece=options.mlp_piece,
+                    mlp_tokens_per_chunk=options.mlp_tokens_per_chunk,
                     inplace=inplace,
                 ).unflatten(1, (frames, -1))
             if known is not None:
@@ -196,12 +196,12 @@ class AlternatingLayers(nn.Module):
             part = normalise_images(part, dtype)
             return encoder(part) if isinstance(encoder, PatchConv) else encoder(part, positions)
 
-        if torch.is_grad_enabled() or options.frame_piece is None:
+        if torch.is_grad_enabled() or options.frames_per_chunk is None:
             return torch.cat([specials, encode(flat).unflatten(0, (batch, frames))], dim=2)
         x = specials.new_empty(batch * frames, layout.tokens_per_frame, self.sizes().dim)
         x[:, : layout.special_tokens] = specials.flatten(0, 1)
-        for start in range(0, len(flat), options.frame_piece):
-            stop = start + options.frame_piece
+        for start in range(0, len(flat), options.frames_per_chunk):
+            stop = start + options.frames_per_chunk
             x[start:stop, layout.special_tokens :] = encode(flat[start:stop])
         return x.unflatten(0, (batch, frames))
 

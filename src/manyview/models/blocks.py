@@ -7,7 +7,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..attention.sdpa import attend
+from ..attention.softmax.sdpa import attend
 from ..kernels import fused
 from .layers import LayerNorm, LayerScale, Linear, Mlp, PlainSum, in_pieces
 from .precision import linear
@@ -134,27 +134,28 @@ class Block(nn.Module):
         rotation: Rotation | None = None,
         *,
         meet: Callable[[Attention, Tokens], Tokens] | None = None,
-        mlp_piece: int | None = None,
+        mlp_tokens_per_chunk: int | None = None,
         inplace: bool = False,
     ) -> Tokens:
         """One block. `meet` replaces self-attention (the seam for global layers).
 
-        `inplace` overwrites `x` (only without gradients); `mlp_piece` tokens pass the MLP at a time.
+        `inplace` overwrites `x` (only without gradients); `mlp_tokens_per_chunk` tokens pass the MLP
+        at a time.
         """
         if meet is None:
             branch = self.attn(self.norm1(x), rotation)
         else:
             branch = meet(self.attn, self.norm1(x))
-        if not inplace or mlp_piece is None or mlp_piece >= x.shape[1]:
+        if not inplace or mlp_tokens_per_chunk is None or mlp_tokens_per_chunk >= x.shape[1]:
             x, y = self.ls1.add_and_norm(x, branch, self.norm2, inplace)
             del branch
-            return self.ls2.add_to(x, in_pieces(self.mlp, y, mlp_piece), inplace)
+            return self.ls2.add_to(x, in_pieces(self.mlp, y, mlp_tokens_per_chunk), inplace)
         together = fused(x, branch)
         if not together:  # the branch need not outlive the sum
             self.ls1.add_to(x, branch, inplace=True)
             del branch
-        for start in range(0, x.shape[1], mlp_piece):
-            rows = slice(start, start + mlp_piece)
+        for start in range(0, x.shape[1], mlp_tokens_per_chunk):
+            rows = slice(start, start + mlp_tokens_per_chunk)
             piece = x[:, rows]
             if together:
                 _, y = self.ls1.add_and_norm(piece, branch[:, rows], self.norm2, inplace=True)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ..attention.global_attention import GlobalAttention, LayerRun
 from ..attention.layout import TokenLayout
 from .blocks import Attention, Block
-from .config import CameraHeadConfig
 from .layers import LayerNorm, Linear, Mlp
+from .vggt.config import CameraHeadConfig
 
 POSE_NUMBERS = 9
 

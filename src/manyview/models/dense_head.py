@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .config import DenseHeadConfig
 from .convolutions import Conv2d, ConvTranspose2d
 from .dense_ops import activate_confidence, activate_values, add_image_plane
 from .layers import LayerNorm
 from .precision import in_dtype
+from .vggt.config import DenseHeadConfig
 
 PLANE_WEIGHT = 0.1
 

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .blocks import Block
-from .config import EncoderConfig
 from .layers import LayerNorm
 from .precision import in_dtype
+from .vggt.config import EncoderConfig
 
 _EPS = 1e-6
 

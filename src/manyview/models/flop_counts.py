@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .config import EncoderConfig
+from .vggt.config import EncoderConfig
 
 
 def linear(rows: int, inputs: int, outputs: int) -> float:

@@ -12,13 +12,13 @@ from collections.abc import Collection
 from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
 from ..errors import UsageError
-from .config import CameraHeadConfig, TrackHeadConfig
 from .flop_counts import block, conv, encoder, linear, mlp, pyramid
 from .network import NetworkConfig
 from .omega.config import OmegaConfig
 from .omega.flops import with_omega
 from .pi3.config import Pi3Config
 from .pi3.flops import head_flops
+from .vggt.config import CameraHeadConfig, TrackHeadConfig
 
 _FIELDS = {"camera": "camera_head", "depth": "depth_head", "points": "point_head", "track": "track_head"}
 _HEAD_VALUES = {"depth": 2, "points": 4, "track": None}  # output channels; None returns features

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 from ..attention.layout import TokenLayout
-from .config import DenseHeadConfig, VGGTConfig
 from .network import NetworkConfig
 from .omega.config import OmegaConfig
 from .pi3.config import Pi3Config, Pi3XConfig
 from .run_options import RunOptions
+from .vggt.config import DenseHeadConfig, VGGTConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ def head_footprint(
     config: NetworkConfig, layout: TokenLayout, options: RunOptions, element_bytes: int
 ) -> HeadFootprint:
     """Bytes for one scene; `element_bytes` is the size of a number in the trunk's precision."""
-    piece = min(options.head_piece or layout.frames, layout.frames)
+    piece = min(options.head_frames_per_chunk or layout.frames, layout.frames)
     pixels = layout.patches_per_frame * config.patch_size**2
     if isinstance(config, Pi3Config):
         return _pi3(config, layout, options, element_bytes, piece, pixels)

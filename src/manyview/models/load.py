@@ -21,12 +21,12 @@ from .checkpoints.read import Checkpoint
 from .checkpoints.recognise import recognise
 from .checkpoints.registry import MODELS, NamedModel, find_file, find_model, model_names
 from .checkpoints.vggt import stored_metadata
-from .config import VGGT_1B
 from .info import ModelInfo
 from .network import Network
 from .omega.config import OmegaConfig
 from .pi3.config import PI3
 from .run_options import HEADS
+from .vggt.config import VGGT_1B
 
 logger = logging.getLogger(__name__)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from .config import VGGTConfig
 from .omega.config import OmegaConfig
 from .omega.model import Omega
 from .pi3.config import Pi3Config
 from .pi3.model import Pi3
 from .predictions import Predictions
-from .vggt import VGGT
+from .vggt.config import VGGTConfig
+from .vggt.model import VGGT
 
 __all__ = ["Network", "NetworkConfig", "Predictions"]
 

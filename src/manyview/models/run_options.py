@@ -25,10 +25,10 @@ class RunOptions:
 
     `dtype`: precision of the trunk (None: that of the parameters); heads run in the parameters' own, but
     the convolutions of dense heads in `head_dtype` if it is given, and in the memory order of tokens with
-    `channels_last` (None: on CPUs without gradients, where that is faster). `frame_piece`: frames that
-    the per-frame parts and the projections of global layers handle at a time. `mlp_piece`: tokens that
-    pass an MLP of a global layer at a time. `head_piece`: frames a dense head handles at a time. None
-    stands for no splitting; with gradients on nothing but `head_piece` splits.
+    `channels_last` (None: on CPUs without gradients, where that is faster). `frames_per_chunk`: frames that
+    the per-frame parts and the projections of global layers handle at a time. `mlp_tokens_per_chunk`: tokens
+    that pass an MLP of a global layer at a time. `head_frames_per_chunk`: frames a dense head handles at
+    a time. None stands for no splitting; with gradients on nothing but `head_frames_per_chunk` splits.
     `linears`: arithmetic of the trunk's linear layers, "fp8" with a
     scale for each token and output channel ("fp8-tensor": one for all, to show why not). `keep_weights`:
     weights that the run converts are converted once and kept to its end, not anew for each piece.
@@ -36,9 +36,9 @@ class RunOptions:
     """
 
     dtype: torch.dtype | None = None
-    frame_piece: int | None = None
-    mlp_piece: int | None = None
-    head_piece: int | None = 8
+    frames_per_chunk: int | None = None
+    mlp_tokens_per_chunk: int | None = None
+    head_frames_per_chunk: int | None = 8
     heads: tuple[str, ...] = ("camera", "depth")
     linears: str = "plain"
     keep_weights: bool = True
@@ -55,7 +55,7 @@ class RunOptions:
             raise ValueError(f"unknown linears {self.linears!r}: choose from {', '.join(LINEARS)}")
         if self.kernels is not None and self.kernels not in KERNELS:
             raise ValueError(f"unknown kernels {self.kernels!r}: choose from {', '.join(KERNELS)}")
-        for name in ("frame_piece", "mlp_piece", "head_piece"):
+        for name in ("frames_per_chunk", "mlp_tokens_per_chunk", "head_frames_per_chunk"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")

@@ -6,9 +6,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from .config import DenseHeadConfig, TrackHeadConfig
 from .dense_head import DenseHead
 from .tracker import Tracker, TrackIterations
+from .vggt.config import DenseHeadConfig, TrackHeadConfig
 
 
 class TrackHead(nn.Module):

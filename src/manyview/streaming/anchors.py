@@ -20,9 +20,9 @@ from ..models.network import Network
 from ..models.precision import Converted, use_linears
 from ..models.predictions import Predictions
 from ..models.run_options import RunOptions
-from ..models.vggt import VGGT
-from ..reconstruction.anchored import SolvedAnchors, encoder_features, solve_anchors
-from ..reconstruction.machine import synchronise
+from ..models.vggt.model import VGGT
+from ..reconstruction.plan.machine import synchronise
+from ..reconstruction.run.anchored import SolvedAnchors, encoder_features, solve_anchors
 from .anchor_rule import first_uncovered
 from .engine import StreamUpdate
 from .forward import anchorable

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from ..attention.layout import TokenLayout
+from ..files.array_file import ArrayFile
 from ..models.predictions import Predictions
-from ..reconstruction.array_file import ArrayFile
-from ..reconstruction.result import ARRAY_FIELDS, OPTIONAL_ARRAYS, Reconstruction
-from ..reconstruction.result_io import save_spilled
-from ..reconstruction.usable import leave_out, usable_views
-from ..reconstruction.views import ViewRecord
+from ..reconstruction.inputs.views import ViewRecord
+from ..reconstruction.result.io import save_spilled
+from ..reconstruction.result.result import ARRAY_FIELDS, OPTIONAL_ARRAYS, Reconstruction
+from ..reconstruction.result.view_validity import leave_out, usable_views
 from .journal import StreamJournal
 
 

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from ..attention.plan import Plan
 from ..errors import UsageError
+from ..models.feature_taps import TapStore, run_dense_head
 from ..models.network import Network
 from ..models.pi3.model import Pi3
 from ..models.pi3.model_x import Pi3X
 from ..models.run_options import RunOptions, with_its_kernels
-from ..models.taps import TapStore, run_dense_head
-from ..models.trunk import LaterFrames
-from ..models.vggt import VGGT
-from ..reconstruction.anchored import why_not_anchored
+from ..models.vggt.model import VGGT
+from ..models.vggt.trunk import LaterFrames
+from ..reconstruction.run.anchored import why_not_anchored
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ def run_chunk(
 ) -> ChunkOutput:
     """Camera tokens and depth of a chunk; its first frame defines the world only if it `starts_stream`."""
     heads = {"depth": model.depth_head}
-    taps = TapStore(model.config, heads, run.head_piece, dtype=run.head_dtype)
+    taps = TapStore(model.config, heads, run.head_frames_per_chunk, dtype=run.head_dtype)
     known = None if starts_stream else LaterFrames(model.aggregator)
     layout = model.aggregator.run_layers(images, plan, run, taps, recorder, known)
     size = (images.shape[-2], images.shape[-1])
@@ -86,7 +86,7 @@ def run_chunk(
         layout.grid,
         size,
         (images.shape[0], images.shape[1]),
-        run.head_piece,
+        run.head_frames_per_chunk,
         run.head_dtype,
         run.channels_last,
     )

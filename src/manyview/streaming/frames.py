@@ -16,14 +16,15 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import DamagedInputError, InputError, UsageError
-from ..reconstruction.inputs import InputOptions, InputSet, find_inputs
+from ..files.naming import printable
 from ..reconstruction.inputs.decode import Picture, PictureError, decode_picture, open_picture
-from ..reconstruction.inputs.naming import printable
+from ..reconstruction.inputs.find import find_inputs
+from ..reconstruction.inputs.options import InputOptions, InputSet
 from ..reconstruction.inputs.photos import prepare_photos
 from ..reconstruction.inputs.prepare import PreparedView, Sizing, prepare_view
+from ..reconstruction.inputs.preprocess import WHITE, canvas_offset, centre_on_canvas
 from ..reconstruction.inputs.video import VideoReader
-from ..reconstruction.preprocess import WHITE, canvas_offset, centre_on_canvas
-from ..reconstruction.views import ViewRecord
+from ..reconstruction.inputs.views import ViewRecord
 
 _POLL_S = 0.2
 

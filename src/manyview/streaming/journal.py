@@ -21,8 +21,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import DamagedInputError, OutputError, UsageError
-from ..export.files import atomic_file, created_folder, output_errors
-from ..reconstruction.views import ViewRecord
+from ..files.writing import atomic_file, created_folder, output_errors
+from ..reconstruction.inputs.views import ViewRecord
 from .engine import StreamUpdate
 from .frames import Frame
 

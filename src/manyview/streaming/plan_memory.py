@@ -14,7 +14,7 @@ from ..attention.descriptor_keys import DescriptorKeys
 from ..attention.global_attention import GlobalAttention
 from ..attention.plan import Plan
 from ..errors import UsageError
-from .kept_frames import kept_frames
+from .frame_retention import kept_frames
 from .recursive_keys import LayerMemory, RecursiveKeys
 
 

@@ -23,10 +23,10 @@ from ..models.check_images import check_images
 from ..models.network import Network
 from ..models.precision import Converted, use_linears
 from ..models.run_options import RunOptions
-from ..reconstruction.machine import synchronise
+from ..reconstruction.plan.machine import synchronise
 from .engine import StreamUpdate
 from .forward import run_chunk, streamable
-from .kept_frames import kept_frames
+from .frame_retention import kept_frames
 from .plan_memory import KeepRule, PlanMemory
 
 DEFAULT_MEMORY_FRAMES = 128

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..attention.answers import KeySet, LayerInput
 from ..attention.descriptor_keys import DescriptorKeys, coarse_grid, shortened
 from ..attention.layout import TokenLayout
+from ..attention.protocols import KeySet, LayerInput
 
 Pair = tuple[Tensor, Tensor]
 

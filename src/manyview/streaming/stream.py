@@ -11,15 +11,14 @@ from typing import Any, Literal
 
 import torch
 
-import manyview
-
 from ..errors import UsageError
+from ..models.load import load
 from ..models.network import Network
 from ..models.run_options import RunOptions
-from ..reconstruction.inputs import InputOptions
+from ..reconstruction.inputs.options import InputOptions
 from ..reconstruction.inputs.prepare import Sizing
-from ..reconstruction.machine import pick_device, pick_dtype
-from ..reconstruction.preprocess import SizePolicy
+from ..reconstruction.inputs.preprocess import SizePolicy
+from ..reconstruction.plan.machine import pick_device, pick_dtype
 from .engine import StreamEngine, StreamUpdate
 from .frames import FrameSource, frames_of_objects
 
@@ -58,7 +57,7 @@ def stream(
     if chunk < 1:
         raise UsageError(f"a chunk has at least 1 frame, not {chunk}")
     if model is None:
-        model = manyview.load()
+        model = load()
     if isinstance(engine, str):
         where = pick_device(device)
         run = RunOptions(pick_dtype(where, precision), kernels=kernels)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from manyview.synthetic.batch import SceneBatch
-from manyview.synthetic.correspondence import Correspondence, correspondence
-from manyview.synthetic.demo import demo_scene
-from manyview.synthetic.files import write_scene
-from manyview.synthetic.options import SceneOptions
-from manyview.synthetic.render import render_scenes
+from .batch import SceneBatch
+from .correspondence import Correspondence, correspondence
+from .demo import demo_scene
+from .files import write_scene
+from .options import SceneOptions
+from .render import render_scenes
 
 __all__ = [
     "Correspondence",

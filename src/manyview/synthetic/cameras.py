@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from manyview.synthetic.draws import Draws
-from manyview.synthetic.options import MOTIONS, PATHS, SPECIAL_MOTIONS, SceneOptions
+from .draws import Draws
+from .options import MOTIONS, PATHS, SPECIAL_MOTIONS, SceneOptions
 
 # Angle swept around the focus, degrees: measured so that the median rotation between two views of a
 # set is 29, 21 and 10.5 degrees.

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from manyview.errors import UsageError
-from manyview.synthetic.batch import SceneBatch
+from ..errors import UsageError
+from .batch import SceneBatch
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from manyview.synthetic.batch import SceneBatch
-from manyview.synthetic.held_out import HELD_OUT_BANK, HELD_OUT_SEED
-from manyview.synthetic.options import SceneOptions
-from manyview.synthetic.render import render_scenes
+from .batch import SceneBatch
+from .held_out import HELD_OUT_BANK, HELD_OUT_SEED
+from .options import SceneOptions
+from .render import render_scenes
 
 DEMO_SEED = HELD_OUT_SEED + 14  # chosen by looks
 DEMO_OPTIONS = SceneOptions(

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from manyview.errors import OutputError, UsageError
-from manyview.synthetic.batch import SceneBatch
+from ..errors import OutputError, UsageError
+from .batch import SceneBatch
 
 _TRUTH = "truth.npz"
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from manyview.synthetic.draws import Draws
-from manyview.synthetic.options import SceneOptions
-from manyview.synthetic.terrain import FAR, height_at
+from .draws import Draws
+from .options import SceneOptions
+from .terrain import FAR, height_at
 
 _SPARE = 3  # proposals for each slot of an object
 _UP = np.array([0.0, 0.0, 1.0])

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from manyview.errors import UsageError
+from ..errors import UsageError
 
 KINDS = ("room", "outdoor", "mixed")
 PATHS = ("orbit", "walk", "unordered", "mixed")

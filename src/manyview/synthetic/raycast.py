@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from manyview.synthetic.scenes import Scenes
-from manyview.synthetic.terrain import meet_ground
+from .scenes import Scenes
+from .terrain import meet_ground
 
 _NEAR = 1e-3
 Rays = tuple[Tensor, Tensor, Tensor]

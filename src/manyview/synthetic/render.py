@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from manyview.errors import UsageError
-from manyview.synthetic.batch import SceneBatch
-from manyview.synthetic.draws import Draws
-from manyview.synthetic.options import SceneOptions
-from manyview.synthetic.raycast import camera_rays, cast
-from manyview.synthetic.scenes import Scenes, draw_scenes, is_outdoor
-from manyview.synthetic.shading import shade
-from manyview.synthetic.textures import texture_bank
+from ..errors import UsageError
+from .batch import SceneBatch
+from .draws import Draws
+from .options import SceneOptions
+from .raycast import camera_rays, cast
+from .scenes import Scenes, draw_scenes, is_outdoor
+from .shading import shade
+from .textures import texture_bank
 
 # Rays worked on at once: on a CPU what stays in its caches, on a GPU what fits its memory with ease.
 _RAYS_AT_ONCE = {"cpu": 100_000, "other": 8_000_000}

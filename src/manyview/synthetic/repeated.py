@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from manyview.synthetic.draws import Draws
-from manyview.synthetic.options import SceneOptions
-from manyview.synthetic.surfaces import COS, DENSITY, SIN, TILE
-from manyview.synthetic.textures import texture_bank
+from .draws import Draws
+from .options import SceneOptions
+from .surfaces import COS, DENSITY, SIN, TILE
+from .textures import texture_bank
 
 
 def repeat_pattern(

@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from manyview.synthetic.cameras import Path, draw_intrinsics, draw_path, look_at
-from manyview.synthetic.draws import Draws
-from manyview.synthetic.objects import Objects, outdoor_objects, room_objects
-from manyview.synthetic.options import SceneOptions
-from manyview.synthetic.repeated import repeat_pattern
-from manyview.synthetic.surfaces import draw_surfaces
-from manyview.synthetic.terrain import Terrain, draw_terrain, height_at
+from .cameras import Path, draw_intrinsics, draw_path, look_at
+from .draws import Draws
+from .objects import Objects, outdoor_objects, room_objects
+from .options import SceneOptions
+from .repeated import repeat_pattern
+from .surfaces import draw_surfaces
+from .terrain import Terrain, draw_terrain, height_at
 
 HAZE_COLOUR = 0.62
 _OUTDOOR_SCALE = 3.0  # what a metre of a room means outdoors, for haze and tiles

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyview.synthetic import surfaces as look
-from manyview.synthetic.raycast import Hits, Rays
-from manyview.synthetic.scenes import HAZE_COLOUR, Scenes
-from manyview.synthetic.terrain import slope
-from manyview.synthetic.textures import TextureBank, sample
+from . import surfaces as look
+from .raycast import Hits, Rays
+from .scenes import HAZE_COLOUR, Scenes
+from .terrain import slope
+from .textures import TextureBank, sample
 
 _AMBIENT = 0.4
 _RIM = 1.0 - 1e-4  # beyond this share of its height a cylinder's point is on a cap

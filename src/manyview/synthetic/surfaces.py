@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from manyview.synthetic.draws import Draws
-from manyview.synthetic.options import SceneOptions
-from manyview.synthetic.textures import texture_bank
+from .draws import Draws
+from .options import SceneOptions
+from .textures import texture_bank
 
 # Rows of the table of looks: tile, tiles a metre, cos and sin of the tile's turn, its offset, then the
 # colour transform: base colour and 3x3 mix, row by row.

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyview.synthetic.draws import Draws
+from .draws import Draws
 
 WAVES = 3
 FAR = 90.0  # metres; rays that meet no ground before this see the sky

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyview.synthetic.draws import Draws
-from manyview.synthetic.tiles import HARD_TILES, smooth_tiles
+from .draws import Draws
+from .tiles import HARD_TILES, smooth_tiles
 
 RESOLUTION = 64  # texels along a tile's edge at the finest level, a power of two
 _LEVELS = RESOLUTION.bit_length()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from manyview.synthetic.draws import Draws
+from .draws import Draws
 
 Tiles = Float[np.ndarray, "tiles edge edge 3"]
 

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from manyview.train.attention_loss import attention_loss
-from manyview.train.losses import direction_loss, huber
-from manyview.train.targets import Targets
+from .attention_loss import attention_loss
+from .losses import direction_loss, huber
+from .targets import Targets
 
 
 class AuxiliaryHeads(nn.Module):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from manyview.errors import UsageError
-from manyview.models.encoder import DinoEncoder
-from manyview.models.vggt import VGGT
+from ..errors import UsageError
+from ..models.encoder import DinoEncoder
+from ..models.vggt.model import VGGT
 
 
 def compile_blocks(model: VGGT, backend: str = "inductor") -> None:

@@ -10,11 +10,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from manyview.attention.plan import Plan
-from manyview.errors import UsageError
-from manyview.models.config import VGGTConfig
-from manyview.train.elastic import check_shares
-from manyview.train.posed_data import PosedFolders
+from ..attention.plan import Plan
+from ..errors import UsageError
+from ..models.vggt.config import VGGTConfig
+from .elastic import check_shares
+from .posed_data import PosedFolders
 
 
 @dataclass(frozen=True)

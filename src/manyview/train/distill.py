@@ -7,12 +7,12 @@ import copy
 import torch
 from torch import Tensor
 
-from manyview.models.predictions import Predictions
-from manyview.models.run_options import RunOptions
-from manyview.models.vggt import VGGT
-from manyview.train.config import LossWeights
-from manyview.train.losses import camera_loss, dense_loss
-from manyview.train.sharding import shard
+from ..models.predictions import Predictions
+from ..models.run_options import RunOptions
+from ..models.vggt.model import VGGT
+from .config import LossWeights
+from .losses import camera_loss, dense_loss
+from .sharding import shard
 
 
 class Teacher:
@@ -39,7 +39,7 @@ class Teacher:
         Weighed by `weights.camera` and `weights.depth`; depth where `valid` [B, S, H, W], each pixel alike.
         `delta` rounds off the camera loss; `dtype` is the precision of the copy's trunk.
         """
-        options = RunOptions(dtype=dtype, head_piece=None, heads=("camera", "depth"))
+        options = RunOptions(dtype=dtype, head_frames_per_chunk=None, heads=("camera", "depth"))
         with torch.no_grad():
             told = self._model(images, None, options)
         assert found.pose_encoding_list is not None and found.z_depth is not None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from manyview.attention.plan import Plan
-from manyview.errors import UsageError
+from ..attention.plan import Plan
+from ..errors import UsageError
 
 # Early layers that a plan may cut to their own frame: at most AVGGT's share of the depth.
 _MOST_EARLY = 9 / 24

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from manyview.errors import UsageError
+from ..errors import UsageError
 
 
 def train_only(model: nn.Module, prefixes: tuple[str, ...]) -> None:

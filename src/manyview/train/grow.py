@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from manyview.errors import UsageError
-from manyview.models.load import load
-from manyview.models.vggt import VGGT
+from ..errors import UsageError
+from ..models.load import load
+from ..models.vggt.model import VGGT
 
 _PAIR = re.compile(r"^(aggregator\.(?:frame|global)_blocks\.)(\d+)(\..*)$")
 

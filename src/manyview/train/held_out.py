@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from manyview.evaluate.synthetic import evaluate_synthetic
-from manyview.models.vggt import VGGT
-from manyview.synthetic import SceneOptions
-from manyview.train.config import TrainConfig
-from manyview.train.schedule import Position, blend
+from ..evaluate.synthetic import evaluate_synthetic
+from ..models.vggt.model import VGGT
+from ..synthetic import SceneOptions
+from .config import TrainConfig
+from .schedule import Position, blend
 
 
 def held_out_numbers(model: VGGT, config: TrainConfig, here: Position) -> dict[str, Any]:

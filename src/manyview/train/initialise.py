@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from manyview.errors import UsageError
-from manyview.models.blocks import Attention, Block
-from manyview.models.encoder import DinoEncoder
-from manyview.models.vggt import VGGT
-from manyview.train.config import TrainConfig
+from ..errors import UsageError
+from ..models.blocks import Attention, Block
+from ..models.encoder import DinoEncoder
+from ..models.vggt.model import VGGT
+from .config import TrainConfig
 
 
 def sine_table(grid: tuple[int, int], dim: int, amplitude: float = 0.5) -> Float[Tensor, "patches dim"]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from manyview.errors import MissingExtraError, UsageError
+from ..errors import MissingExtraError, UsageError
 
 LOG_NAME = "log.jsonl"
 

@@ -15,14 +15,14 @@ from typing import Any
 import torch
 import torch.multiprocessing as multiprocessing
 
-from manyview.errors import OutputError, UsageError
-from manyview.train.allocator import keep_freed_memory
-from manyview.train.config import TrainConfig, config_from_json
-from manyview.train.held_out import held_out_numbers
-from manyview.train.log import LOG_NAME, RunLog
-from manyview.train.state import has_state, load_state, save_state
-from manyview.train.trainer import Trainer
-from manyview.train.workers import Workers
+from ..errors import OutputError, UsageError
+from .allocator import keep_freed_memory
+from .config import TrainConfig, config_from_json
+from .held_out import held_out_numbers
+from .log import LOG_NAME, RunLog
+from .state import has_state, load_state, save_state
+from .trainer import Trainer
+from .workers import Workers
 
 logger = logging.getLogger(__name__)
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from manyview.attention.plan import Plan
-from manyview.models.run_options import RunOptions
-from manyview.models.vggt import VGGT
-from manyview.synthetic import SceneBatch, SceneOptions, render_scenes
-from manyview.train.augment import photometric
-from manyview.train.auxiliary import AuxiliaryHeads, LossRecorder
-from manyview.train.config import LossWeights, TrainConfig
-from manyview.train.distill import Teacher
-from manyview.train.losses import camera_loss, dense_loss, relative_pose_loss
-from manyview.train.posed_data import posed_scenes
-from manyview.train.schedule import StepDraw
-from manyview.train.targets import Targets, make_targets
+from ..attention.plan import Plan
+from ..models.run_options import RunOptions
+from ..models.vggt.model import VGGT
+from ..synthetic import SceneBatch, SceneOptions, render_scenes
+from .augment import photometric
+from .auxiliary import AuxiliaryHeads, LossRecorder
+from .config import LossWeights, TrainConfig
+from .distill import Teacher
+from .losses import camera_loss, dense_loss, relative_pose_loss
+from .posed_data import posed_scenes
+from .schedule import StepDraw
+from .targets import Targets, make_targets
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def batch_losses(
     read_out = weights.direction > 0 or weights.deep_camera > 0
     first = config.read_out_from if read_out else config.model.depth
     recorder = LossRecorder(heads, targets, supervised, config.attention_queries, first)
-    options = RunOptions(dtype=dtype, head_piece=None, heads=run)
+    options = RunOptions(dtype=dtype, head_frames_per_chunk=None, heads=run)
     found = model(batch.images, plan, options, recorder)
 
     terms = {

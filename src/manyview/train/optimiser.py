@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from manyview.train.config import OptimiserOptions
-from manyview.train.sharding import is_sharded, part_like
+from .config import OptimiserOptions
+from .sharding import is_sharded, part_like
 
 # What each optimiser remembers of a parameter.
 _MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")

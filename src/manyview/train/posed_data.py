@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Float, Float64
 from PIL import Image
 
-from manyview.errors import UsageError
-from manyview.evaluate.posed_sets import PosedSet, read_posed_set
-from manyview.geometry.unproject import world_points
-from manyview.synthetic import SceneBatch
-from manyview.train.published_intrinsics import published_intrinsics
+from ..datasets import PosedSet, read_posed_set
+from ..errors import UsageError
+from ..geometry.unproject import world_points
+from ..synthetic import SceneBatch
+from .published_intrinsics import published_intrinsics
 
 # Views with less measured depth than this share of their pixels make no scene.
 _LEAST_DEPTH = 0.1

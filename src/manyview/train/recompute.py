@@ -6,8 +6,8 @@ import functools
 
 from torch.utils.checkpoint import checkpoint
 
-from manyview.models.encoder import DinoEncoder
-from manyview.models.vggt import VGGT
+from ..models.encoder import DinoEncoder
+from ..models.vggt.model import VGGT
 
 
 def recompute_blocks(model: VGGT) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from manyview.train.sharding import own_part, part_like
+from .sharding import own_part, part_like
 
 
 class RunningMean:

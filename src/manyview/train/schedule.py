@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from manyview.synthetic.held_out import HELD_OUT_SEED
-from manyview.train.config import OptimiserOptions, Stage, TrainConfig
-from manyview.train.posed_data import PosedFolders
+from ..synthetic.held_out import HELD_OUT_SEED
+from .config import OptimiserOptions, Stage, TrainConfig
+from .posed_data import PosedFolders
 
 
 @dataclass(frozen=True)

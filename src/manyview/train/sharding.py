@@ -17,8 +17,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from manyview.models.encoder import DinoEncoder
-from manyview.models.vggt import VGGT
+from ..models.encoder import DinoEncoder
+from ..models.vggt.model import VGGT
 
 
 def shard(model: VGGT, device: str | torch.device, processes: int) -> None:

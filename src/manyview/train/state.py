@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from manyview.errors import OutputError, WeightsError
+from ..errors import OutputError, WeightsError
 
 PIECE_BYTES = 16_000_000
 

@@ -9,12 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from manyview.geometry.cameras import (
-    cameras_to_pose_encoding,
-    relative_to_first,
-)
-from manyview.synthetic import SceneBatch, correspondence
-from manyview.train.attention_loss import SoftMatches, soft_matches
+from ..geometry.cameras import cameras_to_pose_encoding, relative_to_first
+from ..synthetic import SceneBatch, correspondence
+from .attention_loss import SoftMatches, soft_matches
 
 Unit = Literal["mean", "median"]
 

@@ -8,28 +8,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from manyview.attention.layout import TokenLayout
-from manyview.attention.plan import Plan
-from manyview.errors import ManyViewError, UsageError
-from manyview.models.flops import forward_flops
-from manyview.models.vggt import VGGT
-from manyview.train.auxiliary import AuxiliaryHeads
-from manyview.train.compiled import compile_blocks
-from manyview.train.config import TrainConfig, config_from_json
-from manyview.train.distill import Teacher
-from manyview.train.elastic import stage_plan
-from manyview.train.freeze import train_only
-from manyview.train.grow import grow_from_weights
-from manyview.train.initialise import initialise, set_output_biases
-from manyview.train.objective import draw_losses, render_draw
-from manyview.train.optimiser import Optimiser
-from manyview.train.recompute import recompute_blocks
-from manyview.train.running_mean import RunningMean
-from manyview.train.schedule import Position, StepDraw, draw_step, learning_rate, position
-from manyview.train.sharding import clip_gradients, is_sharded, part_like, shard, whole
-from manyview.train.state import RunState
-from manyview.train.targets import make_targets
-from manyview.train.workers import Workers
+from ..attention.layout import TokenLayout
+from ..attention.plan import Plan
+from ..errors import ManyViewError, UsageError
+from ..models.flops import forward_flops
+from ..models.vggt.model import VGGT
+from .auxiliary import AuxiliaryHeads
+from .compiled import compile_blocks
+from .config import TrainConfig, config_from_json
+from .distill import Teacher
+from .elastic import stage_plan
+from .freeze import train_only
+from .grow import grow_from_weights
+from .initialise import initialise, set_output_biases
+from .objective import draw_losses, render_draw
+from .optimiser import Optimiser
+from .recompute import recompute_blocks
+from .running_mean import RunningMean
+from .schedule import Position, StepDraw, draw_step, learning_rate, position
+from .sharding import clip_gradients, is_sharded, part_like, shard, whole
+from .state import RunState
+from .targets import make_targets
+from .workers import Workers
 
 _MOST_BAD_STEPS = 20
 

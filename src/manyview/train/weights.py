@@ -13,14 +13,14 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from manyview.errors import OutputError, WeightsError
-from manyview.models.checkpoints.read import read_checkpoint
-from manyview.models.checkpoints.vggt import stored_metadata
-from manyview.models.vggt import VGGT
-from manyview.train.config import TrainConfig, config_from_json
-from manyview.train.licence import licence_after
-from manyview.train.log import LOG_NAME, read_log
-from manyview.train.state import RunState, load_state
+from ..errors import OutputError, WeightsError
+from ..models.checkpoints.read import read_checkpoint
+from ..models.checkpoints.vggt import stored_metadata
+from ..models.vggt.model import VGGT
+from .config import TrainConfig, config_from_json
+from .licence import licence_after
+from .log import LOG_NAME, read_log
+from .state import RunState, load_state
 
 
 def trained_model(out_dir: str | Path, half: bool = False) -> VGGT:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ..export.colours import by_order
 from ..export.frusta import frustum_corners
-from ..reconstruction.result import Reconstruction
+from ..reconstruction.result.result import Reconstruction
 from .space import PageSpace
 
 # Apex to corners, around the rim, and a roof that marks "up": corner numbers of `frustum_corners`.

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
 from ..geometry.unproject_np import unproject
-from ..reconstruction.pointcloud import depth_edges
-from ..reconstruction.result import Reconstruction
+from ..reconstruction.result.points import depth_edges
+from ..reconstruction.result.result import Reconstruction
 from .options import ViewOptions
 
 LEVEL_STEP = 2  # percentiles between two positions of the confidence slider

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ..export.colours import colour_map
-from ..reconstruction.result import Reconstruction
+from ..reconstruction.result.result import Reconstruction
 from .cameras import content
 from .cloud import LEVEL_STEP, LEVELS
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32
 
 from ..export.report_plans import scene_axes
 from ..geometry.unproject_np import camera_centres
-from ..reconstruction.result import Reconstruction
+from ..reconstruction.result.result import Reconstruction
 
 PAGE_EXTENT = 10.0  # diagonal of the scene on the page; viser's clipping planes are at 0.01 and 1000
 _SHOWN_PERCENTILES = (4.0, 96.0)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import MissingExtraError, UsageError
 from ..export.frusta import frustum_size
-from ..reconstruction.result import Reconstruction
+from ..reconstruction.result.result import Reconstruction
 from .cameras import CameraShapes, line_colours, thumbnail, views_with_pictures
 from .cloud import LEVEL_STEP, LEVELS, RankedPoints, frame_cloud, level_of, level_thresholds, scene_cloud
 from .options import ViewOptions

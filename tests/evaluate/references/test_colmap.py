@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from manyview.datasets.posed_set import PosedSet
 from manyview.errors import MissingExtraError, UsageError
-from manyview.evaluate.measures import RelativePose, Trajectory
-from manyview.evaluate.posed_sets.posed_set import PosedSet
+from manyview.evaluate.protocols.measures import RelativePose, Trajectory
 from manyview.evaluate.references import ColmapOptions, colmap, colmap_estimate, reference_names
 from manyview.evaluate.references.rows import camera_pair
 from manyview.synthetic.demo import demo_scene

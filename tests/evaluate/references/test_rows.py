@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from manyview.datasets import dataset_named
 from manyview.evaluate.dataset_run import evaluate_dataset
-from manyview.evaluate.datasets import dataset_named
 from manyview.evaluate.evaluation_report import evaluation_table, read_evaluation, write_evaluation
-from manyview.evaluate.frames import Frames
-from manyview.evaluate.measures import Depth, PointMaps, RelativePose, Trajectory
-from manyview.evaluate.protocol import ANY, Protocol
+from manyview.evaluate.protocols.frames import Frames
+from manyview.evaluate.protocols.measures import Depth, PointMaps, RelativePose, Trajectory
+from manyview.evaluate.protocols.protocol import ANY, Protocol
 from manyview.evaluate.references import CameraEstimate, colmap, rows
 from tests.models.tiny import tiny_vggt
 

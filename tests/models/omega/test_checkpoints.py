@@ -21,7 +21,7 @@ from manyview.models.load import load
 from manyview.models.omega.config import OMEGA_256_TEXT, OMEGA_512, OmegaConfig, ReadoutConfig
 from manyview.models.omega.model import Omega
 from manyview.models.run_options import RunOptions
-from manyview.reconstruction.footprint import estimate_peak_bytes
+from manyview.reconstruction.plan.footprint import estimate_peak_bytes
 from tests.models.test_flops import counting
 
 from .tiny_omega import SMALL, tiny_omega, write_omega

@@ -140,8 +140,10 @@ def test_positions_keep_the_shape_of_the_image():
 @torch.no_grad()
 def test_pieces_do_not_change_the_result(network):
     pictures = images(5, 2, 32, 48)
-    whole = network(pictures, options=RunOptions(head_piece=None))
-    pieces = network(pictures, options=RunOptions(frame_piece=2, mlp_piece=7, head_piece=2))
+    whole = network(pictures, options=RunOptions(head_frames_per_chunk=None))
+    pieces = network(
+        pictures, options=RunOptions(frames_per_chunk=2, mlp_tokens_per_chunk=7, head_frames_per_chunk=2)
+    )
     torch.testing.assert_close(pieces.z_depth, whole.z_depth)
     torch.testing.assert_close(pieces.pose_encoding, whole.pose_encoding)
 

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from ...errors import InputError, MissingExtraError
-from ...export.files import atomic_file, output_errors
+from ...files.writing import atomic_file, output_errors
 from .estimate import CameraEstimate
 
 _WORKER = Path(__file__).with_name("colmap_worker.py")

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from ...datasets import PosedSet
 from ...models.network import Network
-from ...reconstruction.engine import Prepared, ReconstructOptions, prepare
-from ...reconstruction.result import Reconstruction
+from ...reconstruction.result.result import Reconstruction
+from ...reconstruction.run.engine import Prepared, ReconstructOptions, prepare
 from ..averages import Figures
 from ..evaluation import PlanRow
-from ..measures import Trajectory
 from ..posed_scores import PosedTruth, identity_estimate, mean_step_estimate
-from ..posed_sets import PosedSet
-from ..protocol import Protocol
+from ..protocols.measures import Trajectory
+from ..protocols.protocol import Protocol
 from ..scene_pair import ScenePair, pair_of
 from ..truth_pixels import depth_at_network_pixels, in_network_order
 from . import COLMAP, IDENTITY

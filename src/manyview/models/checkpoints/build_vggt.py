@@ -10,8 +10,8 @@ import torch
 
 from ...errors import UsageError, WeightsError
 from ..compressor import add_compressors
-from ..config import VGGTConfig
-from ..vggt import VGGT
+from ..vggt.config import VGGTConfig
+from ..vggt.model import VGGT
 from .assign import assign_weights
 from .read import Checkpoint
 from .registry import find_file

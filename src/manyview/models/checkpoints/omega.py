@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ...errors import WeightsError
-from ..config import DenseHeadConfig, EncoderConfig
 from ..omega.config import OMEGA_256_TEXT, OMEGA_512, REGISTER_LAYERS, OmegaConfig, ReadoutConfig
+from ..vggt.config import DenseHeadConfig, EncoderConfig
 from .keys import Shape
 from .read import Checkpoint
 from .shapes import Shapes

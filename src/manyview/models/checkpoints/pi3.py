@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from math import isqrt
 
 from ...errors import WeightsError
-from ..config import EncoderConfig
 from ..pi3.config import PI3, Pi3Config, Pi3XConfig
+from ..vggt.config import EncoderConfig
 from .keys import Shape
 from .shapes import Shapes
 

@@ -9,7 +9,13 @@ from math import isqrt
 from typing import Any
 
 from ...errors import WeightsError
-from ..config import CameraHeadConfig, DenseHeadConfig, EncoderConfig, TrackHeadConfig, VGGTConfig
+from ..vggt.config import (
+    CameraHeadConfig,
+    DenseHeadConfig,
+    EncoderConfig,
+    TrackHeadConfig,
+    VGGTConfig,
+)
 from .keys import Shape
 from .read import Checkpoint
 from .recognise import WITH_COMPRESSOR, recognise

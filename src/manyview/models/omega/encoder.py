@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..config import EncoderConfig
 from ..encoder import PatchConv
 from ..layers import LayerNorm
 from ..rotary import Rotation
+from ..vggt.config import EncoderConfig
 from .blocks import RotaryPeriods, omega_block
 
 

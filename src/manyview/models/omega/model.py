@@ -16,12 +16,12 @@ from ..alternating import AlternatingLayers, first_and_others
 from ..blocks import Block
 from ..camera_head import frames_meet
 from ..check_images import check_images
+from ..feature_taps import TapStore, run_dense_head
 from ..info import ModelInfo
 from ..predictions import Predictions
 from ..recording import mark
 from ..rotary import Rotation
 from ..run_options import RunOptions, with_its_kernels
-from ..taps import TapStore, run_dense_head
 from .blocks import RotaryPeriods, omega_block
 from .config import OmegaConfig
 from .encoder import OmegaEncoder
@@ -130,7 +130,7 @@ class Omega(nn.Module):
         plan = plan or Plan.dense(self.config.depth)
         dense = {"depth": self.dense_head} if "depth" in options.heads else {}
         kept = self.config.special_tokens
-        taps = TapStore(self.config, dense, options.head_piece, kept, options.head_dtype)
+        taps = TapStore(self.config, dense, options.head_frames_per_chunk, kept, options.head_dtype)
         memory: dict[Any, Any] = {}
         layout = self.aggregator.run_layers(images, plan, options, taps, recorder, memory=memory)
         answer = Predictions(images.shape[-2], images.shape[-1], layout)
@@ -150,7 +150,7 @@ class Omega(nn.Module):
                 layout.grid,
                 size,
                 count,
-                options.head_piece,
+                options.head_frames_per_chunk,
                 options.head_dtype,
                 options.channels_last,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from ..config import EncoderConfig
+from ..vggt.config import EncoderConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,13 +36,13 @@ def known_footprint(
     pixels = layout.patches_per_frame * config.patch_size**2
     tokens = layout.frames * layout.tokens_per_frame * config.dim * element_bytes
     patches = layout.frames * layout.patches_per_frame * config.dim * element_bytes
-    piece = min(options.frame_piece or layout.frames, layout.frames)
+    piece = min(options.frames_per_chunk or layout.frames, layout.frames)
     share = piece * layout.tokens_per_frame * config.dim * element_bytes
     embedding = injecting = 0
     if "depth" in known or "intrinsics" in known:
         encode = _ENCODE_TENSORS if "depth" in known else 2
         embedding = tokens + encode * share + piece * pixels * _MAP_NUMBERS * 4
     if "poses" in known:
-        mlp = min(options.mlp_piece or layout.tokens, layout.tokens) * config.dim * element_bytes
+        mlp = min(options.mlp_tokens_per_chunk or layout.tokens, layout.tokens) * config.dim * element_bytes
         injecting = tokens + max(_INJECT_TENSORS * patches, 4 * patches + 10 * mlp)
     return KnownFootprint(4 * pixels if "depth" in known else 0, embedding, injecting)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...attention.sdpa import attend
+from ...attention.softmax.sdpa import attend
 from ..layers import LayerNorm, Linear, Mlp
 from ..rotary import Rotation
 

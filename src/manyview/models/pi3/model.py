@@ -16,12 +16,12 @@ from ..alternating import AlternatingLayers, Known
 from ..blocks import Block
 from ..check_images import check_images
 from ..encoder import DinoEncoder
+from ..feature_taps import slices
 from ..info import ModelInfo
 from ..predictions import Predictions
 from ..recording import mark
 from ..rotary import frame_positions, rotation_for
 from ..run_options import RunOptions, with_its_kernels
-from ..taps import slices
 from .config import Pi3Config
 from .heads import HeadDecoder, PixelHead, PoseHead, local_points
 from .intrinsics import focal_from_points
@@ -167,7 +167,7 @@ class Pi3(AlternatingLayers):
         )
         dtype = self.camera_head.fc_t.weight.dtype
         results: list[Tensor] = []
-        for piece in slices(len(hidden), options.head_piece):
+        for piece in slices(len(hidden), options.head_frames_per_chunk):
             x = hidden[piece].to(dtype)
             points, confidence, camera = (
                 decoder(x, rotation)[:, layout.special_tokens :]

@@ -117,7 +117,7 @@ class KnownTokens:
 
     @property
     def _piece(self) -> int | None:
-        return None if torch.is_grad_enabled() else self._options.frame_piece
+        return None if torch.is_grad_enabled() else self._options.frames_per_chunk
 
     def _depth_tokens(self, batch: int, frames: list[int], x: Tensor, layout: TokenLayout) -> Tensor:
         z_depth, encoder = self._priors.z_depth, self._network.depth_encoder
@@ -138,11 +138,11 @@ class KnownTokens:
             return x
         block, cameras = self._network.pose_inject_blk[layer // INJECT_EVERY], self._cameras
         assert isinstance(block, PoseInjection)
-        piece = None if torch.is_grad_enabled() else self._options.mlp_piece
+        piece = None if torch.is_grad_enabled() else self._options.mlp_tokens_per_chunk
 
         def change(batch: int, frames: list[int], patches: Tensor, layout: TokenLayout) -> Tensor:
             seen = cameras[batch : batch + 1, frames].to(patches.dtype)
-            tokens = block(patches.flatten(0, 1)[None], seen, layout.grid, mlp_piece=piece)
+            tokens = block(patches.flatten(0, 1)[None], seen, layout.grid, mlp_tokens_per_chunk=piece)
             return tokens[0].unflatten(0, patches.shape[:2])
 
         for batch, frames in enumerate(self._posed):

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ...attention.sdpa import attend
+from ...attention.softmax.sdpa import attend
 from ..layers import LayerNorm, LayerScale, Linear, Mlp, in_pieces
 
 _EPS = 1e-6
@@ -40,12 +40,13 @@ class PoseInjection(nn.Module):
         cam_from_world: Float[Tensor, "batch frames 4 4"],
         grid: tuple[int, int],
         known: Bool[Tensor, "batch frames"] | None = None,
-        mlp_piece: int | None = None,
+        mlp_tokens_per_chunk: int | None = None,
     ) -> Float[Tensor, "batch tokens dim"]:
         """`known`: frames with a pose; tokens of other frames neither look nor are looked at.
 
         What comes out for them has no meaning; the caller leaves it out, or better gives known frames alone,
-        as the mask is a matrix over pairs of tokens. `mlp_piece`: tokens that pass the MLP at a time.
+        as the mask is a matrix over pairs of tokens. `mlp_tokens_per_chunk`: tokens that pass the MLP at a
+        time.
         """
         attn, coordinates = self.attn, _Coordinates(cam_from_world, grid)
         qkv = attn.qkv(self.norm1(x)).unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
@@ -66,7 +67,7 @@ class PoseInjection(nn.Module):
         change = self.ls1.gamma.to(x.dtype) * attn.proj(heads.transpose(1, 2).flatten(2))
         del heads
         scale = self.ls2.gamma.to(x.dtype)
-        return change + in_pieces(lambda part: scale * self.mlp(self.norm2(part)), x, mlp_piece)
+        return change + in_pieces(lambda part: scale * self.mlp(self.norm2(part)), x, mlp_tokens_per_chunk)
 
 
 class _Coordinates:

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from manyview.errors import MissingExtraError
-from manyview.reconstruction.inputs.sniff import HEAD_BYTES, is_heif, is_text, is_video
+from ...errors import MissingExtraError
+from .sniff import HEAD_BYTES, is_heif, is_text, is_video
 
 # Nothing else may be opened: some of Pillow's formats start other programs (EPS) or fetch data.
 # Phones' MPO files are opened as JPEG.

@@ -8,9 +8,8 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from manyview.errors import InputError, UsageError
-from manyview.reconstruction.inputs.folder import list_folder
-from manyview.reconstruction.inputs.naming import (
+from ...errors import InputError, UsageError
+from ...files.naming import (
     LIST_SUFFIXES,
     PICTURE_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -23,8 +22,9 @@ from manyview.reconstruction.inputs.naming import (
     suggestion,
     view_names,
 )
-from manyview.reconstruction.inputs.options import InputFile, InputOptions, InputSet
-from manyview.reconstruction.inputs.sniff import is_picture, is_text, is_video, read_head
+from .folder import list_folder
+from .options import InputFile, InputOptions, InputSet
+from .sniff import is_picture, is_text, is_video, read_head
 
 Spec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 

@@ -9,8 +9,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from manyview.errors import InputError
-from manyview.reconstruction.inputs.naming import (
+from ...errors import InputError
+from ...files.naming import (
     PICTURE_SUFFIXES,
     RAW_SUFFIXES,
     VIDEO_SUFFIXES,

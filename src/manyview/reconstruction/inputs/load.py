@@ -11,24 +11,17 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from manyview.errors import DamagedInputError, InputError, MissingExtraError
-from manyview.reconstruction.inputs.decode import HeifSupportError, PictureError
-from manyview.reconstruction.inputs.naming import counted, printable
-from manyview.reconstruction.inputs.options import InputSet
-from manyview.reconstruction.inputs.photos import decided_by_first, prepare_photos
-from manyview.reconstruction.inputs.prepare import PreparedView, Sizing, prepare_view
-from manyview.reconstruction.inputs.spool import DiskImages, PixelSpool
-from manyview.reconstruction.inputs.tell import tell_about
-from manyview.reconstruction.inputs.video import VideoReader
-from manyview.reconstruction.preprocess import (
-    WHITE,
-    SizePolicy,
-    canvas_offset,
-    centre_on_canvas,
-    check_sizes,
-    shared_canvas,
-)
-from manyview.reconstruction.views import ViewRecord
+from ...errors import DamagedInputError, InputError, MissingExtraError
+from ...files.naming import counted, printable
+from .decode import HeifSupportError, PictureError
+from .input_warnings import tell_about
+from .options import InputSet
+from .photos import decided_by_first, prepare_photos
+from .prepare import PreparedView, Sizing, prepare_view
+from .preprocess import WHITE, SizePolicy, canvas_offset, centre_on_canvas, check_sizes, shared_canvas
+from .spool import DiskImages, PixelSpool
+from .video import VideoReader
+from .views import ViewRecord
 
 # Called with (done, total) after each file or frame.
 Progress = Callable[[int, int], None]

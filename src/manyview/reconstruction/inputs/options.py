@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from manyview.errors import UsageError
+from ...errors import UsageError
 
 # With no sampling option, a video gives at most this many frames: dense global attention is quadratic in
 # them, and VGGT-type models gain little beyond it.

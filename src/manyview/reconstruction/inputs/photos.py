@@ -9,9 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from PIL import Image
 
-from manyview.reconstruction.inputs.decode import PictureError, decode_picture, open_picture
-from manyview.reconstruction.inputs.options import InputFile
-from manyview.reconstruction.inputs.prepare import PreparedView, Sizing, prepare_view
+from .decode import PictureError, decode_picture, open_picture
+from .options import InputFile
+from .prepare import PreparedView, Sizing, prepare_view
 
 # Each thread holds one picture at full resolution, up to about a gigabyte for the largest allowed.
 _MOST_THREADS = 8

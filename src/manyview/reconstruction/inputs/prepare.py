@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 from jaxtyping import UInt8
 
-from manyview.errors import InputError
-from manyview.reconstruction.inputs.decode import Picture, PictureError
-from manyview.reconstruction.preprocess import SizePolicy, area_size, plan_view, render_view
-from manyview.reconstruction.views import ViewTransform
+from ...errors import InputError
+from .decode import Picture, PictureError
+from .preprocess import SizePolicy, area_size, plan_view, render_view
+from .views import ViewTransform
 
 # A picture with a side below this many pixels shows nothing that could be matched.
 SMALLEST_SIDE = 8

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
-from manyview.reconstruction.inputs.options import DEFAULT_VIDEO_FRAMES, InputOptions
+from .options import DEFAULT_VIDEO_FRAMES, InputOptions
 
 Frame = TypeVar("Frame")
 

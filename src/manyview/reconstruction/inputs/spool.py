@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from manyview.export.files import output_errors
-from manyview.reconstruction.inputs.prepare import PreparedView
+from ...files.writing import output_errors
+from .prepare import PreparedView
 
 
 def _told(needed_bytes: int) -> contextlib.AbstractContextManager[None]:

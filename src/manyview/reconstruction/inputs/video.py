@@ -11,11 +11,11 @@ from typing import Any
 
 from PIL import Image
 
-from manyview.errors import DamagedInputError, InputError, MissingExtraError
-from manyview.reconstruction.inputs.decode import Picture, turned_upright
-from manyview.reconstruction.inputs.naming import counted
-from manyview.reconstruction.inputs.options import InputOptions
-from manyview.reconstruction.inputs.sampling import laplacian_variance, pick_frames, plan_sampling
+from ...errors import DamagedInputError, InputError, MissingExtraError
+from ...files.naming import counted
+from .decode import Picture, turned_upright
+from .options import InputOptions
+from .sampling import laplacian_variance, pick_frames, plan_sampling
 
 # Longer side of the grey copy on which sharpness is measured: keeps motion blur, drops sensor noise.
 _SHARPNESS_SIDE = 480

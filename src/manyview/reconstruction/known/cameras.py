@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ...errors import InputError
-from ..inputs.naming import suggestion
+from ...files.naming import suggestion
 
 _COLMAP_FOLDERS = ("sparse/0", "sparse", ".", "colmap/sparse/0")
 
@@ -45,8 +45,8 @@ class KnownCameras:
 
 def read_known_cameras(path: Path) -> KnownCameras:
     """The cameras in a file or folder. Raises InputError for one that holds none."""
-    from ...evaluate.posed_sets import READERS, read_posed_set
-    from ...evaluate.posed_sets.colmap_model import model_folder
+    from ...datasets import READERS, read_posed_set
+    from ...datasets.colmap_model import model_folder
 
     path = path.expanduser()
     if path.is_file():
@@ -72,7 +72,7 @@ def read_known_cameras(path: Path) -> KnownCameras:
 
 
 def _from_colmap(folder: Path) -> KnownCameras:
-    from ...evaluate.posed_sets.colmap_model import read_model
+    from ...datasets.colmap_model import read_model
     from ...geometry.unproject_np import invert_rigid
 
     cameras, images = read_model(folder)
@@ -89,7 +89,7 @@ def _from_colmap(folder: Path) -> KnownCameras:
 
 
 def _from_posed_set(posed: object) -> KnownCameras:
-    from ...evaluate.posed_sets import PosedSet
+    from ...datasets import PosedSet
     from ...geometry.unproject_np import invert_rigid
 
     assert isinstance(posed, PosedSet)
@@ -106,8 +106,8 @@ def _from_posed_set(posed: object) -> KnownCameras:
 
 
 def _from_text(path: Path) -> KnownCameras:
-    from ...evaluate.posed_sets.posed_set import cameras_from_world_from_cam
-    from ...evaluate.posed_sets.text_files import lines_of, numbers
+    from ...datasets.posed_set import cameras_from_world_from_cam
+    from ...datasets.text_files import lines_of, numbers
     from ...geometry.unproject_np import invert_rigid
 
     lines = lines_of(path)
@@ -140,7 +140,7 @@ def _from_text(path: Path) -> KnownCameras:
 
 
 def _intrinsics(path: Path) -> Float64[np.ndarray, "3 3"]:
-    from ...evaluate.posed_sets.text_files import number_table
+    from ...datasets.text_files import number_table
 
     matrix = number_table(path, 3)
     if matrix.shape != (3, 3) or not (matrix[0, 0] > 0 and matrix[1, 1] > 0):

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from ...errors import InputError
-from ..inputs.naming import suggestion
-from ..views import ViewRecord
+from ...files.naming import suggestion
+from ..inputs.views import ViewRecord
 
 _SUFFIXES = (".npy", ".png", ".pfm", ".tif", ".tiff", ".dpt")
 _PER_UNIT = 1000.0
@@ -27,7 +27,7 @@ class DepthFolder:
     """
 
     def __init__(self, folder: Path, per_unit: float | None = None) -> None:
-        from ...evaluate.posed_sets import READERS, read_posed_set
+        from ...datasets import READERS, read_posed_set
 
         self.folder, self.per_unit = folder.expanduser(), per_unit
         if not self.folder.is_dir():
@@ -43,7 +43,7 @@ class DepthFolder:
 
     def read(self, record: ViewRecord) -> Float64[np.ndarray, "height width"] | None:
         """z-depth of a view, NaN where it is not known; None for a view without a map."""
-        from ...evaluate.posed_sets.depth_maps import read_depth_map
+        from ...datasets.depth_maps import read_depth_map
 
         if self._posed is not None and self._posed.depth is not None:
             index = self._place.get(os.path.abspath(record.source))

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from ...errors import InputError, UsageError
+from ...files.naming import counted, suggestion
 from ...models.network import NetworkConfig
 from ...models.pi3.config import Pi3XConfig
 from ...models.pi3.priors import Priors
-from ..inputs.naming import counted, suggestion
-from ..views import ViewRecord
+from ..inputs.views import ViewRecord
 from .cameras import KnownCamera, read_known_cameras
 from .depth import DepthFolder, expected_name
 from .match import match_views

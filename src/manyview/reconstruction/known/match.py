@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from ...errors import UsageError
-from ..inputs.naming import counted
-from ..views import ViewRecord
+from ...files.naming import counted
+from ..inputs.views import ViewRecord
 from .cameras import KnownCamera, KnownCameras
 
 

@@ -1,0 +1,1 @@
+"""Merging of similar tokens: matching within blocks, means, outliers."""

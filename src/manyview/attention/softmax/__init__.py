@@ -1,0 +1,1 @@
+"""Softmax attention itself: PyTorch kernels, extended terms, products on CPUs."""

@@ -1,0 +1,125 @@
+"""One softmax over shared keys, weighted keys and one term of each query's own, on fused kernels.
+
+No kernel offers a term whose logit differs from query to query. Here it rides in extra channels of the
+head: a query carries the logit, one null key carries the matching 1 and a zero value, and a channel of
+ones in the values tells how much of the softmax fell on the shared keys.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ...kernels import fused
+from .sdpa import attend
+
+_NEVER = -30_000.0  # a logit that no exponential survives, finite in half precision
+
+
+def attend_together(
+    q: Float[Tensor, "batch heads queries dim"],
+    k: Float[Tensor, "batch heads keys dim"],
+    v: Float[Tensor, "batch heads keys dim"],
+    log_weight: Float[Tensor, "*sizes"] | None = None,
+    own_logit: Float[Tensor, "batch heads queries"] | None = None,
+    own_value: Float[Tensor, "batch heads queries dim"] | None = None,
+    lengths: Int[Tensor, "batch heads"] | None = None,
+) -> Float[Tensor, "batch heads queries dim"]:
+    """softmax over {q kᵀ/√d + log_weight} ∪ {own_logit}, applied to {v} ∪ {own_value}.
+
+    `log_weight` broadcasts to [batch, heads, keys]; minus infinity hides a key. `own_logit` minus infinity
+    leaves a query without a term of its own. Queries from `lengths` on are not computed and give zero. Memory
+    stays linear in the tokens; gradients flow. A kernel takes what PyTorch's own attention cannot say.
+    """
+    if (log_weight is not None or own_logit is not None or lengths is not None) and fused(
+        *(x for x in (q, k, v, log_weight, own_logit, own_value, lengths) if x is not None)
+    ):
+        from ...kernels import attention as kernel  # imports Triton
+
+        if kernel.takes(q, k, v):
+            return kernel.attend_terms(q, k, v, log_weight, own_logit, own_value, lengths)
+    if log_weight is None and own_logit is None:
+        return attend_lengths(q, k, v, lengths)
+    dim = q.shape[-1]
+    root = dim**0.5
+    q_parts, k_parts = [q], [k]
+    if log_weight is not None:
+        weight = log_weight.clamp(min=_NEVER).expand(*k.shape[:2], k.shape[2])
+        q_parts += [torch.full_like(q[..., :2], root)]
+        k_parts += [_high_low(weight, k.dtype)]
+    if own_logit is not None:
+        assert own_value is not None
+        q_parts += [_high_low(own_logit.clamp(min=_NEVER) * root, q.dtype)]
+        k_parts += [torch.zeros_like(k[..., :2])]
+    q, k = torch.cat(q_parts, -1), torch.cat(k_parts, -1)
+    if own_logit is not None:
+        null_key = torch.cat([torch.zeros_like(k[..., :1, :-2]), torch.ones_like(k[..., :1, :2])], -1)
+        k = torch.cat([k, null_key], 2)
+        v = F.pad(torch.cat([v, torch.ones_like(v[..., :1])], -1), (0, 0, 0, 1))
+    # Kernels scale by the width they see; the scale must stay that of `dim`.
+    width = extended_width(dim, log_weight is not None, own_logit is not None)
+    factor = (width / dim) ** 0.5
+    heads = attend_lengths(
+        F.pad(q * factor, (0, width - q.shape[-1])),
+        F.pad(k, (0, width - k.shape[-1])),
+        F.pad(v, (0, width - v.shape[-1])),
+        lengths,
+    )
+    if own_logit is None or own_value is None:
+        return heads[..., :dim]
+    return heads[..., :dim] + (1 - heads[..., dim : dim + 1]) * own_value
+
+
+def attend_lengths(
+    q: Float[Tensor, "batch heads queries dim"],
+    k: Float[Tensor, "batch heads keys dim"],
+    v: Float[Tensor, "batch heads keys dim"],
+    lengths: Int[Tensor, "batch heads"] | None,
+) -> Float[Tensor, "batch heads queries dim"]:
+    """Attention for the first `lengths` queries of each head (None: all); zeros after them.
+
+    What all heads have goes to the kernel at once, the rest head by head: nothing is computed for filling.
+    """
+    if lengths is None or q.device.type == "meta":
+        return attend(q, k, v)
+    sizes = lengths.flatten().tolist()
+    common = min(sizes)
+    shared = attend(q[:, :, :common], k, v)
+    if common == q.shape[2]:
+        return shared
+    rest = q.shape[2] - common
+    rests = [
+        F.pad(attend(a[None, None, common:n], b[None, None], c[None, None]), (0, 0, 0, rest + common - n))
+        for a, b, c, n in zip(*(x.flatten(0, 1) for x in (q, k, v)), sizes, strict=True)
+        if n > common
+    ]
+    filled = iter(rests)
+    none = q.new_zeros(1, 1, rest, v.shape[-1])
+    tail = torch.cat([next(filled) if n > common else none for n in sizes], 1)
+    return torch.cat([shared, tail.view(*q.shape[:2], rest, -1)], 2)
+
+
+def extended_width(head_dim: int, weighted: bool, own: bool) -> int:
+    """Head width that the kernel computes: two channels a kind of term, then a multiple of eight."""
+    width = head_dim + 2 * weighted + 2 * own
+    return width + -width % 8 if weighted or own else head_dim
+
+
+def _high_low(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """The value as two channels whose sum keeps single precision in a half-precision kernel."""
+    high = value.to(dtype)
+    low = (value - high.to(value.dtype)).to(dtype)
+    return torch.stack([high, low], -1)
+
+
+def join_own_terms(
+    logits: list[Float[Tensor, "batch heads queries"]],
+    values: list[Float[Tensor, "batch heads queries dim"]],
+) -> tuple[Float[Tensor, "batch heads queries"], Float[Tensor, "batch heads queries dim"]]:
+    """Several terms of a query's own as one: their log-sum-exp and softmax-weighted value."""
+    stacked = torch.stack(logits, -1)
+    weights = stacked.clamp(min=_NEVER).softmax(-1)
+    value = sum(weights[..., i, None].to(v.dtype) * v for i, v in enumerate(values))
+    return stacked.logsumexp(-1), value  # type: ignore[return-value]

@@ -1,0 +1,52 @@
+"""Bonn RGB-D Dynamic (Palazzolo et al., IROS 2019): TUM's files with a track of the markers.
+
+The motion capture tells a body T in axes of its own (x mirrored, y and z exchanged: T_ros), and the camera
+sits on it as T_m: world_from_cam = T_ros T T_ros T_m (the dataset's page). T_m as published has a scale of
+1.06 in its rotation, which is taken out. Depth is TUM's, 5000 a metre. Intrinsics are the published ones
+without their slight distortion.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from ..geometry.unproject_np import invert_rigid
+from . import tum
+from .posed_set import PosedSet
+
+FORMAT = "bonn"
+LOOKS_FOR = "rgbd_bonn_*/groundtruth.txt with rgb/, rgb.txt, depth/ and depth.txt"
+_T_ROS = np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
+_T_M = np.array(
+    [
+        [1.0157, 0.1828, -0.2389, 0.0113],
+        [0.0009, -0.8431, -0.6413, -0.0098],
+        [-0.3009, 0.6147, -0.8085, 0.0111],
+    ]
+)
+# Pixel centres at +0.5; the page has them at whole numbers.
+_INTRINSICS = np.array([[542.822841, 0, 316.093520], [0, 542.576870, 238.256098], [0, 0, 1]])
+
+
+def fits(folder: Path) -> bool:
+    """Whether the folder looks like this format: nothing but its name tells it from TUM's."""
+    return folder.resolve().name.startswith("rgbd_bonn") and tum.fits(folder)
+
+
+def read(folder: Path) -> PosedSet:
+    """The sequence in the folder. Raises what TUM's reader raises."""
+    found = tum.read(folder)
+    body = invert_rigid(found.cam_from_world)
+    u, _, vh = np.linalg.svd(_T_M[:, :3])
+    rotation = _T_ROS @ body[:, :, :3] @ _T_ROS
+    centres = body[:, :, 3] @ _T_ROS.T + rotation @ _T_M[:, 3]
+    world_from_cam = np.concatenate([rotation @ (u @ vh), centres[:, :, None]], axis=-1)
+    return dataclasses.replace(
+        found,
+        format=FORMAT,
+        cam_from_world=invert_rigid(world_from_cam),
+        intrinsics=np.repeat(_INTRINSICS[None], len(found), 0),
+    )

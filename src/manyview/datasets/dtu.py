@@ -1,0 +1,107 @@
+"""DTU (Jensen et al., CVPR 2014) in MVSNet's layout: `images/`, `cams/00000000_cam.txt`, depth and masks.
+
+A camera file holds `extrinsic` with a 4x4 cam_from_world matrix in millimetres, and `intrinsic` with a 3x3
+matrix for pixel centres at whole numbers. Depth (`depths/` as .npy or .pfm) is in millimetres; where
+`binary_masks/` exists, depth counts inside the mask eroded by 10 x 10 pixels, as in pi3's evaluation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from jaxtyping import Bool, Float64
+from PIL import Image
+
+from ..errors import InputError
+from ..geometry.unproject_np import invert_rigid
+from .posed_set import DepthFiles, PosedSet, cameras_from_world_from_cam
+from .text_files import first_with_pictures, lines_of, numbers
+
+FORMAT = "dtu"
+LOOKS_FOR = "images/00000000.jpg with cams/00000000_cam.txt (and depths/00000000.npy, binary_masks/)"
+_ERODED = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedDepth(DepthFiles):
+    """Depth that counts only where an eroded mask says so; None: everywhere."""
+
+    masks: tuple[Path | None, ...] = ()
+
+    def read(self, index: int) -> Float64[np.ndarray, "height width"] | None:
+        depth, mask = super().read(index), self.masks[index]
+        if depth is None or mask is None:
+            return depth
+        with Image.open(mask) as picture:
+            inside = (
+                np.asarray(picture.convert("L").resize(depth.shape[::-1], Image.Resampling.NEAREST)) > 127
+            )
+        return np.where(eroded(inside, _ERODED), depth, np.nan)
+
+    def select(self, views: Sequence[int]) -> Self:
+        return dataclasses.replace(super().select(views), masks=tuple(self.masks[i] for i in views))
+
+
+def eroded(mask: Bool[np.ndarray, "height width"], side: int) -> Bool[np.ndarray, "height width"]:
+    """Erosion by a square whose anchor is `side` // 2, as OpenCV's; beyond the border nothing is missing."""
+    before, after = side // 2, side - 1 - side // 2
+    padded = np.pad(~mask, ((before, after), (before, after)))
+    sums = np.pad(padded.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    missing = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    return missing == 0
+
+
+def fits(folder: Path) -> bool:
+    """Whether the folder looks like this format."""
+    return any((folder / "cams").glob("*_cam.txt"))
+
+
+def read(folder: Path) -> PosedSet:
+    """The scan in the folder. InputError for pictures without a camera."""
+    images = first_with_pictures(folder, ("images", "image"))
+    if not images:
+        raise InputError(f"{folder}: has cameras but no pictures in images/; expected {LOOKS_FOR}")
+    cameras = [_camera(folder / "cams" / f"{image.stem}_cam.txt") for image in images]
+    depths, masks = zip(*(_depth_of(folder, image.stem) for image in images))
+    return PosedSet(
+        name=folder.resolve().name,
+        format=FORMAT,
+        images=tuple(images),
+        cam_from_world=cameras_from_world_from_cam(
+            invert_rigid(np.stack([pose for _, pose in cameras])), f"{folder}/cams"
+        ),
+        intrinsics=np.stack([intrinsics for intrinsics, _ in cameras]),
+        depth=MaskedDepth(depths, 1.0, masks=masks) if any(depths) else None,
+        unit="mm",
+    )
+
+
+def _depth_of(folder: Path, stem: str) -> tuple[Path | None, Path | None]:
+    depths = (folder / "depths" / f"{stem}{suffix}" for suffix in (".npy", ".pfm"))
+    mask = folder / "binary_masks" / f"{stem}.png"
+    return next((path for path in depths if path.is_file()), None), mask if mask.is_file() else None
+
+
+def _camera(path: Path) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, "3 4"]]:
+    """(intrinsics with pixel centres at +0.5, cam_from_world)."""
+    if not path.is_file():
+        raise InputError(f"{path}: is missing; expected {LOOKS_FOR}")
+    lines = lines_of(path)
+    heads = {
+        words[0]: place for place, (_, words) in enumerate(lines) if words[0] in ("extrinsic", "intrinsic")
+    }
+    try:
+        pose, k = (
+            np.array([numbers(words, path, line) for line, words in lines[heads[name] + 1 :][:rows]])
+            for name, rows in (("extrinsic", 4), ("intrinsic", 3))
+        )
+    except KeyError as error:
+        raise InputError(f"{path}: has no line {error}; expected a camera in MVSNet's layout") from error
+    if pose.shape != (4, 4) or k.shape != (3, 3):
+        raise InputError(f"{path}: expected a 4x4 extrinsic and a 3x3 intrinsic matrix")
+    k[:2, 2] += 0.5
+    return k, pose[:3]

@@ -1,0 +1,126 @@
+"""ETH3D high-resolution (Schöps et al., CVPR 2017): undistorted pictures, laser depth of the distorted ones.
+
+`dslr_calibration_undistorted/` is a COLMAP text model of `images/dslr_images_undistorted/`, in metres.
+`ground_truth_depth/dslr_images/NAME` holds raw float32 z-depth of the original picture (infinite: none),
+whose thin-prism fisheye camera is in `dslr_calibration_jpg/`: each undistorted pixel reads the depth at the
+place to which that lens moves its ray.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float64
+
+from ..errors import InputError
+from ..files.naming import natural_key
+from ..geometry.unproject_np import invert_rigid, pixel_grid
+from .colmap_model import ColmapCamera, model_folder, read_model
+from .posed_set import DepthFiles, PosedSet, cameras_from_world_from_cam
+
+FORMAT = "eth3d"
+LOOKS_FOR = (
+    "images/dslr_images_undistorted/ with dslr_calibration_undistorted/ (and ground_truth_depth/dslr_images/ "
+    "with dslr_calibration_jpg/ for depth)"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LensDepth(DepthFiles):
+    """Depth of distorted pictures, in pixels of undistorted ones; `cameras`: (undistorted, distorted)."""
+
+    cameras: tuple[tuple[ColmapCamera, ColmapCamera], ...] = ()
+    most_width: int = 1024
+    """Depth is read on a grid of the picture's shape at most this wide; pictures have 24 megapixels."""
+
+    def read(self, index: int) -> Float64[np.ndarray, "height width"] | None:
+        path = self.paths[index]
+        if path is None:
+            return None
+        flat, lens = self.cameras[index]
+        try:
+            values = np.fromfile(path, "<f4")
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error}); copy it again") from error
+        if values.size != lens.width * lens.height:
+            raise InputError(
+                f"{path}: holds {values.size} numbers, expected {lens.width}x{lens.height}; copy it again"
+            )
+        shrink = max(1.0, flat.width / self.most_width)
+        width, height = round(flat.width / shrink), round(flat.height / shrink)
+        pixels = pixel_grid(height, width) * [flat.width / width, flat.height / height]
+        k = flat.intrinsics
+        rays = (pixels - k[:2, 2]) / [k[0, 0], k[1, 1]]
+        place = np.floor(distorted_pixels(rays, lens))
+        inside = (place >= 0).all(-1) & (place[..., 0] < lens.width) & (place[..., 1] < lens.height)
+        x, y = (np.where(inside, place[..., axis], 0).astype(int) for axis in (0, 1))
+        depth = values.reshape(lens.height, lens.width)[y, x].astype(np.float64)
+        return np.where(inside & np.isfinite(depth) & (depth > 0), depth, np.nan) / self.per_metre
+
+    def select(self, views: Sequence[int]) -> Self:
+        return dataclasses.replace(super().select(views), cameras=tuple(self.cameras[i] for i in views))
+
+
+def distorted_pixels(
+    rays: Float64[np.ndarray, "*grid 2"], lens: ColmapCamera
+) -> Float64[np.ndarray, "*grid 2"]:
+    """Where a pinhole or thin-prism fisheye lens (COLMAP's model) sees the rays (x/z, y/z)."""
+    k = lens.intrinsics
+    if lens.model == "THIN_PRISM_FISHEYE":
+        k1, k2, p1, p2, k3, k4, sx1, sy1 = lens.distortion
+        radius = np.linalg.norm(rays, axis=-1, keepdims=True)
+        safe = np.maximum(radius, 1e-12)
+        bent = np.where(radius > 1e-12, np.arctan(radius) / safe, 1.0) * rays
+        u, v = bent[..., 0], bent[..., 1]
+        r2 = u * u + v * v
+        radial = k1 * r2 + k2 * r2**2 + k3 * r2**3 + k4 * r2**4
+        du = u * radial + 2 * p1 * u * v + p2 * (r2 + 2 * u * u) + sx1 * r2
+        dv = v * radial + 2 * p2 * u * v + p1 * (r2 + 2 * v * v) + sy1 * r2
+        rays = np.stack([u + du, v + dv], -1)
+    elif any(lens.distortion):
+        raise InputError(f"a lens of the model {lens.model} is not known; expected THIN_PRISM_FISHEYE")
+    return rays * [k[0, 0], k[1, 1]] + k[:2, 2]
+
+
+def fits(folder: Path) -> bool:
+    """Whether the folder looks like this format."""
+    return model_folder(folder, ("dslr_calibration_undistorted",)) is not None
+
+
+def read(folder: Path) -> PosedSet:
+    """The scene in the folder. InputError where no picture of the calibration is there."""
+    place = folder / "dslr_calibration_undistorted"
+    cameras, images = read_model(place)
+    there = sorted(
+        (i for i in images if (folder / "images" / i.name).is_file()), key=lambda i: natural_key(i.name)
+    )
+    if not there:
+        raise InputError(f"{folder}: no picture of {place / 'images.txt'} is there; expected {LOOKS_FOR}")
+    poses = np.stack([image.cam_from_world for image in there])
+    absent = len(images) - len(there)
+    return PosedSet(
+        name=folder.resolve().name,
+        format=FORMAT,
+        images=tuple(folder / "images" / image.name for image in there),
+        cam_from_world=cameras_from_world_from_cam(invert_rigid(poses), str(place)),
+        intrinsics=np.stack([cameras[image.camera].intrinsics for image in there]),
+        depth=_depth(folder, [(Path(image.name).name, cameras[image.camera]) for image in there]),
+        notes=(f"{absent} pictures of the calibration are not there",) if absent else (),
+    )
+
+
+def _depth(folder: Path, views: Sequence[tuple[str, ColmapCamera]]) -> LensDepth | None:
+    place = model_folder(folder, ("dslr_calibration_jpg",))
+    files = folder / "ground_truth_depth" / "dslr_images"
+    if place is None or not files.is_dir():
+        return None
+    cameras, images = read_model(place)
+    lens = {Path(image.name).name: cameras[image.camera] for image in images}
+    paths = tuple(files / n if n in lens and (files / n).is_file() else None for n, _ in views)
+    if not any(paths):
+        return None
+    return LensDepth(paths, 1.0, cameras=tuple((flat, lens.get(name, flat)) for name, flat in views))

@@ -1,0 +1,1 @@
+"""Metrics: tensors or arrays in, numbers out."""

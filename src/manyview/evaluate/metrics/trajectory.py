@@ -1,0 +1,167 @@
+"""ATE and RPE of a camera path after no alignment, a scale, SE(3) or Sim(3), as evo defines them.
+
+Poses are world_from_cam, so translations are camera centres; the adapters that compare the translations
+of world-to-camera matrices (`protocols`) hand those in instead. Computed in float64. Nothing is NaN; what
+a degenerate path gives is said where it is decided. Sources: Umeyama 1991; Sturm et al., IROS 2012.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...geometry.align import umeyama
+from ...geometry.angles import rotation_angle_deg
+from ...geometry.cameras import compose_rigid, invert_rigid
+from .alignment import Similarity
+
+Alignment = Literal["none", "scale", "se3", "sim3"]
+ALIGNMENTS: tuple[Alignment, ...] = get_args(Alignment)
+_STILL = 1e-12
+"""Root mean square spread of centres below which a path does not move."""
+
+
+@dataclass(frozen=True)
+class ErrorStatistics:
+    """Of a list of errors of one kind, `count` of them."""
+
+    rmse: float
+    mean: float
+    median: float
+    std: float
+    minimum: float
+    maximum: float
+    count: int
+
+
+def statistics(errors: Float[Tensor, " n"]) -> ErrorStatistics | None:
+    """Population statistics as evo has them (the median of two middle values is their mean); None of none."""
+    if not errors.numel():
+        return None
+    values = errors.double()
+    return ErrorStatistics(
+        rmse=float(values.square().mean().sqrt()),
+        mean=float(values.mean()),
+        median=float(values.quantile(0.5)) if len(values) < 1_000_000 else float(values.median()),
+        std=float(values.std(correction=0)),
+        minimum=float(values.min()),
+        maximum=float(values.max()),
+        count=len(values),
+    )
+
+
+def spread(centres: Float[Tensor, "n 3"]) -> float:
+    """Root mean square distance from their mean; 0 for none."""
+    if not len(centres):
+        return 0.0
+    return float((centres - centres.mean(0)).square().sum(-1).mean().sqrt())
+
+
+def fit_alignment(
+    found: Float[Tensor, "n 3"], truth: Float[Tensor, "n 3"], how: Alignment = "sim3"
+) -> Similarity | None:
+    """true = scale * rotation @ found + translation by least squares of the centres.
+
+    "scale" keeps the rotation and translation of the identity and only the scale of the Sim(3), as evo does.
+    None where the alignment is not determined: fewer than three centres, or ("scale", "sim3") centres of
+    which either set does not move. Centres on a line leave the rotation about it open: one of the equally
+    good is given, the errors of centres do not depend on which. ValueError for an unknown alignment.
+    """
+    if how not in ALIGNMENTS:
+        raise ValueError(f"an alignment is one of {', '.join(ALIGNMENTS)}, not {how!r}")
+    identity = torch.eye(3, dtype=torch.float64)
+    one, zero = torch.ones((), dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    if how == "none":
+        return Similarity(one, identity, zero)
+    if len(found) < 3:
+        return None
+    if how == "se3":
+        return Similarity(*umeyama(found, truth, with_scale=False))
+    if min(spread(found.double()), spread(truth.double())) <= _STILL:
+        return None
+    similarity = Similarity(*umeyama(found, truth))
+    return similarity if how == "sim3" else Similarity(similarity.scale, identity, zero)
+
+
+def aligned_poses(similarity: Similarity, world_from_cam: Float[Tensor, "n 3 4"]) -> Float[Tensor, "n 3 4"]:
+    """The poses moved by a similarity: centres scaled, turned and shifted, rotations turned."""
+    poses = world_from_cam.double()
+    return torch.cat([similarity.rotation @ poses[..., :3], similarity(poses[..., 3])[..., None]], -1)
+
+
+def moved_to_origin(found: Float[Tensor, "n 3 4"], truth: Float[Tensor, "n 3 4"]) -> Float[Tensor, "n 3 4"]:
+    """The path moved rigidly so that its first pose is the first true one (evo's --align_origin)."""
+    move = compose_rigid(truth[:1].double(), invert_rigid(found[:1].double()))
+    return compose_rigid(move.expand(len(found), -1, -1), found.double())
+
+
+@dataclass(frozen=True)
+class TrajectoryErrors:
+    """ATE over all poses and RPE over steps of `delta` frames; None where there is no such error.
+
+    Lengths in the unit of the truth, angles in degrees. `scale` is that of the alignment.
+    """
+
+    ate: ErrorStatistics | None
+    rpe_translation: ErrorStatistics | None
+    rpe_rotation_deg: ErrorStatistics | None
+    scale: float
+
+
+def trajectory_errors(
+    found: Float[Tensor, "n 3 4"],
+    truth: Float[Tensor, "n 3 4"],
+    how: Alignment = "sim3",
+    delta: int = 1,
+    origin: bool = False,
+) -> TrajectoryErrors:
+    """Errors of world_from_cam poses in the same order after an alignment of their centres.
+
+    `origin` afterwards moves the first pose onto the true one. Degenerate cases: a path that does not move
+    stands, under "sim3", in the mean of the true centres (its scale is 0, so its steps have no length), under
+    "scale" in the origin. Fewer than three poses, or a truth that does not move, have no ATE under "se3" and
+    "sim3" respectively (any path would fit) and are otherwise compared as they are. Poses that are not
+    finite are left out of the fit; they stand in the mean of the true centres, and a step from or to them
+    has the whole true length and 180 degrees as its error.
+    """
+    if delta < 1:
+        raise ValueError(f"steps are of at least one frame, not {delta}")
+    found, truth = found.double(), truth.double()
+    given = found.isfinite().flatten(1).all(-1)
+    source, target = found[given][..., 3], truth[given][..., 3]
+    similarity = fit_alignment(source, target, how)
+    undetermined = similarity is None
+    if similarity is None:
+        identity, zero = torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+        still = len(source) >= 3 and how != "se3" and spread(source) <= _STILL < spread(target)
+        undetermined = not still
+        scale = torch.tensor(0.0 if still else 1.0, dtype=torch.float64)
+        similarity = Similarity(scale, identity, target.mean(0) if still and how == "sim3" else zero)
+    moved = truth.clone()
+    moved[given] = aligned_poses(similarity, found[given])
+    if origin and bool(given[0]):
+        moved[given] = moved_to_origin(moved[given], truth[given])
+    moved[~given, :, 3] = truth[..., 3].mean(0)
+    distances = (moved[..., 3] - truth[..., 3]).norm(dim=-1)
+    translation, rotation = _steps(moved, truth, given, delta)
+    free = undetermined and how in ("se3", "sim3")
+    return TrajectoryErrors(
+        ate=None if free else statistics(distances),
+        rpe_translation=statistics(translation),
+        rpe_rotation_deg=statistics(rotation),
+        scale=float(similarity.scale),
+    )
+
+
+def _steps(moved: Tensor, truth: Tensor, given: Tensor, delta: int) -> tuple[Tensor, Tensor]:
+    """(length, angle in degrees) of what is left of each step after the true step is undone."""
+    own = compose_rigid(invert_rigid(moved[:-delta]), moved[delta:])
+    true = compose_rigid(invert_rigid(truth[:-delta]), truth[delta:])
+    left = compose_rigid(invert_rigid(true), own)
+    both = given[:-delta] & given[delta:]
+    translation = torch.where(both, left[..., 3].norm(dim=-1), true[..., 3].norm(dim=-1))
+    return translation, torch.where(both, rotation_angle_deg(left[..., :3]), 180.0)

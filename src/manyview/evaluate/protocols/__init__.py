@@ -1,0 +1,1 @@
+"""Protocols: which frames, which measures, which averages, as data."""

@@ -1,0 +1,41 @@
+"""AbsRel and the share within 1.25 of all frames of a scene together."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from ...metrics.depth_alignment import DepthFit, aligned_depth_errors
+from ...scene_pair import Needs, ScenePair
+from .measure import Figures
+
+
+@dataclasses.dataclass(frozen=True)
+class Depth:
+    """`abs_rel`, `abs_rel_median`, `delta_125` in percent, `depth_rmse`, after one `fit` for the scene.
+
+    Truth beyond `farthest` does not count. `pixels` were compared; all else is None without any.
+    """
+
+    needs: ClassVar[Needs] = "depth"
+
+    fit: DepthFit = "median"
+    farthest: float | None = None
+    prefix: str = ""
+
+    def figures(self, pair: ScenePair, workers: int = -1) -> Figures:
+        names = ("abs_rel", "abs_rel_median", "delta_125", "depth_rmse")
+        if pair.true_depth is None:
+            return {**{self.prefix + name: None for name in names}, f"{self.prefix}pixels": 0.0}
+        valid = np.isfinite(pair.true_depth)
+        if self.farthest is not None:
+            valid &= ~(pair.true_depth > self.farthest)
+        found, truth = torch.from_numpy(pair.found_depth), torch.from_numpy(pair.true_depth)
+        errors = aligned_depth_errors(found, truth, torch.from_numpy(valid), self.fit)
+        if errors is None:
+            return {**{self.prefix + name: None for name in names}, f"{self.prefix}pixels": 0.0}
+        values = (errors.abs_rel, errors.abs_rel_median, errors.delta_125, errors.rmse, float(errors.pixels))
+        return {self.prefix + name: value for name, value in zip((*names, "pixels"), values)}

@@ -1,0 +1,102 @@
+"""F-score of the surface that an estimate's depth and cameras make when they are fused."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from ....geometry.unproject_np import invert_rigid
+from ...metrics.nearest import draw, thin
+from ...metrics.points import cloud_errors
+from ...metrics.tsdf import TsdfOptions, fuse
+from ...scene_pair import Needs, ScenePair
+from .fit_points import PointFit, fit_points
+from .measure import Figures
+
+
+@dataclasses.dataclass(frozen=True)
+class FusedSurface:
+    """`surface_f_T`, `surface_precision_T`, `surface_recall_T` in percent for each of `thresholds`, and
+    `surface_accuracy`, `surface_completeness`, `surface_overall` (half their sum).
+
+    Depth is scaled and cameras are moved by `fit`, fused by TSDF (`voxel`, `truncation`, no depth beyond
+    `farthest`), at most `most` points of the surface drawn with `seed` and thinned to the voxel. The truth is
+    the scene's cloud, else the points of its depth (`surface_from_cloud` 0), drawn and thinned alike.
+    Lengths are metres. `surface_voxel` is what was used where a finer one would not fit in memory. All
+    figures are None without a true point, or where cameras were found and the fit is not determined; an
+    estimate of no camera or no depth has an F-score of 0 and no distances.
+    """
+
+    needs: ClassVar[Needs] = "points"
+
+    voxel: float = 4 / 512
+    truncation: float = 0.04
+    thresholds: tuple[float, ...] = (0.05,)
+    fit: PointFit = "ransac-cameras"
+    farthest: float = float("inf")
+    most: int = 1_000_000
+    seed: int = 42
+
+    def figures(self, pair: ScenePair, workers: int = -1) -> Figures:
+        shares = [f"surface_{kind}_{t:g}" for kind in ("f", "precision", "recall") for t in self.thresholds]
+        distances = ("surface_accuracy", "surface_completeness", "surface_overall")
+        result: Figures = {name: None for name in (*shares, *distances, "surface_points", "surface_voxel")}
+        truth, measured = pair.cloud, pair.cloud is not None
+        if truth is None and pair.true_points is not None:
+            truth = pair.true_points[np.isfinite(pair.true_points).all(-1)]
+        result["surface_from_cloud"] = float(measured)
+        if truth is None or not len(truth):
+            return result
+        given = np.isfinite(pair.found_cameras).all((1, 2)) & np.isfinite(pair.found_depth).any((1, 2))
+        if pair.found_intrinsics is None or not given.any():
+            return result | dict.fromkeys(shares, 0.0) | {"surface_points": 0.0}
+        matrix = self._fit(pair)
+        if matrix is None:
+            return result
+        metre = pair.per_metre
+        surface = fuse(
+            *_moved(pair, matrix),
+            TsdfOptions(self.voxel * metre, self.truncation * metre, self.farthest * metre),
+        )
+        found = surface.points.numpy()
+        found = thin(found[draw(len(found), self.most, self.seed)], surface.voxel)
+        true = truth[draw(len(truth), self.most, self.seed)].astype(np.float64)
+        result |= {"surface_points": float(len(found)), "surface_voxel": surface.voxel}
+        errors = cloud_errors(
+            found,
+            thin(true, surface.voxel),
+            thresholds=tuple(t * metre for t in self.thresholds),
+            workers=workers,
+        )
+        if errors is None:
+            return result | dict.fromkeys(shares, 0.0)
+        values = (errors.f_score, errors.precision, errors.recall)
+        result |= dict(zip(shares, (by[t * metre] for by in values for t in self.thresholds)))
+        return result | dict(zip(distances, (errors.accuracy_mean, errors.completeness_mean, errors.overall)))
+
+    def _fit(self, pair: ScenePair) -> Float[np.ndarray, "4 4"] | None:
+        """By cameras alone, or by the pixels that both have."""
+        own, true = np.zeros((0, 3)), np.zeros((0, 3))
+        if pair.true_points is not None and pair.found_points.shape == pair.true_points.shape:
+            both = np.isfinite(pair.found_points).all(-1) & np.isfinite(pair.true_points).all(-1) & pair.seen
+            own, true = pair.found_points[both], pair.true_points[both]
+        return fit_points(own, true, pair.found_cameras, pair.true_cameras, self.fit)
+
+
+def _moved(
+    pair: ScenePair, matrix: Float[np.ndarray, "4 4"]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Depth, cameras and intrinsics in the truth's world and scale."""
+    scale = float(np.cbrt(np.linalg.det(matrix[:3, :3])))
+    turn, shift = matrix[:3, :3] / scale, matrix[:3, 3]
+    given = np.isfinite(pair.found_cameras).all((1, 2), keepdims=True)
+    poses = invert_rigid(np.where(given, pair.found_cameras, np.nan).astype(np.float64))
+    centres = poses[:, :, 3] @ matrix[:3, :3].T + shift
+    cameras = invert_rigid(np.concatenate([turn @ poses[:, :, :3], centres[:, :, None]], -1))
+    depth = torch.from_numpy(np.where(pair.seen, pair.found_depth, np.nan)) * scale
+    assert pair.found_intrinsics is not None
+    return depth, torch.from_numpy(cameras), torch.from_numpy(pair.found_intrinsics)

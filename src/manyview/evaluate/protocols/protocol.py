@@ -1,0 +1,81 @@
+"""What a protocol is: on what it runs, what it measures, how it averages."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from ...datasets import Scene
+from ...errors import UsageError
+from ..scene_pair import Grid, Needs
+from .frames import Frames
+from .measures import Measure
+
+Average = Literal["scenes", "groups", "pooled", "pixels"]
+ANY = "*"
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """What to run on, how to measure, and how to average.
+
+    `frames` and `splits` are by dataset name, `ANY` for all others; a dataset without frames cannot be
+    measured by the protocol, one without a split is used whole. `average` of the headline: mean over
+    scenes, mean over the groups' means, all pairs of all scenes pooled (AUC; else over scenes), or weighted
+    by compared pixels. `columns` are the figures a table shows. `image_size` None: what the weights were
+    made for. `most_scenes` k: of n scenes sorted by name every floor(n / k)-th, the first k.
+    """
+
+    name: str
+    source: str
+    says: str
+    measures: tuple[Measure, ...]
+    columns: tuple[str, ...]
+    frames: tuple[tuple[str, Frames], ...]
+    splits: tuple[tuple[str, str], ...] = ()
+    average: Average = "scenes"
+    grid: Grid = "network"
+    size_policy: Literal["fit", "crop", "pad", "square"] = "fit"
+    image_size: int | None = None
+    point_head: bool = False
+    most_scenes: int | None = None
+
+    @property
+    def needs(self) -> Needs:
+        """The most that one of its measures needs."""
+        order: tuple[Needs, ...] = ("cameras", "depth", "points")
+        return max((measure.needs for measure in self.measures), key=order.index, default="cameras")
+
+    def frames_of(self, dataset: str) -> Frames:
+        """UsageError for a dataset that the protocol is not for."""
+        known = dict(self.frames)
+        if dataset not in known and ANY not in known:
+            raise UsageError(
+                f"the protocol {self.name} is not for {dataset}; it is for {', '.join(known)}, and the "
+                "protocol default for all"
+            )
+        return known.get(dataset) or known[ANY]
+
+    def scenes_of(self, scenes: Sequence[Scene]) -> tuple[Scene, ...]:
+        """Those it takes of all there are."""
+        if self.most_scenes is None or len(scenes) <= self.most_scenes:
+            return tuple(scenes)
+        by_name = sorted(scenes, key=lambda scene: scene.name)
+        return tuple(by_name[:: len(by_name) // self.most_scenes][: self.most_scenes])
+
+    def split_of(self, dataset: str) -> str | None:
+        """The name of the split it uses; None: every scene there is."""
+        return dict(self.splits).get(dataset)
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings as JSON types, measures with their names."""
+        measures = [{"measure": type(m).__name__, **dataclasses.asdict(m)} for m in self.measures]
+        frames = {name: dataclasses.asdict(rule) for name, rule in self.frames}
+        return {
+            **{f.name: getattr(self, f.name) for f in dataclasses.fields(self)},
+            "measures": measures,
+            "frames": frames,
+            "splits": dict(self.splits),
+            "columns": list(self.columns),
+        }

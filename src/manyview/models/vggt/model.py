@@ -1,0 +1,130 @@
+"""VGGT: images in, cameras, depth, points and tracks out (Wang et al., CVPR 2025, arXiv 2503.11651)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...attention.plan import Plan
+from ...errors import UsageError
+from ..camera_head import CameraHead, frames_meet
+from ..check_images import check_images
+from ..dense_head import DenseHead
+from ..feature_taps import TapStore, run_dense_head
+from ..info import ModelInfo
+from ..predictions import Predictions
+from ..recording import mark
+from ..run_options import RunOptions, with_its_kernels
+from ..track_head import TrackHead
+from .config import VGGTConfig
+from .trunk import LaterFrames, Trunk
+
+__all__ = ["VGGT", "Predictions"]
+
+
+class VGGT(nn.Module):
+    """Visual geometry grounded transformer of any size. `state_dict()` is a public-layout checkpoint.
+
+    `name`, `licence` and `info` say where the weights came from; `load` sets them.
+    """
+
+    name: str = "unnamed"
+    licence: str | None = None
+    info: ModelInfo | None = None
+
+    def __init__(self, config: VGGTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.aggregator = Trunk(config)
+        tap_dim = 2 * config.dim
+        if config.camera_head is not None:
+            self.camera_head = CameraHead(tap_dim, config.camera_head)
+        if config.depth_head is not None:
+            self.depth_head = DenseHead(tap_dim, config.depth_head, 2, "exp")
+        if config.point_head is not None:
+            self.point_head = DenseHead(tap_dim, config.point_head, 4, "inv_log")
+        if config.track_head is not None:
+            self.track_head = TrackHead(tap_dim, config.track_head)
+
+    @property
+    def available_heads(self) -> tuple[str, ...]:
+        """Names of the heads that these weights have."""
+        c = self.config
+        have = {"camera": c.camera_head, "depth": c.depth_head, "points": c.point_head, "track": c.track_head}
+        return tuple(name for name, head in have.items() if head is not None)
+
+    @with_its_kernels
+    def forward(
+        self,
+        images: Tensor,
+        plan: Plan | None = None,
+        options: RunOptions | None = None,
+        recorder: Any = None,
+        query_points: Float[Tensor, "batch queries 2"] | None = None,
+        continues: bool = False,
+        memory: dict[Any, Any] | None = None,
+    ) -> Predictions:
+        """Predict for images [B, S, 3, H, W] or [S, 3, H, W], uint8 or floating in [0, 1].
+
+        `plan` says how frames meet in each global layer (None: dense). `query_points` are pixels of
+        frame 0 for the track head. `recorder` may have `mark(stage)`, `global_attention(layer, q, k)` and
+        `global_tokens(layer, tokens)`. With `continues` the frames belong to a scene whose first frame is not
+        among them: the plan must bring what they need of it. `memory`: see `run_layers`. Raises UsageError
+        for images of another shape or type, a head these weights lack, a plan of another depth, or query
+        points that do not fit.
+        """
+        options = options or RunOptions()
+        images = check_images(images)
+        for head in options.heads:
+            if head not in self.available_heads:
+                raise UsageError(
+                    f"these weights have no {head} head; they have: {', '.join(self.available_heads)}"
+                )
+        if "track" in options.heads:
+            query_points = self.track_head.check(images.shape[-2], images.shape[-1], query_points)
+            if len(query_points) != len(images):
+                raise UsageError(f"there are {len(images)} scenes, but query_points for {len(query_points)}")
+        plan = plan or Plan.dense(self.config.depth)
+        dense = {name: self._dense_head(name) for name in options.heads if name != "camera"}
+        taps = TapStore(self.config, dense, options.head_frames_per_chunk, dtype=options.head_dtype)
+        known = LaterFrames(self.aggregator) if continues else None
+        memory = {} if memory is None else memory
+        layout = self.aggregator(images, plan, options, taps, recorder, known, memory)
+        height, width = images.shape[-2:]
+        result = Predictions(height, width, layout)
+        if "camera" in options.heads:
+            assert taps.camera_tokens is not None
+            tokens = taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)
+            meet = None if plan.camera is None else frames_meet(plan.camera, layout, memory)
+            result.pose_encoding_list = self.camera_head(tokens, meet=meet)
+            mark(recorder, "camera head")
+        batch_frames = (images.shape[0], images.shape[1])
+        for name, extractor in dense.items():
+            maps = run_dense_head(
+                extractor,
+                taps.take(name),
+                layout.grid,
+                (height, width),
+                batch_frames,
+                options.head_frames_per_chunk,
+                options.head_dtype,
+                options.channels_last,
+            )
+            if name == "depth":
+                result.z_depth, result.depth_conf = maps[0].squeeze(-1), maps[1]
+            elif name == "points":
+                result.world_points, result.world_points_conf = maps
+            else:
+                assert query_points is not None
+                tracks, visibility, confidence = self.track_head(maps[0], query_points)
+                result.track_list, result.track_visibility = tracks, visibility
+                result.track_confidence = confidence
+            mark(recorder, f"{name} head")
+        return result
+
+    def _dense_head(self, name: str) -> DenseHead:
+        if name == "track":
+            return self.track_head.feature_extractor
+        return self.depth_head if name == "depth" else self.point_head

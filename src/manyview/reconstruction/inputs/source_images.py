@@ -1,0 +1,161 @@
+"""The source pictures of a reconstruction again, upright and at full resolution, for exports.
+
+A picture that needs no turning and whose format other programs read is copied byte by byte; everything
+else (EXIF rotation, HEIC, frames of a video) is written anew, so that the pixels of every written file
+are those the cameras describe.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ...errors import DamagedInputError, InputError, MissingExtraError
+from .decode import HeifSupportError, PictureError, decode_picture, open_picture
+from .options import InputOptions
+from .video import VideoReader
+from .views import ViewRecord
+
+# Suffix -> how Pillow writes it. What is not here becomes one of these.
+_WRITTEN: dict[str, dict[str, Any]] = {
+    ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+    ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+    ".png": {"format": "PNG", "compress_level": 3},
+    ".tif": {"format": "TIFF"},
+    ".tiff": {"format": "TIFF"},
+    ".bmp": {"format": "BMP"},
+    ".webp": {"format": "WEBP", "quality": 95},
+}
+_COPIED_FORMATS = frozenset({"JPEG", "PNG", "TIFF", "BMP", "WEBP"})
+_LOSSLESS_SUFFIXES = frozenset({".gif", ".ppm", ".pgm", ".pnm"})
+_REMEDY = "put it back, or export without pictures (images none)"
+
+
+def picture_names(views: Sequence[ViewRecord]) -> tuple[str, ...]:
+    """File name for each view's picture: its own, without white space and in a format others read.
+
+    COLMAP's text files cannot hold names with spaces, and few programs read HEIC; unique in the end.
+    """
+    wanted = []
+    for view in views:
+        name = "_".join(view.name.split())
+        stem, dot, suffix = name.rpartition(".")
+        known = f".{suffix.lower()}" in _WRITTEN and stem and dot
+        if not known:
+            lossless = f".{suffix.lower()}" in _LOSSLESS_SUFFIXES
+            name = f"{stem if dot and stem and '/' not in suffix else name}{'.png' if lossless else '.jpg'}"
+        wanted.append(name)
+    taken = {name for name, view in zip(wanted, views, strict=True) if name == view.name}
+    names = []
+    for name, view in zip(wanted, views, strict=True):
+        stem, _, suffix = name.rpartition(".")
+        number = 1
+        while name != view.name and name in taken:
+            number += 1
+            name = f"{stem}_{number}.{suffix}"
+        taken.add(name)
+        names.append(name)
+    return tuple(names)
+
+
+def pictures_size(views: Sequence[ViewRecord]) -> int:
+    """About how many bytes `write_pictures` writes."""
+    total = 0
+    for view in views:
+        transform = view.transform
+        turned = view.video_frame is not None or transform.orientation != 1
+        source = Path(view.source)
+        own = source.stat().st_size if view.video_frame is None and source.is_file() else 0
+        total += max(own, 2 * transform.upright_width * transform.upright_height if turned else 0)
+    return total
+
+
+def write_pictures(
+    views: Sequence[ViewRecord],
+    names: Sequence[str],
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write the upright source picture of every view to `folder`, called `names`.
+
+    Raises InputError if a source is gone or is no longer the picture that was reconstructed.
+    """
+    report = progress or (lambda done, total: None)
+    done = 0
+    for view, name in zip(views, names, strict=True):
+        if view.video_frame is None:
+            _write_photo(view, _made(folder / name))
+            done += 1
+            report(done, len(views))
+    videos = dict.fromkeys(view.source for view in views if view.video_frame is not None)
+    for source in videos:
+        places = {
+            view.video_frame: (view, name)
+            for view, name in zip(views, names, strict=True)
+            if view.source == source and view.video_frame is not None
+        }
+        for index, image in _video_frames(source, set(places)):
+            view, name = places[index]
+            _write(image, view, _made(folder / name))
+            done += 1
+            report(done, len(views))
+
+
+def _write_photo(view: ViewRecord, target: Path) -> None:
+    source = Path(view.source)
+    if not source.is_file():
+        raise InputError(f"the picture of view {view.name!r} is no longer at {source}; {_REMEDY}")
+    try:
+        with open_picture(source) as image:
+            copied = view.transform.orientation == 1 and image.format in _COPIED_FORMATS
+            if copied and source.suffix.lower() in _WRITTEN:
+                _check_size(view, image.size)
+                shutil.copyfile(source, target)
+                return
+            picture = decode_picture(image)
+    except HeifSupportError as error:
+        raise MissingExtraError(f"reading the HEIC picture {source}", "heif") from error
+    except PictureError as error:
+        raise DamagedInputError(f"{source}: {error}; {_REMEDY}") from error
+    _write(picture.image, view, target)
+
+
+def _write(image: Image.Image, view: ViewRecord, target: Path) -> None:
+    _check_size(view, image.size)
+    profile = {"icc_profile": image.info["icc_profile"]} if image.info.get("icc_profile") else {}
+    # Written anew without EXIF: its orientation no longer holds.
+    image.save(target, **_WRITTEN[target.suffix.lower()], **profile)
+
+
+def _check_size(view: ViewRecord, size: tuple[int, int]) -> None:
+    expected = (view.transform.upright_width, view.transform.upright_height)
+    if size != expected:
+        raise InputError(
+            f"{view.source}: is {size[0]}x{size[1]} pixels, but {expected[0]}x{expected[1]} when view "
+            f"{view.name!r} was reconstructed; {_REMEDY}"
+        )
+
+
+def _video_frames(source: str, wanted: set[int]) -> Iterator[tuple[int, Image.Image]]:
+    """(index, upright picture) of the wanted frames, in order."""
+    path = Path(source)
+    if not path.is_file():
+        raise InputError(f"the video is no longer at {path}; {_REMEDY}")
+    left = set(wanted)
+    for frame in VideoReader(path, InputOptions(stride=1)).frames():
+        if frame.index in left:
+            left.remove(frame.index)
+            yield frame.index, frame.picture.image
+        if not left:
+            return
+    if left:
+        raise InputError(f"{path}: has no frame {min(left)} any more, so it was changed; {_REMEDY}")
+
+
+def _made(target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target

@@ -1,0 +1,77 @@
+"""Looking ahead at a long run: anchors solved once, then chunks of views attached, results on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+
+from ...attention.anchor_keys import AnchorKeys
+from ...errors import MemoryLimitError
+from ...files.array_file import Shapes
+from ...models.run_options import RunOptions
+from ..result.result import ARRAY_FIELDS
+from ..run.anchored import choosing_piece
+from .machine import Machine
+from .preflight import _EFFICIENCY, _USABLE, Preflight, Request, gib, piece_ladder
+
+_CHUNKS = (64, 32, 16, 8, 4, 2, 1)
+
+
+def preflight_chunks(
+    request: Request, machine: Machine, chunk: int | None = None, flops_per_s: float | None = None
+) -> Preflight:
+    """The run in chunks of `chunk` views, or of as many as fit (at most 64). Raises MemoryLimitError."""
+    asked = _CHUNKS if chunk is None else (chunk,)
+    for views in asked:
+        for options in piece_ladder(request):
+            peak = long_peak_bytes(request, views, options)
+            if peak <= _USABLE * machine.free_bytes:
+                seconds = None
+                if flops_per_s is not None:
+                    seconds = request.total_flops() / (flops_per_s * _EFFICIENCY[machine.device.type])
+                return Preflight(request, machine, options, peak, seconds, views, disk_bytes(request))
+    least = long_peak_bytes(request, asked[-1], list(piece_ladder(request))[-1])
+    remedy = "fewer anchors, smaller images or --precision bf16"
+    raise MemoryLimitError(
+        f"{request.views} views in chunks of {asked[-1]} need about {gib(least)} beside the weights, and "
+        f"{machine.name} has {gib(machine.free_bytes)} free; use "
+        + (remedy if asked[-1] == 1 else f"a smaller --chunk, {remedy}")
+    )
+
+
+def long_peak_bytes(request: Request, chunk: int, options: RunOptions) -> int:
+    """Expected peak beside the weights: the anchors' own pass or a chunk's, with the anchors' K/V."""
+    layers = [layer.keys for layer in request.plan.layers if isinstance(layer.keys, AnchorKeys)]
+    most = max((keys.frames for keys in layers), default=1)
+    # Anchors evenly in time are not nested: each number of them brings its own.
+    each = {keys.frames for keys in layers if keys.choice == "even"} - {most}
+    anchors = min(request.views, most + sum(each) + 1)
+    frame = 2 * request.layout.tokens_per_frame * request.config.dim * request.dtype.itemsize
+    memory = sum(min(keys.frames, request.views) * frame for keys in layers)
+    joined = math.ceil(2.5 * min(most, request.views) * frame)  # K/V of a layer, widened for the own frame
+    choosing = choosing_piece(request.layout.tokens_per_frame, options)
+    at_once = (anchors, min(chunk, request.views), min(choosing, request.views))
+    passes = [dataclasses.replace(request, views=n) for n in at_once]
+    # What anchors are chosen by, with the copies that the choice makes.
+    features = request.views * request.config.dim * 4 * (4 if request.plan.needs_frame_features else 0)
+    return memory + joined + features + max(part.peak_bytes(options) for part in passes)
+
+
+def result_shapes(request: Request) -> Shapes:
+    """Types and shapes of the arrays of a result, as `array_file.ArrayFile` takes them."""
+    sizes = {"v": request.views, "h": request.height, "w": request.width}
+    wanted = {
+        name: (dtype, tuple(sizes[n] if isinstance(n, str) else n for n in shape))
+        for name, (dtype, shape) in ARRAY_FIELDS.items()
+    }
+    if "points" in request.heads:
+        return wanted
+    return dict(itertools.islice(wanted.items(), len(wanted) - 2))
+
+
+def disk_bytes(request: Request) -> int:
+    """What the result takes on the disk."""
+    return sum(np.dtype(kind).itemsize * math.prod(shape) for kind, shape in result_shapes(request).values())

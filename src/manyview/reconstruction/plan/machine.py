@@ -1,0 +1,131 @@
+"""What this machine offers a run: device, precision, free memory, speed; asked when running."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from pathlib import Path
+
+import torch
+
+from ...attention.softmax import bf16_cpu as cpu_products
+from ...errors import UsageError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """A device and what it can hold. `free_bytes` is what a new run may allocate."""
+
+    device: torch.device
+    name: str
+    free_bytes: int
+    total_bytes: int
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device called `name`; "auto" takes CUDA, else the CPU.
+
+    Apple's GPU is used only when asked for by name: no test runs on one. Raises UsageError for a device
+    this machine or this PyTorch does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device {name!r}: expected auto, cpu, cuda, cuda:1 or mps") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"device {name!r} is not available: PyTorch sees {torch.cuda.device_count()} CUDA devices; "
+            "use --device cpu, or install a CUDA build of PyTorch"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("device 'mps' is not available here; use --device cpu")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device {name!r} is not supported: expected cpu, cuda or mps")
+    return device
+
+
+def pick_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
+    """Precision of the trunk: "auto" is bf16 where the device multiplies it, else fp16 on CUDA, else fp32."""
+    if precision == "auto":
+        if multiplies_bf16(device):
+            return torch.bfloat16
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}: expected auto, {', '.join(PRECISIONS)}")
+    return PRECISIONS[precision]
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 itself; elsewhere it costs conversions. False if it does not say."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and cpu_products.cpu_multiplies_bf16()
+
+
+def precision_name(dtype: torch.dtype) -> str:
+    return next(name for name, value in PRECISIONS.items() if value == dtype)
+
+
+def look_at_machine(device: torch.device, limit_bytes: int | None = None, reserve_bytes: int = 0) -> Machine:
+    """Free and total memory of a device now; `limit_bytes` lowers both.
+
+    `reserve_bytes` are about to be taken by something else, such as weights on their way to the device.
+    """
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        name = torch.cuda.get_device_name(device)
+    else:
+        free, total = _system_memory()
+        name = "CPU" if device.type == "cpu" else "Apple GPU"
+    free = max(0, free - reserve_bytes)
+    if limit_bytes is not None:
+        free, total = min(free, limit_bytes), min(total, limit_bytes)
+    return Machine(device, name, free, total)
+
+
+def _system_memory() -> tuple[int, int]:
+    page = os.sysconf("SC_PAGE_SIZE")
+    total = os.sysconf("SC_PHYS_PAGES") * page
+    free = total
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        free = int(fields["MemAvailable"].split()[0]) * 1024
+    # A container may be allowed less than the machine has.
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+        free, total = min(free, max(0, limit - used)), min(total, limit)
+    except (OSError, ValueError):
+        pass
+    return free, total
+
+
+def measure_flops(device: torch.device, dtype: torch.dtype, seconds: float = 0.15) -> float:
+    """Floating-point operations per second of a matrix product at the trunk's shapes, measured now."""
+    size = 4096 if device.type == "cuda" else 768
+    a = torch.randn(size, size, device=device).to(dtype)
+    b = torch.randn(size, size, device=device).to(dtype)
+    a @ b
+    synchronise(device)
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds or count < 2:
+        a @ b
+        synchronise(device)
+        count += 1
+    return count * 2.0 * size**3 / (time.perf_counter() - start)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for everything queued on a device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

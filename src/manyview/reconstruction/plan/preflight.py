@@ -1,0 +1,240 @@
+"""Before the heavy part: what will run, how much memory and time it should take, and whether it fits."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import torch
+
+from ...attention.dense import AllKeys, OwnFrameKeys
+from ...attention.layout import TokenLayout
+from ...attention.plan import Plan, PlanCost
+from ...attention.softmax.bf16_cpu import scratch_bytes
+from ...errors import MemoryLimitError
+from ...models.flops import forward_flops
+from ...models.network import NetworkConfig
+from ...models.run_options import RunOptions
+from .footprint import estimate_peak_bytes
+from .machine import Machine, multiplies_bf16, precision_name
+
+# Share of the free memory a run may plan for; the rest is the allocator's and other programs'.
+_USABLE = 0.9
+# Share of a large matrix product's speed that a whole pass reaches.
+_EFFICIENCY = {"cpu": 0.5, "cuda": 0.4, "mps": 0.4}
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is to be run: a network, images of one size, a plan, heads and a precision.
+
+    `known`: what is given beside the images ("poses", "intrinsics", "depth"). `kernels`, `linears`,
+    `head_dtype` and `channels_last`: see `RunOptions`.
+    """
+
+    config: NetworkConfig
+    views: int
+    height: int
+    width: int
+    plan: Plan
+    heads: tuple[str, ...]
+    dtype: torch.dtype
+    known: tuple[str, ...] = ()
+    kernels: str = "plain"
+    linears: str = "plain"
+    head_dtype: torch.dtype | None = None
+    channels_last: bool | None = None
+
+    @property
+    def layout(self) -> TokenLayout:
+        patch = self.config.patch_size
+        grid = (self.height // patch, self.width // patch)
+        return TokenLayout(self.views, self.config.special_tokens, grid, self.config.reference_frame)
+
+    def peak_bytes(self, options: RunOptions) -> int:
+        """Expected bytes beside the weights."""
+        peak = estimate_peak_bytes(self.config, self.layout, options, self.dtype.itemsize, self.known)
+        # Reduced keys and values stand beside those they were taken from.
+        whole = (AllKeys(), OwnFrameKeys())
+        reduced = tuple(layer for layer in self.plan.layers if layer.keys not in whole)
+        if not reduced:
+            return peak
+        return peak + Plan(reduced).cost(self.layout, self.config.dim, self.dtype.itemsize).key_value_bytes
+
+    def flops_by_stage(self) -> dict[str, float]:
+        """Operations of each stage of the pass."""
+        return forward_flops(self.config, self.layout, self.plan, self.heads)
+
+    def attention_cost(self) -> PlanCost:
+        """What the plan's global attention costs; `extra_flops` is in no stage of `flops_by_stage`."""
+        head_dim = self.config.dim // self.config.num_heads
+        return self.plan.cost(self.layout, self.config.dim, self.dtype.itemsize, head_dim)
+
+    def total_flops(self) -> float:
+        """Operations of the whole pass, with what the plan spends on choosing or merging tokens."""
+        return sum(self.flops_by_stage().values()) + self.attention_cost().extra_flops
+
+
+@dataclasses.dataclass(frozen=True)
+class Preflight:
+    """What was chosen for a request, and what to expect of it.
+
+    `chunk`: so many views are attached to solved anchors at a time, and results go to the disk as they are
+    ready, which takes `disk_bytes` (None: one pass over all views).
+    """
+
+    request: Request
+    machine: Machine
+    options: RunOptions
+    peak_bytes: int
+    seconds: float | None
+    chunk: int | None = None
+    disk_bytes: int = 0
+
+    def sentence(self) -> str:
+        """One line for the user."""
+        r = self.request
+        time = "" if self.seconds is None else f", about {_duration(self.seconds)}"
+        chunks = f", {self.chunk} at a time, {gib(self.disk_bytes)} on disk" if self.chunk else ""
+        return (
+            f"{r.views} view{'s' * (r.views != 1)} of {r.width}x{r.height} "
+            f"({r.layout.tokens:,} tokens), {r.plan} attention, "
+            f"{precision_name(r.dtype)} on {self.machine.name}: expected peak {gib(self.peak_bytes)} "
+            f"of {gib(self.machine.free_bytes)} free{chunks}{time}"
+        )
+
+
+def preflight(request: Request, machine: Machine, flops_per_s: float | None = None) -> Preflight:
+    """Choose the largest pieces that fit. Raises MemoryLimitError with ways out when nothing fits."""
+    for options in piece_ladder(request):
+        peak = _peak_bytes(request, options, machine.device)
+        if peak <= _USABLE * machine.free_bytes:
+            efficiency = _EFFICIENCY[machine.device.type]
+            seconds = None if flops_per_s is None else request.total_flops() / (flops_per_s * efficiency)
+            return Preflight(request, machine, options, peak, seconds)
+    raise does_not_fit(request, machine)
+
+
+def _peak_bytes(request: Request, options: RunOptions, device: torch.device) -> int:
+    """What to expect here: on a CPU heads run in the order of tokens, bf16 attention as products."""
+    if device.type != "cpu":
+        return request.peak_bytes(options)
+    if options.channels_last is None:
+        options = dataclasses.replace(options, channels_last=True)
+    products = request.dtype == torch.bfloat16 and multiplies_bf16(device)
+    beside = scratch_bytes(request.layout.tokens, request.config.dim) if products else 0
+    return request.peak_bytes(options) + beside
+
+
+def piece_ladder(request: Request) -> Iterator[RunOptions]:
+    """Run options from fast to frugal: fewer frames and tokens at a time, never another result."""
+    frame_tokens = request.layout.tokens_per_frame
+    seen: set[tuple[int, int, int]] = set()
+    for tokens in (32768, 8192, 2048, 512):
+        frames = max(1, tokens // frame_tokens)
+        pieces = (frames, max(tokens, frame_tokens), min(8, frames))
+        if pieces not in seen:
+            seen.add(pieces)
+            yield _options(request, pieces)
+    if request.dtype.itemsize < 4 or request.linears != "plain":
+        yield dataclasses.replace(_options(request, pieces), keep_weights=False)
+
+
+def _options(request: Request, pieces: tuple[int, int, int]) -> RunOptions:
+    same = ("heads", "kernels", "linears", "head_dtype", "channels_last")
+    return RunOptions(request.dtype, *pieces, **{name: getattr(request, name) for name in same})
+
+
+def does_not_fit(request: Request, machine: Machine) -> MemoryLimitError:
+    """The refusal: the numbers, and the cheapest settings that would fit."""
+    frugal = list(piece_ladder(request))[-1]
+    ways = ways_out(request, machine)
+    advice = "; ".join(ways) if ways else "not even one view fits: use a machine with more memory"
+    return MemoryLimitError(
+        f"{request.views} views of {request.width}x{request.height} need about "
+        f"{gib(_peak_bytes(request, frugal, machine.device))} beside the weights, and {machine.name} has "
+        f"{gib(machine.free_bytes)} free. What would fit: {advice}"
+    )
+
+
+def largest_input(request: Request, machine: Machine) -> int:
+    """How many views of the request's size fit, with the smallest pieces (0: not even one)."""
+    return _largest(lambda n: _fits(dataclasses.replace(request, views=n), machine), 1, 10**6) or 0
+
+
+def _fits(request: Request, machine: Machine) -> bool:
+    frugal = list(piece_ladder(request))[-1]
+    return _peak_bytes(request, frugal, machine.device) <= _USABLE * machine.free_bytes
+
+
+def ways_out(request: Request, machine: Machine) -> list[str]:
+    """The three cheapest changes, each of which makes the request fit; fewer if there are no more.
+
+    Cheapest are those that lose no view and no pixel; then fewer views or smaller images, then both
+    together or with less precision.
+    """
+    ways = []
+
+    def most_views(changed: Request) -> int:
+        fits = _largest(lambda n: _fits(dataclasses.replace(changed, views=n), machine), 1, request.views - 1)
+        return fits or 0
+
+    def offer(text: str, changed: Request) -> None:
+        if _fits(changed, machine):
+            ways.append(text)
+
+    low = dataclasses.replace(request, dtype=torch.bfloat16)
+    if "points" in request.heads:
+        heads = tuple(head for head in request.heads if head != "points")
+        offer("without --point-head", dataclasses.replace(request, heads=heads))
+    if request.dtype == torch.float32:
+        offer("--precision bf16", low)
+    patch, longer = request.config.patch_size, _longer_patches(request)
+    views = most_views(request)
+    if views:
+        ways.append(f"--max-frames {views} (of {request.views} views)")
+    side = _largest(lambda n: _fits(_resized(request, n), machine), 4, longer - 1)
+    if side is not None:
+        ways.append(f"--image-size {side * patch} (instead of {longer * patch})")
+    if request.dtype == torch.float32 and most_views(low) > views:
+        ways.append(f"--precision bf16 --max-frames {most_views(low)}")
+    middle = max(4, 3 * longer // 4)
+    if middle < longer and most_views(_resized(request, middle)) > views:
+        ways.append(f"--image-size {middle * patch} --max-frames {most_views(_resized(request, middle))}")
+    return ways[:3]
+
+
+def _longer_patches(request: Request) -> int:
+    return max(request.height, request.width) // request.config.patch_size
+
+
+def _resized(request: Request, longer_patches: int) -> Request:
+    """The request with its longer side that many patches long, aspect kept."""
+    patch, before = request.config.patch_size, _longer_patches(request)
+    rows, columns = (
+        max(1, round(side // patch * longer_patches / before)) for side in (request.height, request.width)
+    )
+    return dataclasses.replace(request, height=rows * patch, width=columns * patch)
+
+
+def _largest(fits: Callable[[int], bool], low: int, high: int) -> int | None:
+    """Largest n in low..high that fits, if any; what fits at n fits below."""
+    if high < low or not fits(low):
+        return None
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+def gib(count: float) -> str:
+    """Bytes for people."""
+    if count < 2**30:
+        return f"{count / 2**20:.0f} MiB"
+    return f"{count / 2**30:.1f} GiB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(seconds, 0.1):.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

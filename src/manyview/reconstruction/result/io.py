@@ -1,0 +1,312 @@
+"""A reconstruction as a folder: `reconstruction.json` (header) and `arrays.safetensors`.
+
+The header is written last and carries the number of the save it belongs to, so a folder with a header
+is complete and header and arrays cannot be mixed up. Format version 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ..._version import __version__
+from ...errors import DamagedInputError, InputError, ManyViewError, OutputError
+from ...files.array_file import ArrayFile, Shapes, map_arrays
+from ...files.writing import (
+    PARTIAL_PREFIX,
+    atomic_file,
+    check_writable,
+    created_folder,
+    entries,
+    make_readable,
+    output_errors,
+    require_space,
+)
+from ..inputs.views import ViewRecord
+from .result import ARRAY_FIELDS, OPTIONAL_ARRAYS, Reconstruction, hash_settings
+
+HEADER_NAME = "reconstruction.json"
+ARRAYS_NAME = "arrays.safetensors"
+MAP_FROM_BYTES = 2**30
+"""Arrays of so many bytes are not read but mapped."""
+RECEIPT_NAME = "receipt.json"
+RECEIPT_FORMAT = "manyview receipt"
+FORMAT = "manyview reconstruction"
+FORMAT_VERSION = 1
+
+
+def check_output_folder(folder: str | Path, overwrite: bool = False) -> None:
+    """Raise OutputError unless a reconstruction may be written to `folder`; call it before the heavy part.
+
+    The folder may be missing or empty. With `overwrite` it may hold anything, of which only a header and
+    arrays that ManyView wrote are replaced.
+    """
+    folder = Path(folder)
+    with output_errors(folder, 0):
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder}: is a file, a folder was expected; choose another output folder")
+        names = entries(folder) if folder.exists() else []
+        check_writable(folder)
+    if names and not overwrite:
+        what = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+        raise OutputError(
+            f"{folder}: the folder is not empty ({what}); choose an empty one, "
+            "or use --overwrite, which replaces only files that ManyView wrote"
+        )
+    for name in (HEADER_NAME, ARRAYS_NAME):
+        if name in names and not _is_ours(folder / name):
+            raise OutputError(
+                f"{folder / name}: is in the way and was not written by ManyView, so it is not replaced; "
+                "move it away or choose another folder"
+            )
+
+
+def array_bytes(images_shape: Sequence[int], head_points: bool = False) -> int:
+    """Bytes of the arrays of a result of images [views, 3, height, width], without its few for cameras."""
+    views, _, height, width = images_shape
+    return views * height * width * (3 + 4 + 4 + (12 + 4 if head_points else 0))
+
+
+def save(scene: Reconstruction, folder: str | Path, overwrite: bool = False) -> Path:
+    """Write a reconstruction to `folder` and return the folder.
+
+    Either both files are there afterwards or, if anything goes wrong (a full disk, Ctrl-C), what was
+    there before. Raises OutputError when the folder holds something else or the disk is full.
+    """
+    folder = Path(folder)
+    check_output_folder(folder, overwrite)
+    save_id = uuid.uuid4().hex
+    arrays = {name: np.ascontiguousarray(array) for name, array in _arrays(scene).items()}
+    header = json.dumps(_header(scene, save_id), indent=1, allow_nan=False, ensure_ascii=False)
+    needed = sum(array.nbytes for array in arrays.values()) + len(header) + 10_000
+    with output_errors(folder, needed), created_folder(folder):
+        require_space(folder, needed)
+        with (
+            atomic_file(folder / HEADER_NAME) as header_path,
+            atomic_file(folder / ARRAYS_NAME) as arrays_path,
+        ):
+            save_file(arrays, arrays_path, metadata={"format": FORMAT, "save_id": save_id})
+            make_readable(arrays_path)
+            _flush(arrays_path)
+            header_path.write_text(header, encoding="utf-8")
+            _flush(header_path)
+    return folder
+
+
+def save_spilled(
+    folder: str | Path,
+    shapes: Shapes,
+    fill: Callable[[ArrayFile], Reconstruction],
+    overwrite: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> Reconstruction:
+    """Have `fill` write arrays of these `shapes` row by row and return the result made of them, mapped.
+
+    The folder is what `save` would have written, with the same promises; `fill` may leave rows out. If the
+    process is interrupted or killed, the next call with the same `settings` (if they are given) gets the
+    rows that were finished.
+    """
+    folder = Path(folder)
+    check_output_folder(folder, overwrite)
+    known = uuid.uuid4().hex if settings is None else dict(settings)
+    save_id = f"long-{hash_settings({'settings': known, 'shapes': dict(shapes)})}"
+    unfinished = folder / f"{PARTIAL_PREFIX}{save_id}"
+    needed = sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in shapes.values()) + 1_000_000
+    with output_errors(folder, needed), created_folder(folder):
+        require_space(folder, needed)
+        with ArrayFile(unfinished, shapes, {"format": FORMAT, "save_id": save_id}) as file:
+            try:
+                scene = fill(file)
+            except Exception:  # what was interrupted from outside stays for the next time
+                file.remove()
+                raise
+        _flush(unfinished)
+        with atomic_file(folder / HEADER_NAME) as header_path:
+            header = json.dumps(_header(scene, save_id), indent=1, allow_nan=False, ensure_ascii=False)
+            header_path.write_text(header, encoding="utf-8")
+            _flush(header_path)
+            os.replace(unfinished, folder / ARRAYS_NAME)
+        for old in folder.glob(f"{PARTIAL_PREFIX}long-*"):  # of other settings, and the list of rows
+            old.unlink(missing_ok=True)
+    return scene
+
+
+def write_receipt(scene: Reconstruction, folder: str | Path) -> Path | None:
+    """Write the receipt of a saved result as `receipt.json` beside it, and return the file.
+
+    A result without one takes an earlier receipt of ManyView away, which was another result's. Raises
+    OutputError if a file that ManyView did not write is in the way.
+    """
+    path = Path(folder) / RECEIPT_NAME
+    ours = not path.exists() or _is_receipt(path)
+    if scene.receipt is None:
+        if ours:
+            path.unlink(missing_ok=True)
+        return None
+    if not ours:
+        raise OutputError(f"{path}: is in the way and was not written by ManyView, so it is not replaced")
+    content = {"format": RECEIPT_FORMAT, "settings_hash": scene.settings_hash, **scene.receipt}
+    with output_errors(path, 10_000), atomic_file(path) as part:
+        part.write_text(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def load_reconstruction(folder: str | Path) -> Reconstruction:
+    """Read a reconstruction back from the folder `save` wrote; arrays of a gibibyte or more stay on the disk.
+
+    Raises InputError when there is none or another version wrote it, DamagedInputError when a file is
+    truncated or does not fit the other; the message names the file.
+    """
+    folder = Path(folder)
+    header = _read_header(folder / HEADER_NAME)
+    try:
+        fields: dict[str, Any] = {
+            "views": tuple(ViewRecord.from_json(view) for view in header["views"]),
+            "settings": header["settings"],
+            "timings_s": header["timings_s"],
+            "memory_bytes": header["memory_bytes"],
+            "notes": tuple(header["notes"]),
+            "pixel_centres": header["pixel_centres"],
+            "receipt": header.get("receipt"),
+        }
+        if header["settings_hash"] != hash_settings(header["settings"]):
+            raise ValueError("the settings do not match their hash, so they were edited")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedInputError(
+            f"{folder / HEADER_NAME}: the header is damaged ({_reason(error)}); reconstruct again"
+        ) from error
+    arrays = _read_arrays(folder / ARRAYS_NAME, header["save_id"])
+    try:
+        return Reconstruction(**(fields | arrays))
+    except (ValueError, ManyViewError) as error:
+        raise DamagedInputError(f"{folder}: the files do not hold a valid reconstruction: {error}") from error
+
+
+def read_settings(folder: str | Path) -> dict[str, Any]:
+    """Only the settings of the reconstruction in `folder`, without its arrays; same errors as loading."""
+    return dict(_read_header(Path(folder) / HEADER_NAME).get("settings") or {})
+
+
+def _arrays(scene: Reconstruction) -> dict[str, np.ndarray]:
+    pairs = ((name, getattr(scene, name)) for name in ARRAY_FIELDS)
+    return {name: array for name, array in pairs if array is not None}
+
+
+def _header(scene: Reconstruction, save_id: str) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "manyview_version": __version__,
+        "save_id": save_id,
+        "files": [HEADER_NAME, ARRAYS_NAME],
+        "arrays": {name: [str(array.dtype), list(array.shape)] for name, array in _arrays(scene).items()},
+        "conventions": {
+            "axes": "OpenCV: x right, y down, z forward",
+            "cam_from_world": "3x4 [R | t], maps world points into the camera",
+            "intrinsics": "pixels of the network images, centre of the first pixel at (0.5, 0.5)",
+        },
+        "pixel_centres": scene.pixel_centres,
+        "settings": scene.settings,
+        "settings_hash": scene.settings_hash,
+        "timings_s": scene.timings_s,
+        "memory_bytes": scene.memory_bytes,
+        "notes": list(scene.notes),
+        **({} if scene.receipt is None else {"receipt": scene.receipt}),
+        "views": [view.to_json() for view in scene.views],
+    }
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    folder = path.parent
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder; give the output folder of manyview reconstruct")
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder}: holds no reconstruction ({HEADER_NAME} is missing); "
+            "give the output folder of manyview reconstruct"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    except ValueError as error:
+        raise DamagedInputError(
+            f"{path}: the header is truncated or not JSON ({_reason(error)}); reconstruct again"
+        ) from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: was not written by ManyView; give the output folder of manyview reconstruct"
+        )
+    if header.get("format_version") != FORMAT_VERSION:
+        raise InputError(
+            f"{path}: has format version {header.get('format_version')} "
+            f"(ManyView {header.get('manyview_version')}), "
+            f"this ManyView reads version {FORMAT_VERSION}; install the matching release or reconstruct again"
+        )
+    return header
+
+
+def _read_arrays(path: Path, save_id: str) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise DamagedInputError(f"{path}: is missing beside its header; reconstruct again")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            found = set(file.keys())
+            missing = sorted(ARRAY_FIELDS.keys() - OPTIONAL_ARRAYS - found)
+            if missing or found - ARRAY_FIELDS.keys():
+                problem = (
+                    f"lacks {missing[0]}" if missing else f"has {min(found - ARRAY_FIELDS.keys())} too many"
+                )
+                raise DamagedInputError(
+                    f"{path}: {problem}, so it is not a reconstruction; reconstruct again"
+                )
+            if (file.metadata() or {}).get("save_id") != save_id:
+                raise DamagedInputError(f"{path}: belongs to another save than its header; reconstruct again")
+            if path.stat().st_size < MAP_FROM_BYTES:
+                return {name: file.get_tensor(name) for name in ARRAY_FIELDS if name in found}
+        return map_arrays(path)
+    except (SafetensorError, OSError) as error:
+        if not os.access(path, os.R_OK):
+            raise InputError(f"{path}: may not be read by this user; check its permissions") from error
+        raise DamagedInputError(
+            f"{path}: is truncated or damaged ({_reason(error)}); reconstruct again"
+        ) from error
+
+
+def _is_ours(path: Path) -> bool:
+    """True if `path` is a header or an array file that ManyView wrote."""
+    with contextlib.suppress(OSError, ValueError, SafetensorError):
+        if path.name == HEADER_NAME:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            return isinstance(data, dict) and data.get("format") == FORMAT
+        with safe_open(path, framework="numpy") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    # Damaged arrays beside a header of ours are ours too.
+    return path.name == ARRAYS_NAME and _is_ours(path.with_name(HEADER_NAME))
+
+
+def _is_receipt(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return isinstance(data, dict) and data.get("format") == RECEIPT_FORMAT
+    return False
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{text} is missing" if isinstance(error, KeyError) else text

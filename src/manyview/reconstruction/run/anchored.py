@@ -1,0 +1,137 @@
+"""Anchors once, then any other frames against them: what streaming and long input are made of."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...attention.anchor_memory import (
+    AnchorMemory,
+    ChosenAnchors,
+    attaching_plan,
+    solving_plan,
+    why_not_attachable,
+)
+from ...attention.plan import Plan
+from ...errors import UsageError
+from ...geometry.cameras import compose_rigid
+from ...models.alternating import AlternatingLayers
+from ...models.network import Network
+from ...models.pi3.model import Pi3
+from ...models.pi3.model_x import Pi3X
+from ...models.predictions import Predictions
+from ...models.run_options import RunOptions
+from ...models.vggt.model import VGGT
+from ...models.vggt.trunk import LaterFrames
+
+
+def why_not_anchored(model: Network, plan: Plan) -> str | None:
+    """Why frames cannot be attached one by one with this network and plan; None where they can."""
+    if isinstance(model, Pi3X):
+        return "its metric scale comes from all frames at once"
+    if not isinstance(model, VGGT | Pi3):
+        return "the network joins frames outside of the plan's layers"
+    return why_not_attachable(plan)
+
+
+def choosing_piece(tokens_per_frame: int, options: RunOptions) -> int:
+    """Frames that pass the encoder at a time while anchors are chosen: enough to keep a device busy."""
+    most = max(1, 8192 // tokens_per_frame)
+    return min(options.frames_per_chunk or most, most)
+
+
+def encoder_features(
+    model: Network,
+    read: Callable[[int, int], Tensor],
+    frames: int,
+    options: RunOptions,
+    mark: Callable[[int], None] = lambda views: None,
+) -> Float[Tensor, "frames dim"]:
+    """By what frames are chosen as anchors, as one pass over all of them sees it.
+
+    `read(start, stop)` gives images on the device; they pass the encoder in pieces of their own, so that the
+    choice does not depend on how many are attached at a time later. `mark(views)` is called after each piece.
+    """
+    trunk = model.aggregator if isinstance(model, VGGT) else model
+    assert isinstance(trunk, AlternatingLayers)
+    later = LaterFrames(model.aggregator) if isinstance(model, VGGT) else None
+    height, width = read(0, 1).shape[-2:]
+    step = choosing_piece(trunk.layout(1, height, width).tokens, options)
+    parts = []
+    for start in range(0, frames, step):
+        images = read(start, min(start + step, frames))[None]
+        parts.append(trunk.frame_features(images, options, later if start else None)[0])
+        mark(images.shape[1])
+    return torch.cat(parts)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SolvedAnchors:
+    """A network with anchors solved: `attach` gives any other frames' cameras, depth and points.
+
+    The world is that of the anchors' pass. `world`: from the first camera's frame to the network's own
+    world, for networks that have one (π³).
+    """
+
+    model: Network
+    plan: Plan
+    options: RunOptions
+    memory: AnchorMemory
+    world: Float[Tensor, "1 1 3 4"] | None = None
+
+    def attach(
+        self,
+        images: Float[Tensor, "views 3 height width"],
+        recorder: Any = None,
+        passing: dict[Any, Any] | None = None,
+    ) -> Predictions:
+        """Predictions [1, views, ...] for frames that are no anchors; each is as if it came alone.
+
+        `passing`, if given, receives the "frame features" [1, views, C] by which anchors are chosen.
+        """
+        plan = attaching_plan(self.plan, self.memory, features=passing is not None)
+        return self._pass(images, plan, recorder, passing)
+
+    def adopt(self, images: Float[Tensor, "views 3 height width"]) -> SolvedAnchors:
+        """With these frames as further anchors, each as it was attached: earlier anchors do not change."""
+        left = AnchorMemory()
+        self._pass(images, attaching_plan(self.plan, self.memory, left), None, None)
+        return dataclasses.replace(self, memory=self.memory.joined(left))
+
+    def _pass(self, images: Tensor, plan: Plan, recorder: Any, passing: dict[Any, Any] | None) -> Predictions:
+        answer = self.model(images, plan, self.options, recorder, continues=True, memory=passing)
+        if self.world is None:
+            return answer
+        cameras, intrinsics = answer.cameras
+        answer.cameras = (compose_rigid(cameras, self.world.expand_as(cameras)), intrinsics)
+        if answer.world_points is not None:
+            turn, shift = self.world[:, :, None, :, :3], self.world[:, :, None, None, :, 3]
+            answer.world_points = (answer.world_points - shift) @ turn
+        return answer
+
+
+def solve_anchors(
+    model: Network,
+    images: Float[Tensor, "anchors 3 height width"],
+    chosen: ChosenAnchors,
+    options: RunOptions,
+    recorder: Any = None,
+) -> tuple[SolvedAnchors, Predictions]:
+    """One pass over the anchors of `chosen`, and what it says about them.
+
+    Raises UsageError for a network that joins frames elsewhere too.
+    """
+    problem = why_not_anchored(model, chosen.plan)
+    if problem is not None:
+        raise UsageError(f"frames cannot be attached to anchors with {model.name}: {problem}")
+    memory = AnchorMemory()
+    answer = model(images, solving_plan(chosen.plan, memory), options, recorder)
+    world = None
+    if answer.world_from_cam is not None:
+        world = answer.world_from_cam[:, :1, :3]
+    return SolvedAnchors(model, chosen.plan, options, memory, world), answer

@@ -1,0 +1,68 @@
+"""One forward pass with a safety net: smaller pieces when memory runs out."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import logging
+
+import torch
+from torch import Tensor
+
+from ...models.network import Network, Predictions
+from ...models.pi3.priors import Priors
+from ...models.recording import stage_counts
+from ...models.run_options import RunOptions
+from ..plan.preflight import Preflight, does_not_fit, piece_ladder
+from .progress import ProgressCallback, StageClock
+
+logger = logging.getLogger(__name__)
+
+
+def run_forward(
+    model: Network,
+    images: Tensor,
+    chosen: Preflight,
+    progress: ProgressCallback | None = None,
+    priors: Priors | None = None,
+) -> tuple[Predictions, dict[str, float], RunOptions]:
+    """Predictions for uint8 images [S, 3, H, W], seconds by stage, and the pieces that went through.
+
+    `priors`: what is known beside the images, for a network that takes it. Raises MemoryLimitError when even
+    the smallest pieces do not fit.
+    """
+    device = chosen.machine.device
+    known = {} if priors is None else {"priors": priors.to(device)}
+    ladder = [o for o in piece_ladder(chosen.request) if _tokens(o) <= _tokens(chosen.options)]
+    for options in ladder:
+        clock = StageClock(device, stage_counts(model.config.depth, options.heads), progress)
+        try:
+            with torch.inference_mode():
+                result = model(images.to(device), chosen.request.plan, options, clock, **known)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            logger.warning("out of memory with %d frames at a time; trying fewer", options.frames_per_chunk)
+        else:
+            return result, clock.seconds, options
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    raise does_not_fit(chosen.request, dataclasses.replace(chosen.machine, free_bytes=_now_free(chosen)))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """True for the ways PyTorch says that memory ran out."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return "allocate memory" in text or "not enough memory" in text or "out of memory" in text
+
+
+def _tokens(options: RunOptions) -> int:
+    return options.mlp_tokens_per_chunk or 0
+
+
+def _now_free(chosen: Preflight) -> int:
+    # The estimate said it fits and it did not: the estimate of what would fit must be below it.
+    return min(chosen.machine.free_bytes, int(0.7 * chosen.peak_bytes))

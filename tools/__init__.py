@@ -1,0 +1,1 @@
+"""Developers' tools, run from a checkout; not part of the wheel."""

@@ -1,0 +1,1 @@
+"""The reference implementation, published figures and targets of the benchmark."""

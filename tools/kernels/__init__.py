@@ -1,0 +1,1 @@
+"""Kernels against their plain twins: parity, time, registers."""

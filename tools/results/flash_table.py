@@ -1,0 +1,205 @@
+"""What descriptors keep of dense accuracy: training-free, trained for, and trained for streams.
+
+`python -m tools.results.flash_table OUT` measures the weights in the package on procedural scenes and
+writes `table.md`, `summary.md` and `results.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+import manyview
+from manyview.errors import ManyViewError, UsageError
+from manyview.evaluate.benchmark import Case
+from manyview.files.writing import atomic_file, output_errors
+from manyview.models.checkpoints.registry import find_model
+from manyview.models.network import Network
+from tools.results.stream_scores import Way, WayScores, WaysOnCase, compare_ways, settings
+
+_REDUCTIONS = (1, 2, 4)
+_NEVER, _SETS, _STREAMS = "never saw descriptors", "trained for descriptors", "trained for streams"
+
+
+@dataclass(frozen=True)
+class FlashTable:
+    """Dense, training-free and trained descriptors, and streams of them, on the same scenes."""
+
+    out: tyro.conf.Positional[Path]
+    """Folder for table.md, summary.md and results.json."""
+    dense: str = "manyview-small"
+    """Weights trained with dense attention, a name or a file."""
+    flash: str | None = "manyview-flash"
+    """Those trained on for descriptors, or None."""
+    flash_stream: str | None = "manyview-flash-stream"
+    """Those trained on for streams, or None."""
+    levels: tuple[str, ...] = ("easy", "medium")
+    """Levels of the benchmark."""
+    views: tuple[int, ...] = (8, 24, 64)
+    """Views of a scene."""
+    scenes: tuple[int, ...] = (10, 6, 3)
+    """Scenes for each of these numbers of views."""
+    order: str = "sequence"
+    """sequence, or set, on which nothing streams."""
+
+
+def ways(trained_for: str) -> tuple[Way, ...]:
+    """The rows, dense first; `trained_for` is the plan of the weights for streams, in one pass."""
+    every = [Way("dense", "dense", _NEVER)]
+    for name, training in (("dense", _NEVER), ("flash", _SETS)):
+        every += [Way(name, f"flash:r={r}", training) for r in _REDUCTIONS]
+    causal = f"{trained_for},causal=true"
+    every += [Way("stream", trained_for, _STREAMS), Way("stream", causal, _STREAMS)]
+    for name, training in (("dense", _NEVER), ("flash", _SETS), ("stream", _STREAMS)):
+        every += [Way(name, trained_for, training, chunk) for chunk in (1, 10)]
+    return tuple(every)
+
+
+def load_all(args: FlashTable) -> dict[str, Network]:
+    """The three models. UsageError with a remedy where one is not there."""
+    given = {"dense": args.dense, "flash": args.flash, "stream": args.flash_stream}
+    models = {}
+    for name, weights in given.items():
+        if weights is None:
+            continue
+        try:
+            models[name] = manyview.load(weights)
+        except ManyViewError as error:
+            if find_model(weights) is None and Path(weights).exists():
+                raise  # a file that is there says best what is wrong with it
+            option = "--" + {"stream": "flash-stream"}.get(name, name)
+            raise UsageError(
+                f"this table needs '{weights}', which is not there: make it with `manyview train` "
+                f"(docs/training.md), or name another with {option}, or None to leave its rows out"
+            ) from error
+    return models
+
+
+def markdown(results: Sequence[WaysOnCase], facts: dict[str, Any], command: str) -> str:
+    """All figures, one table a case, with what is needed to read and repeat them."""
+    machine = facts["environment"]
+    lines = [f"# {facts['benchmark']}: descriptors, training-free and trained", ""]
+    lines += [
+        f"- {name}: {one['name']}, weights {one['weights_sha256'][:12]}"
+        for name, one in facts["models"].items()
+    ]
+    lines += [
+        "",
+        f"ManyView {machine['manyview']}, PyTorch {machine['torch']}, {machine['device_name']}, "
+        f"{machine['precision']}, {machine['threads']} threads, {facts['image_size']} px.",
+        "",
+        f"`{command}`",
+        "",
+    ]
+    for one in results:
+        lines += [f"## {one.case}: {one.scenes} scenes", ""]
+        lines += [
+            "| weights | plan | views | AUC@5 | AUC@30 | AbsRel | of dense's AUC@5 | AUC@30 | attention "
+            "| time |"
+        ]
+        lines += ["|---|---|---|" + "---:|" * 7]
+        lines += ["| " + " | ".join(_cells(row, facts)) + " |" for row in one.rows] + [""]
+    lines += [
+        "AUC of relative poses in percent, higher is better; AbsRel of depth, lower is better. Attention is "
+        "the scores and weighted sums of the global layers, time the median scene; both as shares of dense's "
+        "too. A stream's cameras are those told when their frame arrives, from earlier frames alone.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def summary(results: Sequence[WaysOnCase], facts: dict[str, Any]) -> str:
+    """One line a way: AUC@30 and its share of dense's, and what the longest case of a level costs."""
+    longest = {one.case.level: one for one in results}  # views rise
+    head = [f"{one.case.level} {one.case.views}" for one in results]
+    head += [f"{level} {one.case.views}: attention, time" for level, one in longest.items()]
+    lines = ["| weights | plan | views | " + " | ".join(head) + " |", "|---|---|---|" + "---:|" * len(head)]
+    for way in dict.fromkeys(row.way for one in results for row in one.rows):
+        found = [next((row for row in one.rows if row.way == way), None) for one in results]
+        cells = [*_names(way, facts)]
+        cells += [
+            "" if row is None else f"{row.scores.auc_30:.1f} ({_percent(row.keeps_auc_30)})" for row in found
+        ]
+        for one in longest.values():
+            last = next((row for row in one.rows if row.way == way), None)
+            cells.append("" if last is None else f"{last.attention_share:.1%}, {last.time_share:.2f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _names(way: Way, facts: dict[str, Any]) -> tuple[str, str, str]:
+    name = facts["models"][way.weights]["name"]
+    return f"{name} ({way.training})", f"`{way.plan}`", way.arrival
+
+
+def _cells(row: WayScores, facts: dict[str, Any]) -> list[str]:
+    own = row.scores
+    return [
+        *_names(row.way, facts),
+        f"{own.auc_5:.1f}",
+        f"{own.auc_30:.1f}",
+        f"{own.abs_rel:.3f}",
+        _percent(row.keeps_auc_5),
+        _percent(row.keeps_auc_30),
+        f"{row.attention_share:.1%}",
+        f"{own.seconds:.3g} s ({row.time_share:.2f})",
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.0%}"
+
+
+def measure(args: FlashTable, command: str) -> None:
+    """Run all ways and write the files. UsageError for missing weights or counts that do not pair up."""
+    if len(args.scenes) != len(args.views):
+        raise UsageError(f"give as many --scenes as --views: {len(args.scenes)} beside {len(args.views)}")
+    cases = [
+        (Case(level, views, args.order), scenes)
+        for level in args.levels
+        for views, scenes in zip(args.views, args.scenes, strict=True)
+    ]
+    models = load_all(args)
+    info = models["stream"].info if "stream" in models else None
+    plan = (None if info is None else info.plan) or "flash:r=4,keyframes=0"
+    rows = [way for way in ways(plan) if way.weights in models]
+
+    def tell(done: int, total: int) -> None:
+        sys.stderr.write(f"\r{done} of {total} passes" + "\n" * (done == total))
+
+    results = compare_ways(models, rows, cases, tell)
+    facts = settings(models)
+    for name, one in facts["models"].items():
+        one["name"] = models[name].name
+    data = {"command": command, "settings": facts, "cases": [one.to_json() for one in results]}
+    texts = {
+        "results.json": json.dumps(data, indent=1, allow_nan=False) + "\n",
+        "table.md": markdown(results, facts, command),
+        "summary.md": summary(results, facts),
+    }
+    with output_errors(args.out, 0):
+        args.out.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        with output_errors(args.out / name, len(text)), atomic_file(args.out / name) as part:
+            part.write_text(text, encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run from the command line; returns the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        measure(tyro.cli(FlashTable, args=given), " ".join(["python -m tools.results.flash_table", *given]))
+    except ManyViewError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
