@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.evaluate.posed_fixtures import write_plain, write_sintel
+from tests.datasets.posed_fixtures import write_plain, write_sintel
 
 from .conftest import Command
 

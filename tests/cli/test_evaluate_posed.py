@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.evaluate.posed_fixtures import write_kitti, write_plain
+from tests.datasets.posed_fixtures import write_kitti, write_plain
 
 from .conftest import Command
 

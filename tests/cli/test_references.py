@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from manyview.evaluate.references import colmap
-from tests.evaluate.posed_fixtures import write_plain
+from tests.datasets.posed_fixtures import write_plain
 
 from .conftest import Command
 

@@ -26,9 +26,8 @@ from manyview.evaluate.protocols.frames import Frames
 from manyview.evaluate.protocols.measures import Depth, RelativePose
 from manyview.evaluate.protocols.protocol import ANY, Protocol
 from manyview.evaluate.protocols.published import PROTOCOLS
+from tests.datasets.posed_fixtures import picture, write_nrgbd, write_plain, write_seven_scenes
 from tests.models.tiny import tiny_vggt
-
-from .posed_fixtures import picture, write_nrgbd, write_plain, write_seven_scenes
 
 QUICK = Protocol(
     "quick",

@@ -18,9 +18,8 @@ from manyview.evaluate.posed_report import posed_table, write_posed
 from manyview.evaluate.truth_pixels import depth_at_network_pixels
 from manyview.reconstruction.inputs.preprocess import plan_view
 from manyview.reconstruction.run.engine import ReconstructOptions
+from tests.datasets.posed_fixtures import VIEWS, world_from_cam, write_plain, write_strecha
 from tests.models.tiny import TINY, tiny_vggt
-
-from .posed_fixtures import VIEWS, world_from_cam, write_plain, write_strecha
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ from manyview.evaluate.dataset_run import evaluate_dataset
 from manyview.evaluate.evaluation import Evaluation
 from manyview.evaluate.evaluation_report import evaluation_table, read_evaluation, write_evaluation
 from manyview.reconstruction.run.engine import ReconstructOptions
+from tests.datasets.posed_fixtures import write_seven_scenes
 from tests.interrupting import LISTENS_TO_CTRL_C
 from tests.models.tiny import tiny_vggt
 
-from .posed_fixtures import write_seven_scenes
 from .test_dataset_run import QUICK
 
 SCENES = ("chess/seq-01", "fire/seq-02", "heads/seq-01")

@@ -15,8 +15,7 @@ from manyview.evaluate.references import ColmapOptions, colmap, colmap_estimate,
 from manyview.evaluate.references.rows import camera_pair
 from manyview.synthetic.demo import demo_scene
 from manyview.synthetic.files import write_scene
-
-from ..posed_fixtures import picture
+from tests.datasets.posed_fixtures import picture
 
 HALF = """
 import json, sys

@@ -11,9 +11,8 @@ from manyview.evaluate import posed
 from manyview.evaluate.posed import evaluate_posed
 from manyview.evaluate.posed_report import posed_table
 from manyview.evaluate.references import CameraEstimate
+from tests.datasets.posed_fixtures import cam_from_world, write_plain
 from tests.models.tiny import tiny_vggt
-
-from ..posed_fixtures import cam_from_world, write_plain
 
 
 @pytest.mark.parametrize("given", [5, 3, 0])

@@ -14,9 +14,8 @@ from manyview.evaluate.protocols.frames import Frames
 from manyview.evaluate.protocols.measures import Depth, PointMaps, RelativePose, Trajectory
 from manyview.evaluate.protocols.protocol import ANY, Protocol
 from manyview.evaluate.references import CameraEstimate, colmap, rows
+from tests.datasets.posed_fixtures import VIEWS, cam_from_world, write_plain
 from tests.models.tiny import tiny_vggt
-
-from ..posed_fixtures import VIEWS, cam_from_world, write_plain
 
 QUICK = Protocol(
     "quick",
