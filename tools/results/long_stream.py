@@ -27,10 +27,10 @@ from manyview.evaluate.metrics.pose import auc, pair_errors
 from manyview.geometry.align import umeyama
 from manyview.geometry.angles import rotation_angle_deg
 from manyview.geometry.cameras import invert_rigid
+from manyview.streaming.chart import draw
 from manyview.synthetic import SceneOptions
 from manyview.synthetic.held_out import HELD_OUT_BANK, HELD_OUT_SEED
 from manyview.synthetic.render import render_in_parts
-from tools.results.stream_chart import draw
 
 _DEPTH_STEP = 8  # every 8th pixel of the true depth is kept
 

@@ -1,12 +1,19 @@
-"""The tables of README and model card, written from the numbers that a checkpoint carries."""
+"""The tables of README and model card, from the numbers that a checkpoint carries.
+
+`python -m tools.results.model_card FILE.safetensors PAGE ...` replaces the marked tables of the pages.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from manyview.errors import OutputError, UsageError
+from manyview.errors import ManyViewError, OutputError, UsageError
+from manyview.models.checkpoints.read import read_checkpoint
+from manyview.models.checkpoints.vggt import stored_metadata
 
 _COLUMNS = (
     ("AUC@5", "auc_5", ".1f"), ("AUC@15", "auc_15", ".1f"), ("AUC@30", "auc_30", ".1f"),
@@ -98,3 +105,25 @@ def write_tables(page: str | Path, numbers: Mapping[str, Any]) -> list[str]:
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
     return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tools.results.model_card", description=__doc__)
+    parser.add_argument("weights", type=Path, help="file of `manyview train --weights`")
+    parser.add_argument("pages", type=Path, nargs="+", help="Markdown files with marked tables")
+    chosen = parser.parse_args(arguments)
+    try:
+        numbers = stored_metadata(read_checkpoint(chosen.weights)).get("numbers")
+        if not numbers:
+            raise UsageError(f"{chosen.weights} carries no held-out numbers: write it with --scenes above 0")
+        for page in chosen.pages:
+            sys.stdout.write(f"{page}: {', '.join(write_tables(page, numbers))}\n")
+    except ManyViewError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -267,7 +267,7 @@ def _export_all(scene: Reconstruction, folder: Path, formats: list[str], bars: B
 
 
 def _draw(journal: StreamJournal) -> None:
-    from tools.results.stream_chart import draw
+    from ..streaming.chart import draw
 
     path = journal.folder / "stream.png"
     draw(journal.log(), path)

@@ -56,11 +56,10 @@ class Train:
     more_views: bool = True
     """Also measure 2 to 150 views for --weights."""
     docs: tuple[Path, ...] = ()
-    """Pages whose marked tables are replaced by those of --weights."""
+    """Gone: use `python -m tools.results.model_card` of a checkout on the file of --weights."""
 
     def run(self) -> int:
         import torch
-        from tools.results.model_card import write_tables
 
         from ..errors import ManyViewError, require_plot
         from ..reconstruction.plan.machine import pick_device
@@ -70,8 +69,11 @@ class Train:
         from ..train.loop import run, with_minutes
         from ..train.weights import export_weights, run_config, trained_model
 
-        if self.docs and (self.weights is None or not self.scenes):
-            raise UsageError("--docs writes the tables of --weights: give both, and scenes to measure")
+        if self.docs:
+            raise UsageError(
+                f"--docs {self.docs[0]}: this option is gone; write the tables of a page with "
+                "`python -m tools.results.model_card FILE.safetensors PAGE ...` in a checkout"
+            )
         if self.weights is not None:
             model = trained_model(self.out, half=True)
             plan = run_config(self.out).trained_for or "dense"
@@ -80,8 +82,6 @@ class Train:
                 numbers = release_numbers(model, self.scenes, more_views=self.more_views, plan=plan)
             export_weights(self.out, self.weights, numbers)
             say(f"weights: {self.weights}")
-            for page in self.docs:
-                say(f"{page}: {', '.join(write_tables(page, numbers))}")
             return 0
         if self.minutes is not None and self.minutes <= 0:
             raise UsageError(f"the minutes to train must be positive, not {self.minutes:g}")

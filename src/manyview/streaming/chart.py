@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from manyview.errors import require_plot
+from ..errors import require_plot
 
 
 def draw(log: Sequence[dict[str, Any]], path: Path, accuracy: Sequence[dict[str, float]] = ()) -> None:
-    """Write a PNG of a journal's log: time per frame, memory, and the errors of `long_run.along` if given."""
+    """Write a PNG of a journal's log: time per frame, memory, and errors by part if given."""
     require_plot()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

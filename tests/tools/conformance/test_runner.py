@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tools.conformance import UnusableFolder, read_cases
 from tools.conformance.__main__ import main
 from tools.conformance.compare import compare_field
 from tools.conformance.runner import run_case
 
 from manyview.models.blocks import Block
+from tools.conformance import UnusableFolder, read_cases
 
 from .golden import Folder, random_input
 

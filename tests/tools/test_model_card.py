@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
-from tools.results.model_card import write_tables
+import torch
+from safetensors.torch import save_file
+from tools.results.model_card import main, write_tables
 
 from manyview.errors import UsageError
 
@@ -58,3 +61,14 @@ def test_pages_without_a_proper_place_are_refused(tmp_path: Path, text: str):
     with pytest.raises(UsageError, match=str(page.name)):
         write_tables(page, NUMBERS)
     assert page.read_text() == text
+
+
+def test_the_command_reads_the_numbers_of_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    page, weights = tmp_path / "page.md", tmp_path / "weights.safetensors"
+    page.write_text("<!-- numbers:summary --><!-- /numbers -->")
+    for numbers, status in (({}, 2), (NUMBERS, 0)):
+        metadata = {"manyview": json.dumps({"numbers": numbers}), "format": "pt"}
+        save_file({"x": torch.zeros(1)}, weights, metadata=metadata)
+        assert main([str(weights), str(page)]) == status
+    assert "weights.safetensors" in capsys.readouterr().err
+    assert "| easy | 1.2 / 20.0 / 41.5 |" in page.read_text()
