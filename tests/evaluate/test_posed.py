@@ -8,15 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from manyview.errors import InputError, UsageError
 from manyview.evaluate import posed
 from manyview.evaluate.posed import evaluate_posed
 from manyview.evaluate.posed_report import posed_table, write_posed
-from manyview.evaluate.truth_pixels import depth_at_network_pixels
 from manyview.reconstruction.inputs.preprocess import plan_view
+from manyview.reconstruction.inputs.views import depth_at_network_pixels
 from manyview.reconstruction.run.engine import ReconstructOptions
 from tests.datasets.posed_fixtures import VIEWS, world_from_cam, write_plain, write_strecha
 from tests.models.tiny import TINY, tiny_vggt
@@ -102,14 +101,14 @@ def test_depth_follows_the_pixels(policy: str) -> None:
     """Each network pixel gets the depth of the source pixel under its centre; padding gets none."""
     transform = plan_view(64, 40, policy, 32, 8)
     columns = np.broadcast_to(np.arange(32.0), (20, 32))  # depth at half the size of the picture
-    found = depth_at_network_pixels(columns, transform).numpy()
+    found = depth_at_network_pixels(columns, transform)
     assert found.shape == (transform.network_height, transform.network_width)
     mask = transform.content_mask()
     assert np.isnan(found[~mask]).all() and not np.isnan(found[mask]).any()
     row = int(np.flatnonzero(mask.any(1))[0])
     expected = (np.arange(32) + 0.5 - transform.offset_x) / transform.scale_x * 0.5
     np.testing.assert_allclose(found[row], np.floor(expected), atol=1e-6)
-    assert torch.isnan(depth_at_network_pixels(None, transform)).all()
+    assert np.isnan(depth_at_network_pixels(None, transform)).all()
 
 
 def test_what_cannot_be_is_refused_before_anything_runs(folders: list[Path], tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..attention.plan import Plan
 from ..datasets import PosedSet, read_posed_set
 from ..errors import UsageError
 from ..models.network import Network
+from ..reconstruction.inputs.views import depth_at_network_pixels
 from ..reconstruction.plan.environment import describe as describe_machine
 from ..reconstruction.plan.machine import pick_device, pick_dtype
 from ..reconstruction.result.result import Reconstruction
@@ -32,7 +34,7 @@ from .posed_scores import (
     posed_numbers,
 )
 from .references import COLMAP, IDENTITY, MEAN_STEP, colmap_estimate, reference_names
-from .truth_pixels import depth_at_network_pixels, in_network_order
+from .truth_pixels import in_network_order
 
 PROTOCOL = "posed-v1"
 
@@ -179,7 +181,7 @@ def _truth(posed: PosedSet, ready: Prepared) -> PosedTruth:
         depth_at_network_pixels(posed.depth.read(index), record.transform)
         for index, record in zip(order, records)
     ]
-    return PosedTruth(cameras, torch.stack(maps))
+    return PosedTruth(cameras, torch.from_numpy(np.stack(maps)))
 
 
 def _facts(posed: PosedSet, truth: PosedTruth, scene: Reconstruction) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float
 
 from ..datasets import PosedSet
 from ..geometry.unproject_np import pixel_grid, unproject
-from ..reconstruction.inputs.views import ViewRecord
+from ..reconstruction.inputs.views import ViewRecord, depth_at_network_pixels
 from ..reconstruction.result.result import Reconstruction
 from ..reconstruction.run.engine import Prepared
-from .truth_pixels import depth_at_network_pixels, in_network_order, true_points
+from .truth_pixels import in_network_order, true_points
 
 Grid = Literal["network", "truth"]
 Needs = Literal["cameras", "depth", "points"]
@@ -139,7 +139,7 @@ def _truth(
         if own is None:
             continue
         transform = record.transform
-        depth[index] = depth_at_network_pixels(own, transform).numpy() if at_network else own
+        depth[index] = depth_at_network_pixels(own, transform) if at_network else own
         if places is not None and posed.intrinsics is not None:
             camera = posed.cam_from_world[at], posed.intrinsics[at]
             places[index] = true_points(own, *camera, transform, at_network)

@@ -6,15 +6,13 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Float
 
 from ..datasets import PosedSet
 from ..errors import InputError
 from ..files.naming import printable
 from ..geometry.unproject_np import unproject
-from ..reconstruction.inputs.views import ViewRecord, ViewTransform
+from ..reconstruction.inputs.views import ViewRecord, ViewTransform, sampled_pixels
 
 
 def in_network_order(posed: PosedSet, records: Sequence[ViewRecord]) -> list[int]:
@@ -27,31 +25,6 @@ def in_network_order(posed: PosedSet, records: Sequence[ViewRecord]) -> list[int
             "remove the tag from the pictures of this set"
         )
     return [given[record.source] for record in records]
-
-
-def sampled_places(
-    transform: ViewTransform, rows: int, columns: int
-) -> tuple[Int[np.ndarray, " height"], Int[np.ndarray, " width"]]:
-    """Row and column under each network pixel's centre, in a map of this shape over the whole picture."""
-    x = (np.arange(transform.network_width) + 0.5 - transform.offset_x) / transform.scale_x
-    y = (np.arange(transform.network_height) + 0.5 - transform.offset_y) / transform.scale_y
-    column = np.floor(x * columns / transform.upright_width).astype(int).clip(0, columns - 1)
-    row = np.floor(y * rows / transform.upright_height).astype(int).clip(0, rows - 1)
-    return row, column
-
-
-def depth_at_network_pixels(
-    depth: np.ndarray | None, transform: ViewTransform
-) -> Float[Tensor, "height width"]:
-    """Depth of a picture (or None) under the centre of each network pixel, the nearest value; NaN on padding.
-
-    A depth picture of another size than the picture is taken to show the same field of view.
-    """
-    if depth is None:
-        return torch.full((transform.network_height, transform.network_width), torch.nan)
-    row, column = sampled_places(transform, *depth.shape)
-    sampled = np.where(transform.content_mask(), depth[np.ix_(row, column)], np.nan)
-    return torch.from_numpy(sampled.astype(np.float32))
 
 
 def true_points(
@@ -69,7 +42,7 @@ def true_points(
     rows, columns = depth.shape
     row, column = np.arange(rows), np.arange(columns)
     if at_network:
-        row, column = sampled_places(transform, rows, columns)
+        row, column = sampled_pixels(transform, rows, columns)
         depth = np.where(transform.content_mask(), depth[np.ix_(row, column)], np.nan)
     x = (column + 0.5) * transform.upright_width / columns
     y = (row + 0.5) * transform.upright_height / rows

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from ...datasets import PosedSet
 from ...models.network import Network
+from ...reconstruction.inputs.views import depth_at_network_pixels
 from ...reconstruction.result.result import Reconstruction
 from ...reconstruction.run.engine import Prepared, ReconstructOptions, prepare
 from ..averages import Figures
@@ -20,7 +21,7 @@ from ..posed_scores import PosedTruth, identity_estimate, mean_step_estimate
 from ..protocols.measures import Trajectory
 from ..protocols.protocol import Protocol
 from ..scene_pair import ScenePair, pair_of
-from ..truth_pixels import depth_at_network_pixels, in_network_order
+from ..truth_pixels import in_network_order
 from . import COLMAP, IDENTITY
 from .colmap import colmap_estimate, colmap_settings
 
@@ -90,7 +91,7 @@ def _blind(name: str, ready: Prepared, posed: PosedSet, needs: str) -> Reconstru
     if needs != "cameras" and posed.depth is not None:
         files = posed.depth
         maps = [depth_at_network_pixels(files.read(i), r.transform) for i, r in zip(order, records)]
-        depth = torch.stack(maps)
+        depth = torch.from_numpy(np.stack(maps))
     cameras = posed.cam_from_world[order]
     if not cameras_known(cameras):
         cameras = _any_cameras(len(order))

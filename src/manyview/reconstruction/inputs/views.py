@@ -10,7 +10,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,3 +97,34 @@ class ViewRecord:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ViewRecord:
         return cls(**{**data, "transform": ViewTransform.from_json(data["transform"])})
+
+
+def sampled_pixels(
+    transform: ViewTransform, rows: int, columns: int
+) -> tuple[Int[np.ndarray, " network_height"], Int[np.ndarray, " network_width"]]:
+    """Row and column under each network pixel's centre, in a map of `rows` x `columns` of the whole image."""
+    x = (np.arange(transform.network_width) + 0.5 - transform.offset_x) / transform.scale_x
+    y = (np.arange(transform.network_height) + 0.5 - transform.offset_y) / transform.scale_y
+    column = np.floor(x * columns / transform.upright_width).astype(int).clip(0, columns - 1)
+    row = np.floor(y * rows / transform.upright_height).astype(int).clip(0, rows - 1)
+    return row, column
+
+
+def depth_at_network_pixels(
+    depth: Float[np.ndarray, "rows columns"] | None, transform: ViewTransform
+) -> Float32[np.ndarray, "network_height network_width"]:
+    """Nearest value of a depth map under the centre of each network pixel.
+
+    Args:
+        depth: Depth of the upright image in any unit, of any resolution with the image's field of view; None
+            for an image without depth.
+        transform: How the image became the network's.
+
+    Returns:
+        The sampled depth in the unit of `depth`; NaN on padding, and everywhere for None.
+    """
+    if depth is None:
+        return np.full((transform.network_height, transform.network_width), np.nan, dtype=np.float32)
+    row, column = sampled_pixels(transform, *depth.shape)
+    sampled = np.where(transform.content_mask(), depth[np.ix_(row, column)], np.nan)
+    return sampled.astype(np.float32)

@@ -16,7 +16,7 @@ from ...files.naming import counted, suggestion
 from ...models.network import NetworkConfig
 from ...models.pi3.config import Pi3XConfig
 from ...models.pi3.priors import Priors
-from ..inputs.views import ViewRecord
+from ..inputs.views import ViewRecord, depth_at_network_pixels
 from .cameras import KnownCamera, read_known_cameras
 from .depth import DepthFolder, expected_name
 from .match import match_views
@@ -139,8 +139,6 @@ def _depth(
     """[S, height, width] with zeros where nothing is known, and which views have any."""
     if files.depth is None:
         return np.zeros(0), np.zeros(len(records), dtype=bool)
-    from ...evaluate.posed import depth_at_network_pixels
-
     folder = DepthFolder(files.depth, files.depth_scale)
     maps = np.zeros((len(records), *size), dtype=np.float32)
     for i, record in enumerate(records):
@@ -152,7 +150,7 @@ def _depth(
                 f"{record.name}: its EXIF tag turns the picture, but its depth is that of the stored pixels; "
                 "save the picture upright"
             )
-        maps[i] = np.nan_to_num(depth_at_network_pixels(read, record.transform).numpy())
+        maps[i] = np.nan_to_num(depth_at_network_pixels(read, record.transform))
     known = np.asarray((maps > 0).any(axis=(1, 2)))
     if not known.any():
         where = expected_name(files.depth, records[0])
