@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from .layout import TokenLayout
 
 
+@runtime_checkable
 class AttentionParts(Protocol):
     """What a network's attention module offers to a method (see `models.blocks.Attention`)."""
 
@@ -107,6 +108,7 @@ class QuerySet:
     lengths: Int[Tensor, "batch heads"] | None = None
 
 
+@runtime_checkable
 class Queries(Protocol):
     """Answer to: which queries are computed?"""
 
@@ -117,6 +119,7 @@ class Queries(Protocol):
         ...
 
 
+@runtime_checkable
 class Keys(Protocol):
     """Answer to: which keys and values do they see?"""
 
@@ -131,6 +134,7 @@ class Keys(Protocol):
         ...
 
 
+@runtime_checkable
 class Fill(Protocol):
     """Answer to: what stands in, in the same softmax, for what was dropped?"""
 

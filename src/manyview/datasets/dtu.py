@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -42,8 +41,9 @@ class MaskedDepth(DepthFiles):
             )
         return np.where(eroded(inside, _ERODED), depth, np.nan)
 
-    def select(self, views: Sequence[int]) -> Self:
-        return dataclasses.replace(super().select(views), masks=tuple(self.masks[i] for i in views))
+    def select(self, views: Sequence[int]) -> MaskedDepth:
+        paths = super().select(views).paths
+        return dataclasses.replace(self, paths=paths, masks=tuple(self.masks[i] for i in views))
 
 
 def eroded(mask: Bool[np.ndarray, "height width"], side: int) -> Bool[np.ndarray, "height width"]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float64
@@ -61,8 +60,9 @@ class LensDepth(DepthFiles):
         depth = values.reshape(lens.height, lens.width)[y, x].astype(np.float64)
         return np.where(inside & np.isfinite(depth) & (depth > 0), depth, np.nan) / self.per_metre
 
-    def select(self, views: Sequence[int]) -> Self:
-        return dataclasses.replace(super().select(views), cameras=tuple(self.cameras[i] for i in views))
+    def select(self, views: Sequence[int]) -> LensDepth:
+        paths = super().select(views).paths
+        return dataclasses.replace(self, paths=paths, cameras=tuple(self.cameras[i] for i in views))
 
 
 def distorted_pixels(

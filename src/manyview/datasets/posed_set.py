@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float64
@@ -42,7 +41,7 @@ class DepthFiles:
         depth[depth > self.farthest] = np.nan
         return depth
 
-    def select(self, views: Sequence[int]) -> Self:
+    def select(self, views: Sequence[int]) -> DepthFiles:
         """The depth of these views alone, in this order."""
         return dataclasses.replace(self, paths=tuple(self.paths[i] for i in views))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,7 @@ _IMAGE_STD = (0.229, 0.224, 0.225)
 TapReader = Callable[[int, Tensor, Tensor], None]
 
 
+@runtime_checkable
 class Known(Protocol):
     """What is known of an input beside its images, as changes of tokens [B, S, P, C]."""
 
@@ -34,6 +35,7 @@ class Known(Protocol):
     def after_pair(self, layer: int, x: Tensor, layout: TokenLayout) -> Tensor: ...
 
 
+@runtime_checkable
 class PlacedEncoder(Protocol):
     """An encoder that must be told where patches are; `position_embedding` is made once a run."""
 
@@ -42,6 +44,7 @@ class PlacedEncoder(Protocol):
     def __call__(self, images: Tensor, positions: Any) -> Tensor: ...
 
 
+@runtime_checkable
 class AlternatingSizes(Protocol):
     """What the layers need to know of a network's configuration; a plan has `depth` layers."""
 

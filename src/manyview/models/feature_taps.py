@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from .dense_head import TapMaps
 from .precision import use_linears
 
 
+@runtime_checkable
 class TapSizes(Protocol):
     """What is read: outputs of the pairs `taps`, and special tokens of the last of `pairs`."""
 

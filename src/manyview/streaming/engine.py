@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -35,6 +35,7 @@ class StreamUpdate:
         return len(self.cam_from_world)
 
 
+@runtime_checkable
 class StreamEngine(Protocol):
     """A network with a memory of the frames it has seen. Built as `Engine(model, options, run)`.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from ...scene_pair import Needs, ScenePair
 
 Figures = dict[str, float | None]
 
 
+@runtime_checkable
 class Measure(Protocol):
     """A frozen dataclass; its fields are all that decides its figures."""
 
