@@ -17,8 +17,8 @@ from manyview.attention.presets.flash import Flash
 from manyview.attention.protocols import LayerInput
 from manyview.errors import UsageError
 from manyview.models.blocks import Attention
-from manyview.models.compressor import SpatialCompressor
 from manyview.models.rotary import frame_positions, rotation_for
+from manyview.models.vggt.compressor import SpatialCompressor
 
 LAYOUTS = [
     TokenLayout(frames=1, special_tokens=5, grid=(4, 4)),

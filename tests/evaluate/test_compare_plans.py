@@ -14,7 +14,8 @@ from manyview.evaluate.benchmark import Case, chosen_cases
 from manyview.evaluate.compare_plans import compare_plans
 from manyview.evaluate.pareto import pareto_front
 from manyview.evaluate.report import check_folder, table, write_comparison
-from manyview.models.vggt.config import CameraHeadConfig, DenseHeadConfig, EncoderConfig, VGGTConfig
+from manyview.models.part_configs import DenseHeadConfig, EncoderConfig
+from manyview.models.vggt.config import CameraHeadConfig, VGGTConfig
 from manyview.models.vggt.model import VGGT
 
 HEAD = DenseHeadConfig(features=8, out_channels=(8, 8, 8, 8))

@@ -15,7 +15,8 @@ from manyview.evaluate.synthetic import (
     identity_estimate,
     mean_estimate,
 )
-from manyview.models.vggt.config import CameraHeadConfig, DenseHeadConfig, EncoderConfig, VGGTConfig
+from manyview.models.part_configs import DenseHeadConfig, EncoderConfig
+from manyview.models.vggt.config import CameraHeadConfig, VGGTConfig
 from manyview.models.vggt.model import VGGT
 from manyview.synthetic import SceneBatch, SceneOptions, render_scenes
 from manyview.synthetic.held_out import HELD_OUT_BANK, HELD_OUT_SEED

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from manyview.attention.softmax.sdpa import attend
+from manyview.models.part_configs import EncoderConfig
 from manyview.models.run_options import RunOptions
-from manyview.models.vggt.config import CameraHeadConfig, EncoderConfig, VGGTConfig
+from manyview.models.vggt.config import CameraHeadConfig, VGGTConfig
 from manyview.models.vggt.model import VGGT
 from manyview.reconstruction.plan.footprint import estimate_peak_bytes
 from tests.models.tiny import tiny_vggt

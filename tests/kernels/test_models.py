@@ -12,8 +12,8 @@ import torch
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
 from manyview.models.omega.blocks import TiledRotation, omega_block
+from manyview.models.part_configs import EncoderConfig
 from manyview.models.run_options import RunOptions
-from manyview.models.vggt.config import EncoderConfig
 from manyview.streaming.forward import run_chunk
 from tests.models.tiny import TINY, tiny_vggt
 from tests.models.tiny_pi3 import tiny_pi3

@@ -15,8 +15,9 @@ from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
 from manyview.models.flops import forward_flops
+from manyview.models.part_configs import DenseHeadConfig
 from manyview.models.run_options import RunOptions
-from manyview.models.vggt.config import VGGT_1B, DenseHeadConfig, TrackHeadConfig, VGGTConfig
+from manyview.models.vggt.config import VGGT_1B, TrackHeadConfig, VGGTConfig
 from manyview.models.vggt.model import VGGT
 
 from .tiny import TINY

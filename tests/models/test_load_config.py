@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from manyview.errors import WeightsError
-from manyview.models.checkpoints import compare_keys, infer_vggt_config
+from manyview.models.checkpoints import compare_keys
 from manyview.models.checkpoints.recognise import recognise
+from manyview.models.vggt.checkpoint import infer_vggt_config
 from manyview.models.vggt.config import VGGT_1B, TrackHeadConfig, VGGTConfig
 from manyview.models.vggt.model import VGGT
 

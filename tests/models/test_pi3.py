@@ -12,10 +12,10 @@ from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
 from manyview.bench.live_bytes import LiveBytes
 from manyview.errors import UsageError, WeightsError
-from manyview.models.checkpoints.pi3 import PRIOR_KEYS, infer_pi3_config, infer_pi3x_config
 from manyview.models.flops import forward_flops
 from manyview.models.head_footprint import HeadFootprint
 from manyview.models.load import load
+from manyview.models.pi3.checkpoint import PRIOR_KEYS, infer_pi3_config, infer_pi3x_config
 from manyview.models.pi3.config import PI3, PI3X
 from manyview.models.pi3.heads import nearest_rotation
 from manyview.models.pi3.intrinsics import focal_from_points

@@ -10,15 +10,16 @@ import torch
 import torch.nn.functional as F
 
 from manyview.models.blocks import Attention, Block
-from manyview.models.camera_head import CameraHead
 from manyview.models.dense_head import DenseHead
 from manyview.models.dense_ops import add_image_plane, embed_image_plane, image_plane
 from manyview.models.encoder import DinoEncoder
 from manyview.models.feature_taps import TapStore
 from manyview.models.layers import LayerNorm, LayerScale, Linear, in_pieces
+from manyview.models.part_configs import DenseHeadConfig, EncoderConfig
 from manyview.models.rotary import frame_positions, rotation_for
 from manyview.models.run_options import RunOptions
-from manyview.models.vggt.config import CameraHeadConfig, DenseHeadConfig, EncoderConfig
+from manyview.models.vggt.camera_head import CameraHead
+from manyview.models.vggt.config import CameraHeadConfig
 
 from .tiny import TINY, tiny_vggt
 

@@ -10,12 +10,12 @@ import torch
 
 from manyview.errors import UsageError
 from manyview.models.run_options import RunOptions
-from manyview.models.track_head import TrackHead
-from manyview.models.tracker import correlation
-from manyview.models.tracker.correlation import local_correlation, pyramid
-from manyview.models.tracker.embeddings import flow_embedding, position_table
-from manyview.models.tracker.sampling import sample_bilinear
 from manyview.models.vggt.config import TrackHeadConfig
+from manyview.models.vggt.track_head import TrackHead
+from manyview.models.vggt.tracker import correlation
+from manyview.models.vggt.tracker.correlation import local_correlation, pyramid
+from manyview.models.vggt.tracker.embeddings import flow_embedding, position_table
+from manyview.models.vggt.tracker.sampling import sample_bilinear
 
 from .tiny import TINY, tiny_vggt
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from manyview.models.vggt.config import CameraHeadConfig, DenseHeadConfig, EncoderConfig, VGGTConfig
+from manyview.models.part_configs import DenseHeadConfig, EncoderConfig
+from manyview.models.vggt.config import CameraHeadConfig, VGGTConfig
 from manyview.models.vggt.model import VGGT
 
 TINY = VGGTConfig(

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from manyview.models.part_configs import EncoderConfig
 from manyview.models.pi3.config import Pi3Config, Pi3XConfig
 from manyview.models.pi3.model import Pi3
 from manyview.models.pi3.model_x import Pi3X
-from manyview.models.vggt.config import EncoderConfig
 
 SMALL = Pi3Config(
     dim=32, depth=2, num_heads=2, patch_size=14, image_size=56, encoder=EncoderConfig(1, 2, 4, 4),

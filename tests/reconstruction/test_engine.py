@@ -11,7 +11,7 @@ from PIL import Image
 
 from manyview.errors import ManyViewError, MemoryLimitError, UsageError
 from manyview.geometry.unproject import world_points
-from manyview.models.camera_head import CameraHead
+from manyview.models.vggt.camera_head import CameraHead
 from manyview.models.vggt.trunk import Trunk
 from manyview.reconstruction.run import engine
 from manyview.reconstruction.run.engine import ReconstructOptions, prepare, reconstruct

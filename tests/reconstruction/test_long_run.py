@@ -16,7 +16,7 @@ from safetensors import safe_open
 from manyview.attention.plan import Plan
 from manyview.errors import ManyViewError, MemoryLimitError, OutputError, UsageError
 from manyview.files.array_file import ArrayFile
-from manyview.models.camera_head import CameraHead
+from manyview.models.vggt.camera_head import CameraHead
 from manyview.reconstruction.inputs import spool
 from manyview.reconstruction.inputs.find import find_inputs
 from manyview.reconstruction.inputs.load import read_views

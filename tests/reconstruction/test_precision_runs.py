@@ -13,8 +13,9 @@ from manyview.attention.softmax import bf16_cpu as cpu_products
 from manyview.attention.softmax.bf16_cpu import cpu_multiplies_bf16
 from manyview.bench.live_bytes import LiveBytes
 from manyview.errors import UsageError
+from manyview.models.part_configs import EncoderConfig
 from manyview.models.run_options import RunOptions
-from manyview.models.vggt.config import VGGT_1B, EncoderConfig
+from manyview.models.vggt.config import VGGT_1B
 from manyview.models.vggt.model import VGGT
 from manyview.reconstruction.plan import machine
 from manyview.reconstruction.plan.footprint import estimate_peak_bytes

@@ -11,8 +11,9 @@ import torch
 from manyview.attention.plan import Plan
 from manyview.bench.live_bytes import LiveBytes
 from manyview.errors import MemoryLimitError, UsageError
+from manyview.models.part_configs import EncoderConfig
 from manyview.models.run_options import RunOptions
-from manyview.models.vggt.config import VGGT_1B, EncoderConfig, VGGTConfig
+from manyview.models.vggt.config import VGGT_1B, VGGTConfig
 from manyview.models.vggt.model import VGGT
 from manyview.reconstruction.plan import machine as machines
 from manyview.reconstruction.plan.footprint import estimate_peak_bytes

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from manyview.models.vggt.config import CameraHeadConfig, DenseHeadConfig, EncoderConfig, VGGTConfig
+from manyview.models.part_configs import DenseHeadConfig, EncoderConfig
+from manyview.models.vggt.config import CameraHeadConfig, VGGTConfig
 from manyview.train.config import LossWeights, SceneMix, Stage, TrainConfig
 
 MODEL = VGGTConfig(

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from manyview.models.camera_head import CameraHead
 from manyview.models.dense_head import PLANE_WEIGHT, DenseHead
 from manyview.models.dense_ops import activate_confidence, activate_values, embed_image_plane, image_plane
+from manyview.models.vggt.camera_head import CameraHead
 
 
 def camera_head(head: CameraHead, tokens: Float[Tensor, "b s c"]) -> list[Float[Tensor, "b s 9"]]:

@@ -17,8 +17,8 @@ from manyview.attention.protocols import LayerInput, LayerRun
 from manyview.geometry.cameras import pose_encoding_to_cameras, relative_to_first
 from manyview.geometry.unproject import world_points
 from manyview.models.blocks import Attention, Block
-from manyview.models.compressor import SpatialCompressor
 from manyview.models.rotary import Rotation, rotation_for
+from manyview.models.vggt.compressor import SpatialCompressor
 from tools.conformance import modules, whole
 from tools.conformance.folder import Case
 from tools.conformance.settings import scaled_input, seeded_module

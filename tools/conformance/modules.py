@@ -9,19 +9,15 @@ from torch import Tensor
 
 from manyview.attention.plan import Plan
 from manyview.models.blocks import Block
-from manyview.models.camera_head import CameraHead
 from manyview.models.dense_head import DenseHead
 from manyview.models.encoder import DinoEncoder
 from manyview.models.feature_taps import run_dense_head
+from manyview.models.part_configs import DenseHeadConfig, EncoderConfig
 from manyview.models.rotary import Rotation, rotation_for
 from manyview.models.run_options import RunOptions
-from manyview.models.track_head import TrackHead
-from manyview.models.vggt.config import (
-    CameraHeadConfig,
-    DenseHeadConfig,
-    EncoderConfig,
-    TrackHeadConfig,
-)
+from manyview.models.vggt.camera_head import CameraHead
+from manyview.models.vggt.config import CameraHeadConfig, TrackHeadConfig
+from manyview.models.vggt.track_head import TrackHead
 from manyview.models.vggt.trunk import Trunk
 from tools.conformance.folder import BrokenCase, Case
 from tools.conformance.settings import (

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from manyview.attention.plan import Plan
 from manyview.models.alternating import normalise_images
-from manyview.models.checkpoints.omega import infer_omega_config
 from manyview.models.feature_taps import run_dense_head
 from manyview.models.omega.blocks import RotaryPeriods, omega_block
+from manyview.models.omega.checkpoint import infer_omega_config
 from manyview.models.omega.config import OmegaConfig, ReadoutConfig
 from manyview.models.omega.encoder import OmegaEncoder
 from manyview.models.omega.heads import OmegaCameraHead, OmegaDenseHead, TextHead
 from manyview.models.omega.model import Omega, OmegaTrunk
+from manyview.models.part_configs import DenseHeadConfig, EncoderConfig
 from manyview.models.run_options import RunOptions
-from manyview.models.vggt.config import DenseHeadConfig, EncoderConfig
 from tools.conformance.folder import BrokenCase, Case
 from tools.conformance.operations import pose_encoding
 from tools.conformance.sampling import sample

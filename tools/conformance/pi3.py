@@ -10,8 +10,8 @@ from torch import Tensor
 
 from manyview.attention.plan import Plan
 from manyview.models.alternating import normalise_images
-from manyview.models.checkpoints.pi3 import infer_pi3_config, infer_pi3x_config
 from manyview.models.dense_ops import image_plane
+from manyview.models.pi3.checkpoint import infer_pi3_config, infer_pi3x_config
 from manyview.models.pi3.config import Pi3Config
 from manyview.models.pi3.conv_head import ConvHead
 from manyview.models.pi3.heads import HeadDecoder, PixelHead, PoseHead, nearest_rotation

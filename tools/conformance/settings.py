@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from manyview.models.checkpoints import assign_weights, infer_vggt_config
+from manyview.models.checkpoints import assign_weights
+from manyview.models.vggt.checkpoint import infer_vggt_config
 from manyview.models.vggt.config import VGGTConfig
 from tools.conformance.folder import BrokenCase, Case
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from .convolutions import Conv2d, ConvTranspose2d
 from .dense_ops import activate_confidence, activate_values, add_image_plane
 from .layers import LayerNorm
+from .part_configs import DenseHeadConfig
 from .precision import in_dtype
-from .vggt.config import DenseHeadConfig
 
 PLANE_WEIGHT = 0.1
 

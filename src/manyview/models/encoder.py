@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from .blocks import Block
 from .layers import LayerNorm
+from .part_configs import EncoderConfig
 from .precision import in_dtype
-from .vggt.config import EncoderConfig
 
 _EPS = 1e-6
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .vggt.config import EncoderConfig
+from .part_configs import EncoderConfig
 
 
 def linear(rows: int, inputs: int, outputs: int) -> float:

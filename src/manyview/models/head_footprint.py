@@ -7,9 +7,10 @@ import dataclasses
 from ..attention.layout import TokenLayout
 from .network import NetworkConfig
 from .omega.config import OmegaConfig
+from .part_configs import DenseHeadConfig
 from .pi3.config import Pi3Config, Pi3XConfig
 from .run_options import RunOptions
-from .vggt.config import DenseHeadConfig, VGGTConfig
+from .vggt.config import VGGTConfig
 
 
 @dataclasses.dataclass(frozen=True)

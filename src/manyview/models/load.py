@@ -12,20 +12,20 @@ import torch
 
 from ..errors import UsageError, WeightsError
 from .checkpoints import read_checkpoint
-from .checkpoints.build_omega import build_omega
-from .checkpoints.build_pi3 import build_pi3
-from .checkpoints.build_vggt import build_vggt, compressor_reduction
 from .checkpoints.card import card_licence
 from .checkpoints.hub import HubRequest, is_hub_id
+from .checkpoints.metadata import stored_metadata
 from .checkpoints.read import Checkpoint
 from .checkpoints.recognise import recognise
 from .checkpoints.registry import MODELS, NamedModel, find_file, find_model, model_names
-from .checkpoints.vggt import stored_metadata
 from .info import ModelInfo
 from .network import Network
+from .omega.build import build_omega
 from .omega.config import OmegaConfig
+from .pi3.build import build_pi3
 from .pi3.config import PI3
 from .run_options import HEADS
+from .vggt.build import build_vggt, compressor_reduction
 from .vggt.config import VGGT_1B
 
 logger = logging.getLogger(__name__)

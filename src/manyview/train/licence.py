@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..models.checkpoints.metadata import stored_metadata
 from ..models.checkpoints.read import read_checkpoint
 from ..models.checkpoints.registry import find_model
-from ..models.checkpoints.vggt import stored_metadata
 
 LICENCE = "Apache-2.0"
 

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import OutputError, WeightsError
+from ..models.checkpoints.metadata import stored_metadata
 from ..models.checkpoints.read import read_checkpoint
-from ..models.checkpoints.vggt import stored_metadata
 from ..models.vggt.model import VGGT
 from .config import TrainConfig, config_from_json
 from .licence import licence_after

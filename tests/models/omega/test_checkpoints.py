@@ -14,10 +14,10 @@ from manyview.attention.plan import Plan
 from manyview.bench.live_bytes import LiveBytes
 from manyview.errors import UsageError, WeightsError
 from manyview.models.checkpoints import compare_keys
-from manyview.models.checkpoints.omega import infer_omega_config
 from manyview.models.checkpoints.recognise import recognise
 from manyview.models.flops import forward_flops
 from manyview.models.load import load
+from manyview.models.omega.checkpoint import infer_omega_config
 from manyview.models.omega.config import OMEGA_256_TEXT, OMEGA_512, OmegaConfig, ReadoutConfig
 from manyview.models.omega.model import Omega
 from manyview.models.run_options import RunOptions

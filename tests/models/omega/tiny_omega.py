@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from manyview.models.omega.config import OmegaConfig, ReadoutConfig
 from manyview.models.omega.model import Omega
-from manyview.models.vggt.config import DenseHeadConfig, EncoderConfig
+from manyview.models.part_configs import DenseHeadConfig, EncoderConfig
 
 SMALL = OmegaConfig(
     dim=32, pairs=5, register_layers=(1, 3), num_heads=2, registers=3, image_size=64, taps=(0, 1, 2, 4),

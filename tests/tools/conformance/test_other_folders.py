@@ -13,19 +13,14 @@ from tools.conformance.seeded import seeded_state_dict
 
 from manyview.attention.plan import Plan
 from manyview.models.blocks import Block
-from manyview.models.camera_head import CameraHead
 from manyview.models.dense_head import DenseHead
 from manyview.models.encoder import DinoEncoder
+from manyview.models.part_configs import DenseHeadConfig, EncoderConfig
 from manyview.models.run_options import RunOptions
-from manyview.models.track_head import TrackHead
-from manyview.models.vggt.config import (
-    CameraHeadConfig,
-    DenseHeadConfig,
-    EncoderConfig,
-    TrackHeadConfig,
-    VGGTConfig,
-)
+from manyview.models.vggt.camera_head import CameraHead
+from manyview.models.vggt.config import CameraHeadConfig, TrackHeadConfig, VGGTConfig
 from manyview.models.vggt.model import VGGT
+from manyview.models.vggt.track_head import TrackHead
 from manyview.models.vggt.trunk import Trunk
 
 from .golden import Folder, random_input, seeded

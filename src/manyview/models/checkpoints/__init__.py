@@ -3,13 +3,11 @@
 from .assign import assign_weights
 from .keys import KeyReport, compare_keys
 from .read import Checkpoint, read_checkpoint
-from .vggt import infer_vggt_config
 
 __all__ = [
     "Checkpoint",
     "KeyReport",
     "assign_weights",
     "compare_keys",
-    "infer_vggt_config",
     "read_checkpoint",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from ..vggt.config import DenseHeadConfig, EncoderConfig
+from ..part_configs import DenseHeadConfig, EncoderConfig
 
 REGISTER_LAYERS = (2, 6, 9, 14, 20)
 """Pairs of the published network in which only special tokens meet."""

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from ..encoder import PatchConv
 from ..layers import LayerNorm
+from ..part_configs import EncoderConfig
 from ..rotary import Rotation
-from ..vggt.config import EncoderConfig
 from .blocks import RotaryPeriods, omega_block
 
 

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..camera_head import POSE_NUMBERS, FramesMeet, activate_pose
 from ..convolutions import Conv2d
 from ..dense_head import PLANE_WEIGHT, Pyramid, TapMaps
 from ..dense_ops import activate_confidence, activate_values, add_image_plane
 from ..layers import LayerNorm, Linear
-from ..vggt.config import DenseHeadConfig
+from ..part_configs import DenseHeadConfig
+from ..pose_encoding import POSE_NUMBERS, FramesMeet, activate_pose
 from .blocks import omega_block
 from .config import ReadoutConfig
 

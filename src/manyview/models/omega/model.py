@@ -14,10 +14,10 @@ from ...attention.plan import Plan
 from ...errors import UsageError
 from ..alternating import AlternatingLayers, first_and_others
 from ..blocks import Block
-from ..camera_head import frames_meet
 from ..check_images import check_images
 from ..feature_taps import TapStore, run_dense_head
 from ..info import ModelInfo
+from ..pose_encoding import frames_meet
 from ..predictions import Predictions
 from ..recording import mark
 from ..rotary import Rotation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from ..vggt.config import EncoderConfig
+from ..part_configs import EncoderConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,16 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-
-@dataclasses.dataclass(frozen=True)
-class EncoderConfig:
-    """DINOv2 vision transformer with registers. `native_grid` is the side of the position table."""
-
-    depth: int = 24
-    num_heads: int = 16
-    registers: int = 4
-    native_grid: int = 37
-    mlp_ratio: float = 4.0
+from ..part_configs import DenseHeadConfig, EncoderConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,19 +16,6 @@ class CameraHeadConfig:
     num_heads: int = 16
     iterations: int = 4
     mlp_ratio: float = 4.0
-
-
-@dataclasses.dataclass(frozen=True)
-class DenseHeadConfig:
-    """DPT head. `out_channels` are the widths of the four projected taps, finest first."""
-
-    features: int = 256
-    out_channels: tuple[int, int, int, int] = (256, 512, 1024, 1024)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "out_channels", tuple(self.out_channels))
-        if len(self.out_channels) != 4:
-            raise ValueError(f"a dense head reads four taps, got {len(self.out_channels)} widths")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +57,10 @@ class VGGTConfig:
     image_size: int = 518
     rope_base: float = 100.0
     taps: tuple[int, int, int, int] = (4, 11, 17, 23)
-    encoder: EncoderConfig | None = EncoderConfig()
+    encoder: EncoderConfig | None = dataclasses.field(default_factory=EncoderConfig)
     camera_head: CameraHeadConfig | None = CameraHeadConfig()
-    depth_head: DenseHeadConfig | None = DenseHeadConfig()
-    point_head: DenseHeadConfig | None = DenseHeadConfig()
+    depth_head: DenseHeadConfig | None = dataclasses.field(default_factory=DenseHeadConfig)
+    point_head: DenseHeadConfig | None = dataclasses.field(default_factory=DenseHeadConfig)
     track_head: TrackHeadConfig | None = TrackHeadConfig()
 
     def __post_init__(self) -> None:

@@ -9,16 +9,17 @@ from torch import Tensor, nn
 
 from ...attention.plan import Plan
 from ...errors import UsageError
-from ..camera_head import CameraHead, frames_meet
 from ..check_images import check_images
 from ..dense_head import DenseHead
 from ..feature_taps import TapStore, run_dense_head
 from ..info import ModelInfo
+from ..pose_encoding import frames_meet
 from ..predictions import Predictions
 from ..recording import mark
 from ..run_options import RunOptions, with_its_kernels
-from ..track_head import TrackHead
+from .camera_head import CameraHead
 from .config import VGGTConfig
+from .track_head import TrackHead
 from .trunk import LaterFrames, Trunk
 
 __all__ = ["VGGT", "Predictions"]

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..attention.global_attention import GlobalAttention, LayerRun
-from ..attention.layout import TokenLayout
-from .blocks import Attention, Block
-from .layers import LayerNorm, Linear, Mlp
-from .vggt.config import CameraHeadConfig
-
-POSE_NUMBERS = 9
-
-# (place of the block among all that run, its attention, normalised tokens [B, S, C]) to tokens
-FramesMeet = Callable[[int, Attention, Tensor], Tensor]
+from ..blocks import Block
+from ..layers import LayerNorm, Linear, Mlp
+from ..pose_encoding import POSE_NUMBERS, FramesMeet, activate_pose
+from .config import CameraHeadConfig
 
 
 class CameraHead(nn.Module):
@@ -72,19 +63,3 @@ class CameraHead(nn.Module):
             estimate = correction if estimate is None else estimate + correction
             results.append(activate_pose(estimate))
         return results
-
-
-def frames_meet(
-    meeting: GlobalAttention, layout: TokenLayout, memory: dict[Any, Any], tokens: int = 1
-) -> FramesMeet:
-    """A plan's answer for a camera head, whose frames have few `tokens` each."""
-    frames = TokenLayout(layout.frames, tokens - 1, (1, 1), layout.reference_frame)
-    features = memory.get("frame features")
-    return lambda place, attention, x: meeting(
-        attention, x, frames, None, LayerRun(place, frame_features=features, memory=memory)
-    )
-
-
-def activate_pose(raw: Float[Tensor, "*batch 9"]) -> Float[Tensor, "*batch 9"]:
-    """Translation and quaternion as they are, fields of view made non-negative."""
-    return torch.cat([raw[..., :7], F.relu(raw[..., 7:])], dim=-1)

@@ -9,13 +9,14 @@ from collections.abc import Iterable
 import torch
 
 from ...errors import UsageError, WeightsError
-from ..compressor import add_compressors
-from ..vggt.config import VGGTConfig
-from ..vggt.model import VGGT
-from .assign import assign_weights
-from .read import Checkpoint
-from .registry import find_file
-from .vggt import HEAD_PREFIXES, heads_in, stored_metadata, vggt_config, without_heads
+from ..checkpoints.assign import assign_weights
+from ..checkpoints.metadata import stored_metadata
+from ..checkpoints.read import Checkpoint
+from ..checkpoints.registry import find_file
+from .checkpoint import HEAD_PREFIXES, heads_in, vggt_config, without_heads
+from .compressor import add_compressors
+from .config import VGGTConfig
+from .model import VGGT
 
 logger = logging.getLogger(__name__)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from ...errors import UsageError
-from ..pi3.model import Pi3
-from ..pi3.model_x import Pi3X
-from .assign import assign_weights
-from .pi3 import infer_pi3_config, infer_pi3x_config
-from .read import Checkpoint
-from .recognise import recognise
+from ..checkpoints.assign import assign_weights
+from ..checkpoints.read import Checkpoint
+from ..checkpoints.recognise import recognise
+from .checkpoint import infer_pi3_config, infer_pi3x_config
+from .model import Pi3
+from .model_x import Pi3X
 
 
 def build_pi3(

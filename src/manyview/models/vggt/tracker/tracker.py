@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..layers import Mlp
+from ...layers import Mlp
 from .correlation import local_correlation, pyramid
 from .embeddings import flow_embedding, position_table
 from .sampling import sample_bilinear

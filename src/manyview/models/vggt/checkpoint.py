@@ -9,21 +9,16 @@ from math import isqrt
 from typing import Any
 
 from ...errors import WeightsError
-from ..vggt.config import (
-    CameraHeadConfig,
-    DenseHeadConfig,
-    EncoderConfig,
-    TrackHeadConfig,
-    VGGTConfig,
-)
-from .keys import Shape
-from .read import Checkpoint
-from .recognise import WITH_COMPRESSOR, recognise
-from .shapes import Shapes
+from ..checkpoints.keys import Shape
+from ..checkpoints.metadata import METADATA_KEY, stored_metadata
+from ..checkpoints.read import Checkpoint
+from ..checkpoints.recognise import WITH_COMPRESSOR, recognise
+from ..checkpoints.shapes import Shapes
+from ..part_configs import DenseHeadConfig, EncoderConfig
+from .config import CameraHeadConfig, TrackHeadConfig, VGGTConfig
 
 logger = logging.getLogger(__name__)
 
-METADATA_KEY = "manyview"
 _RADIUS = 4  # of the correlation window; VGGT publishes no other
 _WINDOW = 2 * _RADIUS + 1
 _PUBLISHED = DenseHeadConfig()
@@ -33,22 +28,6 @@ HEAD_PREFIXES = {
     "points": "point_head.",
     "track": "track_head.",
 }
-
-
-def stored_metadata(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What ManyView wrote into the file ("config", "licence", "recipe", ...); empty for other files."""
-    text = checkpoint.metadata.get(METADATA_KEY)
-    if text is None:
-        return {}
-    try:
-        data = json.loads(text)
-    except ValueError:
-        data = None
-    if not isinstance(data, dict):
-        raise WeightsError(
-            f"{checkpoint.source}: its metadata entry {METADATA_KEY!r} is not JSON of an object"
-        )
-    return data
 
 
 def vggt_config(checkpoint: Checkpoint) -> VGGTConfig:

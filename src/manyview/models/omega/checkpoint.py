@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ...errors import WeightsError
-from ..omega.config import OMEGA_256_TEXT, OMEGA_512, REGISTER_LAYERS, OmegaConfig, ReadoutConfig
-from ..vggt.config import DenseHeadConfig, EncoderConfig
-from .keys import Shape
-from .read import Checkpoint
-from .shapes import Shapes
-from .vggt import stored_metadata
+from ..checkpoints.keys import Shape
+from ..checkpoints.metadata import stored_metadata
+from ..checkpoints.read import Checkpoint
+from ..checkpoints.shapes import Shapes
+from ..part_configs import DenseHeadConfig, EncoderConfig
+from .config import OMEGA_256_TEXT, OMEGA_512, REGISTER_LAYERS, OmegaConfig, ReadoutConfig
 
 _EXAMPLE = "facebook/VGGT-Omega"
 HEAD_PREFIXES = {"camera": "camera_head.", "depth": "dense_head.", "text": "text_alignment_head."}

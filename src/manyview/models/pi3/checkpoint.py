@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from math import isqrt
 
 from ...errors import WeightsError
-from ..pi3.config import PI3, Pi3Config, Pi3XConfig
-from ..vggt.config import EncoderConfig
-from .keys import Shape
-from .shapes import Shapes
+from ..checkpoints.keys import Shape
+from ..checkpoints.shapes import Shapes
+from ..part_configs import EncoderConfig
+from .config import PI3, Pi3Config, Pi3XConfig
 
 PRIOR_KEYS = ("depth_encoder.", "depth_emb", "ray_embed.", "pose_inject_blk.")
 """Beginnings of the keys of Pi3X's multimodal branch."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from ...errors import UsageError
-from ..omega.model import Omega
-from .assign import assign_weights
-from .omega import HEAD_PREFIXES, omega_config, with_heads
-from .read import Checkpoint
+from ..checkpoints.assign import assign_weights
+from ..checkpoints.read import Checkpoint
+from .checkpoint import HEAD_PREFIXES, omega_config, with_heads
+from .model import Omega
 
 
 def build_omega(

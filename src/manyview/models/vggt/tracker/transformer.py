@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..layers import Mlp
+from ...layers import Mlp
 
 _MLP_RATIO = 4
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..errors import UsageError
-from .dense_head import DenseHead
+from ...errors import UsageError
+from ..dense_head import DenseHead
+from ..part_configs import DenseHeadConfig
+from .config import TrackHeadConfig
 from .tracker import Tracker, TrackIterations
-from .vggt.config import DenseHeadConfig, TrackHeadConfig
 
 
 class TrackHead(nn.Module):
