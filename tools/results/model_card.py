@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from manyview.errors import ManyViewError, OutputError, UsageError
-from manyview.models.checkpoints.read import read_checkpoint
 from manyview.models.checkpoints.metadata import stored_metadata
+from manyview.models.checkpoints.read import read_checkpoint
 
 _COLUMNS = (
     ("AUC@5", "auc_5", ".1f"), ("AUC@15", "auc_15", ".1f"), ("AUC@30", "auc_30", ".1f"),
