@@ -7,7 +7,6 @@ import dataclasses
 import pytest
 import torch
 
-from manyview.attention.anchor_keys import AnchorKeys
 from manyview.attention.anchor_memory import (
     AnchorMemory,
     ChosenAnchors,
@@ -20,6 +19,7 @@ from manyview.attention.anchor_memory import (
 from manyview.attention.dense import OwnFrameKeys
 from manyview.attention.global_attention import GlobalAttention, LayerRun
 from manyview.attention.layout import TokenLayout
+from manyview.attention.methods.anchors import AnchorKeys
 from manyview.attention.plan import Plan
 from manyview.models.blocks import Attention
 from manyview.models.rotary import frame_positions, rotation_for

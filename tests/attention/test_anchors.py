@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from manyview.attention.anchor_keys import AnchorKeys
 from manyview.attention.dense import AllKeys
-from manyview.attention.diagonal_mean import DiagonalMean
 from manyview.attention.frame_choice import covering, evenly
 from manyview.attention.global_attention import GlobalAttention, LayerRun
 from manyview.attention.layout import TokenLayout
+from manyview.attention.methods.anchors import AnchorKeys
+from manyview.attention.methods.avggt import DiagonalMean
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
 from manyview.models.blocks import Attention

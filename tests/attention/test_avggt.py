@@ -8,11 +8,9 @@ import pytest
 import torch
 
 from manyview.attention.dense import NoFill, OwnFrameKeys
-from manyview.attention.diagonal_mean import DiagonalMean
 from manyview.attention.global_attention import GlobalAttention, LayerRun
-from manyview.attention.grid_keys import GridKeys, kept_tokens
 from manyview.attention.layout import TokenLayout
-from manyview.attention.presets.avggt import Avggt
+from manyview.attention.methods.avggt import Avggt, DiagonalMean, GridKeys, kept_tokens
 from manyview.errors import UsageError
 from manyview.models.blocks import Attention
 from manyview.models.rotary import frame_positions, rotation_for

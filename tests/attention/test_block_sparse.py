@@ -7,11 +7,10 @@ import math
 import pytest
 import torch
 
-from manyview.attention import block_sparse
-from manyview.attention.block_sparse import BlockSparseKeys
 from manyview.attention.global_attention import GlobalAttention, LayerRun
 from manyview.attention.layout import TokenLayout
-from manyview.attention.presets.blocksparse import BlockSparse
+from manyview.attention.methods import blocksparse
+from manyview.attention.methods.blocksparse import BlockSparse, BlockSparseKeys
 from manyview.models.blocks import Attention
 from manyview.models.rotary import frame_positions, rotation_for
 
@@ -65,7 +64,7 @@ def _twin(attention, tokens, layout, rotation, keys):
     ],
 )
 def test_against_the_twin(layout, gathered, keys, monkeypatch):
-    monkeypatch.setattr(block_sparse, "_GATHERED_CPU", gathered)
+    monkeypatch.setattr(blocksparse, "_GATHERED_CPU", gathered)
     attention, tokens, rotation = _setting(layout)
     with torch.no_grad():
         got = GlobalAttention(keys=keys)(attention, tokens, layout, rotation, LayerRun())

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 
 from manyview.attention.causal_descriptor_keys import CausalDescriptorKeys
 from manyview.attention.dense import OwnFrameKeys
-from manyview.attention.descriptor_keys import DescriptorKeys
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
+from manyview.attention.methods.flashvggt import DescriptorKeys, Flash
 from manyview.attention.plan import Plan
 from manyview.attention.protocols import LayerRun
 from manyview.errors import UsageError
@@ -27,7 +27,7 @@ EXACT = {"rtol": 1e-6, "atol": 1e-6}  # bilinear weights are single precision in
 
 def twin(keys: CausalDescriptorKeys, attention, tokens, layout, rotation):
     """Every frame's own list of keys, straight from the text: self, kept past frames, frame 0 whole."""
-    short = keys.descriptors
+    short = keys
     specials, (rows, columns) = layout.special_tokens, layout.grid
     h, w = max(1, rows // short.reduction), max(1, columns // short.reduction)
     at = [*range(specials)]
@@ -73,10 +73,10 @@ def run(keys, layout, dtype=torch.float64):
 @pytest.mark.parametrize(
     "keys",
     [
-        CausalDescriptorKeys(DescriptorKeys(2)),
-        CausalDescriptorKeys(DescriptorKeys(2, "nearest", count_bias=1.0), keep_one_in=3),
-        CausalDescriptorKeys(DescriptorKeys(1, duplicates=False), keep_one_in=2),
-        CausalDescriptorKeys(DescriptorKeys(4), hide_reference=True),
+        CausalDescriptorKeys(2),
+        CausalDescriptorKeys(2, "nearest", count_bias=1.0, keep_one_in=3),
+        CausalDescriptorKeys(1, duplicates=False, keep_one_in=2),
+        CausalDescriptorKeys(4, hide_reference=True),
     ],
 )
 def test_against_materialised_scores(layout, keys):
@@ -88,7 +88,7 @@ def test_later_frames_change_nothing_and_earlier_ones_do():
     layout = TokenLayout(20, 2, (4, 4))
     attention, tokens, rotation = small_layer(layout)
     tokens.requires_grad_(True)
-    method = GlobalAttention(keys=CausalDescriptorKeys(DescriptorKeys(2), keep_one_in=2))
+    method = GlobalAttention(keys=CausalDescriptorKeys(2, keep_one_in=2))
     out = method(attention, tokens, layout, rotation, LayerRun()).unflatten(1, (20, -1))
     gradient = torch.autograd.grad(out[:, 17].square().sum(), tokens)[0].unflatten(1, (20, -1))
     moved = gradient.abs().amax((0, 2, 3)) > 0
@@ -103,7 +103,7 @@ def test_weights_sum_to_one():
         attention.qkv.bias[32:] = 1
         attention.proj.weight.copy_(torch.eye(16))
         attention.proj.bias.zero_()
-    for keys in (CausalDescriptorKeys(), CausalDescriptorKeys(DescriptorKeys(2, count_bias=1.0))):
+    for keys in (CausalDescriptorKeys(), CausalDescriptorKeys(2, count_bias=1.0)):
         out = GlobalAttention(keys=keys)(attention, tokens, layout, rotation, LayerRun())
         torch.testing.assert_close(out, torch.ones_like(out))
 
@@ -113,7 +113,7 @@ def test_one_frame_is_the_plain_method():
     attention, tokens, rotation = small_layer(layout)
     plain, causal = (
         GlobalAttention(keys=keys)(attention, tokens, layout, rotation, LayerRun())
-        for keys in (DescriptorKeys(2, keyframes=0), CausalDescriptorKeys(DescriptorKeys(2)))
+        for keys in (DescriptorKeys(2, keyframes=0), CausalDescriptorKeys(2))
     )
     assert torch.equal(plain, causal)
 
@@ -136,7 +136,7 @@ def test_a_stream_of_single_frames_is_the_same_pass(spec, kept):
 
 
 def test_keys_are_counted_as_they_are_seen():
-    layout, keys = TokenLayout(5, 2, (4, 4)), CausalDescriptorKeys(DescriptorKeys(2), keep_one_in=2)
+    layout, keys = TokenLayout(5, 2, (4, 4)), CausalDescriptorKeys(2, keep_one_in=2)
     each, seen = 2 + 4, [1, 2, 2, 3, 3]
     assert keys.count(layout) == pytest.approx(16 + each * sum(seen) / 5)
     assert keys.projected(layout) == 16 + 5 * each
@@ -145,7 +145,7 @@ def test_keys_are_counted_as_they_are_seen():
 
 def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="keyframes"):
-        CausalDescriptorKeys(DescriptorKeys(keyframes=3))
+        Flash(causal=True, keyframes=3)
     with pytest.raises(ValueError, match="at least 1"):
         CausalDescriptorKeys(keep_one_in=0)
     with pytest.raises(UsageError, match="belong to causal"):

@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from manyview.attention.dense import OwnFrameKeys
-from manyview.attention.descriptor_keys import DescriptorKeys
+from manyview.attention.frame_choice import cluster_members
 from manyview.attention.global_attention import GlobalAttention, LayerRun
-from manyview.attention.keyframes import cluster_members
 from manyview.attention.layout import TokenLayout
-from manyview.attention.presets.flash import Flash
+from manyview.attention.methods.flashvggt import DescriptorKeys, Flash
 from manyview.attention.protocols import LayerInput
 from manyview.errors import UsageError
 from manyview.models.blocks import Attention

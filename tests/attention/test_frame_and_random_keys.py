@@ -7,12 +7,13 @@ import torch
 
 from manyview.attention.dense import OwnFrameKeys
 from manyview.attention.frame_choice import covering
-from manyview.attention.frame_keys import CoveringFrameKeys, EveryFrameKeys
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
+from manyview.attention.methods.gotohunt import CoveringFrameKeys
+from manyview.attention.methods.random import RandomKeys
+from manyview.attention.methods.spark3r import EveryFrameKeys
 from manyview.attention.plan import Plan
 from manyview.attention.protocols import LayerInput, LayerRun
-from manyview.attention.random_keys import RandomKeys
 from manyview.errors import UsageError
 
 from .settings import LAYOUTS, run_with_features, small_layer

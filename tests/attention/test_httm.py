@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from manyview.attention.block_merge import Blocks, MergedKeys, MergedQueries, merge_plan
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
+from manyview.attention.methods.httm import Blocks, MergedKeys, MergedQueries, merge_plan
 from manyview.attention.plan import Plan
 from manyview.attention.protocols import LayerInput, LayerRun
 from manyview.attention.softmax.extended import attend_lengths

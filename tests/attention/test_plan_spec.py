@@ -7,12 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manyview.attention.dense import AllQueries
-from manyview.attention.diagonal_mean import DiagonalMean
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
+from manyview.attention.methods.avggt import Avggt, DiagonalMean
 from manyview.attention.plan import Plan, compose
 from manyview.attention.plan_spec import preset_from_spec, spec_of
-from manyview.attention.presets.avggt import Avggt
 from manyview.errors import UsageError
 
 

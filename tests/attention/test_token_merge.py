@@ -9,10 +9,11 @@ import torch
 
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
-from manyview.attention.merging.blocks import match
+from manyview.attention.merging.matching import match
+from manyview.attention.methods.fastvggt import SequenceMerge
+from manyview.attention.methods.spark3r import GroupMergedQueries, query_factor
 from manyview.attention.plan import Plan
 from manyview.attention.protocols import LayerRun
-from manyview.attention.token_merge import GroupMergedQueries, SequenceMerge, query_factor
 
 from .settings import LAYOUTS, small_layer
 
@@ -139,7 +140,7 @@ def test_identical_tokens_merge_without_loss_and_gradients_flow():
 
 
 def test_one_match_a_layer_serves_queries_and_keys(monkeypatch):
-    import manyview.attention.token_merge as room
+    import manyview.attention.methods.fastvggt as room
 
     layout = LAYOUTS[2]
     attention, tokens, rotation = small_layer(layout)

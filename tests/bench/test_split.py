@@ -7,8 +7,8 @@ import time
 import pytest
 import torch
 
+from manyview.attention.methods import PRESETS
 from manyview.attention.plan import Plan
-from manyview.attention.presets import PRESETS
 from manyview.bench.case import Case
 from manyview.bench.methods import Method
 from manyview.bench.options import BenchOptions

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from manyview.attention.methods import PRESETS
 from manyview.attention.plan import Plan
-from manyview.attention.presets import PRESETS
 from manyview.bench import BenchOptions, BenchReport, Measurement, Refusal, run_bench
 from manyview.bench.case import Case
 from manyview.bench.comparison import comparison, report_text, sentences

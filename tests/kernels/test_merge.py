@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from manyview.attention.block_merge import Blocks, merge_plan
 from manyview.attention.layout import TokenLayout
-from manyview.attention.merging.blocks import copy_back, match, slot_means
+from manyview.attention.merging.matching import match
+from manyview.attention.merging.means import copy_back, slot_means
 from manyview.attention.merging.outliers import separate_outliers
+from manyview.attention.methods.httm import Blocks, merge_plan
 from manyview.kernels import use_kernels
 
 pytest.importorskip("triton")

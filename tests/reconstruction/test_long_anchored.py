@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from manyview.attention.anchor_keys import AnchorKeys
 from manyview.attention.anchor_memory import ChosenAnchors
 from manyview.attention.global_attention import GlobalAttention, LayerRun
 from manyview.attention.layout import TokenLayout
+from manyview.attention.methods.anchors import AnchorKeys
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
 from manyview.models.run_options import RunOptions

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from manyview.attention.anchor_keys import AnchorKeys
 from manyview.attention.global_attention import GlobalAttention
+from manyview.attention.methods.anchors import AnchorKeys
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
 from manyview.models.run_options import RunOptions

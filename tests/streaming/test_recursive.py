@@ -10,9 +10,9 @@ import torch
 from tools.conformance.folder import read_cases
 from tools.conformance.runner import run_cases, select
 
-from manyview.attention.descriptor_keys import DescriptorKeys
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
+from manyview.attention.methods.flashvggt import DescriptorKeys
 from manyview.attention.plan import Plan
 from manyview.attention.protocols import LayerInput, LayerRun
 from manyview.errors import UsageError

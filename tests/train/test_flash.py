@@ -11,6 +11,7 @@ from PIL import Image
 
 import manyview
 from manyview.attention.causal_descriptor_keys import CausalDescriptorKeys
+from manyview.attention.methods.flashvggt import DescriptorKeys
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
 from manyview.train import run
@@ -99,6 +100,9 @@ def test_the_recipes_go_from_unordered_to_causal() -> None:
     plans = [Plan.parse(config.stages[0].plan, 8) for config in (first, second)]
     assert plans[0] == Plan.parse(first.trained_for or "", 8)
     for one, other in zip(plans[0].layers, plans[1].layers, strict=True):
-        assert isinstance(other.keys, CausalDescriptorKeys) and other.keys.descriptors == one.keys
+        assert isinstance(other.keys, CausalDescriptorKeys) and isinstance(one.keys, DescriptorKeys)
+        for option in ("reduction", "resample", "count_bias", "duplicates"):
+            assert getattr(other.keys, option) == getattr(one.keys, option)
+        assert one.keys.keyframes is None  # none below 400 frames
     assert all(dict(mix.start)["path"] == "walk" for mix in second.stages[0].scenes)
     assert first.stages[0].views == second.stages[0].views == (2, 24)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from manyview.attention.dense import OwnFrameKeys
-from manyview.attention.descriptor_keys import DescriptorKeys
+from manyview.attention.frame_choice import cluster_members
 from manyview.attention.global_attention import GlobalAttention
-from manyview.attention.keyframes import cluster_members
 from manyview.attention.layout import TokenLayout
+from manyview.attention.methods.flashvggt import DescriptorKeys
 from manyview.attention.plan import Plan
 from manyview.attention.protocols import LayerInput, LayerRun
 from manyview.geometry.cameras import pose_encoding_to_cameras, relative_to_first

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
-from manyview.attention.merging.blocks import copy_back
+from manyview.attention.merging.means import copy_back
+from manyview.attention.methods.fastvggt import SequenceMerge
 from manyview.attention.protocols import LayerInput, LayerRun
-from manyview.attention.token_merge import SequenceMerge
 from manyview.models.blocks import Attention
 from manyview.models.rotary import rotation_for
 from tools.conformance.folder import Case

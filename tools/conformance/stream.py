@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from manyview.attention.dense import OwnFrameKeys
-from manyview.attention.descriptor_keys import DescriptorKeys
 from manyview.attention.global_attention import GlobalAttention
+from manyview.attention.methods.flashvggt import DescriptorKeys
 from manyview.attention.plan import Plan
 from manyview.models.encoder import DinoEncoder
 from manyview.models.run_options import RunOptions

@@ -7,10 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from manyview.attention.block_merge import Blocks, merge_plan
 from manyview.attention.layout import TokenLayout
-from manyview.attention.merging.blocks import MergePlan, match, slot_means
+from manyview.attention.merging.blocks import MergePlan
+from manyview.attention.merging.matching import match
+from manyview.attention.merging.means import slot_means
 from manyview.attention.merging.outliers import separate_outliers
+from manyview.attention.methods.httm import Blocks, merge_plan
 from manyview.attention.softmax.extended import attend_together
 from manyview.kernels import attention, merge, merge_means, merge_outliers
 from manyview.kernels.choice import use_kernels

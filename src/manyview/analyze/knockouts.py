@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..attention.dense import OwnFrameKeys
 from ..attention.global_attention import GlobalAttention
-from ..attention.grid_keys import GridKeys
+from ..attention.methods.avggt import GridKeys
 from ..attention.plan import Plan
 from ..evaluate.metrics.pose import auc, pair_errors
 from ..models.network import Network, Predictions

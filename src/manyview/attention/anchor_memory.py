@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .anchor_keys import AnchorKeys, own_frame_terms
 from .dense import AllQueries, NoFill, OwnFrameKeys
 from .global_attention import GlobalAttention
 from .layout import TokenLayout
+from .methods.anchors import AnchorKeys, own_frame_terms
 from .plan import Plan
 from .protocols import LayerInput
 from .softmax.extended import attend_together

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .dense import OwnFrameKeys
 from .layout import TokenLayout
+from .methods import PRESETS
 from .plan import Plan
-from .presets import PRESETS
 
 # Below it AVGGT gains at most 1.26x end to end (independent re-run of arXiv 2512.02541).
 _BREAK_EVEN = 30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .dense import AllQueries, NoFill
-from .descriptor_keys import DescriptorKeys, coarse_grid
+from .descriptors import at_places, descriptors_per_frame, log_counts, shortened
 from .global_attention import GlobalAttention
 from .index_cache import for_later_calls
 from .layout import TokenLayout
@@ -27,22 +28,26 @@ _GROUP = 16
 class CausalDescriptorKeys:
     """A frame sees itself, the kept ones of the frames before it, and the reference frame whole.
 
-    Of `keep_one_in` frames, counted from frame 0, the first is kept for later frames; the others are seen by
+    `reduction`, `resample`, `count_bias` and `duplicates` as in `methods.flashvggt.DescriptorKeys`. Of
+    `keep_one_in` frames, counted from frame 0, the first is kept for later frames; the others are seen by
     themselves alone. `hide_reference` leaves out the whole reference frame, which the released training code
-    does by mistake (its descriptors stay). Frames chosen by their content would tell of the future, so there
-    are no keyframes. Frame after frame this is chunk-recursive streaming with chunks of one frame.
+    does by mistake (its descriptors stay). There are no keyframes: they would be chosen by later frames too.
+    Frame after frame this is chunk-recursive streaming with chunks of one frame.
     Source: FlashVGGT (arXiv 2512.01540), second training stage.
     """
 
-    descriptors: DescriptorKeys = dataclasses.field(default_factory=lambda: DescriptorKeys(keyframes=0))
+    reduction: int = 4
+    resample: Literal["bilinear", "nearest", "learnt"] = "bilinear"
+    count_bias: float = 0.0
+    duplicates: bool = True
     keep_one_in: int = 1
     hide_reference: bool = False
 
     def __post_init__(self) -> None:
         if self.keep_one_in < 1:
-            raise ValueError(f"one frame in p is kept, and p is at least 1, not {self.keep_one_in}")
-        if (self.descriptors.keyframes or 0) > 1:
-            raise ValueError("keyframes are chosen among all frames, which a causal mask does not allow")
+            raise ValueError(
+                f"keep_one_in: one frame in p is kept, and p is at least 1, not {self.keep_one_in}"
+            )
 
     def check(self, attention: GlobalAttention) -> None:
         if attention.queries != AllQueries() or attention.fill != NoFill():
@@ -62,40 +67,42 @@ class CausalDescriptorKeys:
             raise ValueError(
                 f"causal descriptors need frame 0 as the reference, not {layout.reference_frame}"
             )
-        source = layout if whole else dataclasses.replace(layout, reference_frame=None)
-        keys = dataclasses.replace(self.descriptors, keyframes=0).select(
-            dataclasses.replace(layer, layout=source)
-        )
-        each = _each(layout, self.descriptors.reduction)
+        k, v, each = shortened(layer, self.reduction, self.resample)
+        log_weight = None
+        if self.count_bias != 0 or (whole and not self.duplicates):
+            log_weight = (
+                log_counts(layout, self.reduction, self.count_bias).to(k.device).repeat(layout.frames)
+            )
+            if whole and not self.duplicates:
+                log_weight[layout.special_tokens : each] = float("-inf")
+            log_weight = F.pad(log_weight, (whole, 0)).to(k.device)
+        if whole:
+            patches = torch.arange(layout.special_tokens, layout.tokens_per_frame)
+            full = layer.tokens[:, patches.to(k.device)]
+            more = layer.attention.keys_values(full, at_places(layer.rotation, patches))
+            k, v = torch.cat([more[0], k], 2), torch.cat([more[1], v], 2)
         q = layer.attention.queries(layer.tokens, layer.rotation, layer.piece)
         parts = []
         for first in range(0, layout.frames, _GROUP):
             group = range(first, min(first + _GROUP, layout.frames))
             index, hidden = _group_keys(whole, each, group.start, group.stop, self.keep_one_in)
             index = index.to(q.device)
-            weight = None if keys.log_weight is None else keys.log_weight[..., index]
+            weight = None if log_weight is None else log_weight[index]
             rows = slice(group.start * layout.tokens_per_frame, group.stop * layout.tokens_per_frame)
-            parts.append(
-                _attend_hiding(q[:, :, rows], keys.k[:, :, index], keys.v[:, :, index], weight, hidden, each)
-            )
+            parts.append(_attend_hiding(q[:, :, rows], k[:, :, index], v[:, :, index], weight, hidden, each))
         return torch.cat(parts, 2)
 
     def count(self, layout: TokenLayout) -> float:
         """Keys of a query, the mean over frames."""
         seen = sum(len(range(0, t, self.keep_one_in)) + 1 for t in range(layout.frames))
-        return self._whole(layout) + seen / layout.frames * _each(layout, self.descriptors.reduction)
+        return self._whole(layout) + seen / layout.frames * descriptors_per_frame(layout, self.reduction)
 
     def projected(self, layout: TokenLayout) -> float:
-        return self._whole(layout) + layout.frames * _each(layout, self.descriptors.reduction)
+        return self._whole(layout) + layout.frames * descriptors_per_frame(layout, self.reduction)
 
     def _whole(self, layout: TokenLayout) -> int:
         """Patches of the reference frame that are seen."""
         return 0 if self.hide_reference or layout.reference_frame is None else layout.patches_per_frame
-
-
-def _each(layout: TokenLayout, reduction: int) -> int:
-    rows, columns = coarse_grid(layout.grid, reduction)
-    return layout.special_tokens + rows * columns
 
 
 @functools.lru_cache(maxsize=64)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from ..errors import UsageError
 from .dense import AllKeys, AllQueries, NoFill, OwnFrameKeys
-from .diagonal_mean import DiagonalMean
 from .global_attention import GlobalAttention
 from .layout import TokenLayout
+from .methods import PRESETS
+from .methods.avggt import DiagonalMean
 from .plan_spec import preset_from_spec, spec_of
-from .presets import PRESETS
 
 _DENSE = GlobalAttention()
 _FRAME = GlobalAttention(keys=OwnFrameKeys())

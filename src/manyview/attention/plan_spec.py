@@ -8,7 +8,7 @@ import typing
 from typing import Any
 
 from ..errors import UsageError
-from .presets import PRESETS
+from .methods import PRESETS
 
 
 def preset_from_spec(spec: str) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..attention.methods import PRESETS
 from ..attention.plan import Plan
-from ..attention.presets import PRESETS
 from ..errors import MemoryLimitError, UsageError
 from .case import Case, tidy
 from .expect import Budget

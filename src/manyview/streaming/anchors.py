@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ..attention.anchor_keys import AnchorKeys
 from ..attention.anchor_memory import AnchorMemory, ChosenAnchors
 from ..attention.global_attention import GlobalAttention
+from ..attention.methods.anchors import AnchorKeys
 from ..attention.plan import Plan
 from ..errors import UsageError
 from ..models.check_images import check_images

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..attention.dense import AllQueries, NoFill, OwnFrameKeys
-from ..attention.descriptor_keys import DescriptorKeys
 from ..attention.global_attention import GlobalAttention
+from ..attention.methods.flashvggt import DescriptorKeys
 from ..attention.plan import Plan
 from ..errors import UsageError
 from .frame_retention import kept_frames

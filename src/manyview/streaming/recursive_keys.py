@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..attention.descriptor_keys import DescriptorKeys, coarse_grid, shortened
+from ..attention.descriptors import coarse_grid, shortened
 from ..attention.layout import TokenLayout
+from ..attention.methods.flashvggt import DescriptorKeys
 from ..attention.protocols import KeySet, LayerInput
 
 Pair = tuple[Tensor, Tensor]

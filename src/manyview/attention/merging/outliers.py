@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...kernels import fused
-from .blocks import MergePlan, copy_back, flat_places, pool
+from .blocks import MergePlan
+from .means import copy_back, flat_places, pool
 
 
 def separate_outliers(

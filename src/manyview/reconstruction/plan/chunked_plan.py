@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from ...attention.anchor_keys import AnchorKeys
+from ...attention.methods.anchors import AnchorKeys
 from ...errors import MemoryLimitError
 from ...files.array_file import Shapes
 from ...models.run_options import RunOptions

@@ -1,4 +1,4 @@
-"""One merging for all heads, matched on the layer's input: of the whole sequence, or in groups of frames."""
+"""FastVGGT: one merging of queries, keys and values for all heads in every global layer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .index_cache import for_later_calls
-from .layout import TokenLayout
-from .merging.blocks import MergeBlocks, MergePlan, copy_back, match, pool
-from .protocols import KeySet, LayerInput, QuerySet
+from ...errors import UsageError
+from ..global_attention import GlobalAttention
+from ..index_cache import for_later_calls
+from ..layout import TokenLayout
+from ..merging.blocks import MergeBlocks, MergePlan
+from ..merging.matching import match
+from ..merging.means import copy_back, pool
+from ..protocols import KeySet, LayerInput, QuerySet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,39 +120,28 @@ class SequenceMerge:
 
 
 @dataclasses.dataclass(frozen=True)
-class GroupMergedQueries:
-    """Spark3R's queries: one patch in `factor` asks, the others ask with the most similar one of their group.
+class FastVggt:
+    """FastVGGT (arXiv 2509.02560), training-free: see `SequenceMerge`. Layers before `start` stay dense."""
 
-    Groups are `group` consecutive frames; those that ask lie on a lattice that moves on from frame to frame.
-    `factor` None: 1, 2, 3, 4 for up to 100, 300, 500 and more frames. Special tokens ask for themselves.
-    Source: Spark3R (arXiv 2605.06270); the lattice and what is compared (the layer's input) are our reading.
-    """
-
-    factor: int | None = None
-    group: int = 20
+    ratio: float = 0.9
+    protect: float = 0.1
+    window: tuple[int, int] = (2, 2)
+    start: int = 0
+    seed: int = 33
+    sheared: bool = False
+    half_scores: bool = False
 
     def __post_init__(self) -> None:
-        if self.group < 1 or (self.factor is not None and self.factor < 1):
-            raise ValueError(f"factor and group count from 1, got {self.factor} and {self.group}")
+        self._merge()
 
-    def plan(self, layout: TokenLayout) -> MergePlan:
-        return _group_plan(self, layout)
+    def _merge(self) -> SequenceMerge:
+        return SequenceMerge(self.ratio, self.protect, self.window, self.seed, self.sheared, self.half_scores)
 
-    def reduce(self, layer: LayerInput) -> QuerySet:
-        q = layer.attention.queries(layer.tokens, layer.rotation, layer.piece)
-        plan = self.plan(layer.layout)
-        if plan.slots == layer.layout.tokens:
-            return QuerySet(q)
-        slot = match(layer.tokens[:, None], plan).expand(-1, q.shape[1], -1)
-        sums, counts = pool(q, slot, plan.slots)
-        short = (sums / counts[..., None]).to(q.dtype)
-        return QuerySet(short, functools.partial(copy_back, slot=slot), merged=True)
-
-    def count(self, layout: TokenLayout) -> float:
-        return self.plan(layout).slots
-
-    def extra(self, layout: TokenLayout, dim: int) -> float:
-        return self.plan(layout).matching_flops(dim)
+    def layers(self, depth: int) -> tuple[GlobalAttention, ...]:
+        if not 0 <= self.start <= depth:
+            raise UsageError(f"fastvggt: start={self.start} is not a number of layers from 0 to {depth}")
+        merge = self._merge()
+        return (GlobalAttention(),) * self.start + (GlobalAttention(merge, merge),) * (depth - self.start)
 
 
 @functools.lru_cache(maxsize=32)
@@ -188,31 +181,3 @@ def _one_of_each_window(merge: SequenceMerge, layout: TokenLayout) -> Bool[Tenso
         return flat
     whole[others, : down * high, : right * wide] = pattern
     return whole.flatten(1)
-
-
-def query_factor(frames: int) -> int:
-    """Spark3R's reduction of queries for a number of frames."""
-    return 1 + (frames > 100) + (frames > 300) + (frames > 500)
-
-
-@functools.lru_cache(maxsize=32)
-def _group_plan(merge: GroupMergedQueries, layout: TokenLayout) -> MergePlan:
-    factor = query_factor(layout.frames) if merge.factor is None else merge.factor
-    with for_later_calls():
-        starts = torch.arange(layout.frames)[:, None] * layout.tokens_per_frame
-        alone = (starts + torch.arange(layout.special_tokens)).flatten()
-        patches = starts + torch.arange(layout.special_tokens, layout.tokens_per_frame)
-        row, column = torch.meshgrid(*(torch.arange(n) for n in layout.grid), indexing="ij")
-        lattice = (column + max(1, factor // 2) * row).flatten()
-        full, rest = divmod(layout.frames, merge.group)
-        found = []
-        for first, groups, frames in ((0, full, merge.group), (full * merge.group, 1, rest)):
-            if not groups * frames:
-                continue
-            into = ((lattice + torch.arange(frames)[:, None]) % factor == 0).flatten()
-            if not into.any():  # a grid smaller than the lattice
-                into[0] = True
-            tokens = patches[first : first + groups * frames].reshape(groups, -1)
-            sources = (~into).nonzero()[:, 0]
-            found.append(MergeBlocks(tokens, into.nonzero()[:, 0], sources, len(sources)))
-        return MergePlan(alone, tuple(found))

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..errors import UsageError
-from .index_cache import for_later_calls
-from .keyframes import cluster_count, cluster_members, full_frame_count
-from .layout import TokenLayout
-from .protocols import KeySet, LayerInput
+from ..causal_descriptor_keys import CausalDescriptorKeys
+from ..dense import OwnFrameKeys
+from ..descriptors import at_places, coarse_grid, shortened
+from ..frame_choice import cluster_members
+from ..global_attention import GlobalAttention
+from ..layout import TokenLayout
+from ..protocols import KeySet, LayerInput
+
+_FRAMES_PER_CLUSTER = 200
+
+
+_REDUCTION = {"v1": 4, "v2": 3, "learnt": 3}
+
+
+_RESAMPLE: dict[str, Literal["bilinear", "nearest", "learnt"]] = {
+    "v1": "bilinear",
+    "v2": "nearest",
+    "learnt": "learnt",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +75,7 @@ class DescriptorKeys:
         if whole.shape[1]:
             patches = frames[..., layout.special_tokens :, :]
             batch = torch.arange(tokens.shape[0], device=tokens.device)[:, None]
-            rotation = _at(layer.rotation, torch.arange(layout.special_tokens, layout.tokens_per_frame))
+            rotation = at_places(layer.rotation, torch.arange(layout.special_tokens, layout.tokens_per_frame))
             piece = (
                 None if layer.run.frames_per_chunk is None else layer.run.frames_per_chunk * patches.shape[2]
             )
@@ -115,95 +128,73 @@ class DescriptorKeys:
         return torch.cat([full.flatten(1), weight.flatten(1)], 1)[:, None]
 
 
-def shortened(
-    layer: LayerInput, reduction: int, resample: str = "bilinear"
-) -> tuple[Float[Tensor, "batch heads keys dim"], Float[Tensor, "batch heads keys dim"], int]:
-    """Keys and values of every frame's specials and descriptors, and how many a frame has."""
-    layout = layer.layout
-    frames = layer.tokens.unflatten(1, (layout.frames, layout.tokens_per_frame))
-    if resample == "learnt":
-        short = _compressed(layer, frames, reduction)
-    else:
-        short = _resized(frames, _taps(layout, reduction, resample))
-    piece = None if layer.run.frames_per_chunk is None else layer.run.frames_per_chunk * short.shape[2]
-    rotation = _at(layer.rotation, _nearest(layout, reduction))
-    return *layer.attention.keys_values(short.flatten(1, 2), rotation, piece), short.shape[2]
+@dataclasses.dataclass(frozen=True)
+class Flash:
+    """FlashVGGT (arXiv 2512.01540): all tokens ask, descriptors of every frame answer.
+
+    `version` "v1": bilinear descriptors in every global layer, `r` 4. "v2", the later release: nearest
+    descriptors in the middle layers (9 to 19 of 24, the same fraction of other depths), `r` 3;
+    the other layers stay within their frames. "learnt": descriptors by the weights' own convolution in every
+    layer, `r` 3, for weights that have one. `keyframes`: clusters whose frames are added whole (None:
+    one per 200 frames). `duplicates`, `count_bias`: see `DescriptorKeys`. `causal`: frames see
+    themselves and what is kept of earlier ones, as in training for streams; `keep_one_in` and
+    `hide_reference` belong to it, see `CausalDescriptorKeys`.
+    """
+
+    r: int | None = None
+    version: str = "v1"
+    keyframes: int | None = None
+    duplicates: bool = True
+    count_bias: float = 0.0
+    causal: bool = False
+    keep_one_in: int = 1
+    hide_reference: bool = False
+
+    def __post_init__(self) -> None:
+        if self.version not in _REDUCTION:
+            raise ValueError(f"flash has the versions v1, v2 and learnt, not {self.version!r}")
+        if self.causal and (self.keyframes or 0) > 1:
+            raise ValueError("keyframes are chosen among all frames, which causal=true does not allow")
+        if not self.causal and (self.keep_one_in != 1 or self.hide_reference):
+            raise ValueError("keep_one_in and hide_reference belong to causal=true")
+        self._keys()
+
+    def _keys(self) -> DescriptorKeys | CausalDescriptorKeys:
+        reduction = _REDUCTION[self.version] if self.r is None else self.r
+        short = DescriptorKeys(
+            reduction, _RESAMPLE[self.version], self.keyframes, self.count_bias, self.duplicates
+        )
+        if not self.causal:
+            return short
+        return CausalDescriptorKeys(
+            reduction,
+            short.resample,
+            self.count_bias,
+            self.duplicates,
+            self.keep_one_in,
+            self.hide_reference,
+        )
+
+    def layers(self, depth: int) -> tuple[GlobalAttention, ...]:
+        """One answer per global layer."""
+        short = GlobalAttention(keys=self._keys())
+        if self.version != "v2":
+            return (short,) * depth
+        first = 9 * depth // 24
+        end = max(20 * depth // 24, first + 1)
+        own = GlobalAttention(keys=OwnFrameKeys())
+        return tuple(short if first <= i < end else own for i in range(depth))
 
 
-def coarse_grid(grid: tuple[int, int], reduction: int) -> tuple[int, int]:
-    """Rows and columns of a frame's descriptors."""
-    return max(1, grid[0] // reduction), max(1, grid[1] // reduction)
+def cluster_count(layout: TokenLayout, keyframes: int | None) -> int:
+    """Clusters of frames: as asked, or floor(frames / 200); a single cluster is none.
+
+    Source: FlashVGGT (arXiv 2512.01540), where up to one cluster leaves only the reference frame.
+    """
+    wanted = layout.frames // _FRAMES_PER_CLUSTER if keyframes is None else min(keyframes, layout.frames)
+    return wanted if wanted > 1 else 0
 
 
-def _at(rotation: Any, index: Tensor) -> Any:
-    return None if rotation is None else rotation.select(index)
-
-
-@functools.lru_cache(maxsize=64)
-def _nearest(layout: TokenLayout, reduction: int) -> Int[Tensor, " short"]:
-    """Tokens of a frame whose positions the shortened frame has: specials, then cells' upper left."""
-    (rows, columns), size = layout.grid, coarse_grid(layout.grid, reduction)
-    with for_later_calls():
-        y = torch.arange(size[0]) * rows // size[0]
-        x = torch.arange(size[1]) * columns // size[1]
-        patches = layout.special_tokens + (y[:, None] * columns + x).flatten()
-        return torch.cat([torch.arange(layout.special_tokens), patches])
-
-
-@functools.lru_cache(maxsize=64)
-def _taps(layout: TokenLayout, reduction: int, resample: str) -> tuple[tuple[Tensor, Tensor], ...]:
-    """(tokens, weights) [short] whose weighted sum is the shortened frame; tokens with weight 1 pass."""
-    nearest = _nearest(layout, reduction)
-    with for_later_calls():
-        if resample == "nearest":
-            return ((nearest, torch.ones(len(nearest))),)
-        axes = [_linear(n, m) for n, m in zip(layout.grid, coarse_grid(layout.grid, reduction), strict=True)]
-        special = torch.arange(layout.special_tokens)
-        taps = []
-        for j, (y, wy) in enumerate(axes[0]):
-            for i, (x, wx) in enumerate(axes[1]):
-                weight = (wy[:, None] * wx).flatten()
-                if i + j and not weight.any():
-                    continue
-                index = layout.special_tokens + (y[:, None] * layout.grid[1] + x).flatten()
-                pass_on = torch.full((len(special),), float(i + j == 0))
-                taps.append((torch.cat([special, index]), torch.cat([pass_on, weight])))
-        return tuple(taps)
-
-
-def _linear(size: int, target: int) -> list[tuple[Tensor, Tensor]]:
-    """Both neighbours of each target and their weights, pixel centres at half, edges repeated."""
-    at = ((torch.arange(target, dtype=torch.float64) + 0.5) * size / target - 0.5).clamp(min=0)
-    low = at.floor().long()
-    share = (at - low).float()
-    return [(low, 1 - share), ((low + 1).clamp(max=size - 1), share)]
-
-
-def _compressed(
-    layer: LayerInput, frames: Float[Tensor, "batch frames tokens dim"], reduction: int
-) -> Float[Tensor, "batch frames short dim"]:
-    """Specials, and patches through the convolution that the weights bring for this layer."""
-    compressor, layout = getattr(layer.attention, "spatial_compressor", None), layer.layout
-    if compressor is None:
-        raise UsageError("these weights have no learnt compressor: use flash or flash:version=v2")
-    if compressor.reduction != reduction:
-        raise UsageError(f"these weights' compressor reduces by {compressor.reduction}, not by {reduction}")
-    if min(layout.grid) < reduction:
-        raise UsageError(f"a grid of {layout.grid} patches is too small for a compressor of {reduction}")
-    special, patches = frames[:, :, : layout.special_tokens], frames[:, :, layout.special_tokens :]
-    short = compressor(patches.flatten(0, 1).unflatten(1, layout.grid)).unflatten(0, frames.shape[:2])
-    return torch.cat([special, short], 2)
-
-
-def _resized(
-    frames: Float[Tensor, "batch frames tokens dim"], taps: tuple[tuple[Tensor, Tensor], ...]
-) -> Float[Tensor, "batch frames short dim"]:
-    if len(taps) == 1:  # nothing is averaged
-        return frames[:, :, taps[0][0].to(frames.device)]
-    total: Tensor | None = None
-    for index, weight in taps:  # at most four; summed in single precision or better
-        part = frames[:, :, index.to(frames.device)]
-        part = part.to(torch.promote_types(part.dtype, torch.float32)) * weight.to(frames.device)[:, None]
-        total = part if total is None else total + part
-    assert total is not None
-    return total.to(frames.dtype)
+def full_frame_count(layout: TokenLayout, keyframes: int | None) -> int:
+    """Frames kept whole: the reference frame, if there is one, and a frame for each cluster."""
+    return int(layout.reference_frame is not None) + cluster_count(layout, keyframes)

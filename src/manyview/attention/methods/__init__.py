@@ -8,7 +8,7 @@ from .anchors import Anchors
 from .avggt import Avggt
 from .blocksparse import BlockSparse
 from .fastvggt import FastVggt
-from .flash import Flash
+from .flashvggt import Flash
 from .gotohunt import GoToHunt
 from .httm import Httm
 from .random import Random

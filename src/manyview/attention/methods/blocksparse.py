@@ -10,13 +10,16 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .dense import AllQueries, NoFill
-from .layout import TokenLayout
-from .protocols import Fill, KeySet, LayerInput, Queries
-from .softmax.extended import attend_together
-from .softmax.sdpa import attend
+from ..dense import AllQueries, NoFill
+from ..global_attention import GlobalAttention
+from ..layout import TokenLayout
+from ..protocols import Fill, KeySet, LayerInput, Queries
+from ..softmax.extended import attend_together
+from ..softmax.sdpa import attend
 
 _GATHERED = 1 << 24  # numbers of gathered keys that exist at once
+
+
 _GATHERED_CPU = 1 << 20  # there, what leaves the cache costs more than small pieces do
 
 
@@ -132,6 +135,29 @@ class BlockSparseKeys:
         back = turn.argsort()
         whole = torch.cat(parts)[back].reshape(batch, heads, -1, dim)
         return whole[:, :, :tokens]
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockSparse:
+    """Block-sparse global attention (arXiv 2509.07120): see `BlockSparseKeys`.
+
+    Block sizes are the paper's; it names no single `sparsity` and `tau`, so those defaults are ours.
+    """
+
+    sparsity: float = 0.5
+    tau: float = 0.9
+    query_block: int = 128
+    key_block: int = 64
+
+    def __post_init__(self) -> None:
+        self._keys()
+
+    def _keys(self) -> BlockSparseKeys:
+        return BlockSparseKeys(self.sparsity, self.tau, self.query_block, self.key_block)
+
+    def layers(self, depth: int) -> tuple[GlobalAttention, ...]:
+        """One answer per global layer."""
+        return (GlobalAttention(keys=self._keys()),) * depth
 
 
 def _hide(real: Bool[Tensor, "blocks seen key_block"], always: int) -> Float[Tensor, "blocks one keys"]:

@@ -9,9 +9,12 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from .index_cache import for_later_calls
-from .layout import TokenLayout
-from .protocols import KeySet, LayerInput
+from ..dense import NoFill
+from ..global_attention import GlobalAttention
+from ..index_cache import for_later_calls
+from ..layout import TokenLayout
+from ..protocols import KeySet, LayerInput
+from .avggt import DiagonalMean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +48,26 @@ class RandomKeys:
 
     def projected(self, layout: TokenLayout) -> float:
         return layout.tokens if self.project_all else self.count(layout)
+
+
+@dataclasses.dataclass(frozen=True)
+class Random:
+    """A random share `keep` of the patches of each frame as keys (see `RandomKeys`); no paper's method.
+
+    `fill` adds AVGGT's diagonal and mean of what was dropped.
+    """
+
+    keep: float = 0.25
+    seed: int = 0
+    fill: bool = False
+
+    def __post_init__(self) -> None:
+        RandomKeys(self.keep)
+
+    def layers(self, depth: int) -> tuple[GlobalAttention, ...]:
+        """One answer per global layer."""
+        keys = RandomKeys(self.keep, self.seed, project_all=self.fill)
+        return (GlobalAttention(keys=keys, fill=DiagonalMean() if self.fill else NoFill()),) * depth
 
 
 @functools.lru_cache(maxsize=32)

@@ -1,56 +1,21 @@
-"""Keys of a few frames that all queries share: at equal distances (Spark3R) or covering ones (GoToHunt)."""
+"""GoToHunt: early layers by frame, then common keys of a few covering frames, on a coarser grid at first."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from .frame_choice import covering
-from .index_cache import for_later_calls
-from .layout import TokenLayout
-from .protocols import KeySet, LayerInput
-
-
-@dataclasses.dataclass(frozen=True)
-class EveryFrameKeys:
-    """All tokens of every r-th frame, with the reference frame; nothing of the others.
-
-    r is `period` times `multiple`; `period` None: 1 up to 100 frames, else a fortieth of the frames, rounded
-    up. Source: Spark3R (arXiv 2605.06270), key/value pruning.
-    """
-
-    period: int | None = None
-    multiple: int = 1
-
-    def __post_init__(self) -> None:
-        if self.multiple < 1 or (self.period is not None and self.period < 1):
-            raise ValueError(f"period and multiple count from 1, got {self.period} and {self.multiple}")
-
-    def frames(self, layout: TokenLayout) -> list[int]:
-        """Frames whose tokens are keys."""
-        period = self.period or (1 if layout.frames <= 100 else math.ceil(layout.frames / 40))
-        # Few frames are reduced nowhere, whatever the multiple.
-        every = 1 if self.period is None and period == 1 else period * self.multiple
-        return sorted({*range(0, layout.frames, every), layout.reference_frame or 0})
-
-    def select(self, layer: LayerInput) -> KeySet:
-        layout = layer.layout
-        chosen = torch.tensor(self.frames(layout), device=layer.tokens.device)
-        if len(chosen) == layout.frames:
-            return KeySet(*layer.attention.keys_values(layer.tokens, layer.rotation, layer.piece))
-        tokens = layer.tokens.unflatten(1, (layout.frames, -1))[:, chosen].flatten(1, 2)
-        return KeySet(*layer.attention.keys_values(tokens, layer.rotation, layer.piece))
-
-    def count(self, layout: TokenLayout) -> float:
-        return len(self.frames(layout)) * layout.tokens_per_frame
-
-    def projected(self, layout: TokenLayout) -> float:
-        return self.count(layout)
+from ...errors import UsageError
+from ..dense import OwnFrameKeys
+from ..frame_choice import covering
+from ..global_attention import GlobalAttention
+from ..index_cache import for_later_calls
+from ..layout import TokenLayout
+from ..protocols import KeySet, LayerInput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +56,36 @@ class CoveringFrameKeys:
 
     def projected(self, layout: TokenLayout) -> float:
         return self.count(layout)
+
+
+@dataclasses.dataclass(frozen=True)
+class GoToHunt:
+    """GoToHunt (arXiv 2605.23892), training-free: see `CoveringFrameKeys`.
+
+    Global layers before `early` see their own frame, those before `full` every `stride`-th patch per side of
+    the common frames, the others all of them. Defaults: 2 and 9 of 24 layers, the same share of
+    another depth.
+    """
+
+    frames: int = 25
+    stride: int = 2
+    early: int | None = None
+    full: int | None = None
+
+    def __post_init__(self) -> None:
+        CoveringFrameKeys(self.frames, self.stride)
+
+    def layers(self, depth: int) -> tuple[GlobalAttention, ...]:
+        early = round(2 / 24 * depth) if self.early is None else self.early
+        full = max(early, round(9 / 24 * depth)) if self.full is None else self.full
+        if not 0 <= early <= full <= depth:
+            raise UsageError(
+                f"gotohunt: early={early} and full={full} are not numbers of layers in order up to {depth}"
+            )
+        own = GlobalAttention(keys=OwnFrameKeys())
+        coarse = GlobalAttention(keys=CoveringFrameKeys(self.frames, self.stride))
+        whole = GlobalAttention(keys=CoveringFrameKeys(self.frames))
+        return (own,) * early + (coarse,) * (full - early) + (whole,) * (depth - full)
 
 
 @functools.lru_cache(maxsize=32)

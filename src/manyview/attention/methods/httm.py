@@ -11,11 +11,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from .index_cache import for_later_calls
-from .layout import TokenLayout
-from .merging.blocks import MergeBlocks, MergePlan, copy_back, match, slot_means
-from .merging.outliers import separate_outliers
-from .protocols import KeySet, LayerInput, QuerySet
+from ..global_attention import GlobalAttention
+from ..index_cache import for_later_calls
+from ..layout import TokenLayout
+from ..merging.blocks import MergeBlocks, MergePlan
+from ..merging.matching import match
+from ..merging.means import copy_back, slot_means
+from ..merging.outliers import separate_outliers
+from ..protocols import KeySet, LayerInput, QuerySet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +122,37 @@ class MergedKeys:
     def extra(self, layout: TokenLayout, dim: int) -> float:
         plan = merge_plan(layout, self.blocks, self.ratio)
         return 0.0 if plan.slots == layout.tokens else plan.matching_flops(dim)
+
+
+@dataclasses.dataclass(frozen=True)
+class Httm:
+    """HTTM (arXiv 2511.21317), training-free: see `MergedQueries`, `MergedKeys` and `Blocks`.
+
+    `q`, `kv`: shares that are merged away; `outliers` of the queries leave again. `anchor`: tokens of the
+    reference frame join nobody. The paper does not say which tokens of a block others join: `into`.
+    """
+
+    q: float = 0.9
+    kv: float = 0.7
+    outliers: float = 0.1
+    space: int = 128
+    time: int = 30
+    into: Literal["even", "random"] = "even"
+    anchor: bool = False
+    count_bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._layer()
+
+    def _layer(self) -> GlobalAttention:
+        blocks = Blocks(self.space, self.time, self.into, self.anchor)
+        return GlobalAttention(
+            MergedQueries(self.q, self.outliers, blocks), MergedKeys(self.kv, self.count_bias, blocks)
+        )
+
+    def layers(self, depth: int) -> tuple[GlobalAttention, ...]:
+        """One answer per global layer."""
+        return (self._layer(),) * depth
 
 
 def _check_share(name: str, value: float) -> None:

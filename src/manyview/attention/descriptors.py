@@ -1,0 +1,123 @@
+"""Frames shortened to a few descriptors: special tokens and patches resized to a coarser grid."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..errors import UsageError
+from .index_cache import for_later_calls
+from .layout import TokenLayout
+from .protocols import LayerInput
+
+
+def shortened(
+    layer: LayerInput, reduction: int, resample: str = "bilinear"
+) -> tuple[Float[Tensor, "batch heads keys dim"], Float[Tensor, "batch heads keys dim"], int]:
+    """Keys and values of every frame's specials and descriptors, and how many a frame has."""
+    layout = layer.layout
+    frames = layer.tokens.unflatten(1, (layout.frames, layout.tokens_per_frame))
+    if resample == "learnt":
+        short = _compressed(layer, frames, reduction)
+    else:
+        short = _resized(frames, _taps(layout, reduction, resample))
+    piece = None if layer.run.frames_per_chunk is None else layer.run.frames_per_chunk * short.shape[2]
+    rotation = at_places(layer.rotation, _nearest(layout, reduction))
+    return *layer.attention.keys_values(short.flatten(1, 2), rotation, piece), short.shape[2]
+
+
+def coarse_grid(grid: tuple[int, int], reduction: int) -> tuple[int, int]:
+    """Rows and columns of a frame's descriptors."""
+    return max(1, grid[0] // reduction), max(1, grid[1] // reduction)
+
+
+def descriptors_per_frame(layout: TokenLayout, reduction: int) -> int:
+    """Tokens of a shortened frame: special tokens and descriptors."""
+    return layout.special_tokens + math.prod(coarse_grid(layout.grid, reduction))
+
+
+def log_counts(layout: TokenLayout, reduction: int, count_bias: float) -> Float[Tensor, " short"]:
+    """Log weights of a shortened frame: `count_bias` times the log of the patches of a descriptor."""
+    weight = torch.zeros(descriptors_per_frame(layout, reduction))
+    cells = math.prod(coarse_grid(layout.grid, reduction))
+    weight[layout.special_tokens :] = count_bias * math.log(layout.patches_per_frame / cells)
+    return weight
+
+
+def at_places(rotation: Any, index: Tensor) -> Any:
+    return None if rotation is None else rotation.select(index)
+
+
+@functools.lru_cache(maxsize=64)
+def _nearest(layout: TokenLayout, reduction: int) -> Int[Tensor, " short"]:
+    """Tokens of a frame whose positions the shortened frame has: specials, then cells' upper left."""
+    (rows, columns), size = layout.grid, coarse_grid(layout.grid, reduction)
+    with for_later_calls():
+        y = torch.arange(size[0]) * rows // size[0]
+        x = torch.arange(size[1]) * columns // size[1]
+        patches = layout.special_tokens + (y[:, None] * columns + x).flatten()
+        return torch.cat([torch.arange(layout.special_tokens), patches])
+
+
+@functools.lru_cache(maxsize=64)
+def _taps(layout: TokenLayout, reduction: int, resample: str) -> tuple[tuple[Tensor, Tensor], ...]:
+    """(tokens, weights) [short] whose weighted sum is the shortened frame; tokens with weight 1 pass."""
+    nearest = _nearest(layout, reduction)
+    with for_later_calls():
+        if resample == "nearest":
+            return ((nearest, torch.ones(len(nearest))),)
+        axes = [_linear(n, m) for n, m in zip(layout.grid, coarse_grid(layout.grid, reduction), strict=True)]
+        special = torch.arange(layout.special_tokens)
+        taps = []
+        for j, (y, wy) in enumerate(axes[0]):
+            for i, (x, wx) in enumerate(axes[1]):
+                weight = (wy[:, None] * wx).flatten()
+                if i + j and not weight.any():
+                    continue
+                index = layout.special_tokens + (y[:, None] * layout.grid[1] + x).flatten()
+                pass_on = torch.full((len(special),), float(i + j == 0))
+                taps.append((torch.cat([special, index]), torch.cat([pass_on, weight])))
+        return tuple(taps)
+
+
+def _linear(size: int, target: int) -> list[tuple[Tensor, Tensor]]:
+    """Both neighbours of each target and their weights, pixel centres at half, edges repeated."""
+    at = ((torch.arange(target, dtype=torch.float64) + 0.5) * size / target - 0.5).clamp(min=0)
+    low = at.floor().long()
+    share = (at - low).float()
+    return [(low, 1 - share), ((low + 1).clamp(max=size - 1), share)]
+
+
+def _compressed(
+    layer: LayerInput, frames: Float[Tensor, "batch frames tokens dim"], reduction: int
+) -> Float[Tensor, "batch frames short dim"]:
+    """Specials, and patches through the convolution that the weights bring for this layer."""
+    compressor, layout = getattr(layer.attention, "spatial_compressor", None), layer.layout
+    if compressor is None:
+        raise UsageError("these weights have no learnt compressor: use flash or flash:version=v2")
+    if compressor.reduction != reduction:
+        raise UsageError(f"these weights' compressor reduces by {compressor.reduction}, not by {reduction}")
+    if min(layout.grid) < reduction:
+        raise UsageError(f"a grid of {layout.grid} patches is too small for a compressor of {reduction}")
+    special, patches = frames[:, :, : layout.special_tokens], frames[:, :, layout.special_tokens :]
+    short = compressor(patches.flatten(0, 1).unflatten(1, layout.grid)).unflatten(0, frames.shape[:2])
+    return torch.cat([special, short], 2)
+
+
+def _resized(
+    frames: Float[Tensor, "batch frames tokens dim"], taps: tuple[tuple[Tensor, Tensor], ...]
+) -> Float[Tensor, "batch frames short dim"]:
+    if len(taps) == 1:  # nothing is averaged
+        return frames[:, :, taps[0][0].to(frames.device)]
+    total: Tensor | None = None
+    for index, weight in taps:  # at most four; summed in single precision or better
+        part = frames[:, :, index.to(frames.device)]
+        part = part.to(torch.promote_types(part.dtype, torch.float32)) * weight.to(frames.device)[:, None]
+        total = part if total is None else total + part
+    assert total is not None
+    return total.to(frames.dtype)
