@@ -16,7 +16,7 @@ from manyview.analyze.suggest import suggest_split
 from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
 from manyview.attention.protocols import LayerRun
-from manyview.evaluate.benchmark import Case
+from manyview.evaluate.protocols.procedural import Case
 from manyview.models.blocks import Attention
 from manyview.models.network import Predictions
 from tests.cli.conftest import command, photos, weights  # noqa: F401

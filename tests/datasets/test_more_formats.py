@@ -10,9 +10,9 @@ import pytest
 
 from manyview.datasets import dataset_named, imc, kitti_depth, read_posed_set, tum
 from manyview.errors import InputError, UsageError
-from manyview.evaluate.dataset_run import evaluate_dataset
 from manyview.evaluate.protocols.frames import Frames
 from manyview.evaluate.protocols.published import PROTOCOLS
+from manyview.evaluate.runner.loop import evaluate_dataset
 from manyview.geometry.unproject_np import invert_rigid
 from tests.models.tiny import tiny_vggt
 

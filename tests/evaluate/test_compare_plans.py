@@ -10,10 +10,10 @@ import torch
 
 from manyview import errors
 from manyview.errors import MissingExtraError, OutputError, UsageError
-from manyview.evaluate.benchmark import Case, chosen_cases
 from manyview.evaluate.compare_plans import compare_plans
-from manyview.evaluate.pareto import pareto_front
-from manyview.evaluate.report import check_folder, table, write_comparison
+from manyview.evaluate.protocols.procedural import Case, chosen_cases
+from manyview.evaluate.report.pareto import pareto_front
+from manyview.evaluate.report.procedural import check_folder, table, write_comparison
 from manyview.models.part_configs import DenseHeadConfig, EncoderConfig
 from manyview.models.vggt.config import CameraHeadConfig, VGGTConfig
 from manyview.models.vggt.model import VGGT

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from manyview.evaluate.benchmark import Case
 from manyview.evaluate.metrics.alignment import align_cameras, point_distances, trajectory_error
+from manyview.evaluate.protocols.procedural import Case
 from manyview.evaluate.scores import ScoreKeeper, Scores
 from manyview.geometry.cameras import compose_rigid, invert_rigid
 

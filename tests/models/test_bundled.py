@@ -12,8 +12,8 @@ from PIL import Image
 
 import manyview
 from manyview.attention.plan import Plan
-from manyview.evaluate.benchmark import Case
 from manyview.evaluate.metrics.pose import auc, pair_errors
+from manyview.evaluate.protocols.procedural import Case
 from manyview.models.checkpoints.registry import MODELS, NamedModel
 from manyview.models.run_options import RunOptions
 

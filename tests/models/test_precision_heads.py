@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import manyview
-from manyview.evaluate.benchmark import Case
+from manyview.evaluate.protocols.procedural import Case
 from manyview.models.convolutions import Conv2d, ConvTranspose2d
 from manyview.models.network import Network
 from manyview.models.precision import use_linears

@@ -12,7 +12,7 @@ from tools.results.stream_scores import Way, answer, compare_ways
 
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
-from manyview.evaluate.benchmark import Case
+from manyview.evaluate.protocols.procedural import Case
 from manyview.models.vggt.model import VGGT
 from tests.train.tiny import MODEL
 

@@ -17,7 +17,7 @@ import tyro
 
 import manyview
 from manyview.errors import ManyViewError, UsageError
-from manyview.evaluate.benchmark import Case
+from manyview.evaluate.protocols.procedural import Case
 from manyview.files.writing import atomic_file, output_errors
 from manyview.models.checkpoints.registry import find_model
 from manyview.models.network import Network

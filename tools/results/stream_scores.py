@@ -13,9 +13,9 @@ from torch import Tensor
 
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
-from manyview.evaluate.benchmark import VERSION, Case
-from manyview.evaluate.benchmark import describe as describe_case
-from manyview.evaluate.compare_plans import weights_digest
+from manyview.evaluate.protocols.procedural import VERSION, Case
+from manyview.evaluate.protocols.procedural import describe as describe_case
+from manyview.evaluate.runner.settings import weights_digest
 from manyview.evaluate.scores import ScoreKeeper, Scores
 from manyview.models.network import Network
 from manyview.models.predictions import Predictions

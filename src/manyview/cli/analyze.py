@@ -85,7 +85,7 @@ class Analyze:
         device = _device(self.how.device)
         model.to(device)
         if self.paths == (SYNTHETIC,) and not Path(SYNTHETIC).exists():
-            from ..evaluate.benchmark import Case
+            from ..evaluate.protocols.procedural import Case
 
             patch = model.config.patch_size
             side = max(1, (self.how.image_size or model.config.image_size) // patch) * patch

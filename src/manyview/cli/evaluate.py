@@ -83,9 +83,9 @@ class Evaluate:
 
     def _benchmark(self, out: Path) -> int:
         from ..errors import require_plot
-        from ..evaluate.benchmark import chosen_cases
         from ..evaluate.compare_plans import compare_plans
-        from ..evaluate.report import check_folder, table, write_comparison
+        from ..evaluate.protocols.procedural import chosen_cases
+        from ..evaluate.report.procedural import check_folder, table, write_comparison
 
         cases = chosen_cases(self.level, self.views, self.order)
         if self.plot:
@@ -114,7 +114,7 @@ class Evaluate:
         return 0
 
     def _quick(self, model: Network) -> int:
-        from ..evaluate.benchmark import Case
+        from ..evaluate.protocols.procedural import Case
         from ..evaluate.synthetic import evaluate_synthetic
         from ..files.writing import atomic_file, output_errors
         from ..synthetic import SceneOptions

@@ -30,14 +30,14 @@ class EvaluateCompare:
 
     def run(self) -> int:
         from ..errors import UsageError, require_plot
-        from ..evaluate.compare_results import (
+        from ..evaluate.report.comparison import (
             compare_results,
             comparison_csv,
             comparison_table,
             what_differs,
         )
-        from ..evaluate.comparison_plot import draw_differences
-        from ..evaluate.evaluation_report import read_evaluation
+        from ..evaluate.report.comparison_plot import draw_differences
+        from ..evaluate.report.evaluation import read_evaluation
         from ..files.writing import atomic_file, output_errors
 
         if self.plot is not None:

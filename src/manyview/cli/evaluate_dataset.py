@@ -16,8 +16,8 @@ from .console import Bars, say
 from .options import ModelChoice, ModelFields
 
 if TYPE_CHECKING:
-    from ..evaluate.evaluation import Evaluation, SceneRows
     from ..evaluate.protocols.frames import Frames
+    from ..evaluate.runner.records import Evaluation, SceneRows
 
 # Those of evaluate.datasets.DATASETS, without importing it before it is needed.
 DATASET_TITLES = {
@@ -85,17 +85,17 @@ class EvaluateDataset:
     def run(self) -> int:
         from ..datasets import dataset_named
         from ..errors import UsageError
-        from ..evaluate.dataset_run import evaluate_dataset
-        from ..evaluate.evaluation_report import (
+        from ..evaluate.protocols.published import PROTOCOLS, protocol_named
+        from ..evaluate.references import reference_names
+        from ..evaluate.report.evaluation import (
             earlier_scenes,
             evaluation_table,
             file_stem,
             write_evaluation,
         )
-        from ..evaluate.evaluation_settings import evaluation_settings
-        from ..evaluate.plan_lists import split_plans
-        from ..evaluate.protocols.published import PROTOCOLS, protocol_named
-        from ..evaluate.references import reference_names
+        from ..evaluate.runner.loop import evaluate_dataset
+        from ..evaluate.runner.plan_lists import split_plans
+        from ..evaluate.runner.settings import evaluation_settings
         from ..files.writing import check_writable
         from ..reconstruction.run.engine import ReconstructOptions
 

@@ -15,7 +15,7 @@ from .console import Bars, say
 from .options import ModelChoice, ModelFields
 
 if TYPE_CHECKING:
-    from ..evaluate.posed import PosedComparison
+    from ..evaluate.runner.posed import PosedComparison
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +54,10 @@ class EvaluatePosed:
 
     def run(self) -> int:
         from ..errors import UsageError
-        from ..evaluate.posed import evaluate_posed
-        from ..evaluate.posed_report import posed_table, write_posed
         from ..evaluate.references import reference_names
-        from ..evaluate.report import check_folder
+        from ..evaluate.report.posed import posed_table, write_posed
+        from ..evaluate.report.procedural import check_folder
+        from ..evaluate.runner.posed import evaluate_posed
         from ..reconstruction.run.engine import ReconstructOptions
 
         if not self.folders:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from ..datasets import DATASETS, Dataset, dataset_named
-from .benchmark import Case, chosen_cases, listed_cases
 from .compare_plans import Comparison, compare_plans
-from .compare_results import Difference, compare_results
-from .dataset_run import evaluate_dataset
-from .evaluation import Evaluation
 from .metrics.depth import DepthErrors, Sparsification, depth_errors, sparsification
 from .metrics.pose import PairErrors, auc, pair_errors
+from .protocols.procedural import Case, chosen_cases, listed_cases
 from .protocols.protocol import Protocol
 from .protocols.published import PROTOCOLS, protocol_named
+from .report.comparison import Difference, compare_results
+from .runner.loop import evaluate_dataset
+from .runner.records import Evaluation
 from .synthetic import Numbers, SyntheticTable, evaluate_synthetic
 
 __all__ = [

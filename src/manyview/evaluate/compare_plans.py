@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,12 +18,11 @@ from ..models.network import Network, Predictions
 from ..models.run_options import RunOptions
 from ..reconstruction.plan.environment import describe as describe_machine
 from ..reconstruction.plan.machine import pick_dtype, synchronise
-from .benchmark import VERSION, Case
-from .benchmark import describe as describe_case
+from .protocols.procedural import VERSION, Case
+from .protocols.procedural import describe as describe_case
+from .runner.records import AUTO, DENSE
+from .runner.settings import weights_digest
 from .scores import ScoreKeeper, Scores
-
-DENSE = "dense"
-AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -151,17 +149,6 @@ def compare_plans(
         if on_case is not None:
             on_case(Comparison(settings, tuple(results)))
     return Comparison(settings, tuple(results))
-
-
-def weights_digest(model: Network) -> str:
-    """The digest of the weights' file, or of all parameters of a model that came from no file."""
-    if model.info is not None:
-        return model.info.weights_sha256
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _predict(model: Network, images: torch.Tensor, plan: Plan, run: RunOptions) -> tuple[Predictions, float]:

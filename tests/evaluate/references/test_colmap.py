@@ -12,7 +12,7 @@ from manyview.datasets.posed_set import PosedSet
 from manyview.errors import MissingExtraError, UsageError
 from manyview.evaluate.protocols.measures import RelativePose, Trajectory
 from manyview.evaluate.references import ColmapOptions, colmap, colmap_estimate, reference_names
-from manyview.evaluate.references.rows import camera_pair
+from manyview.evaluate.runner.reference_rows import camera_pair
 from manyview.synthetic.demo import demo_scene
 from manyview.synthetic.files import write_scene
 from tests.datasets.posed_fixtures import picture

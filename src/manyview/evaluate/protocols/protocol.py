@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from ...datasets import Scene
 from ...errors import UsageError
-from ..scene_pair import Grid, Needs
 from .frames import Frames
 from .measures import Measure
+from .scene_pair import Grid, Needs
 
 Average = Literal["scenes", "groups", "pooled", "pixels"]
 ANY = "*"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...errors import UsageError
-from .colmap import ColmapOptions, colmap_estimate, colmap_settings, require_colmap
-from .estimate import CameraEstimate
+from .colmap import CameraEstimate, ColmapOptions, colmap_estimate, colmap_settings, require_colmap
 
 __all__ = [
     "COLMAP",

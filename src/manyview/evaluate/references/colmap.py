@@ -17,13 +17,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 from PIL import Image
 
 from ...errors import InputError, MissingExtraError
 from ...files.writing import atomic_file, output_errors
-from .estimate import CameraEstimate
 
 _WORKER = Path(__file__).with_name("colmap_worker.py")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CameraEstimate:
+    """Cameras in the order of the pictures, NaN for those that were given none, and what it took.
+
+    `lasting` is False where another run might do better (it ran out of time or crashed): such an estimate
+    counts but is never taken over from earlier. `notes` say what happened, for whoever reads the row.
+    """
+
+    cam_from_world: Float64[np.ndarray, "views 3 4"]
+    seconds: float
+    notes: tuple[str, ...] = ()
+    lasting: bool = True
+
+    @property
+    def given(self) -> np.ndarray:
+        """bool [views]: which views have a camera."""
+        return np.isfinite(self.cam_from_world).all(axis=(1, 2))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ...metrics.depth_alignment import DepthFit, aligned_depth_errors
-from ...scene_pair import Needs, ScenePair
+from ..scene_pair import Needs, ScenePair
 from .measure import Figures
 
 

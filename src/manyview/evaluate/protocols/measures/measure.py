@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from ...scene_pair import Needs, ScenePair
+from ..scene_pair import Needs, ScenePair
 
 Figures = dict[str, float | None]
 

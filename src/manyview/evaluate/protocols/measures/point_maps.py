@@ -10,7 +10,7 @@ from jaxtyping import Bool
 
 from ...metrics.nearest import draw, estimate_normals, icp
 from ...metrics.points import cloud_errors
-from ...scene_pair import Needs, ScenePair
+from ..scene_pair import Needs, ScenePair
 from .fit_points import PointFit, fit_points, moved
 from .measure import Figures
 

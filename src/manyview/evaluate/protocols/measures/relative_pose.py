@@ -10,7 +10,7 @@ import torch
 from ....geometry.cameras import invert_rigid
 from ...metrics.auc_variants import AucBinning, auc_as, recall
 from ...metrics.pose import pair_errors
-from ...scene_pair import Needs, ScenePair
+from ..scene_pair import Needs, ScenePair
 from .measure import Figures
 
 _NO_BASELINE = 1e-4

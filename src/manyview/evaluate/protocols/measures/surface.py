@@ -13,7 +13,7 @@ from ....geometry.unproject_np import invert_rigid
 from ...metrics.nearest import draw, thin
 from ...metrics.points import cloud_errors
 from ...metrics.tsdf import TsdfOptions, fuse
-from ...scene_pair import Needs, ScenePair
+from ..scene_pair import Needs, ScenePair
 from .fit_points import PointFit, fit_points
 from .measure import Figures
 

@@ -9,7 +9,7 @@ import torch
 
 from ....geometry.cameras import invert_rigid
 from ...metrics.trajectory import Alignment, trajectory_errors
-from ...scene_pair import Needs, ScenePair
+from ..scene_pair import Needs, ScenePair
 from .measure import Figures
 
 

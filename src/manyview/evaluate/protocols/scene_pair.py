@@ -1,0 +1,38 @@
+"""An estimate beside the ground truth of one scene, in one order and on one grid: input of all measures."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+Grid = Literal["network", "truth"]
+Needs = Literal["cameras", "depth", "points"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScenePair:
+    """Cameras are cam_from_world; NaN for views that the model gave no camera, with all that is theirs.
+
+    Depth and points are NaN where there is none; the estimate's are in its own world and scale. `true_*` are
+    None without depth (points also without intrinsics), `head_points` without a point head, `cloud` (measured
+    points of the whole scene) without one. Lengths of the truth are `per_metre` to a metre (1 where its
+    unit is its own). `seen` is where pixels of the grid show the picture. `found_intrinsics` are in pixels of
+    the grid, centres at +0.5 (None where nothing was found by pixels).
+    """
+
+    found_cameras: Float[np.ndarray, "views 3 4"]
+    true_cameras: Float[np.ndarray, "views 3 4"]
+    found_depth: Float[np.ndarray, "views height width"]
+    confidence: Float[np.ndarray, "views height width"]
+    found_points: Float[np.ndarray, "views height width 3"]
+    seen: Bool[np.ndarray, "views height width"]
+    true_depth: Float[np.ndarray, "views height width"] | None = None
+    true_points: Float[np.ndarray, "views height width 3"] | None = None
+    head_points: Float[np.ndarray, "views height width 3"] | None = None
+    cloud: Float[np.ndarray, "n 3"] | None = None
+    notes: tuple[str, ...] = ()
+    per_metre: float = 1.0
+    found_intrinsics: Float[np.ndarray, "views 3 3"] | None = None

@@ -1,0 +1,1 @@
+"""One loop: every plan and reference on every scene, measured by a protocol."""

@@ -1,0 +1,172 @@
+"""A reconstruction and the ground truth of its images as a `ScenePair`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+
+from ...datasets import PosedSet
+from ...errors import InputError
+from ...files.naming import printable
+from ...geometry.unproject_np import pixel_grid, unproject
+from ...reconstruction.inputs.views import (
+    ViewRecord,
+    ViewTransform,
+    depth_at_network_pixels,
+    sampled_pixels,
+)
+from ...reconstruction.result.result import Reconstruction
+from ...reconstruction.run.engine import Prepared
+from ..protocols.scene_pair import Grid, Needs, ScenePair
+
+
+def pair_of(
+    scene: Reconstruction,
+    ready: Prepared,
+    posed: PosedSet,
+    grid: Grid = "network",
+    cloud: Float[np.ndarray, "n 3"] | None = None,
+    needs: Needs = "points",
+) -> ScenePair:
+    """Put an estimate beside the truth, as far as measures need it: depth and points may be left away.
+
+    On the grid "truth" the estimate is resized to the depth maps of the truth (bilinear, antialiased), as
+    pi3's evaluation does; where their sizes differ or pictures are cropped or padded, the network's is used
+    and `notes` tell.
+    """
+    records, notes = ready.views.records, []
+    order = in_network_order(posed, records)
+    place = {record.source: index for index, record in enumerate(records)}
+    kept = [place[record.source] for record in scene.views]
+    seen = np.stack([record.transform.content_mask() for record in records])
+
+    def whole(values: np.ndarray) -> np.ndarray:
+        out = np.full((len(records), *values.shape[1:]), np.nan, dtype=values.dtype)
+        out[kept] = values
+        return out
+
+    fields = {"found_depth": whole(scene.z_depth), "confidence": whole(scene.depth_conf)}
+    fields["found_points"] = np.zeros((len(records), 0, 0, 3), dtype=np.float32)
+    if needs == "points":
+        fields["found_points"] = whole(_found_points(scene))
+        if scene.head_points is not None:
+            fields["head_points"] = whole(scene.head_points)
+    truth = None if needs == "cameras" else posed.depth
+    if grid == "truth" and truth is not None:
+        shapes = {one.shape for index in order if (one := truth.read(index)) is not None}
+        if len(shapes) == 1 and seen.all() and not any(record.transform.cropped for record in records):
+            (size,) = shapes
+            fields = {name: _resized(values, size) for name, values in fields.items() if values.size} | {
+                name: values for name, values in fields.items() if not values.size
+            }
+            seen = np.ones((len(records), *size), dtype=bool)
+        elif shapes:
+            grid = "network"
+            notes.append("depth maps differ in size or pictures are cropped: compared at network pixels")
+    intrinsics = whole(scene.intrinsics.astype(np.float64))
+    intrinsics[:, 0] *= seen.shape[2] / scene.width
+    intrinsics[:, 1] *= seen.shape[1] / scene.height
+    if truth is not None:
+        fields |= _truth(posed, order, records, seen.shape, grid == "network", needs == "points")
+        if needs == "points" and posed.intrinsics is None:
+            notes.append("the set has depth but no intrinsics: no points to compare")
+    return ScenePair(
+        found_cameras=whole(scene.cam_from_world),
+        true_cameras=posed.cam_from_world[order],
+        seen=seen,
+        cloud=cloud,
+        notes=tuple(notes),
+        per_metre=1000.0 if posed.unit == "mm" else 1.0,
+        found_intrinsics=intrinsics,
+        **fields,
+    )
+
+
+def _found_points(scene: Reconstruction) -> Float[np.ndarray, "views height width 3"]:
+    """World points of the depth, one view at a time: in float64 all of a thousand would not fit."""
+    pixels = pixel_grid(scene.height, scene.width).reshape(-1, 2)
+    points = np.empty((*scene.z_depth.shape, 3), dtype=np.float32)
+    for index, depth in enumerate(scene.z_depth):
+        own = scene.cam_from_world[index], scene.intrinsics[index], scene.pixel_centres
+        points[index] = unproject(pixels, depth.ravel(), *own).reshape(*depth.shape, 3)
+    return points
+
+
+def _truth(
+    posed: PosedSet,
+    order: Sequence[int],
+    records: Sequence[ViewRecord],
+    shape: tuple[int, ...],
+    at_network: bool,
+    points: bool,
+) -> dict[str, np.ndarray]:
+    """`true_depth`, and with `points` and intrinsics `true_points`, one view at a time."""
+    assert posed.depth is not None
+    depth = np.full(shape, np.nan, dtype=np.float32)
+    places = (
+        np.full((*shape, 3), np.nan, dtype=np.float32) if points and posed.intrinsics is not None else None
+    )
+    for index, (at, record) in enumerate(zip(order, records)):
+        own = posed.depth.read(at)
+        if own is None:
+            continue
+        transform = record.transform
+        depth[index] = depth_at_network_pixels(own, transform) if at_network else own
+        if places is not None and posed.intrinsics is not None:
+            camera = posed.cam_from_world[at], posed.intrinsics[at]
+            places[index] = true_points(own, *camera, transform, at_network)
+    return {"true_depth": depth} | ({} if places is None else {"true_points": places})
+
+
+def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """One view at a time, so that only one is copied."""
+    channels = values.shape[3:] or (1,)
+    out = np.empty((len(values), *size, *channels), dtype=np.float32)
+    for index, one in enumerate(values):
+        tensor = (
+            torch.from_numpy(np.ascontiguousarray(one)).reshape(*one.shape[:2], -1).permute(2, 0, 1)[None]
+        )
+        bigger = F.interpolate(tensor.float(), size, mode="bilinear", antialias=True, align_corners=False)
+        out[index] = bigger[0].permute(1, 2, 0).numpy()
+    return out.reshape(len(values), *size, *values.shape[3:])
+
+
+def in_network_order(posed: PosedSet, records: Sequence[ViewRecord]) -> list[int]:
+    """The set's index of each view of a run. InputError for a picture that its EXIF tag turns."""
+    given = {printable(os.path.abspath(path)): index for index, path in enumerate(posed.images)}
+    turned = [record.name for record in records if record.transform.orientation != 1]
+    if turned:
+        raise InputError(
+            f"{turned[0]}: its EXIF tag turns the picture, but its camera is that of the stored pixels; "
+            "remove the tag from the pictures of this set"
+        )
+    return [given[record.source] for record in records]
+
+
+def true_points(
+    depth: Float[np.ndarray, "rows columns"],
+    cam_from_world: Float[np.ndarray, "3 4"],
+    intrinsics: Float[np.ndarray, "3 3"],
+    transform: ViewTransform,
+    at_network: bool,
+) -> Float[np.ndarray, "height width 3"]:
+    """World points of a depth map, NaN where there is no depth: all of them, or those under network pixels.
+
+    `intrinsics` are in pixels of the picture, whose field of view the depth map shares. The ray is that of
+    the depth pixel itself, so sampling moves no point.
+    """
+    rows, columns = depth.shape
+    row, column = np.arange(rows), np.arange(columns)
+    if at_network:
+        row, column = sampled_pixels(transform, rows, columns)
+        depth = np.where(transform.content_mask(), depth[np.ix_(row, column)], np.nan)
+    x = (column + 0.5) * transform.upright_width / columns
+    y = (row + 0.5) * transform.upright_height / rows
+    pixels = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+    points = unproject(pixels, depth.ravel(), cam_from_world, intrinsics)
+    return points.reshape(*depth.shape, 3).astype(np.float32)

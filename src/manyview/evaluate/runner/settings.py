@@ -1,0 +1,122 @@
+"""All that decides a figure, as JSON types and as digests: results are taken over only where they agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...datasets import Dataset, PosedSet
+from ...models.network import Network
+from ...reconstruction.plan.environment import describe as describe_machine
+from ...reconstruction.plan.machine import pick_device, pick_dtype
+from ...reconstruction.run.engine import ReconstructOptions
+from ..protocols.frames import Frames
+from ..protocols.protocol import Protocol
+
+
+def digest(value: Any) -> str:
+    """Of JSON types, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def weights_digest(model: Network) -> str:
+    """The digest of the weights' file, or of all parameters of a model that came from no file."""
+    if model.info is not None:
+        return model.info.weights_sha256
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def inputs_digest(posed: PosedSet) -> str:
+    """Of every byte that is read for a scene: pictures, depth maps, cloud, cameras, intrinsics."""
+    whole = hashlib.sha256()
+    files = [*posed.images, *(posed.depth.paths if posed.depth else ()), posed.cloud]
+    for path in files:
+        if path is not None:
+            with path.open("rb") as file:
+                whole.update(hashlib.file_digest(file, "sha256").digest())
+    for array in (posed.cam_from_world, posed.intrinsics):
+        whole.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+    return whole.hexdigest()
+
+
+def run_options(options: ReconstructOptions | None, protocol: Protocol) -> ReconstructOptions:
+    """Of the given options image size, device, precision and memory limit; all else is the protocol's."""
+    options = options or ReconstructOptions()
+    return ReconstructOptions(
+        size_policy=protocol.size_policy,
+        image_size=options.image_size or protocol.image_size,
+        point_head=protocol.point_head,
+        device=options.device,
+        precision=options.precision,
+        memory_limit_gib=options.memory_limit_gib,
+        strict=True,
+    )
+
+
+def evaluation_settings(
+    model: Network,
+    dataset: Dataset,
+    protocol: Protocol,
+    frames: Frames | Mapping[str, Sequence[str]] | None = None,
+    options: ReconstructOptions | None = None,
+) -> dict[str, Any]:
+    """All that decides figures but inputs and plan, as JSON types, of such an `evaluate_dataset`."""
+    options = run_options(options, protocol)
+    device = pick_device(options.device)
+    config = model.config
+    machine = describe_machine(
+        device, pick_dtype(device, options.precision), config.num_heads, config.dim // config.num_heads
+    )
+    # What decides a figure; not how busy or large the machine is.
+    kept = ("device", "device_name", "precision", "attention_kernel", "torch", "manyview")
+    if isinstance(frames, Mapping):
+        chosen: Any = {name: list(names) for name, names in frames.items()}
+    else:
+        chosen = dataclasses.asdict(frames or protocol.frames_of(dataset.name))
+    settings = {
+        "dataset": dataset.name,
+        "protocol": protocol.to_json(),
+        "frames": chosen,
+        "model": model.name,
+        "weights_sha256": weights_digest(model),
+        "image_size": options.image_size or config.image_size,
+        "size_policy": options.size_policy,
+        "environment": {name: machine[name] for name in kept} | {"numpy": np.__version__, "scipy": _scipy()},
+        "code_sha256": code_digest(),
+    }
+    # As it reads back from a file: tuples become lists.
+    return json.loads(json.dumps(settings))
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """Of the package's modules that can change a figure: a version number does not tell edits in between.
+
+    Once a process, as what it has loaded does not change with the files.
+    """
+    package = Path(__file__).parents[2]
+    aside = ("cli", "export", "train", "analyze", "bench", "view")
+    whole = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        if path.relative_to(package).parts[0] not in aside:
+            whole.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return whole.hexdigest()
+
+
+def _scipy() -> str | None:
+    try:
+        import scipy
+    except ImportError:
+        return None
+    return scipy.__version__

@@ -1,0 +1,135 @@
+"""The run on folders: order, left-out views, sizing of depth, and what the result says."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from manyview.errors import InputError, UsageError
+from manyview.evaluate.report.posed import posed_table, write_posed
+from manyview.evaluate.runner import posed
+from manyview.evaluate.runner.posed import evaluate_posed
+from manyview.reconstruction.inputs.preprocess import plan_view
+from manyview.reconstruction.inputs.views import depth_at_network_pixels
+from manyview.reconstruction.run.engine import ReconstructOptions
+from tests.datasets.posed_fixtures import VIEWS, world_from_cam, write_plain, write_strecha
+from tests.models.tiny import TINY, tiny_vggt
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    write_plain(tmp_path / "kitchen")
+    write_strecha(tmp_path / "fountain")
+    return [tmp_path / "kitchen", tmp_path / "fountain"]
+
+
+def test_plans_and_baselines_side_by_side(folders: list[Path], tmp_path: Path) -> None:
+    heard: list[tuple[int, int]] = []
+    kept: list[int] = []
+    result = evaluate_posed(
+        tiny_vggt(),
+        folders,
+        ("dense", "frame"),
+        views=4,
+        progress=lambda done, total: heard.append((done, total)),
+        on_set=lambda so_far: kept.append(len(so_far.sets)),
+    )
+    assert kept == [1, 2]
+    assert heard == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    kitchen, fountain = result.sets
+    for one in result.sets:
+        assert [row.name for row in one.rows] == ["dense", "frame", "identity", "mean step"]
+        assert one.facts["views"] == 4 and len(one.facts["images"]) == 4
+    assert kitchen.facts["depth_views"] == 4 and fountain.facts["depth_views"] == 0
+    assert all(row.numbers.abs_rel is not None for row in kitchen.rows)
+    assert all(row.numbers.abs_rel is None for row in fountain.rows)
+    assert kitchen.rows[0].numbers.confidence.absolute.oracle < 1
+    assert kitchen.rows[2].numbers.confidence is fountain.rows[0].numbers.confidence is None
+    # Depth of view k is k + 1 metres everywhere, so a constant is off and no plan can be perfect.
+    assert kitchen.rows[2].numbers.abs_rel > 0.2
+    # Both sets have the same true cameras, so what does not look scores the same.
+    assert kitchen.rows[3].numbers.auc_30 == pytest.approx(fountain.rows[3].numbers.auc_30)
+    assert "| `frame` |" in posed_table(result) and "## kitchen" in posed_table(result)
+    files = write_posed(result, tmp_path, "manyview evaluate posed X")
+    data = json.loads(files[0].read_text())
+    assert data["command"] in files[1].read_text() and data["settings"]["plans"] == ["dense", "frame"]
+    assert data["sets"][0]["rows"][0]["numbers"]["confidence"]["relative"]["random"] > 0
+
+
+def test_the_true_cameras_score_perfectly_whatever_order_and_gaps(
+    folders: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for the run that returns the truth of each picture by its name, one view missing."""
+    real, truth = posed.reconstruct, world_from_cam()
+
+    def honest(ready, model):
+        scene = real(ready, model)
+        cameras = np.stack([truth[int(Path(view.source).stem)] for view in scene.views])
+        cameras = np.concatenate(
+            [cameras[..., :3].swapaxes(1, 2), -cameras[..., :3].swapaxes(1, 2) @ cameras[..., 3:]], -1
+        )
+        depth = np.stack(
+            [np.full_like(scene.z_depth[0], int(Path(view.source).stem) + 1) for view in scene.views]
+        )
+        kept = [0, 1, 3, 4] if len(scene) == VIEWS else slice(None)
+        return dataclasses.replace(
+            scene,
+            images=scene.images[kept],
+            cam_from_world=cameras[kept],
+            intrinsics=scene.intrinsics[kept],
+            z_depth=depth[kept],
+            depth_conf=scene.depth_conf[kept],
+            views=tuple(np.array(scene.views, dtype=object)[kept]),
+        )
+
+    monkeypatch.setattr(posed, "reconstruct", honest)
+    three = evaluate_posed(tiny_vggt(), folders, ("dense",), views=3).sets[0].rows[0]
+    assert three.numbers.auc_3 == 100.0 and three.numbers.ate < 1e-6 and three.left_out == 0
+    # The row of 65535 (its depth is a valid 65.5 m in this format) is wrong, all else right.
+    assert three.numbers.abs_rel < 0.2 and three.numbers.delta_125 > 85
+    whole = evaluate_posed(tiny_vggt(), folders, ("dense",), views=VIEWS).sets[0].rows[0]
+    assert whole.left_out == 1 and whole.numbers.auc_3 == whole.numbers.rra_5 == pytest.approx(60.0)
+
+
+@pytest.mark.parametrize("policy", ["fit", "crop", "pad", "square"])
+def test_depth_follows_the_pixels(policy: str) -> None:
+    """Each network pixel gets the depth of the source pixel under its centre; padding gets none."""
+    transform = plan_view(64, 40, policy, 32, 8)
+    columns = np.broadcast_to(np.arange(32.0), (20, 32))  # depth at half the size of the picture
+    found = depth_at_network_pixels(columns, transform)
+    assert found.shape == (transform.network_height, transform.network_width)
+    mask = transform.content_mask()
+    assert np.isnan(found[~mask]).all() and not np.isnan(found[mask]).any()
+    row = int(np.flatnonzero(mask.any(1))[0])
+    expected = (np.arange(32) + 0.5 - transform.offset_x) / transform.scale_x * 0.5
+    np.testing.assert_allclose(found[row], np.floor(expected), atol=1e-6)
+    assert np.isnan(depth_at_network_pixels(None, transform)).all()
+
+
+def test_what_cannot_be_is_refused_before_anything_runs(folders: list[Path], tmp_path: Path) -> None:
+    model = tiny_vggt()
+    for plans, views in ((("dense",), 1), ((), 4), (("dense", "no such plan"), 4)):
+        with pytest.raises(UsageError):
+            evaluate_posed(model, folders, plans, views)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"looked for.*kitti"):
+        evaluate_posed(model, [*folders, tmp_path / "empty"])
+    options = ReconstructOptions(image_size=TINY.patch_size * 3)
+    small = evaluate_posed(model, folders[:1], ("auto",), 2, options=options)
+    assert small.sets[0].facts["width"] == TINY.patch_size * 3 and small.sets[0].rows[0].plan == "dense"
+
+
+def test_a_picture_that_its_tag_turns_is_refused(folders: list[Path]) -> None:
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    path = folders[1] / "images" / "0002.jpg"
+    with Image.open(path) as picture:
+        picture.load()
+    picture.save(path, exif=tag)
+    with pytest.raises(InputError, match=r"0002\.jpg: its EXIF tag turns"):
+        evaluate_posed(tiny_vggt(), folders[1:], ("dense",))

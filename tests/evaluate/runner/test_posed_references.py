@@ -1,0 +1,45 @@
+"""COLMAP beside the plans on folders of pictures with known cameras."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from manyview.evaluate.references import CameraEstimate
+from manyview.evaluate.report.posed import posed_table
+from manyview.evaluate.runner import posed
+from manyview.evaluate.runner.posed import evaluate_posed
+from tests.datasets.posed_fixtures import cam_from_world, write_plain
+from tests.models.tiny import tiny_vggt
+
+
+@pytest.mark.parametrize("given", [5, 3, 0])
+def test_colmap_has_a_row_whatever_it_finds(given: int, tmp_path: Path, monkeypatch) -> None:
+    write_plain(tmp_path / "kitchen")
+    cameras = cam_from_world() * np.array([1.0, 1, 1, 3])
+    cameras[given:] = np.nan
+    asked: list[Path | None] = []
+
+    def found(images, options, folder):
+        asked.append(folder)
+        return CameraEstimate(cameras, 7.0, (f"colmap: {given} of 5",))
+
+    monkeypatch.setattr(posed, "colmap_estimate", found)
+    monkeypatch.setattr("manyview.evaluate.references.require_colmap", lambda: None)
+    result = evaluate_posed(
+        tiny_vggt(),
+        [tmp_path / "kitchen"],
+        ("dense",),
+        references=("colmap",),
+        reference_folder=tmp_path / "kept",
+    )
+    _, row = result.sets[0].rows
+    assert row.name == "colmap" and row.seconds == 7 and row.left_out == 5 - given
+    assert asked == [tmp_path / "kept"]
+    assert row.numbers.auc_30 == pytest.approx({5: 100, 3: 30, 0: 0}[given])
+    assert row.numbers.abs_rel is None and (row.numbers.ate is None) == (given == 0)
+    table = posed_table(result)
+    assert f"Colmap: {given} of 5." in table and "identity" not in table
+    assert ("ATE of its 3 views alone" in table) == (given == 3)
