@@ -16,7 +16,7 @@ from manyview.attention.anchor_memory import (
     solving_plan,
     why_not_attachable,
 )
-from manyview.attention.dense import OwnFrameKeys
+from manyview.attention.dense import SameFrameKeys
 from manyview.attention.global_attention import GlobalAttention, LayerRun
 from manyview.attention.layout import TokenLayout
 from manyview.attention.methods.anchors import AnchorKeys
@@ -94,7 +94,7 @@ def test_the_chosen_are_those_of_one_pass_and_frame_0_is_solved_too():
     features = torch.randn(1, 9, 6)
     chosen = ChosenAnchors.of(plan, 9, 0, features)
     want = AnchorKeys(frames=4).choose(9, 0, features)[0].tolist()
-    assert chosen.frames == tuple(sorted(want)) and isinstance(chosen.plan.layers[0].keys, OwnFrameKeys)
+    assert chosen.frames == tuple(sorted(want)) and isinstance(chosen.plan.layers[0].keys, SameFrameKeys)
     assert [chosen.frames[i] for i in chosen.plan.layers[1].keys.indices] == want
     assert [chosen.frames[i] for i in chosen.plan.layers[3].keys.indices] == want[:2]
     named = GlobalAttention(keys=AnchorKeys(indices=(5, 2)))

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from manyview.attention.dense import NoFill, OwnFrameKeys
+from manyview.attention.dense import NoFill, SameFrameKeys
 from manyview.attention.global_attention import GlobalAttention, LayerRun
 from manyview.attention.layout import TokenLayout
 from manyview.attention.methods.avggt import Avggt, DiagonalMean, GridKeys, kept_tokens
@@ -147,7 +147,7 @@ def test_early_layers_follow_the_papers_share():
     for depth, early in ((24, 9), (8, 3), (6, 2)):
         layers = Avggt().layers(depth)
         assert len(layers) == depth
-        assert [type(x.keys).__name__ for x in layers].count("OwnFrameKeys") == early
+        assert [type(x.keys).__name__ for x in layers].count("SameFrameKeys") == early
 
 
 def test_impossible_choices_are_refused():
@@ -159,11 +159,11 @@ def test_impossible_choices_are_refused():
         GridKeys(edge="round")
     with pytest.raises(ValueError, match="project_all"):
         GlobalAttention(keys=GridKeys(), fill=DiagonalMean())
-    with pytest.raises(ValueError, match="unturned"):
+    with pytest.raises(ValueError, match="keys_before_rope"):
         GlobalAttention(keys=GridKeys(project_all=True), fill=DiagonalMean(mean_before_positions=True))
     assert GlobalAttention(keys=GridKeys(), fill=NoFill()) == GlobalAttention(keys=GridKeys())
 
 
 def test_early_layers_of_the_published_networks():
-    early = {depth: sum(a.keys == OwnFrameKeys() for a in Avggt().layers(depth)) for depth in (24, 18, 8)}
+    early = {depth: sum(a.keys == SameFrameKeys() for a in Avggt().layers(depth)) for depth in (24, 18, 8)}
     assert early == {24: 9, 18: 10, 8: 3}

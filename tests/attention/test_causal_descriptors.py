@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from manyview.attention.causal_descriptor_keys import CausalDescriptorKeys
-from manyview.attention.dense import OwnFrameKeys
+from manyview.attention.dense import SameFrameKeys
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
 from manyview.attention.methods.flashvggt import DescriptorKeys, Flash
@@ -154,5 +154,5 @@ def test_what_cannot_be_is_refused():
         run(CausalDescriptorKeys(), LAYOUTS[4])
     plan = Plan.parse("flash:version=v2,causal=true", 24)
     kinds = [type(layer.keys) for layer in plan.layers]
-    assert kinds == [OwnFrameKeys] * 9 + [CausalDescriptorKeys] * 11 + [OwnFrameKeys] * 4
+    assert kinds == [SameFrameKeys] * 9 + [CausalDescriptorKeys] * 11 + [SameFrameKeys] * 4
     assert Plan.parse(str(plan), 24) == plan

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from manyview.attention.dense import OwnFrameKeys
+from manyview.attention.dense import SameFrameKeys
 from manyview.attention.frame_choice import cluster_members
 from manyview.attention.global_attention import GlobalAttention, LayerRun
 from manyview.attention.layout import TokenLayout
@@ -146,7 +146,7 @@ def test_shapes_alone_need_no_numbers():
 def test_presets_fit_any_depth(version):
     for depth in range(1, 25):
         layers = Flash(version=version).layers(depth)
-        short = [i for i, layer in enumerate(layers) if not isinstance(layer.keys, OwnFrameKeys)]
+        short = [i for i, layer in enumerate(layers) if not isinstance(layer.keys, SameFrameKeys)]
         assert len(layers) == depth and short == list(range(short[0], short[-1] + 1))
         if depth == 24:
             assert (short[0], short[-1]) == ((0, 23) if version == "v1" else (9, 19))

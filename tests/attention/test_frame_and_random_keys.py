@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from manyview.attention.dense import OwnFrameKeys
+from manyview.attention.dense import SameFrameKeys
 from manyview.attention.frame_choice import covering
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
@@ -96,7 +96,7 @@ def test_random_keys_differ_by_seed_and_frame_and_keep_all_at_one():
 
 def test_gotohunt_follows_its_paper_on_vggt():
     layers = Plan.parse("gotohunt", 24).layers
-    assert [isinstance(a.keys, OwnFrameKeys) for a in layers] == [True] * 2 + [False] * 22
+    assert [isinstance(a.keys, SameFrameKeys) for a in layers] == [True] * 2 + [False] * 22
     assert [a.keys.stride for a in layers[2:]] == [2] * 7 + [1] * 15
     assert {a.keys.frames for a in layers[2:]} == {25}
 

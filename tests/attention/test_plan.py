@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from manyview.attention.dense import AllKeys, OwnFrameKeys
+from manyview.attention.dense import AllKeys, SameFrameKeys
 from manyview.attention.global_attention import GlobalAttention, LayerRun
 from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
@@ -25,7 +25,7 @@ LAYOUT = TokenLayout(frames=3, special_tokens=5, grid=(3, 4))
 
 @given(st.lists(st.booleans(), min_size=1, max_size=24))
 def test_a_plan_prints_what_parses_back(choices):
-    plan = Plan(tuple(GlobalAttention(keys=AllKeys() if c else OwnFrameKeys()) for c in choices))
+    plan = Plan(tuple(GlobalAttention(keys=AllKeys() if c else SameFrameKeys()) for c in choices))
     assert Plan.parse(str(plan), len(choices)) == plan
     assert hash(Plan.parse(str(plan), len(choices))) == hash(plan)
 
@@ -56,7 +56,7 @@ def test_cost_counts_two_operations_per_multiply_add():
     assert Plan.frame_only(2).cost(LAYOUT, dim=8).attention_flops == 2 * 4 * tokens * 17 * 8
 
 
-@pytest.mark.parametrize("keys", [AllKeys(), OwnFrameKeys()])
+@pytest.mark.parametrize("keys", [AllKeys(), SameFrameKeys()])
 @pytest.mark.parametrize("frames_per_chunk", [None, 1, 2])
 def test_a_layer_against_materialised_scores(keys, frames_per_chunk):
     torch.manual_seed(0)
@@ -68,7 +68,7 @@ def test_a_layer_against_materialised_scores(keys, frames_per_chunk):
         q = attention.queries(tokens, rotation)
         k, v = attention.keys_values(tokens, rotation)
         scores = q @ k.transpose(-1, -2) / 8**0.5
-        if keys == OwnFrameKeys():
+        if keys == SameFrameKeys():
             frame = torch.arange(LAYOUT.tokens) // LAYOUT.tokens_per_frame
             scores = scores.masked_fill(frame[:, None] != frame[None], float("-inf"))
         want = attention.output(scores.softmax(-1) @ v)

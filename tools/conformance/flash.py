@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from manyview.attention.dense import OwnFrameKeys
+from manyview.attention.dense import SameFrameKeys
 from manyview.attention.frame_choice import cluster_members
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
@@ -50,7 +50,7 @@ def _plan(case: Case, depth: int) -> Plan:
     short = GlobalAttention(keys=_keys(case, case.expected.get("keyframes")))
     first = case.config.get("global_start_idx", 0)
     last = case.config.get("global_end_idx", depth - 1)
-    own = GlobalAttention(keys=OwnFrameKeys())
+    own = GlobalAttention(keys=SameFrameKeys())
     return Plan(tuple(short if first <= layer <= last else own for layer in range(depth)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from manyview.attention.dense import OwnFrameKeys
+from manyview.attention.dense import SameFrameKeys
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.methods.flashvggt import DescriptorKeys
 from manyview.attention.plan import Plan
@@ -25,7 +25,7 @@ def _memory(case: Case, depth: int) -> PlanMemory:
     c = case.config
     first_release = "v1" in case.id
     keys = DescriptorKeys(c["kv_downfactor"], "bilinear" if first_release else "nearest", keyframes=0)
-    short, own = GlobalAttention(keys=keys), GlobalAttention(keys=OwnFrameKeys())
+    short, own = GlobalAttention(keys=keys), GlobalAttention(keys=SameFrameKeys())
     joining = range(c.get("global_start_idx", 0), c.get("global_end_idx", depth - 1) + 1)
     plan = Plan(tuple(short if layer in joining else own for layer in range(depth)))
     return PlanMemory(plan, KeepRule(c.get("memory_drop_rate", 1), by_chunk=True))

@@ -13,7 +13,7 @@ from manyview.attention.merging.matching import match
 from manyview.attention.merging.means import slot_means
 from manyview.attention.merging.outliers import separate_outliers
 from manyview.attention.methods.httm import Blocks, merge_plan
-from manyview.attention.softmax.extended import attend_together
+from manyview.attention.softmax.extended import attend_extended
 from manyview.kernels import attention, merge, merge_means, merge_outliers
 from manyview.kernels.choice import use_kernels
 from tools.kernels.cases import CaseSize, KernelCase, Trial
@@ -71,7 +71,7 @@ def _terms(size: CaseSize, dtype: torch.dtype, device: torch.device, generator: 
     weight[-1] = 3.0
 
     def plain(*x: Tensor) -> tuple[Tensor, ...]:
-        return (_exact(*x) if x[0].dtype == torch.float64 else attend_together(*x),)
+        return (_exact(*x) if x[0].dtype == torch.float64 else attend_extended(*x),)
 
     # Queries and own values in, outputs out, a ninth twice. Plain, with 72 channels of which 68 are real:
     # joined (2.06), scaled (2.13), padded (2.19), attended (2.25), own values weighed (2) and added (3);
@@ -95,7 +95,7 @@ def _lengths(size: CaseSize, dtype: torch.dtype, device: torch.device, generator
 
     def plain(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
         if q.dtype != torch.float64:
-            return (attend_together(q, k, v, lengths=lengths.long()),)
+            return (attend_extended(q, k, v, lengths=lengths.long()),)
         none = torch.full(q.shape[:3], float("-inf"), dtype=q.dtype, device=q.device)
         live = torch.arange(queries, device=q.device) < lengths[..., None]
         return (_exact(q, k, v, None, none, torch.zeros_like(q)) * live[..., None],)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..attention.dense import OwnFrameKeys
+from ..attention.dense import SameFrameKeys
 from ..attention.global_attention import GlobalAttention
 from ..attention.methods.avggt import GridKeys
 from ..attention.plan import Plan
@@ -19,7 +19,7 @@ from ..models.run_options import RunOptions
 from .mean_key import MeanKey
 
 KINDS = {
-    "frame": GlobalAttention(keys=OwnFrameKeys()),
+    "frame": GlobalAttention(keys=SameFrameKeys()),
     "mean": GlobalAttention(keys=MeanKey()),
     "coarse": GlobalAttention(keys=GridKeys((2, 2))),
 }

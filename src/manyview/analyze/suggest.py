@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from ..attention.dense import OwnFrameKeys
+from ..attention.dense import SameFrameKeys
 from ..attention.global_attention import GlobalAttention
 from ..attention.plan import Plan
 
@@ -54,6 +54,6 @@ def suggest_split(cut: Sequence[float], match: Sequence[float], stride: tuple[in
     idle = tuple(i for i in range(depth) if cut[i] < _IDLE * most)
     plans = [f"avggt:early={middle[0]},stride={stride[0]}x{stride[1]}"]
     if idle:
-        own = GlobalAttention(keys=OwnFrameKeys())
+        own = GlobalAttention(keys=SameFrameKeys())
         plans.insert(0, str(Plan(tuple(own if i in idle else GlobalAttention() for i in range(depth)))))
     return Split(middle[0], middle[-1], depth, idle, tuple(plans))

@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .dense import AllQueries, NoFill, OwnFrameKeys
+from .dense import AllQueries, NoFill, SameFrameKeys
 from .global_attention import GlobalAttention
 from .layout import TokenLayout
-from .methods.anchors import AnchorKeys, own_frame_terms
+from .methods.anchors import AnchorKeys, same_frame_terms
 from .plan import Plan
 from .protocols import LayerInput
-from .softmax.extended import attend_together
+from .softmax.extended import attend_extended
 
 KeysValues = tuple[Float[Tensor, "batch heads keys dim"], Float[Tensor, "batch heads keys dim"]]
 
@@ -123,14 +123,14 @@ class RememberedKeys:
         q = attention.queries(layer.tokens, layer.rotation, layer.piece)
         k, v = (x.expand(len(q), -1, -1, -1) for x in self.known[layer.run.layer])
         if not self.own_frame and self.left is None:
-            return attend_together(q, k, v)
+            return attend_extended(q, k, v)
         own_k, own_v = attention.keys_values(layer.tokens, layer.rotation, layer.piece)
         if self.left is not None:
             self.left[layer.run.layer] = (own_k, own_v)
         if not self.own_frame:
-            return attend_together(q, k, v)
-        logit, value = own_frame_terms(q, own_k, own_v, layout)
-        return attend_together(q, k, v, None, logit, value)
+            return attend_extended(q, k, v)
+        logit, value = same_frame_terms(q, own_k, own_v, layout)
+        return attend_extended(q, k, v, None, logit, value)
 
     def select(self, layer: LayerInput) -> Any:
         raise TypeError("keys differ from frame to frame: use attend_layer")
@@ -151,7 +151,7 @@ def why_not_attachable(plan: Plan) -> str | None:
         if isinstance(answer.keys, AnchorKeys):
             if answer.keys.descriptors:
                 return "descriptors of all frames are keys"
-        elif not isinstance(answer.keys, OwnFrameKeys):
+        elif not isinstance(answer.keys, SameFrameKeys):
             return "frames see frames that are no anchors"
     if not any(isinstance(answer.keys, AnchorKeys) for answer in plan.layers):
         return "no layer has anchors"
@@ -224,7 +224,7 @@ def attaching_plan(
 
 def _changed(plan: Plan, keys_for: Any) -> Plan:
     def change(answer: GlobalAttention, room: str) -> GlobalAttention:
-        own = isinstance(answer.keys, OwnFrameKeys)
+        own = isinstance(answer.keys, SameFrameKeys)
         return answer if own else GlobalAttention(keys=keys_for(answer.keys, room))
 
     camera = None if plan.camera is None else change(plan.camera, "camera")

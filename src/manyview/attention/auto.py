@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .dense import OwnFrameKeys
+from .dense import SameFrameKeys
 from .layout import TokenLayout
 from .methods import PRESETS
 from .plan import Plan
@@ -59,7 +59,7 @@ def misfit(plan: Plan, trained_for: str | None) -> str | None:
     if trained_for is None:
         return None
     known = Plan.parse(trained_for, len(plan.layers))
-    kinds = {type(layer.keys) for layer in known.layers} | {OwnFrameKeys}
+    kinds = {type(layer.keys) for layer in known.layers} | {SameFrameKeys}
     if all(type(layer.keys) in kinds for layer in plan.layers):
         return None
     return (

@@ -17,7 +17,7 @@ from .global_attention import GlobalAttention
 from .index_cache import for_later_calls
 from .layout import TokenLayout
 from .protocols import Fill, KeySet, LayerInput, Queries
-from .softmax.extended import attend_together
+from .softmax.extended import attend_extended
 
 _HIDDEN = -30_000.0  # added to a logit: no exponential survives it, and half precision holds it
 # Frames whose queries share a kernel call: each adds a channel to the head, each call looks at a longer past.
@@ -137,7 +137,7 @@ def _attend_hiding(
     """
     frames, dim = len(hidden), q.shape[-1]
     if not hidden.any():
-        return attend_together(q, k, v, log_weight)
+        return attend_extended(q, k, v, log_weight)
     width = dim + frames + -(dim + frames) % 8
     flags = F.pad(hidden.to(q), (0, width - dim - frames)) * width**0.5
     # Kernels scale by the width they see; the scale must stay that of `dim`.
@@ -145,7 +145,7 @@ def _attend_hiding(
     flags = flags[:, None].expand(*per_frame.shape[:-1], -1)
     marks = _HIDDEN * torch.eye(frames, width - dim, device=k.device, dtype=k.dtype)
     marks = F.pad(marks.repeat_interleave(each, 0), (0, 0, k.shape[2] - frames * each, 0))
-    heads = attend_together(
+    heads = attend_extended(
         torch.cat([per_frame, flags], -1).flatten(2, 3),
         torch.cat([k, marks.expand(*k.shape[:2], -1, -1)], -1),
         F.pad(v, (0, width - dim)),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .layout import TokenLayout
 from .protocols import KeySet, LayerInput, QuerySet
-from .softmax.extended import attend_together
+from .softmax.extended import attend_extended
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class AllKeys:
 
 
 @dataclasses.dataclass(frozen=True)
-class OwnFrameKeys:
+class SameFrameKeys:
     """A token sees its own frame only (AVGGT, arXiv 2512.02541: "G2F"): the layer acts frame by frame."""
 
     def select(self, layer: LayerInput) -> KeySet:
@@ -56,4 +56,4 @@ class NoFill:
     """Dropped keys are gone."""
 
     def attend(self, queries: QuerySet, keys: KeySet, layout: TokenLayout) -> Tensor:
-        return attend_together(queries.q, keys.k, keys.v, keys.log_weight, lengths=queries.lengths)
+        return attend_extended(queries.q, keys.k, keys.v, keys.log_weight, lengths=queries.lengths)

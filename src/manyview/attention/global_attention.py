@@ -12,7 +12,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from .dense import AllKeys, AllQueries, NoFill, OwnFrameKeys
+from .dense import AllKeys, AllQueries, NoFill, SameFrameKeys
 from .layout import TokenLayout
 from .protocols import AttentionParts, Fill, Keys, LayerInput, LayerRun, Queries
 from .softmax.sdpa import attend
@@ -37,7 +37,7 @@ class GlobalAttention:
         for name, method in (("queries", "reduce"), ("keys", "select"), ("fill", "attend")):
             if not hasattr(getattr(self, name), method):
                 raise ValueError(f"{getattr(self, name)!r} is no answer to the question of {name}")
-        if isinstance(self.keys, OwnFrameKeys) and (self.queries, self.fill) != (AllQueries(), NoFill()):
+        if isinstance(self.keys, SameFrameKeys) and (self.queries, self.fill) != (AllQueries(), NoFill()):
             raise ValueError("a layer cut to its own frames takes all queries and no fill")
         for answer in (self.queries, self.keys, self.fill):
             check = getattr(answer, "check", None)
@@ -53,7 +53,7 @@ class GlobalAttention:
         run: LayerRun,
     ) -> Float[Tensor, "batch tokens dim"]:
         """Attention output (before LayerScale) for the normalised `tokens` of all frames."""
-        if isinstance(self.keys, OwnFrameKeys):
+        if isinstance(self.keys, SameFrameKeys):
             return self._per_frame(attention, tokens, layout, rotation, run)
         layer = LayerInput(attention, tokens, layout, rotation, run)
         whole = getattr(self.keys, "attend_layer", None)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from ..errors import UsageError
-from .dense import AllKeys, AllQueries, NoFill, OwnFrameKeys
+from .dense import AllKeys, AllQueries, NoFill, SameFrameKeys
 from .global_attention import GlobalAttention
 from .layout import TokenLayout
 from .methods import PRESETS
@@ -14,7 +14,7 @@ from .methods.avggt import DiagonalMean
 from .plan_spec import preset_from_spec, spec_of
 
 _DENSE = GlobalAttention()
-_FRAME = GlobalAttention(keys=OwnFrameKeys())
+_FRAME = GlobalAttention(keys=SameFrameKeys())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,7 +79,7 @@ class KeySet:
     `log_weight` is added to the logits of a key (for a key that stands for n tokens: gain * log n; minus
     infinity hides padding). `kept` marks the tokens of the sequence that are themselves among the
     keys, which a fill needs so that nothing is counted twice; None where keys are not single tokens.
-    `all_keys`, `all_values` are those of every token where a fill needs them, `unturned_keys` the keys of
+    `all_keys`, `all_values` are those of every token where a fill needs them, `keys_before_rope` the keys of
     every token without positions.
     """
 
@@ -90,7 +90,7 @@ class KeySet:
     kept_index: Int[Tensor, " kept"] | None = None
     all_keys: Float[Tensor, "batch heads tokens dim"] | None = None
     all_values: Float[Tensor, "batch heads tokens dim"] | None = None
-    unturned_keys: Float[Tensor, "batch heads tokens dim"] | None = None
+    keys_before_rope: Float[Tensor, "batch heads tokens dim"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

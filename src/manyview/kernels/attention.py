@@ -1,6 +1,6 @@
 """Attention whose running softmax starts from a term of each query's own and adds a log weight to each key.
 
-The plain twin, `attention.one_softmax.attend_together`, carries both in extra channels of the head; here the
+The plain twin, `attention.one_softmax.attend_extended`, carries both in extra channels of the head; here the
 head keeps its width, and heads of different lengths need no host that reads them. Source: the online softmax
 of FlashAttention (arXiv 2205.14135), started from AVGGT's terms (arXiv 2512.02541) instead of from nothing.
 """

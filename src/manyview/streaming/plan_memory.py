@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..attention.dense import AllQueries, NoFill, OwnFrameKeys
+from ..attention.dense import AllQueries, NoFill, SameFrameKeys
 from ..attention.global_attention import GlobalAttention
 from ..attention.methods.flashvggt import DescriptorKeys
 from ..attention.plan import Plan
@@ -48,7 +48,7 @@ class PlanMemory:
         return Plan(
             tuple(
                 layer
-                if isinstance(layer.keys, OwnFrameKeys)
+                if isinstance(layer.keys, SameFrameKeys)
                 else GlobalAttention(keys=RecursiveKeys(layer.keys, memory, seen))  # type: ignore[arg-type]
                 for layer, memory in zip(self._plan.layers, self.layers, strict=True)
             )
@@ -101,7 +101,9 @@ class PlanMemory:
 
     def restore(self, state: Mapping[str, Tensor], device: torch.device) -> None:
         """Take over what `state` gave; raises ValueError if the layers do not fit."""
-        joining = [n for n, layer in enumerate(self._plan.layers) if not isinstance(layer.keys, OwnFrameKeys)]
+        joining = [
+            n for n, layer in enumerate(self._plan.layers) if not isinstance(layer.keys, SameFrameKeys)
+        ]
         wanted = {f"layer{n}.{pair}.{part}" for n in joining for pair in ("whole", "short") for part in "kv"}
         if wanted ^ {name for name in state if name.startswith("layer")}:
             raise ValueError("the memory of the stream belongs to another plan")
@@ -116,7 +118,7 @@ class PlanMemory:
 
 
 def _check(number: int, layer: GlobalAttention, plan: Plan) -> None:
-    if isinstance(layer.keys, OwnFrameKeys):
+    if isinstance(layer.keys, SameFrameKeys):
         return
     plain = layer.queries == AllQueries() and layer.fill == NoFill()
     if not isinstance(layer.keys, DescriptorKeys) or not plain:

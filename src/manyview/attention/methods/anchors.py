@@ -16,13 +16,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ...errors import UsageError
-from ..dense import AllQueries, NoFill, OwnFrameKeys
+from ..dense import AllQueries, NoFill, SameFrameKeys
 from ..descriptors import coarse_grid, shortened
 from ..frame_choice import covering, evenly
 from ..global_attention import GlobalAttention
 from ..layout import TokenLayout
 from ..protocols import LayerInput
-from ..softmax.extended import attend_together, extended_width
+from ..softmax.extended import attend_extended, extended_width
 from ..softmax.sdpa import attend
 
 _SCORES_AT_ONCE = 1 << 26
@@ -77,14 +77,14 @@ class AnchorKeys:
             tokens = layer.tokens.unflatten(1, (layout.frames, -1))
             rows = torch.arange(batch, device=tokens.device)[:, None]
             k, v = attention.keys_values(tokens[rows, anchors].flatten(1, 2), layer.rotation, layer.piece)
-            return attend_together(q, *self._with_descriptors(layer, k, v, among))
+            return attend_extended(q, *self._with_descriptors(layer, k, v, among))
         k, v = attention.keys_values(layer.tokens, layer.rotation, layer.piece)
         if count == layout.frames:
             return attend(q, k, v)
         shared_k, shared_v = (_of_frames(x, anchors, layout) for x in (k, v))
-        logit, value = own_frame_terms(q, k, v, layout)
+        logit, value = same_frame_terms(q, k, v, layout)
         is_anchor = among.repeat_interleave(layout.tokens_per_frame, 1)[:, None]
-        return attend_together(
+        return attend_extended(
             q,
             *self._with_descriptors(layer, shared_k, shared_v, among),
             logit.masked_fill(is_anchor, float("-inf")),
@@ -201,7 +201,7 @@ class Anchors:
         first, last = self.sensitive or (0, depth - 1)
         if not 0 <= first <= last < depth:
             raise UsageError(f"anchors: layers {first} to {last} are not among 0 to {depth - 1}")
-        frame = GlobalAttention(keys=OwnFrameKeys())
+        frame = GlobalAttention(keys=SameFrameKeys())
         few = max(1, self.frames // self.fewer)
         later = (self._layer(self.frames if first <= i <= last else few) for i in range(self.early, depth))
         return (frame,) * self.early + tuple(later)
@@ -214,7 +214,7 @@ def _of_frames(x: Tensor, frames: Tensor, layout: TokenLayout) -> Tensor:
     return split[rows, frames].transpose(1, 2).flatten(2, 3)
 
 
-def own_frame_terms(
+def same_frame_terms(
     q: Tensor, k: Tensor, v: Tensor, layout: TokenLayout
 ) -> tuple[Float[Tensor, "batch heads tokens"], Float[Tensor, "batch heads tokens dim"]]:
     """Log-sum-exp of each query's scores with its own frame, and its attention there.

@@ -12,11 +12,11 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from ...errors import UsageError
-from ..dense import NoFill, OwnFrameKeys
+from ..dense import NoFill, SameFrameKeys
 from ..global_attention import GlobalAttention
 from ..layout import TokenLayout
 from ..protocols import KeySet, LayerInput, QuerySet
-from ..softmax.extended import attend_together, extended_width
+from ..softmax.extended import attend_extended, extended_width
 
 _EARLY = {24: 9, 18: 10}  # published: VGGT and pi3
 
@@ -32,14 +32,14 @@ class GridKeys:
     of the grid keep their first patch ("ceil") or nothing ("floor"). `phase_shift` keeps another patch
     of the window in every frame, so that consecutive frames cover the grid together. A layout without
     reference frame (pi3) subsamples every frame. `project_all` projects the dropped tokens too, for fills
-    that need them; `unturned` also gives the keys without positions.
+    that need them; `keys_before_rope` also gives the keys without positions.
     """
 
     stride: tuple[int, int] = (3, 3)
     edge: Literal["ceil", "floor"] = "ceil"
     phase_shift: bool = False
     project_all: bool = False
-    unturned: bool = False
+    keys_before_rope: bool = False
 
     def __post_init__(self) -> None:
         if len(self.stride) != 2 or min(self.stride) < 1:
@@ -55,7 +55,9 @@ class GridKeys:
             k, v = layer.attention.keys_values(layer.tokens[:, index], rotation)
             return KeySet(k, v, kept=mask, kept_index=index)
         k, v = layer.attention.keys_values(layer.tokens, layer.rotation, layer.piece)
-        plain = layer.attention.keys_values(layer.tokens, None, layer.piece)[0] if self.unturned else None
+        plain = (
+            layer.attention.keys_values(layer.tokens, None, layer.piece)[0] if self.keys_before_rope else None
+        )
         return KeySet(
             k[:, :, index],
             v[:, :, index],
@@ -63,7 +65,7 @@ class GridKeys:
             kept_index=index,
             all_keys=k,
             all_values=v,
-            unturned_keys=plain,
+            keys_before_rope=plain,
         )
 
     def count(self, layout: TokenLayout) -> float:
@@ -94,8 +96,8 @@ class DiagonalMean:
                 "the diagonal and the mean need keys that were subsampled with project_all, "
                 f"not {type(layer.keys).__name__}"
             )
-        if self.mean_before_positions and not getattr(layer.keys, "unturned", False):
-            raise ValueError("a mean before positions needs keys selected with unturned")
+        if self.mean_before_positions and not getattr(layer.keys, "keys_before_rope", False):
+            raise ValueError("a mean before positions needs keys selected with keys_before_rope")
         if self.diagonal and type(layer.queries).__name__ != "AllQueries":
             raise ValueError(
                 "merged queries stand for several tokens and have no key of their own: use diagonal=False"
@@ -115,11 +117,11 @@ class DiagonalMean:
         dropped = ~keys.kept
         count = int(dropped.sum())
         if count == 0 or not (self.diagonal or self.mean):
-            return attend_together(queries.q, keys.k, keys.v, lengths=queries.lengths)
-        k, v, weight, own_logit, own_value = keys.k, keys.v, None, None, None
+            return attend_extended(queries.q, keys.k, keys.v, lengths=queries.lengths)
+        k, v, weight, self_logit, self_value = keys.k, keys.v, None, None, None
         if self.mean:
             share = dropped.to(v.dtype) / count
-            source = keys.unturned_keys if self.mean_before_positions else keys.all_keys
+            source = keys.keys_before_rope if self.mean_before_positions else keys.all_keys
             assert source is not None
             k = torch.cat([k, torch.einsum("bhnd,n->bhd", source, share)[:, :, None]], 2)
             v = torch.cat([v, torch.einsum("bhnd,n->bhd", keys.all_values, share)[:, :, None]], 2)
@@ -128,9 +130,9 @@ class DiagonalMean:
                 weight[-1] = self.gain * math.log(count)
         if self.diagonal:
             own = (queries.q * keys.all_keys).sum(-1, dtype=_at_least_single(k.dtype)) / k.shape[-1] ** 0.5
-            own_logit = own.masked_fill(keys.kept, float("-inf"))
-            own_value = keys.all_values
-        return attend_together(queries.q, k, v, weight, own_logit, own_value, queries.lengths)
+            self_logit = own.masked_fill(keys.kept, float("-inf"))
+            self_value = keys.all_values
+        return attend_extended(queries.q, k, v, weight, self_logit, self_value, queries.lengths)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,14 +162,14 @@ class Avggt:
             self.edge,
             self.phase_shift,
             project_all=filled,
-            unturned=self.mean and self.mean_before_positions,
+            keys_before_rope=self.mean and self.mean_before_positions,
         )
         fill = (
             DiagonalMean(self.diagonal, self.mean, self.gain, self.mean_before_positions)
             if filled
             else NoFill()
         )
-        frame = GlobalAttention(keys=OwnFrameKeys())
+        frame = GlobalAttention(keys=SameFrameKeys())
         return (frame,) * early + (GlobalAttention(keys=keys, fill=fill),) * (depth - early)
 
 

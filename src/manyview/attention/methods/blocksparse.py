@@ -14,7 +14,7 @@ from ..dense import AllQueries, NoFill
 from ..global_attention import GlobalAttention
 from ..layout import TokenLayout
 from ..protocols import Fill, KeySet, LayerInput, Queries
-from ..softmax.extended import attend_together
+from ..softmax.extended import attend_extended
 from ..softmax.sdpa import attend
 
 _GATHERED = 1 << 24  # numbers of gathered keys that exist at once
@@ -130,7 +130,7 @@ class BlockSparseKeys:
             if sizes[start - 1] < most or tokens % self.key_block:
                 hidden = _hide(real[..., None] & wholes[seen], k_always.shape[1])
             parts.append(
-                attend_together(q_blocks[item, block][:, None], keys[:, None], values[:, None], hidden)
+                attend_extended(q_blocks[item, block][:, None], keys[:, None], values[:, None], hidden)
             )
         back = turn.argsort()
         whole = torch.cat(parts)[back].reshape(batch, heads, -1, dim)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..causal_descriptor_keys import CausalDescriptorKeys
-from ..dense import OwnFrameKeys
+from ..dense import SameFrameKeys
 from ..descriptors import at_places, coarse_grid, shortened
 from ..frame_choice import cluster_members
 from ..global_attention import GlobalAttention
@@ -182,7 +182,7 @@ class Flash:
             return (short,) * depth
         first = 9 * depth // 24
         end = max(20 * depth // 24, first + 1)
-        own = GlobalAttention(keys=OwnFrameKeys())
+        own = GlobalAttention(keys=SameFrameKeys())
         return tuple(short if first <= i < end else own for i in range(depth))
 
 

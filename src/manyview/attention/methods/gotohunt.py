@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ...errors import UsageError
-from ..dense import OwnFrameKeys
+from ..dense import SameFrameKeys
 from ..frame_choice import covering
 from ..global_attention import GlobalAttention
 from ..index_cache import for_later_calls
@@ -82,7 +82,7 @@ class GoToHunt:
             raise UsageError(
                 f"gotohunt: early={early} and full={full} are not numbers of layers in order up to {depth}"
             )
-        own = GlobalAttention(keys=OwnFrameKeys())
+        own = GlobalAttention(keys=SameFrameKeys())
         coarse = GlobalAttention(keys=CoveringFrameKeys(self.frames, self.stride))
         whole = GlobalAttention(keys=CoveringFrameKeys(self.frames))
         return (own,) * early + (coarse,) * (full - early) + (whole,) * (depth - full)

@@ -18,29 +18,29 @@ from .sdpa import attend
 _NEVER = -30_000.0  # a logit that no exponential survives, finite in half precision
 
 
-def attend_together(
+def attend_extended(
     q: Float[Tensor, "batch heads queries dim"],
     k: Float[Tensor, "batch heads keys dim"],
     v: Float[Tensor, "batch heads keys dim"],
     log_weight: Float[Tensor, "*sizes"] | None = None,
-    own_logit: Float[Tensor, "batch heads queries"] | None = None,
-    own_value: Float[Tensor, "batch heads queries dim"] | None = None,
+    self_logit: Float[Tensor, "batch heads queries"] | None = None,
+    self_value: Float[Tensor, "batch heads queries dim"] | None = None,
     lengths: Int[Tensor, "batch heads"] | None = None,
 ) -> Float[Tensor, "batch heads queries dim"]:
-    """softmax over {q kᵀ/√d + log_weight} ∪ {own_logit}, applied to {v} ∪ {own_value}.
+    """softmax over {q kᵀ/√d + log_weight} ∪ {self_logit}, applied to {v} ∪ {self_value}.
 
-    `log_weight` broadcasts to [batch, heads, keys]; minus infinity hides a key. `own_logit` minus infinity
+    `log_weight` broadcasts to [batch, heads, keys]; minus infinity hides a key. `self_logit` minus infinity
     leaves a query without a term of its own. Queries from `lengths` on are not computed and give zero. Memory
     stays linear in the tokens; gradients flow. A kernel takes what PyTorch's own attention cannot say.
     """
-    if (log_weight is not None or own_logit is not None or lengths is not None) and fused(
-        *(x for x in (q, k, v, log_weight, own_logit, own_value, lengths) if x is not None)
+    if (log_weight is not None or self_logit is not None or lengths is not None) and fused(
+        *(x for x in (q, k, v, log_weight, self_logit, self_value, lengths) if x is not None)
     ):
         from ...kernels import attention as kernel  # imports Triton
 
         if kernel.takes(q, k, v):
-            return kernel.attend_terms(q, k, v, log_weight, own_logit, own_value, lengths)
-    if log_weight is None and own_logit is None:
+            return kernel.attend_terms(q, k, v, log_weight, self_logit, self_value, lengths)
+    if log_weight is None and self_logit is None:
         return attend_lengths(q, k, v, lengths)
     dim = q.shape[-1]
     root = dim**0.5
@@ -49,17 +49,17 @@ def attend_together(
         weight = log_weight.clamp(min=_NEVER).expand(*k.shape[:2], k.shape[2])
         q_parts += [torch.full_like(q[..., :2], root)]
         k_parts += [_high_low(weight, k.dtype)]
-    if own_logit is not None:
-        assert own_value is not None
-        q_parts += [_high_low(own_logit.clamp(min=_NEVER) * root, q.dtype)]
+    if self_logit is not None:
+        assert self_value is not None
+        q_parts += [_high_low(self_logit.clamp(min=_NEVER) * root, q.dtype)]
         k_parts += [torch.zeros_like(k[..., :2])]
     q, k = torch.cat(q_parts, -1), torch.cat(k_parts, -1)
-    if own_logit is not None:
+    if self_logit is not None:
         null_key = torch.cat([torch.zeros_like(k[..., :1, :-2]), torch.ones_like(k[..., :1, :2])], -1)
         k = torch.cat([k, null_key], 2)
         v = F.pad(torch.cat([v, torch.ones_like(v[..., :1])], -1), (0, 0, 0, 1))
     # Kernels scale by the width they see; the scale must stay that of `dim`.
-    width = extended_width(dim, log_weight is not None, own_logit is not None)
+    width = extended_width(dim, log_weight is not None, self_logit is not None)
     factor = (width / dim) ** 0.5
     heads = attend_lengths(
         F.pad(q * factor, (0, width - q.shape[-1])),
@@ -67,9 +67,9 @@ def attend_together(
         F.pad(v, (0, width - v.shape[-1])),
         lengths,
     )
-    if own_logit is None or own_value is None:
+    if self_logit is None or self_value is None:
         return heads[..., :dim]
-    return heads[..., :dim] + (1 - heads[..., dim : dim + 1]) * own_value
+    return heads[..., :dim] + (1 - heads[..., dim : dim + 1]) * self_value
 
 
 def attend_lengths(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from ...attention.dense import AllKeys, OwnFrameKeys
+from ...attention.dense import AllKeys, SameFrameKeys
 from ...attention.layout import TokenLayout
 from ...attention.plan import Plan, PlanCost
 from ...attention.softmax.bf16_cpu import scratch_bytes
@@ -55,7 +55,7 @@ class Request:
         """Expected bytes beside the weights."""
         peak = estimate_peak_bytes(self.config, self.layout, options, self.dtype.itemsize, self.known)
         # Reduced keys and values stand beside those they were taken from.
-        whole = (AllKeys(), OwnFrameKeys())
+        whole = (AllKeys(), SameFrameKeys())
         reduced = tuple(layer for layer in self.plan.layers if layer.keys not in whole)
         if not reduced:
             return peak
