@@ -2,7 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
 from beartype import BeartypeConf, beartype
 
-checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
-"""beartype, with an int where a float is expected, as PEP 484 and type checkers have it."""
+_beartyped = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float, as for type checkers
+_state = {"off": False}
+
+
+def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` with beartype's checks, except inside `wrong_types_allowed`."""
+    strict = _beartyped(function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return (function if _state["off"] else strict)(*args, **kwargs)
+
+    return call
+
+
+@contextlib.contextmanager
+def wrong_types_allowed() -> Iterator[None]:
+    """Calls go unchecked inside: for tests that hand the package what its annotations forbid."""
+    _state["off"] = True
+    try:
+        yield
+    finally:
+        _state["off"] = False

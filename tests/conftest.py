@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from . import wrong_types_allowed
 
 # Before anything imports Triton, whose own functions are made for the interpreter or for a card by then.
 if not torch.cuda.is_available():
@@ -34,6 +37,13 @@ def shared_reference() -> Path:
     if not folder.is_dir():
         pytest.skip("the golden tensors are not beside this checkout (../shared/reference)")
     return folder
+
+
+@pytest.fixture
+def wrong_types() -> Iterator[None]:
+    """The test hands the package types that its annotations forbid, as users do."""
+    with wrong_types_allowed():
+        yield
 
 
 @pytest.fixture(autouse=True)
