@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from .errors import ManyViewError
     from .models.load import load
     from .reconstruction.inputs.options import InputOptions
-    from .reconstruction.known.known import KnownFiles
+    from .reconstruction.known.arrays import KnownViews
+    from .reconstruction.known.files import KnownFiles
     from .reconstruction.result.io import load_reconstruction
     from .reconstruction.result.result import Reconstruction
     from .reconstruction.run.engine import ReconstructOptions, reconstruct
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "InputOptions",
     "KnownFiles",
+    "KnownViews",
     "ManyViewError",
     "Plan",
     "ReconstructOptions",
@@ -33,7 +35,8 @@ __all__ = [
 
 _HOMES = {
     "InputOptions": "reconstruction.inputs.options",
-    "KnownFiles": "reconstruction.known.known",
+    "KnownFiles": "reconstruction.known.files",
+    "KnownViews": "reconstruction.known.arrays",
     "ManyViewError": "errors",
     "Plan": "attention.plan",
     "ReconstructOptions": "reconstruction.run.engine",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ from manyview.reconstruction.inputs.find import find_inputs
 from manyview.reconstruction.inputs.load import read_views
 from manyview.reconstruction.inputs.preprocess import plan_view
 from manyview.reconstruction.inputs.views import ViewRecord
+from manyview.reconstruction.known.arrays import KnownViews
 from manyview.reconstruction.known.cameras import KnownCamera, KnownCameras, read_known_cameras
-from manyview.reconstruction.known.known import KnownFiles, check_usable, read_known
+from manyview.reconstruction.known.files import KnownFiles
+from manyview.reconstruction.known.known import check_usable, read_known
 from manyview.reconstruction.known.match import match_views
-from manyview.reconstruction.known.poses import in_first_known
+from manyview.reconstruction.known.poses import relative_to_first_known
 from tests.models.tiny import TINY
 from tests.models.tiny_pi3 import SMALL, SMALL_X
 
@@ -43,7 +46,7 @@ def _record(
     name: str, width: int = 200, height: int = 100, policy: str = "fit", turned: int = 1
 ) -> ViewRecord:
     transform = plan_view(width, height, policy, 112, 14, turned)  # type: ignore[arg-type]
-    return ViewRecord(name, f"/pictures/{name}", transform)
+    return ViewRecord(name, f"/images/{name}", transform)
 
 
 def test_text_files_in_order_and_by_name(tmp_path):
@@ -59,11 +62,11 @@ def test_text_files_in_order_and_by_name(tmp_path):
     assert some[1].world_from_cam is None and some[1].intrinsics is not None
     alone = match_views(read_known_cameras(tmp_path / "intrinsics.txt"), records)
     assert all(camera.world_from_cam is None for camera in alone)
-    with pytest.raises(UsageError, match="3 known cameras without names for 2 views"):
+    with pytest.raises(UsageError, match=r"3 .* 2"):
         match_views(read_known_cameras(tmp_path / "poses.txt"), records[:2])
 
 
-def test_a_colmap_model_with_some_of_the_pictures(tmp_path):
+def test_a_colmap_model_with_some_of_the_images(tmp_path):
     sparse = tmp_path / "sparse" / "0"
     sparse.mkdir(parents=True)
     (sparse / "cameras.txt").write_text(
@@ -83,7 +86,7 @@ def test_a_colmap_model_with_some_of_the_pictures(tmp_path):
     known = read_known(
         KnownFiles(tmp_path), [_record("a.jpg"), _record("c.jpg"), _record("b.jpg")], (56, 112)
     )
-    # 400x200 known, 200x100 the picture, 112x56 the image: 0.28 in all.
+    # 400x200 known, 200x100 the image, 112x56 the network image: 0.28 in all.
     np.testing.assert_allclose(
         known.priors.intrinsics[0, 0], [[84, 0, 56], [0, 86.8, 28], [0, 0, 1]], rtol=1e-6
     )
@@ -94,7 +97,7 @@ def test_a_colmap_model_with_some_of_the_pictures(tmp_path):
 
 def test_names_that_are_not_unique_are_not_guessed():
     known = KnownCameras(by_name={"a/1.jpg": KnownCamera(np.eye(3, 4)), "b/1.jpg": KnownCamera(np.eye(3, 4))})
-    with pytest.raises(UsageError, match="none of the 2 known cameras"):
+    with pytest.raises(UsageError, match=r"'a/1\.jpg'.*'1\.jpg'"):
         match_views(known, [_record("1.jpg")])
     assert match_views(known, [_record("b/1.jpg"), _record("c/1.jpg")])[0] is known.by_name["b/1.jpg"]
 
@@ -135,16 +138,16 @@ def test_depth_in_millimetres_and_other_units(tmp_path):
     assert (priors.z_depth[0, 0] == 3).all()
     (tmp_path / "depth.json").write_text('{"counts_per_unit": 250.0}')  # as ManyView's export says
     assert (read_known(KnownFiles(depth=tmp_path), records, (56, 112)).priors.z_depth[0, 0] == 6).all()
-    with pytest.raises(InputError, match=r"100x50 pixels and a\.jpg 100x100, another shape"):
+    with pytest.raises(InputError, match=r"100x50 .*a\.jpg 100x100"):
         read_known(KnownFiles(depth=tmp_path), [_record("a.jpg", 100, 100)], (112, 112))
-    with pytest.raises(InputError, match=r"has no depth of any view; expected files such as .*c\.png"):
+    with pytest.raises(InputError, match=r"c\.png"):
         read_known(KnownFiles(depth=tmp_path), [_record("c.jpg")], (56, 112))
 
 
 @pytest.mark.parametrize("unknown", [[], [2], [0], [0, 3], [1, 2]])
 def test_unknown_views_do_not_change_the_unit_of_length(unknown):
     poses = _poses(5)
-    filled = in_first_known([None if i in unknown else pose[:3] for i, pose in enumerate(poses)])
+    filled = relative_to_first_known([None if i in unknown else pose[:3] for i, pose in enumerate(poses)])
     known = [i for i in range(5) if i not in unknown]
     scaled = relative_poses(torch.from_numpy(filled)[None].float(), torch.ones(1, 5, dtype=torch.bool), None)[
         0
@@ -158,24 +161,93 @@ def test_unknown_views_do_not_change_the_unit_of_length(unknown):
 
 def test_refusals(tmp_path):
     for config, name in ((TINY, "tiny"), (SMALL, "pi3")):
-        with pytest.raises(UsageError, match=f"{name} takes images only: .* need Pi3X"):
+        with pytest.raises(UsageError, match=f"{name} .*pi3x"):
             check_usable(config, name)
     check_usable(SMALL_X, "pi3x")
-    with pytest.raises(InputError, match="is no file or folder"):
+    with pytest.raises(InputError, match="nothing"):
         read_known_cameras(tmp_path / "nothing")
-    with pytest.raises(InputError, match="holds no cameras; expected a COLMAP model"):
+    with pytest.raises(InputError, match=re.escape(str(tmp_path))):
         read_known_cameras(tmp_path)
     (tmp_path / "poses.txt").write_text("1 0 0 0 0 1 0\n")
-    with pytest.raises(InputError, match="line 1 has 7 words; expected 16 numbers"):
+    with pytest.raises(InputError, match=r"poses\.txt: line 1 .*16"):
         read_known_cameras(tmp_path / "poses.txt")
     turned = [_record("a.jpg", turned=6), _record("b.jpg")]
     _write_poses(tmp_path / "poses.txt", _poses(2))
-    with pytest.raises(InputError, match="its EXIF tag turns the picture"):
+    with pytest.raises(InputError, match=r"a\.jpg"):
         read_known(KnownFiles(tmp_path / "poses.txt"), turned, (56, 112))
     one = _write_poses(tmp_path / "one.txt", _poses(1), ["b.jpg"])
-    with pytest.raises(UsageError, match="one view alone tells nothing"):
+    with pytest.raises(UsageError, match="one view"):
         read_known(KnownFiles(one), [_record("a.jpg"), _record("b.jpg")], (56, 112))
-    with pytest.raises(InputError, match="is no file or folder"):
+    with pytest.raises(InputError, match="nothing"):
         KnownFiles(tmp_path / "nothing")
-    with pytest.raises(UsageError, match="needs known depth"):
+    with pytest.raises(UsageError, match="known depth"):
         KnownFiles(one, depth_scale=2.0)
+
+
+@pytest.mark.parametrize("tensors", [False, True])
+@pytest.mark.parametrize("form", ["array with NaN", "sequence with None"])
+def test_arrays_are_used_as_files_are(tmp_path, tensors, form):
+    """Cameras and depth in memory give the priors that the same numbers in files give."""
+    poses, records = _poses(4), [_record(f"{i}.jpg") for i in range(4)]
+    intrinsics = np.array([[100, 0, 99.5], [0, 110, 49.5], [0, 0, 1.0]])
+    depth = np.linspace(1, 9, 4 * 50 * 100).reshape(4, 50, 100)
+    depth[0, :25] = np.nan
+    (tmp_path / "depth").mkdir()
+    for i in (0, 1, 3):
+        np.save(tmp_path / "depth" / f"{i}.npy", depth[i])
+    known_poses = [0, 1, 3]
+    _write_poses(tmp_path / "poses.txt", poses[known_poses], [f"{i}.jpg" for i in known_poses])
+    (tmp_path / "intrinsics.txt").write_text("\n".join(" ".join(map(str, row)) for row in intrinsics))
+    files = read_known(KnownFiles(tmp_path / "poses.txt", tmp_path / "depth"), records, (56, 112))
+
+    cam_from_world, shared = np.linalg.inv(poses), intrinsics.copy()
+    shared[:2, 2] += 0.5
+    cam_from_world[2], depth[2] = np.nan, np.nan
+    make = torch.from_numpy if tensors else np.asarray
+    if form == "array with NaN":
+        known = KnownViews(make(cam_from_world), make(np.tile(shared, (4, 1, 1))), make(depth))
+    else:
+        some = [None if i == 2 else make(cam_from_world[i, :3]) for i in range(4)]
+        known = KnownViews(some, make(shared), [None if i == 2 else make(depth[i]) for i in range(4)])
+    arrays = read_known(known, records, (56, 112))
+    assert {k: v for k, v in arrays.facts.items() if k != "sha256"} == {
+        "poses": 3, "intrinsics": 4, "depth": 3
+    }  # fmt: skip
+    assert arrays.notes == files.notes
+    for name in ("world_from_cam", "intrinsics", "z_depth", "has_pose", "has_intrinsics", "has_depth"):
+        found, expected = getattr(arrays.priors, name), getattr(files.priors, name)
+        np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"cam_from_world": np.zeros((2, 4, 3))}, ("cam_from_world of view 0", "4x3")),
+        ({"cam_from_world": [None, np.eye(4) * 2]}, ("cam_from_world of view 1",)),
+        ({"cam_from_world": [np.eye(4), np.eye(4) * [1, 1, -1, 1]]}, ("cam_from_world of view 1",)),
+        ({"cam_from_world": np.stack([np.eye(4), np.eye(4)[::-1]])}, ("cam_from_world of view 1",)),
+        ({"cam_from_world": [np.eye(3, 4), "left.png"]}, ("cam_from_world of view 1", "str")),
+        ({"intrinsics": [np.eye(3), np.eye(2)]}, ("intrinsics of view 1", "3x3")),
+        ({"intrinsics": np.diag([0.0, 1, 1])}, ("intrinsics of view 0",)),
+        ({"intrinsics": [np.eye(3), np.where(np.eye(3) > 0, 1, np.inf)]}, ("intrinsics of view 1",)),
+        ({"z_depth": np.ones((2, 8, 8, 1))}, ("z_depth of view 0", "8x8x1")),
+        ({"cam_from_world": [np.eye(4)] * 3, "z_depth": np.ones((2, 4, 8))}, ("cam_from_world has 3",)),
+    ],
+)  # fmt: skip
+def test_wrong_arrays_raise_at_once(arguments, named):
+    with pytest.raises(UsageError) as error:
+        KnownViews(**arguments)
+    assert all(part in str(error.value) for part in named)
+
+
+def test_arrays_that_do_not_fit_the_views_raise():
+    records = [_record("a.jpg"), _record("b.jpg")]
+    with pytest.raises(UsageError, match="cam_from_world has 3 entries for 2 views"):
+        read_known(KnownViews(np.tile(np.eye(4), (3, 1, 1))), records, (56, 112))
+    with pytest.raises(InputError, match=r"z_depth of view 1: .*b\.jpg"):
+        read_known(KnownViews(z_depth=[None, np.ones((10, 10))]), records, (56, 112))
+    with pytest.raises(InputError, match="z_depth"):
+        read_known(KnownViews(z_depth=np.zeros((2, 50, 100))), records, (56, 112))
+    with pytest.raises(UsageError, match="one view"):
+        read_known(KnownViews([np.eye(4), None]), records, (56, 112))
+    assert not KnownViews()

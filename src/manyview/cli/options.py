@@ -101,7 +101,7 @@ class KnownChoice:
     """Values of a depth map that are one unit of the cameras; default: 1000 for whole numbers, else 1."""
 
     def onto(self, options: ReconstructOptions) -> ReconstructOptions:
-        from ..reconstruction.known.known import KnownFiles
+        from ..reconstruction.known.files import KnownFiles
 
         known = KnownFiles(self.known_cameras, self.known_depth, self.known_depth_scale)
         return dataclasses.replace(options, known=known)

@@ -33,6 +33,9 @@ _ONE_FOCAL = frozenset(
 )
 
 
+MODEL_FOLDERS = ("sparse/0", "sparse", ".", "colmap/sparse/0")
+
+
 @dataclasses.dataclass(frozen=True)
 class ColmapCamera:
     """`parameters` in COLMAP's order for `model`; the image's corner is (0, 0)."""
@@ -64,7 +67,7 @@ class ColmapImage:
     cam_from_world: Float64[np.ndarray, "3 4"]
 
 
-def model_folder(folder: Path, names: tuple[str, ...]) -> Path | None:
+def model_folder(folder: Path, names: tuple[str, ...] = MODEL_FOLDERS) -> Path | None:
     """The first of these sub-folders that holds a model."""
     for name in names:
         for suffix in (".txt", ".bin"):
@@ -81,6 +84,15 @@ def read_model(folder: Path) -> tuple[dict[int, ColmapCamera], tuple[ColmapImage
         return _cameras_binary(folder / "cameras.bin"), _images_binary(folder / "images.bin")
     except (struct.error, IndexError, ValueError) as error:
         raise InputError(f"{folder}: holds no whole COLMAP model ({error}); export it again") from error
+
+
+def read_views(folder: Path) -> list[tuple[ColmapImage, ColmapCamera]]:
+    """Every image with its camera, in the order of the file. InputError if damaged."""
+    cameras, images = read_model(folder)
+    for image in images:
+        if image.camera not in cameras:
+            raise InputError(f"{folder}: camera {image.camera} of {image.name} is missing; export it again")
+    return [(image, cameras[image.camera]) for image in images]
 
 
 def _pose(quat_wxyz: list[float], translation: list[float]) -> np.ndarray:

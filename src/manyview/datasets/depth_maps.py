@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Num
 from PIL import Image
 
 from ..errors import InputError
@@ -30,6 +30,13 @@ def read_depth_map(path: Path) -> Float64[np.ndarray, "height width"]:
     if values.ndim != 2 or values.dtype.kind not in "iuf" or values.dtype.itemsize < 2:
         raise InputError(f"{path}: expected depth as one channel of 16 bits, not {values.dtype} pixels")
     return values.astype(np.float64)
+
+
+def valid_depth(values: Num[np.ndarray, "height width"]) -> Float64[np.ndarray, "height width"]:
+    """Depth as float64 with NaN where a value is not positive and finite."""
+    depth = values.astype(np.float64)
+    depth[~(np.isfinite(depth) & (depth > 0))] = np.nan
+    return depth
 
 
 def _sintel(path: Path) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import InputError
 from .posed_set import DepthFiles, PosedSet, cameras_from_world_from_cam
-from .text_files import first_line_words, first_with_pictures, number_table
+from .text_files import first_line_words, first_with_pictures, intrinsics_file, number_table, pose_matrices
 
 FORMAT = "plain"
 LOOKS_FOR = "poses.txt with 16 numbers a line beside color/, rgb/, gray/ or images/"
@@ -27,28 +27,22 @@ def fits(folder: Path) -> bool:
 
 def read(folder: Path) -> PosedSet:
     """The set in the folder. Raises InputError where files contradict each other."""
-    table = number_table(folder / "poses.txt", 16).reshape(-1, 4, 4)
+    table = number_table(folder / "poses.txt", 16)
     images = first_with_pictures(folder, PICTURE_FOLDERS)
     if len(images) != len(table):
         raise InputError(
             f"{folder}: poses.txt has {len(table)} cameras and there are {len(images)} pictures in "
             f"{images[0].parent if images else ', '.join(PICTURE_FOLDERS)}; expected one camera a picture"
         )
-    if np.abs(table[:, 3] - [0, 0, 0, 1]).max() > 1e-6:
-        raise InputError(f"{folder / 'poses.txt'}: expected row-major 4x4 matrices that end in 0 0 0 1")
-    intrinsics = None
-    if (folder / "intrinsics.txt").is_file():
-        one = number_table(folder / "intrinsics.txt", 3)
-        if one.shape != (3, 3):
-            raise InputError(f"{folder / 'intrinsics.txt'}: expected a 3x3 matrix, found {len(one)} lines")
-        one[:2, 2] += 0.5
-        intrinsics = np.repeat(one[None], len(images), 0)
+    intrinsics = intrinsics_file(folder / "intrinsics.txt")
     depth = tuple(path if (path := folder / "depth" / f"{i.stem}.png").is_file() else None for i in images)
     return PosedSet(
         name=folder.resolve().name,
         format=FORMAT,
         images=tuple(images),
-        cam_from_world=cameras_from_world_from_cam(table[:, :3], str(folder / "poses.txt")),
-        intrinsics=intrinsics,
+        cam_from_world=cameras_from_world_from_cam(
+            pose_matrices(table, folder / "poses.txt"), str(folder / "poses.txt")
+        ),
+        intrinsics=None if intrinsics is None else np.repeat(intrinsics[None], len(images), 0),
         depth=DepthFiles(depth, 1000.0) if any(depth) else None,
     )

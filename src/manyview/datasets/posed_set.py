@@ -10,11 +10,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from ..errors import InputError
-from ..geometry.unproject_np import invert_rigid
-from .depth_maps import read_depth_map
-
-_ROTATION_TOLERANCE = 0.02
-"""How far R Rᵀ may be from the identity; measured tracks reach 4e-4, a matrix of another kind is far off."""
+from ..geometry.unproject_np import invert_rigid, nearest_rigid
+from .depth_maps import read_depth_map, valid_depth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +32,9 @@ class DepthFiles:
         path = self.paths[index]
         if path is None:
             return None
-        depth = read_depth_map(path)
-        depth[~np.isfinite(depth) | (depth <= 0) | np.isin(depth, self.invalid)] = np.nan
+        values = read_depth_map(path)
+        depth = valid_depth(values)
+        depth[np.isin(values, self.invalid)] = np.nan
         depth /= self.per_metre
         depth[depth > self.farthest] = np.nan
         return depth
@@ -93,13 +91,10 @@ def cameras_from_world_from_cam(
 
     `where` names the file for the error. Raises InputError for a matrix that is no rotation.
     """
-    rotation = world_from_cam[:, :, :3]
-    off = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2), initial=0)
-    wrong = ~(off < _ROTATION_TOLERANCE) | ~(np.linalg.det(rotation) > 0)
-    if wrong.any():
+    nearest, rigid = nearest_rigid(world_from_cam)
+    if not rigid.all():
         raise InputError(
-            f"{where}: the camera of view {int(wrong.argmax())} is no rotation and translation; "
+            f"{where}: the camera of view {int(rigid.argmin())} is no rotation and translation; "
             "expected world_from_cam (camera-to-world) matrices"
         )
-    u, _, vh = np.linalg.svd(rotation)
-    return invert_rigid(np.concatenate([u @ vh, world_from_cam[:, :, 3:]], axis=-1))
+    return invert_rigid(nearest)

@@ -42,6 +42,25 @@ def number_table(path: Path, columns: int) -> Float64[np.ndarray, "lines columns
     return np.array(rows)
 
 
+def pose_matrices(table: Float64[np.ndarray, "views 16"], path: Path) -> Float64[np.ndarray, "views 3 4"]:
+    """The upper rows of row-major 4x4 matrices, one a line."""
+    matrices = table.reshape(-1, 4, 4)
+    if np.abs(matrices[:, 3] - [0, 0, 0, 1]).max() > 1e-6:
+        raise InputError(f"{path}: expected row-major 4x4 matrices that end in 0 0 0 1")
+    return matrices[:, :3]
+
+
+def intrinsics_file(path: Path) -> Float64[np.ndarray, "3 3"] | None:
+    """A 3x3 matrix for pixel centres at whole numbers, moved to centres at +0.5; None without the file."""
+    if not path.is_file():
+        return None
+    matrix = number_table(path, 3)
+    if matrix.shape != (3, 3) or not (matrix[0, 0] > 0 and matrix[1, 1] > 0):
+        raise InputError(f"{path}: expected a 3x3 matrix with focal lengths above zero")
+    matrix[:2, 2] += 0.5
+    return matrix
+
+
 def first_line_words(path: Path) -> int:
     """How many words the first line with content has; 0 for a file that is missing, empty or no text."""
     if not path.is_file():

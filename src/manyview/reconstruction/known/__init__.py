@@ -1,1 +1,1 @@
-"""What a user knows of the pictures beforehand, as optional input of networks that can use it."""
+"""Known cameras and depth, optional input of networks that can use it."""

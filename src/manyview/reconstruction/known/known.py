@@ -5,43 +5,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float32, Float64
 
 from ...errors import InputError, UsageError
-from ...files.naming import counted, suggestion
+from ...files.naming import counted
 from ...models.network import NetworkConfig
 from ...models.pi3.config import Pi3XConfig
 from ...models.pi3.priors import Priors
 from ..inputs.views import ViewRecord, depth_at_network_pixels
-from .cameras import KnownCamera, read_known_cameras
-from .depth import DepthFolder, expected_name
-from .match import match_views
-from .poses import in_first_known
-
-
-@dataclasses.dataclass(frozen=True)
-class KnownFiles:
-    """Where to find what is known. `depth_scale`: values of a depth map that are one unit of the cameras."""
-
-    cameras: Path | None = None
-    depth: Path | None = None
-    depth_scale: float | None = None
-
-    def __post_init__(self) -> None:
-        for path in (self.cameras, self.depth):  # told before weights are fetched
-            if path is not None and not path.expanduser().exists():
-                raise InputError(f"'{path}' is no file or folder{suggestion(path)}; give what is known")
-        if self.depth_scale is not None and not self.depth_scale > 0:
-            raise UsageError(f"the scale of known depth must be above zero, not {self.depth_scale}")
-        if self.depth_scale is not None and self.depth is None:
-            raise UsageError("a scale of known depth needs known depth")
-
-    def __bool__(self) -> bool:
-        return self.cameras is not None or self.depth is not None
+from .arrays import KnownViews
+from .cameras import KnownCamera, KnownData
+from .files import KnownFiles
+from .poses import relative_to_first_known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,63 +49,55 @@ def check_usable(config: NetworkConfig, name: str) -> None:
         )
 
 
-def read_known(files: KnownFiles, records: Sequence[ViewRecord], size: tuple[int, int]) -> KnownInputs:
-    """What `files` say of the views, for network images of `size` (height, width).
+def read_known(
+    known: KnownFiles | KnownViews, records: Sequence[ViewRecord], size: tuple[int, int]
+) -> KnownInputs:
+    """What is known of the views, for network images of `size` (height, width).
 
-    Unknown views stay unknown. Raises UsageError or InputError where nothing fits the views, or a picture was
-    turned by its EXIF tag, so that it is not clear which pixels are meant.
+    Unknown views stay unknown. Raises UsageError or InputError where nothing fits the views, or an image is
+    rotated by its EXIF tag, so that it is not clear which pixels are meant.
     """
-    notes: list[str] = []
-    cameras: list[KnownCamera | None] = [None] * len(records)
-    if files.cameras is not None:
-        read = read_known_cameras(files.cameras)
-        notes += read.notes
-        cameras = match_views(read, records)
-    intrinsics, has_intrinsics = _intrinsics(cameras, records)
-    poses = [None if camera is None else camera.world_from_cam for camera in cameras]
+    data = known.read(records)
+    intrinsics, has_intrinsics = _intrinsics(data.cameras, records)
+    poses = [None if camera is None else camera.world_from_cam for camera in data.cameras]
     has_pose = np.array([pose is not None for pose in poses])
     if has_pose.sum() == 1 and not has_intrinsics.any():
-        raise UsageError("the camera of one view alone tells nothing: poses need at least two known views")
-    depth, has_depth = _depth(files, records, size)
-    counts = {"poses": has_pose, "intrinsics": has_intrinsics, "depth": has_depth}
-    told = ", ".join(f"{what} of {mask.sum()}" for what, mask in counts.items() if mask.any())
-    notes.append(f"known of {counted(len(records), 'view')}: {told}")
+        raise UsageError("the camera of one view alone has no use: poses need at least two known views")
+    depth, has_depth = _depth(data, records, size)
+    masks = {"poses": has_pose, "intrinsics": has_intrinsics, "depth": has_depth}
     arrays = (
-        in_first_known(poses) if has_pose.sum() > 1 else None,
+        relative_to_first_known(poses) if has_pose.sum() > 1 else None,
         intrinsics if has_intrinsics.any() else None,
         depth if has_depth.any() else None,
     )
-    tensors = tuple(None if a is None else torch.from_numpy(a.astype(np.float32))[None] for a in arrays)
-    masks = (torch.from_numpy(mask)[None] for mask in counts.values())
-    digest = hashlib.sha256(b"".join(a.tobytes() for a in (*arrays, *counts.values()) if a is not None))
-    facts = {what: int(mask.sum()) for what, mask in counts.items()} | {"sha256": digest.hexdigest()}
-    return KnownInputs(Priors(*tensors, *masks), facts, tuple(notes))
+    tensors = (None if a is None else torch.from_numpy(a.astype(np.float32))[None] for a in arrays)
+    priors = Priors(*tensors, *(torch.from_numpy(mask)[None] for mask in masks.values()))
+    digest = hashlib.sha256(b"".join(a.tobytes() for a in (*arrays, *masks.values()) if a is not None))
+    facts = {what: int(mask.sum()) for what, mask in masks.items()} | {"sha256": digest.hexdigest()}
+    counts = ", ".join(f"{what} of {mask.sum()}" for what, mask in masks.items() if mask.any())
+    return KnownInputs(priors, facts, (*data.notes, f"known of {counted(len(records), 'view')}: {counts}"))
 
 
 def _intrinsics(
-    cameras: list[KnownCamera | None], records: Sequence[ViewRecord]
-) -> tuple[np.ndarray, np.ndarray]:
-    """[S, 3, 3] at network pixels, and which views have them."""
+    cameras: Sequence[KnownCamera | None], records: Sequence[ViewRecord]
+) -> tuple[Float64[np.ndarray, "views 3 3"], Bool[np.ndarray, " views"]]:
+    """Intrinsics at network pixels, and which views have them."""
     found, known = np.tile(np.eye(3), (len(records), 1, 1)), np.zeros(len(records), dtype=bool)
     for i, (camera, record) in enumerate(zip(cameras, records, strict=True)):
         if camera is None:
             continue
         transform = record.transform
         upright = (transform.upright_width, transform.upright_height)
-        # A size that only the turned picture has says that upright pixels are meant.
-        says_upright = camera.size == upright and upright[0] != upright[1]
-        if transform.orientation != 1 and not says_upright:
-            raise InputError(
-                f"{record.name}: its EXIF tag turns the picture, but its known camera is that of the stored "
-                "pixels; save the picture upright"
-            )
+        # Intrinsics made for the rotated size are for upright pixels.
+        if camera.size != upright or upright[0] == upright[1]:
+            _check_not_rotated(record, "camera")
         if camera.intrinsics is not None:
             width, height = camera.size or upright
             scale = np.array([upright[0] / width, upright[1] / height, 1.0])
             if not 0.98 < scale[0] / scale[1] < 1.02:
                 raise InputError(
                     f"{record.name} has {upright[0]}x{upright[1]} pixels, and its known camera is for "
-                    f"{width}x{height}, another shape: give the camera of this picture"
+                    f"{width}x{height}, another aspect ratio: give the camera of this image"
                 )
             found[i] = transform.network_from_upright @ (camera.intrinsics * scale[:, None])
             known[i] = True
@@ -134,25 +105,23 @@ def _intrinsics(
 
 
 def _depth(
-    files: KnownFiles, records: Sequence[ViewRecord], size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """[S, height, width] with zeros where nothing is known, and which views have any."""
-    if files.depth is None:
-        return np.zeros(0), np.zeros(len(records), dtype=bool)
-    folder = DepthFolder(files.depth, files.depth_scale)
+    data: KnownData, records: Sequence[ViewRecord], size: tuple[int, int]
+) -> tuple[Float32[np.ndarray, "views height width"], Bool[np.ndarray, " views"]]:
+    """Depth with zeros where nothing is known, and which views have any."""
     maps = np.zeros((len(records), *size), dtype=np.float32)
-    for i, record in enumerate(records):
-        read = folder.read(record)
-        if read is None:
-            continue
-        if record.transform.orientation != 1:
-            raise InputError(
-                f"{record.name}: its EXIF tag turns the picture, but its depth is that of the stored pixels; "
-                "save the picture upright"
-            )
-        maps[i] = np.nan_to_num(depth_at_network_pixels(read, record.transform))
+    for i, (record, z_depth) in enumerate(zip(records, data.depth or ())):
+        if z_depth is not None:
+            _check_not_rotated(record, "depth")
+            maps[i] = np.nan_to_num(depth_at_network_pixels(z_depth, record.transform))
     known = np.asarray((maps > 0).any(axis=(1, 2)))
-    if not known.any():
-        where = expected_name(files.depth, records[0])
-        raise InputError(f"{files.depth}: has no depth of any view; expected files such as {where}")
+    if data.depth is not None and not known.any():
+        raise InputError(f"{data.depth_from}: there is no known depth of this view or of any other")
     return maps, known
+
+
+def _check_not_rotated(record: ViewRecord, what: str) -> None:
+    if record.transform.orientation != 1:
+        raise InputError(
+            f"{record.name}: its EXIF tag rotates the image, but its known {what} is that of the stored "
+            "pixels; save the image upright"
+        )

@@ -8,25 +8,25 @@ import numpy as np
 from jaxtyping import Float64
 
 
-def in_first_known(
-    poses: Sequence[Float64[np.ndarray, "3 4"] | None],
+def relative_to_first_known(
+    world_from_cam: Sequence[Float64[np.ndarray, "3 4"] | None],
 ) -> Float64[np.ndarray, "views 4 4"]:
     """world_from_cam with the first known view as the world; at least two are known.
 
-    Pi3X looks at poses from frame 0 and takes the mean distance of all others for the unit of length, also of
-    those that are masked. So an unknown frame 0 is put where the first known one is, and other unknown ones
-    where they leave the mean at that of the known.
+    Pi3X takes poses relative to frame 0 and the mean distance of all others from it as the unit of length,
+    masked frames included. So an unknown frame 0 gets the pose of the first known one, and other unknown ones
+    a pose that leaves the mean at that of the known.
     """
-    known = [i for i, pose in enumerate(poses) if pose is not None]
-    full = np.tile(np.eye(4), (len(poses), 1, 1))
+    known = [i for i, pose in enumerate(world_from_cam) if pose is not None]
+    full = np.tile(np.eye(4), (len(world_from_cam), 1, 1))
     for i in known:
-        full[i, :3] = poses[i]
+        full[i, :3] = world_from_cam[i]
     relative = np.linalg.inv(full[known[0]]) @ full
     lengths = np.linalg.norm(relative[known[1:], :3, 3], axis=1)
-    unknown = [i for i in range(1, len(poses)) if poses[i] is None]
+    unknown = [i for i in range(1, len(full)) if world_from_cam[i] is None]
     for i in unknown:
         relative[i] = np.eye(4)
-        relative[i, 0, 3] = (lengths.mean() * (len(poses) - 1) - lengths.sum()) / len(unknown)
-    if poses[0] is None:
+        relative[i, 0, 3] = (lengths.mean() * (len(full) - 1) - lengths.sum()) / len(unknown)
+    if world_from_cam[0] is None:
         relative[0] = np.eye(4)
     return relative

@@ -28,7 +28,9 @@ from ..inputs.find import find_inputs
 from ..inputs.load import LoadedViews, read_views
 from ..inputs.options import InputOptions, InputSet
 from ..inputs.preprocess import SizePolicy
-from ..known.known import KnownFiles, KnownInputs, check_usable, read_known
+from ..known.arrays import KnownViews
+from ..known.files import KnownFiles
+from ..known.known import KnownInputs, check_usable, read_known
 from ..plan.chunked_plan import preflight_chunks
 from ..plan.machine import (
     Machine,
@@ -85,7 +87,7 @@ class ReconstructOptions:
     pixel_centres: str = "half"
     strict: bool = False
     memory_limit_gib: float | None = None
-    known: KnownFiles = dataclasses.field(default_factory=KnownFiles)
+    known: KnownFiles | KnownViews = dataclasses.field(default_factory=KnownFiles)
     receipt: bool = False
     receipt_views: int | None = None
     chunk: int | None = None
