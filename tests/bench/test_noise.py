@@ -14,6 +14,7 @@ from manyview.bench.case import Case
 from manyview.bench.expect import Budget, expected
 from manyview.bench.methods import Method
 from manyview.bench.noise import load_warning, look_at_load, spread
+from manyview.bench.subject import SIZES
 from manyview.bench.table import table
 from manyview.errors import UsageError
 
@@ -83,9 +84,8 @@ def test_time_is_extrapolated_by_law_and_long_cases_left_out():
 def test_nothing_is_expected_of_what_never_ran():
     report = run_bench(dataclasses.replace(SMALL, rounds=1))
     from manyview.reconstruction.plan.preflight import Request
-    from manyview.train.config import load_config
 
-    config = load_config("small").model
+    config = SIZES["small"]
     request = Request(config, 8, 32, 40, Plan.dense(config.depth), SMALL.heads, torch.float32)
     assert expected(report, Method(Plan.frame_only(config.depth)), request) is None
     assert expected(report, Method(Plan.dense(config.depth)), request) is not None

@@ -6,11 +6,12 @@ import time
 
 import pytest
 import torch
+from tools.bench.reference import ReferenceVGGT
 
 from manyview.attention.methods import PRESETS
 from manyview.attention.plan import Plan
 from manyview.bench.case import Case
-from manyview.bench.methods import Method
+from manyview.bench.methods import Implementation, Method
 from manyview.bench.options import BenchOptions
 from manyview.bench.split import SplitTimer, timed_plan
 from manyview.models.blocks import Attention
@@ -70,14 +71,18 @@ def case(method: Method, **changes: object) -> Case:
     return Case(tiny_vggt(), method, request, IMAGES, BenchOptions(**changes))
 
 
-@pytest.mark.parametrize("twin", [False, True])
-def test_a_case_knows_its_share_and_memory(twin):
-    one = case(Method(Plan.dense(TINY.depth), twin=twin))
+@pytest.mark.parametrize("other", [None, Implementation("reference", ReferenceVGGT)])
+def test_a_case_knows_its_share_and_memory(other):
+    one = case(Method(Plan.dense(TINY.depth), implementation=other))
     one.run(counts=True)
     one.split()
     figures = one.figures()
     stages = figures.shown_stages()
-    assert 0 < figures.attention_share < 1 and figures.peak_bytes > 0 and figures.twin is twin
+    assert (
+        0 < figures.attention_share < 1
+        and figures.peak_bytes > 0
+        and figures.implementation == (other and "reference")
+    )
     assert stages["global linears"] + stages["global attention"] == pytest.approx(
         figures.stage_seconds["global layers"]
     )

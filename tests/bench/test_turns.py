@@ -13,8 +13,8 @@ from manyview.attention.plan import Plan
 from manyview.bench import BenchOptions, BenchReport, Measurement, Refusal, run_bench
 from manyview.bench.case import Case
 from manyview.bench.comparison import comparison, report_text, sentences
+from manyview.bench.methods import named_plans
 from manyview.bench.table import table
-from manyview.bench.turns import named_plans
 from manyview.cli.bench import Bench
 from manyview.errors import MemoryLimitError, UsageError
 

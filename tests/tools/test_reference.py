@@ -1,42 +1,64 @@
-"""The straightforward twin computes what the library computes."""
+"""The reference implementation computes what the library computes, and the command times both."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from pathlib import Path
+
 import pytest
 import torch
-from tools.bench.reference import Straightforward
+from tools.bench.__main__ import BenchWithReference
+from tools.bench.reference import ReferenceVGGT
 
-from manyview.bench.subject import random_model
+from manyview.bench.subject import SIZES, random_model
+from manyview.cli.bench import Bench
 from manyview.errors import UsageError
 from manyview.models.run_options import RunOptions
-from manyview.train.config import load_config
 from tests.models.tiny import tiny_vggt
+from tests.models.tiny_pi3 import tiny_pi3
 
 HEADS = ("camera", "depth", "points")
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 42, 56), (2, 2, 3, 56, 42), (1, 3, 28, 28)])
-def test_twin_and_model_agree_to_rounding(shape):
+def test_reference_and_model_agree_to_rounding(shape):
     model = tiny_vggt(torch.float64)
     images = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     options = RunOptions(heads=HEADS)
     with torch.no_grad():
         ours = model(images, options=options)
-        twin = Straightforward(model)(images, options=options)
+        reference = ReferenceVGGT(model)(images, options=options)
     for name in ("pose_encoding", "z_depth", "depth_conf", "world_points", "world_points_conf"):
         # Tables of angles and of the image plane are single precision in both.
-        torch.testing.assert_close(getattr(twin, name), getattr(ours, name), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(getattr(reference, name), getattr(ours, name), rtol=1e-4, atol=1e-5)
 
 
-def test_twin_takes_the_small_size_and_pictures_of_bytes():
-    model = random_model(load_config("small").model, torch.device("cpu"))
+def test_the_small_size_and_uint8_images():
+    model = random_model(SIZES["small"], torch.device("cpu"))
     images = torch.randint(0, 256, (3, 3, 40, 56), dtype=torch.uint8)
     with torch.no_grad():
-        ours, twin = model(images), Straightforward(model)(images)
-    torch.testing.assert_close(twin.pose_encoding, ours.pose_encoding, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(twin.z_depth, ours.z_depth, rtol=1e-3, atol=1e-4)
+        ours, reference = model(images), ReferenceVGGT(model)(images)
+    torch.testing.assert_close(reference.pose_encoding, ours.pose_encoding, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(reference.z_depth, ours.z_depth, rtol=1e-3, atol=1e-4)
 
 
 def test_another_family_is_refused():
-    with pytest.raises(UsageError, match="VGGT"):
-        Straightforward(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+    model = tiny_pi3()
+    with pytest.raises(UsageError) as error:
+        ReferenceVGGT(model)
+    assert "--twin" in str(error.value) and model.name in str(error.value)
+
+
+def test_the_command_measures_it_beside_dense(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    small = {"model": "small-random", "frames": (1,), "size": (40, 32), "device": "cpu", "runs": 1}
+    command = BenchWithReference(**small, rounds=1, out=tmp_path, plot=False)
+    assert dataclasses.replace(command, twin=True).run() == 0
+    assert "reference" in capsys.readouterr().out
+    figures = json.loads((tmp_path / "bench.json").read_text())
+    found = [(case["method"], case["plan"], case["twin"]) for case in figures["measurements"]]
+    assert found == [("dense", "dense", False), ("reference", "dense", True)]
+    assert figures["measurements"][0]["stage_flops"] == figures["measurements"][1]["stage_flops"]
+    with pytest.raises(UsageError) as error:
+        Bench(**small, twin=True).run()
+    assert "python -m tools.bench --twin" in str(error.value)

@@ -1,4 +1,4 @@
-"""What a reader of VGGT's paper would write in plain PyTorch: the yardstick for the library's own speed.
+"""Reference implementation of dense VGGT in plain PyTorch, timed beside the library.
 
 The same weights and results as `models.vggt`, none of its care: one query-key-value product that is then
 permuted, positions turned with cosines and sines gathered for every token, residuals as new tensors, taps
@@ -31,7 +31,7 @@ _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 
 
-class Straightforward(nn.Module):
+class ReferenceVGGT(nn.Module):
     """Dense VGGT from the equations (arXiv 2503.11651, sections 3.2 and 3.3), on the weights of `model`.
 
     Called as the model is; the plan and the pieces of the options are ignored. Raises UsageError for a
@@ -41,7 +41,7 @@ class Straightforward(nn.Module):
     def __init__(self, model: Network) -> None:
         super().__init__()
         if not isinstance(model, VGGT):
-            raise UsageError("the straightforward twin is written for VGGT: leave --twin out for this model")
+            raise UsageError(f"the reference implementation is of VGGT: leave --twin out for '{model.name}'")
         self.model = model
 
     def forward(

@@ -1,4 +1,4 @@
-"""Heads of the straightforward twin: all frames at once, every map at full size (VGGT, section 3.3)."""
+"""Heads of the reference implementation: all frames at once, every map at full size (VGGT, section 3.3)."""
 
 from __future__ import annotations
 

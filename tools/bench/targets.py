@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from manyview.bench.methods import TWIN, method_name
+from manyview.bench.methods import method_name
 from manyview.bench.table import aligned, seconds_text
 from tools.bench.published import (
     BASELINES,
@@ -85,7 +85,7 @@ def _value(
         return case["seconds"], False
     if target.measure == "gigabytes":
         return case["peak_bytes"] / 1e9, False
-    dense = (method_name("dense", case["kernels"], False, case["linears"]), case["frames"])
+    dense = (method_name("dense", case["kernels"], case["linears"]), case["frames"])
     if dense in ran:
         return ran[dense] / case["seconds"], False
     return None if dense not in guessed else (guessed[dense] / case["seconds"], True)
@@ -95,11 +95,12 @@ def targets_text(runs: Sequence[dict[str, Any]]) -> str:
     """A table with a row per target, and a line per method on memory; empty where no target applies."""
     runs = [run for run in runs if applies(run)]
     found = verdicts(runs)
+    reference = {case["method"] for run in runs for case in run["measurements"] if case["twin"]}
     slopes = {
         name: value / 1e6
         for run in runs
         for name, value in run["memory_bytes_per_frame"].items()
-        if value is not None and name != TWIN
+        if value is not None and name not in reference
     }
     if not found and not (slopes and any(c["frames"] >= 100 for run in runs for c in run["measurements"])):
         return ""

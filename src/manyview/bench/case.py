@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from tools.bench.reference import Straightforward
 from torch import Tensor
 
 from ..errors import MemoryLimitError
@@ -41,7 +40,8 @@ class Case:
         self._device = machine.device
         self._chosen = preflight(request, machine)
         self._run = self._chosen.options
-        self._model: Any = Straightforward(model) if method.twin else model
+        other = method.implementation
+        self._model: Any = model if other is None else other.build(model)
         self._rounds: list[list[float]] = [[]]
         self._stages: list[list[dict[str, float]]] = [[]]
         self._share: float | None = None
@@ -95,6 +95,7 @@ class Case:
         """Figures of a round (None: that with the least spread); `edges`: seconds to decode and export."""
         spreads = self.spreads
         best = spreads.index(min(spreads)) if chosen is None else chosen
+        other = self._method.implementation
         request, walls, stages = self._request, self._rounds[best], self._stages[best]
         cost, bytes_each = request.attention_cost(), request.dtype.itemsize
         names = ("frames_per_chunk", "mlp_tokens_per_chunk", "head_frames_per_chunk")
@@ -113,12 +114,12 @@ class Case:
             stage_flops=request.flops_by_stage(),
             peak_bytes=self._peak,
             expected_peak_bytes=self._chosen.peak_bytes,
-            pieces={name: None if self._method.twin else getattr(self._run, name) for name in names},
+            pieces={name: None if other else getattr(self._run, name) for name in names},
             attention_flops=cost.attention_flops,
             extra_flops=cost.extra_flops,
             kernels=self._method.kernels,
             linears=self._method.linears,
-            twin=self._method.twin,
+            implementation=other.name if other else None,
             reserved_bytes=self._reserved,
             attention_share=self._share,
             floor_bytes=floors,
@@ -143,7 +144,8 @@ class Case:
         def run(_: StageTimer) -> None:
             nonlocal inside
             inside = SplitTimer(self._device)
-            plan = self._request.plan if self._method.twin else timed_plan(self._request.plan, inside)
+            plan = self._request.plan
+            plan = timed_plan(plan, inside) if self._method.implementation is None else plan
             self._model(self._images.to(self._device), plan, self._run, inside)
 
         wall, _ = timed(self._device, run)

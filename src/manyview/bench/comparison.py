@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from tools.bench.targets import targets_text
-
 from .figures import BenchReport, Measurement
 from .table import aligned, heading, seconds_text, table
 
@@ -11,10 +9,9 @@ _FEWER = 4.0
 
 
 def report_text(report: BenchReport) -> str:
-    """What a person keeps: the comparison if plans ran in turns, the table of all cases, and targets."""
+    """What a person keeps: the comparison if plans ran in turns, and the table of all cases."""
     parts = [comparison(report)] if report.options.in_turns else []
-    parts += [table(report), targets_text([report.to_json()])]
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join([*parts, table(report)])
 
 
 def comparison(report: BenchReport) -> str:
@@ -58,7 +55,7 @@ def sentences(report: BenchReport) -> list[str]:
     """For each number of frames: the plans that save three quarters of attention and still no time."""
     result = []
     for frames in _frames(report):
-        cases = [case for case in _on(report, frames) if case.plan != "dense"]  # nor the twin: it is dense
+        cases = [case for case in _on(report, frames) if case.plan != "dense"]
         pairs = [(case, dense) for case in cases if (dense := report.dense_beside(case)) is not None]
         sparing = [(c, d) for c, d in pairs if _FEWER * c.attention_flops <= d.attention_flops]
         slow = [f"{c.method} ({c.seconds / d.seconds:.2f}x)" for c, d in sparing if c.seconds >= d.seconds]

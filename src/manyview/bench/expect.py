@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from ..reconstruction.plan.preflight import Request
-from .figures import BenchReport, Estimate
+from .figures import BenchReport, Estimate, Refusal
 from .methods import Method
+from .set_up import SetUp
+
+Watcher = Callable[[BenchReport, int, int], None]
 
 # Share of a budget that is kept for writing the figures.
 _KEPT = 0.03
@@ -46,3 +50,22 @@ class Budget:
         if self._end is not None and time.monotonic() + (pass_seconds or 0.0) * passes > self._end:
             return "no time was left"
         return None
+
+
+def too_long(place: SetUp, method: Method, frames: int, budget: Budget) -> bool:
+    """Whether there is no time for a case; then it is recorded, with the seconds it should have taken."""
+    report, options = place.report, place.report.options
+    guess = expected(report, method, place.request(method, frames))
+    seconds = None if guess is None else guess.seconds
+    passes = 1 + options.warmup + options.runs
+    if seconds is not None and options.single_pass is not None and seconds > options.single_pass:
+        passes = 1
+    elif seconds is not None and seconds > options.long_pass:
+        passes = 2
+    reason = budget.refusal(seconds, passes)
+    if reason is None:
+        return False
+    if guess is not None:
+        report.estimates.append(guess)
+    report.refusals.append(Refusal(method.name, frames, reason))
+    return True

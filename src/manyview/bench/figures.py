@@ -21,7 +21,8 @@ class Measurement:
     global scores and weighted sums; `extra_flops`, what a plan spends on choosing or merging tokens, come on
     top. `floor_bytes`: traffic of a "fused" and of an "eager" program, and the least "memory".
     `other_rounds` are the seconds of rounds that did not count because another one varied less; `noisy` says
-    that no round was quiet, and `first_pass` that the cold pass with marks inside layers is the only one.
+    that no round was quiet, `first_pass` that the cold pass with marks inside layers is the only one.
+    `implementation` names another implementation that ran in the plan's place.
     """
 
     plan: str
@@ -38,7 +39,7 @@ class Measurement:
     extra_flops: float = 0.0
     kernels: str = "plain"
     linears: str = "plain"
-    twin: bool = False
+    implementation: str | None = None
     reserved_bytes: int | None = None
     attention_share: float | None = None
     floor_bytes: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -50,7 +51,7 @@ class Measurement:
 
     @property
     def method(self) -> str:
-        return method_name(self.plan, self.kernels, self.twin, self.linears)
+        return self.implementation or method_name(self.plan, self.kernels, self.linears)
 
     @property
     def spread(self) -> float:
@@ -149,7 +150,7 @@ class BenchReport:
 
     def dense_beside(self, case: Measurement) -> Measurement | None:
         """Dense attention on as many frames, the same kernels and linears, if it was measured."""
-        name = method_name("dense", case.kernels, False, case.linears)
+        name = method_name("dense", case.kernels, case.linears)
         same = (one for one in self.measurements if one.frames == case.frames and one.method == name)
         return next(same, None)
 
@@ -158,7 +159,7 @@ class BenchReport:
         dense = self.dense_beside(case)
         if dense is not None:
             return dense.seconds, False
-        name = method_name("dense", case.kernels, False, case.linears)
+        name = method_name("dense", case.kernels, case.linears)
         found = (one for one in self.estimates if (one.method, one.frames) == (name, case.frames))
         return next(((one.seconds, True) for one in found), None)
 
@@ -188,9 +189,14 @@ class BenchReport:
                     stage: flops / case.stage_seconds[stage] for stage, flops in case.stage_flops.items()
                 },
             }
-            cases.append({**dataclasses.asdict(case), **derived})
+            stored = dataclasses.asdict(case)
+            stored["twin"] = stored.pop("implementation") is not None
+            cases.append(stored | derived)
         return {
-            "settings": dataclasses.asdict(self.options),
+            "settings": {
+                **dataclasses.asdict(self.options),
+                "twin": any(case.implementation is not None for case in self.measurements),
+            },
             "model": self.model,
             "environment": self.environment,
             "gemm_flops_per_s": self.gemm_flops_per_s,

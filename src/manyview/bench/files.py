@@ -26,14 +26,14 @@ def check_folder(folder: Path, overwrite: bool) -> None:
         )
 
 
-def write_report(report: BenchReport, folder: Path, with_plot: bool = True) -> list[Path]:
-    """Write the figures measured so far, each file whole or not at all; returns the files."""
+def write_report(report: BenchReport, folder: Path, with_plot: bool = True, remarks: str = "") -> list[Path]:
+    """Write the figures measured so far, each file whole or not at all; `remarks` end bench.txt."""
     with output_errors(folder, _ENOUGH_BYTES), created_folder(folder):
         paths = [folder / name for name in NAMES]
         with atomic_file(paths[0]) as part:
             part.write_text(json.dumps(report.to_json(), indent=1, allow_nan=False) + "\n")
         with atomic_file(paths[1]) as part:
-            part.write_text(report_text(report) + "\n")
+            part.write_text("\n\n".join(filter(None, (report_text(report), remarks))) + "\n")
         if not with_plot:
             return paths[:2]
         with atomic_file(paths[2]) as part:

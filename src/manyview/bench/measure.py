@@ -3,79 +3,73 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from ..attention.plan import Plan
 from ..errors import MemoryLimitError
 from .case import Case, tidy
-from .expect import Budget, expected
-from .figures import BenchReport, Estimate, Measurement, Refusal
-from .methods import Method, methods_of
+from .expect import Budget, Watcher, too_long
+from .figures import BenchReport, Measurement, Refusal
+from .methods import Implementation, Method, methods_of, plans_beside_dense
 from .noise import load_warning
 from .options import BenchOptions
 from .set_up import SetUp, set_up
+from .turns import run_in_turns
 
-__all__ = ["BenchReport", "Estimate", "Measurement", "Refusal", "Watcher", "run_bench"]
+__all__ = ["BenchReport", "Measurement", "Refusal", "run_bench"]
 
 logger = logging.getLogger(__name__)
 
-Watcher = Callable[[BenchReport, int, int], None]
 
-
-def run_bench(options: BenchOptions, watch: Watcher | None = None) -> BenchReport:
+def run_bench(
+    options: BenchOptions, watch: Watcher | None = None, implementations: Sequence[Implementation] = ()
+) -> BenchReport:
     """Measure every plan at every number of frames, from few frames to many.
 
-    `watch(report, done, total)` is called before the first case and after each. A case that does not fit
-    is recorded with the reason, and larger ones of its plan are not tried. Loading is not part of any
-    figure. Raises UsageError or WeightsError for a model, size or plan that cannot be run at all.
+    A case that does not fit is recorded with the reason, and larger ones of its plan are not tried. Loading
+    is not part of any figure.
+
+    Args:
+        options: the model, and the grid of plans and numbers of frames.
+        watch: called as `watch(report, done, total)` before the first case and after each.
+        implementations: other implementations of dense attention to time beside the plans.
+
+    Returns:
+        The measurements, and what was refused or extrapolated.
+
+    Raises:
+        UsageError, WeightsError: for a model, size or plan that cannot be run at all.
     """
     budget = Budget(options.time_limit, options.pass_limit)
     place = set_up(options)
-    warning = load_warning(place.report.environment.get("load"))
+    report, depth, frames = place.report, place.model.config.depth, sorted(set(options.frames))
+    warning = load_warning(report.environment.get("load"))
     if warning is not None:
         logger.warning(warning)
     if options.in_turns:
-        from .turns import run_in_turns
-
-        return run_in_turns(place, budget, watch)
-    report, depth = place.report, place.model.config.depth
-    methods = methods_of(
-        (Plan.parse(spec, depth) for spec in options.plans), options.kernels, options.linears, options.twin
-    )
-    frames = sorted(set(options.frames))
-    done, total = 0, len(methods) * len(frames)
-    for method in methods:
-        reason: str | None = None
-        for count in frames:
-            if watch is not None:
-                watch(report, done, total)
-            done += 1
-            if reason is None:
-                reason = _measure(place, method, count, budget)
-            else:
-                report.refusals.append(Refusal(method.name, count, reason))
-    if watch is not None:
-        watch(report, done, total)
+        plans, refused = plans_beside_dense(options.plans, depth)
+        report.refusals += [Refusal(spec, n, reason) for spec, reason in refused.items() for n in frames]
+    else:
+        plans = [Plan.parse(spec, depth) for spec in options.plans]
+    methods = methods_of(plans, options.kernels, options.linears, implementations)
+    run = run_in_turns if options.in_turns else _one_by_one
+    run(place, methods, frames, budget, watch or (lambda report, done, total: None))
     return report
 
 
-def too_long(place: SetUp, method: Method, frames: int, budget: Budget) -> bool:
-    """Whether there is no time for a case; then it is recorded, with the seconds it should have taken."""
-    report, options = place.report, place.report.options
-    guess = expected(report, method, place.request(method, frames))
-    seconds = None if guess is None else guess.seconds
-    passes = 1 + options.warmup + options.runs
-    if seconds is not None and options.single_pass is not None and seconds > options.single_pass:
-        passes = 1
-    elif seconds is not None and seconds > options.long_pass:
-        passes = 2
-    reason = budget.refusal(seconds, passes)
-    if reason is None:
-        return False
-    if guess is not None:
-        report.estimates.append(guess)
-    report.refusals.append(Refusal(method.name, frames, reason))
-    return True
+def _one_by_one(
+    place: SetUp, methods: list[Method], frames: list[int], budget: Budget, watch: Watcher
+) -> None:
+    total = len(methods) * len(frames)
+    for index, method in enumerate(methods):
+        reason: str | None = None
+        for turn, count in enumerate(frames):
+            watch(place.report, index * len(frames) + turn, total)
+            if reason is None:
+                reason = _measure(place, method, count, budget)
+            else:
+                place.report.refusals.append(Refusal(method.name, count, reason))
+    watch(place.report, total, total)
 
 
 def _measure(place: SetUp, method: Method, frames: int, budget: Budget) -> str | None:

@@ -19,7 +19,7 @@ class BenchOptions:
     `size`: (width, height) of the images in pixels (None: 4:3 at the weights' own side). Each case is run
     `warmup` times, then `runs` times for the figures, once if a pass takes longer than `long_pass` seconds.
     `in_turns` runs all plans of one number of frames in turns, so that a machine that slows down slows all
-    of them; dense is added. `twin` adds the straightforward implementation. `pictures`: uniform noise, or
+    of them; dense is added. `pictures`: uniform noise, or
     views of a rendered scene, whose content decides what merging methods do.
     `precision` is the trunk's; the convolutions of dense heads run in `head_precision`.
 
@@ -47,7 +47,6 @@ class BenchOptions:
     rounds: int = 3
     seed: int = 0
     in_turns: bool = False
-    twin: bool = False
     pictures: str = "noise"
     decode: bool = False
     export: bool = False

@@ -117,7 +117,7 @@ def _draw_memory(axes: Any, report: BenchReport) -> None:
         frames, slope = [case.frames for case in cases], report.memory_slope(method)
         told = method if slope is None else f"{method}: {slope / 1e6:.3g} MB a frame"
         (line,) = axes.plot(frames, [case.peak_bytes / 2**20 for case in cases], "o-", label=told)
-        if any(case.twin for case in cases):
+        if any(case.implementation for case in cases):
             continue  # nobody promised anything for it
         axes.plot(
             frames, [case.expected_peak_bytes / 2**20 for case in cases], "--",

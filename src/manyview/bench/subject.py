@@ -9,11 +9,29 @@ import torch
 from ..errors import UsageError
 from ..models.load import load
 from ..models.network import Network
-from ..models.vggt.config import VGGT_1B, VGGTConfig
+from ..models.vggt.config import VGGT_1B, CameraHeadConfig, DenseHeadConfig, EncoderConfig, VGGTConfig
 from ..models.vggt.model import VGGT
 
 _SUFFIX = "-random"
-SIZES = ("vggt-1b", "small")
+_DENSE = DenseHeadConfig(features=32, out_channels=(32, 48, 64, 64))
+SIZES = {
+    "vggt-1b": VGGT_1B,
+    # That of the bundled recipe `small`.
+    "small": VGGTConfig(
+        dim=128,
+        depth=6,
+        num_heads=4,
+        patch_size=8,
+        registers=4,
+        image_size=80,
+        taps=(1, 3, 4, 5),
+        encoder=EncoderConfig(depth=2, num_heads=4, registers=4, native_grid=8),
+        camera_head=CameraHeadConfig(depth=2, num_heads=4),
+        depth_head=_DENSE,
+        point_head=_DENSE,
+        track_head=None,
+    ),
+}
 
 
 def subject(name: str, device: torch.device, heads: tuple[str, ...], seed: int = 0) -> Network:
@@ -24,7 +42,10 @@ def subject(name: str, device: torch.device, heads: tuple[str, ...], seed: int =
     """
     if not name.endswith(_SUFFIX):
         return load(name, device=device, heads=heads)
-    config = _size(name.removesuffix(_SUFFIX))
+    config = SIZES.get(name.removesuffix(_SUFFIX))
+    if config is None:
+        known = ", ".join(size + _SUFFIX for size in SIZES)
+        raise UsageError(f"'{name}': there is no such size for random weights; choose from {known}")
     config = dataclasses.replace(
         config,
         depth_head=config.depth_head if "depth" in heads else None,
@@ -34,19 +55,6 @@ def subject(name: str, device: torch.device, heads: tuple[str, ...], seed: int =
     model = random_model(config, device, seed)
     model.name = name
     return model
-
-
-def _size(name: str) -> VGGTConfig:
-    if name == "vggt-1b":
-        return VGGT_1B
-    if name == "small":
-        from ..train.config import load_config
-
-        return load_config("small").model
-    raise UsageError(
-        f"there is no size {name!r} for random weights: choose from "
-        f"{', '.join(size + _SUFFIX for size in SIZES)}"
-    )
 
 
 def random_model(config: VGGTConfig, device: torch.device, seed: int = 0) -> VGGT:

@@ -2,63 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from ..attention.methods import PRESETS
-from ..attention.plan import Plan
-from ..errors import MemoryLimitError, UsageError
+from ..errors import MemoryLimitError
 from .case import Case, tidy
-from .expect import Budget
-from .figures import BenchReport, Refusal
-from .methods import Method, methods_of
+from .expect import Budget, Watcher, too_long
+from .figures import Refusal
+from .methods import Method
 from .set_up import SetUp
 
-if TYPE_CHECKING:
-    from .measure import Watcher
 
-ALL = "all"
-
-
-def named_plans(specs: Sequence[str]) -> tuple[str, ...]:
-    """The specs without repeats, dense first; "all" stands for frame and every preset with its defaults."""
-    named = [name for spec in specs for name in (("frame", *sorted(PRESETS)) if spec == ALL else (spec,))]
-    return tuple(dict.fromkeys(("dense", *named)))
-
-
-def run_in_turns(place: SetUp, budget: Budget, watch: Watcher | None = None) -> BenchReport:
-    """Measure the methods side by side, from few frames to many; see `measure.run_bench`.
-
-    A preset that does not go with the network is recorded with the reason; any other wrong spec raises
-    UsageError before anything runs.
-    """
-    report, options = place.report, place.report.options
-    frames, plans = sorted(set(options.frames)), []
-    for spec in named_plans(options.plans):
-        try:
-            plans.append(Plan.parse(spec, place.model.config.depth))
-        except UsageError as error:
-            if spec not in PRESETS:
-                raise
-            report.refusals += [Refusal(spec, count, str(error)) for count in frames]
-    methods = methods_of(plans, options.kernels, options.linears, options.twin)
-    total = len(methods) * len(frames)
+def run_in_turns(
+    place: SetUp, methods: list[Method], frames: list[int], budget: Budget, watch: Watcher
+) -> None:
+    """Measure the methods side by side, from few frames to many; see `measure.run_bench`."""
+    report, total = place.report, len(methods) * len(frames)
     for index, count in enumerate(frames):
-        if watch is not None:
-            watch(report, index * len(methods), total)
+        watch(report, index * len(methods), total)
         lost = _one_number(place, methods, count, budget)
         for more in frames[index + 1 :]:
             report.refusals += [Refusal(method.name, more, "fewer frames did not fit") for method in lost]
         methods = [method for method in methods if method not in lost]
-    if watch is not None:
-        watch(report, total, total)
-    return report
+    watch(report, total, total)
 
 
 def _one_number(place: SetUp, methods: list[Method], frames: int, budget: Budget) -> list[Method]:
     """Measure all methods on `frames` frames; returns those that did not fit."""
-    from .measure import too_long
-
     report, options = place.report, place.report.options
     cases: dict[Method, Case] = {}
     lost: list[Method] = []

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..bench.options import BenchOptions
+from ..errors import UsageError, require_plot
 from .console import Bars, say
+
+if TYPE_CHECKING:
+    from ..bench.figures import BenchReport
+    from ..bench.methods import Implementation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Bench:
     linears: tuple[Literal["plain", "fp8", "fp8-tensor"], ...] = ("plain",)
     """Arithmetic of the trunk's linear layers, for every plan and kernels."""
     twin: bool = False
-    """Also time a straightforward implementation of dense VGGT on the same weights."""
+    """Not in the package any more: `python -m tools.bench --twin` in a checkout."""
     pictures: Literal["noise", "scene"] = "noise"
     """What the images show; scene: views of a rendered room, for plans that look at the content."""
     decode: bool = False
@@ -75,13 +81,23 @@ class Bench:
     """Draw bench.png."""
 
     def run(self) -> int:
-        from tools.bench.targets import targets_text
+        if self.twin:
+            raise UsageError(
+                "--twin: the reference implementation is not part of the package; "
+                "run `python -m tools.bench --twin` in a checkout"
+            )
+        return self.measure()
 
-        from ..bench import BenchReport, run_bench
+    def measure(
+        self,
+        implementations: Sequence[Implementation] = (),
+        remarks: Callable[[BenchReport], str] = lambda report: "",
+    ) -> int:
+        """Run, show and write the figures; with other implementations, and with remarks at the end."""
         from ..bench.comparison import comparison
         from ..bench.files import check_folder, write_report
+        from ..bench.measure import run_bench
         from ..bench.table import table
-        from ..errors import require_plot
 
         names = [field.name for field in dataclasses.fields(BenchOptions)]
         values = {name: getattr(self, name) for name in names if name != "in_turns"}
@@ -93,23 +109,22 @@ class Bench:
             check_folder(self.out, self.overwrite)
             if self.plot:
                 require_plot()
-
-        kept = 0
+        written = 0
 
         def watch(report: BenchReport, done: int, total: int) -> None:
-            nonlocal kept
+            nonlocal written
             bars("bench", done, total)
-            if self.out is not None and len(report.measurements) > kept:
+            if self.out is not None and len(report.measurements) > written:
                 write_report(report, self.out, with_plot=False)  # survives an interruption
-                kept = len(report.measurements)
+                written = len(report.measurements)
 
         with Bars() as bars:
-            report = run_bench(options, watch)
+            report = run_bench(options, watch, implementations)
         say(comparison(report) if options.in_turns else table(report))
-        targets = targets_text([report.to_json()])
-        if targets:
-            say("\n" + targets)
+        extra = remarks(report)
+        if extra:
+            say("\n" + extra)
         if self.out is not None:
-            files = write_report(report, self.out, self.plot)
+            files = write_report(report, self.out, self.plot, extra)
             say("written: " + ", ".join(str(path) for path in files))
         return 0 if report.measurements else 1
