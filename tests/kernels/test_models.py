@@ -14,7 +14,6 @@ from manyview.errors import UsageError
 from manyview.models.omega.blocks import TiledRotation, omega_block
 from manyview.models.part_configs import EncoderConfig
 from manyview.models.run_options import RunOptions
-from manyview.streaming.forward import run_chunk
 from tests.models.tiny import TINY, tiny_vggt
 from tests.models.tiny_pi3 import tiny_pi3
 
@@ -121,7 +120,7 @@ def test_other_doors_into_the_trunk_take_the_choice(device, count):
     model = tiny_vggt(config=SMALL).to(device)
     images = torch.rand(1, 1, 3, 28, 28, device=device)
     with torch.no_grad():
-        run_chunk(model, images, Plan.dense(2), FUSED, True)
+        model.run_chunk(images, Plan.dense(2), FUSED, True)
         calls = count.pop("layer_norm")
         model.aggregator.frame_features(images, FUSED)
     assert calls and count["layer_norm"]

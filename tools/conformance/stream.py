@@ -13,7 +13,6 @@ from manyview.models.encoder import DinoEncoder
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt.model import VGGT
 from manyview.models.vggt.trunk import LaterFrames, Trunk, normalise_images
-from manyview.streaming.forward import run_chunk
 from manyview.streaming.plan_memory import KeepRule, PlanMemory
 from tools.conformance.folder import Case
 from tools.conformance.sampling import sample
@@ -62,7 +61,7 @@ def model(case: Case) -> dict[str, Tensor]:
     for number, images in enumerate(case.inputs["images"].split(case.config["chunk_size"], 1)):
         frames = images.shape[1]
         results |= _layer_samples(case, network, images, memory.plan(frames), number)
-        out = run_chunk(network, images, memory.plan(frames), RunOptions(), number == 0)
+        out = network.run_chunk(images, memory.plan(frames), RunOptions(), number == 0)
         memory.take_over(frames)
         tokens.append(out.camera_tokens)
         depth.append(out.z_depth)

@@ -121,15 +121,11 @@ class Train:
 
 def of_initial_weights(config: TrainConfig) -> TrainConfig:
     """The recipe for the network of the initial weights, whatever its size."""
-    from ..models.load import load
-    from ..models.vggt.config import VGGTConfig
+    from ..train.grow import load_trainable
 
     if config.init is None:
         raise UsageError("this training goes on from weights: give them with --init")
-    model = load(config.init, device="cpu").config
-    if not isinstance(model, VGGTConfig):
-        raise UsageError(f"'{config.init}' is not a VGGT: training starts from VGGT weights only")
-    return dataclasses.replace(config, model=model, init_layers=())
+    return dataclasses.replace(config, model=load_trainable(config.init).config, init_layers=())
 
 
 def throughput(log: Path, processes: int, device: str, half: bool) -> str:

@@ -35,6 +35,7 @@ def head_footprint(
         return _pi3(config, layout, options, element_bytes, piece, pixels)
     if isinstance(config, OmegaConfig):
         return _omega(config, layout, options, element_bytes, piece)
+    assert isinstance(config, VGGTConfig)
     heads = {name: _dense_config(config, name) for name in options.heads if name != "camera"}
     return HeadFootprint(
         taps=layout.patches_per_frame * sum(sum(h.out_channels) for h in heads.values()) * element_bytes,

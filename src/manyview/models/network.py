@@ -1,19 +1,107 @@
-"""The networks there are: everything outside this folder takes any of them."""
+"""What every network can do: nothing outside this folder asks which family it holds."""
 
 from __future__ import annotations
 
-from .omega.config import OmegaConfig
-from .omega.model import Omega
-from .pi3.config import Pi3Config
-from .pi3.model import Pi3
+import dataclasses
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..attention.plan import Plan
+from .config import NetworkConfig
+from .info import ModelInfo
 from .predictions import Predictions
-from .vggt.config import VGGTConfig
-from .vggt.model import VGGT
+from .run_options import RunOptions
 
-__all__ = ["Network", "NetworkConfig", "Predictions"]
+__all__ = ["ChunkOutput", "Network", "NetworkConfig", "Predictions"]
 
-Network = VGGT | Pi3 | Omega
-"""A network with weights: `config`, `name`, `licence`, `info`, `available_heads`, and the call."""
 
-NetworkConfig = VGGTConfig | Pi3Config | OmegaConfig
-"""The sizes of a network; see `AlternatingSizes` for what all have."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class ChunkOutput:
+    """What a chunk of a stream gives by itself: camera tokens for the camera head, and depth."""
+
+    camera_tokens: Float[Tensor, "batch frames dim"]
+    z_depth: Float[Tensor, "batch frames height width"]
+    depth_conf: Float[Tensor, "batch frames height width"]
+
+
+class Network(nn.Module):
+    """A network with weights: images in, cameras, depth and points out. `manyview.load` returns one.
+
+    A family derives from it and overrides `available_heads` and `forward`; the rest where it can do more.
+
+    Attributes:
+        config: The sizes, and what follows from them.
+        name, licence, info: Where the weights came from; `load` sets them.
+        why_not_attachable: Why frames cannot be attached one by one to others solved before, whatever the
+            plan; None where they can, with `encoder_features` and `continues` and `memory` of `forward`.
+        why_not_streamable: Why a stream cannot be run chunk by chunk; None where it can, with `run_chunk` and
+            `camera_encoding`.
+        trainable: Whether `manyview train` can start from these weights.
+    """
+
+    name: str = "unnamed"
+    licence: str | None = None
+    info: ModelInfo | None = None
+    why_not_attachable: str | None = "the network has no way to attach frames"
+    why_not_streamable: str | None = "it has no pass over a chunk of a stream"
+    trainable: bool = False
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @property
+    def available_heads(self) -> tuple[str, ...]:
+        """Names of the heads that these weights have, of `run_options.HEADS`."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        images: Tensor,
+        plan: Plan | None = None,
+        options: RunOptions | None = None,
+        recorder: Any = None,
+    ) -> Predictions:
+        """Predict cameras, depth and what else the heads give.
+
+        Args:
+            images: [B, S, 3, H, W] or [S, 3, H, W], uint8 or floating in [0, 1]; sides in whole patches.
+            plan: The attention of each global layer (None: dense).
+            options: Precision, heads, and how much runs at a time.
+            recorder: May have `mark(stage)`, `global_attention(layer, q, k)`, `global_tokens(layer, tokens)`.
+
+        Raises:
+            UsageError: Images of another shape or type, a head these weights lack, a plan of another depth.
+        """
+        raise NotImplementedError
+
+    def encoder_features(
+        self, images: Tensor, options: RunOptions, continues: bool = False
+    ) -> Float[Tensor, "batch frames dim"]:
+        """Features [B, S, C] of images [B, S, 3, H, W] by which frames are chosen, from the encoder alone.
+
+        With `continues` the scene's first frame is not among these.
+        """
+        raise NotImplementedError
+
+    def run_chunk(
+        self,
+        images: Float[Tensor, "batch frames 3 height width"],
+        plan: Plan,
+        options: RunOptions,
+        starts_stream: bool,
+        recorder: Any = None,
+    ) -> ChunkOutput:
+        """Camera tokens and depth of a chunk of a stream.
+
+        Its first frame defines the world only if it `starts_stream`.
+        """
+        raise NotImplementedError
+
+    def camera_encoding(
+        self, camera_tokens: Float[Tensor, "batch frames dim"]
+    ) -> Float[Tensor, "batch frames 9"]:
+        """Pose encodings of frames whose camera tokens are attended to together."""
+        raise NotImplementedError

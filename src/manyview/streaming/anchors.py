@@ -20,12 +20,11 @@ from ..models.network import Network
 from ..models.precision import Converted, use_linears
 from ..models.predictions import Predictions
 from ..models.run_options import RunOptions
-from ..models.vggt.model import VGGT
 from ..reconstruction.plan.machine import synchronise
 from ..reconstruction.run.anchored import SolvedAnchors, encoder_features, solve_anchors
 from .anchor_rule import first_uncovered
 from .engine import StreamUpdate
-from .forward import anchorable
+from .forward import check_anchorable
 
 _GROWING_STEP = 8  # frames attached at a time while one of them may become an anchor
 
@@ -86,7 +85,8 @@ class AnchorEngine:
         self._options = options or AnchorOptions()
         self._run = dataclasses.replace(run or RunOptions(), heads=("camera", "depth"))
         self._plan = Plan.parse(self._options.accel, model.config.depth)
-        self._model = anchorable(model, self._plan)
+        check_anchorable(model, self._plan)
+        self._model = model
         self._held = _Held()
         self._converted = Converted()  # weights in the run's precision, for all chunks
 
@@ -261,16 +261,11 @@ class AnchorEngine:
 
     def _bytes_each(self, size: tuple[int, int]) -> int:
         """Keys, values and features of one anchor."""
-        model, camera = self._model, 0
-        dim = model.config.dim
-        if isinstance(model, VGGT):
-            head = model.config.camera_head
-            assert head is not None
-            camera = 2 * head.depth * head.iterations * 2 * dim * 4
-        trunk = model.aggregator if isinstance(model, VGGT) else model
+        config = self._model.config
         layers = sum(isinstance(answer.keys, AnchorKeys) for answer in self._plan.layers)
         element = (self._run.dtype or torch.float32).itemsize
-        return 2 * layers * trunk.layout(1, *size).tokens * dim * element + camera + 4 * dim
+        keys_values = 2 * layers * config.layout(1, *size).tokens * config.dim * element
+        return keys_values + config.camera_memory_bytes + 4 * config.dim
 
 
 def _parts(answer: Predictions) -> tuple[Tensor, ...]:

@@ -25,7 +25,7 @@ from ..models.precision import Converted, use_linears
 from ..models.run_options import RunOptions
 from ..reconstruction.plan.machine import synchronise
 from .engine import StreamUpdate
-from .forward import run_chunk, streamable
+from .forward import check_streamable
 from .frame_retention import kept_frames
 from .plan_memory import KeepRule, PlanMemory
 
@@ -90,7 +90,8 @@ class RecursiveEngine:
     def __init__(
         self, model: Network, options: RecursiveOptions | None = None, run: RunOptions | None = None
     ) -> None:
-        self._model = streamable(model)
+        check_streamable(model)
+        self._model = model
         self._options = options or RecursiveOptions()
         self._run = run or RunOptions()
         plan = Plan.parse(self._options.accel or default_accel(self._model), self._model.config.depth)
@@ -116,7 +117,7 @@ class RecursiveEngine:
 
     def layout(self, frames: int, size: tuple[int, int]) -> TokenLayout:
         """Tokens of `frames` images of `size` (height, width)."""
-        return self._model.aggregator.layout(frames, *size)
+        return self._model.config.layout(frames, *size)
 
     def cost(self, frames: int, size: tuple[int, int]) -> PlanCost:
         """Operations of the global layers' attention if the next chunk has `frames` images of `size`."""
@@ -137,8 +138,8 @@ class RecursiveEngine:
         if self._size not in (None, size):
             raise UsageError(f"the stream has images of {self._size}, not {size} (height, width)")
         try:
-            out = run_chunk(self._model, batch, self._memory.plan(new), self._run, first == 0)
-            tokens = out.camera_tokens.to(self._model.camera_head.token_norm.weight.dtype)
+            out = self._model.run_chunk(batch, self._memory.plan(new), self._run, first == 0)
+            tokens = out.camera_tokens
             seen = tokens if self._window is None else torch.cat([self._window, tokens], 1)
             cameras, intrinsics = self._to_cameras(seen, size)
             depth, conf = (x[0].float().cpu() for x in (out.z_depth, out.depth_conf))
@@ -187,7 +188,7 @@ class RecursiveEngine:
         self._all = [state["camera tokens"].to(device)] if self._options.revise else []
 
     def _to_cameras(self, tokens: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        encoding = self._model.camera_head(tokens)[-1]
+        encoding = self._model.camera_encoding(tokens)
         cameras, intrinsics = pose_encoding_to_cameras(encoding, *size)
         return cameras[0].float().cpu(), intrinsics[0].float().cpu()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -61,7 +62,12 @@ def grow_from(model: VGGT, source: VGGT, layers: tuple[int, ...] = (), layer_sca
 
 def grow_from_weights(model: VGGT, name: str, layers: tuple[int, ...], layer_scale: float) -> None:
     """`grow_from` the weights called `name` (a file or a known model)."""
+    grow_from(model, load_trainable(name).float(), layers, layer_scale)
+
+
+def load_trainable(name: str) -> VGGT:
+    """The weights called `name`. Raises UsageError for a network that training cannot start from."""
     source = load(name, device="cpu")
-    if not isinstance(source, VGGT):
+    if not source.trainable:
         raise UsageError(f"'{name}' is not a VGGT: training starts from VGGT weights only")
-    grow_from(model, source.float(), layers, layer_scale)
+    return cast(VGGT, source)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
+from ..config import NetworkConfig, check_heads
 from ..part_configs import DenseHeadConfig, EncoderConfig
 
 REGISTER_LAYERS = (2, 6, 9, 14, 20)
@@ -21,7 +22,7 @@ class ReadoutConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class OmegaConfig:
+class OmegaConfig(NetworkConfig):
     """All sizes of a VGGT-Ω.
 
     `pairs` counts pairs of one frame and one inter-frame block; in those of `register_layers` only the
@@ -47,10 +48,7 @@ class OmegaConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "taps", tuple(self.taps))
         object.__setattr__(self, "register_layers", tuple(sorted(set(self.register_layers))))
-        if self.dim % self.num_heads or (self.dim // self.num_heads) % 4:
-            raise ValueError(
-                f"width {self.dim} does not split into {self.num_heads} heads of a multiple of 4"
-            )
+        check_heads(self.dim, self.num_heads)
         if len(self.taps) != 4 or any(not 0 <= tap < self.pairs for tap in self.taps):
             raise ValueError(f"taps {self.taps} must be four pairs below {self.pairs}")
         outside = [layer for layer in self.register_layers if not 0 <= layer < self.pairs]
@@ -72,38 +70,10 @@ class OmegaConfig:
         return 1 + self.registers
 
     @property
-    def reference_frame(self) -> int | None:
-        """The first frame is the world."""
-        return 0
-
-    @property
     def size_policy(self) -> Literal["balanced"]:
-        """How pictures become images where the user does not say: of one area, each in its own shape."""
+        """Images of one area, each in its own shape."""
         return "balanced"
 
-    @property
-    def pixel_limit(self) -> int | None:
-        """None: the resolution says how large images are."""
-        return None
-
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> OmegaConfig:
-        parts: dict[str, Any] = dict(data)
-        for name, kind in _PARTS.items():
-            if parts.get(name) is not None:
-                parts[name] = kind(**parts[name])
-        return cls(**parts)
-
-
-_PARTS: dict[str, type] = {
-    "encoder": EncoderConfig,
-    "camera_head": ReadoutConfig,
-    "depth_head": DenseHeadConfig,
-    "text_head": ReadoutConfig,
-}
 
 OMEGA_512 = OmegaConfig()
 OMEGA_256_TEXT = OmegaConfig(image_size=256, text_head=ReadoutConfig())

@@ -16,7 +16,7 @@ from ..alternating import AlternatingLayers, first_and_others
 from ..blocks import Block
 from ..check_images import check_images
 from ..feature_taps import TapStore, run_dense_head
-from ..info import ModelInfo
+from ..network import Network
 from ..pose_encoding import frames_meet
 from ..predictions import Predictions
 from ..recording import mark
@@ -79,19 +79,15 @@ class OmegaTrunk(AlternatingLayers):
         return self.rope_embed.rotation(layout.grid, layout.special_tokens), None
 
 
-class Omega(nn.Module):
-    """VGGT-Ω of any size; `state_dict()` is a public-layout checkpoint. The first frame is the world.
+class Omega(Network):
+    """VGGT-Ω of any size; `state_dict()` is a public-layout checkpoint. The first frame is the world."""
 
-    `name`, `licence` and `info` say where the weights came from; `load` sets them.
-    """
-
-    name: str = "unnamed"
-    licence: str | None = None
-    info: ModelInfo | None = None
+    config: OmegaConfig
+    why_not_attachable = "the network joins frames outside of the plan's layers"
+    why_not_streamable = "its layers of camera and register tokens join all frames, whatever the plan"
 
     def __init__(self, config: OmegaConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.aggregator = OmegaTrunk(config)
         dim = 2 * config.dim
         if config.camera_head is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
+from ..config import NetworkConfig, check_heads
 from ..part_configs import EncoderConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class Pi3Config:
+class Pi3Config(NetworkConfig):
     """All sizes of a π³. `depth` counts pairs of one frame and one global block (published: 18).
 
     `decoder_*` are the sizes of the three decoders behind the trunk, `point_dim` and `camera_dim` the widths
@@ -33,9 +34,8 @@ class Pi3Config:
     camera_dim: int = 512
 
     def __post_init__(self) -> None:
-        for width, heads in ((self.dim, self.num_heads), (self.decoder_dim, self.decoder_heads)):
-            if width % heads or (width // heads) % 4:
-                raise ValueError(f"width {width} does not split into {heads} heads of a multiple of 4")
+        check_heads(self.dim, self.num_heads)
+        check_heads(self.decoder_dim, self.decoder_heads)
 
     @property
     def special_tokens(self) -> int:
@@ -49,20 +49,13 @@ class Pi3Config:
 
     @property
     def size_policy(self) -> Literal["area"]:
-        """How pictures become images where the user does not say: all of one size of so many pixels."""
+        """All images of one size of so many pixels."""
         return "area"
 
     @property
     def pixel_limit(self) -> int:
         """Most pixels of an image: 255,000 as published, in proportion for weights of another image size."""
         return round(255_000 * (self.image_size / 574) ** 2)
-
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Pi3Config:
-        return cls(**{**data, "encoder": EncoderConfig(**data["encoder"])})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +71,13 @@ class Pi3XConfig(Pi3Config):
     metric_heads: int = 8
     metric_out: int = 512
     optional_inputs: bool = True
+
+    @property
+    def why_no_priors(self) -> str | None:
+        """Weights may lack the branch."""
+        if self.optional_inputs:
+            return None
+        return "was saved without its branch for known cameras and depth: take the published weights"
 
 
 PI3 = Pi3Config()

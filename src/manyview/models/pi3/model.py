@@ -17,7 +17,7 @@ from ..blocks import Block
 from ..check_images import check_images
 from ..encoder import DinoEncoder
 from ..feature_taps import slices
-from ..info import ModelInfo
+from ..network import Network
 from ..predictions import Predictions
 from ..recording import mark
 from ..rotary import frame_positions, rotation_for
@@ -31,20 +31,19 @@ _EPS = 1e-6
 _MOST_LOGIT = 40.0  # a probability of one in any precision, and its exponential is still finite
 
 
-class Pi3(AlternatingLayers):
+class Pi3(Network, AlternatingLayers):
     """π³ of any size; `state_dict()` is a public-layout checkpoint. No frame is special.
 
     Lengths are up to one scale. The network's own world frame has no meaning: `world_from_cam` of its
     predictions is in it, all else in the first camera's frame, as for every network here.
     """
 
-    name: str = "unnamed"
-    licence: str | None = None
-    info: ModelInfo | None = None
+    config: Pi3Config
+    why_not_attachable: str | None = None
+    why_not_streamable = "it has no first frame whose camera is the world"
 
     def __init__(self, config: Pi3Config) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.register_token = nn.Parameter(torch.zeros(1, 1, config.registers, config.dim))
         # Part of every checkpoint; the numbers are ImageNet's, which `normalise_images` uses.
         self.register_buffer("image_mean", torch.zeros(1, 3, 1, 1))
@@ -153,6 +152,11 @@ class Pi3(AlternatingLayers):
             answer.world_points = turned + back[..., 3][:, :, None, None]
             answer.world_points_conf = answer.depth_conf
         return answer
+
+    def encoder_features(
+        self, images: Tensor, options: RunOptions, continues: bool = False
+    ) -> Float[Tensor, "batch frames dim"]:
+        return self.frame_features(images, options)
 
     def _known(self, priors: Priors, images: Tensor, options: RunOptions) -> Known:
         raise UsageError("these weights take images only: known cameras and depth need Pi3X")

@@ -32,6 +32,7 @@ class Pi3X(Pi3):
     """Pi3X. Its multimodal branch acts only where something is known, and may be left out of the weights."""
 
     config: Pi3XConfig
+    why_not_attachable = "its metric scale comes from all frames at once"
 
     def _add_pixel_heads(self, config: Pi3Config) -> None:
         assert isinstance(config, Pi3XConfig)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
 
+from ..config import NetworkConfig, check_heads
 from ..part_configs import DenseHeadConfig, EncoderConfig
 
 
@@ -41,7 +41,7 @@ class TrackHeadConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class VGGTConfig:
+class VGGTConfig(NetworkConfig):
     """All sizes of a VGGT. `encoder=None` stands for a plain patch convolution.
 
     `depth` counts pairs of one frame and one global block; `taps` are the pairs whose outputs the
@@ -65,17 +65,9 @@ class VGGTConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "taps", tuple(self.taps))
-        if self.dim % self.num_heads or (self.dim // self.num_heads) % 4:
-            raise ValueError(
-                f"width {self.dim} does not split into {self.num_heads} heads of a multiple of 4"
-            )
+        check_heads(self.dim, self.num_heads)
         if len(self.taps) != 4 or any(not 0 <= tap < self.depth for tap in self.taps):
             raise ValueError(f"taps {self.taps} must be four layers below the depth {self.depth}")
-
-    @property
-    def pairs(self) -> int:
-        """All tokens meet in the global block of every pair."""
-        return self.depth
 
     @property
     def special_tokens(self) -> int:
@@ -83,38 +75,10 @@ class VGGTConfig:
         return 1 + self.registers
 
     @property
-    def reference_frame(self) -> int | None:
-        """The first frame is the world."""
-        return 0
+    def camera_memory_bytes(self) -> int:
+        """Every pass of the camera head's blocks keeps a key and a value, in float32."""
+        head = self.camera_head
+        return 0 if head is None else head.depth * head.iterations * 2 * (2 * self.dim) * 4
 
-    @property
-    def size_policy(self) -> Literal["fit"]:
-        """How pictures become images where the user does not say: whole, longer side `image_size`."""
-        return "fit"
-
-    @property
-    def pixel_limit(self) -> int | None:
-        """None: the longer side says how large images are, not their area."""
-        return None
-
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> VGGTConfig:
-        parts: dict[str, Any] = dict(data)
-        for name, kind in _PARTS.items():
-            if parts.get(name) is not None:
-                parts[name] = kind(**parts[name])
-        return cls(**parts)
-
-
-_PARTS: dict[str, type] = {
-    "encoder": EncoderConfig,
-    "camera_head": CameraHeadConfig,
-    "depth_head": DenseHeadConfig,
-    "point_head": DenseHeadConfig,
-    "track_head": TrackHeadConfig,
-}
 
 VGGT_1B = VGGTConfig()

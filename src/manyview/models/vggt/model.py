@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...attention.plan import Plan
 from ...errors import UsageError
 from ..check_images import check_images
 from ..dense_head import DenseHead
 from ..feature_taps import TapStore, run_dense_head
-from ..info import ModelInfo
+from ..network import ChunkOutput, Network
 from ..pose_encoding import frames_meet
 from ..predictions import Predictions
 from ..recording import mark
@@ -25,19 +25,16 @@ from .trunk import LaterFrames, Trunk
 __all__ = ["VGGT", "Predictions"]
 
 
-class VGGT(nn.Module):
-    """Visual geometry grounded transformer of any size. `state_dict()` is a public-layout checkpoint.
+class VGGT(Network):
+    """Visual geometry grounded transformer of any size. `state_dict()` is a public-layout checkpoint."""
 
-    `name`, `licence` and `info` say where the weights came from; `load` sets them.
-    """
-
-    name: str = "unnamed"
-    licence: str | None = None
-    info: ModelInfo | None = None
+    config: VGGTConfig
+    why_not_attachable: str | None = None
+    why_not_streamable: str | None = None
+    trainable = True
 
     def __init__(self, config: VGGTConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.aggregator = Trunk(config)
         tap_dim = 2 * config.dim
         if config.camera_head is not None:
@@ -124,6 +121,44 @@ class VGGT(nn.Module):
                 result.track_confidence = confidence
             mark(recorder, f"{name} head")
         return result
+
+    def encoder_features(
+        self, images: Tensor, options: RunOptions, continues: bool = False
+    ) -> Float[Tensor, "batch frames dim"]:
+        later = LaterFrames(self.aggregator) if continues else None
+        return self.aggregator.frame_features(images, options, later)
+
+    @with_its_kernels
+    def run_chunk(
+        self,
+        images: Float[Tensor, "batch frames 3 height width"],
+        plan: Plan,
+        options: RunOptions,
+        starts_stream: bool,
+        recorder: Any = None,
+    ) -> ChunkOutput:
+        heads = {"depth": self.depth_head}
+        taps = TapStore(self.config, heads, options.head_frames_per_chunk, dtype=options.head_dtype)
+        known = None if starts_stream else LaterFrames(self.aggregator)
+        layout = self.aggregator.run_layers(images, plan, options, taps, recorder, known)
+        depth, conf = run_dense_head(
+            self.depth_head,
+            taps.take("depth"),
+            layout.grid,
+            (images.shape[-2], images.shape[-1]),
+            (images.shape[0], images.shape[1]),
+            options.head_frames_per_chunk,
+            options.head_dtype,
+            options.channels_last,
+        )
+        assert taps.camera_tokens is not None
+        tokens = taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)
+        return ChunkOutput(tokens, depth.squeeze(-1), conf)
+
+    def camera_encoding(
+        self, camera_tokens: Float[Tensor, "batch frames dim"]
+    ) -> Float[Tensor, "batch frames 9"]:
+        return self.camera_head(camera_tokens)[-1]
 
     def _dense_head(self, name: str) -> DenseHead:
         if name == "track":

@@ -14,7 +14,6 @@ from jaxtyping import Bool, Float32, Float64
 from ...errors import InputError, UsageError
 from ...files.naming import counted
 from ...models.network import NetworkConfig
-from ...models.pi3.config import Pi3XConfig
 from ...models.pi3.priors import Priors
 from ..inputs.views import ViewRecord, depth_at_network_pixels
 from .arrays import KnownViews
@@ -39,14 +38,8 @@ class KnownInputs:
 
 def check_usable(config: NetworkConfig, name: str) -> None:
     """UsageError for a network that takes images only."""
-    if not isinstance(config, Pi3XConfig):
-        raise UsageError(
-            f"{name} takes images only: known cameras and depth need Pi3X (--model pi3x), or leave them out"
-        )
-    if not config.optional_inputs:
-        raise UsageError(
-            f"{name} was saved without its branch for known cameras and depth: take the published weights"
-        )
+    if config.why_no_priors is not None:
+        raise UsageError(f"{name} {config.why_no_priors}")
 
 
 def read_known(

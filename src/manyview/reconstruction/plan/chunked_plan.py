@@ -13,7 +13,6 @@ from ...errors import MemoryLimitError
 from ...files.array_file import Shapes
 from ...models.run_options import RunOptions
 from ..result.result import ARRAY_FIELDS
-from ..run.anchored import choosing_piece
 from .machine import Machine
 from .preflight import _EFFICIENCY, _USABLE, Preflight, Request, gib, piece_ladder
 
@@ -58,6 +57,12 @@ def long_peak_bytes(request: Request, chunk: int, options: RunOptions) -> int:
     # What anchors are chosen by, with the copies that the choice makes.
     features = request.views * request.config.dim * 4 * (4 if request.plan.needs_frame_features else 0)
     return memory + joined + features + max(part.peak_bytes(options) for part in passes)
+
+
+def choosing_piece(tokens_per_frame: int, options: RunOptions) -> int:
+    """Frames that pass the encoder at a time while anchors are chosen: enough to keep a device busy."""
+    most = max(1, 8192 // tokens_per_frame)
+    return min(options.frames_per_chunk or most, most)
 
 
 def result_shapes(request: Request) -> Shapes:

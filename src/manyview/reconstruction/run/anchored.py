@@ -20,29 +20,15 @@ from ...attention.anchor_memory import (
 from ...attention.plan import Plan
 from ...errors import UsageError
 from ...geometry.cameras import compose_rigid
-from ...models.alternating import AlternatingLayers
 from ...models.network import Network
-from ...models.pi3.model import Pi3
-from ...models.pi3.model_x import Pi3X
 from ...models.predictions import Predictions
 from ...models.run_options import RunOptions
-from ...models.vggt.model import VGGT
-from ...models.vggt.trunk import LaterFrames
+from ..plan.chunked_plan import choosing_piece
 
 
 def why_not_anchored(model: Network, plan: Plan) -> str | None:
     """Why frames cannot be attached one by one with this network and plan; None where they can."""
-    if isinstance(model, Pi3X):
-        return "its metric scale comes from all frames at once"
-    if not isinstance(model, VGGT | Pi3):
-        return "the network joins frames outside of the plan's layers"
-    return why_not_attachable(plan)
-
-
-def choosing_piece(tokens_per_frame: int, options: RunOptions) -> int:
-    """Frames that pass the encoder at a time while anchors are chosen: enough to keep a device busy."""
-    most = max(1, 8192 // tokens_per_frame)
-    return min(options.frames_per_chunk or most, most)
+    return model.why_not_attachable or why_not_attachable(plan)
 
 
 def encoder_features(
@@ -57,15 +43,12 @@ def encoder_features(
     `read(start, stop)` gives images on the device; they pass the encoder in pieces of their own, so that the
     choice does not depend on how many are attached at a time later. `mark(views)` is called after each piece.
     """
-    trunk = model.aggregator if isinstance(model, VGGT) else model
-    assert isinstance(trunk, AlternatingLayers)
-    later = LaterFrames(model.aggregator) if isinstance(model, VGGT) else None
     height, width = read(0, 1).shape[-2:]
-    step = choosing_piece(trunk.layout(1, height, width).tokens, options)
+    step = choosing_piece(model.config.layout(1, height, width).tokens, options)
     parts = []
     for start in range(0, frames, step):
         images = read(start, min(start + step, frames))[None]
-        parts.append(trunk.frame_features(images, options, later if start else None)[0])
+        parts.append(model.encoder_features(images, options, continues=start > 0)[0])
         mark(images.shape[1])
     return torch.cat(parts)
 

@@ -1,0 +1,111 @@
+"""What every network family's configuration says, and what follows from sizes without weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from ..attention.layout import TokenLayout
+from ..errors import UsageError
+from .part_configs import EncoderConfig
+
+SizePolicy = Literal["fit", "crop", "pad", "square", "area", "balanced", "max_size"]
+
+
+class NetworkConfig:
+    """Sizes of a network. Each family derives a frozen dataclass from it.
+
+    Fields or properties of every family: `dim`, the width of a token; `depth`, the global layers, which is
+    the number of layers of a plan; `num_heads`, `mlp_ratio`, `rope_base` of the trunk's blocks; `patch_size`
+    and `image_size` (the longer side that the weights were made for) in pixels; `special_tokens` of a frame;
+    the `encoder` (None: a plain patch convolution).
+    """
+
+    if TYPE_CHECKING:  # a property here would be taken for the default of a field
+
+        @property
+        def dim(self) -> int: ...
+        @property
+        def depth(self) -> int: ...
+        @property
+        def num_heads(self) -> int: ...
+        @property
+        def mlp_ratio(self) -> float: ...
+        @property
+        def rope_base(self) -> float: ...
+        @property
+        def patch_size(self) -> int: ...
+        @property
+        def image_size(self) -> int: ...
+        @property
+        def special_tokens(self) -> int: ...
+        @property
+        def encoder(self) -> EncoderConfig | None: ...
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of a frame and a global block."""
+        return self.depth
+
+    @property
+    def reference_frame(self) -> int | None:
+        """The frame whose camera is the world; None where all frames are equal."""
+        return 0
+
+    @property
+    def size_policy(self) -> SizePolicy:
+        """How images are resized where the user does not say: "fit" is whole, longer side `image_size`."""
+        return "fit"
+
+    @property
+    def pixel_limit(self) -> int | None:
+        """Most pixels of an image under the policy "area"; None where `image_size` says how large it is."""
+        return None
+
+    @property
+    def why_no_priors(self) -> str | None:
+        """Why known cameras and depth cannot be given beside the images; None where they can."""
+        return "takes images only: known cameras and depth need Pi3X (--model pi3x), or leave them out"
+
+    @property
+    def camera_memory_bytes(self) -> int:
+        """Bytes of keys and values that the camera head keeps of one frame that others attend to."""
+        return 0
+
+    def layout(self, frames: int, height: int, width: int) -> TokenLayout:
+        """Token layout of `frames` images of `height` x `width` pixels.
+
+        Raises:
+            UsageError: A side is not a multiple of the patch.
+        """
+        patch = self.patch_size
+        if height % patch or width % patch:
+            raise UsageError(f"image sides must be multiples of {patch} pixels, got {height}x{width}")
+        grid = (height // patch, width // patch)
+        return TokenLayout(frames, self.special_tokens, grid, self.reference_frame)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON stores them in weights files."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The configuration of such fields. Raises TypeError or ValueError where they do not fit."""
+        kinds = typing.get_type_hints(cls)
+        return cls(**{name: _part(kinds.get(name), value) for name, value in dict(data).items()})
+
+
+def _part(kind: Any, value: Any) -> Any:
+    """A field's value, which is a dataclass where its type says so."""
+    for option in (kind, *typing.get_args(kind)):
+        if isinstance(value, dict) and dataclasses.is_dataclass(option):
+            return option(**value)  # type: ignore[operator]
+    return value
+
+
+def check_heads(dim: int, num_heads: int) -> None:
+    """ValueError unless `num_heads` heads, each a multiple of 4 wide for the rotary positions, make `dim`."""
+    if dim % num_heads or (dim // num_heads) % 4:
+        raise ValueError(f"width {dim} does not split into {num_heads} heads of a multiple of 4")
