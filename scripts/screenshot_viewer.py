@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from manyview.reconstruction.inputs.views import ViewRecord, ViewTransform
-from manyview.reconstruction.result.io import load_reconstruction
+from manyview.reconstruction.result.load import load_reconstruction
 from manyview.reconstruction.result.result import Reconstruction
 from manyview.synthetic import demo_scene
 from manyview.view import Viewer, ViewOptions, start_viewer

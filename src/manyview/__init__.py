@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from .reconstruction.inputs.options import InputOptions
     from .reconstruction.known.arrays import KnownViews
     from .reconstruction.known.files import KnownFiles
-    from .reconstruction.result.io import load_reconstruction
+    from .reconstruction.result.load import load_reconstruction
     from .reconstruction.result.result import Reconstruction
-    from .reconstruction.run.engine import ReconstructOptions, reconstruct
+    from .reconstruction.run.engine import reconstruct
+    from .reconstruction.run.options import ReconstructOptions
     from .streaming.stream import stream
 
 __all__ = [
@@ -39,10 +40,10 @@ _HOMES = {
     "KnownViews": "reconstruction.known.arrays",
     "ManyViewError": "errors",
     "Plan": "attention.plan",
-    "ReconstructOptions": "reconstruction.run.engine",
+    "ReconstructOptions": "reconstruction.run.options",
     "Reconstruction": "reconstruction.result.result",
     "load": "models.load",
-    "load_reconstruction": "reconstruction.result.io",
+    "load_reconstruction": "reconstruction.result.load",
     "reconstruct": "reconstruction.run.engine",
     "stream": "streaming.stream",
 }

@@ -106,7 +106,7 @@ def test_the_timer_books_each_stretch_under_its_stage():
 
 def test_what_does_not_fit_is_recorded_and_larger_cases_are_not_tried(monkeypatch):
     tiny = Machine(CPU, "a small box", 400_000, 400_000)
-    monkeypatch.setattr("manyview.bench.case.look_at_machine", lambda device: tiny)
+    monkeypatch.setattr("manyview.bench.case.inspect_machine", lambda device: tiny)
     report = run_bench(dataclasses.replace(SMALL, frames=(1, 40, 50)))
     assert [case.frames for case in report.measurements] == []
     assert [refusal.frames for refusal in report.refusals] == [1, 40, 50]

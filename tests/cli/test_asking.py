@@ -14,8 +14,8 @@ import manyview
 from manyview.errors import InputError, OutputError, UsageError
 from manyview.export import export
 from manyview.files.writing import check_writable, output_errors
-from manyview.reconstruction.result.io import array_bytes
-from manyview.reconstruction.run.engine import ReconstructOptions
+from manyview.reconstruction.result.arrays import array_bytes
+from manyview.reconstruction.run.options import ReconstructOptions
 
 from .conftest import Command
 
@@ -69,7 +69,7 @@ def test_no_space_is_told_before_the_forward_pass(
         raise OutputError(f"{folder}: needs {needed}")
 
     monkeypatch.setattr("manyview.files.writing.require_space", full)
-    monkeypatch.setattr("manyview.reconstruction.run.engine.run_forward", pytest.fail)
+    monkeypatch.setattr("manyview.reconstruction.run.whole.run_forward", pytest.fail)
     status, _, told = command("reconstruct", photos, tmp_path / "out", "--model", weights)
     assert status == 1 and f"needs {4 * 42 * 56 * 11}" in told
 

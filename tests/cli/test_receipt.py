@@ -18,7 +18,7 @@ def test_a_receipt_is_told_and_kept(command: Command, photos: Path, weights: Pat
     assert "receipt on 3 of 4 views" in said and "deviation from dense: rotation" in said
     written = json.loads((out / "receipt.json").read_text())
     assert len(written["sample"]) == 3 and written["plan"] == "avggt:stride=2x2"
-    assert manyview.load_reconstruction(out).receipt is not None
+    assert manyview.load_reconstruction(out).comparison is not None
 
 
 def test_a_receipt_for_a_result_that_is_there_already(

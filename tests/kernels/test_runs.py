@@ -14,8 +14,10 @@ import manyview
 from manyview.cli.main import run
 from manyview.errors import UsageError
 from manyview.kernels import choice
-from manyview.reconstruction.run import engine
-from manyview.reconstruction.run.engine import ReconstructOptions, prepare, reconstruct
+from manyview.reconstruction.run import whole
+from manyview.reconstruction.run.engine import reconstruct
+from manyview.reconstruction.run.options import ReconstructOptions
+from manyview.reconstruction.run.prepare import prepare
 from tests.models.tiny import tiny_vggt
 
 from .test_models import SMALL
@@ -35,7 +37,7 @@ def photos(tmp_path: Path) -> Path:
 def seen(monkeypatch):
     """Kernels in force at each forward pass."""
     names = []
-    run = engine.run_forward
+    run = whole.run_forward
 
     def told(model, images, *rest):
         hook = model.aggregator.register_forward_pre_hook(lambda *_: names.append(choice._chosen.get()))
@@ -44,7 +46,7 @@ def seen(monkeypatch):
         finally:
             hook.remove()
 
-    monkeypatch.setattr(engine, "run_forward", told)
+    monkeypatch.setattr(whole, "run_forward", told)
     return names
 
 

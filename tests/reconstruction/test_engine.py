@@ -13,9 +13,12 @@ from manyview.errors import ManyViewError, MemoryLimitError, UsageError
 from manyview.geometry.unproject import world_points
 from manyview.models.vggt.camera_head import CameraHead
 from manyview.models.vggt.trunk import Trunk
-from manyview.reconstruction.run import engine
-from manyview.reconstruction.run.engine import ReconstructOptions, prepare, reconstruct
+from manyview.reconstruction.run import prepare as prepare_module
+from manyview.reconstruction.run import whole
+from manyview.reconstruction.run.engine import reconstruct
 from manyview.reconstruction.run.forward import out_of_memory
+from manyview.reconstruction.run.options import ReconstructOptions
+from manyview.reconstruction.run.prepare import prepare
 from tests.models.tiny import tiny_vggt
 
 
@@ -65,30 +68,30 @@ def test_prepared_input_runs_the_same(photos):
 def test_weights_that_still_have_to_move_are_not_free_memory(photos, monkeypatch):
     model, asked = tiny_vggt(), []
     weights = sum(4 * p.numel() for p in model.parameters())
-    plain = engine.look_at_machine
+    plain = prepare_module.inspect_machine
 
     def look(device, limit=None, reserve_bytes=0):
         asked.append((device.type, reserve_bytes))
         return plain(torch.device("cpu"), limit, reserve_bytes)
 
-    monkeypatch.setattr(engine, "look_at_machine", look)
-    monkeypatch.setattr(engine, "measure_flops", lambda *_: 1e12)
-    monkeypatch.setattr(engine, "pick_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(prepare_module, "inspect_machine", look)
+    monkeypatch.setattr(prepare_module, "measure_flops", lambda *_: 1e12)
+    monkeypatch.setattr(prepare_module, "pick_device", lambda _: torch.device("cuda"))
     prepare(photos, model, ReconstructOptions(precision="fp32"))
-    monkeypatch.setattr(engine, "pick_device", lambda _: torch.device("cpu"))
+    monkeypatch.setattr(prepare_module, "pick_device", lambda _: torch.device("cpu"))
     prepare(photos, model)
     assert asked == [("cuda", weights), ("cpu", 0)]
 
 
 def test_arrays_are_not_copied_when_they_are_right_as_they_are(photos, monkeypatch):
     made = []
-    plain = engine.run_forward
+    plain = whole.run_forward
 
     def remember(*args):
         made.append(plain(*args))
         return made[-1]
 
-    monkeypatch.setattr(engine, "run_forward", remember)
+    monkeypatch.setattr(whole, "run_forward", remember)
     scene = reconstruct(photos, tiny_vggt())
     assert np.shares_memory(scene.z_depth, made[0][0].z_depth.numpy())
     assert np.shares_memory(scene.depth_conf, made[0][0].depth_conf.numpy())
@@ -172,7 +175,7 @@ def test_a_view_without_a_camera_is_left_out_and_the_rest_kept(photos, monkeypat
 
 
 def test_misuse(photos):
-    with pytest.raises(UsageError, match="unknown option"):
+    with pytest.raises(UsageError, match="acceleration"):
         reconstruct(photos, tiny_vggt(), acceleration="dense")
     with pytest.raises(UsageError, match="half"):
         ReconstructOptions(pixel_centres="both")

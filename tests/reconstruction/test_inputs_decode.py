@@ -14,19 +14,19 @@ import pytest
 from PIL import Image, ImageOps, features
 
 from manyview.reconstruction.inputs.decode import (
+    DecodedImage,
     HeifSupportError,
-    Picture,
-    PictureError,
-    decode_picture,
-    open_picture,
+    ImageReadError,
+    decode_image,
+    open_image,
 )
 
 _RNG = np.random.default_rng(0)
 
 
-def _decode(path: Path) -> Picture:
-    with open_picture(path) as image:
-        return decode_picture(image)
+def _decode(path: Path) -> DecodedImage:
+    with open_image(path) as image:
+        return decode_image(image)
 
 
 def _pixels(path: Path) -> np.ndarray:
@@ -129,7 +129,7 @@ def test_float_pictures_between_0_and_1(tmp_path: Path) -> None:
     Image.fromarray(levels).save(tmp_path / "a.tiff")
     assert (_pixels(tmp_path / "a.tiff") == np.rint(levels * 255)[..., None]).all()
     Image.fromarray(levels * 9).save(tmp_path / "b.tiff")
-    with pytest.raises(PictureError, match=r"has F pixels outside 0\.\.1: a measurement"):
+    with pytest.raises(ImageReadError, match=r"has F pixels outside 0\.\.1: a measurement"):
         _decode(tmp_path / "b.tiff")
 
 
@@ -210,7 +210,7 @@ def test_heic(tmp_path: Path) -> None:
     assert _pixels(tmp_path / "renamed.jpg").shape == (48, 64, 3)
     data = (tmp_path / "a.heic").read_bytes()
     (tmp_path / "cut.heic").write_bytes(data[: len(data) // 2])
-    with pytest.raises(PictureError, match=r"is cut off|is damaged"):
+    with pytest.raises(ImageReadError, match=r"is cut off|is damaged"):
         _decode(tmp_path / "cut.heic")
 
 
@@ -233,7 +233,7 @@ def test_heic_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "a.heic").write_bytes(b"\x00\x00\x00\x1cftypheic\x00\x00\x00\x00mif1heicmiaf" + bytes(100))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(HeifSupportError, match=r"pip install 'manyview\[heif\]'"):
-        open_picture(tmp_path / "a.heic")
+        open_image(tmp_path / "a.heic")
 
 
 def _jpeg_bytes(width: int = 200, height: int = 150) -> bytes:
@@ -277,7 +277,7 @@ def _bomb() -> bytes:
 )
 def test_damaged_files_give_a_reason(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "a.jpg").write_bytes(content)
-    with pytest.raises(PictureError, match=reason) as caught:
+    with pytest.raises(ImageReadError, match=reason) as caught:
         _decode(tmp_path / "a.jpg")
     assert "\n" not in str(caught.value)
 
@@ -295,7 +295,7 @@ def test_no_random_damage_escapes(tmp_path: Path) -> None:
             try:
                 assert _pixels(tmp_path / "a.img").ndim == 3
                 outcomes["decoded"] += 1
-            except PictureError:
+            except ImageReadError:
                 outcomes["refused"] += 1
     assert outcomes["refused"] > 20
 
@@ -325,8 +325,8 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(PictureError, match="cannot be read: Permission denied"):
-        open_picture(tmp_path / "a.png")
+    with pytest.raises(ImageReadError, match="cannot be read: Permission denied"):
+        open_image(tmp_path / "a.png")
 
 
 def test_real_exif_variants_agree(shared_data: Path) -> None:
@@ -357,7 +357,7 @@ def test_real_containers_and_broken_files(shared_data: Path) -> None:
     for path in sorted((folder / "broken").iterdir()):
         try:
             opened.append(_decode(path) and path.name)
-        except PictureError:
+        except ImageReadError:
             continue
     assert opened == ["flipped_bytes.jpg", "good.jpg"]
 

@@ -281,12 +281,12 @@ def test_ctrl_c_stops_promptly(tmp_path: Path) -> None:
 
 def test_memory_holds_few_full_pictures(tmp_path: Path) -> None:
     """No more pictures are open at once than twice the threads, however many there are."""
-    from manyview.reconstruction.inputs import photos
+    from manyview.reconstruction.inputs import decode_pool
 
     for index in range(20):
         _photo(tmp_path / f"{index}.png")
     opened, most = 0, 0
-    original_open, original_work = photos.open_picture, photos._decode_and_prepare
+    original_open, original_work = decode_pool.open_image, decode_pool._decode_and_prepare
     lock = threading.Lock()
 
     def counting_open(path: Path) -> Image.Image:
@@ -304,8 +304,8 @@ def test_memory_holds_few_full_pictures(tmp_path: Path) -> None:
         return result
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(photos, "open_picture", counting_open)
-        patch.setattr(photos, "_decode_and_prepare", counting_work)
+        patch.setattr(decode_pool, "open_image", counting_open)
+        patch.setattr(decode_pool, "_decode_and_prepare", counting_work)
         assert len(_read(tmp_path, threads=2).records) == 20
     assert 1 <= most <= 4
 

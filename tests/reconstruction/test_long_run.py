@@ -23,16 +23,13 @@ from manyview.reconstruction.inputs.load import read_views
 from manyview.reconstruction.inputs.options import InputOptions
 from manyview.reconstruction.plan.chunked_plan import disk_bytes, long_peak_bytes, preflight_chunks
 from manyview.reconstruction.plan.machine import Machine
-from manyview.reconstruction.result import io as result_io
-from manyview.reconstruction.result.io import ARRAYS_NAME, HEADER_NAME, load_reconstruction
-from manyview.reconstruction.run import chunked as long_run
-from manyview.reconstruction.run import engine
-from manyview.reconstruction.run.engine import (
-    ReconstructOptions,
-    prepare,
-    reconstruct,
-    reconstruct_into,
-)
+from manyview.reconstruction.result import load as result_load
+from manyview.reconstruction.result.load import load_reconstruction
+from manyview.reconstruction.result.save import ARRAYS_NAME, HEADER_NAME
+from manyview.reconstruction.run import chunked
+from manyview.reconstruction.run.engine import reconstruct, reconstruct_into
+from manyview.reconstruction.run.options import ReconstructOptions
+from manyview.reconstruction.run.prepare import prepare
 from tests.models.tiny import tiny_vggt
 from tests.reconstruction.test_preflight import request
 
@@ -68,15 +65,15 @@ def test_chunks_are_the_whole_pass(photos, chunk, accel):
 def test_any_two_chunk_sizes_agree_to_the_last_bits_of_doubles(photos, monkeypatch):
     """Before they are rounded to what is stored."""
     written = []
-    plain = long_run._write
+    plain = chunked._write
 
     def remember(file, rows, answer, images):
         written[-1].update({row: answer.z_depth[0, i].clone() for i, row in enumerate(rows)})
         return plain(file, rows, answer, images)
 
-    monkeypatch.setattr(long_run, "_write", remember)
-    monkeypatch.setattr(engine, "pick_dtype", lambda *_: torch.float64)
-    monkeypatch.setattr(engine, "precision_name", lambda _: "fp64")
+    monkeypatch.setattr(chunked, "_write", remember)
+    monkeypatch.setattr("manyview.reconstruction.run.prepare.pick_dtype", lambda *_: torch.float64)
+    monkeypatch.setattr("manyview.reconstruction.run.settings.precision_name", lambda _: "fp64")
     monkeypatch.setattr("manyview.reconstruction.plan.preflight.precision_name", lambda _: "fp64")
     model = tiny_vggt(torch.float64)
     for chunk in (1, 2, 5):
@@ -96,7 +93,7 @@ def test_the_folder_is_an_ordinary_result(photos, tmp_path, monkeypatch):
     loaded = load_reconstruction(out)
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(loaded, name), getattr(scene, name))
-    monkeypatch.setattr(result_io, "MAP_FROM_BYTES", 0)
+    monkeypatch.setattr(result_load, "MAP_FROM_BYTES", 0)
     mapped = load_reconstruction(out)
     for name in ARRAYS:
         assert isinstance(getattr(mapped, name), np.memmap) and not isinstance(
@@ -117,7 +114,7 @@ def test_the_folder_is_an_ordinary_result(photos, tmp_path, monkeypatch):
 def test_a_run_that_fails_leaves_nothing(photos, tmp_path, monkeypatch):
     model, out = tiny_vggt(), tmp_path / "out"
     ready = prepare(photos, model, ReconstructOptions(accel=ACCEL, chunk=3))
-    monkeypatch.setattr(long_run, "usable_views", lambda _: 1 / 0)
+    monkeypatch.setattr(chunked, "valid_views", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         reconstruct_into(ready, model, out)
     assert not out.exists()
@@ -132,7 +129,7 @@ def test_an_interrupted_run_is_gone_on_with(photos, tmp_path, monkeypatch):
     model, out = tiny_vggt(), tmp_path / "out"
     options = ReconstructOptions(accel=ACCEL, chunk=2)
     want = reconstruct(photos, model, options)
-    plain, attached = long_run._write, []
+    plain, attached = chunked._write, []
 
     def interrupted(file, rows, answer, images):
         attached.append(list(rows))
@@ -143,7 +140,7 @@ def test_an_interrupted_run_is_gone_on_with(photos, tmp_path, monkeypatch):
             good[1] = False
         return good
 
-    monkeypatch.setattr(long_run, "_write", interrupted)
+    monkeypatch.setattr(chunked, "_write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         reconstruct_into(prepare(photos, model, options), model, out)
     finished, dropped = attached[1], attached[1][1]
@@ -195,7 +192,7 @@ def test_views_without_a_camera_are_left_out(photos, monkeypatch, chunk):
         return encodings
 
     rows: list[list[int]] = []
-    first = long_run.solve_anchors
+    first = chunked.solve_anchors
 
     def solve(model, images, chosen, options):
         others = [i for i in range(8) if i not in chosen.frames]
@@ -203,7 +200,7 @@ def test_views_without_a_camera_are_left_out(photos, monkeypatch, chunk):
         rows.extend(others[i : i + chunk] for i in range(0, len(others), chunk))
         return first(model, images, chosen, options)
 
-    monkeypatch.setattr(long_run, "solve_anchors", solve)
+    monkeypatch.setattr(chunked, "solve_anchors", solve)
     monkeypatch.setattr(CameraHead, "forward", spoil)
     got = reconstruct(photos, model, accel=ACCEL, chunk=chunk)
     good = [i for i in range(8) if i not in bad]
@@ -215,7 +212,7 @@ def test_views_without_a_camera_are_left_out(photos, monkeypatch, chunk):
 def test_less_memory_than_expected_means_smaller_chunks(photos, monkeypatch):
     model, sizes = tiny_vggt(), []
     want = reconstruct(photos, model, accel=ACCEL, chunk=5)
-    plain = engine.reconstruct_long.__globals__["solve_anchors"]
+    plain = chunked.solve_anchors
 
     def scarce(*args):
         solved, answer = plain(*args)
@@ -232,7 +229,7 @@ def test_less_memory_than_expected_means_smaller_chunks(photos, monkeypatch):
 
         return Scarce(), answer
 
-    monkeypatch.setattr(long_run, "solve_anchors", scarce)
+    monkeypatch.setattr(chunked, "solve_anchors", scarce)
     most = 1
     got = reconstruct(photos, model, accel=ACCEL, chunk=5)
     assert sizes == [5, 2, 1, 1, 1, 1, 1] and "1 views at a time" in got.notes[-1]
@@ -284,7 +281,7 @@ def test_pictures_on_the_disk_are_the_same_pictures(photos):
     want, got = (read_views(found, "fit", 56, 14, on_disk=on) for on in (False, True))
     assert torch.equal(want.images, got.images) and want.records == got.records
     assert want.warnings == got.warnings
-    got.let_go()
+    got.release()
     assert torch.equal(want.images, got.images)
 
 

@@ -20,7 +20,7 @@ from manyview.models.vggt.model import VGGT
 from manyview.reconstruction.plan import machine
 from manyview.reconstruction.plan.footprint import estimate_peak_bytes
 from manyview.reconstruction.plan.machine import Machine
-from manyview.reconstruction.plan.preflight import Request, piece_ladder, preflight
+from manyview.reconstruction.plan.preflight import Request, preflight, run_options_candidates
 from manyview.reconstruction.run.engine import reconstruct
 from tests.models.tiny import tiny_vggt
 
@@ -64,11 +64,11 @@ def test_only_the_last_rung_converts_anew():
     request = Request(
         WIDE, 100, 392, 518, Plan.dense(4), ("camera",), torch.bfloat16, linears="fp8", channels_last=True
     )
-    rungs = list(piece_ladder(request))
+    rungs = list(run_options_candidates(request))
     assert [one.keep_weights for one in rungs] == [True] * (len(rungs) - 1) + [False]
     assert all((one.linears, one.channels_last) == ("fp8", True) for one in rungs)
     full = dataclasses.replace(request, dtype=torch.float32, linears="plain")
-    assert all(one.keep_weights for one in piece_ladder(full))
+    assert all(one.keep_weights for one in run_options_candidates(full))
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ from manyview.reconstruction.plan.footprint import estimate_peak_bytes
 from manyview.reconstruction.plan.machine import Machine, pick_device, pick_dtype
 from manyview.reconstruction.plan.preflight import (
     Request,
+    alternatives,
     largest_input,
-    piece_ladder,
     preflight,
-    ways_out,
+    run_options_candidates,
 )
 
 WIDE = dataclasses.replace(
@@ -37,7 +37,7 @@ def request(views: int = 100, dtype: torch.dtype = torch.float32, config: VGGTCo
 
 def _just_enough(full: Request) -> list[float]:
     """Gibibytes with which each rung of the ladder just fits."""
-    return [full.peak_bytes(options) * 1.12 / 2**30 for options in piece_ladder(full)]
+    return [full.peak_bytes(options) * 1.12 / 2**30 for options in run_options_candidates(full)]
 
 
 def cpu(gibibytes: float, kind: str = "cpu") -> Machine:
@@ -64,7 +64,7 @@ def test_estimate_is_near_and_not_below_counted_bytes(heads, pieces, dtype):
 def test_pieces_shrink_with_the_memory():
     sizes = [preflight(request(), cpu(g)).options.mlp_tokens_per_chunk for g in _just_enough(request())]
     assert sizes[0] == 32768 and sizes == sorted(sizes, reverse=True) and sizes[-1] <= 2048
-    for options in piece_ladder(request()):
+    for options in run_options_candidates(request()):
         assert options.heads == ("camera", "depth") and options.dtype == torch.float32
 
 
@@ -75,7 +75,7 @@ def test_three_ways_out_each_of_which_fits(gibibytes, kind, dtype):
     full, machine = request(300, dtype), cpu(gibibytes, kind)
     with pytest.raises(MemoryLimitError, match="What would fit") as refused:
         preflight(full, machine)
-    ways = ways_out(full, machine)
+    ways = alternatives(full, machine)
     assert len(ways) == len(set(ways)) == 3 and all(way in str(refused.value) for way in ways)
     for way in ways:
         changed = full
@@ -96,8 +96,8 @@ def test_three_ways_out_each_of_which_fits(gibibytes, kind, dtype):
 def test_low_precision_and_no_point_head_are_offered():
     heavy = dataclasses.replace(request(60), heads=("camera", "depth", "points"))
     enough = dataclasses.replace(heavy, dtype=torch.bfloat16)
-    assert any("bf16" in way for way in ways_out(heavy, cpu(_just_enough(enough)[-1], "cuda")))
-    assert "without --point-head" in ways_out(heavy, cpu(_just_enough(request(60))[-1]))
+    assert any("bf16" in way for way in alternatives(heavy, cpu(_just_enough(enough)[-1], "cuda")))
+    assert "without --point-head" in alternatives(heavy, cpu(_just_enough(request(60))[-1]))
 
 
 def test_not_even_one_view():
@@ -139,14 +139,14 @@ def test_devices_and_precisions(monkeypatch):
 
 
 def test_memory_of_this_machine(tmp_path, monkeypatch):
-    machine = machines.look_at_machine(torch.device("cpu"))
+    machine = machines.inspect_machine(torch.device("cpu"))
     assert 0 < machine.free_bytes <= machine.total_bytes
-    assert machines.look_at_machine(torch.device("cpu"), limit_bytes=5).free_bytes == 5
-    assert machines.look_at_machine(torch.device("cpu"), reserve_bytes=10**18).free_bytes == 0
+    assert machines.inspect_machine(torch.device("cpu"), limit_bytes=5).free_bytes == 5
+    assert machines.inspect_machine(torch.device("cpu"), reserve_bytes=10**18).free_bytes == 0
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("400000\n")
     monkeypatch.setattr(machines, "_CGROUP", tmp_path)
-    contained = machines.look_at_machine(torch.device("cpu"))
+    contained = machines.inspect_machine(torch.device("cpu"))
     assert (contained.free_bytes, contained.total_bytes) == (600000, 1000000)
-    waited = machines.look_at_machine(torch.device("cpu"), limit_bytes=500000, reserve_bytes=200000)
+    waited = machines.inspect_machine(torch.device("cpu"), limit_bytes=500000, reserve_bytes=200000)
     assert (waited.free_bytes, waited.total_bytes) == (400000, 500000)

@@ -18,12 +18,14 @@ from manyview.errors import MemoryLimitError, UsageError
 from manyview.models.vggt.config import VGGT_1B
 from manyview.reconstruction.plan.machine import Machine
 from manyview.reconstruction.plan.preflight import Request, preflight
-from manyview.reconstruction.result.io import load_reconstruction, save, write_receipt
-from manyview.reconstruction.run import comparison as receipt
-from manyview.reconstruction.run import engine
-from manyview.reconstruction.run.comparison import break_even, sample_views
+from manyview.reconstruction.result.load import load_reconstruction
+from manyview.reconstruction.result.save import save, write_comparison
+from manyview.reconstruction.run import compare, comparison, engine
+from manyview.reconstruction.run.compare import break_even, sample_views
 from manyview.reconstruction.run.deviation import Deviation, deviation
-from manyview.reconstruction.run.engine import ReconstructOptions, prepare, reconstruct, with_receipt
+from manyview.reconstruction.run.engine import reconstruct, with_comparison
+from manyview.reconstruction.run.options import ReconstructOptions
+from manyview.reconstruction.run.prepare import prepare
 from tests.models.tiny import tiny_vggt
 
 
@@ -130,9 +132,9 @@ def test_expected_time_counts_what_merging_adds():
 def test_a_receipt_reaches_result_and_files(photos, tmp_path):
     model, stages = tiny_vggt(), []
     result = reconstruct(
-        photos, model, accel="frame", receipt=True, receipt_views=3, progress=lambda *now: stages.append(now)
+        photos, model, accel="frame", compare=True, compare_views=3, progress=lambda *now: stages.append(now)
     )
-    found = result.receipt
+    found = result.comparison
     assert found is not None and found["sample"] == [0, 2, 4] and found["views"] == 5
     assert found["seconds"] > 0 and found["dense_seconds"] > 0
     assert found["saved_seconds"] == found["dense_seconds"] - found["seconds"]
@@ -141,62 +143,64 @@ def test_a_receipt_reaches_result_and_files(photos, tmp_path):
     assert set(found["lines"]) <= set(result.notes) and "3 of 5 views" in found["lines"][0]
     assert [stage for stage in stages if stage[0] == "receipt"][-1] == ("receipt", 8, 8)
     save(result, tmp_path / "out")
-    assert load_reconstruction(tmp_path / "out").receipt == json.loads(json.dumps(found))
-    path = write_receipt(result, tmp_path / "out")
+    assert load_reconstruction(tmp_path / "out").comparison == json.loads(json.dumps(found))
+    path = write_comparison(result, tmp_path / "out")
     assert path is not None and json.loads(path.read_text())["plan"] == "frame"
     # A result without one takes it away, but nothing that others wrote.
-    plain = dataclasses.replace(result, receipt=None)
-    assert write_receipt(plain, tmp_path / "out") is None and not path.exists()
+    plain = dataclasses.replace(result, comparison=None)
+    assert write_comparison(plain, tmp_path / "out") is None and not path.exists()
     path.write_text("{}")
-    write_receipt(plain, tmp_path / "out")
+    write_comparison(plain, tmp_path / "out")
     assert path.read_text() == "{}"
 
 
 def test_the_deviation_is_that_of_the_two_results(photos):
     model = tiny_vggt()
-    fast = reconstruct(photos, model, accel="frame", receipt=True)
+    fast = reconstruct(photos, model, accel="frame", compare=True)
     dense = reconstruct(photos, model)
     cameras = [torch.from_numpy(one.cam_from_world.copy()) for one in (fast, dense)]
     depths = [torch.from_numpy(one.z_depth.copy()) for one in (fast, dense)]
     want = deviation(cameras[0], cameras[1], depths[0], depths[1], torch.from_numpy(dense.valid))
-    assert fast.receipt is not None
+    assert fast.comparison is not None
     for name, value in dataclasses.asdict(want).items():
-        assert fast.receipt["deviation"][name] == pytest.approx(value, rel=1e-3), name
+        assert fast.comparison["deviation"][name] == pytest.approx(value, rel=1e-3), name
     assert fast.settings == reconstruct(photos, model, accel="frame").settings
 
 
 def test_a_plan_that_does_not_pay_says_so(photos, monkeypatch):
-    real, waits = receipt._timed, {"frame": 9.0, "dense": 3.0}
+    real, waits = compare._timed, {"frame": 9.0, "dense": 3.0}
 
     def timed(model, images, chosen):
         return waits[str(chosen.request.plan)], real(model, images, chosen)[1]
 
-    monkeypatch.setattr(receipt, "_timed", timed)
-    result = reconstruct(photos, tiny_vggt(), accel="frame", receipt=True)
-    assert result.receipt is not None and not result.receipt["pays"]
-    assert result.receipt["saved_seconds"] == -6 and result.receipt["runs"] == 3
-    told = " ".join(result.receipt["lines"])
+    monkeypatch.setattr(compare, "_timed", timed)
+    result = reconstruct(photos, tiny_vggt(), accel="frame", compare=True)
+    assert result.comparison is not None and not result.comparison["pays"]
+    assert result.comparison["saved_seconds"] == -6 and result.comparison["runs"] == 3
+    told = " ".join(result.comparison["lines"])
     assert "does not pay" in told and "from operations" in told
-    assert str(result.receipt["break_even_views"]) in told
+    assert str(result.comparison["break_even_views"]) in told
     # Slower on the sample, and yet faster for all views.
     costs = {
-        name: receipt.PassCost(total, 1.0, 0.0)
+        name: comparison.PassCost(total, 1.0, 0.0)
         for name, total in zip(
             ("sample_cost", "dense_sample_cost", "cost", "dense_cost"), (1.0, 1.0, 10.0, 40.0), strict=True
         )
     }
-    few = receipt.Receipt("p", 300, (0, 299), 2.0, 1.0, 3, NO_DEVIATION, 0, break_even_views=90, **costs)
+    few = comparison.PlanComparison(
+        "p", 300, (0, 299), 2.0, 1.0, 3, NO_DEVIATION, 0, break_even_views=90, **costs
+    )
     assert few.pays and few.expected_seconds == (20.0, 40.0)
     assert "pays only for many views: below 90 views" in " ".join(few.lines())
     waits.update(frame=3.0, dense=90.0)
-    result = reconstruct(photos, tiny_vggt(), accel="frame", receipt=True)
-    assert result.receipt is not None and result.receipt["runs"] == 1  # long passes are not repeated
-    assert result.receipt["pays"] and "30.00x" in result.receipt["lines"][0]
-    assert "does not pay" not in " ".join(result.receipt["lines"])
+    result = reconstruct(photos, tiny_vggt(), accel="frame", compare=True)
+    assert result.comparison is not None and result.comparison["runs"] == 1  # long passes are not repeated
+    assert result.comparison["pays"] and "30.00x" in result.comparison["lines"][0]
+    assert "does not pay" not in " ".join(result.comparison["lines"])
 
 
 def test_views_that_only_dense_answers_are_told(photos, monkeypatch):
-    real = receipt._timed
+    real = compare._timed
 
     def timed(model, images, chosen):
         wall, result = real(model, images, chosen)
@@ -205,51 +209,53 @@ def test_views_that_only_dense_answers_are_told(photos, monkeypatch):
             result = dataclasses.replace(result, z_depth=result.z_depth + second[None, :, None, None])
         return wall, result
 
-    monkeypatch.setattr(receipt, "_timed", timed)
-    result = reconstruct(photos, tiny_vggt(), accel="frame", receipt=True)
-    assert result.receipt is not None and result.receipt["lost_views"] == 1
-    assert any("no camera for 1 of 5 views" in line for line in result.receipt["lines"])
-    assert result.receipt["deviation"]["depth_relative"] > 0
+    monkeypatch.setattr(compare, "_timed", timed)
+    result = reconstruct(photos, tiny_vggt(), accel="frame", compare=True)
+    assert result.comparison is not None and result.comparison["lost_views"] == 1
+    assert any("no camera for 1 of 5 views" in line for line in result.comparison["lines"])
+    assert result.comparison["deviation"]["depth_relative"] > 0
 
 
 def test_dense_has_nothing_to_compare(photos):
-    result = reconstruct(photos, tiny_vggt(), receipt=True)
-    assert result.receipt is None
+    result = reconstruct(photos, tiny_vggt(), compare=True)
+    assert result.comparison is None
     assert [note for note in result.notes if "nothing to compare" in note]
 
 
 def test_the_sample_shrinks_until_dense_is_bearable(photos, monkeypatch):
-    ready = prepare(photos, tiny_vggt(), ReconstructOptions(accel="frame", receipt=True))
+    ready = prepare(photos, tiny_vggt(), ReconstructOptions(accel="frame", compare=True))
     dense = dataclasses.replace(ready.chosen.request, plan=Plan.dense(4))
     seconds = [dataclasses.replace(dense, views=n).total_flops() for n in (4, 6)]
     # The CPU reaches half of the rate: 4 views take just less than the limit, 6 more.
-    monkeypatch.setattr(receipt, "_DENSE_PASS_S", 2 * (seconds[0] + seconds[1]) / 2)
-    assert receipt._manageable(dense, ready.chosen, 1.0) == 4
-    assert receipt._manageable(dense, ready.chosen, None) == 24
+    monkeypatch.setattr(compare, "_DENSE_PASS_S", 2 * (seconds[0] + seconds[1]) / 2)
+    assert compare._manageable_views(dense, ready.chosen, 1.0) == 4
+    assert compare._manageable_views(dense, ready.chosen, None) == 24
 
 
 def test_when_dense_does_not_fit_the_result_is_kept(photos, monkeypatch):
     def refuse(*_: object) -> None:
         raise MemoryLimitError("too much")
 
-    monkeypatch.setattr(engine, "measure_receipt", refuse)
-    result = reconstruct(photos, tiny_vggt(), accel="frame", receipt=True)
-    assert len(result) == 5 and result.receipt is None
+    monkeypatch.setattr(engine, "compare_with_dense", refuse)
+    result = reconstruct(photos, tiny_vggt(), accel="frame", compare=True)
+    assert len(result) == 5 and result.comparison is None
     assert any("too much" in note for note in result.notes)
 
 
 def test_a_later_receipt_replaces_the_earlier_one(photos):
     model = tiny_vggt()
-    options = ReconstructOptions(accel="frame", receipt=True)
+    options = ReconstructOptions(accel="frame", compare=True)
     first = reconstruct(photos, model, options)
-    second = with_receipt(first, prepare(photos, model, dataclasses.replace(options, receipt_views=2)), model)
-    assert second.receipt is not None and second.receipt["sample"] == [0, 4]
-    assert set(second.receipt["lines"]) == set(second.notes)
+    second = with_comparison(
+        first, prepare(photos, model, dataclasses.replace(options, compare_views=2)), model
+    )
+    assert second.comparison is not None and second.comparison["sample"] == [0, 4]
+    assert set(second.comparison["lines"]) == set(second.notes)
     assert np.array_equal(first.z_depth, second.z_depth)
 
 
 def test_impossible_samples_are_refused():
     with pytest.raises(UsageError, match="at least 1 view"):
-        ReconstructOptions(receipt=True, receipt_views=0)
-    with pytest.raises(UsageError, match="ask for --receipt"):
-        ReconstructOptions(receipt_views=3)
+        ReconstructOptions(compare=True, compare_views=0)
+    with pytest.raises(UsageError, match="--receipt-views"):
+        ReconstructOptions(compare_views=3)

@@ -9,8 +9,9 @@ import pytest
 
 from manyview.errors import ManyViewError, UsageError
 from manyview.geometry.unproject_np import camera_centres, pixel_grid, project
+from manyview.reconstruction.result.arrays import hash_settings
 from manyview.reconstruction.result.points import depth_edges
-from manyview.reconstruction.result.result import Reconstruction, hash_settings
+from manyview.reconstruction.result.result import Reconstruction
 from tests.analytic_scene import cast, crop_transform, fit_transform, pad_transform, room_scene
 
 TRANSFORMS = [

@@ -12,15 +12,10 @@ import numpy as np
 import pytest
 
 from manyview.errors import DamagedInputError, InputError, OutputError
-from manyview.reconstruction.result import io as result_io
-from manyview.reconstruction.result.io import (
-    ARRAYS_NAME,
-    HEADER_NAME,
-    check_output_folder,
-    load_reconstruction,
-    save,
-)
+from manyview.reconstruction.result import save as result_save
+from manyview.reconstruction.result.load import load_reconstruction
 from manyview.reconstruction.result.result import Reconstruction
+from manyview.reconstruction.result.save import ARRAYS_NAME, HEADER_NAME, check_output_folder, save
 from tests.analytic_scene import array_hashes, crop_transform, fit_transform, room_scene
 
 
@@ -151,7 +146,7 @@ def test_a_disk_that_fills_up_leaves_no_half_file(
         assert path.stat().st_size > 1000
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(result_io, "_flush", fill_up)
+    monkeypatch.setattr(result_save, "_flush", fill_up)
     with pytest.raises(OutputError, match=r"disk is full; writing needs [\d.]+ kB"):
         save(scene, folder, overwrite=keep_old)
     assert (
@@ -167,7 +162,7 @@ def test_the_disk_error_of_safetensors_is_understood(
     def fail(*args: object, **kwargs: object) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(result_io, "save_file", fail)
+    monkeypatch.setattr(result_save, "save_file", fail)
     with pytest.raises(OutputError, match="disk is full"):
         save(scene, tmp_path / "out")
     assert listing(tmp_path) == []
@@ -182,7 +177,7 @@ def test_an_interrupt_leaves_what_was_there(
     def interrupt(path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(result_io, "_flush", interrupt)
+    monkeypatch.setattr(result_save, "_flush", interrupt)
     with pytest.raises(KeyboardInterrupt):
         save(scene, tmp_path, overwrite=True)
     assert listing(tmp_path) == [ARRAYS_NAME, HEADER_NAME]

@@ -11,7 +11,11 @@ import pytest
 from PIL import Image
 
 from manyview.errors import DamagedInputError, InputError
-from manyview.reconstruction.inputs.source_images import picture_names, pictures_size, write_pictures
+from manyview.reconstruction.inputs.source_images import (
+    source_image_names,
+    source_images_size,
+    write_source_images,
+)
 from manyview.reconstruction.inputs.views import ViewRecord
 from tests.analytic_scene import fit_transform, room_scene, write_sources
 
@@ -36,7 +40,7 @@ def test_names_are_readable_by_others_and_unique() -> None:
         "y.tiff",
         "c.heif",
     ]
-    assert picture_names([record(name) for name in names]) == (
+    assert source_image_names([record(name) for name in names]) == (
         "a_b_2.jpg",
         "a_b.jpg",
         "c_2.jpg",
@@ -58,7 +62,7 @@ def test_written_pictures_are_upright(tmp_path: Path, orientation: int, suffix: 
     scene, truth = room_scene([fit_transform(upright, (56, 56), orientation)], [f"sub/a.{suffix}"])
     scene = write_sources(scene, truth, tmp_path / "in")
     calls: list[tuple[int, int]] = []
-    scene.write_pictures(tmp_path / "out", lambda done, total: calls.append((done, total)))
+    scene.write_source_images(tmp_path / "out", lambda done, total: calls.append((done, total)))
     assert calls == [(1, 1)]
     path = tmp_path / "out" / "sub" / f"a.{suffix}"
     with Image.open(path) as picture:
@@ -67,15 +71,15 @@ def test_written_pictures_are_upright(tmp_path: Path, orientation: int, suffix: 
     assert error.mean() < (0.5 if suffix in ("png", "tiff") else 12)
     same = path.read_bytes() == (tmp_path / "in" / "sub" / f"a.{suffix}").read_bytes()
     assert same == (orientation == 1)
-    assert scene.pictures_size() >= 0.5 * path.stat().st_size
+    assert scene.source_images_size() >= 0.5 * path.stat().st_size
 
 
 def test_a_format_few_programs_read_is_converted(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (32, 48, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.ppm")
     views = [record("a.ppm", tmp_path / "a.ppm")]
-    assert picture_names(views) == ("a.png",)
-    write_pictures(views, picture_names(views), tmp_path / "out")
+    assert source_image_names(views) == ("a.png",)
+    write_source_images(views, source_image_names(views), tmp_path / "out")
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "a.png")), pixels)
 
 
@@ -83,7 +87,7 @@ def test_a_picture_whose_content_belies_its_name_is_converted(tmp_path: Path) ->
     pixels = np.random.default_rng(0).integers(0, 255, (32, 48, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png", format="PPM")
     views = [record("a.png", tmp_path / "a.png")]
-    write_pictures(views, ["a.png"], tmp_path / "out")
+    write_source_images(views, ["a.png"], tmp_path / "out")
     with Image.open(tmp_path / "out" / "a.png") as picture:
         assert picture.format == "PNG"
         np.testing.assert_array_equal(np.asarray(picture), pixels)
@@ -94,20 +98,20 @@ def test_heic_becomes_jpeg(tmp_path: Path) -> None:
     smooth = np.linspace(0, 255, 48 * 32 * 3).reshape(32, 48, 3).astype(np.uint8)
     pillow_heif.from_pillow(Image.fromarray(smooth)).save(tmp_path / "a.heic", quality=95)
     views = [record("a.heic", tmp_path / "a.heic")]
-    write_pictures(views, picture_names(views), tmp_path / "out")
+    write_source_images(views, source_image_names(views), tmp_path / "out")
     with Image.open(tmp_path / "out" / "a.jpg") as picture:
         assert picture.format == "JPEG" and np.abs(np.asarray(picture).astype(float) - smooth).mean() < 8
 
 
 def test_gone_changed_and_damaged_sources_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"view 'a.png' is no longer at .*images none"):
-        write_pictures([record("a.png")], ["a.png"], tmp_path / "out")
+        write_source_images([record("a.png")], ["a.png"], tmp_path / "out")
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     with pytest.raises(InputError, match=r"a\.png: is 40x30 pixels, but 48x32"):
-        write_pictures([record("a.png", tmp_path / "a.png")], ["a.png"], tmp_path / "out")
+        write_source_images([record("a.png", tmp_path / "a.png")], ["a.png"], tmp_path / "out")
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
     with pytest.raises(DamagedInputError, match=r"a\.png: is"):
-        write_pictures([record("a.png", tmp_path / "a.png")], ["a.png"], tmp_path / "out")
+        write_source_images([record("a.png", tmp_path / "a.png")], ["a.png"], tmp_path / "out")
 
 
 def make_video(path: Path, frames: int) -> None:
@@ -128,16 +132,18 @@ def test_frames_of_a_video_are_decoded_again(tmp_path: Path) -> None:
         for index in (7, 0, 3)
     ]
     calls: list[tuple[int, int]] = []
-    write_pictures(
-        views, picture_names(views), tmp_path / "out", lambda done, total: calls.append((done, total))
+    write_source_images(
+        views, source_image_names(views), tmp_path / "out", lambda done, total: calls.append((done, total))
     )
     assert calls == [(1, 3), (2, 3), (3, 3)]
     for view in views:
         with Image.open(tmp_path / "out" / view.name) as picture:
             assert np.asarray(picture).mean() == pytest.approx(20 * (view.video_frame or 0) + 20, abs=6)
-    assert pictures_size(views) > 0
+    assert source_images_size(views) > 0
     late = dataclasses.replace(views[0], video_frame=99)
     with pytest.raises(InputError, match=r"walk\.mp4: has no frame 99"):
-        write_pictures([late], ["x.png"], tmp_path / "late")
+        write_source_images([late], ["x.png"], tmp_path / "late")
     with pytest.raises(InputError, match="the video is no longer at"):
-        write_pictures([dataclasses.replace(views[0], source="/nowhere.mp4")], ["x.png"], tmp_path / "late")
+        write_source_images(
+            [dataclasses.replace(views[0], source="/nowhere.mp4")], ["x.png"], tmp_path / "late"
+        )

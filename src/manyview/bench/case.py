@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import MemoryLimitError
 from ..models.network import Network
-from ..reconstruction.plan.machine import look_at_machine
+from ..reconstruction.plan.machine import inspect_machine
 from ..reconstruction.plan.preflight import Request, preflight
 from ..reconstruction.run.forward import out_of_memory
 from .clock import StageTimer, timed
@@ -36,7 +36,7 @@ class Case:
         self, model: Network, method: Method, request: Request, images: Tensor, options: BenchOptions
     ) -> None:
         self._method, self._request, self._images, self._options = method, request, images, options
-        machine = look_at_machine(torch.device(next(model.parameters()).device))
+        machine = inspect_machine(torch.device(next(model.parameters()).device))
         self._device = machine.device
         self._chosen = preflight(request, machine)
         self._run = self._chosen.options

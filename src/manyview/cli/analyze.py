@@ -95,7 +95,7 @@ class Analyze:
                 batch = case.render(number, (side, side))
                 found.append(Subject(batch.images[0].to(device), batch))
             return found
-        from ..reconstruction.run.engine import prepare
+        from ..reconstruction.run.prepare import prepare
 
         how = dataclasses.replace(self.how, max_frames=min(self.views, self.how.max_frames or self.views))
         inputs = self.paths[0] if len(self.paths) == 1 else list(self.paths)

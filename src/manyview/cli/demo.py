@@ -27,7 +27,7 @@ class Demo:
         from ..evaluate.scene import compare_with_truth
         from ..export import export
         from ..models.load import load
-        from ..reconstruction.result.io import check_output_folder, save
+        from ..reconstruction.result.save import check_output_folder, save
         from ..reconstruction.run.engine import reconstruct
         from ..synthetic import demo_scene, write_scene
 

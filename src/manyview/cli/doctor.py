@@ -32,22 +32,22 @@ class Doctor:
         from ..models.load import load
         from ..reconstruction.plan.environment import attention_kernel, cpu_name
         from ..reconstruction.plan.machine import (
-            look_at_machine,
+            inspect_machine,
             multiplies_bf16,
             pick_device,
             pick_dtype,
             precision_name,
         )
-        from ..reconstruction.plan.preflight import gib
+        from ..reconstruction.plan.preflight import format_gib
 
         say(f"manyview {__version__}, Python {platform.python_version()}, {platform.platform()}")
         threads = f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
         say(f"torch {torch.__version__}, {threads}, {cpu_name()}")
         for name in dict.fromkeys(("cpu", str(pick_device("auto")))):
             device = pick_device(name)
-            machine, dtype = look_at_machine(device), pick_dtype(device)
+            machine, dtype = inspect_machine(device), pick_dtype(device)
             kernel = attention_kernel(device, dtype, 16, 64)
-            memory = f"{gib(machine.free_bytes)} of {gib(machine.total_bytes)} free"
+            memory = f"{format_gib(machine.free_bytes)} of {format_gib(machine.total_bytes)} free"
             defaults = f"{precision_name(dtype)} by default, attention by {kernel}"
             bf16 = "has bf16" if multiplies_bf16(device) else "no bf16 of its own"
             say(f"device {name}: {machine.name}, {bf16}, {memory}, {defaults}")

@@ -97,7 +97,7 @@ class EvaluateDataset:
         from ..evaluate.runner.plan_lists import split_plans
         from ..evaluate.runner.settings import evaluation_settings
         from ..files.writing import check_writable
-        from ..reconstruction.run.engine import ReconstructOptions
+        from ..reconstruction.run.options import ReconstructOptions
 
         if self.protocol == "list":
             for one in PROTOCOLS.values():

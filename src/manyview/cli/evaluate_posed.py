@@ -58,7 +58,7 @@ class EvaluatePosed:
         from ..evaluate.report.posed import posed_table, write_posed
         from ..evaluate.report.procedural import check_folder
         from ..evaluate.runner.posed import evaluate_posed
-        from ..reconstruction.run.engine import ReconstructOptions
+        from ..reconstruction.run.options import ReconstructOptions
 
         if not self.folders:
             raise UsageError("give a folder of pictures with cameras: manyview evaluate posed DIR")

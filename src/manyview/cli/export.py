@@ -34,7 +34,7 @@ class Export:
     def run(self) -> int:
         from ..errors import UsageError
         from ..export import FORMATS, check_formats, export
-        from ..reconstruction.result.io import load_reconstruction
+        from ..reconstruction.result.load import load_reconstruction
 
         check_formats(list(self.to))
         scene = load_reconstruction(self.result)

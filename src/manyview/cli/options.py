@@ -10,7 +10,7 @@ import tyro
 
 if TYPE_CHECKING:
     from ..models.network import Network
-    from ..reconstruction.run.engine import ReconstructOptions
+    from ..reconstruction.run.options import ReconstructOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ class RunChoice:
 
     def options(self) -> ReconstructOptions:
         from ..reconstruction.inputs.options import InputOptions
-        from ..reconstruction.run.engine import ReconstructOptions
+        from ..reconstruction.run.options import ReconstructOptions
 
         input_names = {field.name for field in dataclasses.fields(InputOptions)}
         values = dataclasses.asdict(self)

@@ -22,8 +22,8 @@ class PlanCommand:
 
     def run(self) -> int:
         from ..errors import UsageError
-        from ..reconstruction.plan.preflight import gib, largest_input
-        from ..reconstruction.run.engine import prepare
+        from ..reconstruction.plan.preflight import format_gib, largest_input
+        from ..reconstruction.run.prepare import prepare
 
         if not self.paths:
             raise UsageError("give an input: manyview plan PHOTOS")
@@ -46,8 +46,9 @@ class PlanCommand:
         for stage, flops in request.flops_by_stage().items():
             say(f"  {stage:<14} {flops / 1e12:10.3f} TFLOP")
         if chosen.chunk is not None:
-            say(f"in chunks more views take disk ({gib(chosen.disk_bytes)} for these), not memory")
+            say(f"in chunks more views take disk ({format_gib(chosen.disk_bytes)} for these), not memory")
             return 0
         most = largest_input(request, chosen.machine)
-        say(f"at this size up to {most} views fit in the {gib(chosen.machine.free_bytes)} that are free")
+        free = format_gib(chosen.machine.free_bytes)
+        say(f"at this size up to {most} views fit in the {free} that are free")
         return 0

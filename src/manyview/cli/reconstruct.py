@@ -15,7 +15,7 @@ from .options import KnownChoice, KnownFields, ModelChoice, ModelFields, RunChoi
 if TYPE_CHECKING:
     from ..models.network import Network
     from ..reconstruction.result.result import Reconstruction
-    from ..reconstruction.run.engine import Prepared
+    from ..reconstruction.run.prepare import PreparedRun
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +44,10 @@ class Reconstruct:
         from ..export import check_formats
         from ..files.writing import require_space
         from ..reconstruction.inputs.find import find_inputs
-        from ..reconstruction.result.io import array_bytes, check_output_folder, write_receipt
-        from ..reconstruction.run.engine import prepare, reconstruct_into
+        from ..reconstruction.result.arrays import array_bytes
+        from ..reconstruction.result.save import check_output_folder, write_comparison
+        from ..reconstruction.run.engine import reconstruct_into
+        from ..reconstruction.run.prepare import prepare
 
         if len(self.paths) < 2:
             raise UsageError("give an input and an output folder: manyview reconstruct PHOTOS OUT")
@@ -57,7 +59,7 @@ class Reconstruct:
             raise UsageError(f"{out} is the input; choose another folder for the result")
         given = inputs[0] if len(inputs) == 1 else inputs
         options = dataclasses.replace(
-            self.known.onto(self.how.options()), receipt=self.receipt, receipt_views=self.receipt_views
+            self.known.onto(self.how.options()), compare=self.receipt, compare_views=self.receipt_views
         )
         find_inputs(given, options.inputs)  # a misspelt path is told before weights are fetched
         earlier = _earlier_settings(folder)
@@ -72,14 +74,14 @@ class Reconstruct:
                 if earlier == ready.settings and _is_whole(folder):
                     say(f"{out} already holds this reconstruction (same views, weights and settings)")
                     if self.receipt:
-                        scene = _add_receipt(folder, ready, model, bars)
-                        # The only export that shows the notes, where the receipt stands.
+                        scene = _add_comparison(folder, ready, model, bars)
+                        # The only export that shows the notes, where the comparison stands.
                         _export_all(scene, folder, [name for name in formats if name == "report"], bars)
                     return 0
                 check_output_folder(folder, self.overwrite)
             require_space(folder, array_bytes(ready.views.images.shape, self.how.point_head))
             scene = reconstruct_into(ready, model, folder, self.overwrite, bars)
-            write_receipt(scene, folder)
+            write_comparison(scene, folder)
             _export_all(scene, folder, formats, bars)
         for note in scene.notes[len(ready.notes) :]:
             say(note)
@@ -101,7 +103,7 @@ def _same_folder(first: Path, second: Path) -> bool:
 def _earlier_settings(folder: Path) -> dict[str, Any] | None:
     """Settings of an earlier result in `folder`, or None."""
     from ..errors import ManyViewError
-    from ..reconstruction.result.io import read_settings
+    from ..reconstruction.result.load import read_settings
 
     try:
         return read_settings(folder)
@@ -112,7 +114,7 @@ def _earlier_settings(folder: Path) -> dict[str, Any] | None:
 def _is_whole(folder: Path) -> bool:
     """True if the result in `folder` loads, arrays and all."""
     from ..errors import ManyViewError
-    from ..reconstruction.result.io import load_reconstruction
+    from ..reconstruction.result.load import load_reconstruction
 
     try:
         load_reconstruction(folder)
@@ -121,19 +123,20 @@ def _is_whole(folder: Path) -> bool:
     return True
 
 
-def _add_receipt(folder: Path, ready: Prepared, model: Network, bars: Bars) -> Reconstruction:
-    """Measure a receipt for the result that is in `folder` already, and put it there."""
-    from ..reconstruction.result.io import load_reconstruction, save, write_receipt
-    from ..reconstruction.run.engine import with_receipt
+def _add_comparison(folder: Path, ready: PreparedRun, model: Network, bars: Bars) -> Reconstruction:
+    """Compare with dense attention for the result that is in `folder` already, and store that there."""
+    from ..reconstruction.result.load import load_reconstruction
+    from ..reconstruction.result.save import save, write_comparison
+    from ..reconstruction.run.engine import with_comparison
 
     earlier = load_reconstruction(folder)
-    scene = with_receipt(earlier, ready, model, bars)
+    scene = with_comparison(earlier, ready, model, bars)
     for note in scene.notes:
         if note not in earlier.notes:
             say(note)
-    if scene.receipt is not None:
+    if scene.comparison is not None:
         save(scene, folder, overwrite=True)
-        write_receipt(scene, folder)
+        write_comparison(scene, folder)
     return scene
 
 

@@ -167,7 +167,7 @@ class Stream:
 
     def _check_new(self, folder: Path) -> None:
         from ..errors import OutputError, UsageError
-        from ..reconstruction.result.io import check_output_folder
+        from ..reconstruction.result.save import check_output_folder
         from ..streaming.journal import StreamJournal
 
         item = Path(self.paths[0])
@@ -216,8 +216,8 @@ class Stream:
         return engine, settings
 
     def _source(self, network: Network, journal: StreamJournal) -> FrameSource:
+        from ..reconstruction.inputs.network_image import Sizing
         from ..reconstruction.inputs.options import InputOptions
-        from ..reconstruction.inputs.prepare import Sizing
         from ..streaming.frames import FrameSource
 
         wanted = self.frames

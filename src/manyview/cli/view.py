@@ -41,7 +41,7 @@ class View:
     """Open the page in the browser of this machine, if it has a screen."""
 
     def run(self) -> int:
-        from ..reconstruction.result.io import load_reconstruction
+        from ..reconstruction.result.load import load_reconstruction
         from ..view import start_viewer
 
         options = ViewOptions(

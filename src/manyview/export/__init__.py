@@ -6,9 +6,10 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import UsageError
+from ..reconstruction.result.result import Reconstruction
 from .colmap import ColmapOptions, export_colmap
 from .depth import DepthOptions, export_depth
 from .glb import GlbOptions, export_glb
@@ -18,9 +19,6 @@ from .overview import OverviewOptions, export_overview
 from .ply import PlyOptions, export_ply
 from .report import ReportOptions, export_report
 from .tracks import TrackOptions
-
-if TYPE_CHECKING:
-    from ..reconstruction.result.result import Reconstruction
 
 __all__ = [
     "FORMATS",
@@ -96,3 +94,6 @@ def export(
         raise UsageError(f"format {format!r} takes {chosen.options.__name__}, not {type(options).__name__}")
     extra = {"progress": progress} if "progress" in inspect.signature(chosen.write).parameters else {}
     return chosen.write(scene, out_dir, options, overwrite=overwrite, **extra)
+
+
+Reconstruction.export = export  # type: ignore[method-assign]

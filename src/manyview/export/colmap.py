@@ -65,7 +65,7 @@ def export_colmap(
     except ImportError as error:
         raise MissingExtraError("The COLMAP export", "colmap") from error
     copy = options.images == "copy"
-    names = scene.picture_names if copy else scene.names
+    names = scene.source_image_names if copy else scene.names
     if not copy and options.files != "binary":
         spaced = next((name for name in names if len(name.split()) > 1), None)
         if spaced is not None:
@@ -79,7 +79,7 @@ def export_colmap(
     _tell(tracks, len(scene))
     model = build_model(scene, tracks, names)
     needed = 200 * len(tracks.pixels) + 400 * len(tracks.points) + 2000 * len(scene)
-    needed += scene.pictures_size() if copy else 0
+    needed += scene.source_images_size() if copy else 0
     with staged_export(scene, out_dir, "colmap", options, needed_bytes=needed, overwrite=overwrite) as stage:
         folder = stage.path / "sparse" / "0"
         folder.mkdir(parents=True)
@@ -88,7 +88,9 @@ def export_colmap(
         if options.files != "binary":
             model.write_text(folder)
         if copy:
-            scene.write_pictures(stage.path / "images", lambda done, total: report(len(scene) + done, steps))
+            scene.write_source_images(
+                stage.path / "images", lambda done, total: report(len(scene) + done, steps)
+            )
     return stage.written
 
 

@@ -51,18 +51,18 @@ def export_nerfstudio(
     """Write a nerfstudio data folder; the file names in it are relative to `out_dir`."""
     options = options or NerfstudioOptions()
     copy = options.images == "copy"
-    names = scene.picture_names if copy else scene.names
+    names = scene.source_image_names if copy else scene.names
     cloud = scene.point_cloud(options.min_conf_percentile, options.max_points, drop_edges=0.1)
     points = cloud.points @ APPLIED_TRANSFORM[:, :3].T + APPLIED_TRANSFORM[:, 3]
     text = json.dumps(transforms_json(scene, [f"images/{name}" for name in names]), indent=1)
-    needed = len(text) + 15 * len(cloud) + (scene.pictures_size() if copy else 0) + 1000
+    needed = len(text) + 15 * len(cloud) + (scene.source_images_size() if copy else 0) + 1000
     with staged_export(
         scene, out_dir, "nerfstudio", options, needed_bytes=needed, overwrite=overwrite
     ) as stage:
         stage.file("transforms.json").write_text(text, encoding="utf-8")
         write_ply(stage.file("sparse_pc.ply"), points, cloud.colours)
         if copy:
-            scene.write_pictures(stage.path / "images", progress)
+            scene.write_source_images(stage.path / "images", progress)
     return stage.written
 
 

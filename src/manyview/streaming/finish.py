@@ -15,9 +15,10 @@ from ..attention.layout import TokenLayout
 from ..files.array_file import ArrayFile
 from ..models.predictions import Predictions
 from ..reconstruction.inputs.views import ViewRecord
-from ..reconstruction.result.io import save_spilled
-from ..reconstruction.result.result import ARRAY_FIELDS, OPTIONAL_ARRAYS, Reconstruction
-from ..reconstruction.result.view_validity import leave_out, usable_views
+from ..reconstruction.result.arrays import ARRAY_FIELDS, array_shapes
+from ..reconstruction.result.result import Reconstruction
+from ..reconstruction.result.save import save_rows
+from ..reconstruction.result.view_validity import invalid_view_notes, valid_views
 from .journal import StreamJournal
 
 
@@ -34,12 +35,7 @@ def write_result(
     """
     frames = journal.frames_done()
     height, width = journal.canvas or (1, 1)
-    sizes = {"v": frames, "h": height, "w": width}
-    shapes = {
-        name: (dtype, tuple(sizes[n] if isinstance(n, str) else n for n in shape))
-        for name, (dtype, shape) in ARRAY_FIELDS.items()
-        if name not in OPTIONAL_ARRAYS
-    }
+    shapes = array_shapes(frames, height, width)
 
     def fill(file: ArrayFile) -> Reconstruction:
         records: list[ViewRecord] = []
@@ -52,7 +48,9 @@ def write_result(
             good[list(rows)] = _usable(arrays)
             for name, values in arrays.items():
                 file.write(name, rows, values.astype(ARRAY_FIELDS[name][0], copy=False))
-        left_out = leave_out(good, tuple(record.name for record in records), journal.settings["precision"])
+        left_out = invalid_view_notes(
+            good, tuple(record.name for record in records), journal.settings["precision"]
+        )
         file.keep(good.numpy())
         log = journal.log()
         return Reconstruction(
@@ -64,7 +62,7 @@ def write_result(
             notes=(*notes, *left_out),
         )
 
-    return save_spilled(folder, shapes, fill, overwrite=True)
+    return save_rows(folder, shapes, fill, overwrite=True)
 
 
 def _usable(arrays: Mapping[str, np.ndarray]) -> Tensor:
@@ -72,7 +70,7 @@ def _usable(arrays: Mapping[str, np.ndarray]) -> Tensor:
     cameras = tuple(torch.from_numpy(arrays[name])[None] for name in ("cam_from_world", "intrinsics"))
     given = Predictions(height, width, TokenLayout(frames, 0, (1, 1)))
     given.z_depth, given.cameras = torch.from_numpy(arrays["z_depth"])[None], (cameras[0], cameras[1])
-    return usable_views(given)
+    return valid_views(given)
 
 
 def told(log: list[dict[str, Any]]) -> list[str]:

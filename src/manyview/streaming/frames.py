@@ -17,11 +17,11 @@ from torch import Tensor
 
 from ..errors import DamagedInputError, InputError, UsageError
 from ..files.naming import printable
-from ..reconstruction.inputs.decode import Picture, PictureError, decode_picture, open_picture
+from ..reconstruction.inputs.decode import DecodedImage, ImageReadError, decode_image, open_image
+from ..reconstruction.inputs.decode_pool import load_network_images
 from ..reconstruction.inputs.find import find_inputs
+from ..reconstruction.inputs.network_image import NetworkImage, Sizing, make_network_image
 from ..reconstruction.inputs.options import InputOptions, InputSet
-from ..reconstruction.inputs.photos import prepare_photos
-from ..reconstruction.inputs.prepare import PreparedView, Sizing, prepare_view
 from ..reconstruction.inputs.preprocess import WHITE, canvas_offset, centre_on_canvas
 from ..reconstruction.inputs.video import VideoReader
 from ..reconstruction.inputs.views import ViewRecord
@@ -88,7 +88,7 @@ class FrameSource:
         for record, view in self._from_video() if self._reader is not None else self._from_photos():
             yield self._placed(record, view)
 
-    def _from_video(self) -> Iterator[tuple[ViewRecord, PreparedView]]:
+    def _from_video(self) -> Iterator[tuple[ViewRecord, NetworkImage]]:
         reader = self._reader
         assert reader is not None
         source = printable(os.path.abspath(reader.path))
@@ -99,8 +99,8 @@ class FrameSource:
             if frame.index <= done:
                 continue
             try:
-                view = prepare_view(frame.picture, self._sizing)
-            except PictureError as error:
+                view = make_network_image(frame.picture, self._sizing)
+            except ImageReadError as error:
                 raise InputError(f"the frames of '{reader.path}' cannot be used: {error}") from error
             name = f"frame_{frame.index:06d}.png"
             yield ViewRecord(name, source, view.transform, frame.index, frame.time_s), view
@@ -108,7 +108,7 @@ class FrameSource:
             raise DamagedInputError(f"'{reader.path}' {reader.damage}; leave strict reading off to go on")
         self.warnings += reader.warnings(used)
 
-    def _from_photos(self) -> Iterator[tuple[ViewRecord, PreparedView]]:
+    def _from_photos(self) -> Iterator[tuple[ViewRecord, NetworkImage]]:
         seen: set[str] = set()
         found = self._found
         if self._after is not None:
@@ -122,9 +122,9 @@ class FrameSource:
         while True:
             new = tuple(file for file in found.files if file.name not in seen)
             ready = new if self._follow_s is None else tuple(f for f in new if _is_settled(f.path))
-            for file, result in prepare_photos(ready, self._sizing):
+            for file, result in load_network_images(ready, self._sizing):
                 seen.add(file.name)
-                if isinstance(result, PreparedView):
+                if isinstance(result, NetworkImage):
                     source = printable(os.path.abspath(file.path))
                     yield ViewRecord(file.name, source, result.transform), result
                     last_news = time.monotonic()
@@ -149,7 +149,7 @@ class FrameSource:
                     raise
             time.sleep(_POLL_S)
 
-    def _placed(self, record: ViewRecord, view: PreparedView) -> Frame:
+    def _placed(self, record: ViewRecord, view: NetworkImage) -> Frame:
         if self._canvas is None:
             self._canvas = view.transform.network_height, view.transform.network_width
         image, transform = _on_canvas(record.name, view, self._canvas)
@@ -172,21 +172,21 @@ def frames_of_objects(items: Iterable[Any], sizing: Sizing) -> Iterator[UInt8[Te
             yield item
             continue
         try:
-            view = prepare_view(_picture(item), sizing)
-        except PictureError as error:
+            view = make_network_image(_picture(item), sizing)
+        except ImageReadError as error:
             raise InputError(f"frame {number} of the stream {error}") from error
         canvas = canvas or (view.transform.network_height, view.transform.network_width)
         yield _on_canvas(f"frame {number}", view, canvas)[0]
 
 
-def _picture(item: Any) -> Picture:
+def _picture(item: Any) -> DecodedImage:
     if isinstance(item, str | os.PathLike):
-        with open_picture(Path(item)) as image:
-            return decode_picture(image)
+        with open_image(Path(item)) as image:
+            return decode_image(image)
     if isinstance(item, Image.Image):
-        return decode_picture(item)
+        return decode_image(item)
     if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[2] == 3:
-        return Picture(Image.fromarray(item))
+        return DecodedImage(Image.fromarray(item))
     raise UsageError(
         "frames of a stream are paths, Pillow pictures, uint8 arrays [H, W, 3] or tensors [3, H, W], not "
         f"{type(item).__name__}"
@@ -194,7 +194,7 @@ def _picture(item: Any) -> Picture:
 
 
 def _on_canvas(
-    name: str, view: PreparedView, canvas: tuple[int, int]
+    name: str, view: NetworkImage, canvas: tuple[int, int]
 ) -> tuple[UInt8[Tensor, "3 height width"], Any]:
     height, width = view.pixels.shape[:2]
     if height > canvas[0] or width > canvas[1]:

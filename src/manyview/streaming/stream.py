@@ -15,8 +15,8 @@ from ..errors import UsageError
 from ..models.load import load
 from ..models.network import Network
 from ..models.run_options import RunOptions
+from ..reconstruction.inputs.network_image import Sizing
 from ..reconstruction.inputs.options import InputOptions
-from ..reconstruction.inputs.prepare import Sizing
 from ..reconstruction.inputs.preprocess import SizePolicy
 from ..reconstruction.plan.machine import pick_device, pick_dtype
 from .engine import StreamEngine, StreamUpdate

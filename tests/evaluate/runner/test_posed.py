@@ -16,7 +16,7 @@ from manyview.evaluate.runner import posed
 from manyview.evaluate.runner.posed import evaluate_posed
 from manyview.reconstruction.inputs.preprocess import plan_view
 from manyview.reconstruction.inputs.views import depth_at_network_pixels
-from manyview.reconstruction.run.engine import ReconstructOptions
+from manyview.reconstruction.run.options import ReconstructOptions
 from tests.datasets.posed_fixtures import VIEWS, world_from_cam, write_plain, write_strecha
 from tests.models.tiny import TINY, tiny_vggt
 

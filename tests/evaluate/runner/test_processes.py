@@ -19,7 +19,7 @@ from manyview.evaluate.report.evaluation import evaluation_table, read_evaluatio
 from manyview.evaluate.runner import processes
 from manyview.evaluate.runner.loop import evaluate_dataset
 from manyview.evaluate.runner.records import Evaluation
-from manyview.reconstruction.run.engine import ReconstructOptions
+from manyview.reconstruction.run.options import ReconstructOptions
 from tests.datasets.posed_fixtures import write_seven_scenes
 from tests.interrupting import LISTENS_TO_CTRL_C
 from tests.models.tiny import tiny_vggt

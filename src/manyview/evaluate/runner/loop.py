@@ -11,7 +11,7 @@ from ...attention.plan import Plan
 from ...datasets import Dataset, PosedSet, Scene, split_scenes
 from ...errors import InputError, UsageError
 from ...models.network import Network
-from ...reconstruction.run.engine import ReconstructOptions
+from ...reconstruction.run.options import ReconstructOptions
 from ..protocols.frames import Frames
 from ..protocols.protocol import Protocol
 from ..references import reference_names

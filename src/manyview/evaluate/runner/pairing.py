@@ -21,13 +21,13 @@ from ...reconstruction.inputs.views import (
     sampled_pixels,
 )
 from ...reconstruction.result.result import Reconstruction
-from ...reconstruction.run.engine import Prepared
+from ...reconstruction.run.prepare import PreparedRun
 from ..protocols.scene_pair import Grid, Needs, ScenePair
 
 
 def pair_of(
     scene: Reconstruction,
-    ready: Prepared,
+    ready: PreparedRun,
     posed: PosedSet,
     grid: Grid = "network",
     cloud: Float[np.ndarray, "n 3"] | None = None,

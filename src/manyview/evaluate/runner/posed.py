@@ -22,7 +22,9 @@ from ...reconstruction.inputs.views import depth_at_network_pixels
 from ...reconstruction.plan.environment import describe as describe_machine
 from ...reconstruction.plan.machine import pick_device, pick_dtype
 from ...reconstruction.result.result import Reconstruction
-from ...reconstruction.run.engine import Prepared, ReconstructOptions, prepare, reconstruct
+from ...reconstruction.run.engine import reconstruct
+from ...reconstruction.run.options import ReconstructOptions
+from ...reconstruction.run.prepare import PreparedRun, prepare
 from ..posed_scores import (
     PosedEstimate,
     PosedNumbers,
@@ -156,7 +158,7 @@ def _reference(
     return PosedRow(COLMAP, numbers, None, found.seconds, int((~given).sum()), notes)
 
 
-def _estimate(scene: Reconstruction, ready: Prepared) -> PosedEstimate:
+def _estimate(scene: Reconstruction, ready: PreparedRun) -> PosedEstimate:
     """The reconstruction with NaN for the views that were left out of it."""
     records = ready.views.records
     place = {record.source: index for index, record in enumerate(records)}
@@ -170,7 +172,7 @@ def _estimate(scene: Reconstruction, ready: Prepared) -> PosedEstimate:
     return PosedEstimate(cameras, depth, confidence)
 
 
-def _truth(posed: PosedSet, ready: Prepared) -> PosedTruth:
+def _truth(posed: PosedSet, ready: PreparedRun) -> PosedTruth:
     """The measured cameras and depth of the views, in the order and pixels of the network's images."""
     order = in_network_order(posed, ready.views.records)
     cameras = torch.from_numpy(posed.cam_from_world[order])

@@ -19,8 +19,8 @@ import torch
 
 from ...errors import ManyViewError
 from ...models.network import Network
-from ...reconstruction.plan.machine import look_at_machine, pick_device
-from ...reconstruction.run.engine import weights_elsewhere
+from ...reconstruction.plan.machine import inspect_machine, pick_device
+from ...reconstruction.run.prepare import weights_elsewhere
 from .records import PlanRow, SceneRows
 from .scene import ChosenScene, SceneRecipe, measure_scene
 
@@ -159,7 +159,7 @@ def _shares(model: Network, how: SceneRecipe, jobs: int) -> list[SceneRecipe]:
         if sharing > 1:
             limit = how.options.memory_limit_gib
             there = torch.device(place)
-            machine = look_at_machine(
+            machine = inspect_machine(
                 there,
                 None if limit is None else int(limit * 2**30),
                 reserve_bytes=sharing * weights_elsewhere(model, there),

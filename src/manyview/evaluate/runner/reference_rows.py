@@ -14,7 +14,8 @@ from ...datasets import PosedSet
 from ...models.network import Network
 from ...reconstruction.inputs.views import depth_at_network_pixels
 from ...reconstruction.result.result import Reconstruction
-from ...reconstruction.run.engine import Prepared, ReconstructOptions, prepare
+from ...reconstruction.run.options import ReconstructOptions
+from ...reconstruction.run.prepare import PreparedRun, prepare
 from ..posed_scores import PosedTruth, identity_estimate, mean_step_estimate
 from ..protocols.averages import Figures
 from ..protocols.measures import Trajectory
@@ -82,7 +83,7 @@ def _any_cameras(views: int) -> Float[np.ndarray, "views 3 4"]:
     return np.repeat(np.eye(4)[None, :3], views, 0)
 
 
-def _blind(name: str, ready: Prepared, posed: PosedSet, needs: str) -> Reconstruction:
+def _blind(name: str, ready: PreparedRun, posed: PosedSet, needs: str) -> Reconstruction:
     """What does not look as a reconstruction of the pictures that were prepared."""
     records = ready.views.records
     height, width = ready.views.images.shape[-2:]

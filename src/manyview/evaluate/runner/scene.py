@@ -14,7 +14,9 @@ from ...datasets import PosedSet, Scene
 from ...errors import ManyViewError, MemoryLimitError
 from ...files.ply_vertices import read_vertices
 from ...models.network import Network
-from ...reconstruction.run.engine import ReconstructOptions, prepare, reconstruct
+from ...reconstruction.run.engine import reconstruct
+from ...reconstruction.run.options import ReconstructOptions
+from ...reconstruction.run.prepare import prepare
 from ..protocols.protocol import Protocol
 from .pairing import pair_of
 from .records import PlanRow, SceneRows

@@ -16,7 +16,7 @@ from ...datasets import Dataset, PosedSet
 from ...models.network import Network
 from ...reconstruction.plan.environment import describe as describe_machine
 from ...reconstruction.plan.machine import pick_device, pick_dtype
-from ...reconstruction.run.engine import ReconstructOptions
+from ...reconstruction.run.options import ReconstructOptions
 from ..protocols.frames import Frames
 from ..protocols.protocol import Protocol
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ...errors import MissingExtraError
-from .sniff import HEAD_BYTES, is_heif, is_text, is_video
+from .file_type import HEAD_BYTES, is_heif, is_text, is_video
 
 # Nothing else may be opened: some of Pillow's formats start other programs (EPS) or fetch data.
 # Phones' MPO files are opened as JPEG.
@@ -36,16 +36,16 @@ _EXIF_ORIENTATION = 274
 _LARGEST_FILE = 1 << 30
 
 
-class PictureError(Exception):
+class ImageReadError(Exception):
     """A picture that cannot be used; the message is a reason that can follow its name."""
 
 
-class HeifSupportError(PictureError):
+class HeifSupportError(ImageReadError):
     """A HEIC picture, and the library that reads it is not installed."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
+class DecodedImage:
     """A decoded picture: `image` is upright RGB; `orientation` is the EXIF value it was turned by.
 
     `transparent` tells that parts were laid on white or shown in their hidden colour; `frame_count` is
@@ -58,8 +58,8 @@ class Picture:
     frame_count: int = 1
 
 
-def open_picture(path: Path) -> Image.Image:
-    """The picture with only its header parsed; raises `PictureError` with the reason if that fails.
+def open_image(path: Path) -> Image.Image:
+    """The picture with only its header parsed; raises `ImageReadError` with the reason if that fails.
 
     The file is read into memory first: Pillow maps files it opens by name, which turns an uncompressed
     TIFF with orientation 5..8 into wrong pixels (seen in Pillow 13.0), and a file that shrinks into a crash.
@@ -67,12 +67,12 @@ def open_picture(path: Path) -> Image.Image:
     """
     try:
         if path.stat().st_size > _LARGEST_FILE:
-            raise PictureError(f"is larger than {_LARGEST_FILE >> 30} GiB; make it smaller")
+            raise ImageReadError(f"is larger than {_LARGEST_FILE >> 30} GiB; make it smaller")
         data = path.read_bytes()
     except OSError as error:
-        raise PictureError(f"cannot be read: {error.strerror}") from error
+        raise ImageReadError(f"cannot be read: {error.strerror}") from error
     if not data:
-        raise PictureError("is empty (0 bytes)")
+        raise ImageReadError("is empty (0 bytes)")
     try:
         with warnings.catch_warnings():
             # Damage is judged by decoding, and a 100-megapixel photo is no attack: twice that is refused.
@@ -81,12 +81,12 @@ def open_picture(path: Path) -> Image.Image:
             image.getexif()  # parsed here, where its warnings are silent
             if image.width * image.height > 2 * (Image.MAX_IMAGE_PIXELS or sys.maxsize):
                 raise Image.DecompressionBombError
-    except PictureError:
+    except ImageReadError:
         raise
     except Image.DecompressionBombError as error:
-        raise PictureError("has too many pixels to be decoded safely; make it smaller") from error
+        raise ImageReadError("has too many pixels to be decoded safely; make it smaller") from error
     except UnidentifiedImageError as error:
-        raise PictureError(_what_it_is(data[:HEAD_BYTES])) from error
+        raise ImageReadError(_what_it_is(data[:HEAD_BYTES])) from error
     except Exception as error:  # the parsers raise many kinds on damaged headers
         raise _damage(error) from error
     return image
@@ -115,17 +115,17 @@ def _what_it_is(head: bytes) -> str:
     return "is damaged or no picture: its header is of no known format"
 
 
-def _damage(error: Exception) -> PictureError:
+def _damage(error: Exception) -> ImageReadError:
     cause = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     if "truncated" in cause or "end of file" in cause.lower():
-        return PictureError("is cut off (truncated)")
-    return PictureError(f"is damaged ({cause})")
+        return ImageReadError("is cut off (truncated)")
+    return ImageReadError(f"is damaged ({cause})")
 
 
-def decode_picture(image: Image.Image, ignore_transparency: bool = False) -> Picture:
-    """Decode what `open_picture` opened: first frame, upright, 8-bit RGB, transparency laid on white.
+def decode_image(image: Image.Image, ignore_transparency: bool = False) -> DecodedImage:
+    """Decode what `open_image` opened: first frame, upright, 8-bit RGB, transparency laid on white.
 
-    With `ignore_transparency` transparent pixels show the colour they have. Raises `PictureError` with the
+    With `ignore_transparency` transparent pixels show the colour they have. Raises `ImageReadError` with the
     reason if the pixels are damaged or of an unsupported kind.
     """
     try:
@@ -134,20 +134,20 @@ def decode_picture(image: Image.Image, ignore_transparency: bool = False) -> Pic
         image.load()
         rgb, transparent = _to_rgb(image, ignore_transparency)
         # Some decoders turn the picture themselves (TIFF) and remove the tag: turn by what is left of it.
-        upright = turned_upright(rgb, _orientation(image)).image
-    except PictureError:
+        upright = apply_orientation(rgb, _orientation(image)).image
+    except ImageReadError:
         raise
     except MemoryError as error:
-        raise PictureError(f"is too large for memory ({image.width}x{image.height} pixels)") from error
+        raise ImageReadError(f"is too large for memory ({image.width}x{image.height} pixels)") from error
     except Exception as error:  # the decoders raise many kinds on damaged data
         raise _damage(error) from error
-    return Picture(upright, orientation, transparent, frame_count)
+    return DecodedImage(upright, orientation, transparent, frame_count)
 
 
-def turned_upright(image: Image.Image, orientation: int) -> Picture:
+def apply_orientation(image: Image.Image, orientation: int) -> DecodedImage:
     """The picture that stored pixels with this EXIF orientation (1..8) show."""
     turn = _TURN_UPRIGHT.get(orientation)
-    return Picture(image if turn is None else image.transpose(turn), orientation)
+    return DecodedImage(image if turn is None else image.transpose(turn), orientation)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -185,7 +185,7 @@ def _to_rgb(image: Image.Image, ignore_transparency: bool) -> tuple[Image.Image,
     try:
         return image.convert("RGB"), False
     except ValueError as error:
-        raise PictureError(f"has pixels of the kind {image.mode}, which cannot be shown as RGB") from error
+        raise ImageReadError(f"has pixels of the kind {image.mode}, which cannot be shown as RGB") from error
 
 
 def _grey_to_8_bit(grey: np.ndarray, mode: str) -> np.ndarray:
@@ -193,5 +193,5 @@ def _grey_to_8_bit(grey: np.ndarray, mode: str) -> np.ndarray:
     full_scale = 1.0 if mode.startswith("F") else 65535.0
     values = grey.astype(np.float32)
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > full_scale:
-        raise PictureError(f"has {mode} pixels outside 0..{full_scale:g}: a measurement, not a photograph")
+        raise ImageReadError(f"has {mode} pixels outside 0..{full_scale:g}: a measurement, not a photograph")
     return np.rint(values * np.float32(255.0 / full_scale)).astype(np.uint8)

@@ -22,9 +22,9 @@ from ...files.naming import (
     suggestion,
     view_names,
 )
+from .file_type import is_image, is_text, is_video, read_head
 from .folder import list_folder
 from .options import InputFile, InputOptions, InputSet
-from .sniff import is_picture, is_text, is_video, read_head
 
 Spec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -141,7 +141,7 @@ def _from_file(label: str, path: Path, options: InputOptions) -> InputSet:
     head = _head(label, path)
     if suffix in VIDEO_SUFFIXES or is_video(head):
         return _video(label, path, options)
-    if is_picture(head):
+    if is_image(head):
         return _photos(label, [path], path.parent, options)
     if is_text(head):
         return _from_list(label, path, options)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ...files.naming import counted, enumerated
-from .prepare import PreparedView, Sizing
+from .network_image import NetworkImage, Sizing
 
 # Below this share of black blocks, black is taken for part of the scene.
 _MUCH_BLACK = 0.05
@@ -15,8 +15,8 @@ _LOW_RESOLUTION = 0.25
 _BENT = 1.1
 
 
-def tell_about(
-    views: Sequence[tuple[str, PreparedView]], sizing: Sizing, canvas: tuple[int, int], noun: str
+def image_warnings(
+    views: Sequence[tuple[str, NetworkImage]], sizing: Sizing, canvas: tuple[int, int], noun: str
 ) -> list[str]:
     """One sentence per kind of event over all (name, view) pairs; `noun` is "picture" or "frame"."""
     told: list[str] = []
@@ -62,7 +62,7 @@ def tell_about(
 
 
 def _about_sizes(
-    views: Sequence[tuple[str, PreparedView]], sizing: Sizing, canvas: tuple[int, int], noun: str
+    views: Sequence[tuple[str, NetworkImage]], sizing: Sizing, canvas: tuple[int, int], noun: str
 ) -> list[str]:
     sizes = Counter((view.transform.upright_width, view.transform.upright_height) for _, view in views)
     if len(sizes) < 2:
@@ -80,7 +80,7 @@ def _about_sizes(
     return [sentence]
 
 
-def _bent(views: Sequence[tuple[str, PreparedView]]) -> bool:
+def _bent(views: Sequence[tuple[str, NetworkImage]]) -> bool:
     """Whether a picture's sides are scaled by clearly different factors."""
     factors = (view.transform.scale_x / view.transform.scale_y for _, view in views)
     return any(not 1 / _BENT < factor < _BENT for factor in factors)

@@ -13,11 +13,11 @@ from jaxtyping import UInt8
 
 from ...errors import DamagedInputError, InputError, MissingExtraError
 from ...files.naming import counted, printable
-from .decode import HeifSupportError, PictureError
-from .input_warnings import tell_about
+from .decode import HeifSupportError, ImageReadError
+from .decode_pool import load_network_images, with_size_of_first
+from .input_warnings import image_warnings
+from .network_image import NetworkImage, Sizing, make_network_image
 from .options import InputSet
-from .photos import decided_by_first, prepare_photos
-from .prepare import PreparedView, Sizing, prepare_view
 from .preprocess import WHITE, SizePolicy, canvas_offset, centre_on_canvas, check_sizes, shared_canvas
 from .spool import DiskImages, PixelSpool
 from .video import VideoReader
@@ -44,14 +44,14 @@ class LoadedViews:
     """The network's input: `images` uint8 RGB, one record per image, and what has to be told.
 
     `skipped` lists damaged files in input order; `warnings` are sentences for the user, the ones about
-    skipped files included. Where the images are on the disk, `let_go` frees the memory of those looked at.
+    skipped files included. Where the images are on the disk, `release` frees the memory of those looked at.
     """
 
     images: UInt8[torch.Tensor, "views 3 height width"]
     records: tuple[ViewRecord, ...]
     skipped: tuple[SkippedFile, ...] = ()
     warnings: tuple[str, ...] = ()
-    let_go: Callable[[], None] = _nothing
+    release: Callable[[], None] = _nothing
 
 
 def read_views(
@@ -91,15 +91,15 @@ def _read_photos(
     threads: int | None,
     spool: PixelSpool | None,
 ) -> LoadedViews:
-    views: list[tuple[ViewRecord, PreparedView]] = []
+    views: list[tuple[ViewRecord, NetworkImage]] = []
     skipped: list[SkippedFile] = []
     reasons: list[str] = []
-    sizing = decided_by_first(input_set.files, sizing)
-    results = prepare_photos(input_set.files, sizing, threads)
+    sizing = with_size_of_first(input_set.files, sizing)
+    results = load_network_images(input_set.files, sizing, threads)
     try:
         for done, (file, result) in enumerate(results, start=1):
             source = printable(os.path.abspath(file.path))
-            if isinstance(result, PreparedView):
+            if isinstance(result, NetworkImage):
                 kept = result if spool is None else spool.keep(result)
                 views.append((ViewRecord(file.name, source, result.transform), kept))
             else:
@@ -127,7 +127,7 @@ def _joined(reasons: list[str], limit: int = 5) -> str:
     return "; ".join(reasons[:limit]) + rest
 
 
-def _refusal(name: str, error: PictureError) -> Exception:
+def _refusal(name: str, error: ImageReadError) -> Exception:
     if isinstance(error, HeifSupportError):
         return MissingExtraError(f"reading the HEIC picture '{name}'", "heif")
     return DamagedInputError(f"'{name}' {error}; repair or remove it, or leave strict reading off to skip it")
@@ -139,14 +139,14 @@ def _read_video(
     path = input_set.files[0].path
     source = printable(os.path.abspath(path))
     reader = VideoReader(path, input_set.options)
-    views: list[tuple[ViewRecord, PreparedView]] = []
+    views: list[tuple[ViewRecord, NetworkImage]] = []
     for frame in reader.frames():
         try:
-            view = prepare_view(frame.picture, sizing)
-        except PictureError as error:
+            view = make_network_image(frame.picture, sizing)
+        except ImageReadError as error:
             raise InputError(f"the frames of '{path}' cannot be used: the picture {error}") from error
         if not views:
-            sizing = sizing.decided_by(view.transform)
+            sizing = sizing.with_size_of(view.transform)
         name = f"frame_{frame.index:06d}.png"
         kept = view if spool is None else spool.keep(view)
         views.append((ViewRecord(name, source, view.transform, frame.index, frame.time_s), kept))
@@ -160,7 +160,7 @@ def _read_video(
 
 
 def _assembled(
-    views: list[tuple[ViewRecord, PreparedView]],
+    views: list[tuple[ViewRecord, NetworkImage]],
     sizing: Sizing,
     told: list[str],
     noun: str,
@@ -171,7 +171,7 @@ def _assembled(
     height, width = shared_canvas([view.transform for _, view in views])
     told = [
         *told,
-        *tell_about([(record.name, view) for record, view in views], sizing, (height, width), noun),
+        *image_warnings([(record.name, view) for record, view in views], sizing, (height, width), noun),
     ]
     shape = (len(views), 3, height, width)
     disk = None if spool is None else DiskImages(shape)
@@ -189,12 +189,12 @@ def _assembled(
         transform = centre_on_canvas(view.transform, height, width)
         records.append(dataclasses.replace(record, transform=transform))
         if disk is not None and len(records) % 64 == 0:
-            disk.let_go()
-    let_go = _nothing if disk is None else disk.let_go
-    return LoadedViews(torch.from_numpy(images), tuple(records), skipped, tuple(told), let_go)
+            disk.release()
+    release = _nothing if disk is None else disk.release
+    return LoadedViews(torch.from_numpy(images), tuple(records), skipped, tuple(told), release)
 
 
-def _drained(views: list[tuple[ViewRecord, PreparedView]]) -> Iterator[tuple[ViewRecord, PreparedView]]:
+def _drained(views: list[tuple[ViewRecord, NetworkImage]]) -> Iterator[tuple[ViewRecord, NetworkImage]]:
     views.reverse()
     while views:
         yield views.pop()

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from ...errors import DamagedInputError, InputError, MissingExtraError
-from .decode import HeifSupportError, PictureError, decode_picture, open_picture
+from .decode import HeifSupportError, ImageReadError, decode_image, open_image
 from .options import InputOptions
 from .video import VideoReader
 from .views import ViewRecord
@@ -35,7 +35,7 @@ _LOSSLESS_SUFFIXES = frozenset({".gif", ".ppm", ".pgm", ".pnm"})
 _REMEDY = "put it back, or export without pictures (images none)"
 
 
-def picture_names(views: Sequence[ViewRecord]) -> tuple[str, ...]:
+def source_image_names(views: Sequence[ViewRecord]) -> tuple[str, ...]:
     """File name for each view's picture: its own, without white space and in a format others read.
 
     COLMAP's text files cannot hold names with spaces, and few programs read HEIC; unique in the end.
@@ -62,8 +62,8 @@ def picture_names(views: Sequence[ViewRecord]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def pictures_size(views: Sequence[ViewRecord]) -> int:
-    """About how many bytes `write_pictures` writes."""
+def source_images_size(views: Sequence[ViewRecord]) -> int:
+    """About how many bytes `write_source_images` writes."""
     total = 0
     for view in views:
         transform = view.transform
@@ -74,7 +74,7 @@ def pictures_size(views: Sequence[ViewRecord]) -> int:
     return total
 
 
-def write_pictures(
+def write_source_images(
     views: Sequence[ViewRecord],
     names: Sequence[str],
     folder: Path,
@@ -110,16 +110,16 @@ def _write_photo(view: ViewRecord, target: Path) -> None:
     if not source.is_file():
         raise InputError(f"the picture of view {view.name!r} is no longer at {source}; {_REMEDY}")
     try:
-        with open_picture(source) as image:
+        with open_image(source) as image:
             copied = view.transform.orientation == 1 and image.format in _COPIED_FORMATS
             if copied and source.suffix.lower() in _WRITTEN:
                 _check_size(view, image.size)
                 shutil.copyfile(source, target)
                 return
-            picture = decode_picture(image)
+            picture = decode_image(image)
     except HeifSupportError as error:
         raise MissingExtraError(f"reading the HEIC picture {source}", "heif") from error
-    except PictureError as error:
+    except ImageReadError as error:
         raise DamagedInputError(f"{source}: {error}; {_REMEDY}") from error
     _write(picture.image, view, target)
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ...files.writing import output_errors
-from .prepare import PreparedView
+from .network_image import NetworkImage
 
 
 def _told(needed_bytes: int) -> contextlib.AbstractContextManager[None]:
@@ -42,7 +42,7 @@ class PixelSpool:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def keep(self, view: PreparedView) -> PreparedView:
+    def keep(self, view: NetworkImage) -> NetworkImage:
         """The view with its pixels on the disk; those it has left tell their shape only."""
         with _told(view.pixels.nbytes):
             self._file.write(np.ascontiguousarray(view.pixels).data)
@@ -71,7 +71,7 @@ class DiskImages:
             self._map, dtype=np.uint8, count=math.prod(shape)
         ).reshape(shape)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Let the system take the memory of what was looked at; it is read again when needed."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ...errors import DamagedInputError, InputError, MissingExtraError
 from ...files.naming import counted
-from .decode import Picture, turned_upright
+from .decode import DecodedImage, apply_orientation
 from .options import InputOptions
 from .sampling import laplacian_variance, pick_frames, plan_sampling
 
@@ -32,7 +32,7 @@ _HARMLESS_SHARE = 0.01
 class VideoFrame:
     """One chosen frame: its index among all decoded frames, and seconds from the start of the video."""
 
-    picture: Picture
+    picture: DecodedImage
     index: int
     time_s: float
 
@@ -134,7 +134,7 @@ class VideoReader:
         for index, time_s, frame in pick_frames(candidates, self.sampling, lambda c: convert.sharpness(c[2])):
             angle = round(frame.rotation / 90) * 90 % 360
             yield VideoFrame(
-                turned_upright(convert.to_rgb(frame), _ORIENTATION_OF_ANGLE[angle]), index, time_s
+                apply_orientation(convert.to_rgb(frame), _ORIENTATION_OF_ANGLE[angle]), index, time_s
             )
         if not self.decoded:
             raise DamagedInputError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 
 import numpy as np
@@ -12,9 +11,9 @@ from ...attention.methods.anchors import AnchorKeys
 from ...errors import MemoryLimitError
 from ...files.array_file import Shapes
 from ...models.run_options import RunOptions
-from ..result.result import ARRAY_FIELDS
+from ..result.arrays import array_shapes
 from .machine import Machine
-from .preflight import _EFFICIENCY, _USABLE, Preflight, Request, gib, piece_ladder
+from .preflight import _EFFICIENCY, _USABLE, Preflight, Request, format_gib, run_options_candidates
 
 _CHUNKS = (64, 32, 16, 8, 4, 2, 1)
 
@@ -25,18 +24,18 @@ def preflight_chunks(
     """The run in chunks of `chunk` views, or of as many as fit (at most 64). Raises MemoryLimitError."""
     asked = _CHUNKS if chunk is None else (chunk,)
     for views in asked:
-        for options in piece_ladder(request):
+        for options in run_options_candidates(request):
             peak = long_peak_bytes(request, views, options)
             if peak <= _USABLE * machine.free_bytes:
                 seconds = None
                 if flops_per_s is not None:
                     seconds = request.total_flops() / (flops_per_s * _EFFICIENCY[machine.device.type])
                 return Preflight(request, machine, options, peak, seconds, views, disk_bytes(request))
-    least = long_peak_bytes(request, asked[-1], list(piece_ladder(request))[-1])
+    least = long_peak_bytes(request, asked[-1], list(run_options_candidates(request))[-1])
     remedy = "fewer anchors, smaller images or --precision bf16"
     raise MemoryLimitError(
-        f"{request.views} views in chunks of {asked[-1]} need about {gib(least)} beside the weights, and "
-        f"{machine.name} has {gib(machine.free_bytes)} free; use "
+        f"{request.views} views in chunks of {asked[-1]} need about {format_gib(least)} beside the weights, "
+        f"and {machine.name} has {format_gib(machine.free_bytes)} free; use "
         + (remedy if asked[-1] == 1 else f"a smaller --chunk, {remedy}")
     )
 
@@ -51,7 +50,7 @@ def long_peak_bytes(request: Request, chunk: int, options: RunOptions) -> int:
     frame = 2 * request.layout.tokens_per_frame * request.config.dim * request.dtype.itemsize
     memory = sum(min(keys.frames, request.views) * frame for keys in layers)
     joined = math.ceil(2.5 * min(most, request.views) * frame)  # K/V of a layer, widened for the own frame
-    choosing = choosing_piece(request.layout.tokens_per_frame, options)
+    choosing = selection_chunk(request.layout.tokens_per_frame, options)
     at_once = (anchors, min(chunk, request.views), min(choosing, request.views))
     passes = [dataclasses.replace(request, views=n) for n in at_once]
     # What anchors are chosen by, with the copies that the choice makes.
@@ -59,22 +58,15 @@ def long_peak_bytes(request: Request, chunk: int, options: RunOptions) -> int:
     return memory + joined + features + max(part.peak_bytes(options) for part in passes)
 
 
-def choosing_piece(tokens_per_frame: int, options: RunOptions) -> int:
-    """Frames that pass the encoder at a time while anchors are chosen: enough to keep a device busy."""
+def selection_chunk(tokens_per_frame: int, options: RunOptions) -> int:
+    """Frames per encoder pass while anchors are chosen: enough to keep a device busy."""
     most = max(1, 8192 // tokens_per_frame)
     return min(options.frames_per_chunk or most, most)
 
 
 def result_shapes(request: Request) -> Shapes:
-    """Types and shapes of the arrays of a result, as `array_file.ArrayFile` takes them."""
-    sizes = {"v": request.views, "h": request.height, "w": request.width}
-    wanted = {
-        name: (dtype, tuple(sizes[n] if isinstance(n, str) else n for n in shape))
-        for name, (dtype, shape) in ARRAY_FIELDS.items()
-    }
-    if "points" in request.heads:
-        return wanted
-    return dict(itertools.islice(wanted.items(), len(wanted) - 2))
+    """Types and shapes of the arrays of the result."""
+    return array_shapes(request.views, request.height, request.width, "points" in request.heads)
 
 
 def disk_bytes(request: Request) -> int:

@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..._version import __version__
-from .machine import look_at_machine, precision_name
+from .machine import inspect_machine, precision_name
 
 
 def describe(device: torch.device, dtype: torch.dtype, num_heads: int, head_dim: int) -> dict[str, Any]:
     """Everything about this machine and installation that a reader of the figures needs, as JSON types."""
-    machine = look_at_machine(device)
+    machine = inspect_machine(device)
     result: dict[str, Any] = {
         "device": str(device),
         "device_name": machine.name if device.type == "cuda" else cpu_name(),

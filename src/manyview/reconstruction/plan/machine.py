@@ -72,7 +72,7 @@ def precision_name(dtype: torch.dtype) -> str:
     return next(name for name, value in PRECISIONS.items() if value == dtype)
 
 
-def look_at_machine(device: torch.device, limit_bytes: int | None = None, reserve_bytes: int = 0) -> Machine:
+def inspect_machine(device: torch.device, limit_bytes: int | None = None, reserve_bytes: int = 0) -> Machine:
     """Free and total memory of a device now; `limit_bytes` lowers both.
 
     `reserve_bytes` are about to be taken by something else, such as weights on their way to the device.

@@ -95,24 +95,24 @@ class Preflight:
         """One line for the user."""
         r = self.request
         time = "" if self.seconds is None else f", about {_duration(self.seconds)}"
-        chunks = f", {self.chunk} at a time, {gib(self.disk_bytes)} on disk" if self.chunk else ""
+        chunks = f", {self.chunk} at a time, {format_gib(self.disk_bytes)} on disk" if self.chunk else ""
         return (
             f"{r.views} view{'s' * (r.views != 1)} of {r.width}x{r.height} "
             f"({r.layout.tokens:,} tokens), {r.plan} attention, "
-            f"{precision_name(r.dtype)} on {self.machine.name}: expected peak {gib(self.peak_bytes)} "
-            f"of {gib(self.machine.free_bytes)} free{chunks}{time}"
+            f"{precision_name(r.dtype)} on {self.machine.name}: expected peak {format_gib(self.peak_bytes)} "
+            f"of {format_gib(self.machine.free_bytes)} free{chunks}{time}"
         )
 
 
 def preflight(request: Request, machine: Machine, flops_per_s: float | None = None) -> Preflight:
     """Choose the largest pieces that fit. Raises MemoryLimitError with ways out when nothing fits."""
-    for options in piece_ladder(request):
+    for options in run_options_candidates(request):
         peak = _peak_bytes(request, options, machine.device)
         if peak <= _USABLE * machine.free_bytes:
             efficiency = _EFFICIENCY[machine.device.type]
             seconds = None if flops_per_s is None else request.total_flops() / (flops_per_s * efficiency)
             return Preflight(request, machine, options, peak, seconds)
-    raise does_not_fit(request, machine)
+    raise memory_limit_error(request, machine)
 
 
 def _peak_bytes(request: Request, options: RunOptions, device: torch.device) -> int:
@@ -126,7 +126,7 @@ def _peak_bytes(request: Request, options: RunOptions, device: torch.device) -> 
     return request.peak_bytes(options) + beside
 
 
-def piece_ladder(request: Request) -> Iterator[RunOptions]:
+def run_options_candidates(request: Request) -> Iterator[RunOptions]:
     """Run options from fast to frugal: fewer frames and tokens at a time, never another result."""
     frame_tokens = request.layout.tokens_per_frame
     seen: set[tuple[int, int, int]] = set()
@@ -145,15 +145,15 @@ def _options(request: Request, pieces: tuple[int, int, int]) -> RunOptions:
     return RunOptions(request.dtype, *pieces, **{name: getattr(request, name) for name in same})
 
 
-def does_not_fit(request: Request, machine: Machine) -> MemoryLimitError:
+def memory_limit_error(request: Request, machine: Machine) -> MemoryLimitError:
     """The refusal: the numbers, and the cheapest settings that would fit."""
-    frugal = list(piece_ladder(request))[-1]
-    ways = ways_out(request, machine)
+    frugal = list(run_options_candidates(request))[-1]
+    ways = alternatives(request, machine)
     advice = "; ".join(ways) if ways else "not even one view fits: use a machine with more memory"
     return MemoryLimitError(
         f"{request.views} views of {request.width}x{request.height} need about "
-        f"{gib(_peak_bytes(request, frugal, machine.device))} beside the weights, and {machine.name} has "
-        f"{gib(machine.free_bytes)} free. What would fit: {advice}"
+        f"{format_gib(_peak_bytes(request, frugal, machine.device))} beside the weights, and "
+        f"{machine.name} has {format_gib(machine.free_bytes)} free. What would fit: {advice}"
     )
 
 
@@ -163,11 +163,11 @@ def largest_input(request: Request, machine: Machine) -> int:
 
 
 def _fits(request: Request, machine: Machine) -> bool:
-    frugal = list(piece_ladder(request))[-1]
+    frugal = list(run_options_candidates(request))[-1]
     return _peak_bytes(request, frugal, machine.device) <= _USABLE * machine.free_bytes
 
 
-def ways_out(request: Request, machine: Machine) -> list[str]:
+def alternatives(request: Request, machine: Machine) -> list[str]:
     """The three cheapest changes, each of which makes the request fit; fewer if there are no more.
 
     Cheapest are those that lose no view and no pixel; then fewer views or smaller images, then both
@@ -227,7 +227,7 @@ def _largest(fits: Callable[[int], bool], low: int, high: int) -> int | None:
     return low
 
 
-def gib(count: float) -> str:
+def format_gib(count: float) -> str:
     """Bytes for people."""
     if count < 2**30:
         return f"{count / 2**20:.0f} MiB"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8
 
 from ...errors import UsageError
-from .result import Reconstruction
+
+if TYPE_CHECKING:
+    from .result import Reconstruction
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

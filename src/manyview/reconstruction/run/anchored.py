@@ -23,7 +23,7 @@ from ...geometry.cameras import compose_rigid
 from ...models.network import Network
 from ...models.predictions import Predictions
 from ...models.run_options import RunOptions
-from ..plan.chunked_plan import choosing_piece
+from ..plan.chunked_plan import selection_chunk
 
 
 def why_not_anchored(model: Network, plan: Plan) -> str | None:
@@ -44,7 +44,7 @@ def encoder_features(
     choice does not depend on how many are attached at a time later. `mark(views)` is called after each piece.
     """
     height, width = read(0, 1).shape[-2:]
-    step = choosing_piece(model.config.layout(1, height, width).tokens, options)
+    step = selection_chunk(model.config.layout(1, height, width).tokens, options)
     parts = []
     for start in range(0, frames, step):
         images = read(start, min(start + step, frames))[None]

@@ -13,7 +13,7 @@ from ...models.network import Network, Predictions
 from ...models.pi3.priors import Priors
 from ...models.recording import stage_counts
 from ...models.run_options import RunOptions
-from ..plan.preflight import Preflight, does_not_fit, piece_ladder
+from ..plan.preflight import Preflight, memory_limit_error, run_options_candidates
 from .progress import ProgressCallback, StageClock
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def run_forward(
     """
     device = chosen.machine.device
     known = {} if priors is None else {"priors": priors.to(device)}
-    ladder = [o for o in piece_ladder(chosen.request) if _tokens(o) <= _tokens(chosen.options)]
+    ladder = [o for o in run_options_candidates(chosen.request) if _tokens(o) <= _tokens(chosen.options)]
     for options in ladder:
         clock = StageClock(device, stage_counts(model.config.depth, options.heads), progress)
         try:
@@ -48,7 +48,9 @@ def run_forward(
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
-    raise does_not_fit(chosen.request, dataclasses.replace(chosen.machine, free_bytes=_now_free(chosen)))
+    raise memory_limit_error(
+        chosen.request, dataclasses.replace(chosen.machine, free_bytes=_now_free(chosen))
+    )
 
 
 def out_of_memory(error: BaseException) -> bool:

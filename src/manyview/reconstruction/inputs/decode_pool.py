@@ -9,17 +9,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from PIL import Image
 
-from .decode import PictureError, decode_picture, open_picture
+from .decode import ImageReadError, decode_image, open_image
+from .network_image import NetworkImage, Sizing, make_network_image
 from .options import InputFile
-from .prepare import PreparedView, Sizing, prepare_view
 
 # Each thread holds one picture at full resolution, up to about a gigabyte for the largest allowed.
 _MOST_THREADS = 8
 
 
-def prepare_photos(
+def load_network_images(
     files: Sequence[InputFile], sizing: Sizing, threads: int | None = None
-) -> Generator[tuple[InputFile, PreparedView | PictureError], None, None]:
+) -> Generator[tuple[InputFile, NetworkImage | ImageReadError], None, None]:
     """Every file in order with its network image, or with the reason why it cannot be used.
 
     Pillow decodes and resizes outside the interpreter lock, so threads help; at most twice as many files
@@ -27,7 +27,7 @@ def prepare_photos(
     """
     workers = threads or min(_MOST_THREADS, _usable_cores())
     pool = ThreadPoolExecutor(workers, thread_name_prefix="manyview-decode")
-    in_work: deque[tuple[InputFile, Future[PreparedView] | PictureError]] = deque()
+    in_work: deque[tuple[InputFile, Future[NetworkImage] | ImageReadError]] = deque()
     try:
         for file in files:
             in_work.append((file, _submit(pool, file, sizing)))
@@ -45,37 +45,39 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _submit(pool: ThreadPoolExecutor, file: InputFile, sizing: Sizing) -> Future[PreparedView] | PictureError:
+def _submit(
+    pool: ThreadPoolExecutor, file: InputFile, sizing: Sizing
+) -> Future[NetworkImage] | ImageReadError:
     try:
-        image = open_picture(file.path)
-    except PictureError as error:
+        image = open_image(file.path)
+    except ImageReadError as error:
         return error
     return pool.submit(_decode_and_prepare, image, sizing)
 
 
-def _decode_and_prepare(image: Image.Image, sizing: Sizing) -> PreparedView:
+def _decode_and_prepare(image: Image.Image, sizing: Sizing) -> NetworkImage:
     with image:
-        return prepare_view(decode_picture(image, sizing.ignores_transparency), sizing)
+        return make_network_image(decode_image(image, sizing.ignores_transparency), sizing)
 
 
-def decided_by_first(files: Sequence[InputFile], sizing: Sizing) -> Sizing:
+def with_size_of_first(files: Sequence[InputFile], sizing: Sizing) -> Sizing:
     """The sizing with what the first usable picture decides for all, where the policy works that way."""
     if sizing.policy != "area":
         return sizing
     for file in files:
         try:
-            return sizing.decided_by(_decode_and_prepare(open_picture(file.path), sizing).transform)
-        except PictureError:
+            return sizing.with_size_of(_decode_and_prepare(open_image(file.path), sizing).transform)
+        except ImageReadError:
             continue  # told when all are read
     return sizing
 
 
 def _finished(
-    file: InputFile, work: Future[PreparedView] | PictureError
-) -> tuple[InputFile, PreparedView | PictureError]:
-    if isinstance(work, PictureError):
+    file: InputFile, work: Future[NetworkImage] | ImageReadError
+) -> tuple[InputFile, NetworkImage | ImageReadError]:
+    if isinstance(work, ImageReadError):
         return file, work
     try:
         return file, work.result()
-    except PictureError as error:
+    except ImageReadError as error:
         return file, error

@@ -48,7 +48,7 @@ def is_video(head: bytes) -> bool:
     return quicktime or head.startswith(b"\x1aE\xdf\xa3") or (head[:4] == b"RIFF" and head[8:11] == b"AVI")
 
 
-def is_picture(head: bytes) -> bool:
+def is_image(head: bytes) -> bool:
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     return head.startswith(_PICTURE_STARTS) or webp or bool(_brands(head) & _STILL_BRANDS)
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ...errors import InputError
-from .decode import Picture, PictureError
+from .decode import DecodedImage, ImageReadError
 from .preprocess import SizePolicy, area_size, plan_view, render_view
 from .views import ViewTransform
 
@@ -38,7 +38,7 @@ class Sizing:
         """π³'s loader shows the colours under transparent pixels; VGGT's lays them on white."""
         return self.policy == "area"
 
-    def decided_by(self, transform: ViewTransform) -> Sizing:
+    def with_size_of(self, transform: ViewTransform) -> Sizing:
         """The sizing of the pictures after one with this transform."""
         if self.policy != "area":
             return self
@@ -46,7 +46,7 @@ class Sizing:
 
 
 @dataclasses.dataclass(frozen=True)
-class PreparedView:
+class NetworkImage:
     """A network image on its own canvas, before all views share one."""
 
     pixels: UInt8[np.ndarray, "height width 3"]
@@ -56,11 +56,11 @@ class PreparedView:
     frame_count: int = 1
 
 
-def prepare_view(picture: Picture, sizing: Sizing) -> PreparedView:
-    """Resize by the policy; raises `PictureError` for a picture too small or too elongated to be used."""
+def make_network_image(picture: DecodedImage, sizing: Sizing) -> NetworkImage:
+    """Resize by the policy; raises `ImageReadError` for a picture too small or too elongated to be used."""
     width, height = picture.image.size
     if min(width, height) < SMALLEST_SIDE:
-        raise PictureError(
+        raise ImageReadError(
             f"is too small ({width}x{height} pixels; at least {SMALLEST_SIDE} a side are needed)"
         )
     try:
@@ -77,10 +77,10 @@ def prepare_view(picture: Picture, sizing: Sizing) -> PreparedView:
             size=size,
         )
     except InputError as error:
-        raise PictureError(str(error)) from error
+        raise ImageReadError(str(error)) from error
     pixels = render_view(picture.image, transform, sizing.policy)
     left, top, right, bottom = transform.content_box
-    return PreparedView(
+    return NetworkImage(
         pixels=pixels,
         transform=transform,
         black_share=solid_black_share(pixels[top:bottom, left:right]),

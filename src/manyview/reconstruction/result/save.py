@@ -11,17 +11,17 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..._version import __version__
-from ...errors import DamagedInputError, InputError, ManyViewError, OutputError
-from ...files.array_file import ArrayFile, Shapes, map_arrays
+from ...errors import OutputError
+from ...files.array_file import ArrayFile, Shapes
 from ...files.writing import (
     PARTIAL_PREFIX,
     atomic_file,
@@ -32,15 +32,15 @@ from ...files.writing import (
     output_errors,
     require_space,
 )
-from ..inputs.views import ViewRecord
-from .result import ARRAY_FIELDS, OPTIONAL_ARRAYS, Reconstruction, hash_settings
+from .arrays import ARRAY_FIELDS, hash_settings
+
+if TYPE_CHECKING:
+    from .result import Reconstruction
 
 HEADER_NAME = "reconstruction.json"
 ARRAYS_NAME = "arrays.safetensors"
-MAP_FROM_BYTES = 2**30
-"""Arrays of so many bytes are not read but mapped."""
-RECEIPT_NAME = "receipt.json"
-RECEIPT_FORMAT = "manyview receipt"
+COMPARISON_NAME = "receipt.json"
+COMPARISON_FORMAT = "manyview receipt"
 FORMAT = "manyview reconstruction"
 FORMAT_VERSION = 1
 
@@ -71,12 +71,6 @@ def check_output_folder(folder: str | Path, overwrite: bool = False) -> None:
             )
 
 
-def array_bytes(images_shape: Sequence[int], head_points: bool = False) -> int:
-    """Bytes of the arrays of a result of images [views, 3, height, width], without its few for cameras."""
-    views, _, height, width = images_shape
-    return views * height * width * (3 + 4 + 4 + (12 + 4 if head_points else 0))
-
-
 def save(scene: Reconstruction, folder: str | Path, overwrite: bool = False) -> Path:
     """Write a reconstruction to `folder` and return the folder.
 
@@ -103,7 +97,7 @@ def save(scene: Reconstruction, folder: str | Path, overwrite: bool = False) -> 
     return folder
 
 
-def save_spilled(
+def save_rows(
     folder: str | Path,
     shapes: Shapes,
     fill: Callable[[ArrayFile], Reconstruction],
@@ -141,60 +135,24 @@ def save_spilled(
     return scene
 
 
-def write_receipt(scene: Reconstruction, folder: str | Path) -> Path | None:
-    """Write the receipt of a saved result as `receipt.json` beside it, and return the file.
+def write_comparison(scene: Reconstruction, folder: str | Path) -> Path | None:
+    """Write the comparison of a saved result as `receipt.json` beside it, and return the file.
 
     A result without one takes an earlier receipt of ManyView away, which was another result's. Raises
     OutputError if a file that ManyView did not write is in the way.
     """
-    path = Path(folder) / RECEIPT_NAME
-    ours = not path.exists() or _is_receipt(path)
-    if scene.receipt is None:
+    path = Path(folder) / COMPARISON_NAME
+    ours = not path.exists() or _is_comparison(path)
+    if scene.comparison is None:
         if ours:
             path.unlink(missing_ok=True)
         return None
     if not ours:
         raise OutputError(f"{path}: is in the way and was not written by ManyView, so it is not replaced")
-    content = {"format": RECEIPT_FORMAT, "settings_hash": scene.settings_hash, **scene.receipt}
+    content = {"format": COMPARISON_FORMAT, "settings_hash": scene.settings_hash, **scene.comparison}
     with output_errors(path, 10_000), atomic_file(path) as part:
         part.write_text(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False), encoding="utf-8")
     return path
-
-
-def load_reconstruction(folder: str | Path) -> Reconstruction:
-    """Read a reconstruction back from the folder `save` wrote; arrays of a gibibyte or more stay on the disk.
-
-    Raises InputError when there is none or another version wrote it, DamagedInputError when a file is
-    truncated or does not fit the other; the message names the file.
-    """
-    folder = Path(folder)
-    header = _read_header(folder / HEADER_NAME)
-    try:
-        fields: dict[str, Any] = {
-            "views": tuple(ViewRecord.from_json(view) for view in header["views"]),
-            "settings": header["settings"],
-            "timings_s": header["timings_s"],
-            "memory_bytes": header["memory_bytes"],
-            "notes": tuple(header["notes"]),
-            "pixel_centres": header["pixel_centres"],
-            "receipt": header.get("receipt"),
-        }
-        if header["settings_hash"] != hash_settings(header["settings"]):
-            raise ValueError("the settings do not match their hash, so they were edited")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DamagedInputError(
-            f"{folder / HEADER_NAME}: the header is damaged ({_reason(error)}); reconstruct again"
-        ) from error
-    arrays = _read_arrays(folder / ARRAYS_NAME, header["save_id"])
-    try:
-        return Reconstruction(**(fields | arrays))
-    except (ValueError, ManyViewError) as error:
-        raise DamagedInputError(f"{folder}: the files do not hold a valid reconstruction: {error}") from error
-
-
-def read_settings(folder: str | Path) -> dict[str, Any]:
-    """Only the settings of the reconstruction in `folder`, without its arrays; same errors as loading."""
-    return dict(_read_header(Path(folder) / HEADER_NAME).get("settings") or {})
 
 
 def _arrays(scene: Reconstruction) -> dict[str, np.ndarray]:
@@ -221,66 +179,9 @@ def _header(scene: Reconstruction, save_id: str) -> dict[str, Any]:
         "timings_s": scene.timings_s,
         "memory_bytes": scene.memory_bytes,
         "notes": list(scene.notes),
-        **({} if scene.receipt is None else {"receipt": scene.receipt}),
+        **({} if scene.comparison is None else {"receipt": scene.comparison}),
         "views": [view.to_json() for view in scene.views],
     }
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    folder = path.parent
-    if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder; give the output folder of manyview reconstruct")
-    try:
-        header = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{folder}: holds no reconstruction ({HEADER_NAME} is missing); "
-            "give the output folder of manyview reconstruct"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-    except ValueError as error:
-        raise DamagedInputError(
-            f"{path}: the header is truncated or not JSON ({_reason(error)}); reconstruct again"
-        ) from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise InputError(
-            f"{path}: was not written by ManyView; give the output folder of manyview reconstruct"
-        )
-    if header.get("format_version") != FORMAT_VERSION:
-        raise InputError(
-            f"{path}: has format version {header.get('format_version')} "
-            f"(ManyView {header.get('manyview_version')}), "
-            f"this ManyView reads version {FORMAT_VERSION}; install the matching release or reconstruct again"
-        )
-    return header
-
-
-def _read_arrays(path: Path, save_id: str) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise DamagedInputError(f"{path}: is missing beside its header; reconstruct again")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            found = set(file.keys())
-            missing = sorted(ARRAY_FIELDS.keys() - OPTIONAL_ARRAYS - found)
-            if missing or found - ARRAY_FIELDS.keys():
-                problem = (
-                    f"lacks {missing[0]}" if missing else f"has {min(found - ARRAY_FIELDS.keys())} too many"
-                )
-                raise DamagedInputError(
-                    f"{path}: {problem}, so it is not a reconstruction; reconstruct again"
-                )
-            if (file.metadata() or {}).get("save_id") != save_id:
-                raise DamagedInputError(f"{path}: belongs to another save than its header; reconstruct again")
-            if path.stat().st_size < MAP_FROM_BYTES:
-                return {name: file.get_tensor(name) for name in ARRAY_FIELDS if name in found}
-        return map_arrays(path)
-    except (SafetensorError, OSError) as error:
-        if not os.access(path, os.R_OK):
-            raise InputError(f"{path}: may not be read by this user; check its permissions") from error
-        raise DamagedInputError(
-            f"{path}: is truncated or damaged ({_reason(error)}); reconstruct again"
-        ) from error
 
 
 def _is_ours(path: Path) -> bool:
@@ -295,18 +196,13 @@ def _is_ours(path: Path) -> bool:
     return path.name == ARRAYS_NAME and _is_ours(path.with_name(HEADER_NAME))
 
 
-def _is_receipt(path: Path) -> bool:
+def _is_comparison(path: Path) -> bool:
     with contextlib.suppress(OSError, ValueError):
         data = json.loads(path.read_text(encoding="utf-8"))
-        return isinstance(data, dict) and data.get("format") == RECEIPT_FORMAT
+        return isinstance(data, dict) and data.get("format") == COMPARISON_FORMAT
     return False
 
 
 def _flush(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{text} is missing" if isinstance(error, KeyError) else text

@@ -1,0 +1,118 @@
+"""Options of `reconstruct`, as a dataclass and as keyword arguments that editors and type checkers know."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, TypedDict
+
+from ..._deprecation import RenamedAttribute, accepts_renamed, new_names, renamed_arguments
+from ...errors import UsageError
+from ...kernels import KERNELS
+from ...models.run_options import LINEARS
+from ..inputs.options import InputOptions
+from ..inputs.preprocess import SizePolicy
+from ..known.arrays import KnownViews
+from ..known.files import KnownFiles
+from .comparison import ComparisonOptions
+
+
+@accepts_renamed
+@dataclasses.dataclass(frozen=True)
+class ReconstructOptions:
+    """How to reconstruct; every default is what most inputs want.
+
+    Args:
+        accel: attention plan of the global layers, such as "dense" or "avggt:stride=2x2", or "auto"
+            (None: the plan that the weights were trained for, which is "dense" for most).
+        inputs: which images or video frames to use.
+        size_policy: "auto" is the model's own; "fit" keeps whole images, "crop", "pad" and "square" are
+            VGGT's, "area" is π³'s, "balanced" and "max_size" are VGGT-Ω's.
+        image_size: longer side of the network images in pixels (None: what the weights were made for).
+        device: "auto" (CUDA if there is any, else the CPU), "cpu", "cuda", "cuda:1" or "mps".
+        precision: of the trunk: "auto", "fp32", "bf16" or "fp16".
+        point_head: also run the point head; its points are kept beside those from depth.
+        pixel_centres: "half" is consistent, "integer" is upstream VGGT's convention.
+        strict: raise DamagedInputError for a damaged file instead of skipping it.
+        memory_limit_gib: plan for at most this much memory, in GiB.
+        known: known cameras and depth, from files or as arrays, for networks that accept them (Pi3X).
+        compare: first run the plan and dense attention on a sample of the views, and keep the time saved and
+            the deviation in the result.
+        compare_views: views in that sample (None: up to 24).
+        chunk: attach so many views at a time to anchors solved once, with results on the disk (None: only if
+            one pass does not fit in memory). For plans of anchors; the result is the same.
+        kernels: "plain", or "triton" for fused kernels (docs/kernels.md).
+        linears: "fp8" runs the trunk's linear layers on 8-bit floating-point codes (docs/precision.md).
+
+    Raises:
+        UsageError: for a value that cannot be, or options that exclude each other.
+    """
+
+    accel: str | None = None
+    inputs: InputOptions = dataclasses.field(default_factory=InputOptions)
+    size_policy: SizePolicy | Literal["auto"] = "auto"
+    image_size: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    point_head: bool = False
+    pixel_centres: str = "half"
+    strict: bool = False
+    memory_limit_gib: float | None = None
+    known: KnownFiles | KnownViews = dataclasses.field(default_factory=KnownFiles)
+    compare: bool = False
+    compare_views: int | None = None
+    chunk: int | None = None
+    kernels: str = "plain"
+    linears: str = "plain"
+
+    receipt = RenamedAttribute("compare")
+    receipt_views = RenamedAttribute("compare_views")
+
+    def __post_init__(self) -> None:
+        if self.pixel_centres not in ("half", "integer"):
+            raise UsageError(f"pixel_centres must be 'half' or 'integer', not {self.pixel_centres!r}")
+        if self.image_size is not None and self.image_size < 1:
+            raise UsageError(f"the image size must be positive, not {self.image_size}")
+        if self.memory_limit_gib is not None and self.memory_limit_gib <= 0:
+            raise UsageError(f"the memory limit must be positive, not {self.memory_limit_gib} GiB")
+        if self.chunk is not None and self.chunk < 1:
+            raise UsageError(f"a chunk has at least 1 view, not {self.chunk}")
+        if self.kernels not in KERNELS:
+            raise UsageError(f"kernels are {' or '.join(KERNELS)}, not {self.kernels!r}")
+        if self.linears not in LINEARS:
+            raise UsageError(f"linears are {' or '.join(LINEARS)}, not {self.linears!r}")
+        if self.compare_views is not None and not self.compare:
+            raise UsageError("--receipt-views is the size of the sample of --receipt: give --receipt too")
+        if self.compare and self.known:
+            raise UsageError("--receipt compares plans on images alone: leave out known cameras and depth")
+        ComparisonOptions(self.compare_views)
+
+
+class ReconstructChanges(TypedDict, total=False):
+    """The fields of `ReconstructOptions` as keyword arguments."""
+
+    accel: str | None
+    inputs: InputOptions
+    size_policy: SizePolicy | Literal["auto"]
+    image_size: int | None
+    device: str
+    precision: str
+    point_head: bool
+    pixel_centres: str
+    strict: bool
+    memory_limit_gib: float | None
+    known: KnownFiles | KnownViews
+    compare: bool
+    compare_views: int | None
+    chunk: int | None
+    kernels: str
+    linears: str
+
+
+def changed_options(options: ReconstructOptions | None, changes: ReconstructChanges) -> ReconstructOptions:
+    """`options` (None: the defaults) with `changes`. Raises UsageError for a name that is no option."""
+    named = renamed_arguments(changes, new_names(ReconstructOptions), stacklevel=3)
+    names = [field.name for field in dataclasses.fields(ReconstructOptions)]
+    unknown = [name for name in named if name not in names]
+    if unknown:
+        raise UsageError(f"there is no option {unknown[0]!r}; there are: {', '.join(names)}")
+    return dataclasses.replace(options or ReconstructOptions(), **named)

@@ -1,0 +1,175 @@
+"""Everything before the forward pass: images are read, and plan, precision and chunk sizes are chosen."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...attention.auto import choose_plan, misfit
+from ...attention.plan import Plan
+from ...errors import MemoryLimitError, UsageError
+from ...kernels import check_kernels
+from ...models.network import Network
+from ..inputs.find import find_inputs
+from ..inputs.load import LoadedViews, read_views
+from ..inputs.options import InputSet
+from ..known.known import KnownInputs, check_usable, read_known
+from ..plan.chunked_plan import preflight_chunks
+from ..plan.machine import Machine, inspect_machine, measure_flops, pick_device, pick_dtype
+from ..plan.preflight import Preflight, Request, preflight
+from .anchored import why_not_anchored
+from .comparison import ComparisonOptions
+from .options import ReconstructOptions
+from .progress import ProgressCallback
+from .settings import run_settings
+
+# From here on network images are kept on the disk if the run may turn out to be one in chunks.
+_MANY_FILES = 300
+
+Inputs = str | Path | Sequence[str | Path]
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedRun:
+    """Views read and settings chosen: everything but the forward pass.
+
+    Attributes:
+        views: network images and their records.
+        chosen: plan, precision, device and chunk sizes, with the expected memory and time.
+        settings: everything that decides the numbers of the result, as JSON types.
+        notes: what the user should know.
+        timings_s: seconds so far by stage.
+        comparison: the comparison with dense attention that was asked for, if any.
+        known: known cameras and depth of the views, if any.
+    """
+
+    views: LoadedViews
+    chosen: Preflight
+    settings: dict[str, Any]
+    notes: tuple[str, ...]
+    timings_s: dict[str, float]
+    comparison: ComparisonOptions | None = None
+    known: KnownInputs | None = None
+
+
+def prepare(
+    inputs: Inputs,
+    model: Network,
+    options: ReconstructOptions | None = None,
+    progress: ProgressCallback | None = None,
+) -> PreparedRun:
+    """Read the views and decide how to run.
+
+    Args:
+        inputs: as `reconstruct` takes them.
+        model: a network from `manyview.load`; it is not moved.
+        options: None for the defaults.
+        progress: called with (stage, done, total).
+
+    Raises:
+        InputError: if nothing usable was found.
+        UsageError: for options that do not suit the input, the network or the machine.
+        MemoryLimitError: if the run does not fit in memory; the message names settings that would.
+    """
+    options = options or ReconstructOptions()
+    config = model.config
+    if options.known:
+        check_usable(config, model.name)
+    device = pick_device(options.device)
+    check_kernels(options.kernels, device)
+    dtype = pick_dtype(device, options.precision)
+    # A wrong plan is refused before anything is read; what auto picks depends on what was read.
+    trained_for = None if model.info is None else model.info.plan
+    accel = options.accel if options.accel is not None else trained_for or "dense"
+    plan = Plan.dense(config.depth) if accel == "auto" else Plan.parse(accel, config.depth)
+    start = time.perf_counter()
+    found = find_inputs(inputs, options.inputs)
+    many = found.kind == "video" or len(found.files) > _MANY_FILES
+    policy = config.size_policy if options.size_policy == "auto" else options.size_policy
+    views = read_views(
+        found,
+        policy,
+        options.image_size or config.image_size,
+        config.patch_size,
+        strict=options.strict,
+        pixel_limit=config.pixel_limit if options.image_size is None else None,
+        progress=None if progress is None else lambda done, total: progress("read", done, total),
+        on_disk=options.chunk is not None
+        or (accel == "auto" and many)
+        or why_not_anchored(model, plan) is None,
+    )
+    count, _, height, width = views.images.shape
+    known = read_known(options.known, views.records, (height, width)) if options.known else None
+    read_s = time.perf_counter() - start
+    heads = ("camera", "depth", "points") if options.point_head else ("camera", "depth")
+    given = () if known is None else known.given
+    request = Request(
+        config, count, height, width, plan, heads, dtype, given, options.kernels, options.linears
+    )
+    reason: str | None
+    if accel == "auto":
+        early = None if model.info is None else model.info.early_layers
+        plan, reason = choose_plan(count, _ordered(found), config.depth, request.layout, early, trained_for)
+        request = dataclasses.replace(request, plan=plan)
+    elif options.accel is None and trained_for is not None:
+        reason = f"{trained_for}, which these weights were trained for; --accel chooses another plan"
+    else:
+        reason = misfit(plan, trained_for)
+    limit = None if options.memory_limit_gib is None else int(options.memory_limit_gib * 2**30)
+    machine = inspect_machine(device, limit, reserve_bytes=weights_elsewhere(model, device))
+    chosen = _preflight(model, request, machine, options.chunk, measure_flops(device, dtype))
+    notes = (
+        *found.warnings,
+        *views.warnings,
+        *((reason,) if reason else ()),
+        *(known.notes if known else ()),
+    )
+    settings = run_settings(model, options, chosen, views, known)
+    comparison = ComparisonOptions(options.compare_views) if options.compare else None
+    return PreparedRun(
+        views, chosen, settings, tuple(dict.fromkeys(notes)), {"read": read_s}, comparison, known
+    )
+
+
+def weights_elsewhere(model: Network, device: torch.device) -> int:
+    """Bytes of the parameters that a run on `device` first has to move there."""
+    return sum(p.nbytes for p in model.parameters() if p.device.type != device.type)
+
+
+def _preflight(
+    model: Network, request: Request, machine: Machine, chunk: int | None, flops_per_s: float
+) -> Preflight:
+    """One pass over all views; or chunks, if asked for or if one pass does not fit and the plan allows it."""
+    problem = why_not_anchored(model, request.plan)
+    if request.known:
+        problem = "chunks do not take known cameras or depth"
+    if chunk is not None:
+        if problem is not None:
+            raise UsageError(
+                f"--chunk needs views that depend on anchors and themselves alone, as with --accel anchors: "
+                f"under {request.plan} {problem}"
+            )
+        return preflight_chunks(request, machine, chunk, flops_per_s)
+    try:
+        return preflight(request, machine, flops_per_s)
+    except MemoryLimitError:
+        if problem is not None:
+            raise
+    return preflight_chunks(request, machine, None, flops_per_s)
+
+
+def _ordered(found: InputSet) -> bool:
+    """Whether the views are a sequence: a video, or images whose names end in rising numbers."""
+    if found.kind == "video":
+        return True
+    numbers = [re.search(r"(\d+)$", Path(file.name).stem) for file in found.files]
+    values = [int(n.group()) for n in numbers if n is not None]
+    rising = all(earlier < later for earlier, later in itertools.pairwise(values))
+    return rising and len(values) == len(numbers) > 1

@@ -1,0 +1,56 @@
+"""What decides the numbers of a result: stored with it, and compared before a run is repeated."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from ..._version import __version__
+from ...models.network import Network
+from ..inputs.load import LoadedViews
+from ..known.known import KnownInputs
+from ..plan.machine import precision_name
+from ..plan.preflight import Preflight
+from .options import ReconstructOptions
+
+
+def run_settings(
+    model: Network,
+    options: ReconstructOptions,
+    chosen: Preflight,
+    views: LoadedViews,
+    known: KnownInputs | None = None,
+) -> dict[str, Any]:
+    """Everything that decides the numbers of a result and nothing that does not, as JSON types."""
+    info = model.info
+    settings: dict[str, Any] = {
+        "manyview": __version__,
+        # A model that was built in Python and not loaded has no provenance.
+        "model": "unnamed" if info is None else info.name,
+        "weights_sha256": None if info is None else info.weights_sha256,
+        "weights_licence": None if info is None else info.licence,
+        "accel": str(chosen.request.plan),
+        "precision": precision_name(chosen.request.dtype),
+        "size_policy": model.config.size_policy if options.size_policy == "auto" else options.size_policy,
+        "network_size": [chosen.request.width, chosen.request.height],
+        "heads": list(chosen.request.heads),
+        "pixel_centres": options.pixel_centres,
+        "views": len(views.records),
+        "images_sha256": _images_hash(views),
+    }
+    if known is not None:
+        settings["known"] = known.facts
+    # Only where they change the rounding, so that results stored before they existed keep their settings.
+    if options.kernels != "plain":
+        settings["kernels"] = options.kernels
+    if options.linears != "plain":
+        settings["linears"] = options.linears
+    return settings
+
+
+def _images_hash(views: LoadedViews) -> str:
+    digest = hashlib.sha256()
+    for some in views.images.split(64):
+        digest.update(some.numpy().data)
+        views.release()
+    return digest.hexdigest()
