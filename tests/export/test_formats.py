@@ -63,13 +63,13 @@ def test_no_export_changes_the_result_and_all_return_existing_files(tmp_path: Pa
 
 
 def test_unknown_formats_and_options_are_usage_errors(tmp_path: Path, scene: Reconstruction) -> None:
-    with pytest.raises(UsageError, match=r"no export format 'obj'; choose from colmap, ply, glb"):
+    with pytest.raises(UsageError, match=r"'obj'.*colmap, ply, glb"):
         export(scene, tmp_path, "obj")
     with pytest.raises(UsageError, match="'las'"):
         check_formats(["ply", "las"])
-    with pytest.raises(UsageError, match=r"no option 'max_point'; it has .*max_points"):
+    with pytest.raises(UsageError, match=r"'max_point'.*max_points"):
         export(scene, tmp_path, "ply", {"max_point": 3})
-    with pytest.raises(UsageError, match="takes PlyOptions, not GlbOptions"):
+    with pytest.raises(UsageError, match=r"PlyOptions.*GlbOptions"):
         export(scene, tmp_path, "ply", GlbOptions())
     assert list(tmp_path.iterdir()) == []
 
@@ -106,7 +106,7 @@ def test_without_cameras_only_points_are_written(tmp_path: Path, scene: Reconstr
     assert list(trimesh.load(tmp_path / "scene.glb").geometry) == ["points"]
 
 
-def test_frustum_corners_project_to_the_corners_of_the_picture(scene: Reconstruction) -> None:
+def test_frustum_corners_project_to_the_corners_of_the_image(scene: Reconstruction) -> None:
     corners = frustum_corners(scene, 0.3)
     pixels, z = project(corners[:, 1:5], scene.cam_from_world, scene.intrinsics)
     np.testing.assert_allclose(z, 0.3)
@@ -226,10 +226,10 @@ def test_nearest_depth_at_original_resolution_is_the_covering_pixel() -> None:
 
 
 def test_a_scale_that_cannot_hold_the_depth_is_refused(tmp_path: Path, scene: Reconstruction) -> None:
-    with pytest.raises(UsageError, match=r"does not fit 16 bits; choose counts_per_unit of at most"):
+    with pytest.raises(UsageError, match="counts_per_unit"):
         export(scene, tmp_path, "depth", DepthOptions(counts_per_unit=1e6))
     for wrong in (-1.0, 0.0, float("nan"), float("inf")):
-        with pytest.raises(UsageError, match="positive"):
+        with pytest.raises(UsageError, match="counts_per_unit"):
             DepthOptions(counts_per_unit=wrong)
     assert list(tmp_path.iterdir()) == []
 

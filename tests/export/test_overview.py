@@ -1,4 +1,4 @@
-"""The overview picture shows the views, their depth, the points and every camera."""
+"""The overview shows the views, their depth, the points and every camera."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from manyview.export import OverviewOptions, export
 from manyview.export.colours import by_order
-from manyview.export.overview import OverviewOptions, export_overview, overview
+from manyview.export.overview import overview
 from manyview.reconstruction.result.result import Reconstruction
 from tests.analytic_scene import fit_transform, room_scene
 
@@ -26,7 +27,7 @@ def colours_near(image: Image.Image, colour: np.ndarray, tolerance: int = 40) ->
 
 
 def test_size_and_file(scene, tmp_path):
-    (path,) = export_overview(scene, tmp_path, OverviewOptions(width=700))
+    (path,) = export(scene, tmp_path, "overview", OverviewOptions(width=700))
     with Image.open(path) as image:
         assert image.size[0] == 700 and image.mode == "RGB"
 
@@ -39,7 +40,7 @@ def test_views_and_cameras_are_drawn(scene):
         assert colours_near(page, colour) > 30
 
 
-def test_a_moved_camera_and_another_depth_change_the_picture(scene):
+def test_a_moved_camera_and_another_depth_change_the_image(scene):
     options = OverviewOptions(width=600)
     before = np.asarray(overview(scene, options)).astype(int)
     moved = scene.cam_from_world.copy()

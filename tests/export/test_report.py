@@ -13,9 +13,11 @@ import pytest
 from manyview.errors import UsageError
 from manyview.export import ReportOptions, export
 from manyview.export.colours import by_order, colour_map, css_colour
-from manyview.export.report import describe_transform, report_html
-from manyview.export.report_charts import confidence_picture, depth_picture, histogram_svg
-from manyview.export.report_plans import estimate_up, make_plans, points_raster
+from manyview.export.images import confidence_image, depth_image
+from manyview.export.orthographic import estimate_up, orthographic_views, points_raster
+from manyview.export.report import report_html
+from manyview.export.report_charts import histogram_svg
+from manyview.export.report_views import describe_transform
 from manyview.geometry.unproject_np import camera_centres
 from tests.analytic_scene import crop_transform, fit_transform, look_at, pad_transform, room_scene
 
@@ -95,7 +97,7 @@ def test_report_is_self_contained_and_well_formed(tmp_path: Path) -> None:
         "forward",
         "2.00 s",
         "96.0 MB",
-        "turned 90° clockwise",
+        "rotated 90° clockwise",
     ):
         assert expected in words
     assert "cropped" in words and "padded" in words and "Confidence" in words
@@ -134,7 +136,7 @@ def test_a_scene_without_depth_has_a_report() -> None:
         settings={},
     )
     words = " ".join(Page(report_html(scene, ReportOptions())).words)
-    assert "No pixel has usable depth" in words and "not recorded" in words
+    assert "No pixel has valid depth" in words and "not recorded" in words
 
 
 def test_impossible_options_are_refused() -> None:
@@ -150,15 +152,15 @@ def test_up_is_against_gravity_even_when_all_cameras_look_down() -> None:
     np.testing.assert_allclose(estimate_up(one), [0, -1, 0], atol=1e-9)
 
 
-def test_plans_are_orthographic_and_show_every_camera() -> None:
+def test_maps_are_orthographic_and_show_every_camera() -> None:
     scene, _ = room_scene(views=6)
     cloud = scene.point_cloud(0)
-    top, side = make_plans(scene, cloud.points.astype(np.float64))
+    top, side = orthographic_views(scene, cloud.points.astype(np.float64))
     centres = camera_centres(scene.cam_from_world)
-    for plan in (top, side):
-        pixels = plan(centres)
+    for view in (top, side):
+        pixels = view(centres)
         assert (pixels >= 0).all() and (pixels <= [900, 620]).all()
-        linear = plan.pixel_from_world[:, :3] / plan.pixels_per_unit
+        linear = view.pixel_from_world[:, :3] / view.pixels_per_unit
         np.testing.assert_allclose(linear @ linear.T, np.eye(2), atol=1e-9)
     down = np.array([0.0, 1.0, 0.0])
     np.testing.assert_allclose(top.pixel_from_world[:, :3] @ down, 0, atol=1e-6)
@@ -173,11 +175,11 @@ def test_plans_are_orthographic_and_show_every_camera() -> None:
 def test_depth_is_bright_where_near_and_grey_where_unknown() -> None:
     depth = np.array([[1.0, 2.0, 4.0, np.nan]], np.float32)
     valid = np.array([[True, True, True, False]])
-    picture = depth_picture(depth, valid).astype(int).sum(-1)[0]
+    picture = depth_image(depth, valid).astype(int).sum(-1)[0]
     assert picture[0] > picture[1] > picture[2] and picture[3] == 3 * 128
-    conf = confidence_picture(np.array([[1.0, 5.0, 9.0, 3.0]], np.float32), valid, (1.0, 9.0))
+    conf = confidence_image(np.array([[1.0, 5.0, 9.0, 3.0]], np.float32), valid, (1.0, 9.0))
     np.testing.assert_array_equal(conf[0, [0, 2]], colour_map(np.array([0.0, 1.0]), "viridis"))
-    assert (depth_picture(depth, np.zeros_like(valid)) == 128).all()
+    assert (depth_image(depth, np.zeros_like(valid)) == 128).all()
 
 
 def test_colours_hit_their_anchors() -> None:
@@ -194,7 +196,7 @@ def test_colours_hit_their_anchors() -> None:
         (fit_transform((320, 240), (160, 120)), "scaled by 0.5"),
         (TRANSFORMS[1], "scaled by 0.2333 × 0.2375, cropped"),
         (TRANSFORMS[2], "scaled by 0.175, padded"),
-        (TRANSFORMS[3], "turned 90° clockwise, scaled by 0.2333 × 0.175"),
+        (TRANSFORMS[3], "rotated 90° clockwise, scaled by 0.2333 × 0.175"),
     ],
 )
 def test_transforms_in_words(transform, text: str) -> None:  # type: ignore[no-untyped-def]

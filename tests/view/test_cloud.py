@@ -84,7 +84,7 @@ def test_edges_can_be_dropped():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"port": 70000}, {"max_points": 0}, {"max_pictures": -1}, {"conf_percentile": 100.0},
+        {"port": 70000}, {"max_points": 0}, {"max_images": -1}, {"conf_percentile": 100.0},
         {"drop_edges": 0.0}, {"drop_edges": float("nan")},
     ],
 )  # fmt: skip

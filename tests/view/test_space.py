@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from manyview.export.images import evenly_spread
 from manyview.geometry.unproject_np import camera_centres
-from manyview.view.cameras import CameraShapes, line_colours, thumbnail, views_with_pictures
+from manyview.view.cameras import CameraShapes, line_colours, small_image
 from manyview.view.space import PAGE_EXTENT, first_eye, fit_space
 
 from .scenes import wall_scene
@@ -69,7 +70,7 @@ def test_frustum_rim_lies_on_the_pixels_rays():
     points = scene.world_points.reshape(-1, 3)
     space = fit_space(scene, points)
     shapes = CameraShapes.of(scene, space, size=0.5)
-    middle, axes, width, height = shapes.picture_plane(2, factor=2.0)
+    middle, axes, width, height = shapes.image_plane(2, factor=2.0)
     # At twice the size the rim is 1 unit ahead; 16 pixels at a focal length of 16 pixels span 1 unit.
     np.testing.assert_allclose(middle, space(np.array([0.2, 0.0, 1.0])), atol=1e-5)
     np.testing.assert_allclose(axes, np.eye(3), atol=1e-5)
@@ -78,13 +79,13 @@ def test_frustum_rim_lies_on_the_pixels_rays():
     assert shapes.lines(1.0, [1]).shape == (10, 2, 3)
 
 
-def test_pictures_are_few_small_and_without_padding():
-    assert views_with_pictures(5, 150).tolist() == [0, 1, 2, 3, 4]
-    chosen = views_with_pictures(1000, 150)
+def test_images_are_few_small_and_without_padding():
+    assert evenly_spread(5, 150) == [0, 1, 2, 3, 4]
+    chosen = evenly_spread(1000, 150)
     assert len(chosen) == 150 and chosen[0] == 0 and chosen[-1] == 999
-    assert views_with_pictures(5, 0).tolist() == []
+    assert evenly_spread(5, 0) == []
     scene = wall_scene(views=1, height=400, width=600)
-    assert thumbnail(scene, 0).shape == (107, 160, 3)
+    assert small_image(scene, 0).shape == (107, 160, 3)
     padded = dataclasses.replace(scene.views[0].transform, content_box=(100, 0, 500, 400))
     scene = dataclasses.replace(scene, views=(dataclasses.replace(scene.views[0], transform=padded),))
-    assert thumbnail(scene, 0).shape == (160, 160, 3)
+    assert small_image(scene, 0).shape == (160, 160, 3)

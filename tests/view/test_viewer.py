@@ -83,7 +83,7 @@ def test_only_one_frames_points(viewer):
     assert settle(lambda: viewer.shown_points == 3 * PIXELS)
 
 
-def test_the_frame_slider_shows_its_picture_and_moves_the_highlight(viewer):
+def test_the_frame_slider_shows_its_image_and_moves_the_highlight(viewer):
     before = viewer._highlight.points.copy()
     viewer.panel.frame.value = 2
     assert settle(lambda: "0002.png" in viewer.panel.name.content)
@@ -101,14 +101,14 @@ def test_the_frame_slider_shows_its_picture_and_moves_the_highlight(viewer):
 def test_cameras_can_be_hidden_and_resized(viewer):
     viewer.panel.cameras.value = False
     assert settle(lambda: not viewer._applied.cameras)
-    assert not any(node.visible for node in (viewer._lines, viewer._highlight, *viewer._pictures.values()))
+    assert not any(node.visible for node in (viewer._lines, viewer._highlight, *viewer._images.values()))
     viewer.panel.cameras.value = True
-    viewer.panel.pictures.value = False
-    assert settle(lambda: viewer._lines.visible and not viewer._pictures[0].visible)
-    width = viewer._pictures[0].render_width
+    viewer.panel.images.value = False
+    assert settle(lambda: viewer._lines.visible and not viewer._images[0].visible)
+    width = viewer._images[0].render_width
     viewer.panel.camera_size.value = 2.0
     assert settle(lambda: viewer._applied.camera_size == 2.0)
-    assert viewer._pictures[0].render_width == pytest.approx(2 * width, rel=1e-4)
+    assert viewer._images[0].render_width == pytest.approx(2 * width, rel=1e-4)
 
 
 def test_point_size_reaches_every_node(viewer):
@@ -140,13 +140,13 @@ def test_a_single_view_has_no_frame_slider():
 def test_a_thousand_views():
     with start_viewer(wall_scene(views=1000), dataclasses.replace(ANY, max_points=20_000)) as viewer:
         assert viewer.shown_points == 20_000
-        assert len(viewer._pictures) == 150
+        assert len(viewer._images) == 150
         assert viewer._lines.points.shape == (10_000, 2, 3)
         viewer.panel.frame.value = 999
         assert settle(lambda: "0999.png" in viewer.panel.name.content)
 
 
-def test_a_click_on_a_picture_chooses_its_frame(viewer):
+def test_a_click_on_an_image_chooses_its_frame(viewer):
     viewer.panel.pick_frame(2)
     assert settle(lambda: viewer._applied.frame == 2)
 

@@ -1,15 +1,26 @@
-"""`manyview export OUT --to colmap ply glb npz`."""
+"""`manyview export OUT --to colmap ply glb npz`, and the exports of other commands."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from ..export import FORMATS
 from .console import Bars, say, written
+
+if TYPE_CHECKING:
+    from ..reconstruction.result.result import Reconstruction
+
+_HELP = "; ".join(f"{format.name} ({format.about})" for format in FORMATS.values())
+
+ExportNames = Annotated[
+    tuple[str, ...], tyro.conf.arg(help=f"Exports to write, or none: {' '.join(FORMATS)}.")
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +29,7 @@ class Export:
 
     result: tyro.conf.Positional[Path]
     """Output folder of `manyview reconstruct`."""
-    to: tuple[str, ...]
-    """One or more of: colmap ply glb npz depth nerfstudio overview report."""
+    to: Annotated[tuple[str, ...], tyro.conf.arg(help=f"One or more of: {_HELP}.")]
     out: Path | None = None
     """Where to write; default: into the result folder, beside what is there."""
     overwrite: bool = False
@@ -29,11 +39,11 @@ class Export:
     max_points: int | None = None
     """At most this many points."""
     images: Literal["copy", "none"] | None = None
-    """colmap and nerfstudio: copy the pictures beside the cameras (copy), or not (none)."""
+    """colmap and nerfstudio: write the source images beside the cameras (copy), or not (none)."""
 
     def run(self) -> int:
         from ..errors import UsageError
-        from ..export import FORMATS, check_formats, export
+        from ..export import check_formats
         from ..reconstruction.result.load import load_reconstruction
 
         check_formats(list(self.to))
@@ -43,38 +53,41 @@ class Export:
             for name in ("min_conf_percentile", "max_points", "images")
             if getattr(self, name) is not None
         }
-        chosen = {name: export_options(FORMATS[name].options, wanted) for name in self.to}
+        chosen = {name: _with_options(FORMATS[name].options(), wanted) for name in self.to}
         for option in wanted:
             if not any(option in used for _, used in chosen.values()):
                 flag = "--" + option.replace("_", "-")
                 raise UsageError(f"{flag} means nothing to {' and '.join(self.to)}; leave it out")
+        options = {name: given for name, (given, _) in chosen.items()}
         with Bars() as bars:
-            for name, (options, _) in chosen.items():
-                files = export(
-                    scene,
-                    self.out or self.result,
-                    name,
-                    options,
-                    overwrite=self.overwrite,
-                    progress=partial(bars, name),
-                )
-                say(written(name, files, self.out or self.result))
+            export_all(scene, self.out or self.result, options, bars, self.overwrite)
         return 0
 
 
-def export_options(kind: type, wanted: dict[str, object]) -> tuple[object, set[str]]:
-    """Options of one format from those of `wanted` that it has, and their names.
+def export_all(
+    scene: Reconstruction,
+    folder: Path,
+    formats: Mapping[str, Any] | list[str],
+    bars: Bars,
+    overwrite: bool = True,
+) -> None:
+    """Export to several formats, with their options if it is a mapping, and print the files written."""
+    from ..export import export
 
-    Options about points may lie one level down, in those of the tracks.
-    """
-    own = {field.name for field in dataclasses.fields(kind)}
-    values = {key: value for key, value in wanted.items() if key in own}
+    for name in formats:
+        options = formats[name] if isinstance(formats, Mapping) else None
+        files = export(scene, folder, name, options, overwrite=overwrite, progress=partial(bars, name))
+        say(written(name, files, folder))
+
+
+def _with_options(options: Any, wanted: dict[str, object]) -> tuple[Any, set[str]]:
+    """`options` with those of `wanted` that they, or options within them, have; and the names used."""
+    own = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    values = {name: value for name, value in wanted.items() if name in own}
     used = set(values)
-    if "tracks" in own:
-        from ..export import TrackOptions
-
-        inner = {field.name for field in dataclasses.fields(TrackOptions)} - own
-        nested = {key: value for key, value in wanted.items() if key in inner}
-        values["tracks"] = TrackOptions(**nested)  # type: ignore[arg-type]
-        used |= nested.keys()
-    return kind(**values), used
+    rest = {name: value for name, value in wanted.items() if name not in own}
+    for name, inner in own.items():
+        if dataclasses.is_dataclass(inner):
+            values[name], found = _with_options(inner, rest)
+            used |= found
+    return dataclasses.replace(options, **values), used

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from .console import Bars, say, written
+from .console import Bars, say
+from .export import ExportNames, export_all
 from .options import KnownChoice, KnownFields, ModelChoice, ModelFields, RunChoice, RunFields
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ class Reconstruct:
 
     paths: tyro.conf.Positional[tuple[str, ...]]
     """INPUT [INPUT ...] OUT"""
-    to: tuple[str, ...] = ("ply", "report")
-    """Exports to write at once: colmap ply glb npz depth nerfstudio overview report, or none."""
+    to: ExportNames = ("ply", "report")
     overwrite: bool = False
     """Replace an earlier result of ManyView in OUT; other files are never touched."""
     receipt: bool = False
@@ -76,13 +75,13 @@ class Reconstruct:
                     if self.receipt:
                         scene = _add_comparison(folder, ready, model, bars)
                         # The only export that shows the notes, where the comparison stands.
-                        _export_all(scene, folder, [name for name in formats if name == "report"], bars)
+                        export_all(scene, folder, [name for name in formats if name == "report"], bars)
                     return 0
                 check_output_folder(folder, self.overwrite)
             require_space(folder, array_bytes(ready.views.images.shape, self.how.point_head))
             scene = reconstruct_into(ready, model, folder, self.overwrite, bars)
             write_comparison(scene, folder)
-            _export_all(scene, folder, formats, bars)
+            export_all(scene, folder, formats, bars)
         for note in scene.notes[len(ready.notes) :]:
             say(note)
         timings = scene.timings_s
@@ -138,11 +137,3 @@ def _add_comparison(folder: Path, ready: PreparedRun, model: Network, bars: Bars
         save(scene, folder, overwrite=True)
         write_comparison(scene, folder)
     return scene
-
-
-def _export_all(scene: Reconstruction, folder: Path, formats: list[str], bars: Bars) -> None:
-    from ..export import export
-
-    for name in formats:
-        files = export(scene, folder, name, overwrite=True, progress=partial(bars, name))
-        say(written(name, files, folder))

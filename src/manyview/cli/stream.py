@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from .console import Bars, say, written
+from .console import Bars, say
+from .export import ExportNames, export_all
 from .options import Flat, ModelChoice, ModelFields
 
 if TYPE_CHECKING:
     from ..models.network import Network
-    from ..reconstruction.result.result import Reconstruction
     from ..streaming.engine import StreamEngine
     from ..streaming.frames import FrameSource
     from ..streaming.journal import StreamJournal
@@ -104,8 +103,7 @@ class Stream:
     """Chunks after which the engine's memory is written: what a killed run loses at most."""
     keep_chunks: bool = False
     """Keep the results of chunks when the whole is written."""
-    to: tuple[str, ...] = ("ply",)
-    """Exports at the end: colmap ply glb npz depth nerfstudio overview report, or none."""
+    to: ExportNames = ("ply",)
     plot: bool = False
     """Draw milliseconds and bytes against frames to OUT/stream/stream.png."""
     device: str = "auto"
@@ -154,7 +152,7 @@ class Stream:
             self._push_all(source, engine, journal, bars)
             revised = engine.cameras() if self.cameras == "revised" else None
             scene = write_result(journal, folder, revised, tuple(source.warnings))
-            _export_all(scene, folder, formats, bars)
+            export_all(scene, folder, formats, bars)
         journal.finish(self.keep_chunks)
         if self.plot:
             _draw(journal)
@@ -256,14 +254,6 @@ class Stream:
             journal.save_state(engine.state())
         if not engine.frames:
             raise InputError(f"'{self.paths[0]}' has no usable frame")
-
-
-def _export_all(scene: Reconstruction, folder: Path, formats: list[str], bars: Bars) -> None:
-    from ..export import export
-
-    for name in formats:
-        files = export(scene, folder, name, overwrite=True, progress=partial(bars, name))
-        say(written(name, files, folder))
 
 
 def _draw(journal: StreamJournal) -> None:

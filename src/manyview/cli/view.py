@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import sys
 import threading
@@ -14,13 +15,15 @@ import tyro
 from ..view.options import ViewOptions
 from .console import say
 
+logger = logging.getLogger(__name__)
+
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """Look at a reconstruction in the browser, until Ctrl-C.
+    """Show a reconstruction in the browser, until Ctrl-C.
 
-    Points, cameras with their pictures, and sliders for confidence and frame. The page is served to
-    this machine only, unless --host says otherwise.
+    Points, cameras with their images, and sliders for confidence and frame. The page is served to
+    this machine only, unless --host is given.
     """
 
     out: tyro.conf.Positional[Path]
@@ -31,8 +34,10 @@ class View:
     """Address to listen on; 0.0.0.0 lets other machines in."""
     max_points: int = ViewOptions.max_points
     """Points sent to the browser; overlaps are thinned first."""
-    max_pictures: int = ViewOptions.max_pictures
-    """Cameras drawn with their picture; all are drawn as wire frames."""
+    max_images: int = ViewOptions.max_images
+    """Cameras drawn with their image; all are drawn as wire frames."""
+    max_pictures: int | None = None
+    """Deprecated name of --max-images."""
     conf_percentile: float = ViewOptions.conf_percentile
     """Share of least confident pixels hidden at first; the page has a slider."""
     drop_edges: float | None = ViewOptions.drop_edges
@@ -44,8 +49,15 @@ class View:
         from ..reconstruction.result.load import load_reconstruction
         from ..view import start_viewer
 
+        if self.max_pictures is not None:
+            logger.warning("--max-pictures is deprecated and will be removed: use --max-images")
         options = ViewOptions(
-            self.host, self.port, self.max_points, self.max_pictures, self.conf_percentile, self.drop_edges
+            self.host,
+            self.port,
+            self.max_points,
+            self.max_images if self.max_pictures is None else self.max_pictures,
+            self.conf_percentile,
+            self.drop_edges,
         )
         scene = load_reconstruction(self.out)
         with start_viewer(scene, options) as viewer:
@@ -53,7 +65,7 @@ class View:
             if self.host in ("127.0.0.1", "localhost", "::1"):
                 say(f"From another machine: ssh -L {viewer.port}:127.0.0.1:{viewer.port} THIS_MACHINE")
             else:
-                say("Every machine that can reach this address can look at the pictures.")
+                say("Every machine that can reach this address can see the images.")
             if self.open and _has_screen():
                 webbrowser.open(viewer.url)
             try:

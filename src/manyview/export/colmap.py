@@ -1,7 +1,7 @@
 """COLMAP: a sparse model at original resolution, with multi-view tracks that a bundle adjuster can use.
 
-One PINHOLE camera per view, in pixels of the upright source picture; images named as in the input,
-sub-folders kept. Written for COLMAP 4 (rigs and frames included), readable by every older reader too.
+One PINHOLE camera per view, in pixels of the upright source image; images are named as in the input,
+with sub-folders. Written for COLMAP 4 (rigs and frames included), readable by older versions too.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..errors import MissingExtraError, UsageError
-from .staging import staged_export
+from .export_format import ExportFormat, ExportTarget, check_choice
 from .tracks import TrackOptions, Tracks, build_tracks
 
 if TYPE_CHECKING:
@@ -24,42 +22,27 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Fewer tracks than this for each view hardly hold a camera in place.
+# With fewer tracks per view, bundle adjustment hardly constrains a camera.
 _FEW_TRACKS = 50
 
 
 @dataclasses.dataclass(frozen=True)
 class ColmapOptions:
-    """`sparse/0/` with cameras, images, points3D, rigs and frames; `images/` with the upright pictures."""
+    """`sparse/0/` with cameras, images, points3D, rigs and frames; `images/` with the upright images."""
 
     files: Literal["both", "binary", "text"] = "both"
     """Which form of the model to write; readers that find both take the binary one."""
     images: Literal["copy", "none"] = "copy"
-    """Put the pictures beside the model: copied, or written upright where EXIF had turned them."""
+    """copy: also write the source images, rotated upright if their EXIF orientation says so."""
     tracks: TrackOptions = dataclasses.field(default_factory=TrackOptions)
     """How points and their observations are chosen."""
 
     def __post_init__(self) -> None:
-        if self.files not in ("both", "binary", "text"):
-            raise UsageError(f"colmap: files must be both, binary or text, not {self.files!r}")
-        if self.images not in ("copy", "none"):
-            raise UsageError(f"colmap: images must be copy or none, not {self.images!r}")
+        check_choice("colmap", "files", self.files, ("both", "binary", "text"))
+        check_choice("colmap", "images", self.images, ("copy", "none"))
 
 
-def export_colmap(
-    scene: Reconstruction,
-    out_dir: str | Path,
-    options: ColmapOptions | None = None,
-    *,
-    overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Path]:
-    """Write a COLMAP project: `sparse/0/*.bin`, `sparse/0/*.txt` and `images/`.
-
-    `progress` is called with (steps done, steps). Raises MissingExtraError without pycolmap, InputError
-    if source pictures are asked for and gone.
-    """
-    options = options or ColmapOptions()
+def _write(scene: Reconstruction, options: ColmapOptions, target: ExportTarget) -> None:
     try:
         import pycolmap  # noqa: F401
     except ImportError as error:
@@ -74,13 +57,12 @@ def export_colmap(
                 "copy the images too (they are renamed), or write binary files only"
             )
     steps = len(scene) * (2 if copy else 1)
-    report = progress or (lambda done, total: None)
-    tracks = build_tracks(scene, options.tracks, lambda done, total: report(done, steps))
-    _tell(tracks, len(scene))
+    tracks = build_tracks(scene, options.tracks, lambda done, total: target.progress(done, steps))
+    _log_counts(tracks, len(scene))
     model = build_model(scene, tracks, names)
     needed = 200 * len(tracks.pixels) + 400 * len(tracks.points) + 2000 * len(scene)
     needed += scene.source_images_size() if copy else 0
-    with staged_export(scene, out_dir, "colmap", options, needed_bytes=needed, overwrite=overwrite) as stage:
+    with target.staged(needed) as stage:
         folder = stage.path / "sparse" / "0"
         folder.mkdir(parents=True)
         if options.files != "text":
@@ -89,9 +71,8 @@ def export_colmap(
             model.write_text(folder)
         if copy:
             scene.write_source_images(
-                stage.path / "images", lambda done, total: report(len(scene) + done, steps)
+                stage.path / "images", lambda done, total: target.progress(len(scene) + done, steps)
             )
-    return stage.written
 
 
 def build_model(scene: Reconstruction, tracks: Tracks, names: tuple[str, ...]) -> Any:
@@ -104,8 +85,8 @@ def build_model(scene: Reconstruction, tracks: Tracks, names: tuple[str, ...]) -
     bounds = np.searchsorted(tracks.view_index[order], np.arange(len(scene) + 1))
     slot = np.empty(len(order), dtype=np.int64)
     for index, view in enumerate(scene.views):
-        own = order[bounds[index] : bounds[index + 1]]
-        slot[own] = np.arange(len(own))
+        observed = order[bounds[index] : bounds[index + 1]]
+        slot[observed] = np.arange(len(observed))
         transform, matrix = view.transform, upright[index]
         scale = np.array([transform.scale_x, transform.scale_y])
         offset = np.array([transform.offset_x, transform.offset_y])
@@ -119,7 +100,7 @@ def build_model(scene: Reconstruction, tracks: Tracks, names: tuple[str, ...]) -
         model.add_camera_with_trivial_rig(camera)
         image = pycolmap.Image(
             name=names[index],
-            keypoints=(tracks.pixels[own] - offset) / scale,
+            keypoints=(tracks.pixels[observed] - offset) / scale,
             camera_id=index + 1,
             image_id=index + 1,
         )
@@ -134,17 +115,17 @@ def build_model(scene: Reconstruction, tracks: Tracks, names: tuple[str, ...]) -
         model.add_point3D(tracks.points[point], pycolmap.Track(elements), tracks.colours[point])
     model.update_point_3d_errors()
     for point_id in [i for i, point in model.points3D.items() if point.track.length() == 1]:
-        model.points3D[point_id].error = -1.0  # unknown: one view's own point projects onto itself
+        model.points3D[point_id].error = -1.0  # unknown: a point of one view projects onto itself
     return model
 
 
-def _tell(tracks: Tracks, views: int) -> None:
+def _log_counts(tracks: Tracks, views: int) -> None:
     several = tracks.lengths > 1
     count, alone = int(several.sum()), int((~several).sum())
     mean = float(tracks.lengths[several].mean()) if count else 0.0
     logger.info("COLMAP: %d points seen by several views, %.1f views each on average", count, mean)
     if alone:
-        logger.info("COLMAP: %d points that one view alone observes fill up", alone)
+        logger.info("COLMAP: %d further points are observed by one view only", alone)
     if views > 1 and count < _FEW_TRACKS * views:
         logger.warning(
             "only %d points are seen consistently by several of the %d views: the depth maps agree too "
@@ -152,3 +133,8 @@ def _tell(tracks: Tracks, views: int) -> None:
             count,
             views,
         )
+
+
+FORMAT = ExportFormat(
+    "colmap", "sparse model with tracks: gsplat, COLMAP, bundle adjustment", ColmapOptions, _write
+)

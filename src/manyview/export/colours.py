@@ -1,13 +1,9 @@
-"""Numbers to colours, and pictures to text that HTML can hold."""
+"""Colour maps."""
 
 from __future__ import annotations
 
-import base64
-import io
-
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 # Evenly spaced anchors of matplotlib's colour maps of these names (CC0, and Apache-2.0 for turbo).
 _ANCHORS = {
@@ -28,22 +24,10 @@ def colour_map(values: Float[np.ndarray, "*shape"], name: str) -> UInt8[np.ndarr
 
 def by_order(count: int) -> UInt8[np.ndarray, "count 3"]:
     """One colour per view, from blue (first) to red (last)."""
-    # The ends of turbo are too dark to be told apart.
+    # The ends of turbo are too dark to tell apart.
     return colour_map(0.08 + 0.84 * np.arange(count) / max(count - 1, 1), "turbo")
 
 
 def css_colour(rgb: UInt8[np.ndarray, " 3"]) -> str:
-    """ "#rrggbb"."""
+    """The colour as "#rrggbb"."""
     return "#" + bytes(rgb.tolist()).hex()
-
-
-def data_uri(image: UInt8[np.ndarray, "height width channels"], quality: int | None = None) -> str:
-    """The picture inside a URI: JPEG if a `quality` is given, else PNG (RGBA allowed)."""
-    buffer = io.BytesIO()
-    picture = Image.fromarray(image)
-    if quality is None:
-        picture.save(buffer, "PNG")
-    else:
-        picture.save(buffer, "JPEG", quality=quality)
-    kind = "png" if quality is None else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,7 @@ from jaxtyping import Float32, UInt16
 from PIL import Image
 
 from ..errors import UsageError
-from .staging import staged_export
+from .export_format import ExportFormat, ExportTarget
 
 if TYPE_CHECKING:
     from ..reconstruction.inputs.views import ViewTransform
@@ -29,7 +28,7 @@ class DepthOptions:
     counts_per_unit: float | None = None
     """PNG values per unit of depth; None chooses the largest for which the deepest pixel still fits."""
     original_resolution: bool = False
-    """Write maps in the size of the upright source pictures (nearest pixel) instead of the network's."""
+    """Write maps in the size of the upright source images (nearest pixel) instead of the network's."""
     min_conf_percentile: float = 0.0
     """Write 0 for pixels below this percentile of confidence."""
 
@@ -39,23 +38,10 @@ class DepthOptions:
             raise UsageError(f"counts_per_unit must be a positive number, not {counts}")
 
 
-def export_depth(
-    scene: Reconstruction,
-    out_dir: str | Path,
-    options: DepthOptions | None = None,
-    *,
-    overwrite: bool = False,
-) -> list[Path]:
-    """Write one 16-bit PNG per view. Raises UsageError if a chosen scale cannot hold the deepest pixel."""
-    options = options or DepthOptions()
+def _write(scene: Reconstruction, options: DepthOptions, target: ExportTarget) -> None:
     threshold = scene.confidence_threshold(options.min_conf_percentile)
-    deepest = 0.0
-    for index in range(len(scene)):
-        depth = _kept_depth(scene, index, threshold)
-        deepest = max(deepest, float(depth.max()))
-    counts = options.counts_per_unit
-    if counts is None:
-        counts = _LARGEST / max(deepest, 1e-30)
+    deepest = max(float(_kept_depth(scene, index, threshold).max()) for index in range(len(scene)))
+    counts = options.counts_per_unit or _LARGEST / max(deepest, 1e-30)
     if round(deepest * counts) > _LARGEST:
         raise UsageError(
             f"depth reaches {deepest:.4g} units, which at {counts:g} counts per unit does not fit 16 bits; "
@@ -65,19 +51,15 @@ def export_depth(
     pixels = [_output_size(view.transform, options.original_resolution) for view in scene.views]
     needed = sum(2 * width * height + 1000 for width, height in pixels)
     intrinsics = scene.upright_intrinsics if options.original_resolution else scene.intrinsics
-    with staged_export(scene, out_dir, "depth", options, needed_bytes=needed, overwrite=overwrite) as stage:
+    with target.staged(needed) as stage:
         entries = []
         for index, name in enumerate(names):
             depth = _kept_depth(scene, index, threshold)
             if options.original_resolution:
                 depth = to_upright(depth, scene.views[index].transform)
             Image.fromarray(_quantise(depth, counts)).save(stage.file(f"depth/{name}"))
-            entry = {
-                "name": scene.names[index],
-                "file": name,
-                "width": depth.shape[1],
-                "height": depth.shape[0],
-            }
+            height, width = depth.shape
+            entry = {"name": scene.names[index], "file": name, "width": width, "height": height}
             entries.append({**entry, "intrinsics": intrinsics[index].tolist()})
         header = {
             "meaning": "z_depth = value / counts_per_unit, in the unit of the cameras; 0 means no depth",
@@ -86,7 +68,6 @@ def export_depth(
             "views": entries,
         }
         stage.file("depth/depth.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
-    return stage.written
 
 
 def depth_names(names: Sequence[str]) -> list[str]:
@@ -128,3 +109,6 @@ def _output_size(transform: ViewTransform, original: bool) -> tuple[int, int]:
     if original:
         return transform.upright_width, transform.upright_height
     return transform.network_width, transform.network_height
+
+
+FORMAT = ExportFormat("depth", "16-bit depth PNG per view", DepthOptions, _write)

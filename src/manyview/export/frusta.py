@@ -13,8 +13,8 @@ from .colours import by_order
 if TYPE_CHECKING:
     from ..reconstruction.result.result import Reconstruction
 
-# Vertices of one frustum: apex, four corners, and the tip of a roof that marks "up".
-_EDGES = np.array([(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1), (1, 5), (5, 2)])
+# Pairs of `frustum_corners`: apex to corners, around the image, and a roof that marks "up".
+FRUSTUM_EDGES = np.array([(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1), (1, 5), (5, 2)])
 _TUBE_SIDES = 3
 
 
@@ -29,7 +29,7 @@ def frustum_size(scene: Reconstruction, points: Float[np.ndarray, "n 3"]) -> flo
 
 
 def frustum_corners(scene: Reconstruction, size: float) -> Float[np.ndarray, "views 6 3"]:
-    """Apex, corners of the picture (clockwise from top-left) at depth `size`, and a roof tip; world axes."""
+    """Apex, corners of the image (clockwise from top-left) at depth `size`, and a roof tip; world axes."""
     boxes = np.array([view.transform.content_box for view in scene.views], dtype=np.float64)
     left, top, right, bottom = boxes.T
     roof = top - 0.25 * (bottom - top)
@@ -45,9 +45,9 @@ def frustum_mesh(
 ) -> tuple[Float[np.ndarray, "n 3"], Int[np.ndarray, "m 3"], UInt8[np.ndarray, "n 3"]]:
     """(vertices, triangles, vertex colours) of all frusta."""
     corners = frustum_corners(scene, size)
-    start, end = (corners[:, _EDGES[:, side]].reshape(-1, 3) for side in (0, 1))
+    start, end = (corners[:, FRUSTUM_EDGES[:, side]].reshape(-1, 3) for side in (0, 1))
     vertices, triangles = _tubes(start, end, radius=0.015 * size)
-    colours = np.repeat(by_order(len(scene)), len(_EDGES) * 2 * _TUBE_SIDES, axis=0)
+    colours = np.repeat(by_order(len(scene)), len(FRUSTUM_EDGES) * 2 * _TUBE_SIDES, axis=0)
     return vertices, triangles, colours
 
 

@@ -1,15 +1,14 @@
-"""NPZ: every array of the result under a documented name, for a script that has numpy and nothing else."""
+"""NPZ: every array of the result under a documented name (see `npz_arrays`), for scripts with numpy alone."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .staging import staged_export
+from .export_format import ExportFormat, ExportTarget
 
 if TYPE_CHECKING:
     from ..reconstruction.result.result import Reconstruction
@@ -25,21 +24,12 @@ class NpzOptions:
     """Include the world point of every pixel (it follows from depth and cameras)."""
 
 
-def export_npz(
-    scene: Reconstruction,
-    out_dir: str | Path,
-    options: NpzOptions | None = None,
-    *,
-    overwrite: bool = False,
-) -> list[Path]:
-    """Write `scene.npz`; `npz_arrays` documents the names."""
-    options = options or NpzOptions()
+def _write(scene: Reconstruction, options: NpzOptions, target: ExportTarget) -> None:
     arrays = npz_arrays(scene, options.world_points)
     needed = sum(array.nbytes + 1000 for array in arrays.values())
-    with staged_export(scene, out_dir, "npz", options, needed_bytes=needed, overwrite=overwrite) as stage:
+    with target.staged(needed) as stage:
         save = np.savez_compressed if options.compress else np.savez
         save(stage.file("scene.npz"), allow_pickle=False, **arrays)
-    return stage.written
 
 
 def npz_arrays(scene: Reconstruction, world_points: bool = True) -> dict[str, np.ndarray]:
@@ -82,3 +72,6 @@ def npz_arrays(scene: Reconstruction, world_points: bool = True) -> dict[str, np
     if scene.head_points is not None and scene.head_points_conf is not None:
         arrays |= {"head_points": scene.head_points, "head_points_conf": scene.head_points_conf}
     return arrays
+
+
+FORMAT = ExportFormat("npz", "every array, for numpy", NpzOptions, _write)

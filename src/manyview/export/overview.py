@@ -1,19 +1,18 @@
-"""One picture of a result: some views, their depth, and points and cameras from above and the side."""
+"""One image of a result: some views, their depth, and points and cameras from above and the side."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from .colours import by_order
-from .frusta import frustum_corners, frustum_size
-from .report_charts import depth_picture
-from .report_plans import PLAN_SIZE, Plan, make_plans, points_raster
-from .staging import staged_export
+from .export_format import ExportFormat, ExportTarget, PointOptions
+from .frusta import FRUSTUM_EDGES, frustum_corners, frustum_size
+from .images import depth_image, evenly_spread
+from .orthographic import VIEW_SIZE, OrthographicView, orthographic_views, points_raster
 
 if TYPE_CHECKING:
     from ..reconstruction.result.points import PointCloud
@@ -21,69 +20,49 @@ if TYPE_CHECKING:
 
 _GAP = 12
 _PAPER, _INK = (255, 255, 255), (60, 66, 80)
-# Corner pairs of a frustum: from the centre to the four corners, and around the picture.
-_EDGES = ((0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1))
 
 
 @dataclasses.dataclass(frozen=True)
-class OverviewOptions:
-    """`overview.png`: what a page or a message needs to show what came out."""
+class OverviewOptions(PointOptions):
+    """`overview.png`, an image for a web page or a message."""
 
     views: int = 6
-    """Views in the strip, evenly chosen."""
+    """Views shown, evenly spread."""
     width: int = 1400
-    """Of the picture, in pixels."""
-    min_conf_percentile: float = 50.0
-    """Points below this percentile of confidence are left out."""
-    max_points: int = 400_000
-    """At most this many points are drawn."""
+    """Width of the image in pixels."""
+    max_points: int | None = 400_000
 
 
-def export_overview(
-    scene: Reconstruction,
-    out_dir: str | Path,
-    options: OverviewOptions | None = None,
-    *,
-    overwrite: bool = False,
-) -> list[Path]:
-    """Write `overview.png`."""
-    options = options or OverviewOptions()
-    picture = overview(scene, options)
-    needed = 3 * picture.width * picture.height
-    with staged_export(
-        scene, out_dir, "overview", options, needed_bytes=needed, overwrite=overwrite
-    ) as stage:
-        picture.save(stage.file("overview.png"))
-    return stage.written
+def _write(scene: Reconstruction, options: OverviewOptions, target: ExportTarget) -> None:
+    image = overview(scene, options)
+    with target.staged(3 * image.width * image.height) as stage:
+        image.save(stage.file("overview.png"))
 
 
 def overview(scene: Reconstruction, options: OverviewOptions) -> Image.Image:
-    """The picture itself."""
-    cloud = scene.point_cloud(options.min_conf_percentile, options.max_points, drop_edges=0.1)
+    """The image itself."""
+    cloud = options.cloud(scene)
     strip = _strip(scene, options)
-    plan_width = (options.width - 3 * _GAP) // 2
-    drawings = [
-        _drawing(plan, scene, cloud, plan_width)
-        for plan in make_plans(scene, cloud.points.astype(np.float64))
-    ]
+    width = (options.width - 3 * _GAP) // 2
+    views = orthographic_views(scene, cloud.points.astype(np.float64))
+    drawings = [_drawing(view, scene, cloud, width) for view in views]
     page = Image.new("RGB", (options.width, strip.height + drawings[0].height + 3 * _GAP), _PAPER)
     page.paste(strip, (_GAP, _GAP))
     for index, drawing in enumerate(drawings):
-        page.paste(drawing, (_GAP + index * (plan_width + _GAP), strip.height + 2 * _GAP))
+        page.paste(drawing, (_GAP + index * (width + _GAP), strip.height + 2 * _GAP))
     return page
 
 
 def _strip(scene: Reconstruction, options: OverviewOptions) -> Image.Image:
     """Views above, their depth below."""
-    count = min(options.views, len(scene))
-    chosen = np.unique(np.linspace(0, len(scene) - 1, count).round().astype(int)).tolist()
+    chosen = evenly_spread(len(scene), options.views)
     inner = options.width - 2 * _GAP
     width = (inner - (len(chosen) - 1) * _GAP) // len(chosen)
     height = round(width * scene.height / scene.width)
     strip = Image.new("RGB", (inner, 2 * height + _GAP), _PAPER)
     for column, index in enumerate(chosen):
         left = column * (width + _GAP)
-        depth = depth_picture(scene.z_depth[index], scene.view_valid(index))
+        depth = depth_image(scene.z_depth[index], scene.view_valid(index))
         for row, pixels in enumerate((scene.images[index], depth)):
             image = Image.fromarray(np.ascontiguousarray(pixels))
             strip.paste(
@@ -92,18 +71,21 @@ def _strip(scene: Reconstruction, options: OverviewOptions) -> Image.Image:
     return strip
 
 
-def _drawing(plan: Plan, scene: Reconstruction, cloud: PointCloud, width: int) -> Image.Image:
-    """Points and cameras of one orthographic view, drawn at twice the size and reduced."""
-    scale = 2 * width / PLAN_SIZE[0]
-    size = (2 * width, round(PLAN_SIZE[1] * scale))
+def _drawing(view: OrthographicView, scene: Reconstruction, cloud: PointCloud, width: int) -> Image.Image:
+    """Points and cameras of an orthographic view, drawn at twice the size and reduced."""
+    scale = 2 * width / VIEW_SIZE[0]
+    size = (2 * width, round(VIEW_SIZE[1] * scale))
     page = Image.new("RGB", size, (244, 245, 248))
-    dots = Image.fromarray(points_raster(plan, cloud)).resize(size, Image.Resampling.NEAREST)
+    dots = Image.fromarray(points_raster(view, cloud)).resize(size, Image.Resampling.NEAREST)
     page.paste(dots, (0, 0), dots)
     pen = ImageDraw.Draw(page)
-    corners = plan(frustum_corners(scene, frustum_size(scene, cloud.points))) * scale
+    corners = view(frustum_corners(scene, frustum_size(scene, cloud.points))) * scale
     for shape, colour in zip(corners, by_order(len(scene)).tolist(), strict=True):
-        for start, stop in _EDGES:
+        for start, stop in FRUSTUM_EDGES[:8]:
             pen.line([tuple(shape[start]), tuple(shape[stop])], fill=tuple(colour), width=3)
     font = ImageFont.load_default(size=26)
-    pen.text((16, 12), plan.title, fill=_INK, font=font)
+    pen.text((16, 12), view.title, fill=_INK, font=font)
     return page.resize((width, size[1] // 2), Image.Resampling.LANCZOS)
+
+
+FORMAT = ExportFormat("overview", "one PNG: views, depth, points and cameras", OverviewOptions, _write)

@@ -9,44 +9,33 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from .export_format import ExportFormat, ExportTarget, PointOptions
 from .frusta import frustum_mesh, frustum_size
-from .staging import staged_export
 
 if TYPE_CHECKING:
     from ..reconstruction.result.result import Reconstruction
 
 
 @dataclasses.dataclass(frozen=True)
-class PlyOptions:
+class PlyOptions(PointOptions):
     """`points.ply` (x y z red green blue confidence) and `cameras.ply`, both in the axes of the result."""
 
-    min_conf_percentile: float = 50.0
-    """Leave out the least confident points: this percentile of all valid pixels."""
     max_points: int | None = 2_000_000
-    """At most this many points, chosen at random; None for all."""
-    drop_edges: float | None = 0.1
-    """Leave out pixels whose depth differs by more than this share from a neighbour's; None keeps them."""
     cameras: bool = True
     """Also write the cameras, as frusta coloured from blue (first view) to red (last)."""
 
 
-def export_ply(
-    scene: Reconstruction,
-    out_dir: str | Path,
-    options: PlyOptions | None = None,
-    *,
-    overwrite: bool = False,
-) -> list[Path]:
-    """Write `points.ply` and `cameras.ply`; OpenCV axes, unit and frame of the reconstruction."""
-    options = options or PlyOptions()
-    cloud = scene.point_cloud(options.min_conf_percentile, options.max_points, drop_edges=options.drop_edges)
+def _write(scene: Reconstruction, options: PlyOptions, target: ExportTarget) -> None:
+    cloud = options.cloud(scene)
     needed = len(cloud) * 19 + len(scene) * 2000 + 1000
-    with staged_export(scene, out_dir, "ply", options, needed_bytes=needed, overwrite=overwrite) as stage:
+    with target.staged(needed) as stage:
         write_ply(stage.file("points.ply"), cloud.points, cloud.colours, confidence=cloud.confidence)
         if options.cameras:
             vertices, triangles, colours = frustum_mesh(scene, frustum_size(scene, cloud.points))
             write_ply(stage.file("cameras.ply"), vertices, colours, triangles=triangles)
-    return stage.written
+
+
+FORMAT = ExportFormat("ply", "point cloud and cameras: MeshLab, CloudCompare, Blender", PlyOptions, _write)
 
 
 def write_ply(

@@ -1,4 +1,4 @@
-"""A report: one self-contained HTML page that shows what went in, what came out, and what it cost."""
+"""A report: one self-contained HTML page with inputs, results, time and memory."""
 
 from __future__ import annotations
 
@@ -13,67 +13,50 @@ import numpy as np
 from .._version import __version__
 from ..errors import UsageError
 from ..files.writing import format_bytes
-from ..geometry.unproject_np import camera_centres
 from .colours import by_order, css_colour
+from .export_format import ExportFormat, ExportTarget, PointOptions
 from .frusta import frustum_size
-from .report_charts import bars, confidence_picture, depth_picture, histogram_svg, legend, thumbnail
-from .report_plans import make_plans, plan_svg
-from .staging import staged_export
+from .images import confidence_image, data_uri, depth_image, evenly_spread, thumbnail
+from .orthographic import orthographic_views, view_svg
+from .report_charts import bars, histogram_svg, legend
+from .report_views import view_table
 
 if TYPE_CHECKING:
-    from ..reconstruction.inputs.views import ViewTransform
     from ..reconstruction.result.result import Reconstruction
 
-_EXIF_TURNS = {
-    1: "", 2: "mirrored", 3: "turned 180°", 4: "mirrored, turned 180°", 5: "mirrored, turned 90°",
-    6: "turned 90° clockwise", 7: "mirrored, turned 90°", 8: "turned 90° counter-clockwise",
-}  # fmt: skip
+_THUMBNAIL = 224  # pixels
 
 
 @dataclasses.dataclass(frozen=True)
-class ReportOptions:
-    """`report.html`, readable without a network."""
+class ReportOptions(PointOptions):
+    """`report.html`, readable offline."""
 
     title: str = "ManyView reconstruction"
     """Heading of the page."""
     max_views: int = 48
-    """Show the pictures of at most this many views, evenly chosen; the table lists all."""
-    min_conf_percentile: float = 50.0
-    """The plans show points above this percentile of confidence."""
-    max_points: int = 400_000
-    """The plans show at most this many points."""
+    """Show the images of at most this many views, evenly spread; the table lists all."""
+    max_points: int | None = 400_000
 
     def __post_init__(self) -> None:
         if self.max_views < 1:
-            raise UsageError(f"the report needs at least one view, max_views is {self.max_views}")
+            raise UsageError(f"report: max_views must be at least 1, not {self.max_views}")
 
 
-def export_report(
-    scene: Reconstruction,
-    out_dir: str | Path,
-    options: ReportOptions | None = None,
-    *,
-    overwrite: bool = False,
-) -> list[Path]:
-    """Write `report.html`."""
-    options = options or ReportOptions()
+def _write(scene: Reconstruction, options: ReportOptions, target: ExportTarget) -> None:
     page = report_html(scene, options).encode()
-    with staged_export(
-        scene, out_dir, "report", options, needed_bytes=len(page) + 1000, overwrite=overwrite
-    ) as stage:
+    with target.staged(len(page) + 1000) as stage:
         stage.file("report.html").write_bytes(page)
-    return stage.written
 
 
 def report_html(scene: Reconstruction, options: ReportOptions) -> str:
-    """The whole page."""
+    """The page as text."""
     css = importlib.resources.files(__package__).joinpath("report.css").read_text(encoding="utf-8")
     title = html.escape(options.title)
     body = [
         f"<header><h1>{title}</h1><p>{_subtitle(scene)}</p></header>",
         _facts(scene),
         _notes(scene),
-        _plans(scene, options),
+        _maps(scene, options),
         _views(scene, options),
         _section(
             "Confidence",
@@ -86,7 +69,7 @@ def report_html(scene: Reconstruction, options: ReportOptions) -> str:
         _section("Memory by stage", bars(scene.memory_bytes, format_bytes)),
         "</div>",
         _section("Settings", _settings_table(scene)),
-        _section("Views", _view_table(scene)),
+        _section("Views", view_table(scene)),
         f"<footer>Written by ManyView {html.escape(__version__)}. Lengths are in the unit of the "
         "reconstruction, which is not metric unless the model says so.</footer>",
     ]
@@ -104,10 +87,7 @@ def _section(title: str, content: str, kind: str = "") -> str:
 def _subtitle(scene: Reconstruction) -> str:
     sources = {Path(view.source).name for view in scene.views if view.video_frame is not None}
     plural = "" if len(scene) == 1 else "s"
-    if sources:
-        origin = f"frame{plural} of {', '.join(sorted(sources))}"
-    else:
-        origin = f"photo{plural}"
+    origin = f"frame{plural} of {', '.join(sorted(sources))}" if sources else f"photo{plural}"
     first, last = html.escape(scene.names[0]), html.escape(scene.names[-1])
     return f"{len(scene)} {html.escape(origin)}, from {first} to {last}"
 
@@ -139,36 +119,35 @@ def _notes(scene: Reconstruction) -> str:
     return _section("Notes", f"<ul>{items}</ul>", "notes")
 
 
-def _plans(scene: Reconstruction, options: ReportOptions) -> str:
-    cloud = scene.point_cloud(options.min_conf_percentile, options.max_points, drop_edges=0.1)
+def _maps(scene: Reconstruction, options: ReportOptions) -> str:
+    cloud = options.cloud(scene)
     size = frustum_size(scene, cloud.points)
-    plans = make_plans(scene, cloud.points.astype(np.float64))
-    drawings = [_section(plan.title, plan_svg(plan, scene, cloud, size)) for plan in plans]
+    views = orthographic_views(scene, cloud.points.astype(np.float64))
+    drawings = [_section(view.title, view_svg(view, scene, cloud, size)) for view in views]
     return f'<div class="pair">{"".join(drawings)}</div>'
 
 
 def _views(scene: Reconstruction, options: ReportOptions) -> str:
-    count = min(options.max_views, len(scene))
-    shown = np.unique(np.linspace(0, len(scene) - 1, count).round().astype(int))
+    shown = evenly_spread(len(scene), options.max_views)
     limits = (scene.confidence_threshold(2), scene.confidence_threshold(98))
     colours = by_order(len(scene))
     figures = []
-    for index in shown.tolist():
+    for index in shown:
         valid = scene.view_valid(index)
-        pictures = {
+        kinds = {
             "input": scene.images[index],
-            "depth": depth_picture(scene.z_depth[index], valid),
-            "confidence": confidence_picture(scene.depth_conf[index], valid, limits),
+            "depth": depth_image(scene.z_depth[index], valid),
+            "confidence": confidence_image(scene.depth_conf[index], valid, limits),
         }
         images = "".join(
-            f'<img alt="{kind} of view {index + 1}" src="{thumbnail(picture)}">'
-            for kind, picture in pictures.items()
+            f'<img alt="{kind} of view {index + 1}" src="{data_uri(thumbnail(image, _THUMBNAIL), 82)}">'
+            for kind, image in kinds.items()
         )
         dot = f'<i class="dot" style="background:{css_colour(colours[index])}"></i>'
         caption = f"{dot}{index + 1} · {html.escape(scene.names[index])}"
         figures.append(f"<figure><div>{images}</div><figcaption>{caption}</figcaption></figure>")
     legends = legend("magma", "depth: far", "near") + legend("viridis", "confidence: low", "high")
-    more = "" if len(shown) == len(scene) else f", {len(shown)} of {len(scene)} shown, evenly chosen"
+    more = "" if len(shown) == len(scene) else f", {len(shown)} of {len(scene)} shown, evenly spread"
     return _section(
         f"Input, depth, confidence{more}", f'{legends}<div class="views">{"".join(figures)}</div>'
     )
@@ -196,59 +175,10 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return rows
 
 
-def _view_table(scene: Reconstruction) -> str:
-    head = (
-        "", "#", "name", "source pixels", "how it reached the network", "field of view", "focal length, px",
-        "median depth", "median conf.", "centre",
-    )  # fmt: skip
-    colours, upright, centres = (
-        by_order(len(scene)),
-        scene.upright_intrinsics,
-        camera_centres(scene.cam_from_world),
-    )
-    rows = []
-    for index, view in enumerate(scene.views):
-        transform, camera = view.transform, upright[index]
-        valid = scene.view_valid(index)
-        sizes = np.array([transform.upright_width, transform.upright_height])
-        fov = np.degrees(2 * np.arctan(sizes / (2 * camera[[0, 1], [0, 1]])))
-        depth = f"{np.median(scene.z_depth[index][valid]):.4g}" if valid.any() else "none"
-        conf = f"{np.median(scene.depth_conf[index][valid]):.3g}" if valid.any() else "none"
-        cells = [
-            f'<td><i class="dot" style="background:{css_colour(colours[index])}"></i></td>',
-            f'<td class="number">{index + 1}</td>',
-            f"<td>{html.escape(view.name)}</td>",
-            f'<td class="number">{transform.upright_width} × {transform.upright_height}</td>',
-            f"<td>{describe_transform(transform)}</td>",
-            f'<td class="number">{fov[0]:.1f}° × {fov[1]:.1f}°</td>',
-            f'<td class="number">{camera[0, 0]:.0f}, {camera[1, 1]:.0f}</td>',
-            f'<td class="number">{depth}</td>',
-            f'<td class="number">{conf}</td>',
-            f'<td class="number">{", ".join(f"{value:.3f}" for value in centres[index])}</td>',
-        ]
-        rows.append(f"<tr>{''.join(cells)}</tr>")
-    header = "".join(f"<th>{name}</th>" for name in head)
-    table = f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return f'<div class="scroll">{table}</div>'
-
-
-def describe_transform(transform: ViewTransform) -> str:
-    """ "turned 90° clockwise, scaled by 0.25, cropped": what happened to the pixels, in words."""
-    left, top, right, bottom = transform.content_box
-    padded = (right - left, bottom - top) != (transform.network_width, transform.network_height)
-    scale = f"{transform.scale_x:.4g}"
-    if abs(transform.scale_x / transform.scale_y - 1) > 1e-3:
-        scale += f" × {transform.scale_y:.4g}"
-    steps = [
-        _EXIF_TURNS.get(transform.orientation, f"orientation {transform.orientation}"),
-        f"scaled by {scale}",
-        "cropped" if transform.cropped else "",
-        "padded" if padded else "",
-    ]
-    return ", ".join(step for step in steps if step)
-
-
 def _seconds(value: float) -> str:
     if value < 60:
         return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
     return f"{int(value // 60)} min {value % 60:.0f} s"
+
+
+FORMAT = ExportFormat("report", "one HTML page of inputs, results, time and memory", ReportOptions, _write)

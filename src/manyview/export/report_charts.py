@@ -1,4 +1,4 @@
-"""The small charts of the report as HTML and inline SVG: confidence histogram, bars, thumbnails."""
+"""Charts of the report as HTML and inline SVG: confidence histogram, bars, legend."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
-from PIL import Image
 
-from .colours import colour_map, css_colour, data_uri
+from .colours import colour_map, css_colour
 
 if TYPE_CHECKING:
     from ..reconstruction.result.result import Reconstruction
@@ -22,7 +20,7 @@ def histogram_svg(scene: Reconstruction, threshold: float) -> str:
     """Share of valid pixels by confidence, bars below `threshold` muted, quartiles marked."""
     low, first, middle, third, high = (scene.confidence_threshold(p) for p in (0, 25, 50, 75, 99.5))
     if not np.isfinite(low):
-        return '<p class="quiet">No pixel has usable depth.</p>'
+        return '<p class="quiet">No pixel has valid depth.</p>'
     if high <= low:
         high = low + max(abs(low), 1.0) * 1e-3
     # VGGT's confidence spans orders of magnitude; equal steps of its logarithm show all of it.
@@ -30,8 +28,8 @@ def histogram_svg(scene: Reconstruction, threshold: float) -> str:
     edges = np.geomspace(low, high, _BINS + 1) if logarithmic else np.linspace(low, high, _BINS + 1)
     counts = np.zeros(_BINS, dtype=np.int64)
     for index in range(len(scene)):
-        own = scene.depth_conf[index][scene.view_valid(index)].astype(np.float64)
-        counts += np.histogram(np.clip(own, low, high), bins=edges)[0]
+        conf = scene.depth_conf[index][scene.view_valid(index)].astype(np.float64)
+        counts += np.histogram(np.clip(conf, low, high), bins=edges)[0]
     width, height, base = 860, 220, 184
     step = (width - 20) / _BINS
     parts = [
@@ -84,39 +82,3 @@ def legend(name: str, low: str, high: str) -> str:
     stops = ",".join(css_colour(colour) for colour in colour_map(np.linspace(0, 1, 9), name))
     style = f"background:linear-gradient(90deg,{stops})"
     return f'<span class="legend">{html.escape(low)}<i style="{style}"></i>{html.escape(high)}</span>'
-
-
-def depth_picture(
-    z_depth: Float[np.ndarray, "height width"], valid: Bool[np.ndarray, "height width"]
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Near bright, far dark, over this view's own range; no depth is grey."""
-    return _mapped(1.0 / np.where(valid, z_depth, 1.0), valid, "magma", None)
-
-
-def confidence_picture(
-    conf: Float[np.ndarray, "height width"],
-    valid: Bool[np.ndarray, "height width"],
-    limits: tuple[float, float],
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Confidence over the given limits, the same for all views; no depth is grey."""
-    return _mapped(np.where(valid, conf, 0.0), valid, "viridis", limits)
-
-
-def thumbnail(image: UInt8[np.ndarray, "height width 3"], longest: int = 224) -> str:
-    """JPEG data URI of the picture, its longer side at most `longest` pixels."""
-    picture = Image.fromarray(image)
-    picture.thumbnail((longest, longest))
-    return data_uri(np.asarray(picture), quality=82)
-
-
-def _mapped(
-    values: Float[np.ndarray, "h w"],
-    valid: Bool[np.ndarray, "h w"],
-    name: str,
-    limits: tuple[float, float] | None,
-) -> UInt8[np.ndarray, "h w 3"]:
-    if not valid.any():
-        return np.full((*values.shape, 3), 128, dtype=np.uint8)
-    low, high = limits or tuple(np.percentile(values[valid], (2, 98)))
-    scaled = (values - low) / max(high - low, 1e-12)
-    return np.where(valid[..., None], colour_map(scaled, name), np.uint8(128))

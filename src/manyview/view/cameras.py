@@ -1,4 +1,4 @@
-"""Cameras on the page: one set of lines for all of them, and pictures on some."""
+"""Cameras on the page: line segments for all of them, images on some."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, UInt8
-from PIL import Image
+from jaxtyping import Float, Float32, UInt8
 
 from ..export.colours import by_order
-from ..export.frusta import frustum_corners
+from ..export.frusta import FRUSTUM_EDGES, frustum_corners
+from ..export.images import thumbnail
 from ..reconstruction.result.result import Reconstruction
 from .space import PageSpace
 
-# Apex to corners, around the rim, and a roof that marks "up": corner numbers of `frustum_corners`.
-_EDGES = np.array([(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1), (1, 5), (5, 2)])
 _THUMBNAIL = 160  # pixels on the longer side
 
 
@@ -37,9 +35,9 @@ class CameraShapes:
 
     def lines(self, factor: float, views: Any = slice(None)) -> Float32[np.ndarray, "n 2 3"]:
         """Line segments of some frusta, ten a camera."""
-        return self.scaled(factor)[views][:, _EDGES].reshape(-1, 2, 3)
+        return self.scaled(factor)[views][:, FRUSTUM_EDGES].reshape(-1, 2, 3)
 
-    def picture_plane(
+    def image_plane(
         self, view: int, factor: float
     ) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, "3 3"], float, float]:
         """(middle, axes as columns: right, down, ahead; width, height) of a frustum's rim."""
@@ -54,22 +52,15 @@ def line_colours(views: int) -> UInt8[np.ndarray, "n 2 3"]:
     """From blue (first view) to red (last), for `CameraShapes.lines`."""
     # viser takes the colours of lines (not those of points) as linear light.
     linear = (255 * (by_order(views) / 255.0) ** 2.2).round().astype(np.uint8)
-    return np.repeat(linear, 2 * len(_EDGES), axis=0).reshape(-1, 2, 3)
+    return np.repeat(linear, 2 * len(FRUSTUM_EDGES), axis=0).reshape(-1, 2, 3)
 
 
-def views_with_pictures(views: int, at_most: int) -> Int[np.ndarray, " n"]:
-    """Evenly spread views, first and last included."""
-    return np.unique(np.linspace(0, views - 1, min(views, at_most)).round().astype(int))
-
-
-def content(scene: Reconstruction, view: int) -> UInt8[np.ndarray, "height width 3"]:
+def unpadded(scene: Reconstruction, view: int) -> UInt8[np.ndarray, "height width 3"]:
     """The network image of a view without its padding."""
     left, top, right, bottom = scene.views[view].transform.content_box
     return scene.images[view][top:bottom, left:right]
 
 
-def thumbnail(scene: Reconstruction, view: int) -> UInt8[np.ndarray, "height width 3"]:
-    """The picture of a view, at most `_THUMBNAIL` pixels on the longer side."""
-    picture = Image.fromarray(content(scene, view))
-    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    return np.asarray(picture)
+def small_image(scene: Reconstruction, view: int) -> UInt8[np.ndarray, "height width 3"]:
+    """The image of a view, at most `_THUMBNAIL` pixels on the longer side."""
+    return thumbnail(unpadded(scene, view), _THUMBNAIL)

@@ -1,4 +1,4 @@
-"""The panel beside the scene: sliders, switches, and the picture of one frame."""
+"""The panel beside the scene: sliders, switches, and the image of one frame."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from ..export.colours import colour_map
+from ..export.images import confidence_image, depth_image
 from ..reconstruction.result.result import Reconstruction
-from .cameras import content
+from .cameras import unpadded
 from .cloud import LEVEL_STEP, LEVELS
 
-PICTURES = ("picture", "depth", "confidence")
+IMAGE_KINDS = ("image", "depth", "confidence")
 _POINT_SIZE = 0.025  # page units; the scene is 10 across
 _QUALITY = 88
 
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """Everything the panel lets one choose."""
+    """The state of all controls."""
 
     percentile: float
     point_size: float = _POINT_SIZE
     frame: int = 0
     only_frame: bool = False
-    show_as: str = "picture"
+    show_as: str = "image"
     cameras: bool = True
-    pictures: bool = True
+    images: bool = True
     camera_size: float = 1.0
 
 
@@ -60,19 +60,17 @@ class Panel:
             if len(scene) > 1:
                 self.frame = gui.add_slider("Frame", 0, len(scene) - 1, 1, start.frame)
             self.name = gui.add_markdown("")
-            self.show_as = gui.add_dropdown("Show", PICTURES, initial_value=start.show_as)
-            self.image = gui.add_image(
-                frame_picture(scene, start.frame, start.show_as), jpeg_quality=_QUALITY
-            )
+            self.show_as = gui.add_dropdown("Show", IMAGE_KINDS, initial_value=start.show_as)
+            self.image = gui.add_image(frame_image(scene, start.frame, start.show_as), jpeg_quality=_QUALITY)
             self.only_frame = gui.add_checkbox("Only this frame's points", start.only_frame)
             self.look = gui.add_button("Look through this camera")
         with gui.add_folder("Cameras"):
             self.cameras = gui.add_checkbox("Show cameras", start.cameras)
-            self.pictures = gui.add_checkbox("Show their pictures", start.pictures)
+            self.images = gui.add_checkbox("Show their images", start.images)
             self.camera_size = gui.add_slider("Size", 0.1, 4.0, 0.1, start.camera_size)
         controls = (
             self.percentile, self.point_size, self.frame, self.show_as, self.only_frame,
-            self.cameras, self.pictures, self.camera_size,
+            self.cameras, self.images, self.camera_size,
         )  # fmt: skip
         for control in controls:
             if control is not None:
@@ -80,7 +78,7 @@ class Panel:
         self.look.on_click(lambda event: look_through(event.client))
 
     def read(self) -> Choices:
-        """What is chosen now."""
+        """The current state."""
         return Choices(
             percentile=float(self.percentile.value),
             point_size=float(self.point_size.value),
@@ -88,23 +86,23 @@ class Panel:
             only_frame=bool(self.only_frame.value),
             show_as=str(self.show_as.value),
             cameras=bool(self.cameras.value),
-            pictures=bool(self.pictures.value),
+            images=bool(self.images.value),
             camera_size=float(self.camera_size.value),
         )
 
     def pick_frame(self, index: int) -> None:
-        """Move the frame slider, which tells `changed`."""
+        """Move the frame slider, which calls `changed`."""
         if self.frame is not None:
             self.frame.value = index
 
-    def tell_frame(self, scene: Reconstruction, choices: Choices) -> None:
-        """Name and picture of the chosen frame."""
+    def show_frame(self, scene: Reconstruction, choices: Choices) -> None:
+        """Display name and image of the chosen frame."""
         # A name may hold characters that Markdown would read as mark-up.
         self.name.content = f"`{scene.names[choices.frame].replace('`', chr(39))}`"
-        self.image.image = frame_picture(scene, choices.frame, choices.show_as)
+        self.image.image = frame_image(scene, choices.frame, choices.show_as)
 
-    def tell_shown(self, shown: int, total: int) -> None:
-        """How many points are on the page."""
+    def show_count(self, shown: int, total: int) -> None:
+        """Display how many points are on the page."""
         self.shown.content = f"{shown:,} of {total:,} points" if total else "there are no valid points"
 
 
@@ -114,18 +112,14 @@ def headline(scene: Reconstruction) -> str:
     return f"**{frames}** of {scene.width} × {scene.height} pixels"
 
 
-def frame_picture(scene: Reconstruction, index: int, show_as: str) -> UInt8[np.ndarray, "height width 3"]:
-    """A frame without padding: as it was seen, its depth (near is bright), or its confidence."""
-    if show_as == "picture":
-        return content(scene, index)
+def frame_image(scene: Reconstruction, index: int, show_as: str) -> UInt8[np.ndarray, "height width 3"]:
+    """A frame without padding: its image, depth (near is bright) or confidence."""
+    if show_as == "image":
+        return unpadded(scene, index)
     left, top, right, bottom = scene.views[index].transform.content_box
-    values = scene.z_depth[index] if show_as == "depth" else scene.depth_conf[index]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values = 1 / values.astype(np.float64) if show_as == "depth" else values.astype(np.float64)
-    usable = scene.view_valid(index)
-    picture = np.zeros((scene.height, scene.width, 3), dtype=np.uint8)
-    if usable.any():
-        low, high = np.percentile(values[usable], (2, 98))
-        share = (values[usable] - low) / max(high - low, 1e-12)
-        picture[usable] = colour_map(share, "magma" if show_as == "depth" else "viridis")
-    return picture[top:bottom, left:right]
+    valid = scene.view_valid(index)
+    if show_as == "depth":
+        image = depth_image(scene.z_depth[index], valid, unknown=0)
+    else:
+        image = confidence_image(scene.depth_conf[index], valid, unknown=0)
+    return image[top:bottom, left:right]

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Float32
 
-from ..export.report_plans import scene_axes
+from ..export.orthographic import scene_axes
 from ..geometry.unproject_np import camera_centres
 from ..reconstruction.result.result import Reconstruction
 

@@ -1,4 +1,4 @@
-"""The viewer in the browser: points, cameras with their pictures, and a panel of sliders (viser)."""
+"""The viewer in the browser: points, cameras with their images, and a panel of sliders (viser)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import numpy as np
 
 from ..errors import MissingExtraError, UsageError
 from ..export.frusta import frustum_size
+from ..export.images import evenly_spread
 from ..reconstruction.result.result import Reconstruction
-from .cameras import CameraShapes, line_colours, thumbnail, views_with_pictures
+from .cameras import CameraShapes, line_colours, small_image
 from .cloud import LEVEL_STEP, LEVELS, RankedPoints, frame_cloud, level_of, level_thresholds, scene_cloud
 from .options import ViewOptions
 from .panel import Choices, Panel
@@ -127,7 +128,7 @@ class Viewer:
         self.stop()
 
     def refresh(self) -> None:
-        """Bring the page to what the panel says; of many waiting calls only the first has work to do."""
+        """Apply the panel to the page; of many waiting calls only the first has work to do."""
         with self._lock:
             now, before = self.panel.read(), self._applied
             if now == before:
@@ -139,7 +140,7 @@ class Viewer:
 
     def _set_stage(self) -> None:
         stage, eye = self.server.scene, first_eye(self.scene, self._space)
-        # Nothing on the page is lit, and viser's environment pictures would be fetched from outside.
+        # Nothing on the page is lit, and viser would download its environment maps.
         stage.configure_environment_map(None)
         stage.configure_default_lights(False)
         stage.set_up_direction(tuple(float(x) for x in self._space.up))
@@ -174,19 +175,19 @@ class Viewer:
             "/cameras/lines", self._shapes.lines(start.camera_size), line_colours(count),
             thickness=1.5, thickness_units="screen",
         )  # fmt: skip
-        chosen = views_with_pictures(count, self.options.max_pictures)
-        self._pictures = {int(view): self._add_picture(int(view), start.camera_size) for view in chosen}
+        chosen = evenly_spread(count, self.options.max_images)
+        self._images = {view: self._add_image(view, start.camera_size) for view in chosen}
         self._highlight = stage.add_line_segments(
             "/frame/camera", self._shapes.lines(start.camera_size, [start.frame]), _HIGHLIGHT,
             thickness=4.0, thickness_units="screen",
         )  # fmt: skip
 
-    def _add_picture(self, view: int, camera_size: float) -> Any:
+    def _add_image(self, view: int, camera_size: float) -> Any:
         from viser.transforms import SO3
 
-        middle, axes, width, height = self._shapes.picture_plane(view, camera_size)
+        middle, axes, width, height = self._shapes.image_plane(view, camera_size)
         node = self.server.scene.add_image(
-            f"/cameras/pictures/{view:05d}", thumbnail(self.scene, view), width, height,
+            f"/cameras/images/{view:05d}", small_image(self.scene, view), width, height,
             format="jpeg", jpeg_quality=80, cast_shadow=False, receive_shadow=False,
             wxyz=SO3.from_matrix(axes).wxyz, position=middle,
         )  # fmt: skip
@@ -210,7 +211,7 @@ class Viewer:
             if part.stop:  # the page refuses a cloud without points
                 self._only_frame = self._add_cloud("/frame/points", cloud, part, now.point_size)
         total = len(self._cloud_of(now.frame) if now.only_frame else self._cloud)
-        self.panel.tell_shown(self.shown_points, total)
+        self.panel.show_count(self.shown_points, total)
 
     def _cloud_of(self, frame: int) -> RankedPoints:
         if self._frame_cloud[0] != frame:
@@ -222,22 +223,22 @@ class Viewer:
 
     def _show_cameras(self, now: Choices, before: Choices | None) -> None:
         if before is None or (now.frame, now.show_as) != (before.frame, before.show_as):
-            self.panel.tell_frame(self.scene, now)
+            self.panel.show_frame(self.scene, now)
         if before is not None and now.camera_size != before.camera_size:
             self._lines.points = self._shapes.lines(now.camera_size)
-            for view, node in self._pictures.items():
-                node.position, _, node.render_width, node.render_height = self._shapes.picture_plane(
+            for view, node in self._images.items():
+                node.position, _, node.render_width, node.render_height = self._shapes.image_plane(
                     view, now.camera_size
                 )
         if before is None or (now.frame, now.camera_size) != (before.frame, before.camera_size):
             self._highlight.points = self._shapes.lines(now.camera_size, [now.frame])
-        if before is None or (now.cameras, now.pictures) != (before.cameras, before.pictures):
+        if before is None or (now.cameras, now.images) != (before.cameras, before.images):
             self._lines.visible = self._highlight.visible = now.cameras
-            for node in self._pictures.values():
-                node.visible = now.cameras and now.pictures
+            for node in self._images.values():
+                node.visible = now.cameras and now.images
 
     def _look_through(self, client: Any) -> None:
-        """Move one visitor's eye to the camera of the chosen frame, and the pictures out of the way."""
+        """Move a client's camera to that of the chosen frame, and hide the cameras."""
         from viser.transforms import SO3
 
         self.panel.cameras.value = False

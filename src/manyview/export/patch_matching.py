@@ -1,8 +1,7 @@
-"""Where a point really is in another picture: sub-pixel matching around the place depth and cameras say.
+"""Sub-pixel matching of patches, starting from the pixel that depth and cameras predict.
 
-Projection alone tells a bundle adjuster nothing that the cameras do not say already. Here a patch of the
-first picture, warped by the local surface, is aligned with the second by Gauss-Newton steps on its
-shift (Lucas and Kanade, 1981, with the template's gradient; brightness and contrast are free).
+A patch of the first image, warped by the local surface, is aligned with the second by Gauss-Newton steps
+on its shift (Lucas and Kanade, 1981, with the template's gradient; brightness and contrast are free).
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
 from ..geometry.unproject_np import project, unproject
+from .grey_levels import gradient, sample
 
 if TYPE_CHECKING:
     from ..reconstruction.result.result import Reconstruction
@@ -24,9 +24,7 @@ _LEVELS = ((2, 4), (1, 4))
 _OFFSETS = (
     np.stack(np.meshgrid(np.arange(-3, 4), np.arange(-3, 4)), axis=-1).reshape(-1, 2).astype(np.float32)
 )
-# A patch can be placed if its structure tensor's smaller eigenvalue exceeds this (grey levels² a pixel²).
-_LEAST_TEXTURE = 9.0
-# After each level; the first only saves the work for hopeless ones.
+# Required after each level; the first only saves work.
 _LEAST_CORRELATIONS = (0.5, 0.8)
 # Largest relative spread of the depth around a point that still counts as one surface.
 _SURFACE_TOLERANCE = 0.1
@@ -34,32 +32,14 @@ _MATCHES_AT_ONCE = 20_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Matches:
-    """Places (centres at +0.5) and whether each is a trustworthy measurement."""
+class PatchMatches:
+    """Pixels (centres at +0.5) and whether each was measured reliably."""
 
     pixels: Float[np.ndarray, "m 2"]
     found: Bool[np.ndarray, " m"]
 
 
-def grey_levels(scene: Reconstruction) -> tuple[Float32[np.ndarray, "v h w"], ...]:
-    """The images as grey values 0..255, one array per level of the search: blurred, then plain."""
-    weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    plain = np.empty(scene.images.shape[:3], dtype=np.float32)
-    blurred = np.empty_like(plain)
-    for index, image in enumerate(scene.images):  # all at once would hold the colours as float32
-        plain[index] = image.astype(np.float32) @ weights
-        blurred[index] = _blurred(plain[index : index + 1])[0]
-    return blurred, plain
-
-
-def textured(grey: Float32[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Where a patch around the pixel has structure in two directions (Shi and Tomasi, 1994)."""
-    dy, dx = np.gradient(grey)
-    xx, xy, yy = (_window_mean(product) for product in (dx * dx, dx * dy, dy * dy))
-    return (xx + yy) / 2 - np.hypot((xx - yy) / 2, xy) > _LEAST_TEXTURE
-
-
-def measure(
+def match_patches(
     scene: Reconstruction,
     greys: tuple[Float32[np.ndarray, "v h w"], ...],
     view: int,
@@ -67,23 +47,23 @@ def measure(
     targets: Int[np.ndarray, " m"],
     guesses: Float[np.ndarray, "m 2"],
     max_shift: float,
-) -> Matches:
+) -> PatchMatches:
     """Find the surroundings of `seeds` (pixel centres of `view`) in the views `targets` near `guesses`.
 
-    A match is found where the patch lies on one surface, and the best place correlates and is within
-    `max_shift` pixels of the guess. Seeds should be `textured`. All pixels are of the network images.
+    A match is found where the patch lies on one surface, and the best match correlates and is within
+    `max_shift` pixels of the guess. Seeds should be `textured`. Pixels are those of the network images.
     """
     pieces = []
     for start in range(0, len(seeds), _MATCHES_AT_ONCE):
         part = slice(start, start + _MATCHES_AT_ONCE)
-        pieces.append(_measure(scene, greys, view, seeds[part], targets[part], guesses[part], max_shift))
-    return Matches(
+        pieces.append(_match(scene, greys, view, seeds[part], targets[part], guesses[part], max_shift))
+    return PatchMatches(
         np.concatenate([np.empty((0, 2)), *(piece.pixels for piece in pieces)]),
         np.concatenate([np.empty(0, dtype=bool), *(piece.found for piece in pieces)]),
     )
 
 
-def _measure(
+def _match(
     scene: Reconstruction,
     greys: tuple[Float32[np.ndarray, "v h w"], ...],
     view: int,
@@ -91,23 +71,23 @@ def _measure(
     targets: Int[np.ndarray, " m"],
     guesses: Float[np.ndarray, "m 2"],
     max_shift: float,
-) -> Matches:
+) -> PatchMatches:
     warp, found = local_warp(scene, view, seeds, targets)
     shift = np.zeros(guesses.shape, dtype=np.float32)
     for (spacing, steps), grey, enough in zip(_LEVELS, greys, _LEAST_CORRELATIONS, strict=True):
         alive = np.flatnonzero(found)
         patch = _Patch(grey, view, seeds[alive], spacing * _OFFSETS, warp[alive].astype(np.float32))
-        own = np.clip(shift[alive], -max_shift, max_shift)
+        moved = np.clip(shift[alive], -max_shift, max_shift)
         for _ in range(steps):
-            own -= np.clip(patch.step(targets[alive], guesses[alive] + own), -spacing, spacing)
-        shift[alive] = own
-        found[alive] = patch.correlation(targets[alive], guesses[alive] + own) >= enough
+            moved -= np.clip(patch.step(targets[alive], guesses[alive] + moved), -spacing, spacing)
+        shift[alive] = moved
+        found[alive] = patch.correlation(targets[alive], guesses[alive] + moved) >= enough
     found &= np.linalg.norm(shift, axis=1) <= max_shift
-    return Matches(guesses + shift, found)
+    return PatchMatches(guesses + shift, found)
 
 
 class _Patch:
-    """Patches of one view, and how their warped likenesses in other views would have to move."""
+    """Patches of one view, and the steps that align their warped counterparts in other views."""
 
     def __init__(
         self,
@@ -120,10 +100,10 @@ class _Patch:
         around = seeds.astype(np.float32)[:, None] + offsets
         self.grey = grey
         self.inside = _all_inside(around, *grey.shape[1:])
-        self.template, self.spread = _normalised(_sample(grey, np.full(len(seeds), view), around))
-        # The template's gradient, turned into the axes of the target.
-        gradient = _gradient(grey[view], around) @ np.linalg.inv(warp)
-        self.gradient = gradient - gradient.mean(axis=1, keepdims=True)
+        self.template, self.spread = _normalised(sample(grey, np.full(len(seeds), view), around))
+        # The template's gradient in the axes of the target.
+        slope = gradient(grey[view], around) @ np.linalg.inv(warp)
+        self.gradient = slope - slope.mean(axis=1, keepdims=True)
         tensor = np.swapaxes(self.gradient, 1, 2) @ self.gradient
         self.inverse = np.linalg.inv(tensor + 1e-3 * np.eye(2, dtype=np.float32))
         self.offsets = offsets @ np.swapaxes(warp, 1, 2)
@@ -133,20 +113,18 @@ class _Patch:
     ) -> Float32[np.ndarray, "m 2"]:
         """One Gauss-Newton step, to be subtracted from the place."""
         pixels = places.astype(np.float32)[:, None] + self.offsets
-        residual = (_normalised(_sample(self.grey, targets, pixels))[0] - self.template) * self.spread[
-            :, None
-        ]
+        residual = (_normalised(sample(self.grey, targets, pixels))[0] - self.template) * self.spread[:, None]
         slope = np.swapaxes(self.gradient, 1, 2) @ residual[..., None]
         return (self.inverse @ slope)[..., 0]
 
     def correlation(
         self, targets: Int[np.ndarray, " m"], places: Float[np.ndarray, "m 2"]
     ) -> Float32[np.ndarray, " m"]:
-        """Normalised cross-correlation, -1 where the patch or its likeness leaves the picture."""
+        """Normalised cross-correlation, -1 where the patch leaves either image."""
         pixels = places.astype(np.float32)[:, None] + self.offsets
-        likeness, _ = _normalised(_sample(self.grey, targets, pixels))
+        found, _ = _normalised(sample(self.grey, targets, pixels))
         inside = self.inside & _all_inside(pixels, *self.grey.shape[1:])
-        return np.where(inside, (likeness * self.template).sum(axis=1), np.float32(-1.0))
+        return np.where(inside, (found * self.template).sum(axis=1), np.float32(-1.0))
 
 
 def local_warp(
@@ -180,22 +158,6 @@ def local_warp(
     return np.where(trusted[:, None, None], warp, np.eye(2)), trusted
 
 
-def _sample(
-    grey: Float32[np.ndarray, "v h w"], views: Int[np.ndarray, " m"], pixels: Float32[np.ndarray, "m k 2"]
-) -> Float32[np.ndarray, "m k"]:
-    """Bilinear grey values; meaningless for places outside the picture."""
-    height, width = grey.shape[1:]
-    x, y = np.moveaxis(pixels - np.float32(0.5), -1, 0)
-    column, row = np.floor(x), np.floor(y)
-    right, lower = x - column, y - row
-    index = row.astype(np.int64) * width + column.astype(np.int64) + views[:, None] * (height * width)
-    flat = grey.reshape(-1)
-    corners = [flat.take(index + step, mode="clip") for step in (0, 1, width, width + 1)]
-    upper_value = corners[0] + (corners[1] - corners[0]) * right
-    lower_value = corners[2] + (corners[3] - corners[2]) * right
-    return upper_value + (lower_value - upper_value) * lower
-
-
 def _all_inside(pixels: Float32[np.ndarray, "m k 2"], height: int, width: int) -> Bool[np.ndarray, " m"]:
     """True for patches that can be interpolated everywhere: a parallelogram is inside if its corners are."""
     side = math.isqrt(pixels.shape[1])
@@ -211,32 +173,3 @@ def _normalised(
     centred = values - values.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(centred, axis=1)
     return centred / np.maximum(norm, np.float32(1e-6))[:, None], norm
-
-
-def _gradient(
-    grey: Float32[np.ndarray, "h w"], pixels: Float32[np.ndarray, "m k 2"]
-) -> Float32[np.ndarray, "m k 2"]:
-    """Central differences at the pixels that contain `pixels`."""
-    height, width = grey.shape
-    x = np.clip(np.floor(pixels[..., 0]).astype(np.int64), 1, width - 2)
-    y = np.clip(np.floor(pixels[..., 1]).astype(np.int64), 1, height - 2)
-    half = np.float32(0.5)
-    return np.stack(
-        [half * (grey[y, x + 1] - grey[y, x - 1]), half * (grey[y + 1, x] - grey[y - 1, x])], axis=-1
-    )
-
-
-def _window_mean(values: Float32[np.ndarray, "h w"], radius: int = 3) -> Float[np.ndarray, "h w"]:
-    """Mean over the square of `radius` around each pixel, edges repeated."""
-    padded = np.pad(values.astype(np.float64), ((radius + 1, radius), (radius + 1, radius)), mode="edge")
-    total = padded.cumsum(axis=0).cumsum(axis=1)
-    size = 2 * radius + 1
-    window = total[size:, size:] - total[:-size, size:] - total[size:, :-size] + total[:-size, :-size]
-    return window / size**2
-
-
-def _blurred(grey: Float32[np.ndarray, "v h w"]) -> Float32[np.ndarray, "v h w"]:
-    """A binomial filter, [1 2 1] / 4 along both axes, edges repeated."""
-    padded = np.pad(grey, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    rows = (padded[:, :-2] + padded[:, 2:]) * np.float32(0.25) + padded[:, 1:-1] * np.float32(0.5)
-    return (rows[:, :, :-2] + rows[:, :, 2:]) * np.float32(0.25) + rows[:, :, 1:-1] * np.float32(0.5)

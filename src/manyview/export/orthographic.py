@@ -1,4 +1,4 @@
-"""Top and side view of cameras and points: the points as a raster, path and frusta as SVG on top."""
+"""Orthographic top and side view of points and cameras: points as a raster, cameras as SVG on top."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..geometry.unproject_np import camera_centres
-from .colours import by_order, css_colour, data_uri
+from .colours import by_order, css_colour
 from .frusta import frustum_corners
+from .images import data_uri
 
 if TYPE_CHECKING:
     from ..reconstruction.result.points import PointCloud
     from ..reconstruction.result.result import Reconstruction
 
-_WIDTH, _HEIGHT = PLAN_SIZE = 900, 620
-# Outliers would shrink the scene to a dot: the picture is cut to this share of the points, plus cameras.
+_WIDTH, _HEIGHT = VIEW_SIZE = 900, 620
+# Outliers would shrink the scene to a dot: the view covers these percentiles of the points, and all cameras.
 _SHOWN_PERCENTILES = (1.5, 98.5)
 _MARGIN = 0.06
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Plan:
-    """One orthographic drawing: `pixel_from_world` is a 2x4 affine map into a _WIDTH x _HEIGHT picture."""
+class OrthographicView:
+    """A 2x4 affine map from the world to the pixels of an image of `VIEW_SIZE` (width, height)."""
 
     title: str
     pixel_from_world: Float[np.ndarray, "2 4"]
@@ -54,34 +55,34 @@ def scene_axes(scene: Reconstruction, points: Float[np.ndarray, "n 3"]) -> Float
 
 
 def estimate_up(cam_from_world: Float[np.ndarray, "views 3 4"]) -> Float[np.ndarray, " 3"]:
-    """The direction away from gravity, guessed: people hold cameras level, so their x axes are horizontal.
+    """Unit vector against gravity, assuming level cameras: their x axes are horizontal.
 
-    Looking up or down does not matter then. If all x axes are parallel, the mean up of the cameras
-    decides about the rest.
+    If all x axes are parallel, the mean y axis of the cameras decides.
     """
     mean_up = -cam_from_world[:, 1, :3].mean(axis=0)
     if np.linalg.norm(mean_up) < 0.2:  # rolled in every direction: nothing in common
         mean_up = -cam_from_world[0, 1, :3]
     _, spread, axes = np.linalg.svd(cam_from_world[:, 0, :3])
     level = len(cam_from_world) > 1 and spread[1] > 0.2 * np.sqrt(len(cam_from_world))
-    # Two horizontal directions fix the third; one only says where up cannot be.
     up = axes[2] * np.sign(axes[2] @ mean_up) if level else mean_up - axes[0] * (axes[0] @ mean_up)
     length = float(np.linalg.norm(up))
     return up / length if length > 0.1 else mean_up / np.linalg.norm(mean_up)
 
 
-def make_plans(scene: Reconstruction, points: Float[np.ndarray, "n 3"]) -> tuple[Plan, Plan]:
+def orthographic_views(
+    scene: Reconstruction, points: Float[np.ndarray, "n 3"]
+) -> tuple[OrthographicView, OrthographicView]:
     """The top view (right, ahead) and the side view (right, up)."""
     axes = scene_axes(scene, points)
     return (
-        _fit_plan("Top view", axes[[0, 1]], scene, points),
-        _fit_plan("Side view", axes[[0, 2]], scene, points),
+        _fit_view("Top view", axes[[0, 1]], scene, points),
+        _fit_view("Side view", axes[[0, 2]], scene, points),
     )
 
 
-def _fit_plan(
+def _fit_view(
     title: str, axes: Float[np.ndarray, "2 3"], scene: Reconstruction, points: Float[np.ndarray, "n 3"]
-) -> Plan:
+) -> OrthographicView:
     centres = camera_centres(scene.cam_from_world) @ axes.T
     low, high = centres.min(axis=0), centres.max(axis=0)
     if len(points):
@@ -93,17 +94,17 @@ def _fit_plan(
     # The page's y axis points down.
     linear = scale * axes * np.array([[1.0], [-1.0]])
     offset = np.array([_WIDTH / 2 - scale * middle[0], _HEIGHT / 2 + scale * middle[1]])
-    return Plan(title, np.column_stack([linear, offset]), scale)
+    return OrthographicView(title, np.column_stack([linear, offset]), scale)
 
 
-def points_raster(plan: Plan, cloud: PointCloud) -> UInt8[np.ndarray, "height width 4"]:
+def points_raster(view: OrthographicView, cloud: PointCloud) -> UInt8[np.ndarray, "height width 4"]:
     """RGBA: the mean colour of the points on each cell, more opaque where there are more of them.
 
-    The picture has the size of the plan, or a half or a quarter of it when there are few points.
+    The image has `VIEW_SIZE`, or a half or a quarter of it when there are few points.
     """
     cell = next((size for size in (1, 2) if len(cloud) * size**2 > 0.2 * _WIDTH * _HEIGHT), 4)
     width, height = _WIDTH // cell, _HEIGHT // cell
-    cells = plan(cloud.points.astype(np.float64)) / cell
+    cells = view(cloud.points.astype(np.float64)) / cell
     inside = (cells >= 0).all(1) & (cells[:, 0] < width) & (cells[:, 1] < height)
     columns, rows = cells[inside].astype(np.int64).T
     flat = rows * width + columns
@@ -116,22 +117,22 @@ def points_raster(plan: Plan, cloud: PointCloud) -> UInt8[np.ndarray, "height wi
     return np.column_stack([rgb, alpha]).round().astype(np.uint8).reshape(height, width, 4)
 
 
-def plan_svg(plan: Plan, scene: Reconstruction, cloud: PointCloud, size: float) -> str:
-    """The drawing as inline SVG."""
+def view_svg(view: OrthographicView, scene: Reconstruction, cloud: PointCloud, size: float) -> str:
+    """The view as inline SVG, with frusta of depth `size`."""
     colours = [css_colour(colour) for colour in by_order(len(scene))]
-    corners = plan(frustum_corners(scene, size))
+    corners = view(frustum_corners(scene, size))
     centres = corners[:, 0]
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in centres)
     parts = [
-        f'<svg class="plan" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{plan.title}">',
-        f'<image href="{data_uri(points_raster(plan, cloud))}" width="{_WIDTH}" height="{_HEIGHT}" '
+        f'<svg class="plan" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{view.title}">',
+        f'<image href="{data_uri(points_raster(view, cloud))}" width="{_WIDTH}" height="{_HEIGHT}" '
         'preserveAspectRatio="none"/>',
-        f'<polyline class="path" points="{_points(centres)}"/>',
+        f'<polyline class="path" points="{points}"/>',
     ]
     for colour, corner in zip(colours, corners, strict=True):
-        apex, rim = corner[0], corner[1:5]
-        rays = " ".join(f"M{_xy(apex)}L{_xy(tip)}" for tip in rim)
-        outline = f"M{_xy(rim[0])}L{_xy(rim[1])}L{_xy(rim[2])}L{_xy(rim[3])}Z"
-        parts.append(f'<path class="frustum" stroke="{colour}" d="{rays} {outline}"/>')
+        apex, *rim = (f"{x:.1f} {y:.1f}" for x, y in corner[:5])
+        rays = " ".join(f"M{apex}L{tip}" for tip in rim)
+        parts.append(f'<path class="frustum" stroke="{colour}" d="{rays} M{"L".join(rim)}Z"/>')
     for index, word in {0: "first", len(scene) - 1: "last"}.items():
         x, y = centres[index]
         label = word if len(scene) > 1 else "camera"
@@ -140,13 +141,11 @@ def plan_svg(plan: Plan, scene: Reconstruction, cloud: PointCloud, size: float) 
         parts.append(
             f'<text class="label" text-anchor="{anchor}" x="{x + side:.1f}" y="{y - 7:.1f}">{label}</text>'
         )
-    parts.append(_scale_bar(plan.pixels_per_unit))
-    parts.append("</svg>")
-    return "".join(parts)
+    return "".join([*parts, _scale_bar(view.pixels_per_unit), "</svg>"])
 
 
 def _scale_bar(pixels_per_unit: float) -> str:
-    """A bar of 1, 2 or 5 times a power of ten units, about a sixth of the width."""
+    """1, 2 or 5 times a power of ten units, about a sixth of the width."""
     wanted = _WIDTH / 6 / pixels_per_unit
     power = 10.0 ** np.floor(np.log10(wanted))
     units = max(step for step in (power, 2 * power, 5 * power) if step <= wanted)
@@ -156,11 +155,3 @@ def _scale_bar(pixels_per_unit: float) -> str:
         f'<path class="scale" d="M24 {base - 5}V{base}H{end:.1f}V{base - 5}"/>'
         f'<text class="label" x="24" y="{base - 10}">{units:g} unit{"" if units == 1 else "s"}</text>'
     )
-
-
-def _xy(point: Float[np.ndarray, " 2"]) -> str:
-    return f"{point[0]:.1f} {point[1]:.1f}"
-
-
-def _points(points: Float[np.ndarray, "n 2"]) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)

@@ -1,0 +1,83 @@
+"""The list of export formats, and `export`."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from ..reconstruction.result.result import Reconstruction
+from .export_format import ExportFormat, ExportTarget
+
+# Modules of this package that define `FORMAT`; help texts list the formats in this order.
+_MODULES = (
+    "colmap",
+    "ply",
+    "glb",
+    "npz",
+    "depth",
+    "nerfstudio",
+    "overview",
+    "report",
+)
+
+FORMATS: dict[str, ExportFormat] = {
+    format.name: format
+    for format in (importlib.import_module(f".{module}", __package__).FORMAT for module in _MODULES)
+}
+
+
+def check_formats(names: Sequence[str]) -> None:
+    """Raise UsageError for an unknown format; call it before anything is written."""
+    for name in names:
+        if name not in FORMATS:
+            raise UsageError(f"there is no export format {name!r}; choose from {', '.join(FORMATS)}")
+
+
+def export(
+    scene: Reconstruction,
+    out_dir: str | Path,
+    format: str,
+    options: Any = None,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Export a reconstruction to a folder.
+
+    Args:
+        scene: the reconstruction; it is not modified.
+        out_dir: target folder, created if missing. Files of others in it are never replaced.
+        format: one of `FORMATS`.
+        options: an instance of the format's options or a mapping of their fields; None takes the defaults.
+        overwrite: replace an earlier export in the same folder.
+        progress: called with (done, total) by formats that take long.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UsageError: unknown format or option, or a value that is not allowed.
+        MissingExtraError: the format needs a package that is not installed.
+        OutputError: a file is in the way, or the disk is full. Nothing is written then.
+    """
+    check_formats([format])
+    chosen = FORMATS[format]
+    if options is None or isinstance(options, Mapping):
+        known = [field.name for field in dataclasses.fields(chosen.options)]
+        unknown = [name for name in options or () if name not in known]
+        if unknown:
+            raise UsageError(f"format {format!r} has no option {unknown[0]!r}; it has {', '.join(known)}")
+        options = chosen.options(**(options or {}))
+    if not isinstance(options, chosen.options):
+        raise UsageError(f"format {format!r} takes {chosen.options.__name__}, not {type(options).__name__}")
+    record = {"settings_hash": scene.settings_hash, "options": dataclasses.asdict(options)}
+    target = ExportTarget(Path(out_dir), format, record, overwrite, progress or (lambda done, total: None))
+    chosen.write(scene, options, target)
+    return target.written
+
+
+Reconstruction.export = export  # type: ignore[method-assign]
