@@ -12,7 +12,7 @@ from manyview.models.run_options import RunOptions
 from manyview.models.vggt.config import VGGT_1B
 from manyview.models.vggt.model import VGGT
 
-FEW, MANY = 48, 80
+FEW, MANY = 24, 40  # growth is the same from 48 to 80
 
 
 def peak_bytes(
