@@ -36,7 +36,7 @@ bench: install
 		--rounds 1 --time-limit 220 --out $(BENCH_OUT)/vggt-1b --overwrite
 
 results: install
-	scripts/results
+	$(BIN)/python -m tools.results.procedural
 
 clean:
 	rm -rf demo .pytest_cache .mypy_cache .ruff_cache

@@ -21,6 +21,7 @@ from manyview.evaluate.protocols.procedural import Case
 from manyview.files.writing import atomic_file, output_errors
 from manyview.models.checkpoints.registry import find_model
 from manyview.models.network import Network
+from tools.command import run_command
 from tools.results.stream_scores import Way, WayScores, WaysOnCase, compare_ways, settings
 
 _REDUCTIONS = (1, 2, 4)
@@ -193,12 +194,8 @@ def measure(args: FlashTable, command: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        measure(tyro.cli(FlashTable, args=given), " ".join(["python -m tools.results.flash_table", *given]))
-    except ManyViewError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
+    command = " ".join(["python -m tools.results.flash_table", *given])
+    return run_command(FlashTable, lambda args: measure(args, command), "tools.results.flash_table", given)
 
 
 if __name__ == "__main__":

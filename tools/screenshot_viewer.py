@@ -1,6 +1,6 @@
-"""Take a picture of the viewer in a headless browser, to see what a user sees.
+"""An image of the viewer in a headless browser, to see what a user sees.
 
-    python scripts/screenshot_viewer.py viewer.png [--scene OUT] [--set frame=5 only_frame=1]
+    python -m tools.screenshot_viewer viewer.png [--scene OUT] [--set frame=5 only_frame=1]
 
 Without --scene, the demo scene with its exact depth and cameras is shown. Needs playwright and a
 chromium on the path, and no graphics card.
@@ -51,7 +51,7 @@ def demo_truth() -> Reconstruction:
     )
 
 
-def take_picture(viewer: Viewer, path: Path, size: tuple[int, int], wait_s: float) -> list[str]:
+def take_screenshot(viewer: Viewer, path: Path, size: tuple[int, int], wait_s: float) -> list[str]:
     """Save what the page shows after `wait_s`; returns the addresses outside that the page asked for."""
     from playwright.sync_api import sync_playwright
 
@@ -76,7 +76,7 @@ def take_picture(viewer: Viewer, path: Path, size: tuple[int, int], wait_s: floa
         page.goto(viewer.url)
         page.wait_for_selector("canvas")
         time.sleep(wait_s)
-        # Chromium draws in software here, which viser tells in a note over the scene.
+        # Chromium draws in software here, and viser says so in a note over the scene.
         for button in page.locator(".mantine-Notification-closeButton").all():
             button.click()
         time.sleep(1)
@@ -94,7 +94,7 @@ def main() -> None:
     )
     parser.add_argument("--size", nargs=2, type=int, default=(1400, 900))
     parser.add_argument("--percentile", type=float, default=0.0)
-    parser.add_argument("--wait", type=float, default=15.0, help="seconds before the picture is taken")
+    parser.add_argument("--wait", type=float, default=15.0, help="seconds before the screenshot")
     arguments = parser.parse_args()
     scene = load_reconstruction(arguments.scene) if arguments.scene else demo_truth()
     with start_viewer(scene, ViewOptions(port=0, conf_percentile=arguments.percentile)) as viewer:
@@ -102,7 +102,7 @@ def main() -> None:
             name, _, value = item.partition("=")
             control = getattr(viewer.panel, name)
             control.value = value if isinstance(control.value, str) else type(control.value)(float(value))
-        outside = take_picture(viewer, arguments.png, tuple(arguments.size), arguments.wait)
+        outside = take_screenshot(viewer, arguments.png, tuple(arguments.size), arguments.wait)
     print(f"{arguments.png}: {len(outside)} requests beyond the viewer {outside[:5]}")
 
 

@@ -1,50 +1,54 @@
-#!/usr/bin/env python3
-"""docs/results/posed.md from the results of `manyview evaluate posed` of each model."""
+"""posed.md from the results of `manyview evaluate posed` of each model."""
+
+from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-OPENING = """# Real photographs
+Row = dict[str, Any]
 
-Made by `scripts/results_posed` with the weights in the package: {sets}, at most {views} views each, on
-{machine}.
+_OPENING = """# Real photographs
 
-**Real photographs are outside what these weights were trained for** (procedural scenes, small pictures): the
+Made by `python -m tools.results.posed` with the weights in the package: {sets},
+at most {views} views each, on {machine}.
+
+**Real photographs are outside what these weights were trained for** (procedural scenes, small images): the
 tables say how far they carry, not what this kind of network can do. COLMAP has the same photographs at their
 own size and takes seconds to minutes; the network sees {pixels} pixels of the longer side and takes a
 fraction of a second.
 
 Rows that are no plan: `identity` (no rotation, centres at random) and `mean step` (the mean of the *true*
-steps) do not look at the pictures; `colmap` is structure from motion, and what it leaves out counts as wrong.
-Sets are small, so differences of a few points of AUC mean nothing ([how it is
+steps) are independent of the images; `colmap` is structure from motion, and what it leaves out counts as
+wrong. Sets are small, so differences of a few points of AUC mean nothing ([how it is
 measured](../evaluation-posed.md)).
 """
-OWN_TRUTH = """
+_OWN_TRUTH = """
 The truth of {names} is a COLMAP model itself, so COLMAP's figures there say that it repeats itself.
 """
 
 
-def load(folder: Path, model: str) -> dict:
+def _load(folder: Path, model: str) -> Row:
     return json.loads((folder / model / "posed" / "results.json").read_text(encoding="utf-8"))
 
 
-def value(row: dict | None, name: str, spec: str) -> str:
+def _value(row: Row | None, name: str, spec: str) -> str:
     found = None if row is None else row["numbers"][name]
     return "–" if found is None else format(found, spec)
 
 
-def rows_of(one: dict) -> dict[str, dict]:
+def _rows(one: Row) -> dict[str, Row]:
     return {row["name"]: row for row in one["rows"]}
 
 
-def by_set(results: dict[str, dict]) -> list[str]:
+def _by_set(results: dict[str, Row]) -> list[str]:
     """Dense of each model and the references, one line a set."""
     lines = []
     first = next(iter(results.values()))
     for index, one in enumerate(first["sets"]):
-        rows = {f"{m}, dense": rows_of(r["sets"][index])["dense"] for m, r in results.items()}
-        rows |= {name: row for name, row in rows_of(one).items() if row["plan"] is None}
+        rows = {f"{m}, dense": _rows(r["sets"][index])["dense"] for m, r in results.items()}
+        rows |= {name: row for name, row in _rows(one).items() if row["plan"] is None}
         facts = one["set"]
         lines += [
             f"### {facts['name']}: {facts['views']} views",
@@ -54,19 +58,19 @@ def by_set(results: dict[str, dict]) -> list[str]:
         ]
         for name, row in rows.items():
             share = row["numbers"]["ate_share"]
-            cells = [value(row, figure, ".1f") for figure in ("auc_5", "auc_30", "rra_15", "rta_15")]
+            cells = [_value(row, figure, ".1f") for figure in ("auc_5", "auc_30", "rra_15", "rta_15")]
             cells += ["–" if share is None else f"{100 * share:.2g}", str(row["left_out"])]
             seconds = row["seconds"]
             cells.append("–" if seconds is None else f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}")
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        notes = [note for row in rows_of(one).values() for note in row.get("notes", ())]
+        notes = [note for row in _rows(one).values() for note in row.get("notes", ())]
         lines += ["", *(f"{note[:1].upper()}{note[1:]}.\n" for note in notes)]
     return lines
 
 
-def by_plan(model: str, result: dict) -> list[str]:
+def _by_plan(model: str, result: Row) -> list[str]:
     """AUC@30 of every plan on every set, and its mean beside dense's."""
-    tables = [rows_of(one) for one in result["sets"]]
+    tables = [_rows(one) for one in result["sets"]]
     names = [one["set"]["name"] for one in result["sets"]]
     dense = sum(t["dense"]["numbers"]["auc_30"] for t in tables) / len(tables)
     lines = [f"### {model}", "", "| row | " + " | ".join(names) + " | mean | of dense |"]
@@ -80,13 +84,14 @@ def by_plan(model: str, result: dict) -> list[str]:
     return [*lines, "", f"[All figures]({model}/posed/table.md).", ""]
 
 
-def main(folder: Path, models: list[str]) -> None:
-    results = {model: load(folder, model) for model in models}
+def summary(folder: Path, models: Sequence[str]) -> str:
+    """Markdown of all sets and plans from the results of each model."""
+    results = {model: _load(folder, model) for model in models}
     first = next(iter(results.values()))
     sets, settings = [one["set"] for one in first["sets"]], first["settings"]
     machine = settings["environment"]
     lines = [
-        OPENING.format(
+        _OPENING.format(
             sets=", ".join(one["name"] for one in sets),
             views=settings["views"],
             machine=f"{machine['device_name']}, {machine['threads']} threads, {machine['precision']}",
@@ -95,12 +100,9 @@ def main(folder: Path, models: list[str]) -> None:
     ]
     own = [one["name"] for one in sets if one["format"] == "colmap"]
     if own:
-        lines.append(OWN_TRUTH.format(names=", ".join(own)).lstrip())
-    lines += ["## Dense attention and references, set by set", "", *by_set(results)]
+        lines.append(_OWN_TRUTH.format(names=", ".join(own)).lstrip())
+    lines += ["## Dense attention and references, set by set", "", *_by_set(results)]
     lines += ["## AUC@30 of every plan", ""]
     for model, result in results.items():
-        lines += by_plan(model, result)
-    print("\n".join(lines).rstrip())
-
-
-main(Path(sys.argv[1]), sys.argv[2:])
+        lines += _by_plan(model, result)
+    return "\n".join(lines).rstrip() + "\n"

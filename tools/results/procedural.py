@@ -1,0 +1,88 @@
+"""Tables of docs/results on procedural scenes, about 35 minutes on four idle CPU cores.
+
+`python -m tools.results.procedural [MODEL ...]` evaluates the weights in the package, or those named, and
+writes summary.md for each.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tools.results.plans import ALL_PLANS, FEW_PLANS, MODELS
+
+_RESULTS = Path("docs/results")
+
+
+def evaluate(model: str) -> None:
+    """Run `manyview evaluate synthetic` for every level and number of views."""
+    first = model == MODELS[0]
+    plans = ALL_PLANS if first else (*FEW_PLANS, "avggt:early=3,stride=2x2", "random:keep=0.25")
+    scenes = "8" if first else "4"
+    runs: dict[str, Sequence[str]] = {
+        "easy": ("--level", "easy", "--views", "8", "24", "64", "--scenes", scenes)
+    }
+    if first:
+        sequence = ("--order", "sequence")
+        runs["medium"] = ("--level", "medium", "--views", "8", "24", "--scenes", "8", *sequence)
+        runs["easy-150"] = ("--level", "easy", "--views", "150", "--scenes", "2")
+        runs["easy-300"] = ("--level", "easy", "--views", "300", "--scenes", "1", *sequence)
+    for name, options in runs.items():
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "manyview.cli.main", "evaluate", "synthetic", "--model", model),
+                *options,
+                *("--accel", *(plans if name == "easy" else FEW_PLANS)),
+                *("--out", str(_RESULTS / model / name), "--overwrite"),
+            ],
+            check=True,
+        )
+
+
+def summary(folder: Path) -> str:
+    """Markdown of one line a plan: AUC@30, its share of dense, and for long cases attention and time."""
+    cases: dict[str, dict[str, dict[str, Any]]] = {}
+    for part in ("easy", "easy-150", "easy-300", "medium"):
+        path = folder / part / "results.json"
+        for case in json.loads(path.read_text())["cases"] if path.exists() else ():
+            name = "{level} {views} {order}".format(**case["case"])
+            cases[name] = {row["plan"]: row["scores"] for row in case["rows"]}
+    plans = dict.fromkeys(plan for rows in cases.values() for plan in rows)
+    last = [name for name in ("easy 64 sequence", "easy 300 sequence") if name in cases]
+    head = [*cases, *(f"{name}: attention, time" for name in last)]
+    lines = ["| plan | " + " | ".join(head) + " |", "|---|" + "---:|" * len(head)]
+    for plan in plans:
+        cells = [_accuracy(rows, plan) for rows in cases.values()]
+        cells += [_cost(cases[name], plan) for name in last]
+        lines.append(f"| `{plan}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _accuracy(rows: dict[str, dict[str, Any]], plan: str) -> str:
+    if plan not in rows:
+        return ""
+    auc = rows[plan]["auc_30"]
+    return f"{auc:.1f} ({auc / rows['dense']['auc_30']:.0%})"
+
+
+def _cost(rows: dict[str, dict[str, Any]], plan: str) -> str:
+    if plan not in rows:
+        return ""
+    row, dense = rows[plan], rows["dense"]
+    attention = row["attention_flops"] / dense["attention_flops"]
+    return f"{attention:.1%}, {row['seconds'] / dense['seconds']:.2f}"
+
+
+def main(models: Sequence[str]) -> None:
+    """Evaluate the models, those in the package by default, and write their summaries."""
+    for model in models or MODELS:
+        evaluate(model)
+        (_RESULTS / model / "summary.md").write_text(summary(_RESULTS / model), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
