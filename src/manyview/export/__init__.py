@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import types
+
 from .colmap import ColmapOptions
 from .depth import DepthOptions
 from .formats import FORMATS, check_formats, export
@@ -27,3 +30,12 @@ __all__ = [
     "check_formats",
     "export",
 ]
+
+
+class _CallablePackage(types.ModuleType):
+    """`manyview.export(scene, ...)` is `manyview.export.export(scene, ...)`."""
+
+    __call__ = staticmethod(export)
+
+
+sys.modules[__name__].__class__ = _CallablePackage
