@@ -64,7 +64,7 @@ def test_a_reconstruction_runs_with_its_kernels_and_says_so(photos, device, seen
 
 
 def test_streams_take_the_choice(device, monkeypatch):
-    from manyview.streaming import forward
+    from manyview.models.vggt import model as forward
 
     passes = []
     run = forward.run_dense_head
@@ -76,7 +76,7 @@ def test_streams_take_the_choice(device, monkeypatch):
     monkeypatch.setattr(forward, "run_dense_head", told)
     images = [torch.zeros(3, 28, 28, dtype=torch.uint8)] * 2
     updates = manyview.stream(
-        tiny_vggt(config=SMALL), images, chunk=1, kernels="triton", device=device.type, image_size=28
+        images, tiny_vggt(config=SMALL), chunk=1, kernels="triton", device=device.type, image_size=28
     )
     assert len(list(updates)) == 2 and passes == ["triton", "triton"]
 

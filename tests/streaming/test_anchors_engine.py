@@ -91,19 +91,21 @@ def test_a_stream_of_pi3_goes_on_identically():
 
 
 @pytest.mark.parametrize(
-    ("model", "engine", "why"),
+    ("model", "engine", "named"),
     [
-        (tiny_pi3, "chunks", "no first frame .* use --engine anchors"),
-        (tiny_pi3x, "chunks", "no first frame .* use `manyview reconstruct`"),
-        (tiny_pi3x, "anchors", "metric scale comes from all frames at once"),
-        (tiny_omega, "chunks", "camera and register tokens join all frames"),
-        (tiny_omega, "anchors", "joins frames outside of the plan's layers"),
+        (tiny_pi3, "chunks", "use --engine anchors"),
+        (tiny_pi3x, "chunks", "use `manyview reconstruct`"),
+        (tiny_pi3x, "anchors", "anchors"),
+        (tiny_omega, "chunks", "use `manyview reconstruct`"),
+        (tiny_omega, "anchors", "anchors"),
     ],
 )
-def test_what_cannot_be_streamed_is_told_in_one_sentence(model, engine, why):
-    with pytest.raises(UsageError, match=why) as told:
-        make_engine(engine, model())
-    assert "\n" not in str(told.value) and ". " not in str(told.value)
+def test_what_cannot_be_streamed_raises_one_sentence(model, engine, named):
+    network = model()
+    with pytest.raises(UsageError, match=network.name) as error:
+        make_engine(engine, network)
+    assert named in str(error.value)
+    assert "\n" not in str(error.value) and ". " not in str(error.value)
 
 
 def test_first_frames_are_solved_again_with_every_push_and_then_stand():
@@ -149,7 +151,7 @@ def test_memory_stays_within_the_budget_and_it_is_told_once(anchors, network):
     assert len(engine.anchors) == anchors and engine.frames == 12
     told = [note for u in updates for note in u.notes]
     assert len(told) == 1 and "no further anchor" in told[0]
-    with pytest.raises(UsageError, match="raise the budget"):
+    with pytest.raises(UsageError, match="MiB"):
         AnchorEngine(model, dataclasses.replace(STILL, budget_bytes=100)).push(images)
 
 
@@ -168,9 +170,9 @@ def test_what_was_kept_goes_on_identically(stop):
         assert torch.equal(got.z_depth, want.z_depth) and torch.equal(got.cam_from_world, want.cam_from_world)
         assert got.first == want.first and got.whole == want.whole
     del kept["frames"]
-    with pytest.raises(ValueError, match="lacks"):
+    with pytest.raises(ValueError, match="state"):
         again.restore(kept)
-    with pytest.raises(ValueError, match="another network"):
+    with pytest.raises(ValueError, match="state"):
         AnchorEngine(model, dataclasses.replace(options, accel="anchors:early=1")).restore(engine.state())
 
 
@@ -192,7 +194,7 @@ def test_a_push_that_fails_changes_nothing(monkeypatch):
         engine.push(images[6:])
     monkeypatch.undo()
     assert (engine.frames, engine.anchors, engine.memory_bytes) == (frames, anchors, held)
-    with pytest.raises(UsageError, match="stream has images of"):
+    with pytest.raises(UsageError, match=r"\(14, 42\)"):
         engine.push(images[:, :, :14])
 
 
@@ -222,11 +224,11 @@ def test_the_rule():
 
 def test_by_name_and_misuse():
     model = tiny_vggt()
-    updates = list(stream(model, iter(_video()), "anchors", chunk=5, start=3, accel="anchors:frames=2"))
+    updates = list(stream(iter(_video()), model, "anchors", chunk=5, start=3, accel="anchors:frames=2"))
     assert [len(u) for u in updates] == [5, 5, 2] and updates[0].whole[0] == 0
     assert isinstance(make_engine("anchors", model, RunOptions()), AnchorEngine)
     for wrong in ({"start": 0}, {"beyond": 0.0}, {"budget_bytes": 0}, {"pace": 3}):
         with pytest.raises(UsageError):
             make_engine("anchors", model, None, wrong)
-    with pytest.raises(UsageError, match="cannot stream by anchors"):
+    with pytest.raises(UsageError, match="anchors"):
         AnchorEngine(model, AnchorOptions(accel="dense"))

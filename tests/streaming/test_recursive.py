@@ -17,7 +17,7 @@ from manyview.attention.plan import Plan
 from manyview.attention.protocols import LayerInput, LayerRun
 from manyview.errors import UsageError
 from manyview.models.run_options import RunOptions
-from manyview.streaming.frame_retention import kept_frames
+from manyview.streaming.frame_retention import retained_frames
 from manyview.streaming.recursive import RecursiveEngine, RecursiveOptions
 from manyview.streaming.recursive_keys import LayerMemory, RecursiveKeys
 from tests.attention.settings import small_layer
@@ -76,7 +76,7 @@ class MaskedTwin:
             if frame < first + size:
                 own = range(first, first + size, o.keep_one_in if o.semantics == "released" else 1)
                 if o.semantics == "paper":
-                    past = set(kept_frames(first, o.keep_one_in, o.memory_frames))
+                    past = set(retained_frames(first, o.keep_one_in, o.memory_frames))
                 return past | set(own)
             past |= set(range(first, first + size, o.keep_one_in))
             first += size
@@ -182,7 +182,7 @@ def test_what_is_kept_does_not_depend_on_the_size_of_chunks(chunk):
 def test_a_bound_keeps_the_latest_and_an_even_past(p, limit):
     before: tuple[int, ...] = ()
     for arrived in range(1, 300):
-        kept = kept_frames(arrived, p, limit)
+        kept = retained_frames(arrived, p, limit)
         assert kept[0] == 0 and len(kept) <= limit and all(frame % p == 0 for frame in kept)
         assert set(kept) <= {*before, arrived - 1}  # nothing comes back that was dropped
         assert (arrived - 1) // p * p in kept
@@ -211,7 +211,7 @@ def test_a_camera_window_sees_frame_0_the_latest_and_the_chunk():
     for part in images[:7].split(1):
         engine.push(part)
     tokens = torch.cat([engine.state()["camera tokens"]], 1)
-    window = torch.tensor(kept_frames(7, 1, 4))
+    window = torch.tensor(retained_frames(7, 1, 4))
     assert torch.equal(engine.state()["camera window"], tokens[:, window])
     update = engine.push(images[7:])
     with torch.no_grad():
@@ -233,9 +233,9 @@ def test_a_restored_engine_goes_on_identically():
     a, b = whole.push(images[6:]), again.push(images[6:])
     assert torch.equal(a.z_depth, b.z_depth) and torch.equal(a.cam_from_world, b.cam_from_world)
     assert torch.equal(whole.cameras()[0], again.cameras()[0])
-    with pytest.raises(ValueError, match="another plan"):
+    with pytest.raises(ValueError, match="state"):
         RecursiveEngine(model, RecursiveOptions("flash:version=v2", revise=True)).restore(state)
-    with pytest.raises(ValueError, match="other options"):
+    with pytest.raises(ValueError, match="state"):
         RecursiveEngine(model, RecursiveOptions("flash:r=2")).restore(state)
 
 
@@ -244,7 +244,7 @@ def test_a_failed_push_takes_nothing_in(monkeypatch):
     engine, other = (RecursiveEngine(model, RecursiveOptions("flash:r=2")) for _ in range(2))
     for e in (engine, other):
         e.push(images[:2])
-    with pytest.raises(UsageError, match="stream has images"):
+    with pytest.raises(UsageError, match=r"\(28, 28\)"):
         engine.push(torch.rand(2, 3, 42, 28))
     with monkeypatch.context() as patch:
         patch.setattr(model.camera_head, "forward", lambda tokens: 1 / 0)
@@ -269,7 +269,7 @@ def test_what_cannot_be_streamed_is_refused():
             RecursiveEngine(model, RecursiveOptions(accel))
     with pytest.raises(UsageError, match="keyframes"):
         RecursiveEngine(model, RecursiveOptions("flash:keyframes=3"))
-    with pytest.raises(UsageError, match="no first frame"):
+    with pytest.raises(UsageError, match="cannot be streamed"):
         RecursiveEngine(tiny_pi3())
     for wrong in (
         {"keep_one_in": 0},
@@ -292,7 +292,7 @@ def test_constant_values_stay_and_gradients_flow():
         out = GlobalAttention(keys=keys)(attention, tokens, layout, rotation, LayerRun())
         (gradient,) = torch.autograd.grad(out.sum(), tokens, retain_graph=True)
         assert gradient.isfinite().all() and (gradient != 0).any(-1).all()
-        memory.take_over(torch.arange(2 if memory.short is None else 4))
+        memory.commit(torch.arange(2 if memory.short is None else 4))
     with torch.no_grad():
         dim = tokens.shape[-1]
         attention.qkv.weight[2 * dim :] = 0
@@ -306,7 +306,7 @@ def test_constant_values_stay_and_gradients_flow():
             torch.testing.assert_close(out, torch.ones_like(out))
             layer = LayerInput(attention, tokens, layout, rotation, LayerRun())
             assert keys.count(layout) == keys.select(layer).k.shape[2]
-            memory.take_over(torch.arange(3))
+            memory.commit(torch.arange(3))
 
 
 def test_golden_streams_of_both_releases(shared_reference):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -21,8 +22,9 @@ from manyview.errors import UsageError
 from manyview.files.array_file import ArrayFile
 from manyview.models.info import ModelInfo
 from manyview.models.run_options import RunOptions
+from manyview.streaming.anchors import AnchorOptions
 from manyview.streaming.recursive import RecursiveEngine, RecursiveOptions
-from manyview.streaming.stream import engine_options
+from manyview.streaming.stream import StreamOptions, engine_options
 from tests.cli.conftest import Command
 from tests.models.tiny import tiny_vggt
 
@@ -73,6 +75,7 @@ def test_a_folder_becomes_what_reconstruct_writes(
 
 _SLOW = """
 import sys, time
+from manyview.streaming.anchors import AnchorOptions
 from manyview.streaming.recursive import RecursiveEngine
 push = RecursiveEngine.push
 def slow(self, images):
@@ -184,7 +187,7 @@ def test_a_growing_folder_is_followed(command: Command, weights: Path, tmp_path:
     thread.join()
     assert status == 0, told
     status, _, told = command("stream", folder / "0.png", tmp_path / "b", "--model", weights, "--follow-s", 1)
-    assert status == 2 and "only a folder" in told
+    assert status == 2 and "--follow-s" in told
     assert manyview.load_reconstruction(tmp_path / "out").names == ("0.png", "1.png", "2.png")
 
 
@@ -222,12 +225,12 @@ def test_misuse_is_told(arguments, sentence, command: Command, frames: Path, wei
 def test_python_objects_stream_like_files(frames: Path):
     model = tiny_vggt()
     options = {"chunk": 2, "accel": "flash:r=2", "device": "cpu"}
-    want = list(manyview.stream(model, frames, **options))
+    want = list(manyview.stream(frames, model, **options))
     assert [(u.first, len(u)) for u in want] == [(0, 2), (2, 2), (4, 2), (6, 1)]
     files = sorted(frames.iterdir())
     arrays = [np.asarray(Image.open(file)) for file in files]
     for items in (files, map(Image.open, files), arrays):
-        got = list(manyview.stream(model, items, **options))
+        got = list(manyview.stream(items, model, **options))
         assert all(torch.equal(a.z_depth, b.z_depth) for a, b in zip(got, want, strict=True))
 
 
@@ -240,7 +243,7 @@ def test_a_generator_is_read_no_further_than_asked():
             yield torch.rand(3, 28, 28)
 
     engine = RecursiveEngine(tiny_vggt(), RecursiveOptions("flash:r=2"), RunOptions())
-    updates = manyview.stream(tiny_vggt(), camera(), engine, chunk=2)
+    updates = manyview.stream(camera(), tiny_vggt(), engine, chunk=2)
     assert taken == []
     assert next(updates).first == 0 and next(updates).first == 2
     assert len(taken) == 4 and engine.frames == 4
@@ -248,14 +251,27 @@ def test_a_generator_is_read_no_further_than_asked():
 
 def test_wrong_use_in_python():
     model = tiny_vggt()
-    with pytest.raises(UsageError, match="chunks or anchors"):
-        manyview.stream(model, [], "other")
+    with pytest.raises(UsageError, match="'other'"):
+        manyview.stream([], model, "other")
     with pytest.raises(UsageError, match="budget"):
-        manyview.stream(model, [], "chunks", budget=3)
-    with pytest.raises(UsageError, match="at least 1 frame"):
-        manyview.stream(model, [], chunk=0)
-    with pytest.raises(UsageError, match="not int"):
-        list(manyview.stream(model, [3], accel="flash:r=2", device="cpu"))
+        manyview.stream([], model, "chunks", budget=3)
+    with pytest.raises(UsageError, match="chunk"):
+        manyview.stream([], model, chunk=0)
+    with pytest.raises(UsageError, match="int"):
+        list(manyview.stream([3], model, accel="flash:r=2", device="cpu"))
+
+
+def test_the_old_order_of_arguments_warns_once_and_works(frames: Path):
+    model, options = tiny_vggt(), {"chunk": 7, "accel": "flash:r=2", "device": "cpu"}
+    (want,) = manyview.stream(frames, model, **options)
+    with pytest.warns(DeprecationWarning, match=r"stream\(frames, model\)") as warned:
+        (got,) = manyview.stream(model, frames, **options)
+    assert len(warned) == 1 and torch.equal(got.z_depth, want.z_depth)
+
+
+def test_typed_options_are_those_of_the_engines():
+    fields = {f.name for kind in (RecursiveOptions, AnchorOptions) for f in dataclasses.fields(kind)}
+    assert set(StreamOptions.__annotations__) == fields
 
 
 def test_anchors_run_through_the_same_command(command: Command, frames: Path, weights: Path, tmp_path: Path):

@@ -13,7 +13,7 @@ from manyview.models.encoder import DinoEncoder
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt.model import VGGT
 from manyview.models.vggt.trunk import LaterFrames, Trunk, normalise_images
-from manyview.streaming.plan_memory import KeepRule, PlanMemory
+from manyview.streaming.plan_memory import PlanMemory, RetentionRule
 from tools.conformance.folder import Case
 from tools.conformance.sampling import sample
 from tools.conformance.settings import seeded_module, vggt_config
@@ -27,7 +27,7 @@ def _memory(case: Case, depth: int) -> PlanMemory:
     short, own = GlobalAttention(keys=keys), GlobalAttention(keys=SameFrameKeys())
     joining = range(c.get("global_start_idx", 0), c.get("global_end_idx", depth - 1) + 1)
     plan = Plan(tuple(short if layer in joining else own for layer in range(depth)))
-    return PlanMemory(plan, KeepRule(c.get("memory_drop_rate", 1), by_chunk=True))
+    return PlanMemory(plan, RetentionRule(c.get("memory_drop_rate", 1), by_chunk=True))
 
 
 def trunk(case: Case) -> dict[str, Tensor]:
@@ -45,7 +45,7 @@ def trunk(case: Case) -> dict[str, Tensor]:
 
         known = LaterFrames(module) if number else None
         module.run_layers(images, memory.plan(images.shape[1]), RunOptions(), keep, known=known)
-        memory.take_over(images.shape[1])
+        memory.commit(images.shape[1])
         lengths.append(memory.tokens())
         names = {layer: f"chunk{number}.tokens{layer}" for layer in found}
         results |= {names[layer]: found[layer] for layer in found if names[layer] in case.outputs}
@@ -62,7 +62,7 @@ def model(case: Case) -> dict[str, Tensor]:
         frames = images.shape[1]
         results |= _layer_samples(case, network, images, memory.plan(frames), number)
         out = network.run_chunk(images, memory.plan(frames), RunOptions(), number == 0)
-        memory.take_over(frames)
+        memory.commit(frames)
         tokens.append(out.camera_tokens)
         depth.append(out.z_depth)
         conf.append(out.depth_conf)

@@ -119,7 +119,7 @@ class Stream:
     def run(self) -> int:
         from ..errors import UsageError, require_plot
         from ..export import check_formats
-        from ..streaming.finish import told, write_result
+        from ..streaming.finish import timing_summary, write_result
         from ..streaming.journal import StreamJournal
 
         if len(self.paths) != 2:
@@ -158,7 +158,7 @@ class Stream:
             _draw(journal)
         for note in scene.notes:
             say(f"note: {note}")
-        for line in told(journal.log()):
+        for line in timing_summary(journal.log()):
             say(line)
         say(f"{len(scene)} frames in chunks of {self.chunk}; written to {folder}")
         return 0

@@ -1,4 +1,4 @@
-"""When the anchors of a stream no longer cover what it shows: a rule of features alone."""
+"""When a frame of a stream becomes an anchor, from the features of the encoder."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ def first_uncovered(
 ) -> int | None:
     """The first frame further from every anchor than `beyond` times the anchors' own spacing; None: none is.
 
-    Features are mean tokens after the encoder, distances Euclidean. The spacing is the scale of the network
-    and of the scene at once, and it rises as anchors are added that lie further apart: a stream that starts
-    standing still gets anchors fast and then ever fewer.
+    Features are mean tokens after the encoder, distances Euclidean. The spacing adapts to network and scene,
+    and it grows as anchors are added that lie further apart.
     """
     nearest = torch.cdist(frames, anchors).amin(1)
     uncovered = (nearest > beyond * spacing(anchors)).nonzero()

@@ -1,4 +1,4 @@
-"""Streaming by anchors: a few covering frames are solved once, every later frame is attached to them."""
+"""Streaming by anchors: a few covering frames are solved once, later frames attend to them and themselves."""
 
 from __future__ import annotations
 
@@ -31,11 +31,14 @@ _GROWING_STEP = 8  # frames attached at a time while one of them may become an a
 
 @dataclasses.dataclass(frozen=True)
 class AnchorOptions:
-    """How the anchor engine remembers.
+    """Options of the anchor engine.
 
-    `accel`: a plan of anchors, which are chosen among the first `start` frames and solved together. A later
-    frame whose distance from the nearest anchor is more than `beyond` times the anchors' own spacing becomes
-    an anchor too (`anchor_rule`; None: the set stays), as long as the memory stays within `budget_bytes`.
+    Attributes:
+        accel: a plan of anchors.
+        start: the first anchors are chosen among this many frames and solved together.
+        beyond: a later frame farther from the nearest anchor than this many times the spacing of the anchors
+            becomes an anchor too (`anchor_rule`; None: the set is fixed).
+        budget_bytes: limit of the memory; beyond it the set is fixed.
     """
 
     accel: str = "anchors:frames=8"
@@ -45,16 +48,16 @@ class AnchorOptions:
 
     def __post_init__(self) -> None:
         if self.start < 1:
-            raise ValueError(f"anchors are chosen among at least 1 frame, not {self.start}")
+            raise ValueError(f"start must be at least 1 frame, not {self.start}")
         if self.beyond is not None and self.beyond <= 0:
-            raise ValueError(f"beyond is a positive factor, not {self.beyond}")
+            raise ValueError(f"beyond must be a positive factor, not {self.beyond}")
         if self.budget_bytes < 1:
-            raise ValueError(f"the budget is a positive number of bytes, not {self.budget_bytes}")
+            raise ValueError(f"budget_bytes must be positive, not {self.budget_bytes}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Held:
-    """What the engine holds: replaced as a whole, so that a push that fails changes nothing."""
+    """State of the engine, replaced as a whole, so that a push that fails changes nothing."""
 
     frames: int = 0
     images: UInt8[Tensor, "frames 3 h w"] | Float[Tensor, "frames 3 h w"] | None = None
@@ -73,10 +76,10 @@ class _Held:
 class AnchorEngine:
     """Streaming of a VGGT-type network or π³ by anchors; see `engine.StreamEngine` for the methods.
 
-    Until `start` frames are there each push solves all of them anew, and its update tells what that pass
-    says; then the anchors stand and every frame depends on them and itself alone, whatever the chunks: the
-    same as one pass over the whole stream with these anchors, until the set grows. Raises UsageError for a
-    network or a plan under which frames cannot be attached one by one, or a budget below one anchor.
+    Until `start` frames have arrived, each push solves all of them again. Then the anchors are fixed, and
+    every frame depends on them and itself alone, whatever the chunks: the same as one pass over the whole
+    stream with these anchors, until the set grows. Raises UsageError for a network or a plan under which
+    frames cannot be attached one by one, or a budget below one anchor.
     """
 
     def __init__(
@@ -119,18 +122,18 @@ class AnchorEngine:
         size = (batch.shape[-2], batch.shape[-1])
         if before.size not in (None, size):
             raise UsageError(f"the stream has images of {before.size}, not {size} (height, width)")
-        held, answers = dataclasses.replace(before, size=size), []
+        held, parts = dataclasses.replace(before, size=size), []
         rest = batch
         if held.frames < self._options.start:
             first, rest = batch.tensor_split([self._options.start - held.frames])
-            held, answer = self._start(held, first)
-            answers.append(answer)
+            held, part = self._start(held, first)
+            parts.append(part)
         while len(rest):
-            held, answer = self._attach(held, rest)
-            answers.append(answer)
-            rest = rest[len(answer[0]) :]
+            held, part = self._attach(held, rest)
+            parts.append(part)
+            rest = rest[len(part[0]) :]
         cameras, intrinsics, depth, conf = (
-            torch.cat([answer[i] for answer in answers]).float().cpu() for i in range(4)
+            torch.cat([part[i] for part in parts]).float().cpu() for i in range(4)
         )
         synchronise(device)
         self._held = held
@@ -175,12 +178,12 @@ class AnchorEngine:
             frames, size = int(state["frames"]), tuple(state["size"].tolist()) if "size" in state else None
             full = bool(state["full"])
         except KeyError as error:
-            raise ValueError(f"the memory of the stream lacks {error}") from error
-        wanted = {i for i, answer in enumerate(self._plan.layers) if isinstance(answer.keys, AnchorKeys)}
+            raise ValueError(f"the state of the stream lacks {error}") from error
+        wanted = {i for i, layer in enumerate(self._plan.layers) if isinstance(layer.keys, AnchorKeys)}
         if (frames >= self._options.start and memory.layers.keys() != wanted) or (
             0 < frames < self._options.start and "images" not in state
         ):
-            raise ValueError("the memory of the stream belongs to another network or other options")
+            raise ValueError("the state belongs to a stream with another network or other options")
         solved = None
         if memory.layers:
             solved = SolvedAnchors(self._model, self._plan, self._run, memory, on_device.get("world"))
@@ -195,18 +198,18 @@ class AnchorEngine:
         )
 
     def _start(self, held: _Held, new: Tensor) -> tuple[_Held, tuple[Tensor, ...]]:
-        """All first frames anew; with the last of them their anchors stand and the images are let go."""
+        """Solve all first frames again; after the last of them the anchors are fixed."""
         images = new if held.images is None else torch.cat([held.images, new])
         count = len(images)
         features = encoder_features(self._model, lambda a, b: images[a:b], count, self._run)
         plan = self._within_budget((images.shape[-2], images.shape[-1]))
-        # Frame 0 is an anchor of every network, also where none is the reference: its camera is the world.
+        # Frame 0 is an anchor of every network, also without a reference frame: its camera is the world.
         chosen = ChosenAnchors.of(plan, count, 0, features[None])
         where = torch.tensor(chosen.frames, device=images.device)
-        solved, answer = solve_anchors(self._model, images[where], chosen, self._run)
+        solved, found = solve_anchors(self._model, images[where], chosen, self._run)
         others = [frame for frame in range(count) if frame not in chosen.frames]
         order = torch.tensor([*chosen.frames, *others]).argsort()[count - len(new) :].to(images.device)
-        parts = _parts(answer)
+        parts = _parts(found)
         if others:
             attached = _parts(solved.attach(images[torch.tensor(others, device=images.device)]))
             parts = tuple(torch.cat(pair) for pair in zip(parts, attached, strict=True))
@@ -217,7 +220,7 @@ class AnchorEngine:
         return _Held(count, None, solved, chosen.frames, features[where], held.size), parts
 
     def _attach(self, held: _Held, images: Tensor) -> tuple[_Held, tuple[Tensor, ...]]:
-        """The next frames up to one that becomes an anchor, if any: it serves those after it."""
+        """Attach the next frames up to one that becomes an anchor, if any."""
         options, solved, features = self._options, held.solved, held.features
         assert solved is not None and features is not None
         growing = options.beyond is not None and not held.full
@@ -242,7 +245,7 @@ class AnchorEngine:
         return grown, parts
 
     def _within_budget(self, size: tuple[int, int]) -> Plan:
-        """The plan with no more anchors than the budget holds."""
+        """The plan with no more anchors than fit in the budget."""
         each, budget = self._bytes_each(size), self._options.budget_bytes
         if each > budget:
             raise UsageError(
@@ -250,24 +253,24 @@ class AnchorEngine:
                 "raise the budget or use smaller images"
             )
 
-        def fewer(answer: GlobalAttention) -> GlobalAttention:
-            if not isinstance(answer.keys, AnchorKeys):
-                return answer
-            keys = dataclasses.replace(answer.keys, frames=min(answer.keys.frames, budget // each))
-            return dataclasses.replace(answer, keys=keys)
+        def fewer(layer: GlobalAttention) -> GlobalAttention:
+            if not isinstance(layer.keys, AnchorKeys):
+                return layer
+            keys = dataclasses.replace(layer.keys, frames=min(layer.keys.frames, budget // each))
+            return dataclasses.replace(layer, keys=keys)
 
         camera = None if self._plan.camera is None else fewer(self._plan.camera)
-        return Plan(tuple(fewer(answer) for answer in self._plan.layers), self._plan.name, camera)
+        return Plan(tuple(fewer(layer) for layer in self._plan.layers), self._plan.name, camera)
 
     def _bytes_each(self, size: tuple[int, int]) -> int:
         """Keys, values and features of one anchor."""
         config = self._model.config
-        layers = sum(isinstance(answer.keys, AnchorKeys) for answer in self._plan.layers)
+        layers = sum(isinstance(layer.keys, AnchorKeys) for layer in self._plan.layers)
         element = (self._run.dtype or torch.float32).itemsize
         keys_values = 2 * layers * config.layout(1, *size).tokens * config.dim * element
         return keys_values + config.camera_memory_bytes + 4 * config.dim
 
 
-def _parts(answer: Predictions) -> tuple[Tensor, ...]:
-    assert answer.z_depth is not None and answer.depth_conf is not None
-    return answer.cam_from_world[0], answer.intrinsics[0], answer.z_depth[0], answer.depth_conf[0]
+def _parts(found: Predictions) -> tuple[Tensor, ...]:
+    assert found.z_depth is not None and found.depth_conf is not None
+    return found.cam_from_world[0], found.intrinsics[0], found.z_depth[0], found.depth_conf[0]

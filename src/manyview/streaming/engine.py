@@ -1,4 +1,4 @@
-"""What every streaming engine offers: push new frames, get their cameras and depth in one fixed world."""
+"""The interface of streaming engines: push new frames, get their cameras and depth in one fixed world."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from torch import Tensor
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StreamUpdate:
-    """What an engine says about frames `first`, `first` + 1, ... of the stream when they arrive.
+    """Cameras and depth of the frames `first`, `first` + 1, ... of a stream.
 
-    The world is the camera of frame 0 for the whole stream. Tensors are float32 on the CPU; depth is
-    z-depth, intrinsics are in pixels of the pushed images. `memory_bytes` is what the engine holds for
-    later frames once these are in, `seconds` what the push took. `whole` numbers frames of the stream
-    that from now on are seen with all their tokens (anchors, keyframes), if any were added. `notes` are
-    sentences for the user, each given once a stream.
+    The world is the camera of frame 0 for the whole stream, up to scale. Tensors are float32 on the CPU.
+
+    Attributes:
+        first: number of the first frame of this update.
+        cam_from_world: extrinsics, OpenCV axes.
+        intrinsics: in pixels of the pushed images.
+        z_depth, depth_conf: depth along the optical axis, and its confidence.
+        memory_bytes: what the engine holds for later frames after this update.
+        seconds: duration of the forward pass.
+        whole: frames that later ones attend to with all their tokens (anchors, frame 0), if any were added.
+        notes: sentences for the user, each given once a stream.
     """
 
     first: int
@@ -45,36 +51,33 @@ class StreamEngine(Protocol):
     """
 
     def push(self, images: Float[Tensor, "views 3 height width"]) -> StreamUpdate:
-        """One or several new frames (uint8, or floating in [0, 1]), all of the stream's one size.
+        """Predict cameras and depth of new frames (uint8, or floating point in [0, 1]).
 
-        Either all of them are taken in or, when an error is raised, none. Raises UsageError for another size.
+        If it raises, the state is unchanged. Raises UsageError for images of another size than before.
         """
         ...
 
     @property
     def frames(self) -> int:
-        """Frames taken in so far."""
+        """Frames pushed so far."""
         ...
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes held for later frames, without the network's weights."""
+        """Bytes held for later frames, without the weights."""
         ...
 
     def cameras(self) -> tuple[Float[Tensor, "frames 3 4"], Float[Tensor, "frames 3 3"]] | None:
-        """Cameras and intrinsics of all frames so far as seen now, float32 on the CPU.
-
-        None where those of the updates are final.
-        """
+        """Revised cameras and intrinsics of all frames; None if those of the updates are final."""
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """Everything the engine holds, as tensors by name: after `restore` it goes on identically."""
+        """Everything the engine holds, as tensors by name; after `restore` it continues identically."""
         ...
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` of an engine with the same network and options gave.
+        """Load what `state` of an engine with the same network and options returned.
 
-        Raises ValueError if it does not fit.
+        Raises ValueError if it does not match.
         """
         ...

@@ -1,4 +1,4 @@
-"""From the chunks of a stream to the `Reconstruction` that every other command takes."""
+"""From the chunks of a stream to one `Reconstruction`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def write_result(
     cameras: tuple[Tensor, Tensor] | None,
     notes: tuple[str, ...] = (),
 ) -> Reconstruction:
-    """All frames of a stream as the one result that `manyview reconstruct` would write to `folder`.
+    """Write all frames of a stream to `folder` as `manyview reconstruct` writes its result.
 
-    One chunk at a time is in memory. `cameras` replace those of the updates. Frames to which the model gave
-    no camera or depth that is finite are left out, with a note. Raises ManyViewError if none is left.
+    One chunk at a time is in memory. `cameras` replace those of the updates. Frames without a finite camera
+    or depth are left out, with a note. Raises ManyViewError if none is left.
     """
     frames = journal.frames_done()
     height, width = journal.canvas or (1, 1)
@@ -45,7 +45,7 @@ def write_result(
             rows = range(first, first + len(more))
             if cameras is not None:
                 arrays["cam_from_world"], arrays["intrinsics"] = (x[list(rows)].numpy() for x in cameras)
-            good[list(rows)] = _usable(arrays)
+            good[list(rows)] = _valid_frames(arrays)
             for name, values in arrays.items():
                 file.write(name, rows, values.astype(ARRAY_FIELDS[name][0], copy=False))
         left_out = invalid_view_notes(
@@ -55,7 +55,7 @@ def write_result(
         log = journal.log()
         return Reconstruction(
             **file.mapped(),  # type: ignore[arg-type]
-            views=tuple(r for r, usable in zip(records, good.tolist(), strict=True) if usable),
+            views=tuple(r for r, valid in zip(records, good.tolist(), strict=True) if valid),
             settings={**journal.settings, "views": len(records)},
             timings_s={"forward": sum(line["seconds"] for line in log)},
             memory_bytes={"memory of the stream": max(line["memory_bytes"] for line in log)},
@@ -65,7 +65,7 @@ def write_result(
     return save_rows(folder, shapes, fill, overwrite=True)
 
 
-def _usable(arrays: Mapping[str, np.ndarray]) -> Tensor:
+def _valid_frames(arrays: Mapping[str, np.ndarray]) -> Tensor:
     frames, height, width = arrays["z_depth"].shape
     cameras = tuple(torch.from_numpy(arrays[name])[None] for name in ("cam_from_world", "intrinsics"))
     given = Predictions(height, width, TokenLayout(frames, 0, (1, 1)))
@@ -73,8 +73,8 @@ def _usable(arrays: Mapping[str, np.ndarray]) -> Tensor:
     return valid_views(given)
 
 
-def told(log: list[dict[str, Any]]) -> list[str]:
-    """Whether time and memory stayed flat, in two lines: the first and the last tenth of the chunks."""
+def timing_summary(log: list[dict[str, Any]]) -> list[str]:
+    """Time and memory in the first and the last tenth of the chunks, in two lines."""
     if not log:
         return []
     tenth = max(1, len(log) // 10)

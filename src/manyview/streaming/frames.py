@@ -1,4 +1,4 @@
-"""Frames of a stream, one at a time and all of one size, from files, a growing folder, or Python objects."""
+"""Frames of a stream, of one size, from files, a folder that grows, or Python objects."""
 
 from __future__ import annotations
 
@@ -38,13 +38,18 @@ class Frame:
 
 
 class FrameSource:
-    """Frames of a folder, pattern, list or video, decoded when they are asked for; all on one canvas.
+    """Frames of a folder, glob pattern, text list or video, decoded lazily, all on one canvas.
 
-    A video gives every frame unless `options` thin it out. `after` is the last frame that is there already
-    (a resumed stream), `canvas` its (height, width); else the first frame decides the canvas. `follow_s`
-    waits for new pictures of a folder until none has come for so many seconds. Damaged pictures are left
-    out and told in `warnings`; with `strict` the first one raises DamagedInputError. Raises InputError for a
-    frame that does not fit on the canvas.
+    Args:
+        spec: where the frames are.
+        sizing: how they are resized.
+        options: which frames are used (None: all; a video is not subsampled).
+        after: the last frame of the stream so far, where it is resumed.
+        canvas: (height, width) of the network images (None: that of the first frame).
+        follow_s: wait for new images of a folder until none has arrived for so many seconds.
+        strict: raise DamagedInputError for a damaged image instead of skipping it with a line in `warnings`.
+
+    Raises InputError for a frame that does not fit on the canvas.
     """
 
     def __init__(
@@ -60,15 +65,13 @@ class FrameSource:
     ) -> None:
         options = options or InputOptions()
         if (options.fps, options.stride, options.max_frames) == (None, None, None):
-            options = dataclasses.replace(options, stride=1)  # a video is not thinned out by itself
+            options = dataclasses.replace(options, stride=1)
         self._spec, self._sizing, self._options = spec, sizing, options
         self._after, self._canvas, self._follow_s, self._strict = after, canvas, follow_s, strict
         if follow_s is not None and not Path(spec).is_dir():
-            raise UsageError(f"only a folder of pictures can be followed, and '{spec}' is none")
+            raise UsageError(f"--follow-s needs a folder of images, and '{spec}' is none")
         if follow_s is not None and options.max_frames is not None:
-            raise UsageError(
-                "max_frames spreads pictures over all of a folder, and a followed one still grows"
-            )
+            raise UsageError("max_frames needs all files at once, and a followed folder still grows")
         self._found = find_inputs(spec, options) if follow_s is None else self._awaited(follow_s)
         self._reader = VideoReader(self._found.files[0].path, options) if self.is_video else None
         self.warnings = list(self._found.warnings)
@@ -79,7 +82,7 @@ class FrameSource:
 
     @property
     def total(self) -> int | None:
-        """Frames to expect, those before `after` included; None where a folder is followed."""
+        """Expected number of frames, those up to `after` included; None if a folder is followed."""
         if self._follow_s is not None:
             return None
         return len(self._found.files) if self._reader is None else self._reader.sampling.groups
@@ -115,10 +118,10 @@ class FrameSource:
             names = [file.name for file in found.files]
             if self._after.name not in names:
                 raise InputError(
-                    f"'{self._after.name}', the last frame that is there, is not among the input any more"
+                    f"'{self._after.name}', the last frame of the stream so far, is not in the input any more"
                 )
             seen.update(names[: names.index(self._after.name) + 1])
-        last_news = time.monotonic()
+        last_arrival = time.monotonic()
         while True:
             new = tuple(file for file in found.files if file.name not in seen)
             ready = new if self._follow_s is None else tuple(f for f in new if _is_settled(f.path))
@@ -127,19 +130,19 @@ class FrameSource:
                 if isinstance(result, NetworkImage):
                     source = printable(os.path.abspath(file.path))
                     yield ViewRecord(file.name, source, result.transform), result
-                    last_news = time.monotonic()
+                    last_arrival = time.monotonic()
                 elif self._strict:
                     raise DamagedInputError(f"'{file.name}' {result}; leave strict reading off to skip it")
                 else:
                     self.warnings.append(f"{file.name} left out: it {result}")
-            quiet = len(ready) == len(new) and time.monotonic() - last_news > (self._follow_s or 0)
+            quiet = len(ready) == len(new) and time.monotonic() - last_arrival > (self._follow_s or 0)
             if self._follow_s is None or quiet:
                 return
             time.sleep(_POLL_S)
             found = find_inputs(self._spec, self._options)
 
     def _awaited(self, seconds: float) -> InputSet:
-        """What the folder holds, as soon as it holds a picture; raises InputError if none comes."""
+        """The images of the folder once there is one; raises InputError if none arrives in time."""
         start = time.monotonic()
         while True:
             try:
@@ -157,12 +160,12 @@ class FrameSource:
 
 
 def _is_settled(path: Path) -> bool:
-    """Whether nobody has written to the file for a moment: it may still be on its way."""
+    """Whether the file has not been written to recently."""
     return time.time() - path.stat().st_mtime > 2 * _POLL_S
 
 
 def frames_of_objects(items: Iterable[Any], sizing: Sizing) -> Iterator[UInt8[Tensor, "3 height width"]]:
-    """Network images from paths, Pillow pictures, uint8 arrays [H, W, 3], or tensors [3, H, W] taken as is.
+    """Network images from paths, Pillow images, uint8 arrays [H, W, 3], or tensors [3, H, W] (unchanged).
 
     Raises InputError for what cannot be read or does not fit on the canvas of the first.
     """
@@ -172,14 +175,14 @@ def frames_of_objects(items: Iterable[Any], sizing: Sizing) -> Iterator[UInt8[Te
             yield item
             continue
         try:
-            view = make_network_image(_picture(item), sizing)
+            view = make_network_image(_decoded(item), sizing)
         except ImageReadError as error:
             raise InputError(f"frame {number} of the stream {error}") from error
         canvas = canvas or (view.transform.network_height, view.transform.network_width)
         yield _on_canvas(f"frame {number}", view, canvas)[0]
 
 
-def _picture(item: Any) -> DecodedImage:
+def _decoded(item: Any) -> DecodedImage:
     if isinstance(item, str | os.PathLike):
         with open_image(Path(item)) as image:
             return decode_image(image)
@@ -188,7 +191,7 @@ def _picture(item: Any) -> DecodedImage:
     if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[2] == 3:
         return DecodedImage(Image.fromarray(item))
     raise UsageError(
-        "frames of a stream are paths, Pillow pictures, uint8 arrays [H, W, 3] or tensors [3, H, W], not "
+        "frames of a stream are paths, Pillow images, uint8 arrays [H, W, 3] or tensors [3, H, W], not "
         f"{type(item).__name__}"
     )
 

@@ -1,8 +1,8 @@
-"""What a stream has written so far, so that a killed run goes on where it stopped.
+"""The journal of a stream, from which a killed run resumes.
 
-A folder: `stream.json` says what was asked, `chunk-000012.safetensors` holds a chunk's result,
-`state.safetensors` the engine's memory after the chunk it names, `log.jsonl` a line for each chunk.
-A chunk counts once the state that includes it is there; what is newer is made again, with the same result.
+A folder: `stream.json` holds the settings, `chunk-000012.safetensors` the result of a chunk,
+`state.safetensors` the engine's state after the chunk it names, `log.jsonl` one line per chunk. Chunks newer
+than the state are computed again, with the same result.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ARRAYS = ("images", "cam_from_world", "intrinsics", "z_depth", "depth_conf")
 
 
 class StreamJournal:
-    """The folder of one stream. `start` or `resume` it, then `add` chunk after chunk."""
+    """The folder of one stream: `start` or `resume`, then `add` each chunk."""
 
     def __init__(self, folder: Path, settings: dict[str, Any], state_every: int = 1) -> None:
         self.folder, self.settings, self._every = folder, settings, state_every
@@ -45,25 +45,25 @@ class StreamJournal:
 
     @classmethod
     def is_one(cls, folder: Path) -> bool:
-        """Whether a journal that this package wrote is in `folder`."""
+        """Whether `folder` holds a journal written by this package."""
         return _read_header(folder) is not None
 
     def start(self) -> None:
-        """Begin anew; an earlier journal of ours in the folder goes."""
+        """Start a new journal; an earlier one in the folder is removed."""
         with output_errors(self.folder, 0), created_folder(self.folder):
             for path in self._own_files():
                 path.unlink()
             self._write_header()
 
     def resume(self) -> dict[str, Tensor] | None:
-        """The engine's state after `chunks` chunks, or None where no chunk was finished.
+        """The engine's state after `chunks` chunks, or None if no chunk was finished.
 
-        Raises UsageError if the settings are not those of the earlier run, DamagedInputError for files that
-        do not belong together.
+        Raises UsageError if the settings differ from those of the earlier run, DamagedInputError for files
+        that are missing or damaged.
         """
         header = _read_header(self.folder)
         if header is None:
-            raise UsageError(f"{self.folder}: holds no stream to go on with")
+            raise UsageError(f"{self.folder}: holds no stream to resume")
         changed = [name for name, value in self.settings.items() if header["settings"].get(name) != value]
         if changed:
             before, now = header["settings"].get(changed[0]), self.settings[changed[0]]
@@ -75,20 +75,20 @@ class StreamJournal:
         state = None
         path = self.folder / STATE_NAME
         if path.is_file():
-            with _damage_told(path), safe_open(path, framework="pt") as file:
+            with _damaged_input_errors(path), safe_open(path, framework="pt") as file:
                 self.chunks = int(file.metadata()["chunks"])
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             records = self._records(self.chunks - 1)
             self.last = records[-1]
             self.canvas = (self.last.transform.network_height, self.last.transform.network_width)
         if not self.finished:
-            self._forget_newer()
+            self._discard_newer()
         return state
 
     def add(
         self, update: StreamUpdate, frames: Sequence[Frame], state: Callable[[], dict[str, Tensor]]
     ) -> None:
-        """Write a chunk's result, its line of the log, and (when it is due) `state()` of the engine."""
+        """Write a chunk's result, its log line, and every `state_every` chunks `state()` of the engine."""
         images = torch.stack([frame.image for frame in frames]).permute(0, 2, 3, 1).contiguous()
         arrays = {name: getattr(update, name) for name in _ARRAYS if name != "images"} | {"images": images}
         records = json.dumps([frame.record.to_json() for frame in frames])
@@ -112,31 +112,31 @@ class StreamJournal:
             self.save_state(state())
 
     def save_state(self, state: dict[str, Tensor]) -> None:
-        """Write the engine's state now."""
+        """Write the engine's state."""
         self._write_tensors(STATE_NAME, state, {"chunks": str(self.chunks)})
 
     def log(self) -> list[dict[str, Any]]:
-        """The lines of the log, one a chunk."""
+        """The lines of the log, one per chunk."""
         path = self.folder / LOG_NAME
         if not path.is_file():
             return []
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
     def frames_done(self) -> int:
-        """Frames of all chunks that are there."""
+        """Number of frames in all chunks."""
         return sum(line["frames"] for line in self.log())
 
     def parts(self) -> Iterator[tuple[int, dict[str, np.ndarray], list[ViewRecord]]]:
-        """Chunk after chunk: its first frame, its arrays under the names of `Reconstruction`, its records."""
+        """First frame, arrays (named as in `Reconstruction`) and records of each chunk."""
         for chunk in range(self.chunks):
             path = self._chunk_path(chunk)
-            with _damage_told(path), safe_open(path, framework="numpy") as file:
+            with _damaged_input_errors(path), safe_open(path, framework="numpy") as file:
                 arrays = {name: file.get_tensor(name) for name in _ARRAYS}
                 first = int(file.metadata()["first"])
             yield first, arrays, self._records(chunk)
 
     def finish(self, keep_chunks: bool = False) -> None:
-        """Mark the stream as whole; its results are elsewhere now, so chunks and state go."""
+        """Mark the stream as finished and remove its chunks and state."""
         self.finished = True
         self._write_header()
         if not keep_chunks:
@@ -144,12 +144,8 @@ class StreamJournal:
                 path.unlink(missing_ok=True)
 
     def _write_header(self) -> None:
-        header = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "finished": self.finished,
-            "settings": self.settings,
-        }
+        header: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION}
+        header |= {"finished": self.finished, "settings": self.settings}
         with atomic_file(self.folder / HEADER_NAME) as part:
             part.write_text(json.dumps(header, indent=1), encoding="utf-8")
 
@@ -165,11 +161,11 @@ class StreamJournal:
 
     def _records(self, chunk: int) -> list[ViewRecord]:
         path = self._chunk_path(chunk)
-        with _damage_told(path), safe_open(path, framework="numpy") as file:
+        with _damaged_input_errors(path), safe_open(path, framework="numpy") as file:
             return [ViewRecord.from_json(data) for data in json.loads(file.metadata()["records"])]
 
-    def _forget_newer(self) -> None:
-        """Drop what the state does not include."""
+    def _discard_newer(self) -> None:
+        """Remove chunks that the state does not include."""
         for path in self._chunk_files():
             if path >= self._chunk_path(self.chunks):
                 path.unlink()
@@ -204,7 +200,7 @@ def _read_header(folder: Path) -> dict[str, Any] | None:
 
 
 def _resident_bytes() -> dict[str, int]:
-    """What the whole process holds in RAM, where the system tells."""
+    """Resident memory of the process, where the system reports it."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return {"resident_bytes": pages * os.sysconf("SC_PAGE_SIZE")}
@@ -212,7 +208,7 @@ def _resident_bytes() -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
+def _damaged_input_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (SafetensorError, OSError, KeyError, ValueError) as error:

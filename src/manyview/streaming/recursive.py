@@ -1,7 +1,7 @@
 """Chunk-recursive streaming (FlashVGGT, arXiv 2512.01540, section 3; facts of both public releases).
 
-Every chunk runs once through the network. In each global layer it sees the descriptors of the chunks
-before, kept as projected keys and values, and frame 0 with all its patches.
+Every chunk runs once through the network. In each global layer it attends to the descriptors of earlier
+chunks, kept as projected keys and values, and to all patches of frame 0.
 """
 
 from __future__ import annotations
@@ -26,26 +26,27 @@ from ..models.run_options import RunOptions
 from ..reconstruction.plan.machine import synchronise
 from .engine import StreamUpdate
 from .forward import check_streamable
-from .frame_retention import kept_frames
-from .plan_memory import KeepRule, PlanMemory
+from .frame_retention import retained_frames
+from .plan_memory import PlanMemory, RetentionRule
 
 DEFAULT_MEMORY_FRAMES = 128
-_TRAINING_FREE = "flash:r=2"  # weights that never saw descriptors lose less with more of them
+_TRAINING_FREE = "flash:r=2"  # weights not trained with descriptors lose less with more of them
 
 
 @dataclasses.dataclass(frozen=True)
 class RecursiveOptions:
-    """How the chunk-recursive engine remembers.
+    """Options of the chunk-recursive engine.
 
-    `accel`: a plan of descriptors and of layers cut to their own frames (None: what the weights were
-    trained for, else flash:r=2). Keyframes are not chosen in a stream, only frame 0 is whole.
-    `keep_one_in`: of p frames the first stays in memory. `semantics`: "paper" drops only from what later
-    chunks see, and counts frames over the stream; "released" counts in each chunk and hides the dropped
-    frames from their own chunk too, as the public code's `memory_drop_rate` does (its two versions differ
-    in their descriptors alone: flash:version=v1 or v2). `memory_frames`: at most so many frames in memory,
-    half of them the latest (None: all that are kept, which grows). `camera_window`: frames whose camera
-    tokens the camera head sees beside the chunk's (None: all, which grows). `revise` keeps the camera
-    tokens of all frames, so that `cameras` can tell all cameras from all frames at the end.
+    Attributes:
+        accel: a plan of descriptors and of layers with same-frame attention (None: what the weights were
+            trained for, else flash:r=2). There are no keyframes but frame 0.
+        keep_one_in: of p frames the first stays in memory.
+        semantics: "paper" drops frames only for later chunks and counts over the stream; "released" counts
+            within each chunk and masks the dropped frames in their own chunk too, as `memory_drop_rate` of
+            the public code (its two versions differ in their descriptors: flash:version=v1 or v2).
+        memory_frames: at most this many frames in memory, half of them the latest (None: no limit).
+        camera_window: frames whose camera tokens the camera head takes beside the chunk's (None: all).
+        revise: keep the camera tokens of all frames, so that `cameras` can revise all cameras at the end.
     """
 
     accel: str | None = None
@@ -57,7 +58,7 @@ class RecursiveOptions:
 
     def __post_init__(self) -> None:
         if self.keep_one_in < 1:
-            raise ValueError(f"one frame in p is kept, and p is at least 1, not {self.keep_one_in}")
+            raise ValueError(f"keep_one_in must be at least 1, not {self.keep_one_in}")
         if self.semantics not in ("paper", "released"):
             raise ValueError(f"semantics are paper or released, not {self.semantics!r}")
         for name in ("memory_frames", "camera_window"):
@@ -66,16 +67,16 @@ class RecursiveOptions:
                 raise ValueError(f"{name} must be at least 2 (frame 0 and the latest), not {value}")
         if self.memory_frames is not None and self.semantics == "released":
             raise ValueError(
-                "the released semantics keep frames by chunk and know no bound: memory_frames must be None "
+                "the released semantics keep frames by chunk without a limit: memory_frames must be None "
                 "(--memory-frames 0)"
             )
 
-    def rule(self) -> KeepRule:
-        return KeepRule(self.keep_one_in, self.memory_frames, self.semantics == "released")
+    def rule(self) -> RetentionRule:
+        return RetentionRule(self.keep_one_in, self.memory_frames, self.semantics == "released")
 
 
 def default_accel(model: Network) -> str:
-    """The descriptors that weights were trained for, or those that trouble other weights least."""
+    """The descriptors that the weights were trained for, else those that lose least."""
     trained_for = None if model.info is None else model.info.plan
     return trained_for if trained_for is not None and trained_for.startswith("flash") else _TRAINING_FREE
 
@@ -83,8 +84,8 @@ def default_accel(model: Network) -> str:
 class RecursiveEngine:
     """Chunk-recursive streaming of a VGGT-type network; see `engine.StreamEngine` for the methods.
 
-    The first chunk is the offline pass with the same plan, exactly. Raises UsageError for a network
-    without a first frame's world, or a plan that does not meet by descriptors.
+    The first chunk equals the offline pass with the same plan. Raises UsageError for a network that cannot
+    be streamed in chunks, or a plan without descriptors.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class RecursiveEngine:
         self._memory = PlanMemory(plan, self._options.rule())
         self._converted = Converted()  # weights in the run's precision, for all chunks
         self._size: tuple[int, int] | None = None
-        self._window: Tensor | None = None  # camera tokens that the head sees with the next chunk
+        self._window: Tensor | None = None  # camera tokens for the camera head with the next chunk
         self._all: list[Tensor] = []
 
     @property
@@ -107,7 +108,7 @@ class RecursiveEngine:
 
     @property
     def frames_in_memory(self) -> tuple[int, ...]:
-        """Frames whose descriptors later chunks will see."""
+        """Frames whose descriptors later chunks attend to."""
         return self._memory.kept
 
     @property
@@ -120,7 +121,7 @@ class RecursiveEngine:
         return self._model.config.layout(frames, *size)
 
     def cost(self, frames: int, size: tuple[int, int]) -> PlanCost:
-        """Operations of the global layers' attention if the next chunk has `frames` images of `size`."""
+        """Operations of global attention if the next chunk has `frames` images of `size`."""
         config = self._model.config
         plan = self._memory.plan(frames)
         return plan.cost(self.layout(frames, size), config.dim, head_dim=config.dim // config.num_heads)
@@ -144,9 +145,9 @@ class RecursiveEngine:
             cameras, intrinsics = self._to_cameras(seen, size)
             depth, conf = (x[0].float().cpu() for x in (out.z_depth, out.depth_conf))
         except BaseException:
-            self._memory.forget_new()
+            self._memory.discard_new()
             raise
-        self._memory.take_over(new)
+        self._memory.commit(new)
         self._size = size
         self._keep_camera_tokens(seen, tokens, first)
         synchronise(device)
@@ -180,7 +181,7 @@ class RecursiveEngine:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         device = next(self._model.parameters()).device
         if ("camera tokens" in state) != self._options.revise or "camera window" not in state:
-            raise ValueError("the memory of the stream belongs to other options")
+            raise ValueError("the state belongs to a stream with other options")
         self._memory.restore(state, device)
         height, width = state["size"].tolist()
         self._size = height, width
@@ -193,11 +194,11 @@ class RecursiveEngine:
         return cameras[0].float().cpu(), intrinsics[0].float().cpu()
 
     def _keep_camera_tokens(self, seen: Tensor, new: Tensor, first: int) -> None:
-        """`seen` are the tokens of the window's frames and of the chunk, in order."""
+        """Update the window; `seen` are its camera tokens followed by those of the chunk."""
         window = self._options.camera_window
-        there = (*kept_frames(first, 1, window), *range(first, self.frames))
+        there = (*retained_frames(first, 1, window), *range(first, self.frames))
         place = {frame: index for index, frame in enumerate(there)}
-        index = [place[frame] for frame in kept_frames(self.frames, 1, window)]
+        index = [place[frame] for frame in retained_frames(self.frames, 1, window)]
         self._window = seen if len(index) == len(there) else seen[:, torch.tensor(index, device=seen.device)]
         if self._options.revise:
             self._all.append(new)

@@ -1,4 +1,4 @@
-"""Keys and values of a chunk, and of descriptors remembered of the chunks before (FlashVGGT, section 3)."""
+"""Keys and values of a chunk, and of descriptors of earlier chunks (FlashVGGT, section 3)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclasses.dataclass(eq=False)
 class LayerMemory:
-    """Projected keys and values of the past as one global layer sees them, positions applied.
+    """Projected keys and values of earlier frames in one global layer, after RoPE.
 
     `whole` are all patches of frame 0, each [1, heads, patches, dim]. `short` are the special tokens and
-    descriptors of the frames in memory, each [1, heads, frames, tokens, dim]. What a pass adds waits in
-    `new_whole` and `new_short` until the engine takes it over.
+    descriptors of the frames in memory, each [1, heads, frames, tokens, dim]. A pass adds `new_whole` and
+    `new_short`, which `commit` moves into memory.
     """
 
     whole: Pair | None = None
@@ -31,25 +31,25 @@ class LayerMemory:
     new_whole: Pair | None = None
     new_short: Pair | None = None
 
-    def take_over(self, kept: Tensor) -> None:
-        """Keep some frames [n], counted over those in memory followed by the new ones."""
+    def commit(self, kept: Tensor) -> None:
+        """Keep the frames of these indices [n] into those in memory followed by the new ones."""
         assert self.new_short is not None
         past = self.short
         if past is None:
             self.whole, self.short = self.new_whole, self.new_short
         else:
-            self.short = _joined(past, self.new_short, 2)
+            self.short = _concatenated(past, self.new_short, 2)
         if len(kept) < self.short[0].shape[2]:
             index = kept.to(self.short[0].device)
             self.short = self.short[0][:, :, index], self.short[1][:, :, index]
-        self.forget_new()
+        self.discard_new()
 
-    def forget_new(self) -> None:
-        """Drop what a pass left, taken over or failed."""
+    def discard_new(self) -> None:
+        """Drop what a pass added."""
         self.new_whole = self.new_short = None
 
     def tensors(self) -> dict[str, Tensor]:
-        """What is remembered, by name."""
+        """The memory, by name."""
         pairs = {"whole": self.whole, "short": self.short}
         return {
             f"{name}.{part}": tensor
@@ -61,10 +61,10 @@ class LayerMemory:
 
 @dataclasses.dataclass(frozen=True)
 class RecursiveKeys:
-    """Frame 0 whole, the descriptors in memory, and those of the chunk itself.
+    """All patches of frame 0, the descriptors in memory, and those of the chunk itself.
 
-    `seen` numbers the frames of the chunk that it may see (None: all). With an empty memory this is
-    `DescriptorKeys` with the reference frame whole and no keyframes.
+    `seen` are the frames of the chunk that it attends to (None: all). With an empty memory this equals
+    `DescriptorKeys` with the whole reference frame and no keyframes.
     """
 
     descriptors: DescriptorKeys
@@ -82,17 +82,17 @@ class RecursiveKeys:
             memory.new_whole = _first_frame(layer)
         whole = memory.new_whole if memory.whole is None else memory.whole
         memory.new_short = new
-        short = new if memory.short is None else _joined(memory.short, new, 2)
+        short = new if memory.short is None else _concatenated(memory.short, new, 2)
         assert whole is not None
         frames = short[0].shape[2]
-        keys, values = _joined(whole, (short[0].flatten(2, 3), short[1].flatten(2, 3)), 2)
+        keys, values = _concatenated(whole, (short[0].flatten(2, 3), short[1].flatten(2, 3)), 2)
         return KeySet(keys, values, self._log_weight(layout, frames, keys))
 
     def count(self, layout: TokenLayout) -> float:
         rows, columns = coarse_grid(layout.grid, self.descriptors.reduction)
-        remembered = 0 if self.memory.short is None else self.memory.short[0].shape[2]
+        past = 0 if self.memory.short is None else self.memory.short[0].shape[2]
         seen = layout.frames if self.seen is None else len(self.seen)
-        return (remembered + seen) * (layout.special_tokens + rows * columns) + layout.patches_per_frame
+        return (past + seen) * (layout.special_tokens + rows * columns) + layout.patches_per_frame
 
     def projected(self, layout: TokenLayout) -> float:
         rows, columns = coarse_grid(layout.grid, self.descriptors.reduction)
@@ -100,7 +100,7 @@ class RecursiveKeys:
         return layout.frames * (layout.special_tokens + rows * columns) + whole
 
     def _log_weight(self, layout: TokenLayout, frames: int, k: Tensor) -> Float[Tensor, "1 1 keys"] | None:
-        """As `DescriptorKeys` weighs them; frame 0 is the first in memory and the one that is there whole."""
+        """The weights of `DescriptorKeys`; frame 0 is the first in memory and the one with all patches."""
         bias, duplicates = self.descriptors.count_bias, self.descriptors.duplicates
         if bias == 0 and duplicates:
             return None
@@ -116,7 +116,7 @@ def _framewise(x: Tensor, each: int) -> Tensor:
     return x.unflatten(2, (-1, each))
 
 
-def _joined(first: Pair, second: Pair, dim: int) -> Pair:
+def _concatenated(first: Pair, second: Pair, dim: int) -> Pair:
     return torch.cat([first[0], second[0]], dim), torch.cat([first[1], second[1]], dim)
 
 

@@ -1,13 +1,14 @@
-"""`manyview.stream`: frames in, an update for each chunk out, by either engine."""
+"""`manyview.stream`: one update per chunk of frames, by either engine."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
 import itertools
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack, cast
 
 import torch
 
@@ -23,18 +24,32 @@ from .engine import StreamEngine, StreamUpdate
 from .frames import FrameSource, frames_of_objects
 
 EngineName = Literal["chunks", "anchors"]
-DEFAULT_CHUNK = 10  # the paper's online setting
+DEFAULT_CHUNK = 10  # the online setting of FlashVGGT
 
-# name: module, engine and options there; loaded when asked for.
+# name: module, its engine and options; loaded on first use.
 _ENGINES = {
     "chunks": ("recursive", "RecursiveEngine", "RecursiveOptions"),
     "anchors": ("anchors", "AnchorEngine", "AnchorOptions"),
 }
 
 
+class StreamOptions(TypedDict, total=False):
+    """Fields of `RecursiveOptions` ("chunks") and `AnchorOptions` ("anchors")."""
+
+    accel: str | None
+    keep_one_in: int
+    semantics: Literal["paper", "released"]
+    memory_frames: int | None
+    camera_window: int | None
+    revise: bool
+    start: int
+    beyond: float | None
+    budget_bytes: int
+
+
 def stream(
-    model: Network | None,
     frames: str | Path | Iterable[Any],
+    model: Network | None = None,
     engine: EngineName | StreamEngine = "chunks",
     *,
     chunk: int = DEFAULT_CHUNK,
@@ -44,18 +59,42 @@ def stream(
     device: str = "auto",
     precision: str = "auto",
     kernels: str = "plain",
-    **options: Any,
+    **options: Unpack[StreamOptions],
 ) -> Iterator[StreamUpdate]:
-    """Cameras and depth of frames as they arrive, `chunk` at a time, in the world of frame 0.
+    """Reconstruct frames as they arrive, `chunk` at a time, in the world of the first frame's camera.
 
-    `frames`: a folder, pattern, list or video, or an iterable of paths, Pillow pictures, uint8 arrays
-    [H, W, 3] or network images [3, H, W]. `engine`: "chunks" (see `recursive.RecursiveOptions`) or
-    "anchors" (see `anchors.AnchorOptions`), whose fields are `options`; or an engine made before. Nothing
-    is read before its turn. `kernels`: see `RunOptions`. `model` None is the bundled one. Raises UsageError
-    for options that are none.
+    Args:
+        frames: a folder, glob pattern, text list or video, or an iterable of paths, Pillow images, uint8
+            arrays [H, W, 3] or network images [3, H, W]. It is read lazily, one chunk ahead of the updates.
+        model: a network from `manyview.load` (None: the bundled one). It is moved to the device.
+        engine: "chunks" (FlashVGGT's chunk-recursive pass, `RecursiveOptions`), "anchors" (later frames
+            attend to a few anchor frames, `AnchorOptions`), or an engine made before.
+        chunk: frames per forward pass.
+        image_size: longer side of the network images in pixels (None: the size the weights were trained for).
+        size_policy: how images are resized, see `InputOptions`.
+        inputs: which frames of a folder or video are used.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        precision: "auto", "fp32", "bf16" or "fp16", of the trunk.
+        kernels: "plain" or "triton".
+        options: fields of the engine's options, such as `accel="flash:r=2"`.
+
+    Returns:
+        An iterator over one `StreamUpdate` per chunk.
+
+    Raises:
+        UsageError: unknown engine or option, a value that is not allowed, or a network that cannot be
+            streamed by this engine.
+        InputError: a frame that cannot be read or has another size than the first.
     """
+    if frames is None or isinstance(frames, Network):
+        warnings.warn(
+            "stream(model, frames) is deprecated and goes in the next release: call stream(frames, model)",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        frames, model = cast(Any, model), frames
     if chunk < 1:
-        raise UsageError(f"a chunk has at least 1 frame, not {chunk}")
+        raise UsageError(f"chunk must be at least 1 frame, not {chunk}")
     if model is None:
         model = load()
     if isinstance(engine, str):
@@ -63,7 +102,7 @@ def stream(
         run = RunOptions(pick_dtype(where, precision), kernels=kernels)
         engine = make_engine(engine, model.to(where), run, options)
     elif options:
-        raise UsageError(f"an engine that is there already takes no options, such as {min(options)}")
+        raise UsageError(f"an engine made before takes no options, such as {min(options)}")
     config = model.config
     sizing = Sizing(size_policy, image_size or config.image_size, config.patch_size)
     images: Iterator[torch.Tensor]
@@ -77,20 +116,20 @@ def stream(
 def _updates(engine: StreamEngine, images: Iterator[torch.Tensor], chunk: int) -> Iterator[StreamUpdate]:
     while batch := list(itertools.islice(images, chunk)):
         if len({image.shape for image in batch}) > 1:
-            raise UsageError("the frames of a stream have one size, and these differ within a chunk")
+            raise UsageError("frames of a stream must have one size, these differ within a chunk")
         yield engine.push(torch.stack(batch))
 
 
 def engine_options(name: str, model: Network, options: Mapping[str, Any]) -> Any:
-    """All options of the engine called `name`, with what depends on the weights filled in.
+    """The options of the engine `name`, with defaults that depend on the weights.
 
-    Raises UsageError for an engine or an option that there is not, or a value that cannot be.
+    Raises UsageError for an unknown engine or option, or a value that is not allowed.
     """
     home, _, choices = _home(name)
     known = [field.name for field in dataclasses.fields(getattr(home, choices))]
-    strange = [option for option in options if option not in known]
-    if strange:
-        raise UsageError(f"streaming by {name} has no option {strange[0]}; there are: {', '.join(known)}")
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise UsageError(f"streaming by {name} has no option {unknown[0]}; it has {', '.join(known)}")
     try:
         chosen = getattr(home, choices)(**options)
     except ValueError as error:
@@ -101,7 +140,7 @@ def engine_options(name: str, model: Network, options: Mapping[str, Any]) -> Any
 def make_engine(
     name: str, model: Network, run: RunOptions | None = None, options: Mapping[str, Any] | None = None
 ) -> StreamEngine:
-    """The engine called `name`, with options given by name; errors as of `engine_options`."""
+    """The engine `name` with options by name; raises like `engine_options`."""
     home, build, _ = _home(name)
     engine: StreamEngine = getattr(home, build)(model, engine_options(name, model, options or {}), run)
     return engine
@@ -109,6 +148,6 @@ def make_engine(
 
 def _home(name: str) -> tuple[Any, str, str]:
     if name not in _ENGINES:
-        raise UsageError(f"a stream runs by {' or '.join(_ENGINES)}, not by {name!r}")
+        raise UsageError(f"the engine of a stream is {' or '.join(_ENGINES)}, not {name!r}")
     module, build, choices = _ENGINES[name]
     return importlib.import_module(f".{module}", __package__), build, choices
