@@ -12,7 +12,7 @@ from manyview.datasets import dataset_named, imc, kitti_depth, read_posed_set, t
 from manyview.errors import InputError, UsageError
 from manyview.evaluate.protocols.frames import Frames
 from manyview.evaluate.protocols.published import PROTOCOLS
-from manyview.evaluate.runner.loop import evaluate_dataset
+from manyview.evaluate.runner.image_sets import evaluate_dataset
 from manyview.geometry.unproject_np import invert_rigid
 from tests.models.tiny import tiny_vggt
 

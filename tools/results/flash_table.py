@@ -125,7 +125,8 @@ def summary(results: Sequence[WaysOnCase], facts: dict[str, Any]) -> str:
         found = [next((row for row in one.rows if row.way == way), None) for one in results]
         cells = [*_names(way, facts)]
         cells += [
-            "" if row is None else f"{row.scores.auc_30:.1f} ({_percent(row.keeps_auc_30)})" for row in found
+            "" if row is None else f"{row.scores['auc_30']:.1f} ({_percent(row.keeps_auc_30)})"
+            for row in found
         ]
         for one in longest.values():
             last = next((row for row in one.rows if row.way == way), None)
@@ -143,13 +144,13 @@ def _cells(row: WayScores, facts: dict[str, Any]) -> list[str]:
     own = row.scores
     return [
         *_names(row.way, facts),
-        f"{own.auc_5:.1f}",
-        f"{own.auc_30:.1f}",
-        f"{own.abs_rel:.3f}",
+        f"{own['auc_5']:.1f}",
+        f"{own['auc_30']:.1f}",
+        f"{own['abs_rel']:.3f}",
         _percent(row.keeps_auc_5),
         _percent(row.keeps_auc_30),
         f"{row.attention_share:.1%}",
-        f"{own.seconds:.3g} s ({row.time_share:.2f})",
+        f"{own['seconds']:.3g} s ({row.time_share:.2f})",
     ]
 
 

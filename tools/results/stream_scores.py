@@ -15,8 +15,9 @@ from manyview.attention.plan import Plan
 from manyview.errors import UsageError
 from manyview.evaluate.protocols.procedural import VERSION, Case
 from manyview.evaluate.protocols.procedural import describe as describe_case
+from manyview.evaluate.protocols.rendered import RenderedErrors, benchmark_errors, benchmark_figures
+from manyview.evaluate.runner.rendered import rendered_pairs
 from manyview.evaluate.runner.settings import weights_digest
-from manyview.evaluate.scores import ScoreKeeper, Scores
 from manyview.models.network import Network
 from manyview.models.predictions import Predictions
 from manyview.models.run_options import RunOptions
@@ -67,7 +68,7 @@ class WayScores:
     """Figures of a way on a case, and the shares that it keeps of the first way's (None of zero)."""
 
     way: Way
-    scores: Scores
+    scores: dict[str, Any]
     keeps_auc_5: float | None
     keeps_auc_30: float | None
     attention_share: float
@@ -120,7 +121,8 @@ def compare_ways(
     total, done = sum(scenes * len(own) for (_, scenes), own in zip(cases, fitting)), 0
     results = []
     for (case, scenes), own in zip(cases, fitting):
-        keepers = {way: ScoreKeeper() for way in own}
+        errors: dict[Way, list[RenderedErrors]] = {way: [] for way in own}
+        seconds: dict[Way, list[float]] = {way: [] for way in own}
         costs: dict[Way, tuple[float, float]] = {}
         for number in range(scenes):
             truth = case.render(number, (side, side))
@@ -128,13 +130,18 @@ def compare_ways(
                 answer(models[own[0].weights], truth.images, own[0])  # the first pass is slower
             for way in own:
                 said = answer(models[way.weights], truth.images, way)
-                keepers[way].add(said.found, truth, said.seconds)
+                errors[way] += map(benchmark_errors, rendered_pairs(said.found, truth))
+                seconds[way].append(said.seconds)
                 costs[way] = said.attention_flops, said.linear_flops
                 done += 1
                 if progress is not None:
                     progress(done, total)
         results.append(
-            WaysOnCase(case, scenes, _rows({way: keepers[way].scores(*costs[way]) for way in own}))
+            WaysOnCase(
+                case,
+                scenes,
+                _rows({way: benchmark_figures(errors[way], seconds[way], *costs[way]) for way in own}),
+            )
         )
     return tuple(results)
 
@@ -191,7 +198,7 @@ def _streamed(model: Network, images: Tensor, way: Way, chunk: int) -> Answer:
     return Answer(found, sum(update.seconds for update in updates), attention, linear)
 
 
-def _rows(scores: dict[Way, Scores]) -> tuple[WayScores, ...]:
+def _rows(scores: dict[Way, dict[str, Any]]) -> tuple[WayScores, ...]:
     first = next(iter(scores.values()))
 
     def share(value: float, whole: float) -> float | None:
@@ -201,10 +208,10 @@ def _rows(scores: dict[Way, Scores]) -> tuple[WayScores, ...]:
         WayScores(
             way,
             own,
-            share(own.auc_5, first.auc_5),
-            share(own.auc_30, first.auc_30),
-            own.attention_flops / first.attention_flops,
-            own.seconds / first.seconds,
+            share(own["auc_5"], first["auc_5"]),
+            share(own["auc_30"], first["auc_30"]),
+            own["attention_flops"] / first["attention_flops"],
+            own["seconds"] / first["seconds"],
         )
         for way, own in scores.items()
     )

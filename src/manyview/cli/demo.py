@@ -24,7 +24,7 @@ class Demo:
 
     def run(self) -> int:
         from ..errors import MissingExtraError, UsageError
-        from ..evaluate.scene import compare_with_truth
+        from ..evaluate.runner.synthetic import compare_with_truth
         from ..export import export
         from ..models.load import load
         from ..reconstruction.result.save import check_output_folder, save
@@ -54,9 +54,9 @@ class Demo:
         for name, scene in (("dense attention", found), ("frames kept apart", alone)):
             n = compare_with_truth(scene, truth)
             say(
-                f"  {name:<18} AUC@5 {n.auc_5:5.1f}  AUC@15 {n.auc_15:5.1f}  AUC@30 {n.auc_30:5.1f}  "
-                f"rotation {n.rotation_median_deg:5.1f} deg  direction {n.translation_median_deg:5.1f} deg  "
-                f"AbsRel {n.abs_rel:.3f}"
+                f"  {name:<18} AUC@5 {n['auc_5']:5.1f}  AUC@15 {n['auc_15']:5.1f}  "
+                f"AUC@30 {n['auc_30']:5.1f}  rotation {n['rotation_median_deg']:5.1f} deg  "
+                f"direction {n['translation_median_deg']:5.1f} deg  AbsRel {n['abs_rel']:.3f}"
             )
         say(f"now: manyview view {result_dir}, or open {result_dir / 'report.html'}")
         return 0

@@ -19,7 +19,7 @@ from .evaluate_posed import EvaluatePosed
 from .options import ModelChoice, ModelFields
 
 if TYPE_CHECKING:
-    from ..evaluate.compare_plans import Comparison
+    from ..evaluate.runner.benchmark import Comparison
     from ..models.network import Network
 
 _Level = Literal["easy", "medium", "hard", "forward", "rotation", "repeated"]
@@ -83,9 +83,9 @@ class Evaluate:
 
     def _benchmark(self, out: Path) -> int:
         from ..errors import require_plot
-        from ..evaluate.compare_plans import compare_plans
         from ..evaluate.protocols.procedural import chosen_cases
-        from ..evaluate.report.procedural import check_folder, table, write_comparison
+        from ..evaluate.report.benchmark import benchmark_table, check_folder, write_benchmark
+        from ..evaluate.runner.benchmark import compare_plans
 
         cases = chosen_cases(self.level, self.views, self.order)
         if self.plot:
@@ -95,7 +95,7 @@ class Evaluate:
         command = shlex.join(["manyview", *sys.argv[1:]])
 
         def keep(so_far: Comparison) -> None:
-            write_comparison(so_far, out, command, self.plot)
+            write_benchmark(so_far, out, command, self.plot)
 
         with Bars() as bars:
             result = compare_plans(
@@ -108,14 +108,15 @@ class Evaluate:
                 keep,
                 self.precision,
             )
-        say(table(result))
-        files = write_comparison(result, out, command, self.plot)
+        say(benchmark_table(result))
+        files = write_benchmark(result, out, command, self.plot)
         say("written: " + ", ".join(str(path) for path in files))
         return 0
 
     def _quick(self, model: Network) -> int:
         from ..evaluate.protocols.procedural import Case
-        from ..evaluate.synthetic import evaluate_synthetic
+        from ..evaluate.report.benchmark import synthetic_table
+        from ..evaluate.runner.synthetic import evaluate_synthetic
         from ..files.writing import atomic_file, output_errors
         from ..synthetic import SceneOptions
 
@@ -136,7 +137,7 @@ class Evaluate:
                 progress=partial(bars, "evaluate"),
                 precision=self.precision,
             )
-        say(table.text())
+        say(synthetic_table(table))
         if self.json is not None:
             text = json.dumps(table.to_json(), indent=1) + "\n"
             with output_errors(self.json, len(text)), atomic_file(self.json) as part:

@@ -37,7 +37,7 @@ class EvaluateCompare:
             what_differs,
         )
         from ..evaluate.report.comparison_plot import draw_differences
-        from ..evaluate.report.evaluation import read_evaluation
+        from ..evaluate.report.files import read_evaluation
         from ..files.writing import atomic_file, output_errors
 
         if self.plot is not None:

@@ -87,13 +87,9 @@ class EvaluateDataset:
         from ..errors import UsageError
         from ..evaluate.protocols.published import PROTOCOLS, protocol_named
         from ..evaluate.references import reference_names
-        from ..evaluate.report.evaluation import (
-            earlier_scenes,
-            evaluation_table,
-            file_stem,
-            write_evaluation,
-        )
-        from ..evaluate.runner.loop import evaluate_dataset
+        from ..evaluate.report.evaluation import evaluation_table
+        from ..evaluate.report.files import earlier_scenes, file_stem, write_evaluation
+        from ..evaluate.runner.image_sets import evaluate_dataset
         from ..evaluate.runner.plan_lists import split_plans
         from ..evaluate.runner.settings import evaluation_settings
         from ..files.writing import check_writable

@@ -15,7 +15,7 @@ from .console import Bars, say
 from .options import ModelChoice, ModelFields
 
 if TYPE_CHECKING:
-    from ..evaluate.runner.posed import PosedComparison
+    from ..evaluate.runner.records import Evaluation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +55,9 @@ class EvaluatePosed:
     def run(self) -> int:
         from ..errors import UsageError
         from ..evaluate.references import reference_names
+        from ..evaluate.report.benchmark import check_folder
         from ..evaluate.report.posed import posed_table, write_posed
-        from ..evaluate.report.procedural import check_folder
-        from ..evaluate.runner.posed import evaluate_posed
+        from ..evaluate.runner.image_sets import evaluate_posed
         from ..reconstruction.run.options import ReconstructOptions
 
         if not self.folders:
@@ -71,7 +71,7 @@ class EvaluatePosed:
             check_folder(self.out, self.overwrite)
         command = shlex.join(["manyview", *sys.argv[1:]])
 
-        def keep(so_far: PosedComparison) -> None:
+        def keep(so_far: Evaluation) -> None:
             if self.out is not None:
                 write_posed(so_far, self.out, command)
 

@@ -1,18 +1,19 @@
-"""Metrics, protocols and tables."""
+"""Metrics, protocols, one loop over plans and scenes, and reports."""
 
 from __future__ import annotations
 
 from ..datasets import DATASETS, Dataset, dataset_named
-from .compare_plans import Comparison, compare_plans
-from .metrics.depth import DepthErrors, Sparsification, depth_errors, sparsification
+from .metrics.confidence import Sparsification, sparsification
+from .metrics.depth import DepthErrors, depth_errors
 from .metrics.pose import PairErrors, auc, pair_errors
 from .protocols.procedural import Case, chosen_cases, listed_cases
 from .protocols.protocol import Protocol
 from .protocols.published import PROTOCOLS, protocol_named
 from .report.comparison import Difference, compare_results
-from .runner.loop import evaluate_dataset
+from .runner.benchmark import Comparison, compare_plans
+from .runner.image_sets import evaluate_dataset, evaluate_posed
 from .runner.records import Evaluation
-from .synthetic import Numbers, SyntheticTable, evaluate_synthetic
+from .runner.synthetic import SyntheticTable, evaluate_synthetic
 
 __all__ = [
     "DATASETS",
@@ -23,7 +24,6 @@ __all__ = [
     "DepthErrors",
     "Difference",
     "Evaluation",
-    "Numbers",
     "PairErrors",
     "Protocol",
     "Sparsification",
@@ -35,6 +35,7 @@ __all__ = [
     "dataset_named",
     "depth_errors",
     "evaluate_dataset",
+    "evaluate_posed",
     "evaluate_synthetic",
     "listed_cases",
     "pair_errors",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-from ..evaluate.synthetic import evaluate_synthetic
+from ..evaluate.runner.synthetic import evaluate_synthetic
 from ..models.vggt.model import VGGT
 from ..synthetic import SceneOptions
 from .config import TrainConfig
@@ -27,7 +26,7 @@ def held_out_numbers(model: VGGT, config: TrainConfig, here: Position) -> dict[s
         options=SceneOptions.from_dict(blend(mix.start, mix.end, here.within)),
         baselines=False,
     )
-    return {"stage": here.stage.name, **dataclasses.asdict(table.rows[spec])}
+    return {"stage": here.stage.name, **table.rows[spec]}
 
 
 _MORE_VIEWS = ((2, 48), (24, 16), (64, 6), (150, 3))

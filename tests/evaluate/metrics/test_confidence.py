@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from manyview.evaluate.metrics.confidence import ConfidenceRankings, Ranking, confidence_rankings
-from manyview.evaluate.protocols.procedural import Case
-from manyview.evaluate.scores import ScoreKeeper
+from manyview.evaluate.metrics.confidence import (
+    ConfidenceRankings,
+    Ranking,
+    confidence_rankings,
+    sparsification,
+)
 
 GENERATOR = torch.Generator().manual_seed(0)
 DEPTH = torch.rand(20_000, generator=GENERATOR).double() * 4 + 1
@@ -71,27 +73,6 @@ def test_scale_of_the_scene_does_not_matter() -> None:
     )
 
 
-def test_the_scores_of_a_plan_have_both_kinds() -> None:
-    """A confidence that knows the absolute error of a rendered scene, through the benchmark's own scores."""
-    truth = Case("easy", 3).render(0, (16, 16))
-    noise = torch.rand(truth.z_depth.shape, generator=torch.Generator().manual_seed(0))
-    z_depth = truth.z_depth * (1 + 0.3 * noise)
-    keeper = ScoreKeeper()
-    scale = (truth.z_depth / z_depth)[truth.valid].median()
-    found = SimpleNamespace(
-        cam_from_world=truth.cam_from_world,
-        intrinsics=truth.intrinsics,
-        z_depth=z_depth,
-        depth_conf=-(z_depth * scale - truth.z_depth).abs(),
-    )
-    keeper.add(found, truth, 0.0)
-    scores = keeper.scores(0.0, 0.0)
-    assert scores.confidence_absolute_area == pytest.approx(scores.confidence_absolute_oracle, abs=1e-3)
-    assert scores.confidence_area > scores.confidence_oracle + 0.01
-    assert scores.confidence_absolute_inverse_depth > scores.confidence_absolute_area
-    assert scores.confidence_random == pytest.approx(1, abs=0.1)
-
-
 def test_degenerate_cases_are_finite() -> None:
     nothing = torch.full((20_000,), math.nan, dtype=torch.float64)
     exact = confidence_rankings(DEPTH, DEPTH, torch.ones_like(DEPTH))
@@ -104,3 +85,22 @@ def test_degenerate_cases_are_finite() -> None:
     lost = 1 / (ERROR + 1e-3)
     lost[ERROR.argmax()] = math.nan
     assert rankings(lost).absolute.excess == pytest.approx(0, abs=1e-3)
+
+
+def test_sparsification_by_hand() -> None:
+    errors = torch.tensor([4.0, 3.0, 2.0, 1.0])
+    found = sparsification(errors, -errors, steps=4)
+    # Mean of all 2.5; without the worst 2.0, 1.5, 1.0.
+    torch.testing.assert_close(found.curve, torch.tensor([1.0, 0.8, 0.6, 0.4], dtype=torch.float64))
+    assert found.excess == pytest.approx(0.0)
+    assert found.area == pytest.approx(0.7)
+
+
+def test_confidence_orders_perfect_random_and_inverted() -> None:
+    errors = torch.rand(20_000).square()
+    perfect = sparsification(errors, 1 / (errors + 1e-3))
+    constant = sparsification(errors.sort().values, torch.ones(20_000))
+    inverted = sparsification(errors, errors)
+    assert perfect.excess == pytest.approx(0.0, abs=1e-9)
+    assert constant.area == pytest.approx(1.0, abs=0.03)
+    assert inverted.area > 1.5 > constant.area > perfect.area

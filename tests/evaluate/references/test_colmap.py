@@ -12,7 +12,7 @@ from manyview.datasets.posed_set import PosedSet
 from manyview.errors import MissingExtraError, UsageError
 from manyview.evaluate.protocols.measures import RelativePose, Trajectory
 from manyview.evaluate.references import ColmapOptions, colmap, colmap_estimate, reference_names
-from manyview.evaluate.runner.reference_rows import camera_pair
+from manyview.evaluate.runner.pairing import camera_pair
 from manyview.synthetic.demo import demo_scene
 from manyview.synthetic.files import write_scene
 from tests.datasets.posed_fixtures import picture
@@ -119,10 +119,10 @@ def test_a_crash_or_no_end_is_told_and_not_kept(
 def test_names_are_checked_before_anything_runs(monkeypatch) -> None:
     assert reference_names(["identity,mean-step", "identity"]) == ("identity", "mean-step")
     assert reference_names(["none"]) == reference_names([]) == ()
-    with pytest.raises(UsageError, match="no reference 'glomap'; choose of identity"):
+    with pytest.raises(UsageError, match="glomap"):
         reference_names(["glomap"])
     monkeypatch.setattr(colmap.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"manyview\[colmap\]"):
+    with pytest.raises(MissingExtraError, match="colmap"):
         reference_names(["colmap"])
-    with pytest.raises(ValueError, match="at least 2 views"):
+    with pytest.raises(ValueError, match="min_model_size"):
         ColmapOptions(min_model_size=1)

@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 
 from manyview.errors import UsageError
-from manyview.evaluate.metrics.auc_variants import auc_as
-from manyview.evaluate.metrics.pose import pair_errors
+from manyview.evaluate.metrics.pose import auc, pair_errors
 from manyview.evaluate.protocols.averages import averaged
 from manyview.evaluate.protocols.measures import RelativePose
 from manyview.evaluate.report.comparison import (
@@ -37,7 +36,7 @@ def test_pooled_auc_is_that_of_all_pairs_together() -> None:
         errors.append(found.worst_deg)
     pooled, plain = averaged(scenes, "pooled"), averaged(scenes, "scenes")
     for threshold in (3, 5, 15, 30):
-        assert pooled[f"auc_{threshold}"] == pytest.approx(auc_as(torch.cat(errors), threshold))
+        assert pooled[f"auc_{threshold}"] == pytest.approx(auc(torch.cat(errors), threshold))
     assert pooled["auc_30"] != pytest.approx(plain["auc_30"])
     assert pooled["rta_5"] == pytest.approx(np.average([f["rta_5"] for _, f in scenes], weights=[3, 15, 6]))
     assert not any(name.startswith("below_") for name in pooled)
@@ -118,15 +117,15 @@ def test_what_two_results_are_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "plans", "told"),
+    ("settings", "plans", "named"),
     [
-        ({"dataset": "dtu"}, ("dense", "dense"), "different datasets"),
-        ({"protocol": {"name": "other"}}, ("dense", "dense"), "different protocols .* .default and other"),
-        ({}, ("dense", "fast"), "no plan 'fast'"),
+        ({"dataset": "dtu"}, ("dense", "dense"), "dtu"),
+        ({"protocol": {"name": "other"}}, ("dense", "dense"), "other"),
+        ({}, ("dense", "fast"), "fast"),
     ],
 )
-def test_what_must_not_be_compared(settings, plans, told) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_what_must_not_be_compared(settings, plans, named) -> None:
+    with pytest.raises(UsageError, match=named):
         compare_results(result({"dense": [1.0]}), result({"dense": [1.0]}, **settings), plans)
 
 

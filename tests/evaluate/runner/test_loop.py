@@ -14,16 +14,16 @@ from manyview.evaluate.protocols.frames import Frames
 from manyview.evaluate.protocols.measures import Depth, RelativePose
 from manyview.evaluate.protocols.protocol import ANY, Protocol
 from manyview.evaluate.protocols.published import PROTOCOLS
-from manyview.evaluate.report.evaluation import (
+from manyview.evaluate.report.evaluation import evaluation_table
+from manyview.evaluate.report.files import (
     earlier_scenes,
     evaluation_csv,
-    evaluation_table,
     file_stem,
     read_evaluation,
     write_evaluation,
 )
 from manyview.evaluate.runner import scene as runner_scene
-from manyview.evaluate.runner.loop import evaluate_dataset
+from manyview.evaluate.runner.image_sets import evaluate_dataset
 from manyview.evaluate.runner.plan_lists import split_plans
 from manyview.evaluate.runner.settings import evaluation_settings, inputs_digest
 from tests.datasets.posed_fixtures import picture, write_nrgbd, write_plain, write_seven_scenes
@@ -103,11 +103,11 @@ def test_results_of_other_settings_are_not_mixed_in(root: Path, tmp_path: Path) 
     first = run(root)
     write_evaluation(first, out, "a command")
     other = evaluation_settings(tiny_vggt(), dataset_named("7-scenes"), QUICK, Frames("spread", most=2))
-    with pytest.raises(OutputError, match=r"made under other settings \(frames\).*--overwrite"):
+    with pytest.raises(OutputError, match=r"frames.*--overwrite"):
         earlier_scenes(out, "7-scenes.quick", other, overwrite=False)
     assert earlier_scenes(out, "7-scenes.quick", other, overwrite=True) == ()
     (out / "7-scenes.quick.json").write_text("{}")
-    with pytest.raises(OutputError, match="is no result of manyview evaluate"):
+    with pytest.raises(OutputError, match=r"7-scenes\.quick\.json"):
         earlier_scenes(out, "7-scenes.quick", other, overwrite=False)
     assert earlier_scenes(tmp_path, "7-scenes.quick", other, overwrite=False) == ()
 
@@ -151,9 +151,9 @@ def test_lists_of_frames(root: Path) -> None:
     found = run(root, frames=lists, only=("chess",))
     assert found.scenes[0].frames == ("frame-000003.color.png", "frame-000001.color.png")
     assert found.settings["frames"] == lists
-    with pytest.raises(InputError, match="knows no scene fire/seq-02"):
+    with pytest.raises(InputError, match="fire/seq-02"):
         run(root, frames=lists)
-    with pytest.raises(InputError, match="has no frame nine"):
+    with pytest.raises(InputError, match="nine"):
         run(root, frames={"chess/seq-01": ["nine"]}, only=("chess",))
 
 
@@ -161,7 +161,7 @@ def test_what_cannot_be_is_refused_before_anything_runs(root: Path, monkeypatch)
     monkeypatch.setattr(runner_scene, "reconstruct", lambda *a: pytest.fail("ran"))
     with pytest.raises(UsageError, match="fast"):
         run(root, "fast")
-    with pytest.raises(UsageError, match="is not for 7-scenes"):
+    with pytest.raises(UsageError, match=r"pi3-trajectory.*7-scenes"):
         evaluate_dataset(tiny_vggt(), dataset_named("7-scenes"), root, PROTOCOLS["pi3-trajectory"])
 
 
@@ -208,7 +208,7 @@ def test_depth_is_not_read_where_no_measure_needs_it(root: Path) -> None:
     found = evaluate_dataset(tiny_vggt(), dataset_named("7-scenes"), root, poses, workers=1)
     for one, other in zip(whole.scenes, found.scenes):
         assert other.rows[0].figures["auc_30"] == one.rows[0].figures["auc_30"]
-    with pytest.raises(InputError, match="cannot be read as a depth map"):
+    with pytest.raises(InputError, match=r"depth\.png"):
         run(root)
     assert [PROTOCOLS[n].needs for n in ("pi3-pose", "pi3-video-depth", "flashvggt")] == [
         "cameras",

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from manyview.evaluate.references import CameraEstimate
-from manyview.evaluate.report.posed import posed_table
-from manyview.evaluate.runner import posed
-from manyview.evaluate.runner.posed import evaluate_posed
+from manyview.evaluate.report.posed import posed_json, posed_table
+from manyview.evaluate.runner import scene as runner_scene
+from manyview.evaluate.runner.image_sets import evaluate_posed
 from tests.datasets.posed_fixtures import cam_from_world, write_plain
 from tests.models.tiny import tiny_vggt
 
@@ -22,11 +22,11 @@ def test_colmap_has_a_row_whatever_it_finds(given: int, tmp_path: Path, monkeypa
     cameras[given:] = np.nan
     asked: list[Path | None] = []
 
-    def found(images, options, folder):
+    def found(images, options, folder, threads):
         asked.append(folder)
         return CameraEstimate(cameras, 7.0, (f"colmap: {given} of 5",))
 
-    monkeypatch.setattr(posed, "colmap_estimate", found)
+    monkeypatch.setattr(runner_scene, "colmap_estimate", found)
     monkeypatch.setattr("manyview.evaluate.references.require_colmap", lambda: None)
     result = evaluate_posed(
         tiny_vggt(),
@@ -35,11 +35,12 @@ def test_colmap_has_a_row_whatever_it_finds(given: int, tmp_path: Path, monkeypa
         references=("colmap",),
         reference_folder=tmp_path / "kept",
     )
-    _, row = result.sets[0].rows
-    assert row.name == "colmap" and row.seconds == 7 and row.left_out == 5 - given
+    _, row = posed_json(result)["sets"][0]["rows"]
+    assert (row["name"], row["seconds"], row["left_out"]) == ("colmap", 7, 5 - given)
     assert asked == [tmp_path / "kept"]
-    assert row.numbers.auc_30 == pytest.approx({5: 100, 3: 30, 0: 0}[given])
-    assert row.numbers.abs_rel is None and (row.numbers.ate is None) == (given == 0)
+    numbers = row["numbers"]
+    assert numbers["auc_30"] == pytest.approx({5: 100, 3: 30, 0: 0}[given])
+    assert numbers["abs_rel"] is None and (numbers["ate"] is None) == (given == 0)
     table = posed_table(result)
     assert f"Colmap: {given} of 5." in table and "identity" not in table
     assert ("ATE of its 3 views alone" in table) == (given == 3)

@@ -12,9 +12,10 @@ from manyview.evaluate.protocols.frames import Frames
 from manyview.evaluate.protocols.measures import Depth, PointMaps, RelativePose, Trajectory
 from manyview.evaluate.protocols.protocol import ANY, Protocol
 from manyview.evaluate.references import CameraEstimate, colmap
-from manyview.evaluate.report.evaluation import evaluation_table, read_evaluation, write_evaluation
-from manyview.evaluate.runner import reference_rows
-from manyview.evaluate.runner.loop import evaluate_dataset
+from manyview.evaluate.report.evaluation import evaluation_table
+from manyview.evaluate.report.files import read_evaluation, write_evaluation
+from manyview.evaluate.runner import scene as runner_scene
+from manyview.evaluate.runner.image_sets import evaluate_dataset
 from tests.datasets.posed_fixtures import VIEWS, cam_from_world, write_plain
 from tests.models.tiny import tiny_vggt
 
@@ -41,7 +42,7 @@ def found(monkeypatch) -> list[CameraEstimate]:
     answers: list[CameraEstimate] = []
     monkeypatch.setattr(colmap, "require_colmap", lambda: None)
     monkeypatch.setattr("manyview.evaluate.references.require_colmap", lambda: None)
-    monkeypatch.setattr(reference_rows, "colmap_estimate", lambda *a, **k: answers.pop(0))
+    monkeypatch.setattr(runner_scene, "colmap_estimate", lambda *a, **k: answers.pop(0))
     return answers
 
 
@@ -69,7 +70,7 @@ def test_rows_that_do_not_look_have_every_figure(root: Path) -> None:
     expected = np.mean([2, 0.5, 0, 0.25, 0.4])
     assert result.scenes[0].rows[1].figures["abs_rel"] == pytest.approx(expected, rel=0.05)
     table = evaluation_table(result)
-    assert "`identity` does not look" in table and "`colmap`" not in table
+    assert "`identity` is an image-independent baseline" in table and "`colmap`" not in table
 
 
 def test_colmap_counts_lost_views_as_wrong_and_tells_them(root: Path, found: list) -> None:

@@ -33,6 +33,15 @@ class Similarity:
         return self.scale * points.double() @ self.rotation.T + self.translation
 
 
+def nearest_rotation(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """The rotation nearest to each matrix in the Frobenius norm: of a mean of rotations, their chordal mean.
+    The rotation nearest to each matrix in the Frobenius norm: of a mean of rotations, their chordal mean."""
+    u, _, vh = torch.linalg.svd(matrix)
+    sign = torch.ones_like(matrix[..., 0])
+    sign[..., 2] = torch.det(u @ vh).sign()
+    return u * sign[..., None, :] @ vh
+
+
 def align_cameras(
     found: Float[Tensor, "views 3 4"], truth: Float[Tensor, "views 3 4"], depth_scale: float, unit: float
 ) -> Similarity | None:
@@ -53,14 +62,11 @@ def align_cameras(
     moves = float(spread.sqrt()) * depth_scale > 1e-3 * unit and float(extents[0]) > 1e-3 * unit
     if fixed and moves:
         return Similarity(*umeyama(source, target))
-    mean = (true_world[..., :3] @ found_world[..., :3].transpose(-1, -2)).mean(0)
-    u, _, vh = torch.linalg.svd(mean)
-    turn = torch.diag(torch.tensor([1.0, 1.0, float(torch.det(u @ vh).sign())], dtype=torch.float64))
-    rotation = u @ turn @ vh
+    rotation = nearest_rotation((true_world[..., :3] @ found_world[..., :3].transpose(-1, -2)).mean(0))
     scale = torch.tensor(depth_scale, dtype=torch.float64)
     if moves:
-        turned = (source - source_mean) @ rotation.T
-        scale = (((target - target_mean) * turned).sum() / spread).clamp(min=0)
+        rotated = (source - source_mean) @ rotation.T
+        scale = (((target - target_mean) * rotated).sum() / spread).clamp(min=0)
     return Similarity(scale, rotation, target_mean - scale * rotation @ source_mean)
 
 

@@ -14,10 +14,51 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .depth import sparsification
-
 _NO_ERROR = 1e-9
 """Mean error, as a share of depth, below which there is nothing to rank."""
+
+
+@dataclass(frozen=True)
+class Sparsification:
+    """Mean error of what is left after dropping the least confident part, relative to the error of all.
+
+    `area` lies under that curve: 1 for confidence that knows nothing, `oracle_area` for confidence
+    that ranks the errors perfectly; `excess` is their difference (often called AUSE).
+    """
+
+    fractions: Float[Tensor, " steps"]
+    curve: Float[Tensor, " steps"]
+    oracle: Float[Tensor, " steps"]
+    area: float
+    oracle_area: float
+
+    @property
+    def excess(self) -> float:
+        return self.area - self.oracle_area
+
+
+def sparsification(
+    errors: Float[Tensor, " pixels"], confidence: Float[Tensor, " pixels"], steps: int = 50
+) -> Sparsification:
+    """Drop 0, 1/steps, ... of the pixels, least confident first, and integrate the error of the rest.
+
+    Pixels of equal confidence are taken in a fixed shuffled order, so that a constant confidence
+    gives an area near one whatever the order of the pixels.
+    """
+    errors = errors.double()
+    shuffled = torch.randperm(errors.numel(), generator=torch.Generator().manual_seed(0))
+    errors, confidence = errors[shuffled], confidence.double()[shuffled]
+    fractions = torch.arange(steps, dtype=torch.float64) / steps
+    remaining = ((1 - fractions) * errors.numel()).ceil().long().clamp(min=1)
+
+    def mean_error(order: Tensor) -> Tensor:
+        running = errors[order].cumsum(0)
+        return running[remaining - 1] / remaining / errors.mean().clamp(min=1e-12)
+
+    curve = mean_error(confidence.argsort(descending=True, stable=True))
+    oracle = mean_error(errors.argsort(stable=True))
+    areas = (float(torch.trapezoid(line, fractions) / fractions[-1]) for line in (curve, oracle))
+    return Sparsification(fractions, curve, oracle, *areas)
 
 
 @dataclass(frozen=True)
@@ -43,8 +84,8 @@ class Ranking:
 class ConfidenceRankings:
     """Of relative errors |z - z*| / z* and of absolute errors |z - z*|."""
 
-    relative: Ranking
-    absolute: Ranking
+    relative: Ranking = Ranking()
+    absolute: Ranking = Ranking()
 
 
 def confidence_rankings(
@@ -76,9 +117,5 @@ def _ranked(errors: Tensor, confidence: Tensor, inverse_depth: Tensor, unit: flo
     # A fixed seed of its own: sparsification shuffles with another one.
     chance = torch.rand(len(errors), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     own = sparsification(errors, confidence)
-    return Ranking(
-        own.area,
-        sparsification(errors, chance).area,
-        sparsification(errors, inverse_depth).area,
-        own.oracle_area,
-    )
+    others = (sparsification(errors, order).area for order in (chance, inverse_depth))
+    return Ranking(own.area, *others, own.oracle_area)

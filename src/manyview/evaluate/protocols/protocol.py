@@ -6,11 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
+from jaxtyping import Float
+
 from ...datasets import Scene
 from ...errors import UsageError
 from .frames import Frames
-from .measures import Measure
-from .scene_pair import Grid, Needs
+from .measures import Figures, Measure
+from .scene_pair import Grid, Needs, ScenePair
 
 Average = Literal["scenes", "groups", "pooled", "pixels"]
 ANY = "*"
@@ -68,6 +71,18 @@ class Protocol:
         """The name of the split it uses; None: every scene there is."""
         return dict(self.splits).get(dataset)
 
+    def figures(self, pair: ScenePair, workers: int = -1) -> Figures:
+        """Everything that it measures of a pair; figures of cameras are None where the truth has none."""
+        known, figures = cameras_known(pair.true_cameras), Figures()
+        for measure in self.measures:
+            if known or measure.needs != "cameras":
+                figures |= measure.figures(pair, workers)
+            else:
+                identity = np.repeat(np.eye(4)[None, :3], len(pair.true_cameras), 0)
+                any_cameras = dataclasses.replace(pair, true_cameras=identity)
+                figures |= dict.fromkeys(measure.figures(any_cameras, workers))
+        return figures
+
     def to_json(self) -> dict[str, Any]:
         """All settings as JSON types, measures with their names."""
         measures = [{"measure": type(m).__name__, **dataclasses.asdict(m)} for m in self.measures]
@@ -79,3 +94,8 @@ class Protocol:
             "splits": dict(self.splits),
             "columns": list(self.columns),
         }
+
+
+def cameras_known(cam_from_world: Float[np.ndarray, "views 3 4"]) -> bool:
+    """Datasets of depth alone have NaN for cameras."""
+    return bool(np.isfinite(cam_from_world).all())

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from ...errors import UsageError
 from .frames import Frames
-from .measures import CloudChamfer, Depth, FusedSurface, PointMaps, RelativePose, Trajectory
+from .measures import (
+    CloudChamfer,
+    ConfidenceRanking,
+    Depth,
+    FusedSurface,
+    PointMaps,
+    RelativePose,
+    Trajectory,
+)
 from .protocol import ANY, Protocol
 
 _POSES = ("auc_3", "auc_5", "auc_15", "auc_30")
@@ -271,6 +279,17 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
     )
 }
+
+
+POSED = Protocol(
+    "posed-v1",
+    "ManyView",
+    "folders of images with known cameras, run as `reconstruct` runs them",
+    (RelativePose(), Trajectory(), Depth(), ConfidenceRanking()),
+    (*_POSES, "ate", "ate_share", "abs_rel", "delta_125"),
+    ((ANY, Frames("spread", most=24)),),
+)
+"""Of `evaluate_posed`; its options decide how images are sized."""
 
 
 def protocol_named(name: str) -> Protocol:

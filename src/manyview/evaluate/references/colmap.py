@@ -67,7 +67,9 @@ class ColmapOptions:
         if self.camera_model not in ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV"):
             raise ValueError(f"camera_model {self.camera_model!r} is none that COLMAP finds by itself")
         if min(self.max_image_size, self.exhaustive, self.overlap, self.min_model_size - 1) < 1:
-            raise ValueError("sizes and numbers of pictures are positive, and a model has at least 2 views")
+            raise ValueError(
+                "max_image_size, exhaustive and overlap are positive, and min_model_size is at least 2"
+            )
         if self.limit_s <= 0 or self.seed < 0:
             raise ValueError(f"limit_s is positive and seed not negative, not {self.limit_s} and {self.seed}")
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...errors import UsageError
 from ..runner.records import Evaluation
-from .evaluation import number
+from .markdown import number
 
 _DRAWS = 10_000
 # Figures of which more is better; of all others, less.
@@ -129,9 +129,9 @@ def what_differs(first: Evaluation, second: Evaluation) -> tuple[str, ...]:
         f"{s['environment']['manyview']}"
         for letter, s in zip("AB", (first.settings, second.settings))
     ]
-    told = ("model", "weights_sha256")
+    stated = ("model", "weights_sha256")
     plain = {"code_sha256": "ManyView's own code", "environment": "machine or libraries"}
-    names = [name for name in first.settings if name not in told and _differs(first, second, name)]
+    names = [name for name in first.settings if name not in stated and _differs(first, second, name)]
     other = [plain.get(name, name) for name in names]
     if other:
         lines.append(f"They also differ in: {', '.join(other)}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import require_plot
-from ..compare_plans import CaseScores, Comparison
+from ..runner.benchmark import CaseRows, Comparison
 from ..runner.records import DENSE
 
 _COSTS = (("attention_flops", "attention FLOPs"), ("seconds", "time of a scene"))
@@ -58,15 +58,15 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return front
 
 
-def _points(one: CaseScores, cost: str, relative: bool) -> dict[str, tuple[float, float]]:
+def _points(one: CaseRows, cost: str, relative: bool) -> dict[str, tuple[float, float]]:
     dense = next((row for row in one.rows if row.plan == DENSE), None)
     points = {}
     for row in one.rows:
-        x, y = getattr(row.scores, cost), row.scores.auc_30
+        x, y = row.scores[cost], row.scores["auc_30"]
         if relative and dense is not None:
             share = row.retention["auc_30"]
             # Dense that scores nothing leaves nothing to keep.
-            x, y = x / getattr(dense.scores, cost), 100 * share if share is not None else 0.0
+            x, y = x / dense.scores[cost], 100 * share if share is not None else 0.0
         points[row.plan] = (x, y)
     return points
 

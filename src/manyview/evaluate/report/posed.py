@@ -1,63 +1,43 @@
-"""A comparison on posed sets as text and as files: table.md and results.json."""
+"""An evaluation of folders of posed images as text and as files: table.md and results.json."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from ...files.writing import atomic_file, output_errors
-from ..metrics.confidence import Ranking
-from ..runner.posed import PosedComparison, PosedRow, PosedSetScores
+from ..protocols.measures import Figures
+from ..references import COLMAP, MEAN_STEP
+from ..runner.records import Evaluation, PlanRow, SceneRows
+from .markdown import NONE, REFERENCES, fixed, measured_on, table, write_files
 
-_COLUMNS = (
-    "row",
-    "AUC@3",
-    "AUC@5",
-    "AUC@15",
-    "AUC@30",
-    "RRA@5/15/30",
-    "RTA@5/15/30",
-    "rot deg",
-    "dir deg",
-    "ATE",
-    "ATE % of path",
-    "AbsRel",
-    "d<1.25 %",
-    "conf, 1/z (least)",
-    "abs. conf, 1/z (least)",
-    "forward s",
+_HEAD = (
+    *("row", "AUC@3", "AUC@5", "AUC@15", "AUC@30", "RRA@5/15/30", "RTA@5/15/30", "rot deg", "dir deg", "ATE"),
+    *("ATE % of path", "AbsRel", "d<1.25 %", "conf, 1/z (least)", "abs. conf, 1/z (least)", "forward s"),
 )
-_NONE = "–"
-_SAYS = {
-    "identity": "identity does not look at the pictures: no rotation, centres at random, constant depth. ",
-    "mean-step": "mean step does not look: the mean true step from view to view, the mean true depth in "
-    "each pixel. ",
-    "colmap": "colmap is structure from motion on the same pictures at their own size; its seconds are of "
-    "everything. Views that are not in its largest model count as wrong in every pair (180 degrees) and, in "
-    "ATE, as standing in the mean of the true centres. ",
-}
+_POSES = (
+    *(f"auc_{t}" for t in (3, 5, 15, 30)),
+    *(f"{kind}_{t}" for kind in ("rra", "rta") for t in (5, 15, 30)),
+)
 
 
-def posed_table(comparison: PosedComparison, command: str = "") -> str:
+def posed_table(evaluation: Evaluation, command: str = "") -> str:
     """The figures in Markdown, one table a set, with what is needed to read and repeat them."""
-    s = comparison.settings
-    machine = s["environment"]
+    s = evaluation.settings
     lines = [
-        f"# Posed pictures: {s['model']}, at most {s['views']} views a set",
+        f"# Posed images: {s['model']}, at most {s['views']} views a set",
         "",
-        f"Weights {s['weights_sha256'][:12]}, ManyView {machine['manyview']}, PyTorch {machine['torch']}, "
-        f"{machine['device_name']}, {machine['precision']}, {machine['threads']} threads; "
-        f"size policy {s['size_policy']}, longer side {s['image_size']}.",
+        f"{measured_on(s, str(s['environment']['threads']) + ' threads')}; size policy {s['size_policy']}, "
+        f"longer side {s['image_size']}.",
         "",
+        *([f"`{command}`", ""] if command else []),
     ]
-    if command:
-        lines += [f"`{command}`", ""]
-    for one in comparison.sets:
-        lines += _set_lines(one)
+    for scene in evaluation.scenes:
+        lines += _set_lines(scene)
     lines += [
         "AUC, RRA and RTA of relative poses in percent over all pairs; ATE after the Sim(3) of least "
         "squares; depth after one median scale a set. "
-        + "".join(_SAYS[name] for name in s["references"])
+        + "".join(f"{REFERENCES[name]} " for name in s["references"])
         + "conf is the area under the sparsification curve of relative depth errors (1 knows nothing), of "
         "1/z taken for confidence, and the least possible; abs. conf that of absolute errors.",
         "",
@@ -65,9 +45,9 @@ def posed_table(comparison: PosedComparison, command: str = "") -> str:
     return "\n".join(lines)
 
 
-def _set_lines(one: PosedSetScores) -> list[str]:
-    f = one.facts
-    lines = [
+def _set_lines(scene: SceneRows) -> list[str]:
+    f, rows = _facts(scene), [_row(row, scene) for row in scene.rows]
+    return [
         f"## {f['name']}",
         "",
         f"{f['format']}, {f['views']} views of {f['width']}x{f['height']} px, "
@@ -75,55 +55,106 @@ def _set_lines(one: PosedSetScores) -> list[str]:
         f"{f['spread']:.3g} {f['unit']}.",
         *(f"Note: {note}." for note in f["notes"]),
         *(
-            f"{row.name}: {row.left_out} views were given no camera and count as wrong."
-            for row in one.rows
-            if row.left_out
+            f"{row['name']}: {row['left_out']} views were given no camera and count as wrong."
+            for row in rows
+            if row["left_out"]
         ),
-        *(f"{note[:1].upper()}{note[1:]}." for row in one.rows for note in row.notes),
+        *(f"{note[:1].upper()}{note[1:]}." for row in rows for note in row["notes"]),
         "",
-        "| " + " | ".join(_COLUMNS) + " |",
-        "|---" + "|---:" * (len(_COLUMNS) - 1) + "|",
+        *table(_HEAD, [_cells(row) for row in rows]),
+        "",
     ]
-    return [*lines, *("| " + " | ".join(_cells(row)) + " |" for row in one.rows), ""]
 
 
-def _cells(row: PosedRow) -> list[str]:
-    n = row.numbers
+def _cells(row: dict[str, Any]) -> list[str]:
+    n = row["numbers"]
     return [
-        f"`{row.name}`" if row.plan is not None else row.name,
-        *(f"{value:.1f}" for value in (n.auc_3, n.auc_5, n.auc_15, n.auc_30)),
-        " / ".join(_number(value, ".0f") for value in (n.rra_5, n.rra_15, n.rra_30)),
-        " / ".join(_number(value, ".0f") for value in (n.rta_5, n.rta_15, n.rta_30)),
-        f"{n.rotation_median_deg:.1f}",
-        _number(n.translation_median_deg, ".1f"),
-        _number(n.ate, ".3f"),
-        _number(None if n.ate_share is None else 100 * n.ate_share, ".1f"),
-        _number(n.abs_rel, ".3f"),
-        _number(n.delta_125, ".1f"),
-        _ranking(None if n.confidence is None else n.confidence.relative),
-        _ranking(None if n.confidence is None else n.confidence.absolute),
-        _number(row.seconds, ".3g"),
+        f"`{row['name']}`" if row["plan"] is not None else row["name"],
+        *(fixed(n[f"auc_{t}"], ".1f") for t in (3, 5, 15, 30)),
+        *(" / ".join(fixed(n[f"{kind}_{t}"], ".0f") for t in (5, 15, 30)) for kind in ("rra", "rta")),
+        fixed(n["rotation_median_deg"], ".1f"),
+        fixed(n["translation_median_deg"], ".1f"),
+        fixed(n["ate"], ".3f"),
+        fixed(n["ate_share"], ".1f", 100),
+        fixed(n["abs_rel"], ".3f"),
+        fixed(n["delta_125"], ".1f"),
+        *(_areas(n["confidence"], kind) for kind in ("relative", "absolute")),
+        fixed(row["seconds"], ".3g"),
     ]
 
 
-def _ranking(one: Ranking | None) -> str:
-    return _NONE if one is None else f"{one.area:.2f}, {one.inverse_depth:.2f} ({one.oracle:.2f})"
+def _areas(confidence: dict[str, Figures] | None, kind: str) -> str:
+    if confidence is None:
+        return NONE
+    one = confidence[kind]
+    return f"{one['area']:.2f}, {one['inverse_depth']:.2f} ({one['oracle']:.2f})"
 
 
-def _number(value: float | None, spec: str) -> str:
-    return _NONE if value is None else format(value, spec)
-
-
-def write_posed(comparison: PosedComparison, folder: Path, command: str) -> list[Path]:
-    """Write table.md and results.json, each whole or not at all; `command` made them."""
-    result = {"command": command, **comparison.to_json()}
+def write_posed(evaluation: Evaluation, folder: Path, command: str) -> list[Path]:
+    """Write results.json and table.md, each whole or not at all; `command` made them."""
+    result = {"command": command, **posed_json(evaluation)}
     texts = {
         "results.json": json.dumps(result, indent=1, allow_nan=False) + "\n",
-        "table.md": posed_table(comparison, command),
+        "table.md": posed_table(evaluation, command),
     }
-    paths = []
-    for name, text in texts.items():
-        with output_errors(folder / name, len(text)), atomic_file(folder / name) as part:
-            part.write_text(text)
-        paths.append(folder / name)
-    return paths
+    return write_files(folder, texts)
+
+
+def posed_json(evaluation: Evaluation) -> dict[str, Any]:
+    """What results.json holds."""
+    sets = [
+        {"set": _facts(scene), "rows": [_row(row, scene) for row in scene.rows]}
+        for scene in evaluation.scenes
+    ]
+    return {"protocol": "posed-v1", "settings": evaluation.settings, "sets": sets}
+
+
+def _facts(scene: SceneRows) -> dict[str, Any]:
+    f = scene.facts
+    return {
+        "name": scene.name,
+        "format": f["format"],
+        "views": scene.total,
+        "images": list(scene.frames),
+        **{name: f[name] for name in ("height", "width", "images_sha256")},
+        "unit": scene.unit,
+        **{name: f[name] for name in ("path_length", "spread", "depth_views")},
+        "notes": list(scene.notes),
+    }
+
+
+def _row(row: PlanRow, scene: SceneRows) -> dict[str, Any]:
+    notes = list(row.notes) if row.plan == COLMAP else []
+    inside, registered = row.figures.get("ate_registered"), scene.total - row.left_out
+    if inside is not None and row.left_out:
+        notes.append(f"colmap: ATE of its {registered} views alone {inside:.3g} {scene.unit}")
+    return {
+        "name": "mean step" if row.plan == MEAN_STEP else row.plan,
+        "numbers": _numbers(row, scene),
+        "plan": None if row.reference else row.accel,
+        "seconds": row.timings_s.get("total" if row.reference else "forward"),
+        "left_out": row.left_out,
+        "notes": notes,
+    }
+
+
+def _numbers(row: PlanRow, scene: SceneRows) -> dict[str, Any]:
+    """The figures under the names of the file; a baseline has no confidence."""
+    n, confidence = row.figures, None
+    if not row.reference and n["confidence_relative_area"] is not None:
+        areas = ("area", "random", "inverse_depth", "oracle")
+        confidence = {
+            kind: {area: n[f"confidence_{kind}_{area}"] for area in areas}
+            for kind in ("relative", "absolute")
+        }
+    ate = n["ate"]
+    if ate is None and n["path"] == 0 and scene.total - row.left_out >= 3:
+        ate = 0.0  # any path can be scaled onto a motionless camera
+    return {
+        **{name: n[name] for name in _POSES},
+        "rotation_median_deg": n["rotation_deg"],
+        "translation_median_deg": n["direction_deg"],
+        "ate": ate,
+        **{name: n[name] for name in ("ate_share", "abs_rel", "delta_125")},
+        "confidence": confidence,
+    }

@@ -33,25 +33,24 @@ def pair_of(
     cloud: Float[np.ndarray, "n 3"] | None = None,
     needs: Needs = "points",
 ) -> ScenePair:
-    """Put an estimate beside the truth, as far as measures need it: depth and points may be left away.
+    """Put an estimate beside the truth, as far as measures need it.
 
     On the grid "truth" the estimate is resized to the depth maps of the truth (bilinear, antialiased), as
-    pi3's evaluation does; where their sizes differ or pictures are cropped or padded, the network's is used
-    and `notes` tell.
+    pi3's evaluation does; where their sizes differ or images are cropped or padded, the network's is used
+    and `notes` say so.
     """
     records, notes = ready.views.records, []
     order = in_network_order(posed, records)
     place = {record.source: index for index, record in enumerate(records)}
-    kept = [place[record.source] for record in scene.views]
+    found = [place[record.source] for record in scene.views]
     seen = np.stack([record.transform.content_mask() for record in records])
 
     def whole(values: np.ndarray) -> np.ndarray:
         out = np.full((len(records), *values.shape[1:]), np.nan, dtype=values.dtype)
-        out[kept] = values
+        out[found] = values
         return out
 
     fields = {"found_depth": whole(scene.z_depth), "confidence": whole(scene.depth_conf)}
-    fields["found_points"] = np.zeros((len(records), 0, 0, 3), dtype=np.float32)
     if needs == "points":
         fields["found_points"] = whole(_found_points(scene))
         if scene.head_points is not None:
@@ -61,13 +60,12 @@ def pair_of(
         shapes = {one.shape for index in order if (one := truth.read(index)) is not None}
         if len(shapes) == 1 and seen.all() and not any(record.transform.cropped for record in records):
             (size,) = shapes
-            fields = {name: _resized(values, size) for name, values in fields.items() if values.size} | {
-                name: values for name, values in fields.items() if not values.size
-            }
+            fields = {name: _resized(values, size) for name, values in fields.items()}
             seen = np.ones((len(records), *size), dtype=bool)
         elif shapes:
             grid = "network"
-            notes.append("depth maps differ in size or pictures are cropped: compared at network pixels")
+            notes.append("depth maps differ in size or images are cropped: compared at network pixels")
+    fields.setdefault("found_points", np.zeros((len(records), 0, 0, 3), dtype=np.float32))
     intrinsics = whole(scene.intrinsics.astype(np.float64))
     intrinsics[:, 0] *= seen.shape[2] / scene.width
     intrinsics[:, 1] *= seen.shape[1] / scene.height
@@ -107,20 +105,27 @@ def _truth(
 ) -> dict[str, np.ndarray]:
     """`true_depth`, and with `points` and intrinsics `true_points`, one view at a time."""
     assert posed.depth is not None
-    depth = np.full(shape, np.nan, dtype=np.float32)
-    places = (
-        np.full((*shape, 3), np.nan, dtype=np.float32) if points and posed.intrinsics is not None else None
-    )
+    arrays = {"true_depth": np.full(shape, np.nan, dtype=np.float32)}
+    if points and posed.intrinsics is not None:
+        arrays["true_points"] = np.full((*shape, 3), np.nan, dtype=np.float32)
     for index, (at, record) in enumerate(zip(order, records)):
         own = posed.depth.read(at)
         if own is None:
             continue
-        transform = record.transform
-        depth[index] = depth_at_network_pixels(own, transform) if at_network else own
-        if places is not None and posed.intrinsics is not None:
+        arrays["true_depth"][index] = depth_at_network_pixels(own, record.transform) if at_network else own
+        if "true_points" in arrays and posed.intrinsics is not None:
             camera = posed.cam_from_world[at], posed.intrinsics[at]
-            places[index] = true_points(own, *camera, transform, at_network)
-    return {"true_depth": depth} | ({} if places is None else {"true_points": places})
+            arrays["true_points"][index] = true_points(own, *camera, record.transform, at_network)
+    return arrays
+
+
+def true_depth(
+    posed: PosedSet, order: Sequence[int], records: Sequence[ViewRecord]
+) -> Float[np.ndarray, "views height width"]:
+    """Measured depth under the centre of each network pixel, NaN where there is none."""
+    assert posed.depth is not None
+    maps = [depth_at_network_pixels(posed.depth.read(i), r.transform) for i, r in zip(order, records)]
+    return np.stack(maps)
 
 
 def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -131,19 +136,19 @@ def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         tensor = (
             torch.from_numpy(np.ascontiguousarray(one)).reshape(*one.shape[:2], -1).permute(2, 0, 1)[None]
         )
-        bigger = F.interpolate(tensor.float(), size, mode="bilinear", antialias=True, align_corners=False)
-        out[index] = bigger[0].permute(1, 2, 0).numpy()
+        resized = F.interpolate(tensor.float(), size, mode="bilinear", antialias=True, align_corners=False)
+        out[index] = resized[0].permute(1, 2, 0).numpy()
     return out.reshape(len(values), *size, *values.shape[3:])
 
 
 def in_network_order(posed: PosedSet, records: Sequence[ViewRecord]) -> list[int]:
-    """The set's index of each view of a run. InputError for a picture that its EXIF tag turns."""
+    """The set's index of each view of a run. InputError for an image that its EXIF tag rotates."""
     given = {printable(os.path.abspath(path)): index for index, path in enumerate(posed.images)}
-    turned = [record.name for record in records if record.transform.orientation != 1]
-    if turned:
+    rotated = [record.name for record in records if record.transform.orientation != 1]
+    if rotated:
         raise InputError(
-            f"{turned[0]}: its EXIF tag turns the picture, but its camera is that of the stored pixels; "
-            "remove the tag from the pictures of this set"
+            f"{rotated[0]}: its EXIF tag rotates the image, but its camera is that of the stored pixels; "
+            "remove the tag from the images of this set"
         )
     return [given[record.source] for record in records]
 
@@ -157,7 +162,7 @@ def true_points(
 ) -> Float[np.ndarray, "height width 3"]:
     """World points of a depth map, NaN where there is no depth: all of them, or those under network pixels.
 
-    `intrinsics` are in pixels of the picture, whose field of view the depth map shares. The ray is that of
+    `intrinsics` are in pixels of the image, whose field of view the depth map shares. The ray is that of
     the depth pixel itself, so sampling moves no point.
     """
     rows, columns = depth.shape
@@ -170,3 +175,16 @@ def true_points(
     pixels = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
     points = unproject(pixels, depth.ravel(), cam_from_world, intrinsics)
     return points.reshape(*depth.shape, 3).astype(np.float32)
+
+
+def camera_pair(cam_from_world: Float[np.ndarray, "views 3 4"], posed: PosedSet) -> ScenePair:
+    """Cameras alone beside the true ones, in the set's own order; no depth, no points."""
+    nothing = np.zeros((len(posed), 0, 0), dtype=np.float32)
+    return ScenePair(
+        found_cameras=cam_from_world,
+        true_cameras=posed.cam_from_world,
+        found_depth=nothing,
+        confidence=nothing,
+        found_points=np.zeros((len(posed), 0, 0, 3), dtype=np.float32),
+        seen=nothing.astype(bool),
+    )

@@ -1,4 +1,4 @@
-"""Scenes of a run measured side by side, in processes with a model each."""
+"""Scenes measured side by side, in processes with a model each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import signal
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -21,28 +21,24 @@ from ...errors import ManyViewError
 from ...models.network import Network
 from ...reconstruction.plan.machine import inspect_machine, pick_device
 from ...reconstruction.run.prepare import weights_elsewhere
-from .records import PlanRow, SceneRows
-from .scene import ChosenScene, SceneRecipe, measure_scene
-
-Known = Mapping[str, PlanRow]
+from .records import SceneRows
+from .scene import PosedScene, Recipe
 
 
 def measure_side_by_side(
     model: Network,
-    how: SceneRecipe,
-    scenes: Sequence[ChosenScene],
-    known: Mapping[str, Known],
+    scenes: Sequence[PosedScene],
     jobs: int,
     row_done: Callable[[], None],
 ) -> Generator[tuple[int, SceneRows], None, None]:
-    """(place in `scenes`, its rows) as they finish; `known` rows are by scene.
+    """(index in `scenes`, its rows) as they finish.
 
     Cores, and on one device memory, are shared out; "cuda" spreads the processes over all cards of the first
-    one's kind. After a failure no scene is begun, those that run are finished and given, and then a
-    ManyViewError names the scene. Closing the iterator ends the processes.
+    one's kind. After a failure no scene is begun, those that run are finished and yielded, and then a
+    ManyViewError naming the scene is raised. Closing the iterator ends the processes.
     """
     jobs = max(1, min(jobs, len(scenes)))
-    recipes = _shares(model, how, jobs)
+    recipes = _shares(model, scenes[0].how, jobs)
     context = multiprocessing.get_context("spawn")
     waiting = list(enumerate(scenes))[::-1]
     running: dict[Connection, tuple[BaseProcess, int]] = {}
@@ -54,9 +50,9 @@ def measure_side_by_side(
         if waiting and failure is None:
             place, scene = waiting.pop()
             running[connection] = process, place
-            # One that has died meanwhile is noticed when it is listened to.
+            # A process that has died meanwhile is noticed when its connection is read.
             with contextlib.suppress(BrokenPipeError):
-                connection.send((scene, known.get(scene.scene.name, {})))
+                connection.send(scene)
         else:
             connection.close()
 
@@ -93,7 +89,7 @@ def measure_side_by_side(
                         hand_out(connection, process)
                         yield place, value
                     else:
-                        failure = failure or _failure(scenes[place].scene.name, *value)
+                        failure = failure or _failure(scenes[place].name, *value)
                         if not connection.closed:
                             hand_out(connection, process)
         finally:
@@ -105,7 +101,7 @@ def measure_side_by_side(
         raise failure
 
 
-def _serve(connection: Connection, weights: Path, how: SceneRecipe, threads: int) -> None:
+def _serve(connection: Connection, weights: Path, how: Recipe, threads: int) -> None:
     """Measure what comes until nothing does; ends with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
@@ -113,16 +109,16 @@ def _serve(connection: Connection, weights: Path, how: SceneRecipe, threads: int
     warm = how.options.device.startswith("cuda")
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            scene, known = connection.recv()
+            scene = dataclasses.replace(connection.recv(), how=how, warm=warm)
             try:
-                rows = measure_scene(model, how, scene, known, warm, lambda: connection.send(("row", None)))
+                rows = scene.measure(model, lambda: connection.send(("row", None)))
             except (EOFError, BrokenPipeError, ConnectionResetError):
                 raise
             except ManyViewError as error:
                 connection.send(("failed", (str(error), error.exit_code, traceback.format_exc())))
             except Exception as error:
-                told = f"unexpected {type(error).__name__}: {error}"
-                connection.send(("failed", (told, 1, traceback.format_exc())))
+                message = f"unexpected {type(error).__name__}: {error}"
+                connection.send(("failed", (message, 1, traceback.format_exc())))
             else:
                 connection.send(("done", rows))
                 warm = False
@@ -141,7 +137,7 @@ def _ignoring_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _shares(model: Network, how: SceneRecipe, jobs: int) -> list[SceneRecipe]:
+def _shares(model: Network, how: Recipe, jobs: int) -> list[Recipe]:
     """The recipe of each process: its device, its share of the device's memory and of the cores."""
     device = pick_device(how.options.device)
     places = [str(device)]
@@ -176,8 +172,8 @@ def _death(process: BaseProcess, jobs: int) -> str:
     )
 
 
-def _failure(scene: str, told: str, status: int, trace: str) -> ManyViewError:
-    error = ManyViewError(f"scene {scene}: {told} (what other scenes gave is kept)")
+def _failure(scene: str, message: str, status: int, trace: str) -> ManyViewError:
+    error = ManyViewError(f"scene {scene}: {message} (what other scenes gave is kept)")
     error.exit_code = status
     if trace:
         error.__cause__ = RuntimeError(trace)

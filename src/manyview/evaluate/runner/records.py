@@ -1,12 +1,13 @@
-"""What an evaluation on a dataset gives: rows by plan and scene, their averages, and what decides them."""
+"""What an evaluation gives: rows by plan and scene, their averages, and what decides them."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..protocols.averages import Figures, averaged
+from ..protocols.averages import averaged
+from ..protocols.measures import Figures
+from ..protocols.rendered import RenderedErrors
 
 DENSE = "dense"
 AUTO = "auto"
@@ -17,7 +18,8 @@ FORMAT = "manyview-evaluation-1"
 class PlanRow:
     """A plan on one scene. `key` is the digest of all that decides the figures; `failed` says why there are
     none (out of memory). `accel` is the plan that ran, which for "auto" is what was chosen. A `reference` is
-    no plan of the model (`plan` is then its name); its `key` is empty where it must not be taken over."""
+    no plan of the model (`plan` is then its name); its `key` is empty where it must not be taken over.
+    `errors` are those of rendered scenes, from which their figures are pooled; they are not stored."""
 
     plan: str
     key: str
@@ -29,11 +31,15 @@ class PlanRow:
     notes: tuple[str, ...] = ()
     failed: str | None = None
     reference: bool = False
+    errors: tuple[RenderedErrors, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
 class SceneRows:
-    """All plans on one scene: names of the frames used, of `total`, and the digest of all that was read."""
+    """All plans on one scene: names of the frames used, of `total`, and the digest of all that was read.
+
+    `facts` are what a table says of the scene beside; they are not stored.
+    """
 
     name: str
     group: str
@@ -43,6 +49,12 @@ class SceneRows:
     inputs_sha256: str
     rows: tuple[PlanRow, ...]
     notes: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """What is stored: all but `errors` and `facts`."""
+        rows = [{k: v for k, v in vars(row).items() if k != "errors"} for row in self.rows]
+        return {**{k: v for k, v in vars(self).items() if k != "facts"}, "rows": rows}
 
 
 @dataclass(frozen=True)
@@ -91,5 +103,5 @@ class Evaluation:
             "settings": self.settings,
             "context": self.context,
             "summary": self.summary(),
-            "scenes": [dataclasses.asdict(scene) for scene in self.scenes],
+            "scenes": [scene.to_json() for scene in self.scenes],
         }

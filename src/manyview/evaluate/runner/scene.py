@@ -1,4 +1,4 @@
-"""All rows of one scene: every plan and every reference on the same frames, or those of an earlier run."""
+"""Posed images as a scene of the loop: every plan and every reference on the same frames."""
 
 from __future__ import annotations
 
@@ -8,35 +8,39 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
-from ...datasets import PosedSet, Scene
+from ...datasets import PosedSet
 from ...errors import ManyViewError, MemoryLimitError
 from ...files.ply_vertices import read_vertices
+from ...geometry.cameras import invert_rigid
 from ...models.network import Network
+from ...reconstruction.result.result import Reconstruction
 from ...reconstruction.run.engine import reconstruct
 from ...reconstruction.run.options import ReconstructOptions
-from ...reconstruction.run.prepare import prepare
-from ..protocols.protocol import Protocol
-from .pairing import pair_of
+from ...reconstruction.run.prepare import PreparedRun, prepare
+from ..metrics.trajectory import spread
+from ..protocols.measures import Trajectory
+from ..protocols.protocol import Protocol, cameras_known
+from ..references import COLMAP, IDENTITY
+from ..references.baselines import identity, mean_step
+from ..references.colmap import colmap_estimate, colmap_settings
+from .pairing import camera_pair, in_network_order, pair_of, true_depth
 from .records import PlanRow, SceneRows
-from .reference_rows import figures_of, reference_row, reference_settings
 from .settings import digest, inputs_digest
 
-
-@dataclasses.dataclass(frozen=True)
-class ChosenScene:
-    """A scene and those of its `total` frames that are used."""
-
-    scene: Scene
-    posed: PosedSet
-    total: int
+# Some protocols take only confident points: all of a baseline are as good as any.
+_CONFIDENCE = 100.0
 
 
 @dataclasses.dataclass(frozen=True)
-class SceneRecipe:
-    """How each scene of a run is measured; `settings` decide the keys of rows. `workers` threads search
-    neighbours (-1: all cores), `together` scenes are measured at a time."""
+class Recipe:
+    """How each scene of a run is measured; `settings` decide the keys of rows.
+
+    `seed` draws the camera centres of the baseline identity, `reference_folder` keeps COLMAP's cameras,
+    `workers` threads search neighbours (-1: all cores), `together` scenes are measured at a time.
+    """
 
     settings: Mapping[str, Any]
     protocol: Protocol
@@ -46,83 +50,161 @@ class SceneRecipe:
     reference_folder: Path | None = None
     workers: int = -1
     together: int = 1
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class PosedScene:
+    """The frames of a scene that are used, of `total`, and how they are measured.
+
+    Rows of `known` are taken over where their key is the same; with `warm` each plan runs once unmeasured.
+    """
+
+    name: str
+    posed: PosedSet
+    total: int
+    how: Recipe
+    group: str = ""
+    known: Mapping[str, PlanRow] = dataclasses.field(default_factory=dict)
+    warm: bool = False
 
     @property
-    def rows_a_scene(self) -> int:
-        return len(self.plans) + len(self.references)
+    def rows(self) -> int:
+        return len(self.how.plans) + len(self.how.references)
 
-
-def measure_scene(
-    model: Network,
-    how: SceneRecipe,
-    one: ChosenScene,
-    known: Mapping[str, PlanRow],
-    warm: bool = False,
-    row_done: Callable[[], None] | None = None,
-) -> SceneRows:
-    """Rows of `known` whose key is the same are taken over; `warm`: each plan runs once unmeasured before."""
-    posed, needs = one.posed, how.protocol.needs
-    if needs == "cameras":
-        posed = dataclasses.replace(posed, depth=None)
-    if needs != "points":
-        posed = dataclasses.replace(posed, cloud=None)
-    inputs = inputs_digest(posed)
-    names = tuple(path.name for path in posed.images)
-    cloud = None if posed.cloud is None else read_vertices(posed.cloud)
-    rows: list[PlanRow] = []
-    for spec in (*how.plans, *how.references):
-        # What is no plan of the model is known by its own settings, and by a name that no plan has.
-        planned = len(rows) < len(how.plans)
-        what = spec if planned else reference_settings(spec)
-        key = digest([how.settings, what, one.scene.name, list(names), inputs])
-        row = known.get(key)
-        if row is None and planned:
-            row = _row(model, posed, spec, key, how, cloud, warm)
-        elif row is None:
-            row = reference_row(
-                spec, key, model, posed, how.protocol, how.options, cloud, how.workers, how.reference_folder
-            )
-        _check_finite(row, posed.name)
-        rows.append(row)
-        if row_done is not None:
+    def measure(self, model: Network, row_done: Callable[[], None]) -> SceneRows:
+        """Every plan, then every reference."""
+        how, posed, needs = self.how, self.posed, self.how.protocol.needs
+        if needs == "cameras":
+            posed = dataclasses.replace(posed, depth=None)
+        if needs != "points":
+            posed = dataclasses.replace(posed, cloud=None)
+        inputs = inputs_digest(posed)
+        names = tuple(path.name for path in posed.images)
+        cloud = None if posed.cloud is None else read_vertices(posed.cloud)
+        rows: list[PlanRow] = []
+        facts: dict[str, Any] = {}
+        for spec in (*how.plans, *how.references):
+            # A reference is known by its own settings, and by a name that no plan has.
+            plan = len(rows) < len(how.plans)
+            what = spec if plan else reference_settings(spec, how.seed)
+            key = digest([how.settings, what, self.name, list(names), inputs])
+            row = self.known.get(key)
+            if row is None and plan:
+                row, facts = self._plan_row(model, posed, spec, key, cloud)
+            elif row is None and spec == COLMAP:
+                row = _colmap_row(key, posed, how)
+            elif row is None:
+                row = _baseline_row(spec, key, model, posed, how, cloud)
+            if any(value is not None and not np.isfinite(value) for value in row.figures.values()):
+                raise ManyViewError(
+                    f"{posed.name}: a figure of {row.plan} is not finite; this is an error of ManyView"
+                )
+            rows.append(row)
             row_done()
-    scene = one.scene
-    return SceneRows(scene.name, scene.group, one.total, posed.unit, names, inputs, tuple(rows), posed.notes)
+        return SceneRows(
+            self.name, self.group, self.total, posed.unit, names, inputs, tuple(rows), posed.notes, facts
+        )
+
+    def _plan_row(
+        self, model: Network, posed: PosedSet, spec: str, key: str, cloud: Float[np.ndarray, "n 3"] | None
+    ) -> tuple[PlanRow, dict[str, Any]]:
+        """(the row, facts for a table)."""
+        how = self.how
+        try:
+            ready = prepare(list(posed.images), model, dataclasses.replace(how.options, accel=spec))
+            if self.warm:
+                reconstruct(ready, model)
+            scene = reconstruct(ready, model)
+        except MemoryLimitError as error:
+            shared = f" (memory is shared by {how.together} scenes: fewer --jobs)" if how.together > 1 else ""
+            return PlanRow(spec, key, failed=f"{error}{shared}"), {}
+        pair = pair_of(scene, ready, posed, how.protocol.grid, cloud, how.protocol.needs)
+        notes = (*scene.notes, *pair.notes)
+        if how.together > 1:
+            notes = (*notes, f"seconds were taken with {how.together} scenes at a time")
+        row = PlanRow(
+            spec,
+            key,
+            how.protocol.figures(pair, how.workers),
+            scene.settings["accel"],
+            dict(scene.timings_s),
+            dict(scene.memory_bytes),
+            len(posed) - len(scene),
+            notes,
+        )
+        centres = invert_rigid(torch.from_numpy(pair.true_cameras).double())[..., 3]
+        facts = {
+            "format": posed.format,
+            "height": scene.height,
+            "width": scene.width,
+            "images_sha256": scene.settings["images_sha256"],
+            "path_length": float(centres.diff(dim=0).norm(dim=-1).sum()),
+            "spread": spread(centres),
+            "depth_views": sum(path is not None for path in posed.depth.paths) if posed.depth else 0,
+        }
+        return row, facts
 
 
-def _row(
-    model: Network,
-    posed: PosedSet,
-    spec: str,
-    key: str,
-    how: SceneRecipe,
-    cloud: Float[np.ndarray, "n 3"] | None,
-    warm: bool,
+def reference_settings(name: str, seed: int = 0) -> dict[str, Any]:
+    """All that decides a reference's figures beside the run's settings and inputs, as JSON types."""
+    return {"reference": name, **(colmap_settings() if name == COLMAP else {"seed": seed})}
+
+
+def _baseline_row(
+    name: str, key: str, model: Network, posed: PosedSet, how: Recipe, cloud: Float[np.ndarray, "n 3"] | None
 ) -> PlanRow:
-    notes: tuple[str, ...] = ()
-    if how.together > 1:
-        notes = (f"seconds were taken with {how.together} scenes at a time",)
-    try:
-        ready = prepare(list(posed.images), model, dataclasses.replace(how.options, accel=spec))
-        if warm:
-            reconstruct(ready, model)
-        scene = reconstruct(ready, model)
-    except MemoryLimitError as error:
-        shared = f" (memory is shared by {how.together} scenes: fewer --jobs)" if how.together > 1 else ""
-        return PlanRow(spec, key, failed=f"{error}{shared}")
+    """An image-independent baseline on the pixels that `model` would see."""
+    ready = prepare(list(posed.images), model, dataclasses.replace(how.options, accel="frame"))
+    scene = _baseline(name, ready, posed, how)
     pair = pair_of(scene, ready, posed, how.protocol.grid, cloud, how.protocol.needs)
-    return PlanRow(
-        spec,
-        key,
-        figures_of(pair, how.protocol, how.workers),
-        scene.settings["accel"],
-        dict(scene.timings_s),
-        dict(scene.memory_bytes),
-        len(posed) - len(scene),
-        (*scene.notes, *pair.notes, *notes),
+    return PlanRow(name, key, how.protocol.figures(pair, how.workers), notes=pair.notes, reference=True)
+
+
+def _baseline(name: str, ready: PreparedRun, posed: PosedSet, how: Recipe) -> Reconstruction:
+    """The baseline as a reconstruction of the images that were prepared."""
+    records = ready.views.records
+    height, width = (int(side) for side in ready.views.images.shape[-2:])
+    if name == IDENTITY:
+        found = identity(len(records), height, width, seed=how.seed)
+    else:
+        order = in_network_order(posed, records)
+        cameras = posed.cam_from_world[order]
+        if not cameras_known(cameras):
+            cameras = np.repeat(np.eye(4)[None, :3], len(order), 0)
+        depth = None
+        if how.protocol.needs != "cameras" and posed.depth is not None:
+            depth = torch.from_numpy(true_depth(posed, order, records))
+        found = mean_step(torch.from_numpy(cameras), depth, (height, width))
+    focal = float(max(height, width))
+    intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    return Reconstruction(
+        images=np.zeros((len(records), height, width, 3), dtype=np.uint8),
+        cam_from_world=found.cam_from_world.double().numpy(),
+        intrinsics=np.repeat(intrinsics[None], len(records), 0),
+        z_depth=found.z_depth.float().contiguous().numpy(),
+        depth_conf=np.full((len(records), height, width), _CONFIDENCE, dtype=np.float32),
+        views=records,
     )
 
 
-def _check_finite(row: PlanRow, scene: str) -> None:
-    if any(value is not None and not np.isfinite(value) for value in row.figures.values()):
-        raise ManyViewError(f"{scene}: a figure of {row.plan} is not finite; this is an error of ManyView")
+def _colmap_row(key: str, posed: PosedSet, how: Recipe) -> PlanRow:
+    """COLMAP's cameras alone, with `registered` (percent of the views) and `ate_registered`, their own ATE.
+    COLMAP's cameras alone, with `registered` (percent of the views) and `ate_registered`, their own ATE."""
+    found = colmap_estimate(posed.images, None, how.reference_folder, how.workers)
+    given = found.given
+    figures = how.protocol.figures(camera_pair(found.cam_from_world, posed), how.workers)
+    figures["registered"] = 100.0 * float(given.mean())
+    figures["ate_registered"] = None
+    if given.any() and cameras_known(posed.cam_from_world):
+        inside = camera_pair(found.cam_from_world[given], posed.select(np.flatnonzero(given).tolist()))
+        figures["ate_registered"] = Trajectory().figures(inside)["ate"]
+    return PlanRow(
+        COLMAP,
+        key if found.lasting else "",
+        figures,
+        timings_s={"total": found.seconds},
+        left_out=int((~given).sum()),
+        notes=found.notes,
+        reference=True,
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ...datasets import Dataset, PosedSet
 from ...models.network import Network
@@ -38,7 +39,7 @@ def weights_digest(model: Network) -> str:
 
 
 def inputs_digest(posed: PosedSet) -> str:
-    """Of every byte that is read for a scene: pictures, depth maps, cloud, cameras, intrinsics."""
+    """Of every byte that is read for a scene: images, depth maps, cloud, cameras, intrinsics."""
     whole = hashlib.sha256()
     files = [*posed.images, *(posed.depth.paths if posed.depth else ()), posed.cloud]
     for path in files:
@@ -73,13 +74,9 @@ def evaluation_settings(
 ) -> dict[str, Any]:
     """All that decides figures but inputs and plan, as JSON types, of such an `evaluate_dataset`."""
     options = run_options(options, protocol)
-    device = pick_device(options.device)
-    config = model.config
-    machine = describe_machine(
-        device, pick_dtype(device, options.precision), config.num_heads, config.dim // config.num_heads
-    )
+    machine = environment(model, options)
     # What decides a figure; not how busy or large the machine is.
-    kept = ("device", "device_name", "precision", "attention_kernel", "torch", "manyview")
+    decisive = ("device", "device_name", "precision", "attention_kernel", "torch", "manyview")
     if isinstance(frames, Mapping):
         chosen: Any = {name: list(names) for name, names in frames.items()}
     else:
@@ -90,20 +87,51 @@ def evaluation_settings(
         "frames": chosen,
         "model": model.name,
         "weights_sha256": weights_digest(model),
-        "image_size": options.image_size or config.image_size,
+        "image_size": options.image_size or model.config.image_size,
         "size_policy": options.size_policy,
-        "environment": {name: machine[name] for name in kept} | {"numpy": np.__version__, "scipy": _scipy()},
+        "environment": {name: machine[name] for name in decisive}
+        | {"numpy": np.__version__, "scipy": _scipy()},
         "code_sha256": code_digest(),
     }
     # As it reads back from a file: tuples become lists.
     return json.loads(json.dumps(settings))
 
 
+def posed_settings(
+    model: Network, plans: Sequence[str], views: int, seed: int, options: ReconstructOptions
+) -> dict[str, Any]:
+    """The settings of such an `evaluate_posed`, as JSON types."""
+    config = model.config
+    return {
+        "model": model.name,
+        "weights_sha256": weights_digest(model),
+        "plans": list(plans),
+        "views": views,
+        "seed": seed,
+        "size_policy": config.size_policy if options.size_policy == "auto" else options.size_policy,
+        "image_size": options.image_size or config.image_size,
+        "environment": environment(model, options),
+    }
+
+
+def environment(
+    model: Network, options: ReconstructOptions | None = None, dtype: torch.dtype | None = None
+) -> dict[str, Any]:
+    """Where figures are measured: on the device of `options`, or that of the model with a trunk of `dtype`.
+    Where figures are measured: on the device of `options`, or that of the model with a trunk of `dtype`."""
+    parameter, config = next(model.parameters()), model.config
+    device, precision = parameter.device, dtype or parameter.dtype
+    if options is not None:
+        device = pick_device(options.device)
+        precision = pick_dtype(device, options.precision)
+    return describe_machine(device, precision, config.num_heads, config.dim // config.num_heads)
+
+
 @lru_cache(maxsize=1)
 def code_digest() -> str:
-    """Of the package's modules that can change a figure: a version number does not tell edits in between.
+    """Of the package's modules that can change a figure: edits between versions change figures too.
 
-    Once a process, as what it has loaded does not change with the files.
+    Computed once a process, as loaded modules do not change with their files.
     """
     package = Path(__file__).parents[2]
     aside = ("cli", "export", "train", "analyze", "bench", "view")

@@ -6,6 +6,7 @@ Figures are a dictionary of plain numbers, None where a figure does not exist; n
 from __future__ import annotations
 
 from .cloud import CloudChamfer
+from .confidence import ConfidenceRanking
 from .depth import Depth
 from .measure import Figures, Measure
 from .point_maps import PointMaps
@@ -15,6 +16,7 @@ from .trajectory import Trajectory
 
 __all__ = [
     "CloudChamfer",
+    "ConfidenceRanking",
     "Depth",
     "Figures",
     "FusedSurface",

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from ...metrics.depth_alignment import DepthFit, aligned_depth_errors
+from ...metrics.depth import DepthFit, depth_errors
 from ..scene_pair import Needs, ScenePair
 from .measure import Figures
 
@@ -28,14 +28,15 @@ class Depth:
 
     def figures(self, pair: ScenePair, workers: int = -1) -> Figures:
         names = ("abs_rel", "abs_rel_median", "delta_125", "depth_rmse")
-        if pair.true_depth is None:
-            return {**{self.prefix + name: None for name in names}, f"{self.prefix}pixels": 0.0}
-        valid = np.isfinite(pair.true_depth)
-        if self.farthest is not None:
-            valid &= ~(pair.true_depth > self.farthest)
-        found, truth = torch.from_numpy(pair.found_depth), torch.from_numpy(pair.true_depth)
-        errors = aligned_depth_errors(found, truth, torch.from_numpy(valid), self.fit)
-        if errors is None:
-            return {**{self.prefix + name: None for name in names}, f"{self.prefix}pixels": 0.0}
-        values = (errors.abs_rel, errors.abs_rel_median, errors.delta_125, errors.rmse, float(errors.pixels))
-        return {self.prefix + name: value for name, value in zip((*names, "pixels"), values)}
+        errors = None
+        if pair.true_depth is not None:
+            valid = np.isfinite(pair.true_depth)
+            if self.farthest is not None:
+                valid &= ~(pair.true_depth > self.farthest)
+            found, truth = torch.from_numpy(pair.found_depth), torch.from_numpy(pair.true_depth)
+            errors = depth_errors(found, truth, torch.from_numpy(valid), self.fit)
+        values: tuple[float | None, ...] = (None,) * 4
+        if errors is not None:
+            values = errors.abs_rel, errors.abs_rel_median, errors.delta_125, errors.rmse
+        figures = {**dict(zip(names, values)), "pixels": float(errors.pixels if errors is not None else 0)}
+        return {self.prefix + name: value for name, value in figures.items()}

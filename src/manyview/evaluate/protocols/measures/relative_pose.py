@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 import torch
 
 from ....geometry.cameras import invert_rigid
-from ...metrics.auc_variants import AucBinning, auc_as, recall
-from ...metrics.pose import pair_errors
+from ...metrics.pose import AucBinning, auc, baselines, pair_errors, recall
+from ...metrics.trajectory import spread
 from ..scene_pair import Needs, ScenePair
 from .measure import Figures
 
@@ -47,13 +47,10 @@ class RelativePose:
         rotation, direction = errors.rotation_deg, errors.translation_deg
         based = torch.ones_like(rotation, dtype=torch.bool)
         if self.undefined == "rotation":
-            centres = invert_rigid(truth.double())[..., 3]
-            i, j = torch.triu_indices(len(centres), len(centres), offset=1)
-            size = (centres - centres.mean(0)).square().sum(-1).mean().sqrt()
-            based = (centres[i] - centres[j]).norm(dim=-1) > _NO_BASELINE * size
+            based = baselines(truth) > _NO_BASELINE * spread(invert_rigid(truth.double())[..., 3])
         worst = torch.maximum(rotation, torch.where(based, direction, 0.0))
         directed = direction[based]
-        result: Figures = {f"auc_{t}": auc_as(worst, t, self.binning) for t in self.thresholds}
+        result: Figures = {f"auc_{t}": auc(worst, t, self.binning) for t in self.thresholds}
         result |= {f"rra_{t}": recall(rotation, t) for t in self.thresholds}
         result |= {f"rta_{t}": recall(directed, t) if len(directed) else None for t in self.thresholds}
         result["rotation_deg"] = float(rotation.median())

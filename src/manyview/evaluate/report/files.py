@@ -1,0 +1,100 @@
+"""An evaluation as files (NAME.json, NAME.md, NAME.csv), and reading one back to go on with it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError, OutputError
+from ..runner.records import FORMAT, Evaluation, PlanRow, SceneRows
+from .evaluation import evaluation_table
+from .markdown import write_files
+
+
+def file_stem(settings: dict[str, Any]) -> str:
+    """The name of the files of a run: dataset and protocol."""
+    return f"{settings['dataset']}.{settings['protocol']['name']}"
+
+
+def evaluation_csv(evaluation: Evaluation) -> str:
+    """One line a scene and plan, and one a plan for the averages, with every figure."""
+    summary = evaluation.summary()
+    names = [
+        name
+        for name in dict.fromkeys(name for s in evaluation.scenes for r in s.rows for name in r.figures)
+        if not name.startswith("below_")
+    ]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["scene", "group", "frames", "plan", *names, "forward_s"])
+    for scene in evaluation.scenes:
+        for row in scene.rows:
+            values = [row.figures.get(name) for name in names]
+            writer.writerow(
+                [scene.name, scene.group, len(scene.frames), row.plan, *values, row.timings_s.get("forward")]
+            )
+    for plan, figures in summary.items():
+        values = [figures.get(name) for name in names]
+        writer.writerow(["average", "", "", plan, *values, figures["forward_s"]])
+    return text.getvalue()
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path, command: str) -> list[Path]:
+    """Write the three files, each whole or not at all; `command` made them."""
+    stem = file_stem(evaluation.settings)
+    texts = {
+        f"{stem}.json": json.dumps({"command": command, **evaluation.to_json()}, indent=1, allow_nan=False)
+        + "\n",
+        f"{stem}.md": evaluation_table(evaluation, command),
+        f"{stem}.csv": evaluation_csv(evaluation),
+    }
+    return write_files(folder, texts)
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """What `write_evaluation` wrote. InputError for another file."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data.get("format") != FORMAT:
+            raise ValueError(f"its format is {data.get('format')!r}, expected {FORMAT!r}")
+        scenes = tuple(_scene(scene) for scene in data["scenes"])
+        return Evaluation(data["settings"], data["context"], scenes)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: is no result of manyview evaluate ({error})") from error
+
+
+def _scene(data: dict[str, Any]) -> SceneRows:
+    rows = tuple(PlanRow(**{**row, "notes": tuple(row["notes"])}) for row in data["rows"])
+    fields = {**data, "rows": rows, "frames": tuple(data["frames"]), "notes": tuple(data["notes"])}
+    return SceneRows(**fields)
+
+
+def earlier_scenes(
+    folder: Path, stem: str, settings: dict[str, Any], overwrite: bool
+) -> tuple[SceneRows, ...]:
+    """Scenes of an earlier run in the folder that this one may go on with; none if there was none.
+
+    OutputError where the earlier file was made under other settings and `overwrite` does not allow to
+    replace it.
+    """
+    path = folder / f"{stem}.json"
+    if not path.exists():
+        return ()
+    try:
+        earlier = read_evaluation(path)
+    except InputError as error:
+        if overwrite:
+            return ()
+        raise OutputError(f"{error}; choose another folder or add --overwrite") from error
+    if earlier.settings == settings:
+        return earlier.scenes
+    if overwrite:
+        return ()
+    other = [name for name in settings if earlier.settings.get(name) != settings[name]]
+    raise OutputError(
+        f"{path}: was made under other settings ({', '.join(other)}); choose another folder or add "
+        "--overwrite"
+    )
