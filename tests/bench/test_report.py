@@ -1,4 +1,4 @@
-"""The figures as table, files and picture, and the command."""
+"""The figures as table, files and plot, and the command."""
 
 from __future__ import annotations
 
@@ -75,29 +75,30 @@ def test_files_are_written_and_kept(report, tmp_path: Path):
     assert figures["measurements"][1]["stage_flops_per_s"]["encoder"] == pytest.approx(1e12)
     assert figures["refusals"][0]["frames"] == 900
     assert paths[1].read_text() == table(report) + "\n"
-    with pytest.raises(OutputError, match="already there"):
+    with pytest.raises(OutputError, match=r"bench\.json"):
         check_folder(folder, overwrite=False)
     check_folder(folder, overwrite=True)
-    with pytest.raises(OutputError, match="is a file"):
+    with pytest.raises(OutputError) as error:
         check_folder(paths[0], overwrite=True)
+    assert str(paths[0]) in str(error.value)
 
 
 def test_plot_draws_every_stage(report, tmp_path: Path):
     pytest.importorskip("matplotlib", reason="the plot needs the extra 'plot'")
     plot(report, tmp_path / "plot.png")
-    with Image.open(tmp_path / "plot.png") as picture:
-        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    with Image.open(tmp_path / "plot.png") as image:
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
     assert len(pixels) > 500_000
     for colour in ((0x4C, 0x78, 0xA8), (0xE4, 0x57, 0x56), (0xF2, 0xB4, 0x47)):
         assert (np.abs(pixels.astype(int) - colour).max(1) < 4).sum() > 2000
 
 
-def test_plot_of_nothing_is_still_a_picture(report, tmp_path: Path):
+def test_plot_of_nothing_is_still_an_image(report, tmp_path: Path):
     pytest.importorskip("matplotlib", reason="the plot needs the extra 'plot'")
     report.measurements.clear()
     plot(report, tmp_path / "plot.png")
-    with Image.open(tmp_path / "plot.png") as picture:
-        assert picture.width > 1000
+    with Image.open(tmp_path / "plot.png") as image:
+        assert image.width > 1000
     assert "not run" in table(report)
 
 
@@ -134,7 +135,7 @@ def test_what_was_measured_survives_an_interruption(tmp_path: Path, monkeypatch)
     assert [case["frames"] for case in figures["measurements"]] == [1]
 
 
-def test_a_missing_plot_library_is_told_before_anything_runs(tmp_path: Path, monkeypatch):
+def test_a_missing_plot_library_is_an_error_before_anything_runs(tmp_path: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setattr("manyview.bench.run_bench", lambda *_: pytest.fail("measured first"))
     with pytest.raises(MissingExtraError, match=r"manyview\[plot\]"):

@@ -46,9 +46,9 @@ def test_attention_uses_the_matrix_units(compiled):
     assert attention and all(one["tensor_core_calls"] > 0 for one in attention)
 
 
-def test_the_interpreter_is_told_apart(monkeypatch):
+def test_the_interpreter_is_refused(monkeypatch):
     from tools.kernels.resources import compile_all
 
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    with pytest.raises(UsageError, match="unset TRITON_INTERPRET"):
+    with pytest.raises(UsageError, match="TRITON_INTERPRET"):
         next(compile_all())

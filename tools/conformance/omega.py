@@ -26,7 +26,7 @@ from tools.conformance.settings import described_factor, numbered, scaled_input,
 
 
 def run(case: Case) -> dict[str, Tensor]:
-    """Any case of VGGT-Ω, told apart by its inputs, settings and weights."""
+    """Any case of VGGT-Ω, distinguished by its inputs, settings and weights."""
     if "grids" in case.config:
         return _positions(case)
     if "pose_enc" in case.inputs:
@@ -120,13 +120,13 @@ def _dense_head(case: Case) -> dict[str, Tensor]:
     taps = [case.inputs[f"tokens{i}"][:, :, c["patch_token_start"] :] for i in range(4)]
     batch, frames = taps[0].shape[:2]
 
-    def answers(factor: float) -> tuple[Tensor, ...]:
+    def outputs(factor: float) -> tuple[Tensor, ...]:
         projected = [head.project((tap * factor).flatten(0, 1), i) for i, tap in enumerate(taps)]
         return run_dense_head(head, projected, grid, size, (batch, frames), c["frames_chunk_size"])
 
-    results = dict(zip(("depth", "depth_conf"), answers(1.0), strict=True))
+    results = dict(zip(("depth", "depth_conf"), outputs(1.0), strict=True))
     if "conf_small" in case.outputs:
-        results["conf_small"] = answers(described_factor(case, "conf_small", 0.003))[1]
+        results["conf_small"] = outputs(described_factor(case, "conf_small", 0.003))[1]
     return results
 
 
@@ -135,14 +135,14 @@ def _model(case: Case) -> dict[str, Tensor]:
     config = _config(case, case.shapes)
     network = seeded_module(case, lambda: Omega(config))
     images, special = case.inputs["images"], config.special_tokens
-    answer = network(images, options=RunOptions(heads=network.available_heads))
-    assert answer.z_depth is not None
+    predictions = network(images, options=RunOptions(heads=network.available_heads))
+    assert predictions.z_depth is not None
     found = {
-        "depth": answer.z_depth[..., None],
-        "depth_conf": answer.depth_conf,
-        "pose_enc": answer.pose_encoding,
-        "text_alignment_token": answer.text_alignment_token,
-        "text_alignment_embedding": answer.text_alignment_embedding,
+        "depth": predictions.z_depth[..., None],
+        "depth_conf": predictions.depth_conf,
+        "pose_enc": predictions.pose_encoding,
+        "text_alignment_token": predictions.text_alignment_token,
+        "text_alignment_embedding": predictions.text_alignment_embedding,
     }
     results = {name: value for name, value in found.items() if value is not None}
     layers = _layers(network.aggregator, images)
@@ -155,7 +155,7 @@ def _model(case: Case) -> dict[str, Tensor]:
             results[name] = sample(part, case.outputs[name]["about"])
     if "patch_embed" in case.outputs:
         encoder = network.aggregator.patch_embed
-        grid = answer.layout.grid
+        grid = predictions.layout.grid
         normed = normalise_images(images.flatten(0, 1), images.dtype)
         tokens = encoder(normed, encoder.position_embedding(grid))
         results["patch_embed"] = sample(tokens, case.outputs["patch_embed"]["about"])
@@ -176,14 +176,14 @@ def _layers(trunk: OmegaTrunk, images: Tensor) -> dict[int, Tensor]:
 def _config(case: Case, shapes: dict[str, tuple[int, ...]]) -> OmegaConfig:
     """Configuration from the shapes; where the settings speak too, they must agree."""
     c = case.config
-    told: dict[str, Any] = {}
+    stated: dict[str, Any] = {}
     if "register_attention_blocks" in c:
-        told = {
+        stated = {
             "register_layers": c["register_attention_blocks"],
             "taps": c["cached_layers"],
             "readout_heads": c.get("camera", {}).get("num_heads", 16),
         }
-    config = infer_omega_config(shapes, case.id, told)
+    config = infer_omega_config(shapes, case.id, stated)
     settings = {
         "embed_dim": config.dim,
         "depth": config.pairs,

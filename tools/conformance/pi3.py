@@ -94,8 +94,8 @@ def model(case: Case) -> dict[str, Tensor]:
             known = _predicted(network(images, options=options, priors=priors))
             results |= {f"prior.{name}": value for name, value in known.items()}
         return {name: value for name, value in results.items() if name in case.outputs}
-    answer = network(images, options=options, priors=priors)
-    return _predicted(answer) | _trunk(case, network, images)
+    predictions = network(images, options=options, priors=priors)
+    return _predicted(predictions) | _trunk(case, network, images)
 
 
 def _priors(case: Case) -> Priors | None:
@@ -138,7 +138,7 @@ def _network(case: Case) -> Pi3:
 
 
 def _config(case: Case, config: Pi3Config) -> Pi3Config:
-    told = {
+    stated = {
         "embed_dim": config.dim,
         "encoder_depth": config.encoder.depth,
         "encoder_heads": config.encoder.num_heads,
@@ -148,27 +148,27 @@ def _config(case: Case, config: Pi3Config) -> Pi3Config:
         "register_tokens": config.registers,
         "patch": config.patch_size,
     }
-    for name, value in told.items():
+    for name, value in stated.items():
         if case.config.get(name, value) != value:
             raise BrokenCase(f"its config gives {name} {case.config[name]}, its weights {value}")
     return config
 
 
-def _predicted(answer: Predictions) -> dict[str, Tensor]:
-    poses, local = answer.world_from_cam, answer.local_points
-    assert poses is not None and local is not None and answer.confidence_logits is not None
+def _predicted(predictions: Predictions) -> dict[str, Tensor]:
+    poses, local = predictions.world_from_cam, predictions.local_points
+    assert poses is not None and local is not None and predictions.confidence_logits is not None
     # The golden points are in the network's own world, ours in the first camera's.
     first = poses[:, :1, None, None]
-    assert answer.world_points is not None
-    points = (first[..., :3, :3] @ answer.world_points[..., None])[..., 0] + first[..., :3, 3]
+    assert predictions.world_points is not None
+    points = (first[..., :3, :3] @ predictions.world_points[..., None])[..., 0] + first[..., :3, 3]
     found = {
         "camera_poses": poses,
-        "conf": answer.confidence_logits,
+        "conf": predictions.confidence_logits,
         "local_points": local,
         "points": points,
     }
-    if answer.metric_scale is not None:
-        found |= {"metric": answer.metric_scale, "rays": torch.nn.functional.normalize(local, dim=-1)}
+    if predictions.metric_scale is not None:
+        found |= {"metric": predictions.metric_scale, "rays": torch.nn.functional.normalize(local, dim=-1)}
     return found
 
 

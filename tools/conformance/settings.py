@@ -74,7 +74,7 @@ def vggt_config(case: Case, shapes: dict[str, tuple[int, ...]]) -> VGGTConfig:
     trunk_only = not any(key.startswith(("camera_head.", "depth_head.", "point_head.")) for key in shapes)
     taps = settings.get("dpt", {}).get("intermediate_layer_idx") or ((0, 0, 0, 0) if trunk_only else None)
     config = infer_vggt_config(shapes, case.id, taps)
-    told = {
+    stated = {
         "embed_dim": config.dim,
         "depth": config.depth,
         "num_heads": config.num_heads,
@@ -83,8 +83,8 @@ def vggt_config(case: Case, shapes: dict[str, tuple[int, ...]]) -> VGGTConfig:
         "vit_depth": config.encoder.depth if config.encoder else None,
     }
     if config.encoder is not None:
-        told["img_size"] = config.image_size
-    for name, value in told.items():
+        stated["img_size"] = config.image_size
+    for name, value in stated.items():
         if settings.get(name, value) != value:
             raise BrokenCase(f"its config gives {name} {settings[name]}, its weights {value}")
     config = dataclasses.replace(config, rope_base=float(settings.get("rope_base", config.rope_base)))

@@ -27,22 +27,22 @@ def model(case: Case, plan_of: Callable[[Case, int], Plan] | None = None) -> dic
     heads = tuple(h for h in network.available_heads if h != "track" or queries is not None)
     depth = config.depth
     plan = plan_of(case, depth) if plan_of is not None else Plan.dense(depth)
-    answer = network(images, plan, RunOptions(heads=heads), query_points=queries)
+    predictions = network(images, plan, RunOptions(heads=heads), query_points=queries)
     results: dict[str, Tensor | None] = {
-        "depth": None if answer.z_depth is None else answer.z_depth[..., None],
-        "depth_conf": answer.depth_conf,
-        "world_points": answer.world_points,
-        "world_points_conf": answer.world_points_conf,
-        "track": answer.tracks,
-        "vis": answer.track_visibility,
-        "conf": answer.track_confidence,
+        "depth": None if predictions.z_depth is None else predictions.z_depth[..., None],
+        "depth_conf": predictions.depth_conf,
+        "world_points": predictions.world_points,
+        "world_points_conf": predictions.world_points_conf,
+        "track": predictions.tracks,
+        "vis": predictions.track_visibility,
+        "conf": predictions.track_confidence,
     }
-    if answer.pose_encoding_list is not None:
-        poses = answer.pose_encoding_list
+    if predictions.pose_encoding_list is not None:
+        poses = predictions.pose_encoding_list
         results["pose_enc"] = poses[-1]
         results |= {name: poses[i] for name, i in numbered(case, "pose_enc_iter") if i < len(poses)}
-    if answer.track_list is not None:
-        tracks = answer.track_list
+    if predictions.track_list is not None:
+        tracks = predictions.track_list
         results |= {name: tracks[i] for name, i in numbered(case, "track_iter") if i < len(tracks)}
     results |= _layer_samples(case, network, images, plan)
     return {name: value for name, value in results.items() if value is not None}
