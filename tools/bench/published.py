@@ -43,5 +43,5 @@ TARGETS = (
 MEMORY_TARGET_MB = 20.0
 MEMORY_PUBLISHED = "62.4 VGGT, 66.6 FastVGGT, 54.6 FlashVGGT (2512.01540, H800); 195 VGGT's own aggregator"
 
-# Plans that are there to be compared with: no paper's answer, and not accurate.
+# Plans to compare with: no paper's method, and not accurate.
 BASELINES = ("dense", "frame", "random")

@@ -112,13 +112,13 @@ def targets_text(runs: Sequence[dict[str, Any]]) -> str:
             if target.measure == "times dense"
             else f"at most {target.bound:g} {target.measure}"
         )
-        told = "met" if one.met else "not met"
+        verdict = "met" if one.met else "not met"
         value = f"{'~' if one.extrapolated else ''}{seconds_text(one.value)}"
-        rows.append([str(target.frames), bound, value, one.method, told, target.published])
+        rows.append([str(target.frames), bound, value, one.method, verdict, target.published])
     for name, value in slopes.items():
-        told = "met" if value <= MEMORY_TARGET_MB else "not met"
+        verdict = "met" if value <= MEMORY_TARGET_MB else "not met"
         bound = f"at most {MEMORY_TARGET_MB:g} MB a frame"
-        rows.append(["all", bound, f"{value:.3g}", name, told, MEMORY_PUBLISHED])
+        rows.append(["all", bound, f"{value:.3g}", name, verdict, MEMORY_PUBLISHED])
     where = ", ".join(dict.fromkeys(run["environment"]["device_name"] for run in runs))
     title = f"targets, measured on {where}; whether a plan keeps accuracy is not measured here"
     lines = [title, *aligned(rows)]
@@ -127,10 +127,15 @@ def targets_text(runs: Sequence[dict[str, Any]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def targets_of(folders: Sequence[str | Path]) -> str:
+    """The table over all `bench.json` below the folders."""
+    files = [file for folder in folders for file in sorted(Path(folder).rglob("bench.json"))]
+    return targets_text([json.loads(file.read_text()) for file in files])
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Write the table over all `bench.json` below the folders; 1 if there is nothing to say."""
-    files = [file for folder in arguments for file in sorted(Path(folder).rglob("bench.json"))]
-    text = targets_text([json.loads(file.read_text()) for file in files])
+    """Print the table; 1 if no figure has a target."""
+    text = targets_of(arguments)
     sys.stdout.write((text or "no figure here has a target") + "\n")
     return 0 if text else 1
 
