@@ -1,6 +1,6 @@
 """Bonn RGB-D Dynamic (Palazzolo et al., IROS 2019): TUM's files with a track of the markers.
 
-The motion capture tells a body T in axes of its own (x mirrored, y and z exchanged: T_ros), and the camera
+The motion capture gives a body T in axes of its own (x mirrored, y and z exchanged: T_ros), and the camera
 sits on it as T_m: world_from_cam = T_ros T T_ros T_m (the dataset's page). T_m as published has a scale of
 1.06 in its rotation, which is taken out. Depth is TUM's, 5000 a metre. Intrinsics are the published ones
 without their slight distortion.
@@ -15,10 +15,9 @@ import numpy as np
 
 from ..geometry.unproject_np import invert_rigid
 from . import tum
+from .dataset import Dataset
 from .posed_set import PosedSet
 
-FORMAT = "bonn"
-LOOKS_FOR = "rgbd_bonn_*/groundtruth.txt with rgb/, rgb.txt, depth/ and depth.txt"
 _T_ROS = np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
 _T_M = np.array(
     [
@@ -32,12 +31,11 @@ _INTRINSICS = np.array([[542.822841, 0, 316.093520], [0, 542.576870, 238.256098]
 
 
 def fits(folder: Path) -> bool:
-    """Whether the folder looks like this format: nothing but its name tells it from TUM's."""
+    """Nothing but its name distinguishes the folder from TUM's."""
     return folder.resolve().name.startswith("rgbd_bonn") and tum.fits(folder)
 
 
 def read(folder: Path) -> PosedSet:
-    """The sequence in the folder. Raises what TUM's reader raises."""
     found = tum.read(folder)
     body = invert_rigid(found.cam_from_world)
     u, _, vh = np.linalg.svd(_T_M[:, :3])
@@ -46,7 +44,18 @@ def read(folder: Path) -> PosedSet:
     world_from_cam = np.concatenate([rotation @ (u @ vh), centres[:, :, None]], axis=-1)
     return dataclasses.replace(
         found,
-        format=FORMAT,
         cam_from_world=invert_rigid(world_from_cam),
         intrinsics=np.repeat(_INTRINSICS[None], len(found), 0),
     )
+
+
+DATASET = Dataset(
+    fits,
+    read,
+    looks_for="rgbd_bonn_*/groundtruth.txt with rgb/, rgb.txt, depth/ and depth.txt",
+    places=(("", "rgbd_bonn_*"), ("rgbd_bonn_dataset", "rgbd_bonn_*")),
+    layout="rgbd_bonn_balloon2/groundtruth.txt with rgb/, rgb.txt, depth/ and depth.txt",
+    source="University of Bonn, RGB-D Dynamic Dataset",
+    splits={"five": "balloon2 crowd2 crowd3 person_tracking2 synchronous"},
+    scene_prefix="rgbd_bonn_",
+)

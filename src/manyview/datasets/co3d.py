@@ -14,19 +14,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ..errors import InputError
 from ..geometry.unproject_np import invert_rigid
-from .posed_set import PosedSet, cameras_from_world_from_cam
+from .dataset import Dataset
+from .image_files import image_size
+from .posed_set import PosedSet, posed_set
 
-FORMAT = "co3d"
-LOOKS_FOR = "CATEGORY/SEQUENCE/images/ with CATEGORY/frame_annotations.jgz or annotations/CATEGORY_test.jgz"
+_LOOKS_FOR = "CATEGORY/SEQUENCE/images/ with CATEGORY/frame_annotations.jgz or annotations/CATEGORY_test.jgz"
+_LEAST_IMAGES = 50
 _FAR = 1e5
 """Sequences in which the components of a T sum to more than this are dropped, as VGGT does."""
+_SEEN = (
+    "apple backpack banana baseballbat baseballglove bench bicycle bottle bowl broccoli cake car carrot "
+    "cellphone chair cup donut hairdryer handbag hydrant keyboard laptop microwave motorcycle mouse orange "
+    "parkingmeter pizza plant stopsign teddybear toaster toilet toybus toyplane toytrain toytruck tv "
+    "umbrella vase wineglass"
+)
+_UNSEEN = "ball book couch frisbee hotdog kite remote sandwich skateboard suitcase"
 
 
-def annotation_file(category: Path) -> Path | None:
+def _annotation_file(category: Path) -> Path | None:
     """The annotations of a category: VGGT's extract first, as it names the test sequences."""
     name = f"{category.name}_test.jgz"
     places = (
@@ -38,8 +46,8 @@ def annotation_file(category: Path) -> Path | None:
 
 
 @lru_cache(maxsize=2)
-def sequences(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Frames by sequence: picture (relative to the root), R, T, focal_length, principal_point."""
+def _sequences(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Frames by sequence: path of the image (relative to the root), R, T, focal_length, principal_point."""
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             data = json.load(file)
@@ -62,10 +70,10 @@ def sequences(path: Path) -> dict[str, list[dict[str, Any]]]:
         ) from error
 
 
-def test_sequences(category: Path) -> frozenset[str] | None:
+def _test_sequences(category: Path) -> frozenset[str] | None:
     """The test sequences of the few-view set of a whole download; None: all that the annotations know."""
     path = category / "set_lists" / "set_lists_fewview_dev.json"
-    file = annotation_file(category)
+    file = _annotation_file(category)
     if not path.is_file() or file is None or file.name.endswith("_test.jgz"):
         return None
     try:
@@ -76,45 +84,47 @@ def test_sequences(category: Path) -> frozenset[str] | None:
         ) from error
 
 
-def usable(frames: list[dict[str, Any]], least: int) -> bool:
-    """Whether a sequence counts: `least` pictures and no camera at infinity."""
-    return len(frames) >= least and all(abs(sum(frame["T"])) <= _FAR for frame in frames)
+def _usable(folder: Path) -> bool:
+    """Sequences of the test annotations with at least 50 images and no camera at infinity (VGGT, 4.1)."""
+    sequence = folder.resolve()
+    path = _annotation_file(sequence.parent)
+    frames = None if path is None else _sequences(path).get(sequence.name)
+    if frames is None or len(frames) < _LEAST_IMAGES or any(abs(sum(f["T"])) > _FAR for f in frames):
+        return False
+    listed = _test_sequences(sequence.parent)
+    return listed is None or sequence.name in listed
 
 
 def fits(folder: Path) -> bool:
-    """Whether the folder looks like a sequence of this dataset."""
-    own = folder.resolve()
-    return (own / "images").is_dir() and annotation_file(own.parent) is not None
+    sequence = folder.resolve()
+    return (sequence / "images").is_dir() and _annotation_file(sequence.parent) is not None
 
 
 def read(folder: Path) -> PosedSet:
-    """The sequence in the folder. InputError for one that the annotations do not know."""
-    own = folder.resolve()
-    path = annotation_file(own.parent)
+    sequence = folder.resolve()
+    path = _annotation_file(sequence.parent)
     if path is None:
-        raise InputError(f"{folder}: has no annotations; expected {LOOKS_FOR}")
-    frames = sequences(path).get(own.name)
+        raise InputError(f"{folder}: has no annotations; expected {_LOOKS_FOR}")
+    frames = _sequences(path).get(sequence.name)
     if not frames:
-        raise InputError(f"{path}: knows no sequence {own.name}; expected {LOOKS_FOR}")
-    root = own.parent.parent
+        raise InputError(f"{path}: knows no sequence {sequence.name}; expected {_LOOKS_FOR}")
+    root = sequence.parent.parent
     there = [frame for frame in frames if (root / frame["path"]).is_file()]
     if not there:
-        raise InputError(
-            f"{folder}: none of its {len(frames)} pictures is there; the download is not complete"
-        )
+        raise InputError(f"{folder}: none of its {len(frames)} images is there; the download is not complete")
     flip = np.array([-1.0, -1.0, 1.0])
     rotation = (np.array([frame["R"] for frame in there]) * flip).transpose(0, 2, 1)
     translation = np.array([frame["T"] for frame in there]) * flip
-    pose = np.concatenate([rotation, translation[..., None]], -1)
     absent = len(frames) - len(there)
-    return PosedSet(
-        name=f"{own.parent.name}-{own.name}",
-        format=FORMAT,
-        images=tuple(root / frame["path"] for frame in there),
-        cam_from_world=cameras_from_world_from_cam(invert_rigid(pose), str(path)),
-        intrinsics=_intrinsics(there, root),
-        notes=(f"{absent} of {len(frames)} pictures are not there",) if absent else (),
+    return posed_set(
+        folder,
+        (root / frame["path"] for frame in there),
+        invert_rigid(np.concatenate([rotation, translation[..., None]], -1)),
+        path,
+        _intrinsics(there, root),
+        notes=(f"{absent} of {len(frames)} images are not there",) if absent else (),
         unit="units",
+        name=f"{sequence.parent.name}-{sequence.name}",
     )
 
 
@@ -123,12 +133,29 @@ def _intrinsics(frames: list[dict[str, Any]], root: Path) -> np.ndarray | None:
     if any(frame.get("intrinsics_format", "ndc_isotropic") != "ndc_isotropic" for frame in frames):
         return None
     result = np.tile(np.eye(3), (len(frames), 1, 1))
-    # A sequence is one video, so one picture tells the size of all that do not tell their own.
-    with Image.open(root / frames[0]["path"]) as picture:
-        first = picture.size
+    # A sequence is one video: all images have the size of the first, where it is not annotated.
+    first = image_size(root / frames[0]["path"])
     for matrix, frame in zip(result, frames):
         size = np.array(frame.get("size") or first)
         half = size.min() / 2
         matrix[[0, 1], [0, 1]] = np.array(frame["focal_length"]) * half
         matrix[:2, 2] = size / 2 - np.array(frame["principal_point"]) * half
     return result
+
+
+def _categories(names: str) -> str:
+    return " ".join(f"{name}/*" for name in sorted(names.split()))
+
+
+DATASET = Dataset(
+    fits,
+    read,
+    _LOOKS_FOR,
+    places=(("", "*/*"),),
+    layout="apple/110_13051_23361/images/frame000001.jpg with apple/frame_annotations.jgz or "
+    "annotations/apple_test.jgz",
+    source="facebookresearch/co3d, version 2",
+    splits={"seen41": _categories(_SEEN), "all51": _categories(f"{_SEEN} {_UNSEEN}")},
+    grouped=True,
+    usable=_usable,
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import Float64
 
 from ..errors import InputError
+from ..files.naming import natural_key
 from ..geometry.cameras import rotation_from_quat_xyzw
 from .text_files import lines_of, numbers
 
@@ -60,7 +62,7 @@ class ColmapCamera:
 
 @dataclasses.dataclass(frozen=True)
 class ColmapImage:
-    """`name` is relative to the folder of pictures."""
+    """`name` is relative to the folder of images."""
 
     name: str
     camera: int
@@ -93,6 +95,14 @@ def read_views(folder: Path) -> list[tuple[ColmapImage, ColmapCamera]]:
         if image.camera not in cameras:
             raise InputError(f"{folder}: camera {image.camera} of {image.name} is missing; export it again")
     return [(image, cameras[image.camera]) for image in images]
+
+
+def views_with_images(
+    views: Sequence[tuple[ColmapImage, ColmapCamera]], folder: Path
+) -> list[tuple[Path, ColmapImage, ColmapCamera]]:
+    """The views whose images are in a folder, in natural order of their names."""
+    ordered = sorted(views, key=lambda view: natural_key(view[0].name))
+    return [(path, *view) for view in ordered if (path := folder / view[0].name).is_file()]
 
 
 def _pose(quat_wxyz: list[float], translation: list[float]) -> np.ndarray:

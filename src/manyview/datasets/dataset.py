@@ -1,23 +1,23 @@
-"""A dataset under a root: finding its scenes, choosing among them, and saying what is missing."""
+"""What a data set is: how it is told from others, read, and laid out on disk."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..files.naming import natural_key, suggestion
-from .posed_set import PosedSet
+from ..files.naming import enumerated, natural_key, suggestion
 
-_NAMED = 4
+if TYPE_CHECKING:
+    from .posed_set import PosedSet
 
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """One sequence: `name` is how papers and splits call it, `group` the category it is averaged in."""
+    """One sequence: `name` as papers and splits have it, `group` the category it is averaged in."""
 
     name: str
     folder: Path
@@ -26,92 +26,105 @@ class Scene:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """`places` are (folder under the root, pattern of scenes in it), the first with any is used.
+    """A data set of posed images.
 
-    `layout` says what is expected where, `source` where it is from; `drop` is a prefix of folder names that
-    scene names go without, `called` makes a name of a path under the place; `usable` refuses scenes that are
-    not part of the test set.
+    Args:
+        fits: Whether a folder (or file) looks like a scene of it.
+        reader: Reads the scene in a folder that fits. Raises InputError for damaged or missing files.
+        looks_for: What `fits` looks for, for error messages.
+        places: (folder under the root, pattern of scenes in it); the first with any scene is used.
+        layout: What is expected under the root, for error messages.
+        source: Where the data set is from.
+        splits: Lists of scenes by name, as papers use them; names may be patterns.
+        scene_prefix: Prefix of folder names that scene names go without.
+        scene_name: Name of a scene by its path under the place, instead of `scene_prefix`.
+        grouped: Whether scenes are averaged in groups, the first folder of their names.
+        usable: Whether a scene that fits is part of the test set; None: all are.
+        has_cameras: False for depth alone, which is not recognised as a posed set.
+        name: On the command line; filled from the list of data sets, like `title`.
     """
 
-    name: str
-    title: str
-    reader: ModuleType
+    fits: Callable[[Path], bool]
+    reader: Callable[[Path], PosedSet]
+    looks_for: str
     places: tuple[tuple[str, str], ...]
     layout: str
     source: str
-    drop: str = ""
+    splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    scene_prefix: str = ""
+    scene_name: Callable[[str], str] | None = None
     grouped: bool = False
     usable: Callable[[Path], bool] | None = None
-    called: Callable[[str], str] | None = None
+    has_cameras: bool = True
+    name: str = ""
+    title: str = ""
+
+    def split(self, name: str) -> tuple[str, ...]:
+        """The scenes (names or patterns) of a split. Raises ValueError for an unknown one."""
+        if name not in self.splits:
+            raise ValueError(
+                f"{self.name} has no split {name!r}; there are: {', '.join(self.splits) or 'none'}"
+            )
+        return tuple(self.splits[name].split())
 
     def scenes(
-        self, root: str | Path, split: tuple[str, ...] = (), only: Sequence[str] = ()
+        self, root: str | Path, split: str | None = None, only: Sequence[str] = ()
     ) -> tuple[Scene, ...]:
-        """The scenes under `root`, of a split (names or patterns), or only those that `only` names.
+        """The scenes under `root`: those of a split, or those that `only` names (names or patterns), or all.
 
-        InputError where the root is no folder, holds no scene, or lacks one that is asked for.
+        Raises InputError where the root is no folder, holds no scene, or lacks one that is asked for.
         """
         root = Path(root).expanduser()
+        expected = f"expected {root}/{self.layout} (from {self.source})"
         if not root.is_dir():
-            raise InputError(f"'{root}' is no folder{suggestion(root)}; {self._expected(root)}")
+            raise InputError(f"'{root}' is no folder{suggestion(root)}; {expected}")
         found = self._found(root)
         if not found:
-            raise InputError(f"{root}: holds no scene of {self.title}; {self._expected(root)}")
-        wanted = tuple(only) or split
+            raise InputError(f"{root}: holds no scene of {self.title}; {expected}")
+        wanted = tuple(only) or (self.split(split) if split else ())
         if not wanted:
             return found
-        chosen = [s for s in found if any(_matches(s.name, pattern) for pattern in wanted)]
         absent = [pattern for pattern in wanted if not any(_matches(s.name, pattern) for s in found)]
         if absent:
-            some = _some(absent)
             remedy = (
-                f"there are {_some([scene.name for scene in found])}"
+                f"there are {enumerated(scene.name for scene in found)}"
                 if only
                 else "complete the download, or name the scenes to use with --scenes"
             )
             raise InputError(
-                f"{root}: {len(absent)} of {len(wanted)} scenes are missing ({some}); "
-                f"{self._expected(root)}; {remedy}"
+                f"{root}: {len(absent)} of {len(wanted)} scenes are missing ({enumerated(absent)}); "
+                f"{expected}; {remedy}"
             )
-        return tuple(chosen)
+        return tuple(s for s in found if any(_matches(s.name, pattern) for pattern in wanted))
 
-    def read(self, scene: Scene) -> PosedSet:
-        """The scene's pictures and cameras under its name."""
-        posed = self.reader.read(scene.folder)
-        return dataclasses.replace(posed, name=scene.name)
-
-    def _expected(self, root: Path) -> str:
-        return f"expected {root}/{self.layout} (from {self.source})"
+    def read(self, scene: Scene | Path) -> PosedSet:
+        """The images and cameras of a scene under its name, or of a folder under the folder's."""
+        folder = scene.folder if isinstance(scene, Scene) else scene
+        posed = self.reader(folder)
+        name = scene.name if isinstance(scene, Scene) else posed.name
+        return dataclasses.replace(posed, name=name, format=self.name)
 
     def _found(self, root: Path) -> tuple[Scene, ...]:
         for place, pattern in self.places:
             base = root / place
             if not base.is_dir():
                 continue
-            folders = [base] if pattern == "." else list(base.glob(pattern))
             folders = [
                 f
-                for f in folders
+                for f in ([base] if pattern == "." else base.glob(pattern))
                 if (f.is_dir() or pattern.endswith(f.suffix or "/"))
-                and self.reader.fits(f)
+                and self.fits(f)
                 and (self.usable is None or self.usable(f))
             ]
             if folders:
-                return tuple(self._scene(base, folder) for folder in sorted(folders, key=_order))
+                folders.sort(key=lambda folder: natural_key(folder.as_posix()))
+                return tuple(self._scene(base, folder) for folder in folders)
         return ()
 
     def _scene(self, base: Path, folder: Path) -> Scene:
         name = folder.resolve().name if folder == base else folder.relative_to(base).as_posix()
-        name = self.called(name) if self.called is not None else name.removeprefix(self.drop)
+        name = self.scene_name(name) if self.scene_name else name.removeprefix(self.scene_prefix)
         return Scene(name, folder, name.split("/")[0] if self.grouped else "")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
-
-
-def _order(path: Path) -> tuple:
-    return natural_key(path.as_posix())
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -1,4 +1,4 @@
-"""Depth maps as datasets store them: 16-bit pictures, PFM, NumPy, Sintel's .dpt."""
+"""Depth maps as datasets store them: 16-bit images, PFM, NumPy, Sintel's .dpt."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..errors import InputError
 
-_SINTEL_TAG = np.float32(202021.25)
+SINTEL_TAG = np.float32(202021.25)
 
 
 def read_depth_map(path: Path) -> Float64[np.ndarray, "height width"]:
@@ -23,8 +23,8 @@ def read_depth_map(path: Path) -> Float64[np.ndarray, "height width"]:
         elif path.suffix == ".npy":
             values = np.load(path, allow_pickle=False).squeeze()
         else:
-            with Image.open(path) as picture:
-                values = np.asarray(picture)
+            with Image.open(path) as image:
+                values = np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a depth map ({error}); copy it again") from error
     if values.ndim != 2 or values.dtype.kind not in "iuf" or values.dtype.itemsize < 2:
@@ -42,7 +42,7 @@ def valid_depth(values: Num[np.ndarray, "height width"]) -> Float64[np.ndarray, 
 def _sintel(path: Path) -> np.ndarray:
     """MPI Sintel (Butler et al., ECCV 2012): a tag, width and height, then float32 rows, little-endian."""
     data = path.read_bytes()
-    if len(data) < 12 or np.frombuffer(data, "<f4", 1)[0] != _SINTEL_TAG:
+    if len(data) < 12 or np.frombuffer(data, "<f4", 1)[0] != SINTEL_TAG:
         raise ValueError("does not begin with Sintel's tag")
     width, height = (int(value) for value in np.frombuffer(data, "<i4", 2, 4))
     return np.frombuffer(data, "<f4", width * height, 12).reshape(height, width)

@@ -17,11 +17,12 @@ from PIL import Image
 
 from ..errors import InputError
 from ..geometry.unproject_np import invert_rigid
-from .posed_set import DepthFiles, PosedSet, cameras_from_world_from_cam
-from .text_files import first_with_pictures, lines_of, numbers
+from .dataset import Dataset
+from .image_files import some_images_in
+from .posed_set import DepthFiles, PosedSet, posed_set
+from .text_files import half_pixel_centres, lines_of, numbers
 
-FORMAT = "dtu"
-LOOKS_FOR = "images/00000000.jpg with cams/00000000_cam.txt (and depths/00000000.npy, binary_masks/)"
+_LOOKS_FOR = "images/00000000.jpg with cams/00000000_cam.txt (and depths/00000000.npy, binary_masks/)"
 _ERODED = 10
 
 
@@ -35,10 +36,8 @@ class MaskedDepth(DepthFiles):
         depth, mask = super().read(index), self.masks[index]
         if depth is None or mask is None:
             return depth
-        with Image.open(mask) as picture:
-            inside = (
-                np.asarray(picture.convert("L").resize(depth.shape[::-1], Image.Resampling.NEAREST)) > 127
-            )
+        with Image.open(mask) as image:
+            inside = np.asarray(image.convert("L").resize(depth.shape[::-1], Image.Resampling.NEAREST)) > 127
         return np.where(eroded(inside, _ERODED), depth, np.nan)
 
     def select(self, views: Sequence[int]) -> MaskedDepth:
@@ -56,26 +55,20 @@ def eroded(mask: Bool[np.ndarray, "height width"], side: int) -> Bool[np.ndarray
 
 
 def fits(folder: Path) -> bool:
-    """Whether the folder looks like this format."""
     return any((folder / "cams").glob("*_cam.txt"))
 
 
 def read(folder: Path) -> PosedSet:
-    """The scan in the folder. InputError for pictures without a camera."""
-    images = first_with_pictures(folder, ("images", "image"))
-    if not images:
-        raise InputError(f"{folder}: has cameras but no pictures in images/; expected {LOOKS_FOR}")
-    cameras = [_camera(folder / "cams" / f"{image.stem}_cam.txt") for image in images]
+    images = some_images_in(folder, ("images", "image"), _LOOKS_FOR)
+    intrinsics, poses = zip(*(_camera(folder / "cams" / f"{image.stem}_cam.txt") for image in images))
     depths, masks = zip(*(_depth_of(folder, image.stem) for image in images))
-    return PosedSet(
-        name=folder.resolve().name,
-        format=FORMAT,
-        images=tuple(images),
-        cam_from_world=cameras_from_world_from_cam(
-            invert_rigid(np.stack([pose for _, pose in cameras])), f"{folder}/cams"
-        ),
-        intrinsics=np.stack([intrinsics for intrinsics, _ in cameras]),
-        depth=MaskedDepth(depths, 1.0, masks=masks) if any(depths) else None,
+    return posed_set(
+        folder,
+        images,
+        invert_rigid(np.stack(poses)),
+        folder / "cams",
+        np.stack(intrinsics),
+        MaskedDepth.existing(depths, masks=masks),
         unit="mm",
     )
 
@@ -89,7 +82,7 @@ def _depth_of(folder: Path, stem: str) -> tuple[Path | None, Path | None]:
 def _camera(path: Path) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, "3 4"]]:
     """(intrinsics with pixel centres at +0.5, cam_from_world)."""
     if not path.is_file():
-        raise InputError(f"{path}: is missing; expected {LOOKS_FOR}")
+        raise InputError(f"{path}: is missing; expected {_LOOKS_FOR}")
     lines = lines_of(path)
     heads = {
         words[0]: place for place, (_, words) in enumerate(lines) if words[0] in ("extrinsic", "intrinsic")
@@ -103,5 +96,19 @@ def _camera(path: Path) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray,
         raise InputError(f"{path}: has no line {error}; expected a camera in MVSNet's layout") from error
     if pose.shape != (4, 4) or k.shape != (3, 3):
         raise InputError(f"{path}: expected a 4x4 extrinsic and a 3x3 intrinsic matrix")
-    k[:2, 2] += 0.5
-    return k, pose[:3]
+    return half_pixel_centres(k), pose[:3]
+
+
+DATASET = Dataset(
+    fits,
+    read,
+    _LOOKS_FOR,
+    places=(("", "scan*"),),
+    layout="scan1/images/00000000.jpg with cams/00000000_cam.txt, depths/00000000.npy and "
+    "binary_masks/00000000.png",
+    source="DTU MVS in MVSNet's layout",
+    splits={
+        "test22": "scan1 scan4 scan9 scan10 scan11 scan12 scan13 scan15 scan23 scan24 scan29 scan32 scan33 "
+        "scan34 scan48 scan49 scan62 scan75 scan77 scan110 scan114 scan118"
+    },
+)

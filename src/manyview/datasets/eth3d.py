@@ -1,7 +1,7 @@
-"""ETH3D high-resolution (Schöps et al., CVPR 2017): undistorted pictures, laser depth of the distorted ones.
+"""ETH3D high-resolution (Schöps et al., CVPR 2017): undistorted images, laser depth of the distorted ones.
 
 `dslr_calibration_undistorted/` is a COLMAP text model of `images/dslr_images_undistorted/`, in metres.
-`ground_truth_depth/dslr_images/NAME` holds raw float32 z-depth of the original picture (infinite: none),
+`ground_truth_depth/dslr_images/NAME` holds raw float32 z-depth of the original image (infinite: none),
 whose thin-prism fisheye camera is in `dslr_calibration_jpg/`: each undistorted pixel reads the depth at the
 place to which that lens moves its ray.
 """
@@ -16,13 +16,12 @@ import numpy as np
 from jaxtyping import Float64
 
 from ..errors import InputError
-from ..files.naming import natural_key
 from ..geometry.unproject_np import invert_rigid, pixel_grid
-from .colmap_model import ColmapCamera, model_folder, read_model
-from .posed_set import DepthFiles, PosedSet, cameras_from_world_from_cam
+from .colmap_model import ColmapCamera, model_folder, read_views, views_with_images
+from .dataset import Dataset
+from .posed_set import DepthFiles, PosedSet, counted_note, posed_set
 
-FORMAT = "eth3d"
-LOOKS_FOR = (
+_LOOKS_FOR = (
     "images/dslr_images_undistorted/ with dslr_calibration_undistorted/ (and ground_truth_depth/dslr_images/ "
     "with dslr_calibration_jpg/ for depth)"
 )
@@ -30,11 +29,11 @@ LOOKS_FOR = (
 
 @dataclasses.dataclass(frozen=True)
 class LensDepth(DepthFiles):
-    """Depth of distorted pictures, in pixels of undistorted ones; `cameras`: (undistorted, distorted)."""
+    """Depth of distorted images, in pixels of undistorted ones; `cameras`: (undistorted, distorted)."""
 
     cameras: tuple[tuple[ColmapCamera, ColmapCamera], ...] = ()
     most_width: int = 1024
-    """Depth is read on a grid of the picture's shape at most this wide; pictures have 24 megapixels."""
+    """Depth is read on a grid of the image's shape at most this wide; images have 24 megapixels."""
 
     def read(self, index: int) -> Float64[np.ndarray, "height width"] | None:
         path = self.paths[index]
@@ -58,7 +57,7 @@ class LensDepth(DepthFiles):
         inside = (place >= 0).all(-1) & (place[..., 0] < lens.width) & (place[..., 1] < lens.height)
         x, y = (np.where(inside, place[..., axis], 0).astype(int) for axis in (0, 1))
         depth = values.reshape(lens.height, lens.width)[y, x].astype(np.float64)
-        return np.where(inside & np.isfinite(depth) & (depth > 0), depth, np.nan) / self.per_metre
+        return np.where(inside & np.isfinite(depth) & (depth > 0), depth, np.nan) / self.per_unit
 
     def select(self, views: Sequence[int]) -> LensDepth:
         paths = super().select(views).paths
@@ -87,40 +86,46 @@ def distorted_pixels(
 
 
 def fits(folder: Path) -> bool:
-    """Whether the folder looks like this format."""
     return model_folder(folder, ("dslr_calibration_undistorted",)) is not None
 
 
 def read(folder: Path) -> PosedSet:
-    """The scene in the folder. InputError where no picture of the calibration is there."""
     place = folder / "dslr_calibration_undistorted"
-    cameras, images = read_model(place)
-    there = sorted(
-        (i for i in images if (folder / "images" / i.name).is_file()), key=lambda i: natural_key(i.name)
-    )
+    views = read_views(place)
+    there = views_with_images(views, folder / "images")
     if not there:
-        raise InputError(f"{folder}: no picture of {place / 'images.txt'} is there; expected {LOOKS_FOR}")
-    poses = np.stack([image.cam_from_world for image in there])
-    absent = len(images) - len(there)
-    return PosedSet(
-        name=folder.resolve().name,
-        format=FORMAT,
-        images=tuple(folder / "images" / image.name for image in there),
-        cam_from_world=cameras_from_world_from_cam(invert_rigid(poses), str(place)),
-        intrinsics=np.stack([cameras[image.camera].intrinsics for image in there]),
-        depth=_depth(folder, [(Path(image.name).name, cameras[image.camera]) for image in there]),
-        notes=(f"{absent} pictures of the calibration are not there",) if absent else (),
+        raise InputError(f"{folder}: no image of {place / 'images.txt'} is there; expected {_LOOKS_FOR}")
+    return posed_set(
+        folder,
+        (path for path, _, _ in there),
+        invert_rigid(np.stack([image.cam_from_world for _, image, _ in there])),
+        place,
+        np.stack([camera.intrinsics for _, _, camera in there]),
+        _depth(folder, [(path.name, camera) for path, _, camera in there]),
+        counted_note(len(views) - len(there), "images of the calibration are not there"),
     )
 
 
-def _depth(folder: Path, views: Sequence[tuple[str, ColmapCamera]]) -> LensDepth | None:
+def _depth(folder: Path, views: Sequence[tuple[str, ColmapCamera]]) -> DepthFiles | None:
     place = model_folder(folder, ("dslr_calibration_jpg",))
+    if place is None:
+        return None
     files = folder / "ground_truth_depth" / "dslr_images"
-    if place is None or not files.is_dir():
-        return None
-    cameras, images = read_model(place)
-    lens = {Path(image.name).name: cameras[image.camera] for image in images}
-    paths = tuple(files / n if n in lens and (files / n).is_file() else None for n, _ in views)
-    if not any(paths):
-        return None
-    return LensDepth(paths, 1.0, cameras=tuple((flat, lens.get(name, flat)) for name, flat in views))
+    lens = {Path(image.name).name: camera for image, camera in read_views(place)}
+    paths = (files / name if name in lens else None for name, _ in views)
+    return LensDepth.existing(paths, cameras=tuple((flat, lens.get(name, flat)) for name, flat in views))
+
+
+DATASET = Dataset(
+    fits,
+    read,
+    _LOOKS_FOR,
+    places=(("", "*"), ("training", "*")),
+    layout="courtyard/images/dslr_images_undistorted/ with dslr_calibration_undistorted/, "
+    "dslr_calibration_jpg/ and ground_truth_depth/",
+    source="eth3d.net, high-res multi-view, undistorted images and depth",
+    splits={
+        "training": "courtyard delivery_area electro facade kicker meadow office pipes playground relief "
+        "relief_2 terrace terrains"
+    },
+)

@@ -1,8 +1,8 @@
 """Image Matching Challenge, Phototourism (Jin et al., IJCV 2021): `set_100/images/` with `calibration/`.
 
-`calibration_NAME.h5` holds K, R and T of the picture NAME: cam_from_world of a COLMAP model of many more
-pictures, in its own scale, pixel centres at +0.5. A scene is a bag, `sub_set/5bag_000.txt` (10bag, 25bag),
-whose lines name its pictures, or the folder `set_100` for all of them. HDF5 files need h5py, which ManyView
+`calibration_NAME.h5` holds K, R and T of the image NAME: cam_from_world of a COLMAP model of many more
+images, in its own scale, pixel centres at +0.5. A scene is a bag, `sub_set/5bag_000.txt` (10bag, 25bag),
+whose lines name its images, or the folder `set_100` for all of them. HDF5 files need h5py, which ManyView
 does not install.
 """
 
@@ -15,44 +15,45 @@ from jaxtyping import Float64
 
 from ..errors import InputError, UsageError
 from ..geometry.unproject_np import invert_rigid
-from .posed_set import PosedSet, cameras_from_world_from_cam
-from .text_files import lines_of, pictures_in
+from .dataset import Dataset
+from .image_files import images_in
+from .posed_set import PosedSet, posed_set
+from .text_files import lines_of
 
-FORMAT = "imc"
-LOOKS_FOR = "SCENE/set_100/images/NAME.jpg with calibration/calibration_NAME.h5 (and sub_set/5bag_000.txt)"
+_LOOKS_FOR = "SCENE/set_100/images/NAME.jpg with calibration/calibration_NAME.h5 (and sub_set/5bag_000.txt)"
 
 
 def fits(place: Path) -> bool:
-    """Whether this is `set_100` or one of its bags."""
+    """Whether `place` is `set_100` or one of its bags."""
     folder = _set_folder(place)
     return (folder / "images").is_dir() and any((folder / "calibration").glob("calibration_*.h5"))
 
 
 def read(place: Path) -> PosedSet:
-    """The pictures of a bag or of the whole set. InputError for one that is not there or has no calibration;
-    UsageError without h5py."""
+    """The images of a bag or of the whole set. Raises UsageError without h5py."""
     folder = _set_folder(place)
-    pictures = {picture.stem: picture for picture in pictures_in(folder / "images")}
-    names = list(pictures)
+    images = {image.stem: image for image in images_in(folder / "images")}
+    names = list(images)
     if place.is_file():
         names = [Path(words[0]).stem for _, words in lines_of(place)]
-    absent = [name for name in names if name not in pictures]
+    absent = [name for name in names if name not in images]
     if absent or not names:
-        what = f"lacks the picture {absent[0]} of {place.name}" if absent else "holds no pictures"
-        raise InputError(f"{folder / 'images'}: {what}; expected {LOOKS_FOR}")
-    cameras = [_calibration(folder / "calibration" / f"calibration_{name}.h5") for name in names]
-    world_from_cam = invert_rigid(np.stack([pose for _, pose in cameras]))
-    return PosedSet(
-        name=scene_name(folder.resolve().parent.name, place),
-        format=FORMAT,
-        images=tuple(pictures[name] for name in names),
-        cam_from_world=cameras_from_world_from_cam(world_from_cam, str(folder / "calibration")),
-        intrinsics=np.stack([intrinsics for intrinsics, _ in cameras]),
+        what = f"lacks the image {absent[0]} of {place.name}" if absent else "holds no images"
+        raise InputError(f"{folder / 'images'}: {what}; expected {_LOOKS_FOR}")
+    calibration = folder / "calibration"
+    intrinsics, poses = zip(*(_calibration(calibration / f"calibration_{name}.h5") for name in names))
+    return posed_set(
+        folder,
+        (images[name] for name in names),
+        invert_rigid(np.stack(poses)),
+        calibration,
+        np.stack(intrinsics),
         unit="units",
+        name=_scene_name(folder.resolve().parent.name, place),
     )
 
 
-def scene_name(scene: str, place: Path) -> str:
+def _scene_name(scene: str, place: Path) -> str:
     """ "mount_rushmore/5bag_000", or the scene alone for a whole set."""
     return f"{scene}/{place.stem}" if place.suffix == ".txt" else scene
 
@@ -70,10 +71,27 @@ def _calibration(path: Path) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.nda
             f"{path.name}: cameras of the Image Matching Challenge are HDF5 files; pip install h5py"
         ) from error
     if not path.is_file():
-        raise InputError(f"{path}: is missing; expected {LOOKS_FOR}")
+        raise InputError(f"{path}: is missing; expected {_LOOKS_FOR}")
     try:
         with h5py.File(path, "r") as file:
             k, r, t = (np.asarray(file[name], dtype=np.float64) for name in "KRT")
         return k.reshape(3, 3), np.concatenate([r.reshape(3, 3), t.reshape(3, 1)], axis=1)
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{path}: does not hold K, R and T ({error}); download it again") from error
+
+
+DATASET = Dataset(
+    fits,
+    read,
+    _LOOKS_FOR,
+    places=(("", "*/set_100/sub_set/*.txt"), ("test", "*/set_100/sub_set/*.txt"), ("", "*/set_100")),
+    layout="mount_rushmore/set_100/images/NAME.jpg with calibration/calibration_NAME.h5 and "
+    "sub_set/5bag_000.txt",
+    source="Image Matching Challenge 2020 and 2021, Phototourism",
+    splits={
+        "test8": "british_museum/* florence_cathedral_side/* lincoln_memorial_statue/* milan_cathedral/* "
+        "mount_rushmore/* piazza_san_marco/* sagrada_familia/* st_pauls_cathedral/*"
+    },
+    # mount_rushmore/set_100/sub_set/5bag_000.txt is the scene "mount_rushmore/5bag_000".
+    scene_name=lambda path: _scene_name(path.split("/")[0], Path(path)),
+)

@@ -12,45 +12,52 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from .posed_set import DepthFiles, PosedSet, cameras_from_world_from_cam
-from .text_files import first_line_words, number_table, pictures_in
+from .dataset import Dataset
+from .image_files import images_in
+from .posed_set import DepthFiles, PosedSet, posed_set, with_finite_poses
+from .text_files import first_line_words, number_table
 
-FORMAT = "nrgbd"
-LOOKS_FOR = "poses.txt with 4 numbers a line (four lines a frame) beside images/ and depth/"
 _FOCAL = 554.2562584220408
 
 
 def fits(folder: Path) -> bool:
-    """Whether the folder looks like this format."""
     return first_line_words(folder / "poses.txt") == 4 and (folder / "images").is_dir()
 
 
 def read(folder: Path) -> PosedSet:
-    """The scene in the folder. Raises InputError where pictures and cameras do not belong together."""
-    table = number_table(folder / "poses.txt", 4)
-    images = pictures_in(folder / "images")
-    if len(table) != 4 * len(images):
+    path = folder / "poses.txt"
+    table, found = number_table(path, 4), images_in(folder / "images")
+    if len(table) != 4 * len(found):
         raise InputError(
-            f"{folder}: poses.txt has {len(table)} lines and images/ {len(images)} pictures; expected "
-            "4 lines a picture"
+            f"{folder}: poses.txt has {len(table)} lines and images/ {len(found)} images; expected "
+            "4 lines an image"
         )
-    matrices = table.reshape(-1, 4, 4)[:, :3]
-    finite = np.flatnonzero(np.isfinite(matrices).all((1, 2)))
-    if not len(finite):
-        raise InputError(f"{folder / 'poses.txt'}: not one pose is finite")
+    images, poses, notes = with_finite_poses(found, table.reshape(-1, 4, 4)[:, :3], path)
     # OpenGL cameras look along -z with y up: the second and third column change sign.
-    world_from_cam = matrices[finite] * np.array([1.0, -1.0, -1.0, 1.0])
-    depths = {path.stem.removeprefix("depth"): path for path in pictures_in(folder / "depth")}
-    paths = tuple(depths.get(images[i].stem.removeprefix("img")) for i in finite)
+    world_from_cam = poses * np.array([1.0, -1.0, -1.0, 1.0])
+    depths = {path.stem.removeprefix("depth"): path for path in images_in(folder / "depth")}
+    depth = (depths.get(image.stem.removeprefix("img")) for image in images)
     focal = float(number_table(folder / "focal.txt", 1)[0, 0]) if (folder / "focal.txt").is_file() else _FOCAL
-    intrinsics = np.array([[focal, 0, 320.0], [0, focal, 240.0], [0, 0, 1]])
-    lost = len(images) - len(finite)
-    return PosedSet(
-        name=folder.resolve().name,
-        format=FORMAT,
-        images=tuple(images[i] for i in finite),
-        cam_from_world=cameras_from_world_from_cam(world_from_cam, str(folder / "poses.txt")),
-        intrinsics=np.repeat(intrinsics[None], len(finite), 0),
-        depth=DepthFiles(paths, 1000.0, farthest=10.0) if any(paths) else None,
-        notes=(f"{lost} frames without a finite pose left out",) if lost else (),
+    return posed_set(
+        folder,
+        images,
+        world_from_cam,
+        path,
+        np.array([[focal, 0, 320.0], [0, focal, 240.0], [0, 0, 1]]),
+        DepthFiles.existing(depth, 1000.0, farthest=10.0),
+        notes,
     )
+
+
+DATASET = Dataset(
+    fits,
+    read,
+    looks_for="poses.txt with 4 numbers a line (four lines a frame) beside images/ and depth/",
+    places=(("", "*"), ("neural_rgbd_data", "*")),
+    layout="whiteroom/images/img0.png with depth/depth0.png and poses.txt",
+    source="dazinovic/neural-rgbd-surface-reconstruction",
+    splits={
+        "nine": "breakfast_room complete_kitchen green_room grey_white_room kitchen morning_apartment "
+        "staircase thin_geometry whiteroom"
+    },
+)

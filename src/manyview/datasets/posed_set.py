@@ -1,10 +1,11 @@
-"""Pictures with known cameras: what every reader of a format returns."""
+"""Images with known cameras: what every reader of a data set returns."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -18,24 +19,32 @@ from .depth_maps import read_depth_map, valid_depth
 class DepthFiles:
     """Depth maps in the order of the views (None: a view without one), of any kind `depth_maps` reads.
 
-    z-depth in metres is value / `per_metre`; zero and `invalid` values are no measurement, nor is depth
-    beyond `farthest` metres.
+    z-depth in the unit of the data set is value / `per_unit`; zero and `invalid` values are no measurement,
+    nor is depth beyond `farthest`.
     """
 
     paths: tuple[Path | None, ...]
-    per_metre: float
+    per_unit: float = 1.0
     invalid: tuple[int, ...] = ()
     farthest: float = float("inf")
 
+    @classmethod
+    def existing(
+        cls, paths: Iterable[Path | None], per_unit: float = 1.0, **options: Any
+    ) -> DepthFiles | None:
+        """Those of the paths, one a view, that exist; None if there is none."""
+        found = tuple(path if path is not None and path.is_file() else None for path in paths)
+        return cls(found, per_unit, **options) if any(found) else None
+
     def read(self, index: int) -> Float64[np.ndarray, "height width"] | None:
-        """z-depth of one view in metres, NaN where nothing was measured; None for a view without depth."""
+        """z-depth of one view, NaN where nothing was measured; None for a view without depth."""
         path = self.paths[index]
         if path is None:
             return None
         values = read_depth_map(path)
         depth = valid_depth(values)
         depth[np.isin(values, self.invalid)] = np.nan
-        depth /= self.per_metre
+        depth /= self.per_unit
         depth[depth > self.farthest] = np.nan
         return depth
 
@@ -46,15 +55,15 @@ class DepthFiles:
 
 @dataclasses.dataclass(frozen=True)
 class PosedSet:
-    """Pictures and their cameras, in the order of the sequence.
+    """Images and their cameras, in the order of the sequence.
 
     `cam_from_world`: OpenCV axes, lengths in `unit` ("units" where the format's scale is its own).
-    `intrinsics`: pixels of the pictures, pixel centres at +0.5; None where the folder does not tell. `cloud`:
-    a PLY file of measured points in the same world. `notes`: what was left out or assumed.
+    `intrinsics`: pixels of the images, pixel centres at +0.5; None where the folder has none. `cloud`: a PLY
+    file of measured points in the same world. `notes`: what was left out or assumed. `format`: name of the
+    data set.
     """
 
     name: str
-    format: str
     images: tuple[Path, ...]
     cam_from_world: Float64[np.ndarray, "views 3 4"]
     intrinsics: Float64[np.ndarray, "views 3 3"] | None = None
@@ -62,6 +71,7 @@ class PosedSet:
     notes: tuple[str, ...] = ()
     unit: str = "m"
     cloud: Path | None = None
+    format: str = ""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -84,12 +94,59 @@ class PosedSet:
         )
 
 
+def posed_set(
+    folder: Path,
+    images: Iterable[Path],
+    world_from_cam: Float64[np.ndarray, "views 3 4"],
+    where: Path | str,
+    intrinsics: Float64[np.ndarray, "views 3 3"] | Float64[np.ndarray, "3 3"] | None = None,
+    depth: DepthFiles | None = None,
+    notes: tuple[str, ...] = (),
+    unit: str = "m",
+    cloud: Path | None = None,
+    name: str | None = None,
+) -> PosedSet:
+    """The set of a folder: cameras checked, a single matrix of intrinsics given to all, `cloud` if it exists.
+
+    Raises InputError that names `where` for a camera that is no rotation and translation.
+    """
+    paths = tuple(images)
+    if intrinsics is not None and intrinsics.ndim == 2:
+        intrinsics = np.repeat(intrinsics[None], len(paths), 0)
+    return PosedSet(
+        name=folder.resolve().name if name is None else name,
+        images=paths,
+        cam_from_world=cameras_from_world_from_cam(world_from_cam, where),
+        intrinsics=intrinsics,
+        depth=depth,
+        notes=notes,
+        unit=unit,
+        cloud=cloud if cloud is not None and cloud.is_file() else None,
+    )
+
+
+def counted_note(count: int, what: str) -> tuple[str, ...]:
+    """A note such as "3 frames without a finite pose left out", none for 0."""
+    return (f"{count} {what}",) if count else ()
+
+
+def with_finite_poses(
+    images: Sequence[Path], world_from_cam: Float64[np.ndarray, "views _ 4"], where: Path | str
+) -> tuple[list[Path], Float64[np.ndarray, "kept 3 4"], tuple[str, ...]]:
+    """(images, poses, notes) without frames whose tracking was lost. Raises InputError if none is left."""
+    finite = np.flatnonzero(np.isfinite(world_from_cam).all((1, 2)))
+    if not len(finite):
+        raise InputError(f"{where}: not one pose is finite")
+    notes = counted_note(len(images) - len(finite), "frames without a finite pose left out")
+    return [images[i] for i in finite], world_from_cam[finite, :3], notes
+
+
 def cameras_from_world_from_cam(
-    world_from_cam: Float64[np.ndarray, "views 3 4"], where: str
+    world_from_cam: Float64[np.ndarray, "views 3 4"], where: Path | str
 ) -> Float64[np.ndarray, "views 3 4"]:
     """`cam_from_world` of measured cameras, with the rotation nearest to each matrix.
 
-    `where` names the file for the error. Raises InputError for a matrix that is no rotation.
+    Raises InputError that names `where` for a matrix that is no rigid transform.
     """
     nearest, rigid = nearest_rigid(world_from_cam)
     if not rigid.all():

@@ -1,7 +1,7 @@
-"""RealEstate10K (Zhou et al., SIGGRAPH 2018): `SEQUENCE.txt` of cameras and pictures named by their time.
+"""RealEstate10K (Zhou et al., SIGGRAPH 2018): `SEQUENCE.txt` of cameras and images named by their time.
 
 Below the address of the video a line is `timestamp fx fy cx cy 0 0` and a 3x4 cam_from_world matrix (a scale
-of its own a sequence); intrinsics are shares of width and height. Pictures are `TIMESTAMP.png` or `.jpg`, the
+of its own a sequence); intrinsics are shares of width and height. Images are `TIMESTAMP.png` or `.jpg`, the
 time in microseconds, in `SEQUENCE/` beside the file or in `frames/`.
 """
 
@@ -10,19 +10,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ..errors import InputError
 from ..geometry.unproject_np import invert_rigid
-from .posed_set import PosedSet, cameras_from_world_from_cam
-from .text_files import lines_of, numbers, pictures_in
+from .dataset import Dataset
+from .image_files import image_size, images_in
+from .posed_set import PosedSet, posed_set
+from .text_files import lines_of, numbers
 
-FORMAT = "realestate10k"
-LOOKS_FOR = "a SEQUENCE/ of pictures TIMESTAMP.png beside SEQUENCE.txt with 19 numbers a line"
+_LOOKS_FOR = "a SEQUENCE/ of images TIMESTAMP.png beside SEQUENCE.txt with 19 numbers a line"
 
 
-def camera_file(folder: Path) -> Path | None:
-    """The cameras of a folder of pictures: beside it, in it, or in SPLIT/ for pictures in frames/SPLIT/."""
+def _camera_file(folder: Path) -> Path | None:
+    """The cameras of a folder of images: beside it, in it, or in SPLIT/ for images in frames/SPLIT/."""
     folder = folder.resolve()
     name = f"{folder.name}.txt"
     places = [folder.parent / name, folder / name]
@@ -32,8 +32,7 @@ def camera_file(folder: Path) -> Path | None:
 
 
 def fits(folder: Path) -> bool:
-    """Whether the folder looks like this format."""
-    path = camera_file(folder)
+    path = _camera_file(folder)
     if path is None:
         return False
     try:
@@ -44,11 +43,10 @@ def fits(folder: Path) -> bool:
 
 
 def read(folder: Path) -> PosedSet:
-    """The sequence whose pictures are in the folder. InputError where none has a camera."""
-    path = camera_file(folder)
+    path = _camera_file(folder)
     if path is None:
-        raise InputError(f"{folder}: has no cameras; expected {LOOKS_FOR}")
-    pictures = {picture.stem: picture for picture in pictures_in(folder)}
+        raise InputError(f"{folder}: has no cameras; expected {_LOOKS_FOR}")
+    images = {image.stem: image for image in images_in(folder)}
     rows = {}
     for line, words in lines_of(path):
         if len(words) == 1:  # the address of the video
@@ -56,22 +54,31 @@ def read(folder: Path) -> PosedSet:
         if len(words) != 19:
             raise InputError(f"{path}: line {line} has {len(words)} numbers, expected 19")
         rows[words[0]] = numbers(words[1:], path, line)
-    times = [time for time in sorted(rows, key=int) if time in pictures]
+    times = [time for time in sorted(rows, key=int) if time in images]
     if not times:
-        raise InputError(f"{folder}: no picture has the name of a timestamp in {path}; expected {LOOKS_FOR}")
+        raise InputError(f"{folder}: no image has the name of a timestamp in {path}; expected {_LOOKS_FOR}")
     table = np.array([rows[time] for time in times])
-    with Image.open(pictures[times[0]]) as first:
-        width, height = first.size
+    width, height = image_size(images[times[0]])
     intrinsics = np.tile(np.eye(3), (len(times), 1, 1))
     intrinsics[:, 0, 0], intrinsics[:, 1, 1] = table[:, 0] * width, table[:, 1] * height
     intrinsics[:, 0, 2], intrinsics[:, 1, 2] = table[:, 2] * width, table[:, 3] * height
     absent = len(rows) - len(times)
-    return PosedSet(
-        name=folder.resolve().name,
-        format=FORMAT,
-        images=tuple(pictures[time] for time in times),
-        cam_from_world=cameras_from_world_from_cam(invert_rigid(table[:, 6:].reshape(-1, 3, 4)), str(path)),
-        intrinsics=intrinsics,
+    return posed_set(
+        folder,
+        (images[time] for time in times),
+        invert_rigid(table[:, 6:].reshape(-1, 3, 4)),
+        path,
+        intrinsics,
         notes=(f"{absent} of {len(rows)} frames are not downloaded",) if absent else (),
         unit="units",
     )
+
+
+DATASET = Dataset(
+    fits,
+    read,
+    _LOOKS_FOR,
+    places=(("frames/test", "*"), ("RealEstate10K/test", "*"), ("test", "*")),
+    layout="test/SEQUENCE.txt with frames/test/SEQUENCE/TIMESTAMP.png (or test/SEQUENCE/TIMESTAMP.png)",
+    source="Google, RealEstate10K; frames from the videos themselves",
+)

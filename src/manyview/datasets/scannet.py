@@ -12,56 +12,46 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from .posed_set import DepthFiles, PosedSet, cameras_from_world_from_cam
-from .text_files import number_table, pictures_in
+from .dataset import Dataset
+from .image_files import some_images_in
+from .posed_set import DepthFiles, PosedSet, posed_set, with_finite_poses
+from .text_files import intrinsics_file, square_matrix
 
-FORMAT = "scannet"
-LOOKS_FOR = "color/0.jpg with pose/0.txt (and depth/0.png, intrinsic/intrinsic_color.txt)"
+_LOOKS_FOR = "color/0.jpg with pose/0.txt (and depth/0.png, intrinsic/intrinsic_color.txt)"
 
 
 def fits(folder: Path) -> bool:
-    """Whether the folder looks like this format."""
     return (folder / "pose").is_dir() and (folder / "color").is_dir()
 
 
 def read(folder: Path) -> PosedSet:
-    """The scan in the folder. Raises InputError for a picture without a pose or a pose that cannot be."""
-    pictures = pictures_in(folder / "color")
-    if not pictures:
-        raise InputError(f"{folder / 'color'}: holds no pictures; expected {LOOKS_FOR}")
-    images, poses = [], []
-    for picture in pictures:
-        path = folder / "pose" / f"{picture.stem}.txt"
-        if not path.is_file():
-            raise InputError(f"{path}: is missing beside {picture.name}; the export is not complete")
-        pose = number_table(path, 4)
-        if pose.shape != (4, 4):
-            raise InputError(f"{path}: expected a 4x4 matrix, found {len(pose)} lines")
-        if np.isfinite(pose).all():
-            images.append(picture)
-            poses.append(pose[:3])
-    if not images:
-        raise InputError(f"{folder / 'pose'}: not one pose is finite")
-    depth = tuple(path if (path := folder / "depth" / f"{i.stem}.png").is_file() else None for i in images)
-    lost = len(pictures) - len(images)
-    mesh = folder / f"{folder.resolve().name}_vh_clean_2.ply"
-    intrinsics = _intrinsics(folder / "intrinsic" / "intrinsic_color.txt")
-    return PosedSet(
-        name=folder.resolve().name,
-        format=FORMAT,
-        images=tuple(images),
-        cam_from_world=cameras_from_world_from_cam(np.stack(poses), f"{folder}/pose"),
-        intrinsics=None if intrinsics is None else np.repeat(intrinsics[None], len(images), 0),
-        depth=DepthFiles(depth, 1000.0) if any(depth) else None,
-        notes=(f"{lost} frames without a finite pose left out",) if lost else (),
-        cloud=mesh if mesh.is_file() else None,
+    found = some_images_in(folder, ("color",), _LOOKS_FOR)
+    poses = np.stack([_pose(folder / "pose" / f"{image.stem}.txt") for image in found])
+    images, world_from_cam, notes = with_finite_poses(found, poses, folder / "pose")
+    return posed_set(
+        folder,
+        images,
+        world_from_cam,
+        folder / "pose",
+        intrinsics_file(folder / "intrinsic" / "intrinsic_color.txt", 4),
+        DepthFiles.existing((folder / "depth" / f"{image.stem}.png" for image in images), 1000.0),
+        notes,
+        cloud=folder / f"{folder.resolve().name}_vh_clean_2.ply",
     )
 
 
-def _intrinsics(path: Path) -> np.ndarray | None:
-    """3x3 with pixel centres at +0.5, from the 4x4 of the exporter (centres at whole numbers)."""
+def _pose(path: Path) -> np.ndarray:
     if not path.is_file():
-        return None
-    matrix = number_table(path, 4)[:3, :3].copy()
-    matrix[:2, 2] += 0.5
-    return matrix
+        raise InputError(f"{path}: is missing beside its image; the export is not complete")
+    return square_matrix(path, 4)
+
+
+DATASET = Dataset(
+    fits,
+    read,
+    _LOOKS_FOR,
+    places=(("", "scene*"), ("scans", "scene*"), ("scans_test", "scene*")),
+    layout="scene0000_00/color/0.jpg with pose/0.txt, depth/0.png, intrinsic/intrinsic_color.txt and "
+    "scene0000_00_vh_clean_2.ply",
+    source="ScanNet, exported with its SensReader",
+)

@@ -14,51 +14,57 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from .posed_set import DepthFiles, PosedSet, cameras_from_world_from_cam
-from .text_files import number_table, pictures_in
+from .dataset import Dataset
+from .image_files import images_in
+from .posed_set import DepthFiles, PosedSet, counted_note, posed_set, with_finite_poses
+from .text_files import square_matrix
 
-FORMAT = "7-scenes"
-LOOKS_FOR = "frame-*.color.png with frame-*.pose.txt (one sequence folder of 7-Scenes)"
+_LOOKS_FOR = "frame-*.color.png with frame-*.pose.txt (one sequence folder of 7-Scenes)"
 
 
 def fits(folder: Path) -> bool:
-    """Whether the folder looks like this format."""
     return any(folder.glob("*.pose.txt"))
 
 
 def read(folder: Path) -> PosedSet:
-    """The sequence in the folder. Raises InputError for a pose that cannot be or none with a picture."""
-    colour = {p.name.removesuffix(f".color{p.suffix}"): p for p in pictures_in(folder) if ".color." in p.name}
-    stems = [stem for stem in colour if (folder / f"{stem}.pose.txt").is_file()]
-    if not stems:
-        raise InputError(f"{folder}: there are poses but no picture with one; expected {LOOKS_FOR}")
-    tables = []
-    for stem in stems:
-        path = folder / f"{stem}.pose.txt"
-        table = number_table(path, 4)
-        if table.shape != (4, 4):
-            raise InputError(f"{path}: expected a 4x4 matrix, found {len(table)} lines")
-        tables.append(table)
-    tracked = [np.isfinite(table).all() for table in tables]
-    notes = []
-    if len(stems) < len(colour):
-        notes.append(f"{len(colour) - len(stems)} pictures without a pose left out")
-    if not all(tracked):
-        notes.append(f"{len(tracked) - sum(tracked)} frames without a finite pose left out")
-    stems = [stem for stem, good in zip(stems, tracked) if good]
-    if not stems:
-        raise InputError(f"{folder}: not one pose is finite")
-    world_from_cam = np.stack([table[:3] for table, good in zip(tables, tracked) if good])
+    colour = [image for image in images_in(folder) if ".color." in image.name]
+    posed = [image for image in colour if (folder / f"{_stem(image)}.pose.txt").is_file()]
+    if not posed:
+        raise InputError(f"{folder}: there are poses but no image with one; expected {_LOOKS_FOR}")
+    poses = np.stack([square_matrix(folder / f"{_stem(image)}.pose.txt", 4) for image in posed])
+    images, world_from_cam, lost = with_finite_poses(posed, poses, folder)
     projected = any(folder.glob("*.depth.proj.png"))
     suffix, focal = ("depth.proj.png", 525.0) if projected else ("depth.png", 585.0)
-    depth = tuple(path if (path := folder / f"{stem}.{suffix}").is_file() else None for stem in stems)
-    intrinsics = np.array([[focal, 0, 320.0], [0, focal, 240.0], [0, 0, 1]])
-    return PosedSet(
+    depth = (folder / f"{_stem(image)}.{suffix}" for image in images)
+    return posed_set(
+        folder,
+        images,
+        world_from_cam,
+        f"{folder}/*.pose.txt",
+        np.array([[focal, 0, 320.0], [0, focal, 240.0], [0, 0, 1]]),
+        DepthFiles.existing(depth, 1000.0, invalid=(65535,)),
+        counted_note(len(colour) - len(posed), "images without a pose left out") + lost,
         name="-".join(folder.resolve().parts[-2:]).lstrip("/-"),
-        format=FORMAT,
-        images=tuple(colour[stem] for stem in stems),
-        cam_from_world=cameras_from_world_from_cam(world_from_cam, f"{folder}/*.pose.txt"),
-        intrinsics=np.repeat(intrinsics[None], len(stems), 0),
-        depth=DepthFiles(depth, 1000.0, invalid=(65535,)) if any(depth) else None,
-        notes=tuple(notes),
     )
+
+
+def _stem(image: Path) -> str:
+    return image.name.removesuffix(f".color{image.suffix}")
+
+
+DATASET = Dataset(
+    fits,
+    read,
+    _LOOKS_FOR,
+    places=(("", "*/seq-*"), ("", "seq-*")),
+    layout="chess/seq-03/frame-000000.color.png with .depth.png (or .depth.proj.png) and .pose.txt",
+    source="Microsoft Research, RGB-D Dataset 7-Scenes",
+    splits={
+        "test": "chess/seq-03 chess/seq-05 fire/seq-03 fire/seq-04 heads/seq-01 office/seq-02 office/seq-06 "
+        "office/seq-07 office/seq-09 pumpkin/seq-01 pumpkin/seq-07 redkitchen/seq-03 redkitchen/seq-04 "
+        "redkitchen/seq-06 redkitchen/seq-12 redkitchen/seq-14 stairs/seq-01 stairs/seq-04",
+        "da3": "chess/seq-01 fire/seq-01 heads/seq-01 office/seq-01 pumpkin/seq-01 redkitchen/seq-01 "
+        "stairs/seq-02",
+    },
+    grouped=True,
+)

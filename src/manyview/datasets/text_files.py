@@ -1,4 +1,4 @@
-"""Numbers in text files, and the pictures of a folder, with errors that name the line or the folder."""
+"""Numbers in text files, with errors that name the file and the line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float64
 
 from ..errors import InputError
-from ..files.naming import PICTURE_SUFFIXES, is_clutter, natural_key, suffix_of
 
 
 def lines_of(path: Path) -> list[tuple[int, list[str]]]:
@@ -42,6 +41,14 @@ def number_table(path: Path, columns: int) -> Float64[np.ndarray, "lines columns
     return np.array(rows)
 
 
+def square_matrix(path: Path, size: int) -> Float64[np.ndarray, "size size"]:
+    """A file that is one square matrix."""
+    matrix = number_table(path, size)
+    if len(matrix) != size:
+        raise InputError(f"{path}: expected a {size}x{size} matrix, found {len(matrix)} lines")
+    return matrix
+
+
 def pose_matrices(table: Float64[np.ndarray, "views 16"], path: Path) -> Float64[np.ndarray, "views 3 4"]:
     """The upper rows of row-major 4x4 matrices, one a line."""
     matrices = table.reshape(-1, 4, 4)
@@ -50,40 +57,27 @@ def pose_matrices(table: Float64[np.ndarray, "views 16"], path: Path) -> Float64
     return matrices[:, :3]
 
 
-def intrinsics_file(path: Path) -> Float64[np.ndarray, "3 3"] | None:
-    """A 3x3 matrix for pixel centres at whole numbers, moved to centres at +0.5; None without the file."""
+def intrinsics_file(path: Path, size: int = 3) -> Float64[np.ndarray, "3 3"] | None:
+    """A matrix for pixel centres at whole numbers, changed to centres at +0.5; None without the file."""
     if not path.is_file():
         return None
-    matrix = number_table(path, 3)
-    if matrix.shape != (3, 3) or not (matrix[0, 0] > 0 and matrix[1, 1] > 0):
-        raise InputError(f"{path}: expected a 3x3 matrix with focal lengths above zero")
-    matrix[:2, 2] += 0.5
-    return matrix
+    matrix = square_matrix(path, size)[:3, :3]
+    if not (matrix[0, 0] > 0 and matrix[1, 1] > 0):
+        raise InputError(f"{path}: expected a {size}x{size} matrix with focal lengths above zero")
+    return half_pixel_centres(matrix)
+
+
+def half_pixel_centres(intrinsics: Float64[np.ndarray, "*batch 3 3"]) -> Float64[np.ndarray, "*batch 3 3"]:
+    """Intrinsics with the centre of the first pixel at (0.5, 0.5), from ones that have it at (0, 0)."""
+    moved = intrinsics.copy()
+    moved[..., :2, 2] += 0.5
+    return moved
 
 
 def first_line_words(path: Path) -> int:
     """How many words the first line with content has; 0 for a file that is missing, empty or no text."""
-    if not path.is_file():
-        return 0
     try:
         lines = lines_of(path)
     except InputError:
         return 0
     return len(lines[0][1]) if lines else 0
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """The pictures directly in a folder, in natural order; none if it does not exist."""
-    if not folder.is_dir():
-        return []
-    found = [p for p in folder.iterdir() if suffix_of(p) in PICTURE_SUFFIXES and not is_clutter(p.name)]
-    return sorted(found, key=lambda path: natural_key(path.name))
-
-
-def first_with_pictures(folder: Path, names: tuple[str, ...]) -> list[Path]:
-    """The pictures of the first of these sub-folders (".": itself) that has any."""
-    for name in names:
-        pictures = pictures_in(folder / name)
-        if pictures:
-            return pictures
-    return []

@@ -1,8 +1,8 @@
 """TUM RGB-D (Sturm et al., IROS 2012): `groundtruth.txt`, `rgb/` and optionally `depth/`.
 
 A line of the track is `timestamp tx ty tz qx qy qz qw`, world_from_cam in metres, quaternion scalar last.
-Pictures carry their time as name (or in `rgb.txt`) and get the camera nearest in time, at most 20 ms
-away; so do depth pictures, 16 bit with 5000 a metre, 0 for no measurement, registered to the colour.
+Images carry their time as name (or in `rgb.txt`) and get the camera nearest in time, at most 20 ms
+away; so do depth maps, 16 bit with 5000 a metre, 0 for no measurement, registered to the colour.
 """
 
 from __future__ import annotations
@@ -15,53 +15,43 @@ from jaxtyping import Float64
 
 from ..errors import InputError
 from ..geometry.cameras import rotation_from_quat_xyzw
-from .posed_set import DepthFiles, PosedSet, cameras_from_world_from_cam
-from .text_files import (
-    first_line_words,
-    first_with_pictures,
-    lines_of,
-    number_table,
-    numbers,
-    pictures_in,
-)
+from .dataset import Dataset
+from .image_files import images_in
+from .posed_set import DepthFiles, PosedSet, counted_note, posed_set
+from .text_files import first_line_words, lines_of, number_table, numbers
 
-FORMAT = "tum"
-LOOKS_FOR = "groundtruth.txt with 8 numbers a line beside rgb/ (pictures named by their time) or rgb.txt"
+_LOOKS_FOR = "groundtruth.txt with 8 numbers a line beside rgb/ (images named by their time) or rgb.txt"
 _FARTHEST_S = 0.02
-_DEPTH_PER_METRE = 5000.0
 
 
 def fits(folder: Path) -> bool:
-    """Whether the folder looks like this format."""
     return first_line_words(folder / "groundtruth.txt") == 8
 
 
 def read(folder: Path) -> PosedSet:
-    """The sequence in the folder. Raises InputError where no picture has a camera near in time."""
-    track = number_table(folder / "groundtruth.txt", 8)
+    path = folder / "groundtruth.txt"
+    track = number_table(path, 8)
     track = track[np.argsort(track[:, 0], kind="stable")]
-    pictures = _timed(folder, "rgb", ("rgb", "color"))
-    if not pictures:
-        raise InputError(f"{folder}: groundtruth.txt is there but no pictures; expected {LOOKS_FOR}")
-    times = np.array([time for time, _ in pictures])
+    images = _timed(folder, "rgb", ("rgb", "color"))
+    if not images:
+        raise InputError(f"{folder}: groundtruth.txt is there but no images; expected {_LOOKS_FOR}")
+    times = np.array([time for time, _ in images])
     nearest = _nearest(track[:, 0], times)
     kept = np.flatnonzero(np.abs(track[nearest, 0] - times) <= _FARTHEST_S)
     if not len(kept):
         raise InputError(
-            f"{folder}: no picture is within {_FARTHEST_S:g} s of a line of groundtruth.txt; "
+            f"{folder}: no image is within {_FARTHEST_S:g} s of a line of groundtruth.txt; "
             "expected times in seconds of the same clock"
         )
     rows = track[nearest[kept]]
     rotation = rotation_from_quat_xyzw(torch.from_numpy(rows[:, 4:])).numpy()
-    world_from_cam = np.concatenate([rotation, rows[:, 1:4, None]], axis=-1)
-    left_out = len(pictures) - len(kept)
-    return PosedSet(
-        name=folder.resolve().name,
-        format=FORMAT,
-        images=tuple(pictures[i][1] for i in kept),
-        cam_from_world=cameras_from_world_from_cam(world_from_cam, str(folder / "groundtruth.txt")),
+    return posed_set(
+        folder,
+        (images[i][1] for i in kept),
+        np.concatenate([rotation, rows[:, 1:4, None]], axis=-1),
+        path,
         depth=_depth(folder, times[kept]),
-        notes=(f"{left_out} pictures without a camera near in time left out",) if left_out else (),
+        notes=counted_note(len(images) - len(kept), "images without a camera near in time left out"),
     )
 
 
@@ -72,12 +62,11 @@ def _depth(folder: Path, times: Float64[np.ndarray, " views"]) -> DepthFiles | N
     depth_times = np.array([time for time, _ in files])
     nearest = _nearest(depth_times, times)
     near = np.abs(depth_times[nearest] - times) <= _FARTHEST_S
-    paths = tuple(files[i][1] if good else None for i, good in zip(nearest, near))
-    return DepthFiles(paths, _DEPTH_PER_METRE) if near.any() else None
+    return DepthFiles.existing((files[i][1] if good else None for i, good in zip(nearest, near)), 5000.0)
 
 
 def _timed(folder: Path, listing: str, folders: tuple[str, ...]) -> list[tuple[float, Path]]:
-    """(time, picture), sorted: from the listing if there is one, else from the names of the pictures."""
+    """(time, image), sorted: from the listing if there is one, else from the names of the images."""
     path = folder / f"{listing}.txt"
     if path.is_file():
         listed = [
@@ -89,9 +78,8 @@ def _timed(folder: Path, listing: str, folders: tuple[str, ...]) -> list[tuple[f
         if missing:
             raise InputError(f"{path}: {missing[0]} does not exist; the download is not complete")
         return sorted(listed)
-    found = pictures_in(folder / folders[0]) or first_with_pictures(folder, folders)
     timed = []
-    for file in found:
+    for file in images_in(folder, *folders):
         try:
             timed.append((float(file.stem), file))
         except ValueError as error:
@@ -99,9 +87,25 @@ def _timed(folder: Path, listing: str, folders: tuple[str, ...]) -> list[tuple[f
     return sorted(timed)
 
 
-def _nearest(known: Float64[np.ndarray, " n"], asked: Float64[np.ndarray, " m"]) -> np.ndarray:
-    """Index of the value of `known`, which rises, nearest to each of `asked`."""
-    after = np.searchsorted(known, asked).clip(1, max(1, len(known) - 1))
+def _nearest(known: Float64[np.ndarray, " n"], wanted: Float64[np.ndarray, " m"]) -> np.ndarray:
+    """Index of the value of `known`, which is sorted, nearest to each of `wanted`."""
+    after = np.searchsorted(known, wanted).clip(1, max(1, len(known) - 1))
     before = after - 1
     after = after.clip(max=len(known) - 1)
-    return np.where(asked - known[before] <= known[after] - asked, before, after)
+    return np.where(wanted - known[before] <= known[after] - wanted, before, after)
+
+
+DATASET = Dataset(
+    fits,
+    read,
+    _LOOKS_FOR,
+    places=(("", "rgbd_dataset_*"),),
+    layout="rgbd_dataset_freiburg3_sitting_xyz/groundtruth.txt with rgb/, rgb.txt, depth/ and depth.txt",
+    source="TUM, RGB-D SLAM Dataset and Benchmark",
+    splits={
+        "dynamics": "freiburg3_sitting_halfsphere freiburg3_sitting_rpy freiburg3_sitting_static "
+        "freiburg3_sitting_xyz freiburg3_walking_halfsphere freiburg3_walking_rpy freiburg3_walking_static "
+        "freiburg3_walking_xyz"
+    },
+    scene_prefix="rgbd_dataset_",
+)
