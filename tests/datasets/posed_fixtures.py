@@ -1,4 +1,4 @@
-"""The same five cameras written by hand in every format that `posed_sets` reads, with pictures and depth."""
+"""The same five cameras written by hand in every format of `manyview.datasets`, with images and depth."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def world_from_cam() -> np.ndarray:
     return np.concatenate([rotation, centres[:, :, None]], axis=-1)
 
 
-def picture(path: Path, index: int, size: tuple[int, int] = (32, 24)) -> None:
+def write_image(path: Path, index: int, size: tuple[int, int] = (32, 24)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(index).integers(0, 255, (6, 8, 3), dtype=np.uint8)
     Image.fromarray(noise).resize(size).save(path)
 
 
-def depth_picture(path: Path, values: np.ndarray) -> None:
+def write_depth(path: Path, values: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(values.astype(np.uint16)).save(path)
 
@@ -58,15 +58,15 @@ def write_plain(folder: Path) -> None:
     text(folder / "poses.txt", square(world_from_cam()).reshape(VIEWS, 16))
     text(folder / "intrinsics.txt", np.array([[30, 0, 15.5], [0, 31, 11.5], [0, 0, 1]]))
     for i in range(VIEWS):
-        picture(folder / "color" / f"{i}.png", i)
-        depth_picture(folder / "depth" / f"{i}.png", depth_values(i))
+        write_image(folder / "color" / f"{i}.png", i)
+        write_depth(folder / "depth" / f"{i}.png", depth_values(i))
 
 
 def write_seven_scenes(folder: Path) -> None:
     for i, matrix in enumerate(square(world_from_cam())):
-        picture(folder / f"frame-{i:06}.color.png", i)
+        write_image(folder / f"frame-{i:06}.color.png", i)
         text(folder / f"frame-{i:06}.pose.txt", matrix)
-        depth_picture(folder / f"frame-{i:06}.depth.png", depth_values(i))
+        write_depth(folder / f"frame-{i:06}.depth.png", depth_values(i))
 
 
 def write_kitti(folder: Path) -> None:
@@ -74,7 +74,7 @@ def write_kitti(folder: Path) -> None:
     text(folder.parent.parent / "poses" / f"{folder.name}.txt", world_from_cam().reshape(VIEWS, 12))
     calib = "P0: 30 0 15.5 0 0 31 11.5 0 0 0 1 0\nP2: 30 0 15.5 6 0 31 11.5 3.1 0 0 1 0\nTr: 1 0\n"
     for i in range(VIEWS):
-        picture(folder / "image_0" / f"{i:06}.png", i)
+        write_image(folder / "image_0" / f"{i:06}.png", i)
     (folder / "calib.txt").write_text(calib)
 
 
@@ -82,19 +82,19 @@ def write_tum(folder: Path) -> None:
     cameras = torch.from_numpy(world_from_cam())
     quat_xyzw = roma.rotmat_to_unitquat(cameras[:, :, :3])
     time = 1341847980.79 + np.arange(VIEWS)[:, None] * 0.5
-    # Between each camera and the next a line that no picture is near to.
+    # Between each camera and the next a line that no image is near to.
     rows = np.concatenate([time, cameras[:, :, 3].numpy(), quat_xyzw.numpy()], axis=1)
     far = np.concatenate([time + 0.25, np.tile([9.0, 9, 9, 0, 0, 0, 1], (VIEWS, 1))], axis=1)
     text(folder / "groundtruth.txt", np.concatenate([far, rows]))
     for i in range(VIEWS):
-        picture(folder / "rgb" / f"{time[i, 0] + 0.004:.6f}.png", i)
-        depth_picture(folder / "depth" / f"{time[i, 0] - 0.006:.6f}.png", 5 * depth_values(i))
+        write_image(folder / "rgb" / f"{time[i, 0] + 0.004:.6f}.png", i)
+        write_depth(folder / "depth" / f"{time[i, 0] - 0.006:.6f}.png", 5 * depth_values(i))
 
 
 def write_strecha(folder: Path) -> None:
     for i, matrix in enumerate(world_from_cam()):
-        picture(folder / "images" / f"{i:04}.jpg", i)
-        # For pictures of twice the size that lie in the folder.
+        write_image(folder / "images" / f"{i:04}.jpg", i)
+        # For images of twice the size that lie in the folder.
         rows = [[60, 0, 31.5], [0, 62, 23.5], [0, 0, 1], [0, 0, 0], *matrix[:, :3], matrix[:, 3], [64, 48]]
         path = folder / "gt_dense_cameras" / f"{i:04}.jpg.camera"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,18 +111,18 @@ def write_nrgbd(folder: Path) -> None:
     matrices = square(world_from_cam() * np.array([1.0, -1, -1, 1]))
     text(folder / "poses.txt", matrices.reshape(-1, 4))
     for i in range(VIEWS):
-        picture(folder / "images" / f"img{i}.png", i)
+        write_image(folder / "images" / f"img{i}.png", i)
         values = depth_values(i)  # row 1 is 65.5 m, beyond what counts
-        depth_picture(folder / "depth" / f"depth{i}.png", values)
+        write_depth(folder / "depth" / f"depth{i}.png", values)
 
 
 def write_scannet(folder: Path) -> None:
     k = np.array([[30, 0, 15.5, 0], [0, 31, 11.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     text(folder / "intrinsic" / "intrinsic_color.txt", k)
     for i, matrix in enumerate(square(world_from_cam())):
-        picture(folder / "color" / f"{i}.jpg", i)
+        write_image(folder / "color" / f"{i}.jpg", i)
         text(folder / "pose" / f"{i}.txt", matrix)
-        depth_picture(folder / "depth" / f"{i}.png", depth_values(i))
+        write_depth(folder / "depth" / f"{i}.png", depth_values(i))
 
 
 def write_realestate(folder: Path) -> None:
@@ -130,7 +130,7 @@ def write_realestate(folder: Path) -> None:
     lines = ["https://www.youtube.com/watch?v=x"]
     for i, matrix in enumerate(cam_from_world()):
         time = (i + 7) * 1_000_000
-        picture(folder / f"{time}.png", i)
+        write_image(folder / f"{time}.png", i)
         numbers = [30 / 32, 31 / 24, 0.5, 0.5, 0, 0, *matrix.ravel()]
         lines.append(f"{time} " + " ".join(f"{v:.17g}" for v in numbers))
     (folder.parent / f"{folder.name}.txt").write_text("\n".join(lines) + "\n")
@@ -140,7 +140,7 @@ def write_sintel(folder: Path) -> None:
     root, name = folder.parent.parent, folder.name
     for i, matrix in enumerate(cam_from_world()):
         stem = f"frame_{i + 1:04}"
-        picture(folder / f"{stem}.png", i)
+        write_image(folder / f"{stem}.png", i)
         k = np.array([[30, 0, 15.5], [0, 31, 11.5], [0, 0, 1]])
         camera = root / "camdata_left" / name / f"{stem}.cam"
         camera.parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ def write_dtu(folder: Path) -> None:
         (folder / directory).mkdir(parents=True, exist_ok=True)
     for i, matrix in enumerate(square(cam_from_world())):
         stem = f"{i:08}"
-        picture(folder / "images" / f"{stem}.jpg", i)
+        write_image(folder / "images" / f"{stem}.jpg", i)
         rows = "\n".join(" ".join(f"{v:.17g}" for v in row) for row in matrix)
         k = "30 0 15.5\n0 31 11.5\n0 0 1"
         (folder / "cams" / f"{stem}_cam.txt").write_text(f"extrinsic\n{rows}\n\nintrinsic\n{k}\n\n425 2.5\n")
@@ -184,9 +184,9 @@ def colmap_text(folder: Path, camera: str, names: list[str]) -> None:
 
 
 def write_colmap(folder: Path) -> None:
-    """A model for pictures of twice the size that lie in the folder."""
+    """A model for images of twice the size that lie in the folder."""
     for i in range(VIEWS):
-        picture(folder / "images" / f"{i}.jpg", i)
+        write_image(folder / "images" / f"{i}.jpg", i)
     colmap_text(folder / "sparse" / "0", "1 PINHOLE 64 48 60 62 32 24", [f"{i}.jpg" for i in range(VIEWS)])
 
 
@@ -205,10 +205,10 @@ def write_colmap_binary(folder: Path) -> None:
 
 
 def write_eth3d(folder: Path) -> None:
-    """A lens without distortion, so that the depth of the original is that of the undistorted picture."""
+    """A lens without distortion, so that the depth of the original is that of the undistorted image."""
     names = [f"dslr_images_undistorted/DSC_{i:04}.JPG" for i in range(VIEWS)]
     for i, name in enumerate(names):
-        picture(folder / "images" / name, i)
+        write_image(folder / "images" / name, i)
     colmap_text(folder / "dslr_calibration_undistorted", "1 PINHOLE 32 24 30 31 16 12", names)
     lens = "1 THIN_PRISM_FISHEYE 64 48 60 62 32 24 0 0 0 0 0 0 0 0"
     colmap_text(folder / "dslr_calibration_jpg", lens, [n.replace("_undistorted", "") for n in names])
@@ -224,7 +224,7 @@ def write_co3d(folder: Path) -> None:
     """PyTorch3D cameras: x to the left, y up, row vectors; NDC of the shorter side."""
     frames = []
     for i, matrix in enumerate(cam_from_world()):
-        picture(folder / "images" / f"frame{i + 1:06}.jpg", i)
+        write_image(folder / "images" / f"frame{i + 1:06}.jpg", i)
         flip = np.array([-1.0, -1, 1])
         viewpoint = {
             "R": (matrix[:, :3].T * flip).tolist(),
@@ -265,7 +265,7 @@ def write_tanks(folder: Path) -> None:
     back = np.linalg.inv(similarity)
     lines = []
     for i, matrix in enumerate(square(world_from_cam())):
-        picture(folder / "images" / f"{i + 1:06}.jpg", i)
+        write_image(folder / "images" / f"{i + 1:06}.jpg", i)
         own = matrix.copy()
         own[:3, :3] = turn.T @ matrix[:3, :3]
         own[:3, 3] = back[:3, :3] @ matrix[:3, 3] + back[:3, 3]
@@ -303,7 +303,7 @@ def write_bonn(folder: Path) -> None:
 def write_imc(folder: Path) -> None:
     """`folder` is set_100; calibration files are NumPy's, which `fake_h5py` reads as if they were HDF5."""
     for i, matrix in enumerate(cam_from_world()):
-        picture(folder / "images" / f"{i}_x.jpg", i)
+        write_image(folder / "images" / f"{i}_x.jpg", i)
         path = folder / "calibration" / f"calibration_{i}_x.h5"
         path.parent.mkdir(parents=True, exist_ok=True)
         k = np.array([[30.0, 0, 16], [0, 31, 12], [0, 0, 1]])
@@ -334,14 +334,14 @@ def fake_h5py(monkeypatch) -> None:
 
 
 def write_kitti_depth(folder: Path) -> None:
-    """A drive below val/ with its pictures in the raw drive; the first two pictures have no depth."""
+    """A drive below val/ with its images in the raw drive; the first two images have no depth."""
     raw = folder.parent.parent / folder.name[:10] / folder.name / "image_02" / "data"
     for i in range(VIEWS + 2):
-        picture(raw / f"{i:010}.png", i)
+        write_image(raw / f"{i:010}.png", i)
         if i >= 2:
             values = 256 * (i - 1) * np.ones((24, 32))
             values[::2] = 0
-            depth_picture(folder / "proj_depth" / "groundtruth" / "image_02" / f"{i:010}.png", values)
+            write_depth(folder / "proj_depth" / "groundtruth" / "image_02" / f"{i:010}.png", values)
 
 
 WRITERS["tanks"] = write_tanks

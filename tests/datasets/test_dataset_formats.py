@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -46,10 +47,10 @@ def test_depth_of_eth3d_goes_through_the_lens(folder: Path) -> None:
     found = read_posed_set(folder)
     depth = found.depth.select([2]).read(0)
     assert depth.shape == (24, 32)
-    # The lens is an equidistant fisheye, so rays land nearer to the centre than in the flat picture.
+    # The lens is an equidistant fisheye, so rays land nearer to the centre than in the flat image.
     assert np.isnan(depth[:4]).sum() > 64 and np.nanmax(depth) == np.nanmin(depth) == 3.0
     (folder / "ground_truth_depth" / "dslr_images" / "DSC_0001.JPG").write_bytes(b"1234")
-    with pytest.raises(InputError, match="holds 1 numbers, expected 64x48"):
+    with pytest.raises(InputError, match="64x48"):
         found.depth.read(1)
 
 
@@ -91,7 +92,7 @@ def test_lost_frames_are_left_out(kind: str, folder: Path) -> None:
     assert found.depth.read(2)[5, 5] == 4.0  # frame 3 follows frame 1
 
 
-def test_pictures_not_downloaded_are_told(folder: Path) -> None:
+def test_images_not_downloaded_are_in_the_notes(folder: Path) -> None:
     WRITERS["realestate10k"](folder)
     (folder / "9000000.png").unlink()
     found = read_posed_set(folder)
@@ -107,20 +108,21 @@ def test_cameras_of_realestate_beside_a_frames_folder(tmp_path: Path) -> None:
     assert len(read_posed_set(folder)) == VIEWS
 
 
-def _missing(kind: str, folder: Path) -> None:
+def _missing(kind: str, folder: Path) -> str:
     gone = {
         "scannet": folder / "pose" / "3.txt",
         "sintel": folder.parent.parent / "camdata_left" / "07" / "frame_0002.cam",
         "dtu": folder / "cams" / "00000003_cam.txt",
     }
     gone[kind].unlink()
+    return gone[kind].name
 
 
 @pytest.mark.parametrize("kind", ["scannet", "sintel", "dtu"])
 def test_a_missing_camera_file_is_named(kind: str, folder: Path) -> None:
     WRITERS[kind](folder)
-    _missing(kind, folder)
-    with pytest.raises(InputError, match="is missing"):
+    name = _missing(kind, folder)
+    with pytest.raises(InputError, match=re.escape(name)):
         read_posed_set(folder)
 
 
@@ -128,11 +130,11 @@ def test_damaged_files_are_named(folder: Path) -> None:
     WRITERS["colmap binary"](folder)
     path = folder / "sparse" / "0" / "images.bin"
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(InputError, match="no whole COLMAP model"):
+    with pytest.raises(InputError, match=re.escape(str(path.parent))):
         read_posed_set(folder)
     WRITERS["co3d"](folder.parent.parent / "apple" / "1")
     (folder.parent.parent / "apple" / "frame_annotations.jgz").write_bytes(b"not gzip")
-    with pytest.raises(InputError, match="cannot be read as annotations"):
+    with pytest.raises(InputError, match=r"\.jgz"):
         read_posed_set(folder.parent.parent / "apple" / "1")
 
 
@@ -143,7 +145,7 @@ def test_a_distorted_colmap_model_says_so(folder: Path) -> None:
     found = read_posed_set(folder)
     assert "distorted" in found.notes[0] and found.intrinsics[0, 0, 0] == 30
     (folder / "images" / "4.jpg").unlink()
-    assert "1 pictures of the model are not there" in read_posed_set(folder).notes[0]
+    assert "1 images of the model are not there" in read_posed_set(folder).notes[0]
 
 
 # Against real data.
@@ -155,7 +157,7 @@ def test_the_colmap_model_of_real_photographs(shared_data: Path) -> None:
     np.testing.assert_allclose(
         found.intrinsics[0], [[2435.38, 0, 648], [0, 2435.38, 968], [0, 0, 1]], atol=0.01
     )
-    # Points of the model project into the pictures and lie before the cameras.
+    # Points of the model project into the images and lie before the cameras.
     lines = (shared_data / "photos-lund-door-colmap/sparse/points3D.txt").read_text().splitlines()
     rows = [line.split() for line in lines]
     points = np.array([[float(v) for v in row[1:4]] for row in rows if row[0] != "#"])[:500]
@@ -184,5 +186,5 @@ def test_real_frames_in_the_layout_of_scannet(shared_data: Path, tmp_path: Path)
     np.testing.assert_allclose(found.cam_from_world, plain.cam_from_world[:3], atol=1e-9)
     np.testing.assert_allclose(found.intrinsics, plain.intrinsics[:3])
     np.testing.assert_array_equal(found.depth.read(1), plain.depth.read(1))
-    with Image.open(found.images[0]) as picture:
-        assert picture.size == (640, 480)
+    with Image.open(found.images[0]) as image:
+        assert image.size == (640, 480)

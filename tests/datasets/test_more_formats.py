@@ -18,12 +18,12 @@ from tests.models.tiny import tiny_vggt
 
 from .posed_fixtures import (
     VIEWS,
-    depth_picture,
     fake_h5py,
-    picture,
     text,
     world_from_cam,
     write_bonn,
+    write_depth,
+    write_image,
     write_imc,
     write_kitti_depth,
     write_tanks,
@@ -56,7 +56,7 @@ def test_tanks_without_the_alignment_keeps_its_own_scale(tmp_path: Path) -> None
     assert paths[0] == pytest.approx(2 * paths[1])
 
 
-def test_pictures_of_tanks_are_found_by_their_place(tmp_path: Path) -> None:
+def test_images_of_tanks_are_found_by_their_place(tmp_path: Path) -> None:
     folder = tmp_path / "Barn"
     write_tanks(folder)
     log = folder / "Barn_COLMAP_SfM.log"
@@ -65,13 +65,13 @@ def test_pictures_of_tanks_are_found_by_their_place(tmp_path: Path) -> None:
     found = read_posed_set(folder)
     assert [image.stem for image in found.images] == ["000002", "000004"]
     np.testing.assert_allclose(found.cam_from_world, invert_rigid(world_from_cam())[[1, 3]], atol=1e-9)
-    assert found.notes == ("3 pictures without a camera left out",)
+    assert found.notes == ("3 images without a camera left out",)
     (folder / "images" / "000001.jpg").unlink()
     (folder / "images" / "000003.jpg").unlink()
-    with pytest.raises(InputError, match=r"for 4 pictures and there are 3; expected all of them in .*images"):
+    with pytest.raises(InputError, match=r"4 images .* 3; .*images/"):
         read_posed_set(folder)
     log.write_text("\n".join(items[:-1]))
-    with pytest.raises(InputError, match="items of a line of 3 numbers and a 4x4 matrix"):
+    with pytest.raises(InputError, match=r"SfM\.log.*4x4"):
         read_posed_set(folder)
 
 
@@ -89,17 +89,17 @@ def test_calibrations_of_the_image_matching_challenge(tmp_path: Path, monkeypatc
     np.testing.assert_allclose(imc.read(bag).cam_from_world, found.cam_from_world[[4, 0, 2]])
     damaged = folder / "calibration" / "calibration_2_x.h5"
     damaged.write_bytes(b"nothing")
-    with pytest.raises(InputError, match="does not hold K, R and T"):
+    with pytest.raises(InputError, match=r"calibration_\w+\.h5"):
         imc.read(bag)
     damaged.unlink()
-    with pytest.raises(InputError, match=r"calibration_2_x\.h5: is missing; expected SCENE/set_100"):
+    with pytest.raises(InputError, match=r"calibration_2_x\.h5.*SCENE/set_100"):
         imc.read(bag)
     (folder / "images" / "4_x.jpg").unlink()
-    with pytest.raises(InputError, match=r"lacks the picture 4_x of 3bag_000\.txt"):
+    with pytest.raises(InputError, match=r"4_x .*3bag_000\.txt"):
         imc.read(bag)
 
 
-def test_kitti_depth_takes_the_pictures_that_have_depth(tmp_path: Path) -> None:
+def test_kitti_depth_takes_the_images_that_have_depth(tmp_path: Path) -> None:
     folder = tmp_path / "val" / DRIVE
     write_kitti_depth(folder)
     found = kitti_depth.read(folder)
@@ -107,32 +107,30 @@ def test_kitti_depth_takes_the_pictures_that_have_depth(tmp_path: Path) -> None:
     depth = found.depth.read(2)
     assert np.isnan(depth[0]).all() and (depth[1] == 3).all()
     (tmp_path / "2011_09_26" / DRIVE / "image_02" / "data" / "0000000003.png").unlink()
-    with pytest.raises(
-        InputError, match=r"1 of 5 pictures with depth are not there \(0000000003.png\).*raw drive"
-    ):
+    with pytest.raises(InputError, match=r"1 of 5 .*0000000003\.png"):
         kitti_depth.read(folder)
 
 
 def test_kitti_depth_as_papers_gather_it(tmp_path: Path) -> None:
     root = tmp_path / "depth_selection" / "val_selection_cropped"
     for i in range(3):
-        picture(root / "image_gathered" / f"{DRIVE}_02" / f"{i:010}.png", i)
+        write_image(root / "image_gathered" / f"{DRIVE}_02" / f"{i:010}.png", i)
         values = np.full((24, 32), 512)
-        depth_picture(root / "groundtruth_depth_gathered" / f"{DRIVE}_02" / f"{i:010}.png", values)
+        write_depth(root / "groundtruth_depth_gathered" / f"{DRIVE}_02" / f"{i:010}.png", values)
     dataset = dataset_named("kitti-depth")
     (scene,) = dataset.scenes(tmp_path)
     assert scene.name == "2011_09_26_drive_0002"
     assert dataset.read(scene).depth.read(0)[0, 0] == 2
 
 
-def test_the_selection_of_kitti_depth_is_single_pictures(tmp_path: Path) -> None:
+def test_the_selection_of_kitti_depth_is_single_images(tmp_path: Path) -> None:
     root = tmp_path / "depth_selection" / "val_selection_cropped"
     for number in (5, 8):
         name = f"{DRIVE}_image_{number:010}_image_02"
-        picture(root / "image" / f"{name}.png", number)
+        write_image(root / "image" / f"{name}.png", number)
         text(root / "intrinsics" / f"{name}.txt", np.array([[30, 0, 15.5, 0, 31, 11.5, 0, 0, 1]]))
         values = np.full((24, 32), 256 * number)
-        depth_picture(
+        write_depth(
             root / "groundtruth_depth" / f"{DRIVE}_groundtruth_depth_{number:010}_image_02.png", values
         )
     dataset = dataset_named("kitti-depth")
@@ -146,7 +144,7 @@ def test_the_selection_of_kitti_depth_is_single_pictures(tmp_path: Path) -> None
     figures = found.scenes[0].rows[0].figures
     assert figures["abs_rel"] is not None and figures["accuracy"] is None and figures["ate"] is None
     (root / "groundtruth_depth" / f"{DRIVE}_groundtruth_depth_{8:010}_image_02.png").unlink()
-    with pytest.raises(InputError, match="is missing; expected groundtruth_depth/ of the selection"):
+    with pytest.raises(InputError, match=r"\.png: .*groundtruth_depth/"):
         dataset.read(scenes[1])
 
 
@@ -188,7 +186,7 @@ def test_protocols_of_poses_run_on_a_miniature(name: str, dataset: str, tmp_path
     assert set(PROTOCOLS[name].columns) <= set(found.scenes[0].rows[0].figures)
 
 
-def test_what_is_expected_where_is_told(tmp_path: Path) -> None:
+def test_errors_name_what_is_expected_where(tmp_path: Path) -> None:
     (tmp_path / "rgbd_bonn_crowd2").mkdir()
     text(tmp_path / "poses.txt", np.eye(4))
     for name, expected in (
@@ -197,5 +195,5 @@ def test_what_is_expected_where_is_told(tmp_path: Path) -> None:
         ("imc", "mount_rushmore/set_100/images"),
         ("kitti-depth", "val/2011_09_26_drive_0002_sync/proj_depth"),
     ):
-        with pytest.raises(InputError, match=f"holds no scene of .*; expected .*{expected}"):
+        with pytest.raises(InputError, match=expected):
             dataset_named(name).scenes(tmp_path)

@@ -32,7 +32,7 @@ def test_binary(order: str, kind: str, code: str, tmp_path: Path) -> None:
     path.write_bytes(_header(form, kind) + data.tobytes() + b"\x03" + b"\0" * 12)
     np.testing.assert_array_equal(read_vertices(path), _POINTS)
     path.write_bytes(_header(form, kind) + data.tobytes()[:-20])
-    with pytest.raises(InputError, match="cannot be read as a PLY file"):
+    with pytest.raises(InputError, match=r"mesh\.ply"):
         read_vertices(path)
 
 
@@ -42,5 +42,5 @@ def test_ascii_and_what_is_not_finite(tmp_path: Path) -> None:
     path.write_bytes(_header("ascii") + rows.encode())
     np.testing.assert_array_equal(read_vertices(path), _POINTS[[0, 2]])
     path.write_text("obj")
-    with pytest.raises(InputError, match="does not begin with ply"):
+    with pytest.raises(InputError, match=r"mesh\.ply"):
         read_vertices(path)

@@ -1,4 +1,4 @@
-"""Readers of posed pictures: hand-made folders of every format, and the conventions against real data."""
+"""Readers of posed images: hand-made folders of every format, and the conventions against real data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ from manyview.datasets.posed_set import PosedSet
 from manyview.errors import InputError
 from manyview.geometry.unproject_np import camera_centres, invert_rigid
 
-from .posed_fixtures import VIEWS, WRITERS, picture, text, world_from_cam, write_kitti, write_plain, write_tum
+from .posed_fixtures import (
+    VIEWS,
+    WRITERS,
+    text,
+    world_from_cam,
+    write_image,
+    write_kitti,
+    write_plain,
+    write_tum,
+)
 
 
 @pytest.fixture
@@ -64,15 +73,15 @@ def test_the_colour_camera_of_kitti_stands_beside_the_grey_one(folder: Path) -> 
 
 def test_tum_leaves_out_what_has_no_camera_near_in_time(folder: Path) -> None:
     write_tum(folder)
-    picture(folder / "rgb" / "1341847999.000000.png", 9)
+    write_image(folder / "rgb" / "1341847999.000000.png", 9)
     found = read_posed_set(folder)
-    assert len(found) == VIEWS and "1 pictures without a camera" in found.notes[0]
+    assert len(found) == VIEWS and "1 images without a camera" in found.notes[0]
 
 
 def test_seven_scenes_leaves_out_lost_frames(folder: Path) -> None:
     WRITERS["7-scenes"](folder)
     text(folder / "frame-000002.pose.txt", np.full((4, 4), -np.inf))
-    picture(folder / "frame-000009.color.png", 9)
+    write_image(folder / "frame-000009.color.png", 9)
     found = read_posed_set(folder)
     assert [image.name[:12] for image in found.images] == [f"frame-{i:06}" for i in (0, 1, 3, 4)]
     assert len(found.notes) == 2
@@ -88,7 +97,7 @@ def test_spread_keeps_both_ends_and_everything_of_a_view(folder: Path) -> None:
     assert whole.spread(VIEWS) is whole
 
 
-def _one_picture_less(folder: Path) -> None:
+def _one_image_less(folder: Path) -> None:
     (folder / "color" / "3.png").unlink()
 
 
@@ -114,37 +123,37 @@ def _nothing(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "named"),
     [
-        (_one_picture_less, "5 cameras and there are 4 pictures"),
-        (_no_rotation, "view 0 is no rotation"),
-        (_column_major, "row-major"),
-        (_words, "line 1 holds something that is no number"),
-        (_nothing, "looked for plain: poses.txt"),
+        (_one_image_less, "5 cameras .* 4 images"),
+        (_no_rotation, r"poses\.txt.* view 0 "),
+        (_column_major, r"poses\.txt.*row-major"),
+        (_words, r"poses\.txt: line 1 "),
+        (_nothing, r"plain: poses\.txt"),
     ],
 )
-def test_a_broken_folder_is_told_in_one_sentence(spoil, told: str, folder: Path) -> None:
+def test_a_broken_folder_raises_and_names_the_file(spoil, named: str, folder: Path) -> None:
     write_plain(folder)
     spoil(folder)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=named):
         read_posed_set(folder)
 
 
 def test_depth_of_another_kind_is_refused(folder: Path) -> None:
     write_plain(folder)
     Image.new("RGB", (4, 4)).save(folder / "depth" / "1.png")
-    with pytest.raises(InputError, match="one channel of 16 bits"):
+    with pytest.raises(InputError, match=r"1\.png"):
         read_posed_set(folder).depth.read(1)
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="elsewhere"):
         read_posed_set(folder / "elsewhere")
 
 
 # Against real data: two readers of the same cameras, and depth moved from view to view.
 
 
-def _linked(target: Path, pictures: Path, files: dict[str, Path], under: str) -> Path:
+def _linked(target: Path, images: Path, files: dict[str, Path], under: str) -> Path:
     (target / under).mkdir(parents=True)
-    for path in pictures.iterdir():
+    for path in images.iterdir():
         (target / under / path.name).symlink_to(path)
     for name, path in files.items():
         (target / name).symlink_to(path)

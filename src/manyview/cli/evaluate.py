@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union
 
 import tyro
 
+from ..datasets import TITLES
 from .console import Bars, say
 from .evaluate_compare import EvaluateCompare
-from .evaluate_dataset import DATASET_TITLES, EvaluateDataset
+from .evaluate_dataset import EvaluateDataset
 from .evaluate_posed import EvaluatePosed
 from .options import ModelChoice, ModelFields
 
@@ -158,7 +159,7 @@ _Datasets = tuple(
             prefix_name=False,
         ),
     ]
-    for name, title in DATASET_TITLES.items()
+    for name, title in TITLES.items()
 )
 
 

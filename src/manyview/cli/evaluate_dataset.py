@@ -19,27 +19,6 @@ if TYPE_CHECKING:
     from ..evaluate.protocols.frames import Frames
     from ..evaluate.runner.records import Evaluation, SceneRows
 
-# Those of evaluate.datasets.DATASETS, without importing it before it is needed.
-DATASET_TITLES = {
-    "7-scenes": "7-Scenes",
-    "nrgbd": "Neural RGB-D",
-    "scannet": "ScanNet",
-    "tum": "TUM RGB-D",
-    "realestate10k": "RealEstate10K",
-    "co3d": "CO3Dv2",
-    "dtu": "DTU",
-    "eth3d": "ETH3D",
-    "sintel": "MPI Sintel",
-    "kitti": "KITTI odometry",
-    "kitti-depth": "KITTI depth",
-    "bonn": "Bonn RGB-D Dynamic",
-    "tanks": "Tanks and Temples",
-    "imc": "Image Matching Challenge",
-    "strecha": "Strecha",
-    "colmap": "COLMAP models",
-    "plain": "pictures with poses.txt",
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateDataset:

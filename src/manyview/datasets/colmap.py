@@ -32,9 +32,7 @@ def read(folder: Path) -> PosedSet:
     found = (views_with_images(views, folder / name) for name in ("images", "color", "rgb", "."))
     there = next(filter(None, found), None)
     if there is None:
-        raise InputError(
-            f"{folder}: none of the images of {place} is there; expected {_LOOKS_FOR}"
-        )
+        raise InputError(f"{folder}: none of the images of {place} is there; expected {_LOOKS_FOR}")
     intrinsics = []
     for path, _, camera in there:
         width, height = image_size(path)

@@ -62,9 +62,8 @@ class Dataset:
     def split(self, name: str) -> tuple[str, ...]:
         """The scenes (names or patterns) of a split. Raises ValueError for an unknown one."""
         if name not in self.splits:
-            raise ValueError(
-                f"{self.name} has no split {name!r}; there are: {', '.join(self.splits) or 'none'}"
-            )
+            splits = ", ".join(self.splits) or "none"
+            raise ValueError(f"{self.name} has no split {name!r}; there are: {splits}")
         return tuple(self.splits[name].split())
 
     def scenes(

@@ -14,11 +14,10 @@ def images_in(folder: Path, *names: str) -> list[Path]:
     """The images directly in a folder, or in the first of these sub-folders that has any; possibly none."""
     for place in [folder / name for name in names] or [folder]:
         if place.is_dir():
-            found = [
-                p for p in place.iterdir() if suffix_of(p) in PICTURE_SUFFIXES and not is_clutter(p.name)
-            ]
+            names_there = [p.name for p in place.iterdir() if suffix_of(p) in PICTURE_SUFFIXES]
+            found = sorted((name for name in names_there if not is_clutter(name)), key=natural_key)
             if found:
-                return sorted(found, key=lambda path: natural_key(path.name))
+                return [place / name for name in found]
     return []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..datasets import DATASETS, Dataset, dataset_named
+from ..datasets import TITLES, Dataset, dataset_named
 from .metrics.confidence import Sparsification, sparsification
 from .metrics.depth import DepthErrors, depth_errors
 from .metrics.pose import PairErrors, auc, pair_errors
@@ -16,8 +16,8 @@ from .runner.records import Evaluation
 from .runner.synthetic import SyntheticTable, evaluate_synthetic
 
 __all__ = [
-    "DATASETS",
     "PROTOCOLS",
+    "TITLES",
     "Case",
     "Comparison",
     "Dataset",

@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float, Float64
 from PIL import Image
 
-from ..datasets import PosedSet, read_posed_set
+from ..datasets import read_posed_set
+from ..datasets.posed_set import PosedSet
 from ..errors import UsageError
 from ..geometry.unproject import world_points
 from ..synthetic import SceneBatch

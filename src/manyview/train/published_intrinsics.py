@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 from PIL import Image
 
-from ..datasets import PosedSet
+from ..datasets.posed_set import PosedSet
 
 # fx, fy, cx, cy of pictures of 640x480, pixel centres at whole numbers.
 _TUM = {

@@ -15,7 +15,7 @@ from manyview.evaluate.references import ColmapOptions, colmap, colmap_estimate,
 from manyview.evaluate.runner.pairing import camera_pair
 from manyview.synthetic.demo import demo_scene
 from manyview.synthetic.files import write_scene
-from tests.datasets.posed_fixtures import picture
+from tests.datasets.posed_fixtures import write_image
 
 HALF = """
 import json, sys
@@ -30,7 +30,7 @@ json.dump(answer, open(sys.argv[2], "w"))
 def images(tmp_path: Path) -> list[Path]:
     paths = [tmp_path / f"{name}.png" for name in "ab"]
     for index, path in enumerate(paths):
-        picture(path, index)
+        write_image(path, index)
     return paths
 
 
@@ -54,7 +54,7 @@ def test_colmap_finds_the_cameras_of_a_textured_room(tmp_path: Path) -> None:
     pytest.importorskip("pycolmap")
     pictures = write_scene(tmp_path / "room", demo_scene(8, 240, 320))
     truth = np.load(tmp_path / "room" / "truth.npz")["cam_from_world"].astype(np.float64)
-    posed = PosedSet("room", "plain", tuple(sorted(pictures.iterdir())), truth)
+    posed = PosedSet("room", tuple(sorted(pictures.iterdir())), truth)
     found = colmap_estimate(posed.images, folder=tmp_path / "kept", threads=1)
     assert found.given.all() and "8 of 8 views" in found.notes[0]
     pair = camera_pair(found.cam_from_world, posed)
@@ -69,7 +69,7 @@ def test_pictures_without_texture_are_a_row_that_says_why(sizes: tuple, tmp_path
     pytest.importorskip("pycolmap")
     paths = [tmp_path / f"{i}.png" for i in range(3)]
     for path, size in zip(paths, sizes):
-        picture(path, 1, size)
+        write_image(path, 1, size)
     found = colmap_estimate(paths, threads=1)
     assert not found.given.any() and found.lasting
     assert found.notes == ("colmap: no reconstruction: COLMAP found no pair of pictures to begin with",)
@@ -92,7 +92,7 @@ def test_kept_cameras_are_given_back_for_the_same_pictures_and_settings(
     assert again.seconds == first.seconds and again.notes == first.notes and runs.read_text() == "x"
     colmap_estimate(images, ColmapOptions(seed=1), folder=folder)
     colmap_estimate(images[::-1], folder=folder)
-    picture(images[0], 7)
+    write_image(images[0], 7)
     colmap_estimate(images, folder=folder)
     assert runs.read_text() == "xxxx"
     for path in folder.iterdir():

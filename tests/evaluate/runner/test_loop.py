@@ -26,7 +26,7 @@ from manyview.evaluate.runner import scene as runner_scene
 from manyview.evaluate.runner.image_sets import evaluate_dataset
 from manyview.evaluate.runner.plan_lists import split_plans
 from manyview.evaluate.runner.settings import evaluation_settings, inputs_digest
-from tests.datasets.posed_fixtures import picture, write_nrgbd, write_plain, write_seven_scenes
+from tests.datasets.posed_fixtures import write_image, write_nrgbd, write_plain, write_seven_scenes
 from tests.models.tiny import tiny_vggt
 
 QUICK = Protocol(
@@ -83,7 +83,7 @@ def test_only_what_is_unchanged_is_taken_over(root: Path, tmp_path: Path, monkey
     earlier = earlier_scenes(out, "7-scenes.quick", settings, overwrite=False)
     assert run(root, "frame", earlier=earlier).scenes == first.scenes and not ran
     # One pixel of one picture, a new plan, another number of frames: exactly those passes run again.
-    picture(root / "fire" / "seq-02" / "frame-000002.color.png", 77)
+    write_image(root / "fire" / "seq-02" / "frame-000002.color.png", 77)
     changed = run(root, "frame", earlier=earlier)
     assert len(ran) == 2 and changed.scenes[0] == first.scenes[0]
     assert changed.scenes[1].inputs_sha256 != first.scenes[1].inputs_sha256

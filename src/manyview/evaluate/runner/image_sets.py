@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ...attention.plan import Plan
-from ...datasets import Dataset, PosedSet, read_posed_set, split_scenes
+from ...datasets import Dataset, read_posed_set
+from ...datasets.posed_set import PosedSet
 from ...errors import InputError, MemoryLimitError, UsageError
 from ...models.network import Network
 from ...reconstruction.run.options import ReconstructOptions
@@ -69,7 +70,7 @@ def evaluate_dataset(
     settings = evaluation_settings(model, dataset, protocol, frames, options)
     rule = frames if isinstance(frames, Frames) else protocol.frames_of(dataset.name)
     split = protocol.split_of(dataset.name)
-    found = dataset.scenes(root, split_scenes(dataset.name, split) if split else (), only)
+    found = dataset.scenes(root, split, only)
     how = Recipe(
         settings,
         protocol,

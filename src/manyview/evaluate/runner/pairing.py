@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 
-from ...datasets import PosedSet
+from ...datasets.posed_set import PosedSet
 from ...errors import InputError
 from ...files.naming import printable
 from ...geometry.unproject_np import pixel_grid, unproject

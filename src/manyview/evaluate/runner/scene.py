@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from ...datasets import PosedSet
+from ...datasets.posed_set import PosedSet
 from ...errors import ManyViewError, MemoryLimitError
 from ...files.ply_vertices import read_vertices
 from ...geometry.cameras import invert_rigid

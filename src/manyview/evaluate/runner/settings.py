@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...datasets import Dataset, PosedSet
+from ...datasets import Dataset
+from ...datasets.posed_set import PosedSet
 from ...models.network import Network
 from ...reconstruction.plan.environment import describe as describe_machine
 from ...reconstruction.plan.machine import pick_device, pick_dtype

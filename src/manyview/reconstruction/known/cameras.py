@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from ...datasets import READERS, PosedSet, colmap_model, read_posed_set
-from ...datasets.posed_set import cameras_from_world_from_cam
+from ...datasets import colmap_model, dataset_of, read_posed_set
+from ...datasets.posed_set import PosedSet, cameras_from_world_from_cam
 from ...datasets.text_files import intrinsics_file, lines_of, numbers, pose_matrices
 from ...errors import InputError
 from ...files.naming import suggestion
@@ -68,7 +68,7 @@ def read_known_cameras(path: Path) -> KnownCameras:
     model = colmap_model.model_folder(path)
     if model is not None:
         return _from_colmap(model)
-    if any(reader.fits(path) for reader in READERS):
+    if dataset_of(path) is not None:
         try:
             return _from_posed_set(read_posed_set(path))
         except InputError:

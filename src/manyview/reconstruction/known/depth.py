@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from ...datasets import READERS, DepthFiles, read_posed_set
+from ...datasets import dataset_of, read_posed_set
 from ...datasets.depth_maps import read_depth_map, valid_depth
+from ...datasets.posed_set import DepthFiles
 from ...errors import InputError
 from ...files.naming import suggestion
 from ..inputs.views import ViewRecord
@@ -41,7 +42,7 @@ class DepthFolder:
             raise InputError(f"'{folder}' is no folder{suggestion(folder)}; give a folder of depth maps")
         self._per_unit = _exported_scale(self._folder / "depth.json") if per_unit is None else per_unit
         self._posed: DepthFiles | None = None
-        if any(reader.fits(self._folder) for reader in READERS):
+        if dataset_of(self._folder) is not None:
             posed = read_posed_set(self._folder)
             self._posed = posed.depth
             self._place = {os.path.abspath(image): i for i, image in enumerate(posed.images)}
