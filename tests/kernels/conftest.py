@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import ModuleType
 
 import pytest
 import torch
 
-from manyview.kernels import use_kernels
+from manyview.kernels import launch_device
 
 
 @pytest.fixture
@@ -21,6 +22,25 @@ def device() -> torch.device:
 
 @pytest.fixture
 def triton(device: torch.device) -> Iterator[torch.device]:
-    """A test under `use_kernels("triton")` without gradients; gives the device."""
-    with use_kernels("triton", device), torch.no_grad():
+    """Where Triton launches kernels, without gradients."""
+    with launch_device("triton", device), torch.no_grad():
         yield device
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, int]]:
+    """`calls(module, name, ...)`: from then on, how often these functions of a kernel module are called."""
+    counted: dict[str, int] = {}
+
+    def watch(module: ModuleType, *names: str) -> dict[str, int]:
+        for name in names:
+            function = getattr(module, name)
+
+            def call(*args: object, name: str = name, function=function, **kwargs: object) -> object:
+                counted[name] = counted.get(name, 0) + 1
+                return function(*args, **kwargs)
+
+            monkeypatch.setattr(module, name, call)
+        return counted
+
+    return watch

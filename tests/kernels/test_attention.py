@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 
@@ -52,11 +54,14 @@ SIZES = [(1, 1, 32), (140, 70, 64), (20, 129, 128), (64, 64, 16)]
 CASES = [(dtype, sizes, "all") for dtype in DTYPES for sizes in SIZES]
 CASES += [(torch.bfloat16, (20, 70, 64), terms) for terms in ("weight", "own", "lengths")]
 
+attend_fused = functools.partial(attend_extended, kernels="triton")
+
 
 @pytest.mark.parametrize("dtype, sizes, terms", CASES)
-def test_against_float64_and_the_plain_path(triton, dtype, sizes, terms):
-    from manyview.kernels.attention import attend_terms
+def test_against_float64_and_the_plain_path(triton, calls, dtype, sizes, terms):
+    from manyview.kernels import attention as kernel
 
+    taken = calls(kernel, "attend_terms")
     q, k, v, weight, logit, own, lengths = inputs(triton, dtype, *sizes)
     if sizes[1] < 3:
         weight = torch.zeros_like(weight)
@@ -66,9 +71,8 @@ def test_against_float64_and_the_plain_path(triton, dtype, sizes, terms):
         "lengths": (None, None, None, lengths),
         "all": (weight, logit, own, lengths),
     }[terms]
-    got, want = attend_terms(q, k, v, *several), twin(q, k, v, *several)
-    assert got.dtype == dtype
-    torch.testing.assert_close(got, attend_extended(q, k, v, *several))  # dispatch: the same kernel
+    got, want = attend_fused(q, k, v, *several), twin(q, k, v, *several)
+    assert taken == {"attend_terms": 1} and got.dtype == dtype
     error = (got.double() - want).square().mean().sqrt()
     whole = torch.nn.functional.scaled_dot_product_attention(q, k, v)
     usual = (whole.double() - twin(q, k, v)).square().mean().sqrt()
@@ -78,24 +82,21 @@ def test_against_float64_and_the_plain_path(triton, dtype, sizes, terms):
 
 @pytest.mark.parametrize("terms", [(), ("weight",), ("own",)])
 def test_the_plain_path_is_its_twin(triton, terms):
-    from manyview.kernels import use_kernels
-
     q, k, v, weight, logit, own, lengths = inputs(triton, torch.float32, 90, 75, 32)
     several = (
         weight if "weight" in terms else None,
         *((logit, own) if "own" in terms else (None, None)),
         lengths,
     )
-    got = attend_extended(q, k, v, *several)
-    with use_kernels("plain", triton):
-        want = attend_extended(q, k, v, *several)
+    got = attend_fused(q, k, v, *several)
+    want = attend_extended(q, k, v, *several)
     live = (torch.arange(90, device=triton) < lengths[..., None])[..., None]
     torch.testing.assert_close(got, want * live, rtol=1e-5, atol=1e-5)
 
 
 def test_equal_values_stay_what_they_are(triton):
     q, k, v, weight, logit, own, _ = inputs(triton, torch.float32, 70, 100, 64)
-    got = attend_extended(q, k, torch.ones_like(v), weight, logit, torch.ones_like(own))
+    got = attend_fused(q, k, torch.ones_like(v), weight, logit, torch.ones_like(own))
     torch.testing.assert_close(got, torch.ones_like(got), rtol=1e-6, atol=1e-6)
 
 
@@ -105,14 +106,14 @@ def test_hidden_keys_are_as_if_absent_and_their_values_never_count(triton):
     weight[60:] = NEVER
     v = v.clone()
     v[:, :, 60:] = 1e30
-    want = attend_extended(q, k[:, :, :60], v[:, :, :60], None, logit, own)
-    torch.testing.assert_close(attend_extended(q, k, v, weight, logit, own), want, rtol=1e-6, atol=1e-6)
+    want = attend_fused(q, k[:, :, :60], v[:, :, :60], None, logit, own)
+    torch.testing.assert_close(attend_fused(q, k, v, weight, logit, own), want, rtol=1e-6, atol=1e-6)
 
 
 def test_where_all_keys_are_hidden_the_own_value_is_the_answer(triton):
     q, k, v, _, logit, own, _ = inputs(triton, torch.float32, 40, 70, 32)
     hidden = torch.full((70,), NEVER, device=triton)
-    got = attend_extended(q, k, v, hidden, logit.clamp(min=-9), own)
+    got = attend_fused(q, k, v, hidden, logit.clamp(min=-9), own)
     torch.testing.assert_close(got, own, rtol=1e-6, atol=1e-6)
 
 
@@ -140,7 +141,7 @@ def test_each_head_sees_its_own_number_of_keys(triton):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_large_logits_do_not_overflow(triton, dtype):
     q, k, v, weight, logit, own, _ = inputs(triton, dtype, 40, 70, 64)
-    got = attend_extended(40 * q, 40 * k, v, weight, 1000 * logit, own)
+    got = attend_fused(40 * q, 40 * k, v, weight, 1000 * logit, own)
     want = twin(40 * q, 40 * k, v, weight, 1000 * logit, own)
     eps = torch.finfo(dtype).eps
     torch.testing.assert_close(got.double(), want, rtol=4 * eps, atol=max(4 * eps, 2e-3))
@@ -149,8 +150,8 @@ def test_large_logits_do_not_overflow(triton, dtype):
 def test_the_order_of_keys_does_not_matter(triton):
     q, k, v, weight, logit, own, _ = inputs(triton, torch.float32, 40, 130, 32)
     order = torch.randperm(130, device=triton)
-    want = attend_extended(q, k, v, weight, logit, own)
-    got = attend_extended(q, k[:, :, order], v[:, :, order], weight[..., order], logit, own)
+    want = attend_fused(q, k, v, weight, logit, own)
+    got = attend_fused(q, k[:, :, order], v[:, :, order], weight[..., order], logit, own)
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
 
 
@@ -160,18 +161,18 @@ def test_strided_inputs_are_read_in_place(triton):
     whole = torch.randn(2, 50, 3, 2, 32, device=triton)
     q, k, v = (whole[:, :, i].transpose(1, 2) for i in range(3))
     weight = torch.randn(2, 2, 100, device=triton)[..., ::2]
-    got = attend_extended(q, k, v, weight)
+    got = attend_fused(q, k, v, weight)
     torch.testing.assert_close(got.double(), twin(q, k, v, weight), rtol=1e-5, atol=1e-5)
     assert got.transpose(1, 2).is_contiguous()
     last = q.transpose(2, 3).contiguous().transpose(2, 3)
-    torch.testing.assert_close(attend_extended(last, k, v, weight), got)
+    torch.testing.assert_close(attend_fused(last, k, v, weight), got)
 
 
 @pytest.mark.parametrize("dim, dtype", [(24, torch.float32), (32, torch.float64)])
 def test_what_the_kernel_does_not_know_takes_the_plain_operations(triton, dim, dtype):
     q, k, v, weight, logit, own, _ = inputs(triton, dtype, 20, 30, dim)
     want = twin(q, k, v, weight, logit, own)
-    got = attend_extended(q, k, v, weight, logit, own)
+    got = attend_fused(q, k, v, weight, logit, own)
     torch.testing.assert_close(got.double(), want, rtol=1e-5, atol=1e-5)
 
 
@@ -180,4 +181,4 @@ def test_without_terms_pytorchs_own_attention_stays(triton, monkeypatch):
 
     monkeypatch.setattr(kernel, "attend_terms", lambda *a: pytest.fail("the kernel ran"))
     q, k, v, *_ = inputs(triton, torch.float32, 20, 30, 32)
-    torch.testing.assert_close(attend_extended(q, k, v).double(), twin(q, k, v), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(attend_fused(q, k, v).double(), twin(q, k, v), rtol=1e-5, atol=1e-5)

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from manyview.attention.plan import Plan
-from manyview.kernels import use_kernels
 from manyview.models.run_options import RunOptions
 
 from ..models.tiny import TINY, tiny_vggt
@@ -30,10 +29,10 @@ PLANS = [
 def test_a_plan_gives_the_same_with_kernels(device, spec):
     model = tiny_vggt(config=dataclasses.replace(TINY, depth=1, taps=(0, 0, 0, 0))).to(device)
     images = torch.rand(1, 3, 3, 28, 42, generator=torch.Generator().manual_seed(0)).to(device)
-    options = RunOptions(heads=("depth",))
     with torch.no_grad():
-        want = model(images, Plan.parse(spec, 1), options=options)
-        with use_kernels("triton", device):
-            got = model(images, Plan.parse(spec, 1), options=options)
+        want, got = (
+            model(images, Plan.parse(spec, 1), options=RunOptions(heads=("depth",), kernels=kernels))
+            for kernels in ("plain", "triton")
+        )
     for name in ("z_depth", "depth_conf"):
         torch.testing.assert_close(getattr(got, name), getattr(want, name), rtol=2e-4, atol=2e-4)

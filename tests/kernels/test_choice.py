@@ -1,4 +1,4 @@
-"""Who decides which kernels run, and what cannot be chosen."""
+"""Which kernels run, and what cannot be asked for."""
 
 from __future__ import annotations
 
@@ -6,43 +6,53 @@ import pytest
 import torch
 
 from manyview.errors import UsageError
-from manyview.kernels import choice, fused, use_kernels
+from manyview.kernels import check_kernels, choice, fused, launch_device
 
 CPU = torch.device("cpu")
 
 
-def test_plain_is_the_default_and_comes_back():
+def test_plain_kernels_fuse_nothing():
     x = torch.zeros(2)
-    assert not fused(x)
-    with use_kernels("plain", CPU):
-        assert not fused(x)
+    assert not fused("plain", x)
+    with launch_device("plain", CPU):
+        assert not fused("plain", x)
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="choose from plain, triton"), use_kernels("fast", CPU):
-        pass
+    with pytest.raises(ValueError, match="'fast'"):
+        check_kernels("fast", CPU)
 
 
 def test_triton_is_refused_on_a_cpu_that_does_not_interpret(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: object())
-    with pytest.raises(UsageError, match="not on cpu"), use_kernels("triton", CPU):
-        pass
+    with pytest.raises(UsageError, match="cpu"):
+        launch_device("triton", CPU)
+    assert not fused("triton", torch.zeros(2))
 
 
 def test_a_missing_triton_names_the_extra(monkeypatch):
     monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"manyview\[kernels\]"), use_kernels("triton", CPU):
-        pass
+    with pytest.raises(UsageError, match=r"manyview\[kernels\]"):
+        check_kernels("triton", CPU)
 
 
 def test_gradients_take_the_plain_operations(monkeypatch):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: object())
     x = torch.zeros(2)
-    with use_kernels("triton", CPU):
-        assert fused(x)
-        assert not fused(x.requires_grad_())
+    with launch_device("triton", CPU):
+        assert fused("triton", x)
+        assert not fused("triton", x.requires_grad_())
         with torch.no_grad():
-            assert fused(x)
-    assert not fused(torch.zeros(2))
+            assert fused("triton", x)
+    assert not fused("triton", torch.zeros(2, dtype=torch.float64))
+
+
+def test_the_tensors_cuda_device_is_current_for_triton(monkeypatch):
+    """Triton launches on the current device."""
+    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: object())
+    device = torch.device("cuda", 1)
+    made = launch_device("triton", device)
+    assert isinstance(made, torch.cuda.device) and made.idx == 1
+    assert not isinstance(launch_device("plain", device), torch.cuda.device)

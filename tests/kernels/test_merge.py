@@ -10,7 +10,6 @@ from manyview.attention.merging.matching import match
 from manyview.attention.merging.means import copy_back, slot_means
 from manyview.attention.merging.outliers import separate_outliers
 from manyview.attention.methods.httm import Blocks, merge_plan
-from manyview.kernels import use_kernels
 
 pytest.importorskip("triton")
 
@@ -25,11 +24,9 @@ def drawn(device, dtype=torch.float32, dim=32, seed=0, layout=LAYOUT, batch=1):
     return torch.randn(batch, 2, layout.tokens, dim, device=device).to(dtype)
 
 
-def both(device, run):
+def both(run):
     """What `run` gives with kernels and with plain operations."""
-    got = run()
-    with use_kernels("plain", device):
-        return got, run()
+    return run("triton"), run("plain")
 
 
 def twin_slots(x, plan):
@@ -52,7 +49,7 @@ def twin_slots(x, plan):
 @pytest.mark.parametrize("dim", [16, 64])
 def test_each_joins_the_most_similar_of_its_block(triton, dtype, dim):
     x = drawn(triton, dtype, dim)
-    slot, plain = both(triton, lambda: match(x, PLAN))
+    slot, plain = both(lambda kernels: match(x, PLAN, kernels=kernels))
     assert slot.dtype == plain.dtype
     for head in range(2):
         want = twin_slots(x[0, head], PLAN).to(triton)
@@ -73,7 +70,7 @@ def test_each_joins_the_most_similar_of_its_block(triton, dtype, dim):
 def test_the_first_of_equals_is_joined(triton):
     x = torch.zeros_like(drawn(triton))
     x[..., 3] = 2.0  # cosines of exactly one in any order of summing
-    slot, plain = both(triton, lambda: match(x, PLAN))
+    slot, plain = both(lambda kernels: match(x, PLAN, kernels=kernels))
     assert torch.equal(slot, plain)
 
 
@@ -81,11 +78,10 @@ def test_a_block_larger_than_a_tile(triton):
     layout = TokenLayout(4, 1, (9, 10))
     plan = merge_plan(layout, Blocks(90, 4), 0.7)  # 252 look for one of 108
     x = drawn(triton, layout=layout)[:, :1]
-    slot, plain = both(triton, lambda: match(x, plan))
+    slot, plain = both(lambda kernels: match(x, plan, kernels=kernels))
     assert torch.equal(slot, plain)
-    means, _, count = slot_means(x, None, slot, plan)
-    with use_kernels("plain", triton):
-        want, _, members = slot_means(x, None, slot, plan)
+    found, plain = both(lambda kernels: slot_means(x, None, slot, plan, kernels))
+    (means, _, count), (want, _, members) = found, plain
     torch.testing.assert_close(means, want, rtol=1e-5, atol=1e-5)
     assert torch.equal(count, members)
 
@@ -93,8 +89,8 @@ def test_a_block_larger_than_a_tile(triton):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_means_of_both_are_those_of_their_members(triton, dtype):
     x, beside = drawn(triton, dtype), drawn(triton, dtype, seed=1)
-    slot = match(x, PLAN)
-    means, others, count = slot_means(x, beside, slot, PLAN)
+    slot = match(x, PLAN, kernels="triton")
+    means, others, count = slot_means(x, beside, slot, PLAN, "triton")
     for head in range(2):
         for place in range(PLAN.slots):
             members = (slot[0, head] == place).nonzero()[:, 0]
@@ -108,9 +104,10 @@ def test_means_of_both_are_those_of_their_members(triton, dtype):
 def test_strided_heads_are_read_in_place(triton):
     x = drawn(triton, batch=2)
     cut = x.transpose(1, 2).contiguous().transpose(1, 2)
-    got, want = match(cut, PLAN), match(x, PLAN)
+    got, want = (match(one, PLAN, kernels="triton") for one in (cut, x))
     assert torch.equal(got, want)
-    for a, b in zip(slot_means(cut, x, got, PLAN), slot_means(x, cut, want, PLAN), strict=True):
+    found = slot_means(cut, x, got, PLAN, "triton"), slot_means(x, cut, want, PLAN, "triton")
+    for a, b in zip(*found, strict=True):
         assert torch.equal(a, b)
 
 
@@ -118,8 +115,8 @@ def test_strided_heads_are_read_in_place(triton):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_farthest_leave_their_means(triton, dtype, many):
     x = drawn(triton, dtype)
-    slot = match(x, PLAN)
-    (short, places, lengths), plain = both(triton, lambda: separate_outliers(x, slot, PLAN, many))
+    slot = match(x, PLAN, kernels="triton")
+    (short, places, lengths), plain = both(lambda kernels: separate_outliers(x, slot, PLAN, many, kernels))
     torch.testing.assert_close(places, plain[1], rtol=0, atol=0)
     torch.testing.assert_close(lengths, plain[2], rtol=0, atol=0)
     eps = 2 * torch.finfo(dtype).eps
@@ -136,9 +133,10 @@ def test_the_farthest_leave_their_means(triton, dtype, many):
 def test_outputs_are_copied_to_members(triton, one):
     """Slots of each head, or one list for all; rows as attention leaves them in memory."""
     x = drawn(triton, torch.bfloat16, batch=2)
-    slot = match(x, PLAN)[:, :1] if one else match(x, PLAN)
+    slot = match(x, PLAN, kernels="triton")
+    slot = slot[:, :1] if one else slot
     short = torch.randn(2, PLAN.slots, 2, 32, device=triton).bfloat16().transpose(1, 2)
-    got, want = both(triton, lambda: copy_back(short, slot))
+    got, want = both(lambda kernels: copy_back(short, slot, kernels))
     assert torch.equal(got, want)
     assert got.transpose(1, 2).is_contiguous()
 
@@ -147,5 +145,22 @@ def test_what_selects_or_is_too_wide_stays_plain(triton, monkeypatch):
     from manyview.kernels import merge
 
     monkeypatch.setattr(merge, "join_most_similar", lambda *a: pytest.fail("the kernel ran"))
-    match(drawn(triton, dim=256), PLAN)
-    match(drawn(triton, torch.float64), PLAN)
+    match(drawn(triton, dim=256), PLAN, kernels="triton")
+    match(drawn(triton, torch.float64), PLAN, kernels="triton")
+
+
+def test_kernels_are_taken_where_they_are_asked_for(triton, calls):
+    from manyview.kernels import merge, merge_means, merge_outliers
+
+    calls(merge, "join_most_similar")
+    calls(merge_means, "slot_means")
+    taken = calls(merge_outliers, "leave_far_means", "copy_rows")
+    x = drawn(triton)
+    for kernels in ("plain", "triton"):
+        slot = match(x, PLAN, kernels=kernels)
+        short, _, _ = slot_means(x, None, slot, PLAN, kernels)
+        separate_outliers(x, slot, PLAN, 3, kernels)
+        copy_back(short, slot, kernels)
+        assert bool(taken) == (kernels == "triton")
+    assert taken["join_most_similar"] == taken["leave_far_means"] == taken["copy_rows"] == 1
+    assert taken["slot_means"] >= 1

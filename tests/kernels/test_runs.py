@@ -14,6 +14,7 @@ import manyview
 from manyview.cli.main import run
 from manyview.errors import UsageError
 from manyview.kernels import choice
+from manyview.models.vggt.model import VGGT
 from manyview.reconstruction.run import whole
 from manyview.reconstruction.run.engine import reconstruct
 from manyview.reconstruction.run.options import ReconstructOptions
@@ -35,12 +36,12 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def seen(monkeypatch):
-    """Kernels in force at each forward pass."""
+    """Kernels of each forward pass."""
     names = []
     run = whole.run_forward
 
     def told(model, images, *rest):
-        hook = model.aggregator.register_forward_pre_hook(lambda *_: names.append(choice._chosen.get()))
+        hook = model.aggregator.register_forward_pre_hook(lambda _, given: names.append(given[2].kernels))
         try:
             return run(model, images, *rest)
         finally:
@@ -60,20 +61,17 @@ def test_a_reconstruction_runs_with_its_kernels_and_says_so(photos, device, seen
     assert "kernels" not in scenes[0].settings and scenes[1].settings["kernels"] == "triton"
     assert scenes[0].settings_hash != scenes[1].settings_hash
     np.testing.assert_allclose(scenes[0].z_depth, scenes[1].z_depth, rtol=1e-3, atol=1e-4)
-    assert choice._chosen.get() == "plain"
 
 
 def test_streams_take_the_choice(device, monkeypatch):
-    from manyview.models.vggt import model as forward
-
     passes = []
-    run = forward.run_dense_head
+    run = VGGT.run_chunk
 
-    def told(*args, **kwargs):
-        passes.append(choice._chosen.get())
-        return run(*args, **kwargs)
+    def told(model, images, plan, options, *args, **kwargs):
+        passes.append(options.kernels)
+        return run(model, images, plan, options, *args, **kwargs)
 
-    monkeypatch.setattr(forward, "run_dense_head", told)
+    monkeypatch.setattr(VGGT, "run_chunk", told)
     images = [torch.zeros(3, 28, 28, dtype=torch.uint8)] * 2
     updates = manyview.stream(
         images, tiny_vggt(config=SMALL), chunk=1, kernels="triton", device=device.type, image_size=28

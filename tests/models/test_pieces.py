@@ -260,7 +260,7 @@ def test_projecting_when_a_tap_is_made_is_the_convolution_afterwards():
 def test_a_layer_that_is_tapped_twice_feeds_both_projections():
     config = dataclasses.replace(TINY, taps=(1, 1, 3, 3))
     model = tiny_vggt(torch.float64, config)
-    store = TapStore(config, {"depth": model.depth_head}, 2)
+    store = TapStore(config, {"depth": model.depth_head}, RunOptions(head_frames_per_chunk=2))
     assert store.layers == {1, 3}
     made = {layer: (noise(1, 3, 8, 32, seed=layer), noise(1, 3, 8, 32, seed=9 + layer)) for layer in range(4)}
     with torch.no_grad():

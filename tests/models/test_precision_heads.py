@@ -10,7 +10,7 @@ import manyview
 from manyview.evaluate.protocols.procedural import Case
 from manyview.models.convolutions import Conv2d, ConvTranspose2d
 from manyview.models.network import Network
-from manyview.models.precision import use_linears
+from manyview.models.precision import Compute, ConvertedWeights
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt.model import Predictions
 from tests.models.tiny import tiny_vggt
@@ -78,8 +78,8 @@ def test_convolutions_follow_their_input(channels_last):
         (ConvTranspose2d(8, 4, 2, stride=2), torch.nn.ConvTranspose2d(8, 4, 2, stride=2)),
     ):
         plain.load_state_dict(layer.state_dict())
-        with torch.no_grad(), use_linears():
-            torch.testing.assert_close(layer(x), plain.double()(x))
+        with torch.no_grad():
+            torch.testing.assert_close(layer(x, Compute(weights=ConvertedWeights())), plain.double()(x))
         assert layer.weight.dtype == torch.float32
 
 

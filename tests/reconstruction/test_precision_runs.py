@@ -35,24 +35,33 @@ def test_precisions_reach_the_result(photos):  # noqa: F811
     model = tiny_vggt()
     exact, low, fp8 = (
         reconstruct(photos, model, **options)
-        for options in ({}, {"precision": "bf16"}, {"precision": "bf16", "linears": "fp8"})
+        for options in ({}, {"precision": "bf16"}, {"precision": "bf16", "linear_precision": "fp8"})
     )
     errors = [float(np.abs(one.z_depth / exact.z_depth - 1).mean()) for one in (low, fp8)]
     assert 0 < errors[0] < errors[1] < 0.1
     assert low.settings["precision"] == "bf16" and "linears" not in low.settings
     assert fp8.settings["linears"] == "fp8"
-    with pytest.raises(UsageError, match="linears are plain or fp8"):
-        reconstruct(photos, model, linears="int8")
+    with pytest.raises(UsageError, match="'int8'"):
+        reconstruct(photos, model, linear_precision="int8")
 
 
-@pytest.mark.parametrize("linears", ["plain", "fp8"])
+def test_the_old_name_of_the_linear_precision_works_and_warns_once(photos):  # noqa: F811
+    with pytest.warns(DeprecationWarning) as told:
+        scene = reconstruct(photos, tiny_vggt(), linears="fp8", image_size=28)
+    assert scene.settings["linears"] == "fp8"
+    assert ["linear_precision" in str(one.message) for one in told] == [True]
+
+
+@pytest.mark.parametrize("linear_precision", ["plain", "fp8"])
 @pytest.mark.parametrize("keep_weights", [True, False])
 @pytest.mark.parametrize("pieces", [(2, 2000, 2), (8, 9000, 8)])
-def test_converted_weights_are_in_the_estimate(linears, keep_weights, pieces):
+def test_converted_weights_are_in_the_estimate(linear_precision, keep_weights, pieces):
     with torch.device("meta"):
         model = VGGT(WIDE)
         images = torch.empty(1, 24, 3, 140, 196, dtype=torch.uint8)
-    options = RunOptions(torch.bfloat16, *pieces, linears=linears, keep_weights=keep_weights)
+    options = RunOptions(
+        torch.bfloat16, *pieces, linear_precision=linear_precision, keep_weights=keep_weights
+    )
     with torch.no_grad(), LiveBytes() as live:
         model(images, options=options)
     counted = live.peak + images.numel()
@@ -62,12 +71,20 @@ def test_converted_weights_are_in_the_estimate(linears, keep_weights, pieces):
 
 def test_only_the_last_rung_converts_anew():
     request = Request(
-        WIDE, 100, 392, 518, Plan.dense(4), ("camera",), torch.bfloat16, linears="fp8", channels_last=True
+        WIDE,
+        100,
+        392,
+        518,
+        Plan.dense(4),
+        ("camera",),
+        torch.bfloat16,
+        linear_precision="fp8",
+        channels_last=True,
     )
     rungs = list(run_options_candidates(request))
     assert [one.keep_weights for one in rungs] == [True] * (len(rungs) - 1) + [False]
-    assert all((one.linears, one.channels_last) == ("fp8", True) for one in rungs)
-    full = dataclasses.replace(request, dtype=torch.float32, linears="plain")
+    assert all((one.linear_precision, one.channels_last) == ("fp8", True) for one in rungs)
+    full = dataclasses.replace(request, dtype=torch.float32, linear_precision="plain")
     assert all(one.keep_weights for one in run_options_candidates(full))
 
 

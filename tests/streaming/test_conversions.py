@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from manyview.models.precision import Converted
+from manyview.models.precision import ConvertedWeights
 from manyview.models.run_options import RunOptions
 from manyview.streaming.anchors import AnchorEngine, AnchorOptions
 from manyview.streaming.recursive import RecursiveEngine
@@ -20,12 +20,12 @@ ANCHORS = AnchorOptions(accel="anchors:frames=2", start=2, beyond=None)
 @pytest.mark.parametrize("keep", [True, False])
 def test_later_chunks_convert_no_weights(kind, keep, monkeypatch):
     made = []
-    get = Converted.get
+    get = ConvertedWeights.get
 
     def counted(self, parameter, form, make):
         return get(self, parameter, form, lambda p: made.append(form) or make(p))
 
-    monkeypatch.setattr(Converted, "get", counted)
+    monkeypatch.setattr(ConvertedWeights, "get", counted)
     model, run = tiny_vggt(), RunOptions(torch.bfloat16, keep_weights=keep)
     engine = RecursiveEngine(model, run=run) if kind == "chunks" else AnchorEngine(model, ANCHORS, run)
     images = torch.rand(6, 3, 28, 42)

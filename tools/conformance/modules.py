@@ -13,6 +13,7 @@ from manyview.models.dense_head import DenseHead
 from manyview.models.encoder import DinoEncoder
 from manyview.models.feature_taps import run_dense_head
 from manyview.models.part_configs import DenseHeadConfig, EncoderConfig
+from manyview.models.precision import Compute
 from manyview.models.rotary import Rotation, rotation_for
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt.camera_head import CameraHead
@@ -102,7 +103,7 @@ def trunk(case: Case, plan_of: Callable[[Case, int], Plan] | None = None) -> dic
     images = case.inputs["images"]
     layers: dict[int, Tensor] = {}
 
-    def keep(layer: int, frame_tokens: Tensor, global_tokens: Tensor) -> None:
+    def keep(layer: int, frame_tokens: Tensor, global_tokens: Tensor, compute: Compute) -> None:
         layers[layer] = torch.cat([frame_tokens, global_tokens], dim=-1)
 
     plan = plan_of(case, config.depth) if plan_of is not None else Plan.dense(config.depth)
@@ -135,7 +136,8 @@ def _run_dense(case: Case, head: DenseHead, taps: list[Tensor], piece: int | Non
     batch, frames, patches, _ = taps[0].shape
     projected = [head.project(tap.flatten(0, 1), index) for index, tap in enumerate(taps)]
     grid = patch_grid(patches, (height, width))
-    return run_dense_head(head, projected, grid, (height, width), (batch, frames), piece)
+    options = RunOptions(head_frames_per_chunk=piece)
+    return run_dense_head(head, projected, grid, (height, width), (batch, frames), options)
 
 
 def dense_head(case: Case) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from manyview.models.omega.encoder import OmegaEncoder
 from manyview.models.omega.heads import OmegaCameraHead, OmegaDenseHead, TextHead
 from manyview.models.omega.model import Omega, OmegaTrunk
 from manyview.models.part_configs import DenseHeadConfig, EncoderConfig
+from manyview.models.precision import Compute
 from manyview.models.run_options import RunOptions
 from tools.conformance.folder import BrokenCase, Case
 from tools.conformance.operations import pose_encoding
@@ -122,7 +123,8 @@ def _dense_head(case: Case) -> dict[str, Tensor]:
 
     def outputs(factor: float) -> tuple[Tensor, ...]:
         projected = [head.project((tap * factor).flatten(0, 1), i) for i, tap in enumerate(taps)]
-        return run_dense_head(head, projected, grid, size, (batch, frames), c["frames_chunk_size"])
+        options = RunOptions(head_frames_per_chunk=c["frames_chunk_size"])
+        return run_dense_head(head, projected, grid, size, (batch, frames), options)
 
     results = dict(zip(("depth", "depth_conf"), outputs(1.0), strict=True))
     if "conf_small" in case.outputs:
@@ -166,7 +168,7 @@ def _layers(trunk: OmegaTrunk, images: Tensor) -> dict[int, Tensor]:
     """Frame and inter-frame outputs of every pair side by side."""
     found: dict[int, Tensor] = {}
 
-    def keep(pair: int, frame_tokens: Tensor, global_tokens: Tensor) -> None:
+    def keep(pair: int, frame_tokens: Tensor, global_tokens: Tensor, compute: Compute) -> None:
         found[pair] = torch.cat([frame_tokens, global_tokens], dim=-1)
 
     trunk.run_layers(images, Plan.dense(trunk.config.depth), RunOptions(), keep)

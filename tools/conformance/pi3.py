@@ -20,6 +20,7 @@ from manyview.models.pi3.model import Pi3
 from manyview.models.pi3.model_x import Pi3X
 from manyview.models.pi3.pose_injection import PoseInjection
 from manyview.models.pi3.priors import Priors
+from manyview.models.precision import Compute
 from manyview.models.predictions import Predictions
 from manyview.models.rotary import rotation_for
 from manyview.models.run_options import RunOptions
@@ -177,7 +178,7 @@ def _trunk(case: Case, network: Pi3, images: Tensor) -> dict[str, Tensor]:
     special, found = network.config.special_tokens, {}
     results = {}
 
-    def keep(layer: int, frame_tokens: Tensor, global_tokens: Tensor) -> None:
+    def keep(layer: int, frame_tokens: Tensor, global_tokens: Tensor, compute: Compute) -> None:
         found[2 * layer], found[2 * layer + 1] = frame_tokens.clone(), global_tokens.clone()
 
     network.run_layers(images, Plan.dense(network.config.depth), RunOptions(), keep)

@@ -10,6 +10,7 @@ from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.methods.flashvggt import DescriptorKeys
 from manyview.attention.plan import Plan
 from manyview.models.encoder import DinoEncoder
+from manyview.models.precision import Compute
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt.model import VGGT
 from manyview.models.vggt.trunk import LaterFrames, Trunk, normalise_images
@@ -40,7 +41,9 @@ def trunk(case: Case) -> dict[str, Tensor]:
     for number, images in enumerate(case.inputs["images"].split(case.config["chunks"], 1)):
         found: dict[int, Tensor] = {}
 
-        def keep(layer: int, frame: Tensor, across: Tensor, found: dict[int, Tensor] = found) -> None:
+        def keep(
+            layer: int, frame: Tensor, across: Tensor, compute: Compute, found: dict[int, Tensor] = found
+        ) -> None:
             found[layer] = torch.cat([frame, across], dim=-1)
 
         known = LaterFrames(module) if number else None
@@ -80,7 +83,7 @@ def _layer_samples(case: Case, network: VGGT, images: Tensor, plan: Plan, chunk:
     results: dict[str, Tensor] = {}
     special = network.config.special_tokens
 
-    def keep(layer: int, frame: Tensor, across: Tensor) -> None:
+    def keep(layer: int, frame: Tensor, across: Tensor, compute: Compute) -> None:
         tokens = torch.cat([frame, across], dim=-1)
         patches = tokens[:, :, special:]
         parts = {"special": tokens[:, :, :special], "mean": patches.mean(dim=2), "patches": patches}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from manyview.attention.plan import Plan
 from manyview.models.encoder import DinoEncoder
+from manyview.models.precision import Compute
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt.model import VGGT
 from manyview.models.vggt.trunk import normalise_images
@@ -79,7 +80,7 @@ def _layer_samples(case: Case, network: VGGT, images: Tensor, plan: Plan) -> dic
 def _run_trunk(network: VGGT, images: Tensor, plan: Plan, wanted: set[int]) -> dict[int, Tensor]:
     found: dict[int, Tensor] = {}
 
-    def keep(layer: int, frame_tokens: Tensor, global_tokens: Tensor) -> None:
+    def keep(layer: int, frame_tokens: Tensor, global_tokens: Tensor, compute: Compute) -> None:
         if layer in wanted:
             found[layer] = torch.cat([frame_tokens, global_tokens], dim=-1)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -15,7 +13,6 @@ from manyview.attention.merging.outliers import separate_outliers
 from manyview.attention.methods.httm import Blocks, merge_plan
 from manyview.attention.softmax.extended import attend_extended
 from manyview.kernels import attention, merge, merge_means, merge_outliers
-from manyview.kernels.choice import use_kernels
 from tools.kernels.cases import CaseSize, KernelCase, Trial
 
 _SCORES = 1 << 26  # in float64 at once
@@ -41,14 +38,6 @@ def _drawn(
     shape = (1, tokens, size.heads, size.head_dim)
     x = torch.randn(shape, generator=generator, device=device, dtype=torch.float32)
     return x.to(dtype).transpose(1, 2)
-
-
-def _plain(run: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
-    def plainly(*inputs: Tensor) -> tuple[Tensor, ...]:
-        with use_kernels("plain", inputs[0].device):
-            return run(*inputs)
-
-    return plainly
 
 
 def _exact(q: Tensor, k: Tensor, v: Tensor, weight: Tensor | None, logit: Tensor, value: Tensor) -> Tensor:
@@ -79,7 +68,7 @@ def _terms(size: CaseSize, dtype: torch.dtype, device: torch.device, generator: 
     return Trial(
         (q, k, v, weight, logit, own),
         lambda *x: (attention.attend_terms(*x),),
-        _plain(plain),
+        plain,
         3.2,
         15.3,
     )
@@ -104,7 +93,7 @@ def _lengths(size: CaseSize, dtype: torch.dtype, device: torch.device, generator
     return Trial(
         (q, k, v, lengths),
         lambda q, k, v, lengths: (attention.attend_terms(q, k, v, lengths=lengths.long()),),
-        _plain(plain),
+        plain,
         1.0,
         1.6,
     )
@@ -170,7 +159,7 @@ def _matching(size: CaseSize, dtype: torch.dtype, device: torch.device, generato
     return Trial(
         (x,),
         lambda x: (_marks(merge.join_most_similar(x, plan.table(x.device))),),
-        _plain(plain),
+        plain,
         1.4,
         40,
     )
@@ -193,7 +182,7 @@ def _means(size: CaseSize, dtype: torch.dtype, device: torch.device, generator: 
 
     # Two read, 0.3 of each written, slots. Plain, for each: laid out by head (2), widened (3), zeros and
     # their copy (1.8), added (2.6), divided (1.2), rounded (0.9).
-    return Trial((k, v), fused, _plain(plain), 2.7, 23)
+    return Trial((k, v), fused, plain, 2.7, 23)
 
 
 def _outliers(size: CaseSize, dtype: torch.dtype, device: torch.device, generator: torch.Generator) -> Trial:
@@ -211,4 +200,4 @@ def _outliers(size: CaseSize, dtype: torch.dtype, device: torch.device, generato
 
     # Read for the means, the distances and the means again (3); means (0.5), who leaves (0.2), selection.
     # Plain: sums (8), means to all and differences from them (20), the rest.
-    return Trial((q,), fused, _plain(plain), 3.9, 28)
+    return Trial((q,), fused, plain, 3.9, 28)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from manyview.errors import UsageError
-from manyview.kernels.choice import use_kernels
+from manyview.kernels import launch_device
 
 if TYPE_CHECKING:
     from tools.kernels.cases import CaseSize, KernelCase, Trial
@@ -122,7 +122,7 @@ def run_parity(
         if watch is not None:
             watch(one)
 
-    with use_kernels("triton", device), torch.inference_mode():
+    with launch_device("triton", device), torch.inference_mode():
         from tools.kernels.cases import CaseSize, kernel_cases
 
         tiny = CaseSize(frames=2, grid=(2, 3), special_tokens=5, heads=2, head_dim=16)

@@ -130,7 +130,7 @@ class RememberedKeys:
         if not self.own_frame:
             return attend_extended(q, k, v)
         logit, value = same_frame_terms(q, own_k, own_v, layout)
-        return attend_extended(q, k, v, None, logit, value)
+        return attend_extended(q, k, v, None, logit, value, kernels=layer.run.kernels)
 
     def select(self, layer: LayerInput) -> Any:
         raise TypeError("keys differ from frame to frame: use attend_layer")

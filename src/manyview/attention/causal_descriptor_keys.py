@@ -89,7 +89,8 @@ class CausalDescriptorKeys:
             index = index.to(q.device)
             weight = None if log_weight is None else log_weight[index]
             rows = slice(group.start * layout.tokens_per_frame, group.stop * layout.tokens_per_frame)
-            parts.append(_attend_hiding(q[:, :, rows], k[:, :, index], v[:, :, index], weight, hidden, each))
+            shared = (k[:, :, index], v[:, :, index], weight)
+            parts.append(_attend_hiding(q[:, :, rows], *shared, hidden, each, layer.run.kernels))
         return torch.cat(parts, 2)
 
     def count(self, layout: TokenLayout) -> float:
@@ -129,6 +130,7 @@ def _attend_hiding(
     log_weight: Tensor | None,
     hidden: Bool[Tensor, "frames owners"],
     each: int,
+    kernels: str,
 ) -> Float[Tensor, "batch heads queries dim"]:
     """Attention of the group's frames to keys that end with those of the group itself, `each` a frame.
 
@@ -137,7 +139,7 @@ def _attend_hiding(
     """
     frames, dim = len(hidden), q.shape[-1]
     if not hidden.any():
-        return attend_extended(q, k, v, log_weight)
+        return attend_extended(q, k, v, log_weight, kernels=kernels)
     width = dim + frames + -(dim + frames) % 8
     flags = F.pad(hidden.to(q), (0, width - dim - frames)) * width**0.5
     # Kernels scale by the width they see; the scale must stay that of `dim`.
@@ -150,5 +152,6 @@ def _attend_hiding(
         torch.cat([k, marks.expand(*k.shape[:2], -1, -1)], -1),
         F.pad(v, (0, width - dim)),
         log_weight,
+        kernels=kernels,
     )
     return heads[..., :dim]

@@ -55,5 +55,7 @@ class SameFrameKeys:
 class NoFill:
     """Dropped keys are gone."""
 
-    def attend(self, queries: QuerySet, keys: KeySet, layout: TokenLayout) -> Tensor:
-        return attend_extended(queries.q, keys.k, keys.v, keys.log_weight, lengths=queries.lengths)
+    def attend(self, queries: QuerySet, keys: KeySet, layer: LayerInput) -> Tensor:
+        return attend_extended(
+            queries.q, keys.k, keys.v, keys.log_weight, lengths=queries.lengths, kernels=layer.run.kernels
+        )

@@ -97,7 +97,7 @@ def _compressed(
     layer: LayerInput, frames: Float[Tensor, "batch frames tokens dim"], reduction: int
 ) -> Float[Tensor, "batch frames short dim"]:
     """Specials, and patches through the convolution that the weights bring for this layer."""
-    compressor, layout = getattr(layer.attention, "spatial_compressor", None), layer.layout
+    compressor, layout = layer.attention.spatial_compressor, layer.layout
     if compressor is None:
         raise UsageError("these weights have no learnt compressor: use flash or flash:version=v2")
     if compressor.reduction != reduction:

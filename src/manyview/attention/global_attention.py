@@ -63,7 +63,7 @@ class GlobalAttention:
         keys = self.keys.select(layer)
         if self.queries == AllQueries() and self.keys == AllKeys():
             run.observe(queries.q, keys.k)
-        heads = self.fill.attend(queries, keys, layout)
+        heads = self.fill.attend(queries, keys, layer)
         restore = queries.restore
         del queries, keys  # freed before the output projection makes another token tensor
         return attention.output(restore(heads))

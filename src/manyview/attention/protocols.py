@@ -14,7 +14,12 @@ from .layout import TokenLayout
 
 @runtime_checkable
 class AttentionParts(Protocol):
-    """What a network's attention module offers to a method (see `models.blocks.Attention`)."""
+    """What a network's attention module offers to a method (see `models.blocks.BoundAttention`)."""
+
+    @property
+    def spatial_compressor(self) -> Any:
+        """FlashVGGT's learnt compressor of this layer, where the weights have one."""
+        ...
 
     def queries(self, x: Tensor, rotation: Any = None, piece: int | None = None) -> Tensor: ...
 
@@ -32,7 +37,8 @@ class LayerRun:
     `frames_per_chunk` bounds temporaries to that many frames (None: no splitting, needed for gradients).
     `frame_features` [B, S, C] holds the mean token of every frame after the encoder, for methods that
     choose frames. `memory` lives as long as the forward pass and is shared by its layers: what was
-    chosen once (frames, indices) is kept there under a name of the method.
+    chosen once (frames, indices) is kept there under a name of the method. `kernels`: "plain" or
+    "triton", for `kernels.fused`.
     """
 
     layer: int = 0
@@ -40,6 +46,7 @@ class LayerRun:
     recorder: Any = None
     frame_features: Tensor | None = None
     memory: dict[Any, Any] = dataclasses.field(default_factory=dict)
+    kernels: str = "plain"
 
     def observe(self, q: Tensor, k: Tensor) -> None:
         """Hand the queries and keys [B, heads, S*P, d] of a layer that joins frames to the recorder."""
@@ -138,6 +145,6 @@ class Keys(Protocol):
 class Fill(Protocol):
     """Answer to: what stands in, in the same softmax, for what was dropped?"""
 
-    def attend(self, queries: QuerySet, keys: KeySet, layout: TokenLayout) -> Tensor:
+    def attend(self, queries: QuerySet, keys: KeySet, layer: LayerInput) -> Tensor:
         """Outputs [B, heads, queries, d]."""
         ...

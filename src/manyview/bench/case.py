@@ -118,7 +118,7 @@ class Case:
             attention_flops=cost.attention_flops,
             extra_flops=cost.extra_flops,
             kernels=self._method.kernels,
-            linears=self._method.linears,
+            linear_precision=self._method.linear_precision,
             implementation=other.name if other else None,
             reserved_bytes=self._reserved,
             attention_share=self._share,

@@ -38,7 +38,7 @@ class Measurement:
     attention_flops: float = 0.0
     extra_flops: float = 0.0
     kernels: str = "plain"
-    linears: str = "plain"
+    linear_precision: str = "plain"
     implementation: str | None = None
     reserved_bytes: int | None = None
     attention_share: float | None = None
@@ -51,7 +51,7 @@ class Measurement:
 
     @property
     def method(self) -> str:
-        return self.implementation or method_name(self.plan, self.kernels, self.linears)
+        return self.implementation or method_name(self.plan, self.kernels, self.linear_precision)
 
     @property
     def spread(self) -> float:
@@ -149,8 +149,8 @@ class BenchReport:
         return case.floor_bytes[kind] / self.copy_bytes_per_s
 
     def dense_beside(self, case: Measurement) -> Measurement | None:
-        """Dense attention on as many frames, the same kernels and linears, if it was measured."""
-        name = method_name("dense", case.kernels, case.linears)
+        """Dense attention on as many frames, the same kernels and linear precision, if it was measured."""
+        name = method_name("dense", case.kernels, case.linear_precision)
         same = (one for one in self.measurements if one.frames == case.frames and one.method == name)
         return next(same, None)
 
@@ -159,7 +159,7 @@ class BenchReport:
         dense = self.dense_beside(case)
         if dense is not None:
             return dense.seconds, False
-        name = method_name("dense", case.kernels, case.linears)
+        name = method_name("dense", case.kernels, case.linear_precision)
         found = (one for one in self.estimates if (one.method, one.frames) == (name, case.frames))
         return next(((one.seconds, True) for one in found), None)
 
@@ -189,12 +189,12 @@ class BenchReport:
                     stage: flops / case.stage_seconds[stage] for stage, flops in case.stage_flops.items()
                 },
             }
-            stored = dataclasses.asdict(case)
+            stored = _stored(case)
             stored["twin"] = stored.pop("implementation") is not None
             cases.append(stored | derived)
         return {
             "settings": {
-                **dataclasses.asdict(self.options),
+                **_stored(self.options),
                 "twin": any(case.implementation is not None for case in self.measurements),
             },
             "model": self.model,
@@ -206,3 +206,9 @@ class BenchReport:
             "estimates": [dataclasses.asdict(estimate) for estimate in self.estimates],
             "refusals": [dataclasses.asdict(refusal) for refusal in self.refusals],
         }
+
+
+def _stored(part: Measurement | BenchOptions) -> dict[str, Any]:
+    """Its fields; the key of the linear precision is that of earlier files."""
+    fields = dataclasses.asdict(part)
+    return {"linears" if name == "linear_precision" else name: value for name, value in fields.items()}

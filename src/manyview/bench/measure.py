@@ -51,7 +51,7 @@ def run_bench(
         report.refusals += [Refusal(spec, n, reason) for spec, reason in refused.items() for n in frames]
     else:
         plans = [Plan.parse(spec, depth) for spec in options.plans]
-    methods = methods_of(plans, options.kernels, options.linears, implementations)
+    methods = methods_of(plans, options.kernels, options.linear_precision, implementations)
     run = run_in_turns if options.in_turns else _one_by_one
     run(place, methods, frames, budget, watch or (lambda report, done, total: None))
     return report

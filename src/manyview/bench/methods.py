@@ -27,26 +27,26 @@ class Implementation:
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """One row of a comparison: a plan with the `kernels` and `linears` of its run options.
+    """One row of a comparison: a plan with the `kernels` and `linear_precision` of its run options.
 
     With `implementation` that runs instead: always dense and plain.
     """
 
     plan: Plan
     kernels: str = "plain"
-    linears: str = "plain"
+    linear_precision: str = "plain"
     implementation: Implementation | None = None
 
     @property
     def name(self) -> str:
         if self.implementation is not None:
             return self.implementation.name
-        return method_name(str(self.plan), self.kernels, self.linears)
+        return method_name(str(self.plan), self.kernels, self.linear_precision)
 
 
-def method_name(plan: str, kernels: str, linears: str) -> str:
+def method_name(plan: str, kernels: str, linear_precision: str) -> str:
     """How tables call a method: the plan's spec, with what is not the default behind it."""
-    special = [name for name in (kernels, linears) if name != "plain"]
+    special = [name for name in (kernels, linear_precision) if name != "plain"]
     return f"{plan} [{', '.join(special)}]" if special else plan
 
 
@@ -75,13 +75,13 @@ def plans_beside_dense(specs: Sequence[str], depth: int) -> tuple[list[Plan], di
 def methods_of(
     plans: Iterable[Plan],
     kernels: Sequence[str],
-    linears: Sequence[str],
+    linear_precisions: Sequence[str],
     implementations: Sequence[Implementation] = (),
 ) -> list[Method]:
-    """Every plan on all kernels and linears, plan by plan; implementations behind dense, or else last."""
+    """Every plan on all kernels and linear precisions, plan by plan; implementations after dense, or last."""
     result: list[Method] = []
     for plan in dict.fromkeys(plans):
-        result += [Method(plan, kernel, linear) for kernel in kernels for linear in linears]
+        result += [Method(plan, kernel, one) for kernel in kernels for one in linear_precisions]
     full = Plan.dense(len(result[0].plan.layers))
     dense = [index for index, method in enumerate(result) if method.plan == full]
     place = dense[-1] + 1 if dense else len(result)

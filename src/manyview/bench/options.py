@@ -7,13 +7,13 @@ import dataclasses
 from ..errors import UsageError
 
 KERNELS = ("plain", "triton")
-LINEARS = ("plain", "fp8", "fp8-tensor")
+LINEAR_PRECISIONS = ("plain", "fp8")
 PICTURES = ("noise", "scene")
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchOptions:
-    """A model, and the grid of plans, kernels, linears and numbers of frames it is timed on.
+    """A model, and the grid of plans, kernels, linear precisions and numbers of frames it is timed on.
 
     `model`: what `load` takes, or a size with seeded random weights ("vggt-1b-random", "small-random").
     `size`: (width, height) of the images in pixels (None: 4:3 at the weights' own side). Each case is run
@@ -34,7 +34,7 @@ class BenchOptions:
     size: tuple[int, int] | None = None
     plans: tuple[str, ...] = ("dense",)
     kernels: tuple[str, ...] = ("plain",)
-    linears: tuple[str, ...] = ("plain",)
+    linear_precision: tuple[str, ...] = ("plain",)
     heads: tuple[str, ...] = ("camera", "depth")
     precision: str = "auto"
     head_precision: str = "fp32"
@@ -55,7 +55,7 @@ class BenchOptions:
     single_pass: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("frames", "plans", "heads", "kernels", "linears"):
+        for name in ("frames", "plans", "heads", "kernels", "linear_precision"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.frames or min(self.frames) < 1:
             raise UsageError(f"numbers of frames must be at least 1, got {list(self.frames)}")
@@ -76,10 +76,10 @@ class BenchOptions:
         _only(self.heads, ("camera", "depth", "points"), "cannot time the head")
         _only((self.head_precision,), ("fp32", "bf16", "fp16"), "dense heads have no precision")
         _only(self.kernels, KERNELS, "there are no kernels")
-        _only(self.linears, LINEARS, "there are no linears")
+        _only(self.linear_precision, LINEAR_PRECISIONS, "there is no linear precision")
         _only((self.pictures,), PICTURES, "there are no pictures")
-        if not self.kernels or not self.linears:
-            raise UsageError("name at least one kind of kernels and of linears, such as plain")
+        if not self.kernels or not self.linear_precision:
+            raise UsageError("name at least one kind of kernels and one linear precision, such as plain")
 
 
 def _only(names: tuple[str, ...], known: tuple[str, ...], complaint: str) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
-from ..kernels import use_kernels
+from ..kernels import check_kernels
 from ..models.network import Network
 from ..reconstruction.plan.environment import describe
 from ..reconstruction.plan.machine import PRECISIONS, measure_flops, pick_device, pick_dtype
@@ -46,7 +46,7 @@ class SetUp:
             options.heads,
             self.dtype,
             kernels=method.kernels,
-            linears=method.linears,
+            linear_precision=method.linear_precision,
             head_dtype=None if options.head_precision == "fp32" else PRECISIONS[options.head_precision],
             channels_last=options.channels_last,
         )
@@ -72,8 +72,7 @@ def set_up(options: BenchOptions) -> SetUp:
     dtype = pick_dtype(device, options.precision)
     load = look_at_load(device)
     for kernels in options.kernels:
-        with use_kernels(kernels, device):  # refused now, not case by case
-            pass
+        check_kernels(kernels, device)  # now, not case by case
     model = subject(options.model, device, options.heads, options.seed)
     config = model.config
     width, height = options.size or _default_size(config.image_size, config.patch_size)

@@ -35,7 +35,7 @@ class Bench:
     """Plans to compare with dense, in turns on the same frames, instead of --plans; all: every preset."""
     kernels: tuple[Literal["plain", "triton"], ...] = ("plain",)
     """Kernels to run every plan on."""
-    linears: tuple[Literal["plain", "fp8", "fp8-tensor"], ...] = ("plain",)
+    linear_precision: tuple[Literal["plain", "fp8"], ...] = ("plain",)
     """Arithmetic of the trunk's linear layers, for every plan and kernels."""
     twin: bool = False
     """Not in the package any more: `python -m tools.bench --twin` in a checkout."""

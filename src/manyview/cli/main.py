@@ -26,6 +26,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Doctor"),
 }
 
+# Options whose name has changed; the old one works until the next release.
+_RENAMED = {"--linears": "--linear-precision"}
+
 # Another spelling of the first words of a command line.
 _ALSO = {("evaluate", "--compare"): ["evaluate", "compare"]}
 
@@ -48,7 +51,7 @@ def run(argv: Sequence[str]) -> int:
         return 0
     _log_to_stderr(debug)
     try:
-        return int(_parse(args).run() or 0)
+        return int(_parse([_renamed(arg) for arg in args]).run() or 0)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
     except KeyboardInterrupt:
@@ -69,6 +72,15 @@ def run(argv: Sequence[str]) -> int:
         if isinstance(error, OSError):
             return _fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
         return _fail(f"unexpected {type(error).__name__}: {error} (run again with --debug for details)", 1)
+
+
+def _renamed(arg: str) -> str:
+    old, equals, value = arg.partition("=")
+    if old not in _RENAMED:
+        return arg
+    new = _RENAMED[old]
+    logging.getLogger("manyview").warning("%s is now %s; the next release drops the old name", old, new)
+    return new + equals + value
 
 
 def _parse(args: Sequence[str]) -> Any:

@@ -54,7 +54,7 @@ class RunChoice:
     """Of the trunk; auto: bf16 where the device multiplies it, else fp16 on CUDA, fp32 on CPUs."""
     kernels: Literal["plain", "triton"] = "plain"
     """triton: fused kernels, on CUDA; no card has run them yet."""
-    linears: Literal["plain", "fp8"] = "plain"
+    linear_precision: Literal["plain", "fp8"] = "plain"
     """Of the trunk; fp8: 8-bit codes, multiplied as such by CUDA from capability 8.9, emulated elsewhere."""
     point_head: bool = False
     """Also run the point head and keep its points beside those from depth."""

@@ -13,26 +13,27 @@ from ..attention.global_attention import LayerRun
 from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
 from ..errors import UsageError
+from ..kernels import launch_device
 from .blocks import Block
 from .encoder import PatchConv
-from .precision import with_its_linears
+from .precision import Compute, ConvertedWeights
 from .recording import mark
 from .rotary import Rotation, frame_positions, rotation_for
-from .run_options import RunOptions, with_its_kernels
+from .run_options import RunOptions
 
 _IMAGE_MEAN = (0.485, 0.456, 0.406)
 _IMAGE_STD = (0.229, 0.224, 0.225)
 
-TapReader = Callable[[int, Tensor, Tensor], None]
+TapReader = Callable[[int, Tensor, Tensor, Compute], None]
 
 
 @runtime_checkable
 class Known(Protocol):
     """What is known of an input beside its images, as changes of tokens [B, S, P, C]."""
 
-    def embedded(self, x: Tensor, layout: TokenLayout) -> Tensor: ...
+    def embedded(self, x: Tensor, layout: TokenLayout, compute: Compute) -> Tensor: ...
 
-    def after_pair(self, layer: int, x: Tensor, layout: TokenLayout) -> Tensor: ...
+    def after_pair(self, layer: int, x: Tensor, layout: TokenLayout, compute: Compute) -> Tensor: ...
 
 
 @runtime_checkable
@@ -41,7 +42,7 @@ class PlacedEncoder(Protocol):
 
     def position_embedding(self, grid: tuple[int, int]) -> Any: ...
 
-    def __call__(self, images: Tensor, positions: Any) -> Tensor: ...
+    def __call__(self, images: Tensor, positions: Any, compute: Compute) -> Tensor: ...
 
 
 @runtime_checkable
@@ -110,8 +111,6 @@ class AlternatingLayers(nn.Module):
         grid = (height // patch, width // patch)
         return TokenLayout(frames, sizes.special_tokens, grid, sizes.reference_frame)
 
-    @with_its_kernels
-    @with_its_linears
     def run_layers(
         self,
         images: Tensor,
@@ -121,13 +120,15 @@ class AlternatingLayers(nn.Module):
         recorder: Any = None,
         known: Known | None = None,
         memory: dict[Any, Any] | None = None,
+        weights: ConvertedWeights | None = None,
     ) -> TokenLayout:
         """Run all layers on images [B, S, 3, H, W] (uint8, or floating in [0, 1]).
 
-        After each pair, `read_tap(layer, frame_tokens, global_tokens)` receives both outputs
+        After each pair, `read_tap(layer, frame_tokens, global_tokens, compute)` receives both outputs
         [B, S, P, C] if the layer is one of the reader's; it must copy what it keeps. `known` may change
         tokens after the encoder and after each pair. `memory` is what the layers share (`LayerRun.memory`);
-        the features by which frames are chosen are left there as "frame features", None if no layer asks.
+        the features by which frames are chosen are left there as "frame features", None if no layer needs
+        them. `weights`: converted weights that several passes share (None: kept for this pass).
         """
         sizes = self.sizes()
         _, frames, _, height, width = images.shape
@@ -136,9 +137,10 @@ class AlternatingLayers(nn.Module):
             raise UsageError(
                 f"the plan has {len(plan.layers)} layers, this network has {sizes.depth} global layers"
             )
-        x = self._embed(images, layout, options)
+        compute = Compute.for_trunk(options, weights)
+        x = self._embed(images, layout, options, compute)
         if known is not None:
-            x = known.embedded(x, layout)
+            x = known.embedded(x, layout, compute)
         mark(recorder, "encoder")
         pairs = self.plan_layers()
         rotation, across = self.rotations(layout, images.device)
@@ -149,44 +151,51 @@ class AlternatingLayers(nn.Module):
         memory = {} if memory is None else memory
         memory["frame features"] = features
         for pair, layer in enumerate(pairs):
-            x = self._frame_layer(pair, x, rotation, piece, inplace)
+            x = self._frame_layer(pair, x, rotation, piece, inplace, compute)
             if layer is not None:
                 mark(recorder, "frame layers")
             frame_tokens = x.clone() if inplace and pair in wanted else x
             if layer is None:
-                x = self._specials_meet(pair, x, inplace)
+                x = self._specials_meet(pair, x, inplace, compute)
             else:
-                run = LayerRun(layer, piece, recorder, features, memory)
+                run = LayerRun(layer, piece, recorder, features, memory, compute.kernels)
                 meeting = plan.layers[layer]
                 x = self.global_block(pair)(
                     x.flatten(1, 2),
                     meet=lambda attn, y, m=meeting, r=run: m(attn, y, layout, across, r),
                     mlp_tokens_per_chunk=options.mlp_tokens_per_chunk,
                     inplace=inplace,
+                    compute=compute,
                 ).unflatten(1, (frames, -1))
             if known is not None:
-                x = known.after_pair(pair, x, layout)
+                x = known.after_pair(pair, x, layout, compute)
             if pair in wanted:
-                read_tap(pair, frame_tokens, x)
+                read_tap(pair, frame_tokens, x, compute)
             del frame_tokens
-            if layer is None:  # little work: its time is told with the frame layers that follow
+            if layer is None:  # little work: its time counts with the frame layers that follow
                 continue
             mark(recorder, "global layers")
             if hasattr(recorder, "global_tokens"):
                 recorder.global_tokens(layer, x)
         return layout
 
-    @with_its_kernels
-    @with_its_linears
     def frame_features(
-        self, images: Tensor, options: RunOptions, known: Known | None = None
+        self,
+        images: Tensor,
+        options: RunOptions,
+        known: Known | None = None,
+        weights: ConvertedWeights | None = None,
     ) -> Float[Tensor, "batch frames dim"]:
         """What `run_layers` hands to methods that choose frames, from the encoder alone."""
         layout = self.layout(images.shape[1], *images.shape[-2:])
-        x = self._embed(images, layout, options)
-        return _features(x if known is None else known.embedded(x, layout))
+        compute = Compute.for_trunk(options, weights)
+        with launch_device(compute.kernels, images.device):
+            x = self._embed(images, layout, options, compute)
+            return _features(x if known is None else known.embedded(x, layout, compute))
 
-    def _embed(self, images: Tensor, layout: TokenLayout, options: RunOptions) -> Float[Tensor, "b s p c"]:
+    def _embed(
+        self, images: Tensor, layout: TokenLayout, options: RunOptions, compute: Compute
+    ) -> Float[Tensor, "b s p c"]:
         """Encoder patches behind the special tokens, written frame piece by frame piece."""
         batch, frames = images.shape[:2]
         dtype = options.dtype or next(self.parameters()).dtype
@@ -197,7 +206,9 @@ class AlternatingLayers(nn.Module):
 
         def encode(part: Tensor) -> Tensor:
             part = normalise_images(part, dtype)
-            return encoder(part) if isinstance(encoder, PatchConv) else encoder(part, positions)
+            if isinstance(encoder, PatchConv):
+                return encoder(part, compute)
+            return encoder(part, positions, compute)
 
         if torch.is_grad_enabled() or options.frames_per_chunk is None:
             return torch.cat([specials, encode(flat).unflatten(0, (batch, frames))], dim=2)
@@ -208,22 +219,25 @@ class AlternatingLayers(nn.Module):
             x[start:stop, layout.special_tokens :] = encode(flat[start:stop])
         return x.unflatten(0, (batch, frames))
 
-    def _specials_meet(self, pair: int, x: Tensor, inplace: bool) -> Tensor:
+    def _specials_meet(self, pair: int, x: Tensor, inplace: bool, compute: Compute) -> Tensor:
         """The special tokens of all frames pass a global block; patches stay as they are."""
         count = self.sizes().special_tokens
-        met = self.global_block(pair)(x[:, :, :count].flatten(1, 2)).unflatten(1, (x.shape[1], count))
+        met = self.global_block(pair)(x[:, :, :count].flatten(1, 2), compute=compute)
+        met = met.unflatten(1, (x.shape[1], count))
         if not inplace:
             return torch.cat([met, x[:, :, count:]], dim=2)
         x[:, :, :count] = met
         return x
 
-    def _frame_layer(self, layer: int, x: Tensor, rotation: Any, piece: int | None, inplace: bool) -> Tensor:
+    def _frame_layer(
+        self, layer: int, x: Tensor, rotation: Any, piece: int | None, inplace: bool, compute: Compute
+    ) -> Tensor:
         block = self.frame_block(layer)
         flat = x.flatten(0, 1)  # a view: pieces below are overwritten in place
         if piece is None:
-            return block(flat, rotation, inplace=inplace).unflatten(0, x.shape[:2])
+            return block(flat, rotation, inplace=inplace, compute=compute).unflatten(0, x.shape[:2])
         for start in range(0, len(flat), piece):
-            block(flat[start : start + piece], rotation, inplace=True)
+            block(flat[start : start + piece], rotation, inplace=True, compute=compute)
         return x
 
 

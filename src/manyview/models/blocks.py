@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from jaxtyping import Float
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from ..attention.softmax.sdpa import attend
 from ..kernels import fused
 from .layers import LayerNorm, LayerScale, Linear, Mlp, PlainSum, in_pieces
-from .precision import linear
+from .precision import PLAIN, Compute, linear
 from .rotary import Rotation
 
 Tokens = Float[Tensor, "batch tokens dim"]
@@ -20,8 +21,8 @@ Heads = Float[Tensor, "batch heads tokens head_dim"]
 class Attention(nn.Module):
     """Multi-head self-attention offered as `queries`, `keys_values` and `output`.
 
-    Methods that let frames meet cheaply act before the projections (descriptors) or after them
-    (merging, subsampling); each part applies the q/k normalisation and the positions itself.
+    Acceleration methods act before the projections (descriptors) or after them (merging, subsampling); each
+    part applies the q/k normalisation and the rotary positions itself.
     """
 
     def __init__(self, dim: int, num_heads: int, qk_norm: bool = False, eps: float = 1e-5) -> None:
@@ -29,79 +30,120 @@ class Attention(nn.Module):
         self.num_heads = num_heads
         self.head_dim = dim // num_heads
         self.qkv = Linear(dim, 3 * dim)
-        self.q_norm = LayerNorm(self.head_dim, eps=eps) if qk_norm else nn.Identity()
-        self.k_norm = LayerNorm(self.head_dim, eps=eps) if qk_norm else nn.Identity()
+        self.q_norm = LayerNorm(self.head_dim, eps=eps) if qk_norm else None
+        self.k_norm = LayerNorm(self.head_dim, eps=eps) if qk_norm else None
         self.proj = Linear(dim, dim)
+        self.spatial_compressor: nn.Module | None = None  # FlashVGGT's weights may bring one
 
-    def _project(self, x: Tokens, part: int) -> Heads:
-        return self._by_head(self._projected(x, part))
+    def queries(
+        self,
+        x: Tokens,
+        rotation: Rotation | None = None,
+        piece: int | None = None,
+        compute: Compute = PLAIN,
+    ) -> Heads:
+        """Queries of normalised tokens; `piece` tokens at a time (a multiple of the rotation's period)."""
+        return self._normed(x, 0, self.q_norm, rotation, piece, compute)
 
-    def _projected(self, x: Tokens, part: int) -> Tokens:
-        dim = x.shape[-1]
-        rows = slice(part * dim, (part + 1) * dim)
-        return linear(x, self.qkv.weight, self._bias(), rows)
+    def keys_values(
+        self,
+        x: Tokens,
+        rotation: Rotation | None = None,
+        piece: int | None = None,
+        compute: Compute = PLAIN,
+    ) -> tuple[Heads, Heads]:
+        """Keys and values of normalised tokens; values carry neither normalisation nor positions."""
+        keys = self._normed(x, 1, self.k_norm, rotation, piece, compute)
+        if fused(compute.kernels, x, self.qkv.weight):
+            piece = None  # nothing follows the projection, so that pieces would only be copied together
+        values = in_pieces(lambda t: self._by_head(self._project(t, 2, compute)), x, piece, out_dim=2)
+        return keys, values
+
+    def output(self, heads: Heads, compute: Compute = PLAIN) -> Tokens:
+        """Join the heads and project."""
+        return self.proj(heads.transpose(1, 2).flatten(2), compute)
+
+    def forward(self, x: Tokens, rotation: Rotation | None = None, compute: Compute = PLAIN) -> Tokens:
+        if fused(compute.kernels, x, self.qkv.weight):  # kernels read parts of a joint projection in place
+            q, k, v = linear(x, self.qkv.weight, self._bias(), compute).chunk(3, dim=-1)
+            q, k = self._kernel(q, self.q_norm, rotation), self._kernel(k, self.k_norm, rotation)
+            return self.output(attend(q, k, self._by_head(v)), compute)
+        q = self.queries(x, rotation, compute=compute)
+        k, v = self.keys_values(x, rotation, compute=compute)
+        return self.output(attend(q, k, v), compute)
 
     def _bias(self) -> Float[Tensor, " three_dim"]:
         return self.qkv.bias
 
-    def queries(self, x: Tokens, rotation: Rotation | None = None, piece: int | None = None) -> Heads:
-        """Queries of normalised tokens; `piece` tokens at a time (a multiple of the rotation's period)."""
-        return self._placed(x, 0, self.q_norm, rotation, piece)
-
-    def keys_values(
-        self, x: Tokens, rotation: Rotation | None = None, piece: int | None = None
-    ) -> tuple[Heads, Heads]:
-        """Keys and values of normalised tokens; values carry neither normalisation nor position."""
-        keys = self._placed(x, 1, self.k_norm, rotation, piece)
-        if fused(x, self.qkv.weight):
-            return keys, self._project(x, 2)  # nothing follows, so that pieces would only be copied together
-        return keys, in_pieces(lambda t: self._project(t, 2), x, piece, out_dim=2)
-
-    def output(self, heads: Heads) -> Tokens:
-        """Join the heads and project."""
-        return self.proj(heads.transpose(1, 2).flatten(2))
-
-    def forward(self, x: Tokens, rotation: Rotation | None = None) -> Tokens:
-        if fused(x, self.qkv.weight):  # kernels read parts of a joint projection where they lie
-            q, k, v = linear(x, self.qkv.weight, self._bias()).chunk(3, dim=-1)
-            q, k = self._kernel(q, self.q_norm, rotation), self._kernel(k, self.k_norm, rotation)
-            return self.output(attend(q, k, self._by_head(v)))
-        q = self.queries(x, rotation)
-        k, v = self.keys_values(x, rotation)
-        return self.output(attend(q, k, v))
+    def _project(self, x: Tokens, part: int, compute: Compute) -> Tokens:
+        """Queries (part 0), keys (1) or values (2), heads side by side."""
+        dim = x.shape[-1]
+        return linear(x, self.qkv.weight, self._bias(), compute, slice(part * dim, (part + 1) * dim))
 
     def _by_head(self, projected: Tokens) -> Heads:
         return projected.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
 
-    def _placed(
-        self, x: Tokens, part: int, norm: nn.Module, rotation: Rotation | None, piece: int | None
+    def _normed(
+        self,
+        x: Tokens,
+        part: int,
+        norm: LayerNorm | None,
+        rotation: Rotation | None,
+        piece: int | None,
+        compute: Compute,
     ) -> Heads:
-        """Queries (part 0) or keys (1), normalised and turned."""
-        if not fused(x, self.qkv.weight):
-            return in_pieces(lambda t: _turn(norm(self._project(t, part)), rotation), x, piece, out_dim=2)
+        """Queries or keys, normalised and rotated."""
+        if not fused(compute.kernels, x, self.qkv.weight):
+
+            def plain(x: Tokens) -> Heads:
+                heads = self._by_head(self._project(x, part, compute))
+                heads = heads if norm is None else norm(heads, compute)
+                return heads if rotation is None else rotation.apply(heads)
+
+            return in_pieces(plain, x, piece, out_dim=2)
         batch, tokens, _ = x.shape
         if piece is None or piece >= tokens:
-            return self._kernel(self._projected(x, part), norm, rotation)
+            return self._kernel(self._project(x, part, compute), norm, rotation)
         out = x.new_empty(batch, self.num_heads, tokens, self.head_dim)
         for start in range(0, tokens, piece):
             rows = slice(start, start + piece)
-            self._kernel(self._projected(x[:, rows], part), norm, rotation, out[:, :, rows])
+            self._kernel(self._project(x[:, rows], part, compute), norm, rotation, out[:, :, rows])
         return out
 
     def _kernel(
-        self, projected: Tokens, norm: nn.Module, rotation: Rotation | None, out: Heads | None = None
+        self, projected: Tokens, norm: LayerNorm | None, rotation: Rotation | None, out: Heads | None = None
     ) -> Heads:
-        """`projected` by head, normalised and turned in one pass; a view where nothing is to be done."""
+        """`projected` by head, normalised and rotated in one pass; a view where nothing is to be done."""
         from ..kernels.head_rotate import Angles, qk_norm_rotate
 
-        angles = None if rotation is None else Angles(rotation.cos, rotation.sin, rotation.tiled)
-        if isinstance(norm, LayerNorm):
-            return qk_norm_rotate(
-                projected, self.num_heads, norm.weight, norm.bias, norm.eps, angles=angles, out=out
-            )
-        if angles is None and out is None:
+        if norm is None and rotation is None and out is None:
             return self._by_head(projected)
-        return qk_norm_rotate(projected, self.num_heads, angles=angles, out=out)
+        angles = None if rotation is None else Angles(rotation.cos, rotation.sin, rotation.tiled)
+        weight, bias, eps = (None, None, None) if norm is None else (norm.weight, norm.bias, norm.eps)
+        return qk_norm_rotate(projected, self.num_heads, weight, bias, eps, angles, out)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BoundAttention:
+    """An attention module and how it computes in this pass: what acceleration methods are given."""
+
+    module: Attention
+    compute: Compute
+
+    @property
+    def spatial_compressor(self) -> nn.Module | None:
+        return self.module.spatial_compressor
+
+    def queries(self, x: Tokens, rotation: Rotation | None = None, piece: int | None = None) -> Heads:
+        return self.module.queries(x, rotation, piece, self.compute)
+
+    def keys_values(
+        self, x: Tokens, rotation: Rotation | None = None, piece: int | None = None
+    ) -> tuple[Heads, Heads]:
+        return self.module.keys_values(x, rotation, piece, self.compute)
+
+    def output(self, heads: Heads) -> Tokens:
+        return self.module.output(heads, self.compute)
 
 
 class Block(nn.Module):
@@ -133,9 +175,10 @@ class Block(nn.Module):
         x: Tokens,
         rotation: Rotation | None = None,
         *,
-        meet: Callable[[Attention, Tokens], Tokens] | None = None,
+        meet: Callable[[BoundAttention, Tokens], Tokens] | None = None,
         mlp_tokens_per_chunk: int | None = None,
         inplace: bool = False,
+        compute: Compute = PLAIN,
     ) -> Tokens:
         """One block. `meet` replaces self-attention (the seam for global layers).
 
@@ -143,27 +186,24 @@ class Block(nn.Module):
         at a time.
         """
         if meet is None:
-            branch = self.attn(self.norm1(x), rotation)
+            branch = self.attn(self.norm1(x, compute), rotation, compute)
         else:
-            branch = meet(self.attn, self.norm1(x))
+            branch = meet(BoundAttention(self.attn, compute), self.norm1(x, compute))
         if not inplace or mlp_tokens_per_chunk is None or mlp_tokens_per_chunk >= x.shape[1]:
-            x, y = self.ls1.add_and_norm(x, branch, self.norm2, inplace)
+            x, y = self.ls1.add_and_norm(x, branch, self.norm2, inplace, compute)
             del branch
-            return self.ls2.add_to(x, in_pieces(self.mlp, y, mlp_tokens_per_chunk), inplace)
-        together = fused(x, branch)
+            y = in_pieces(lambda part: self.mlp(part, compute), y, mlp_tokens_per_chunk)
+            return self.ls2.add_to(x, y, inplace, compute)
+        together = fused(compute.kernels, x, branch)
         if not together:  # the branch need not outlive the sum
-            self.ls1.add_to(x, branch, inplace=True)
+            self.ls1.add_to(x, branch, inplace=True, compute=compute)
             del branch
         for start in range(0, x.shape[1], mlp_tokens_per_chunk):
             rows = slice(start, start + mlp_tokens_per_chunk)
             piece = x[:, rows]
             if together:
-                _, y = self.ls1.add_and_norm(piece, branch[:, rows], self.norm2, inplace=True)
+                _, y = self.ls1.add_and_norm(piece, branch[:, rows], self.norm2, True, compute)
             else:
-                y = self.norm2(piece)
-            self.ls2.add_to(piece, self.mlp(y), inplace=True)
+                y = self.norm2(piece, compute)
+            self.ls2.add_to(piece, self.mlp(y, compute), True, compute)
         return x
-
-
-def _turn(heads: Heads, rotation: Rotation | None) -> Heads:
-    return heads if rotation is None else rotation.apply(heads)

@@ -13,7 +13,7 @@ from .convolutions import Conv2d, ConvTranspose2d
 from .dense_ops import activate_confidence, activate_values, add_image_plane
 from .layers import LayerNorm
 from .part_configs import DenseHeadConfig
-from .precision import in_dtype
+from .precision import PLAIN, Compute, in_dtype
 
 PLANE_WEIGHT = 0.1
 
@@ -27,9 +27,10 @@ class ResidualUnit(nn.Module):
         self.conv1 = Conv2d(features, features, 3, padding=1)
         self.conv2 = Conv2d(features, features, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, compute: Compute = PLAIN) -> Tensor:
         active = F.relu(x)
-        return self.conv2(F.relu(self.conv1(active))) + (active if self.relu_skip else x)
+        change = self.conv2(F.relu(self.conv1(active, compute)), compute)
+        return change + (active if self.relu_skip else x)
 
 
 class Fusion(nn.Module):
@@ -42,11 +43,13 @@ class Fusion(nn.Module):
             self.resConfUnit1 = ResidualUnit(features, relu_skip)
         self.resConfUnit2 = ResidualUnit(features, relu_skip)
 
-    def forward(self, x: Tensor, lateral: Tensor | None, size: tuple[int, int]) -> Tensor:
+    def forward(
+        self, x: Tensor, lateral: Tensor | None, size: tuple[int, int], compute: Compute = PLAIN
+    ) -> Tensor:
         if lateral is not None:
-            x = x + self.resConfUnit1(lateral)
-        x = self.resConfUnit2(x)
-        return self.out_conv(_resize(x, size))
+            x = x + self.resConfUnit1(lateral, compute)
+        x = self.resConfUnit2(x, compute)
+        return self.out_conv(_resize(x, size), compute)
 
 
 class Pyramid(nn.Module):
@@ -62,19 +65,15 @@ class Pyramid(nn.Module):
         )
         self.refinenet4 = Fusion(features, lateral=False, relu_skip=relu_skip)
 
-    def fuse(self, maps: Sequence[Tensor], times: int) -> Tensor:
+    def fuse(self, maps: Sequence[Tensor], times: int, compute: Compute = PLAIN) -> Tensor:
         """Features at `times` the size of the finest map."""
-        one, two, three, four = (
-            conv(m)
-            for conv, m in zip(
-                (self.layer1_rn, self.layer2_rn, self.layer3_rn, self.layer4_rn), maps, strict=True
-            )
-        )
-        x = self.refinenet4(four, None, _size(three))
-        x = self.refinenet3(x, three, _size(two))
-        x = self.refinenet2(x, two, _size(one))
+        convs = (self.layer1_rn, self.layer2_rn, self.layer3_rn, self.layer4_rn)
+        one, two, three, four = (conv(x, compute) for conv, x in zip(convs, maps, strict=True))
+        x = self.refinenet4(four, None, _size(three), compute)
+        x = self.refinenet3(x, three, _size(two), compute)
+        x = self.refinenet2(x, two, _size(one), compute)
         height, width = _size(one)
-        return self.refinenet1(x, one, (times * height, times * width))
+        return self.refinenet1(x, one, (times * height, times * width), compute)
 
 
 class Scratch(Pyramid):
@@ -90,8 +89,8 @@ class Scratch(Pyramid):
                 Conv2d(features // 2, 32, 3, padding=1), nn.ReLU(), Conv2d(32, output_dim, 1)
             )
 
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        return self.output_conv1(self.fuse(maps, 2))
+    def forward(self, maps: Sequence[Tensor], compute: Compute = PLAIN) -> Tensor:
+        return self.output_conv1(self.fuse(maps, 2, compute), compute)
 
 
 class TapMaps(nn.Module):
@@ -111,13 +110,13 @@ class TapMaps(nn.Module):
         )
 
     def project(
-        self, tokens: Float[Tensor, "*batch patches dim"], index: int
+        self, tokens: Float[Tensor, "*batch patches dim"], index: int, compute: Compute = PLAIN
     ) -> Float[Tensor, "*batch patches width"]:
         """Per-token part of the head for tap `index`: run when the tap is made, so that only this is kept."""
         conv = self.projects[index]
         assert isinstance(conv, Conv2d) and conv.bias is not None
-        weight, bias = (in_dtype(parameter, tokens.dtype) for parameter in (conv.weight, conv.bias))
-        return F.linear(self.norm(tokens), weight.flatten(1), bias)
+        weight, bias = (in_dtype(parameter, tokens.dtype, compute) for parameter in (conv.weight, conv.bias))
+        return F.linear(self.norm(tokens, compute), weight.flatten(1), bias)
 
     def maps(
         self,
@@ -125,6 +124,7 @@ class TapMaps(nn.Module):
         grid: tuple[int, int],
         aspect: float | None,
         channels_last: bool = False,
+        compute: Compute = PLAIN,
     ) -> list[Float[Tensor, "frames width rows columns"]]:
         """Maps of the projected taps, finest first; `aspect` adds places on the image plane (None: none).
 
@@ -138,7 +138,8 @@ class TapMaps(nn.Module):
                 x = x.contiguous(memory_format=order)
             else:
                 x = add_image_plane(x, aspect, PLANE_WEIGHT, order=order)
-            maps.append(self.resize_layers[index](x))
+            resize = self.resize_layers[index]
+            maps.append(x if isinstance(resize, nn.Identity) else resize(x, compute))
         return maps
 
 
@@ -170,6 +171,7 @@ class DenseHead(TapMaps):
         grid: tuple[int, int],
         image_size: tuple[int, int],
         channels_last: bool = False,
+        compute: Compute = PLAIN,
     ) -> tuple[Tensor, Tensor] | Tensor:
         """Projected taps of some frames to (values [n, H, W, c], confidence [n, H, W]), or to features.
 
@@ -178,17 +180,15 @@ class DenseHead(TapMaps):
         """
         aspect = image_size[1] / image_size[0]
         embed = self.output_dim is not None
-        x = self.scratch(self.maps(taps, grid, aspect if embed else None, channels_last))
+        x = self.scratch(self.maps(taps, grid, aspect if embed else None, channels_last, compute), compute)
         height, width = (side // self.down_ratio for side in image_size)
         x = _resize(x, (height, width))
         precise = self.norm.weight.dtype
         if not embed:
             return x.to(precise)
         x = add_image_plane(x, aspect, PLANE_WEIGHT, inplace=True)
-        *before, last = self.scratch.output_conv2
-        for part in before:
-            x = part(x)
-        raw = last(x.to(precise)).permute(0, 2, 3, 1)
+        first, relu, last = self.scratch.output_conv2
+        raw = last(relu(first(x, compute)).to(precise), compute).permute(0, 2, 3, 1)
         values = activate_values(raw[..., :-1], self.activation)
         return values, activate_confidence(raw[..., -1], self.conf_activation)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .blocks import Block
 from .layers import LayerNorm
 from .part_configs import EncoderConfig
-from .precision import in_dtype
+from .precision import PLAIN, Compute, in_dtype
 
 _EPS = 1e-6
 
@@ -22,10 +22,12 @@ class PatchConv(nn.Module):
         super().__init__()
         self.proj = nn.Conv2d(channels, dim, patch_size, stride=patch_size)
 
-    def forward(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n patches dim"]:
-        weight, bias = in_dtype(self.proj.weight, images.dtype), self.proj.bias
-        assert bias is not None
-        tokens = F.conv2d(images, weight, in_dtype(bias, images.dtype), stride=self.proj.stride)
+    def forward(
+        self, images: Float[Tensor, "n channels height width"], compute: Compute = PLAIN
+    ) -> Float[Tensor, "n patches dim"]:
+        assert self.proj.bias is not None
+        weight, bias = (in_dtype(x, images.dtype, compute) for x in (self.proj.weight, self.proj.bias))
+        tokens = F.conv2d(images, weight, bias, stride=self.proj.stride)
         return tokens.flatten(2).transpose(1, 2)
 
 
@@ -63,10 +65,13 @@ class DinoEncoder(nn.Module):
         return torch.cat([cls, table.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
 
     def all_tokens(
-        self, images: Float[Tensor, "n channels height width"], positions: Float[Tensor, "1 tokens dim"]
+        self,
+        images: Float[Tensor, "n channels height width"],
+        positions: Float[Tensor, "1 tokens dim"],
+        compute: Compute = PLAIN,
     ) -> Float[Tensor, "n tokens dim"]:
         """Normalised tokens in the order class, registers, patches."""
-        patches = self.patch_embed(images)
+        patches = self.patch_embed(images, compute)
         dtype, count = patches.dtype, patches.shape[0]
         positions = positions.to(dtype)
         cls = (self.cls_token.to(dtype) + positions[:, :1]).expand(count, -1, -1)
@@ -74,11 +79,14 @@ class DinoEncoder(nn.Module):
         x = torch.cat([cls, registers, patches + positions[:, 1:]], dim=1)
         inplace = not torch.is_grad_enabled()
         for block in self.blocks:
-            x = block(x, inplace=inplace)
-        return self.norm(x)
+            x = block(x, inplace=inplace, compute=compute)
+        return self.norm(x, compute)
 
     def forward(
-        self, images: Float[Tensor, "n channels height width"], positions: Float[Tensor, "1 tokens dim"]
+        self,
+        images: Float[Tensor, "n channels height width"],
+        positions: Float[Tensor, "1 tokens dim"],
+        compute: Compute = PLAIN,
     ) -> Float[Tensor, "n patches dim"]:
         """Patch tokens; `positions` comes from `position_embedding` of the images' grid."""
-        return self.all_tokens(images, positions)[:, 1 + self.config.registers :]
+        return self.all_tokens(images, positions, compute)[:, 1 + self.config.registers :]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from .dense_head import TapMaps
-from .precision import use_linears
+from .precision import PLAIN, Compute, ConvertedWeights
+from .run_options import RunOptions
 
 
 @runtime_checkable
@@ -28,26 +29,28 @@ class TapStore:
     """Reads taps as the trunk makes them.
 
     Of patches it keeps the heads' projections, in the precision of the run; of special tokens only
-    the last layer's, the first `kept` of a frame. Projections are made in `dtype` (None: that of the head's
-    weights). Everything else a layer produced can be freed at once.
+    the last layer's, the first `kept` of a frame. Projections are made in the options' `head_dtype` (None:
+    that of the head's weights), `head_frames_per_chunk` frames at a time. Everything else a layer produced
+    can be freed at once.
     """
 
     def __init__(
         self,
         config: TapSizes,
         heads: Mapping[str, TapMaps],
-        piece: int | None,
+        options: RunOptions,
         kept: int = 1,
-        dtype: torch.dtype | None = None,
     ) -> None:
-        self._heads, self._piece, self._kept, self._dtype = heads, piece, kept, dtype
+        self._heads, self._options, self._kept = heads, options, kept
         self._special, self._taps = config.special_tokens, config.taps
         self._last = config.pairs - 1
         self.layers = {*(config.taps if heads else ()), self._last}
         self._projected: dict[str, list[Tensor]] = {name: [] for name in heads}
         self.special_tokens: Tensor | None = None
 
-    def __call__(self, layer: int, frame_tokens: Tensor, global_tokens: Tensor) -> None:
+    def __call__(
+        self, layer: int, frame_tokens: Tensor, global_tokens: Tensor, compute: Compute = PLAIN
+    ) -> None:
         if layer == self._last:
             parts = (tokens[:, :, : self._kept] for tokens in (frame_tokens, global_tokens))
             self.special_tokens = torch.cat(tuple(parts), dim=-1)
@@ -57,7 +60,7 @@ class TapStore:
         for name, head in self._heads.items():
             projected = self._projected[name]
             while len(projected) < 4 and self._taps[len(projected)] == layer:
-                projected.append(self._project(head, len(projected), frame, across))
+                projected.append(self._project(head, len(projected), frame, across, compute))
 
     @property
     def camera_tokens(self) -> Tensor | None:
@@ -68,19 +71,14 @@ class TapStore:
         """Projected taps of one head, each [B*S, patches, width]; they are no longer kept here."""
         return self._projected.pop(name)
 
-    def _project(self, head: TapMaps, index: int, frame: Tensor, across: Tensor) -> Tensor:
-        pieces = slices(len(frame), self._piece)
-        result: Tensor | None = None
-        for part in pieces:
+    def _project(self, head: TapMaps, index: int, frame: Tensor, across: Tensor, compute: Compute) -> Tensor:
+        dtype = self._options.head_dtype or head.norm.weight.dtype
+
+        def project(part: slice) -> Tensor:
             both = torch.cat([frame[part, self._special :], across[part, self._special :]], dim=-1)
-            projected = head.project(both.to(self._dtype or head.norm.weight.dtype), index).to(frame.dtype)
-            if len(pieces) == 1:
-                return projected
-            if result is None:
-                result = projected.new_empty(len(frame), *projected.shape[1:])
-            result[part] = projected
-        assert result is not None
-        return result
+            return head.project(both.to(dtype), index, compute).to(frame.dtype)
+
+        return in_frame_pieces(project, len(frame), self._options.head_frames_per_chunk)[0]
 
 
 def run_dense_head(
@@ -89,48 +87,39 @@ def run_dense_head(
     grid: tuple[int, int],
     image_size: tuple[int, int],
     batch_frames: tuple[int, int],
-    piece: int | None,
-    dtype: torch.dtype | None = None,
-    channels_last: bool | None = None,
+    options: RunOptions,
+    weights: ConvertedWeights | None = None,
 ) -> tuple[Tensor, ...]:
-    """Outputs of a dense head, each [B, S, ...], computed `piece` frames at a time.
+    """Outputs of a dense head, each [B, S, ...], as `options` say.
 
-    Convolutions run in `dtype` (None: that of the weights), in the memory order of tokens if `channels_last`
-    (None: on a CPU without gradients).
+    `weights`: converted weights that several passes share (None: kept for this call).
     """
+    channels_last = options.channels_last
     if channels_last is None:
         channels_last = taps[0].device.type == "cpu" and not torch.is_grad_enabled()
-    with use_linears():
-        dtype = dtype or head.norm.weight.dtype
-        return _in_pieces(
-            lambda part: head((tap[part].to(dtype) for tap in taps), grid, image_size, channels_last),
-            len(taps[0]),
-            batch_frames,
-            piece,
-        )
+    compute = Compute.for_heads(options, weights)
+    dtype = options.head_dtype or head.norm.weight.dtype
+    outputs = in_frame_pieces(
+        lambda part: head((tap[part].to(dtype) for tap in taps), grid, image_size, channels_last, compute),
+        len(taps[0]),
+        options.head_frames_per_chunk,
+    )
+    return tuple(output.unflatten(0, batch_frames) for output in outputs)
 
 
-def _in_pieces(
-    run: Callable[[slice], tuple[Tensor, ...] | Tensor],
-    frames: int,
-    batch_frames: tuple[int, int],
-    piece: int | None,
-) -> tuple[Tensor, ...]:
-    pieces = slices(frames, piece)
+def in_frame_pieces(
+    run: Callable[[slice], Sequence[Tensor] | Tensor], frames: int, piece: int | None
+) -> list[Tensor]:
+    """The outputs of `run`, each with a first dimension of `frames`, computed `piece` frames at a time."""
+    step = piece or frames
     results: list[Tensor] = []
-    for part in pieces:
+    for start in range(0, frames, step):
+        part = slice(start, start + step)
         out = run(part)
-        out = out if isinstance(out, tuple) else (out,)
-        if len(pieces) == 1:
-            results = list(out)
-            break
-        results = results or [o.new_empty(frames, *o.shape[1:]) for o in out]
-        for whole, o in zip(results, out, strict=True):
+        outputs = [out] if isinstance(out, Tensor) else list(out)
+        if step >= frames:
+            return outputs
+        results = results or [o.new_empty(frames, *o.shape[1:]) for o in outputs]
+        for whole, o in zip(results, outputs, strict=True):
             whole[part] = o
-    return tuple(r.unflatten(0, batch_frames) for r in results)
-
-
-def slices(total: int, piece: int | None) -> list[slice]:
-    """`total` cut into consecutive slices of `piece`."""
-    step = piece or total
-    return [slice(start, start + step) for start in range(0, total, step)]
+    return results

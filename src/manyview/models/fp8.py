@@ -1,7 +1,7 @@
 """Linear layers in fp8: e4m3 codes, a scale for each output channel and one for each token.
 
-Special tokens are the outliers of such networks (QuantVGGT, arXiv 2509.21302); with a scale of its own no
-token costs another its resolution.
+Special tokens are the outliers of such networks (QuantVGGT, arXiv 2509.21302); with a scale for each token
+none costs another its resolution.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Fp8Weight:
     scale: Float[Tensor, "out 1"]
 
     @classmethod
-    def of(cls, weight: Float[Tensor, "out in_"], per_tensor: bool = False) -> Fp8Weight:
-        return cls(*quantise(weight.detach(), per_tensor))
+    def of(cls, weight: Float[Tensor, "out in_"], kernels: str = "plain") -> Fp8Weight:
+        return cls(*quantise(weight.detach(), kernels))
 
     def rows(self, rows: slice) -> Fp8Weight:
         """Some of the outputs."""
@@ -37,18 +37,15 @@ class Fp8Weight:
 
 
 def quantise(
-    x: Float[Tensor, "rows columns"], per_tensor: bool = False
+    x: Float[Tensor, "rows columns"], kernels: str = "plain"
 ) -> tuple[Float[Tensor, "rows columns"], Float[Tensor, "rows 1"]]:
-    """Codes and scales, x ~ codes * scale; the largest entry of a row (or of all) gets the largest code."""
-    if not per_tensor and x.stride(-1) == 1 and fused(x):
+    """Codes and scales, x ~ codes * scale; the largest entry of a row gets the largest code."""
+    if x.stride(-1) == 1 and fused(kernels, x):
         from ..kernels.fp8_rows import quantise_rows
 
         return quantise_rows(x, _LARGEST, _TINY)
     least, most = torch.aminmax(x, dim=1, keepdim=True)
-    largest = torch.maximum(most, -least).float()
-    if per_tensor:
-        largest = largest.amax().expand(len(x), 1)
-    scale = (largest.clamp(min=_TINY) / _LARGEST).contiguous()
+    scale = torch.maximum(most, -least).float().clamp(min=_TINY) / _LARGEST
     # Nothing is above the largest code by more than its own rounding takes back.
     return torch.div(x, scale).to(CODES), scale
 
@@ -67,15 +64,15 @@ def fp8_linear(
     x: Float[Tensor, "*batch in_"],
     weight: Fp8Weight,
     bias: Float[Tensor, " out"] | None,
-    per_tensor: bool = False,
+    kernels: str = "plain",
 ) -> Float[Tensor, "*batch out"]:
     """x W^T + b from fp8 codes of x and W, summed in float32, in the precision of x.
 
     Where the device has no fp8 units, the same codes are multiplied in float32: the result differs from
-    theirs by the order of summation alone. `per_tensor`: one scale for all tokens.
+    theirs by the order of summation alone.
     """
     flat = x.reshape(-1, x.shape[-1])
-    codes, scale = quantise(flat, per_tensor)
+    codes, scale = quantise(flat, kernels)
     if has_fp8(x.device):
         offset = None if bias is None else bias.to(torch.bfloat16)
         out = torch._scaled_mm(

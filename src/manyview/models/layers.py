@@ -13,29 +13,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..kernels import fused
-from .precision import in_dtype, linear
-
-
-def _as(parameter: Tensor | None, like: Tensor) -> Tensor | None:
-    return None if parameter is None else in_dtype(parameter, like.dtype)
+from .precision import PLAIN, Compute, in_dtype, linear
 
 
 class Linear(nn.Linear):
-    def forward(self, input: Tensor) -> Tensor:
-        return linear(input, self.weight, self.bias)
+    def forward(self, input: Tensor, compute: Compute = PLAIN) -> Tensor:
+        return linear(input, self.weight, self.bias, compute)
 
 
 class LayerNorm(nn.LayerNorm):
-    def forward(self, input: Tensor) -> Tensor:
-        if fused(input, *self.affine()):
+    def forward(self, input: Tensor, compute: Compute = PLAIN) -> Tensor:
+        if fused(compute.kernels, input, *self.affine()):
             from ..kernels.row_norm import layer_norm
 
             return layer_norm(input, self.weight, self.bias, self.eps)
-        weight, bias = _as(self.weight, input), _as(self.bias, input)
+        weight, bias = (
+            None if one is None else in_dtype(one, input.dtype, compute) for one in (self.weight, self.bias)
+        )
         return F.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
 
     def affine(self) -> tuple[Tensor, ...]:
-        """The factors, if there are any: with them gradients are wanted or not."""
+        """The factors, if there are any: they say whether gradients are wanted."""
         return () if self.weight is None else (self.weight,)
 
 
@@ -48,20 +46,20 @@ class PlainSum(nn.Module):
         super().__init__()
         self.register_parameter("gamma", None)
 
-    def add_to(self, x: Tensor, branch: Tensor, inplace: bool = False) -> Tensor:
+    def add_to(self, x: Tensor, branch: Tensor, inplace: bool = False, compute: Compute = PLAIN) -> Tensor:
         """x + branch; `inplace` overwrites x."""
         return x.add_(branch) if inplace else x + branch
 
     def add_and_norm(
-        self, x: Tensor, branch: Tensor, norm: LayerNorm, inplace: bool = False
+        self, x: Tensor, branch: Tensor, norm: LayerNorm, inplace: bool = False, compute: Compute = PLAIN
     ) -> tuple[Tensor, Tensor]:
         """The sum as `add_to` has it, and its norm; in place a kernel makes both in one pass."""
-        if inplace and fused(x, branch, *norm.affine()):
+        if inplace and fused(compute.kernels, x, branch, *norm.affine()):
             from ..kernels.row_norm import add_scaled_norm
 
             return x, add_scaled_norm(x, branch, self.gamma, norm.weight, norm.bias, norm.eps)
-        x = self.add_to(x, branch, inplace)
-        return x, norm(x)
+        x = self.add_to(x, branch, inplace, compute)
+        return x, norm(x, compute)
 
 
 class LayerScale(PlainSum):
@@ -73,9 +71,9 @@ class LayerScale(PlainSum):
         super().__init__()
         self.gamma = nn.Parameter(torch.full((dim,), initial))
 
-    def add_to(self, x: Tensor, branch: Tensor, inplace: bool = False) -> Tensor:
+    def add_to(self, x: Tensor, branch: Tensor, inplace: bool = False, compute: Compute = PLAIN) -> Tensor:
         """x + gamma * branch; `inplace` overwrites x."""
-        gamma = in_dtype(self.gamma, x.dtype)
+        gamma = in_dtype(self.gamma, x.dtype, compute)
         return x.addcmul_(branch, gamma) if inplace else torch.addcmul(x, branch, gamma)
 
 
@@ -87,8 +85,8 @@ class Mlp(nn.Module):
         self.fc1 = Linear(dim, hidden)
         self.fc2 = Linear(hidden, out or dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+    def forward(self, x: Tensor, compute: Compute = PLAIN) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x, compute)), compute)
 
 
 def in_pieces(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..attention.plan import Plan
 from .config import NetworkConfig
 from .info import ModelInfo
+from .precision import ConvertedWeights
 from .predictions import Predictions
 from .run_options import RunOptions
 
@@ -63,6 +64,8 @@ class Network(nn.Module):
         plan: Plan | None = None,
         options: RunOptions | None = None,
         recorder: Any = None,
+        *,
+        weights: ConvertedWeights | None = None,
     ) -> Predictions:
         """Predict cameras, depth and what else the heads give.
 
@@ -71,14 +74,20 @@ class Network(nn.Module):
             plan: The attention of each global layer (None: dense).
             options: Precision, heads, and how much runs at a time.
             recorder: May have `mark(stage)`, `global_attention(layer, q, k)`, `global_tokens(layer, tokens)`.
+            weights: Converted weights that several passes share (None: kept for this pass).
 
         Raises:
-            UsageError: Images of another shape or type, a head these weights lack, a plan of another depth.
+            UsageError: Images of another shape or type, a head these weights lack, a plan of another depth,
+                kernels that do not run on the images' device.
         """
         raise NotImplementedError
 
     def encoder_features(
-        self, images: Tensor, options: RunOptions, continues: bool = False
+        self,
+        images: Tensor,
+        options: RunOptions,
+        continues: bool = False,
+        weights: ConvertedWeights | None = None,
     ) -> Float[Tensor, "batch frames dim"]:
         """Features [B, S, C] of images [B, S, 3, H, W] by which frames are chosen, from the encoder alone.
 
@@ -93,6 +102,7 @@ class Network(nn.Module):
         options: RunOptions,
         starts_stream: bool,
         recorder: Any = None,
+        weights: ConvertedWeights | None = None,
     ) -> ChunkOutput:
         """Camera tokens and depth of a chunk of a stream.
 

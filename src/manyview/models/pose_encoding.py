@@ -12,22 +12,22 @@ from torch import Tensor
 
 from ..attention.global_attention import GlobalAttention, LayerRun
 from ..attention.layout import TokenLayout
-from .blocks import Attention
+from .blocks import BoundAttention
 
 POSE_NUMBERS = 9
 
 # (place of the block among all that run, its attention, normalised tokens [B, S, C]) to tokens
-FramesMeet = Callable[[int, Attention, Tensor], Tensor]
+FramesMeet = Callable[[int, BoundAttention, Tensor], Tensor]
 
 
 def frames_meet(
-    meeting: GlobalAttention, layout: TokenLayout, memory: dict[Any, Any], tokens: int = 1
+    meeting: GlobalAttention, layout: TokenLayout, memory: dict[Any, Any], kernels: str, tokens: int = 1
 ) -> FramesMeet:
-    """A plan's answer for a camera head, whose frames have few `tokens` each."""
+    """A plan's attention for a camera head, whose frames have few `tokens` each."""
     frames = TokenLayout(layout.frames, tokens - 1, (1, 1), layout.reference_frame)
     features = memory.get("frame features")
     return lambda place, attention, x: meeting(
-        attention, x, frames, None, LayerRun(place, frame_features=features, memory=memory)
+        attention, x, frames, None, LayerRun(place, frame_features=features, memory=memory, kernels=kernels)
     )
 
 

@@ -1,17 +1,16 @@
-"""How linear layers of the trunk compute: in the run's precision, or in fp8; and weights converted once.
+"""How the modules of a network compute in one pass: fused kernels, linear precision, weights converted once.
 
-Parameters keep the precision they were loaded in. What a run makes of them lives in its `Converted`, outside
-the model: a pass owns one, and a caller that runs many passes keeps one open around them all.
+Parameters keep the precision they were loaded in, and modules hold no state of a run: how they compute is an
+argument of `forward`. With gradients on, and in compiled code, linear layers are plain and nothing is kept.
 """
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import functools
 import weakref
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
-from typing import NamedTuple, ParamSpec, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -19,13 +18,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .fp8 import Fp8Weight, fits_fp8, fp8_linear
-from .run_options import LINEARS, RunOptions
+from .run_options import RunOptions
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Converted:
+class ConvertedWeights:
     """Parameters in another form, each made when first asked for and again when the parameter has changed.
 
     A change is seen by the parameter's version, place and storage; entries die with their parameter.
@@ -39,7 +37,7 @@ class Converted:
 
     def get(self, parameter: Tensor, form: object, make: Callable[[Tensor], R]) -> R:
         """`make(parameter)`, kept under the name `form`."""
-        if parameter.is_inference():  # nothing tells when such a tensor changes
+        if parameter.is_inference():  # such tensors count no versions
             return make(parameter)
         key, stamp = (id(parameter), form), (parameter._version, parameter.data_ptr(), parameter.device)
         kept = self._made.get(key)
@@ -51,93 +49,78 @@ class Converted:
         return made
 
 
-def _forget(owner: weakref.ref[Converted], key: tuple[int, object], _: object) -> None:
+def _forget(owner: weakref.ref[ConvertedWeights], key: tuple[int, object], _: object) -> None:
     alive = owner()
     if alive is not None:
         alive._made.pop(key, None)
 
 
-class _Choice(NamedTuple):
-    linears: str
-    converted: Converted | None
+@dataclasses.dataclass(frozen=True, eq=False)
+class Compute:
+    """How modules compute in one pass, handed down as an argument of every `forward`.
 
-
-_chosen: ContextVar[_Choice | None] = ContextVar("manyview_linears", default=None)
-
-
-@contextlib.contextmanager
-def use_linears(
-    linears: str = "plain", keep: bool = True, converted: Converted | None = None
-) -> Iterator[None]:
-    """Choose the arithmetic of linear layers inside; weights are converted once for all that runs inside.
-
-    A context within another of this kind shares what that one keeps. Without `keep` every call converts its
-    own; `converted` is where they are kept beyond the context. With gradients on, linear layers are plain
-    and nothing is kept. Raises ValueError for an unknown name.
+    Args:
+        kernels: "plain" or "triton", see `kernels.fused`.
+        linear_precision: arithmetic of linear layers, one of `LINEAR_PRECISIONS`.
+        weights: where converted weights are kept; None converts them anew at each call.
     """
-    if linears not in LINEARS:
-        raise ValueError(f"unknown linears {linears!r}: choose from {', '.join(LINEARS)}")
-    outer = _chosen.get()
-    if not keep:
-        converted = None
-    elif outer is not None and outer.converted is not None:
-        converted = outer.converted
-    elif converted is None:
-        converted = Converted()
-    token = _chosen.set(_Choice(linears, converted))
-    try:
-        yield
-    finally:
-        _chosen.reset(token)
+
+    kernels: str = "plain"
+    linear_precision: str = "plain"
+    weights: ConvertedWeights | None = None
+
+    @classmethod
+    def for_trunk(cls, options: RunOptions, weights: ConvertedWeights | None = None) -> Compute:
+        """Encoder and layers; `weights` are shared by several passes (None: kept for this one)."""
+        weights = ConvertedWeights() if weights is None else weights
+        return cls(options.kernels, options.linear_precision, weights if options.keep_weights else None)
+
+    @classmethod
+    def for_heads(cls, options: RunOptions, weights: ConvertedWeights | None = None) -> Compute:
+        """A head, whose linear layers are plain; `weights` are shared by several passes."""
+        shared = options.keep_weights and weights is not None
+        return cls(options.kernels, weights=weights if shared else ConvertedWeights())
 
 
-def with_its_linears(method: Callable[P, R]) -> Callable[P, R]:
-    """Run a method of a trunk in the context that its `RunOptions` argument asks for."""
-
-    @functools.wraps(method)
-    def inside(*args: P.args, **kwargs: P.kwargs) -> R:
-        options = next(a for a in (*args, *kwargs.values()) if isinstance(a, RunOptions))
-        with use_linears(options.linears, options.keep_weights):
-            return method(*args, **kwargs)
-
-    return inside
+PLAIN = Compute()
 
 
 def in_dtype(
-    parameter: Tensor, dtype: torch.dtype, order: torch.memory_format = torch.contiguous_format
+    parameter: Tensor,
+    dtype: torch.dtype,
+    compute: Compute = PLAIN,
+    order: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """The parameter in another precision or memory order; converted once where a run keeps that."""
+    """The parameter in another precision or memory order; converted once where the pass keeps that."""
     if parameter.dtype == dtype and parameter.is_contiguous(memory_format=order):
         return parameter
-    choice = _current()
-    if choice is None or choice.converted is None or not isinstance(parameter, nn.Parameter):
+    weights = None if _differentiable() else compute.weights
+    if weights is None or not isinstance(parameter, nn.Parameter):
         return parameter.to(dtype, memory_format=order)
-    return choice.converted.get(parameter, (dtype, order), lambda p: p.to(dtype, memory_format=order))
+    return weights.get(parameter, (dtype, order), lambda p: p.to(dtype, memory_format=order))
 
 
 def linear(
     x: Float[Tensor, "*batch in_"],
     weight: Float[Tensor, "out in_"],
     bias: Float[Tensor, " out"] | None,
+    compute: Compute = PLAIN,
     rows: slice | None = None,
 ) -> Float[Tensor, "*batch part"]:
-    """x W^T + b in the precision of x, by the linears in force; `rows` takes a part of the outputs."""
+    """x W^T + b in the precision of x, or on fp8 codes; `rows` takes a part of the outputs."""
     rows = slice(None) if rows is None else rows
-    choice = _current()
-    offset = None if bias is None else in_dtype(bias, x.dtype)[rows]
-    if choice is not None and choice.linears != "plain" and fits_fp8(weight):
-        per_tensor = choice.linears == "fp8-tensor"
-        make = functools.partial(Fp8Weight.of, per_tensor=per_tensor)
-        kept = choice.converted
-        codes = make(weight) if kept is None else kept.get(weight, choice.linears, make)
-        return fp8_linear(x, codes.rows(rows), offset, per_tensor)
-    if choice is None or choice.converted is None:  # a part of it is less to convert
+    offset = None if bias is None else in_dtype(bias, x.dtype, compute)[rows]
+    if _differentiable():
         return F.linear(x, weight[rows].to(x.dtype), offset)
-    return F.linear(x, in_dtype(weight, x.dtype)[rows], offset)
+    if compute.linear_precision == "fp8" and fits_fp8(weight):
+        make = functools.partial(Fp8Weight.of, kernels=compute.kernels)
+        codes = make(weight) if compute.weights is None else compute.weights.get(weight, "fp8", make)
+        return fp8_linear(x, codes.rows(rows), offset, compute.kernels)
+    if compute.weights is None:  # a part of it is less to convert
+        return F.linear(x, weight[rows].to(x.dtype), offset)
+    return F.linear(x, in_dtype(weight, x.dtype, compute)[rows], offset)
 
 
-def _current() -> _Choice | None:
-    """What is in force; nothing with gradients on, and nothing in compiled code, which cannot look it up."""
-    if torch.compiler.is_compiling() or torch.is_grad_enabled():
-        return None
-    return _chosen.get()
+def _differentiable() -> bool:
+    """With gradients on, and in compiled code, which cannot look up what is kept."""
+    return torch.compiler.is_compiling() or torch.is_grad_enabled()

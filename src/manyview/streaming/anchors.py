@@ -17,7 +17,7 @@ from ..attention.plan import Plan
 from ..errors import UsageError
 from ..models.check_images import check_images
 from ..models.network import Network
-from ..models.precision import Converted, use_linears
+from ..models.precision import ConvertedWeights
 from ..models.predictions import Predictions
 from ..models.run_options import RunOptions
 from ..reconstruction.plan.machine import synchronise
@@ -91,7 +91,7 @@ class AnchorEngine:
         check_anchorable(model, self._plan)
         self._model = model
         self._held = _Held()
-        self._converted = Converted()  # weights in the run's precision, for all chunks
+        self._weights = ConvertedWeights()  # for all chunks
 
     @property
     def frames(self) -> int:
@@ -112,10 +112,6 @@ class AnchorEngine:
 
     @torch.no_grad()  # not inference mode: what users get are plain tensors
     def push(self, images: Float[Tensor, "views 3 height width"]) -> StreamUpdate:
-        with use_linears(self._run.linears, self._run.keep_weights, self._converted):
-            return self._push(images)
-
-    def _push(self, images: Float[Tensor, "views 3 height width"]) -> StreamUpdate:
         device = next(self._model.parameters()).device
         start, before = time.perf_counter(), self._held
         batch = check_images(images)[0].to(device)
@@ -186,7 +182,8 @@ class AnchorEngine:
             raise ValueError("the state belongs to a stream with another network or other options")
         solved = None
         if memory.layers:
-            solved = SolvedAnchors(self._model, self._plan, self._run, memory, on_device.get("world"))
+            world = on_device.get("world")
+            solved = SolvedAnchors(self._model, self._plan, self._run, memory, world, self._weights)
         self._held = _Held(
             frames,
             on_device.get("images"),
@@ -201,12 +198,14 @@ class AnchorEngine:
         """Solve all first frames again; after the last of them the anchors are fixed."""
         images = new if held.images is None else torch.cat([held.images, new])
         count = len(images)
-        features = encoder_features(self._model, lambda a, b: images[a:b], count, self._run)
+        features = encoder_features(
+            self._model, lambda a, b: images[a:b], count, self._run, weights=self._weights
+        )
         plan = self._within_budget((images.shape[-2], images.shape[-1]))
         # Frame 0 is an anchor of every network, also without a reference frame: its camera is the world.
         chosen = ChosenAnchors.of(plan, count, 0, features[None])
         where = torch.tensor(chosen.frames, device=images.device)
-        solved, found = solve_anchors(self._model, images[where], chosen, self._run)
+        solved, found = solve_anchors(self._model, images[where], chosen, self._run, weights=self._weights)
         others = [frame for frame in range(count) if frame not in chosen.frames]
         order = torch.tensor([*chosen.frames, *others]).argsort()[count - len(new) :].to(images.device)
         parts = _parts(found)

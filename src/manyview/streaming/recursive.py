@@ -21,7 +21,7 @@ from ..errors import UsageError
 from ..geometry.cameras import pose_encoding_to_cameras
 from ..models.check_images import check_images
 from ..models.network import Network
-from ..models.precision import Converted, use_linears
+from ..models.precision import ConvertedWeights
 from ..models.run_options import RunOptions
 from ..reconstruction.plan.machine import synchronise
 from .engine import StreamUpdate
@@ -97,7 +97,7 @@ class RecursiveEngine:
         self._run = run or RunOptions()
         plan = Plan.parse(self._options.accel or default_accel(self._model), self._model.config.depth)
         self._memory = PlanMemory(plan, self._options.rule())
-        self._converted = Converted()  # weights in the run's precision, for all chunks
+        self._weights = ConvertedWeights()  # for all chunks
         self._size: tuple[int, int] | None = None
         self._window: Tensor | None = None  # camera tokens for the camera head with the next chunk
         self._all: list[Tensor] = []
@@ -128,10 +128,6 @@ class RecursiveEngine:
 
     @torch.no_grad()  # not inference mode: what users get are plain tensors
     def push(self, images: Float[Tensor, "views 3 height width"]) -> StreamUpdate:
-        with use_linears(self._run.linears, self._run.keep_weights, self._converted):
-            return self._push(images)
-
-    def _push(self, images: Float[Tensor, "views 3 height width"]) -> StreamUpdate:
         device = next(self._model.parameters()).device
         start, first = time.perf_counter(), self.frames
         batch = check_images(images).to(device)
@@ -139,7 +135,8 @@ class RecursiveEngine:
         if self._size not in (None, size):
             raise UsageError(f"the stream has images of {self._size}, not {size} (height, width)")
         try:
-            out = self._model.run_chunk(batch, self._memory.plan(new), self._run, first == 0)
+            plan = self._memory.plan(new)
+            out = self._model.run_chunk(batch, plan, self._run, first == 0, weights=self._weights)
             tokens = out.camera_tokens
             seen = tokens if self._window is None else torch.cat([self._window, tokens], 1)
             cameras, intrinsics = self._to_cameras(seen, size)

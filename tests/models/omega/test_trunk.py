@@ -36,7 +36,10 @@ def images(frames: int = 4, batch: int = 1, height: int = 48, width: int = 64) -
 def test_tokens_are_those_of_the_description(network, frames, height, width):
     pictures, found = images(frames, 1, height, width), []
     network.aggregator.run_layers(
-        pictures, Plan.dense(SMALL.depth), RunOptions(), lambda pair, *both: found.append(torch.cat(both, -1))
+        pictures,
+        Plan.dense(SMALL.depth),
+        RunOptions(),
+        lambda pair, frame, across, _: found.append(torch.cat([frame, across], -1)),
     )
     weights = dict(network.aggregator.state_dict())
     expected = last_tokens(pictures[0], weights, SMALL)

@@ -287,7 +287,7 @@ def test_the_reference_is_not_the_handler_itself(root):
     trunk.load_state_dict(seeded_state_dict(case.inventory, "trunk"))
     found = {}
 
-    def keep(layer, frame, across):
+    def keep(layer, frame, across, compute):
         found[f"tokens{layer}"] = torch.cat([frame, across], dim=-1).float()
 
     with torch.no_grad():

@@ -18,14 +18,17 @@ _SCORES_CPU = 1 << 21  # there, what leaves the cache costs more than small piec
 
 @torch.no_grad()
 def match(
-    features: Float[Tensor, "batch heads tokens dim"], plan: MergePlan, normalised: bool = False
+    features: Float[Tensor, "batch heads tokens dim"],
+    plan: MergePlan,
+    normalised: bool = False,
+    kernels: str = "plain",
 ) -> Int[Tensor, "batch heads tokens"]:
     """Slot of every token: each source joins the most similar token (cosine) it may join in its block.
 
     Tokens in no block and not alone get the number of slots. `normalised` features are unit vectors already.
     Where nothing is selected and features are as narrow as a head, a kernel keeps the scores out of memory.
     """
-    if fused(features) and plan.fusable and not normalised:
+    if fused(kernels, features) and plan.fusable and not normalised:
         from ...kernels import merge as kernel  # imports Triton
 
         if kernel.takes(features):

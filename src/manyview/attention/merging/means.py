@@ -15,6 +15,7 @@ def slot_means(
     beside: Float[Tensor, "batch heads tokens dim"] | None,
     slot: Int[Tensor, "batch heads tokens"],
     plan: MergePlan,
+    kernels: str = "plain",
 ) -> tuple[
     Float[Tensor, "batch heads slots dim"],
     Float[Tensor, "batch heads slots dim"] | None,
@@ -25,7 +26,7 @@ def slot_means(
     For blocks whose sources all join. Gradients flow to both.
     """
     both = (x,) if beside is None else (x, beside)
-    if fused(*both) and plan.fusable:
+    if fused(kernels, *both) and plan.fusable:
         from ...kernels import merge, merge_means  # import Triton
 
         if merge.takes(*both):
@@ -38,10 +39,12 @@ def slot_means(
 
 
 def copy_back(
-    short: Float[Tensor, "batch heads slots dim"], slot: Int[Tensor, "batch heads tokens"]
+    short: Float[Tensor, "batch heads slots dim"],
+    slot: Int[Tensor, "batch heads tokens"],
+    kernels: str = "plain",
 ) -> Float[Tensor, "batch heads tokens dim"]:
     """Every token's own slot."""
-    if fused(short, slot):
+    if fused(kernels, short, slot):
         from ...kernels import merge, merge_outliers  # import Triton
 
         if merge.takes(short):

@@ -16,6 +16,7 @@ def separate_outliers(
     slot: Int[Tensor, "batch heads tokens"],
     plan: MergePlan,
     many: int,
+    kernels: str = "plain",
 ) -> tuple[
     Float[Tensor, "batch heads short dim"],
     Int[Tensor, "batch heads tokens"],
@@ -26,7 +27,7 @@ def separate_outliers(
     Tokens that were alone before never leave. Short queries are the means, then each head's outliers in
     order, then (up to the longest head) filling that `lengths` leaves out. For blocks whose sources all join.
     """
-    if fused(q) and plan.fusable:
+    if fused(kernels, q) and plan.fusable:
         from ...kernels import merge, merge_outliers  # import Triton
 
         if merge.takes(q):
@@ -35,7 +36,7 @@ def separate_outliers(
     slots, single = plan.slots, len(plan.alone)
     sums, counts = pool(q, slot, slots)
     with torch.no_grad():
-        distance = (q.to(sums.dtype) - copy_back(sums / counts[..., None], slot)).square().sum(-1)
+        distance = (q.to(sums.dtype) - copy_back(sums / counts[..., None], slot, kernels)).square().sum(-1)
         distance.masked_fill_(slot < single, -1.0)
         chosen = distance.flatten(1).topk(min(many, heads * tokens), sorted=False).indices
         out = torch.zeros(batch, heads * tokens, dtype=torch.bool, device=q.device)

@@ -77,19 +77,17 @@ class AnchorKeys:
             tokens = layer.tokens.unflatten(1, (layout.frames, -1))
             rows = torch.arange(batch, device=tokens.device)[:, None]
             k, v = attention.keys_values(tokens[rows, anchors].flatten(1, 2), layer.rotation, layer.piece)
-            return attend_extended(q, *self._with_descriptors(layer, k, v, among))
+            k, v, weight = self._with_descriptors(layer, k, v, among)
+            return attend_extended(q, k, v, weight, kernels=layer.run.kernels)
         k, v = attention.keys_values(layer.tokens, layer.rotation, layer.piece)
         if count == layout.frames:
             return attend(q, k, v)
         shared_k, shared_v = (_of_frames(x, anchors, layout) for x in (k, v))
         logit, value = same_frame_terms(q, k, v, layout)
         is_anchor = among.repeat_interleave(layout.tokens_per_frame, 1)[:, None]
-        return attend_extended(
-            q,
-            *self._with_descriptors(layer, shared_k, shared_v, among),
-            logit.masked_fill(is_anchor, float("-inf")),
-            value,
-        )
+        logit = logit.masked_fill(is_anchor, float("-inf"))
+        k, v, weight = self._with_descriptors(layer, shared_k, shared_v, among)
+        return attend_extended(q, k, v, weight, logit, value, kernels=layer.run.kernels)
 
     def _with_descriptors(
         self, layer: LayerInput, k: Tensor, v: Tensor, among: Bool[Tensor, "batch frames"]

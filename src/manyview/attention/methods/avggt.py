@@ -112,12 +112,14 @@ class DiagonalMean:
         width = extended_width(head_dim, self.mean and self.gain != 0, self.diagonal)
         return 4.0 * queries * (keys + self.mean + self.diagonal) * dim * width / head_dim
 
-    def attend(self, queries: QuerySet, keys: KeySet, layout: TokenLayout) -> Tensor:
+    def attend(self, queries: QuerySet, keys: KeySet, layer: LayerInput) -> Tensor:
         assert keys.kept is not None and keys.all_keys is not None and keys.all_values is not None
         dropped = ~keys.kept
         count = int(dropped.sum())
         if count == 0 or not (self.diagonal or self.mean):
-            return attend_extended(queries.q, keys.k, keys.v, lengths=queries.lengths)
+            return attend_extended(
+                queries.q, keys.k, keys.v, lengths=queries.lengths, kernels=layer.run.kernels
+            )
         k, v, weight, self_logit, self_value = keys.k, keys.v, None, None, None
         if self.mean:
             share = dropped.to(v.dtype) / count
@@ -132,7 +134,9 @@ class DiagonalMean:
             own = (queries.q * keys.all_keys).sum(-1, dtype=_at_least_single(k.dtype)) / k.shape[-1] ** 0.5
             self_logit = own.masked_fill(keys.kept, float("-inf"))
             self_value = keys.all_values
-        return attend_extended(queries.q, k, v, weight, self_logit, self_value, queries.lengths)
+        return attend_extended(
+            queries.q, k, v, weight, self_logit, self_value, queries.lengths, layer.run.kernels
+        )
 
 
 @dataclasses.dataclass(frozen=True)

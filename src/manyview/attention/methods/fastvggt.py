@@ -66,7 +66,8 @@ class SequenceMerge:
         q = layer.attention.queries(layer.tokens, layer.rotation, layer.piece)
         if self._off(layer.layout):
             return QuerySet(q)
-        restore = functools.partial(copy_back, slot=self.back(layer).expand(-1, q.shape[1], -1))
+        back = self.back(layer).expand(-1, q.shape[1], -1)
+        restore = functools.partial(copy_back, slot=back, kernels=layer.run.kernels)
         return QuerySet(self.shorten(layer, q), restore, merged=True)
 
     def select(self, layer: LayerInput) -> KeySet:
@@ -97,7 +98,7 @@ class SequenceMerge:
             if self.half_scores:
                 features = features / features.norm(dim=-1, keepdim=True)
                 features = features.bfloat16()
-            into = match(features, plan.merge, normalised=self.half_scores)
+            into = match(features, plan.merge, self.half_scores, layer.run.kernels)
             back = into.clone()
             back[..., plan.twice.to(back.device)] = plan.merge.slots + torch.arange(
                 len(plan.twice), device=back.device

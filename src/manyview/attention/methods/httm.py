@@ -66,13 +66,16 @@ class MergedQueries:
         plan = merge_plan(layer.layout, self.blocks, self.ratio)
         if plan.slots == q.shape[2]:
             return QuerySet(q)
-        slot = match(q, plan)
+        kernels = layer.run.kernels
+        slot = match(q, plan, kernels=kernels)
         if self.outliers == 0:
-            short, _, _ = slot_means(q, None, slot, plan)
-            return QuerySet(short, functools.partial(copy_back, slot=slot), merged=True)
+            short, _, _ = slot_means(q, None, slot, plan, kernels)
+            restore = functools.partial(copy_back, slot=slot, kernels=kernels)
+            return QuerySet(short, restore, merged=True)
         many = round(self.outliers * (q.shape[1] * (q.shape[2] - len(plan.alone))))
-        short, places, lengths = separate_outliers(q, slot, plan, many)
-        return QuerySet(short, functools.partial(copy_back, slot=places), merged=True, lengths=lengths)
+        short, places, lengths = separate_outliers(q, slot, plan, many, kernels)
+        restore = functools.partial(copy_back, slot=places, kernels=kernels)
+        return QuerySet(short, restore, merged=True, lengths=lengths)
 
     def count(self, layout: TokenLayout) -> float:
         plan = merge_plan(layout, self.blocks, self.ratio)
@@ -107,8 +110,8 @@ class MergedKeys:
         plan = merge_plan(layer.layout, self.blocks, self.ratio)
         if plan.slots == k.shape[2]:
             return KeySet(k, v)
-        slot = match(k, plan)
-        keys, values, counts = slot_means(k, v, slot, plan)
+        slot = match(k, plan, kernels=layer.run.kernels)
+        keys, values, counts = slot_means(k, v, slot, plan, layer.run.kernels)
         assert values is not None
         weight = self.count_bias * counts.log() if self.count_bias else None
         return KeySet(keys, values, weight)

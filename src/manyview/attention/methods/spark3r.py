@@ -44,10 +44,11 @@ class GroupMergedQueries:
         plan = self.plan(layer.layout)
         if plan.slots == layer.layout.tokens:
             return QuerySet(q)
-        slot = match(layer.tokens[:, None], plan).expand(-1, q.shape[1], -1)
+        kernels = layer.run.kernels
+        slot = match(layer.tokens[:, None], plan, kernels=kernels).expand(-1, q.shape[1], -1)
         sums, counts = pool(q, slot, plan.slots)
         short = (sums / counts[..., None]).to(q.dtype)
-        return QuerySet(short, functools.partial(copy_back, slot=slot), merged=True)
+        return QuerySet(short, functools.partial(copy_back, slot=slot, kernels=kernels), merged=True)
 
     def count(self, layout: TokenLayout) -> float:
         return self.plan(layout).slots

@@ -26,15 +26,17 @@ def attend_extended(
     self_logit: Float[Tensor, "batch heads queries"] | None = None,
     self_value: Float[Tensor, "batch heads queries dim"] | None = None,
     lengths: Int[Tensor, "batch heads"] | None = None,
+    kernels: str = "plain",
 ) -> Float[Tensor, "batch heads queries dim"]:
     """softmax over {q kᵀ/√d + log_weight} ∪ {self_logit}, applied to {v} ∪ {self_value}.
 
     `log_weight` broadcasts to [batch, heads, keys]; minus infinity hides a key. `self_logit` minus infinity
     leaves a query without a term of its own. Queries from `lengths` on are not computed and give zero. Memory
-    stays linear in the tokens; gradients flow. A kernel takes what PyTorch's own attention cannot say.
+    stays linear in the tokens; gradients flow. With `kernels` "triton" a kernel takes what PyTorch's own
+    attention cannot express.
     """
     if (log_weight is not None or self_logit is not None or lengths is not None) and fused(
-        *(x for x in (q, k, v, log_weight, self_logit, self_value, lengths) if x is not None)
+        kernels, *(x for x in (q, k, v, log_weight, self_logit, self_value, lengths) if x is not None)
     ):
         from ...kernels import attention as kernel  # imports Triton
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..encoder import PatchConv
 from ..layers import LayerNorm
 from ..part_configs import EncoderConfig
+from ..precision import PLAIN, Compute
 from ..rotary import Rotation
 from .blocks import RotaryPeriods, omega_block
 
@@ -38,19 +39,19 @@ class OmegaEncoder(nn.Module):
         return self.rope_embed.rotation(grid, 1 + self.config.registers)
 
     def all_tokens(
-        self, images: Float[Tensor, "n 3 height width"], positions: Rotation
+        self, images: Float[Tensor, "n 3 height width"], positions: Rotation, compute: Compute = PLAIN
     ) -> Float[Tensor, "n tokens dim"]:
         """Normalised tokens in the order class, storage, patches."""
-        patches = self.patch_embed(images)
+        patches = self.patch_embed(images, compute)
         specials = torch.cat([self.cls_token, self.storage_tokens], dim=1).to(patches.dtype)
         x = torch.cat([specials.expand(len(patches), -1, -1), patches], dim=1)
         inplace = not torch.is_grad_enabled()
         for block in self.blocks:
-            x = block(x, positions, inplace=inplace)
-        return self.norm(x)
+            x = block(x, positions, inplace=inplace, compute=compute)
+        return self.norm(x, compute)
 
     def forward(
-        self, images: Float[Tensor, "n 3 height width"], positions: Rotation
+        self, images: Float[Tensor, "n 3 height width"], positions: Rotation, compute: Compute = PLAIN
     ) -> Float[Tensor, "n patches dim"]:
         """Patch tokens; `positions` comes from `position_embedding` of the images' grid."""
-        return self.all_tokens(images, positions)[:, 1 + self.config.registers :]
+        return self.all_tokens(images, positions, compute)[:, 1 + self.config.registers :]

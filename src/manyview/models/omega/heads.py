@@ -16,6 +16,7 @@ from ..dense_ops import activate_confidence, activate_values, add_image_plane
 from ..layers import LayerNorm, Linear
 from ..part_configs import DenseHeadConfig
 from ..pose_encoding import POSE_NUMBERS, FramesMeet, activate_pose
+from ..precision import PLAIN, Compute
 from .blocks import omega_block
 from .config import ReadoutConfig
 
@@ -40,15 +41,19 @@ class OmegaCameraHead(nn.Module):
         self.camera_branch = nn.Sequential(Linear(dim, dim // 2), nn.GELU(), Linear(dim // 2, POSE_NUMBERS))
 
     def forward(
-        self, specials: Float[Tensor, "batch frames specials dim"], meet: FramesMeet | None = None
+        self,
+        specials: Float[Tensor, "batch frames specials dim"],
+        meet: FramesMeet | None = None,
+        compute: Compute = PLAIN,
     ) -> Float[Tensor, "batch frames 9"]:
         """`meet` replaces the attention among the special tokens of all frames (None)."""
-        x = self.token_norm(specials).flatten(1, 2)
+        x = self.token_norm(specials, compute).flatten(1, 2)
         inplace = not torch.is_grad_enabled()
         for place, block in enumerate(self.trunk):
-            x = block(x, meet=None if meet is None else partial(meet, place), inplace=inplace)
+            across = None if meet is None else partial(meet, place)
+            x = block(x, meet=across, inplace=inplace, compute=compute)
         cameras = x.unflatten(1, specials.shape[1:3])[:, :, 0]
-        pose = activate_pose(self.camera_branch(self.trunk_norm(cameras)))
+        pose = activate_pose(self.camera_branch(self.trunk_norm(cameras, compute)))
         return torch.cat([pose[..., :7], pose[..., 7:] + _LEAST_ANGLE], dim=-1)
 
 
@@ -66,15 +71,15 @@ class TextHead(nn.Module):
         )
 
     def forward(
-        self, specials: Float[Tensor, "batch frames specials dim"]
+        self, specials: Float[Tensor, "batch frames specials dim"], compute: Compute = PLAIN
     ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch dim"]]:
         """The language token after all blocks, and its projection at unit length."""
-        tokens = self.token_norm(specials).flatten(1, 2)
+        tokens = self.token_norm(specials, compute).flatten(1, 2)
         x = torch.cat([self.language_token.expand(len(tokens), -1, -1), tokens], dim=1)
         inplace = not torch.is_grad_enabled()
         for block in self.readout_blocks:
-            x = block(x, inplace=inplace)
-        token = self.language_token_norm(x[:, 0])
+            x = block(x, inplace=inplace, compute=compute)
+        token = self.language_token_norm(x[:, 0], compute)
         return token, F.normalize(self.embedding_projector(token), dim=-1)
 
 
@@ -96,15 +101,16 @@ class OmegaDenseHead(TapMaps):
         grid: tuple[int, int],
         image_size: tuple[int, int],
         channels_last: bool = False,
+        compute: Compute = PLAIN,
     ) -> tuple[Float[Tensor, "frames height width 1"], Float[Tensor, "frames height width"]]:
         """Projected taps of some frames to depth and confidence; `grid`, `image_size` are (rows, columns).
 
         As in VGGT's head, only what follows the last fusion runs in the precision of the weights.
         """
         aspect = image_size[1] / image_size[0]
-        x = self.scratch.fuse(self.maps(taps, grid, aspect, channels_last), 1)
+        x = self.scratch.fuse(self.maps(taps, grid, aspect, channels_last, compute), 1, compute)
         x = add_image_plane(x, aspect, PLANE_WEIGHT, inplace=True).to(self.norm.weight.dtype)
         depth, confidence = (
-            F.pixel_shuffle(conv(x), self.enlarge)[:, 0] for conv in (self.proj, self.proj_conf)
+            F.pixel_shuffle(conv(x, compute), self.enlarge)[:, 0] for conv in (self.proj, self.proj_conf)
         )
         return activate_values(depth[..., None], "exp"), activate_confidence(confidence, "expp1")

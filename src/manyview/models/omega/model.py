@@ -12,16 +12,18 @@ from torch import Tensor, nn
 from ...attention.layout import TokenLayout
 from ...attention.plan import Plan
 from ...errors import UsageError
+from ...kernels import launch_device
 from ..alternating import AlternatingLayers, first_and_others
 from ..blocks import Block
 from ..check_images import check_images
 from ..feature_taps import TapStore, run_dense_head
 from ..network import Network
 from ..pose_encoding import frames_meet
+from ..precision import Compute, ConvertedWeights
 from ..predictions import Predictions
 from ..recording import mark
 from ..rotary import Rotation
-from ..run_options import RunOptions, with_its_kernels
+from ..run_options import RunOptions
 from .blocks import RotaryPeriods, omega_block
 from .config import OmegaConfig
 from .encoder import OmegaEncoder
@@ -104,18 +106,19 @@ class Omega(Network):
         have = {"camera": c.camera_head, "depth": c.depth_head, "text": c.text_head}
         return tuple(name for name, head in have.items() if head is not None)
 
-    @with_its_kernels
     def forward(
         self,
         images: Tensor,
         plan: Plan | None = None,
         options: RunOptions | None = None,
         recorder: Any = None,
+        *,
+        weights: ConvertedWeights | None = None,
     ) -> Predictions:
         """Predict for images [B, S, 3, H, W] or [S, 3, H, W], uint8 or floating in [0, 1].
 
-        `plan` has a layer for each inter-frame block in which all tokens meet (None: dense). Raises
-        UsageError as VGGT does.
+        `plan` has a layer for each inter-frame block in which all tokens meet (None: dense). `weights`: see
+        `run_layers`. Raises UsageError as VGGT does.
         """
         options = options or RunOptions()
         images = check_images(images)
@@ -124,35 +127,43 @@ class Omega(Network):
                 have = ", ".join(self.available_heads)
                 raise UsageError(f"these VGGT-Ω weights have no {head} head; they have: {have}")
         plan = plan or Plan.dense(self.config.depth)
+        with launch_device(options.kernels, images.device):
+            return self._predict(images, plan, options, recorder, weights)
+
+    def _predict(
+        self,
+        images: Tensor,
+        plan: Plan,
+        options: RunOptions,
+        recorder: Any,
+        weights: ConvertedWeights | None,
+    ) -> Predictions:
         dense = {"depth": self.dense_head} if "depth" in options.heads else {}
         kept = self.config.special_tokens
-        taps = TapStore(self.config, dense, options.head_frames_per_chunk, kept, options.head_dtype)
+        taps = TapStore(self.config, dense, options, kept)
         memory: dict[Any, Any] = {}
-        layout = self.aggregator.run_layers(images, plan, options, taps, recorder, memory=memory)
+        layout = self.aggregator.run_layers(
+            images, plan, options, taps, recorder, memory=memory, weights=weights
+        )
         answer = Predictions(images.shape[-2], images.shape[-1], layout)
         assert taps.special_tokens is not None
         specials = taps.special_tokens.to(self.aggregator.camera_token.dtype)  # heads run in the weights' own
+        compute = Compute.for_heads(options, weights)
         if "camera" in options.heads:
             meet = None
             if plan.camera is not None:
-                meet = frames_meet(plan.camera, layout, memory, self.config.special_tokens)
-            answer.pose_encoding_list = [self.camera_head(specials, meet)]
+                meet = frames_meet(plan.camera, layout, memory, options.kernels, kept)
+            answer.pose_encoding_list = [self.camera_head(specials, meet, compute)]
             mark(recorder, "camera head")
         if "depth" in options.heads:
             size, count = (answer.height, answer.width), (images.shape[0], images.shape[1])
             depth, answer.depth_conf = run_dense_head(
-                self.dense_head,
-                taps.take("depth"),
-                layout.grid,
-                size,
-                count,
-                options.head_frames_per_chunk,
-                options.head_dtype,
-                options.channels_last,
+                self.dense_head, taps.take("depth"), layout.grid, size, count, options, weights
             )
             answer.z_depth = depth.squeeze(-1)
             mark(recorder, "depth head")
         if "text" in options.heads:
-            answer.text_alignment_token, answer.text_alignment_embedding = self.text_alignment_head(specials)
+            token, embedding = self.text_alignment_head(specials, compute)
+            answer.text_alignment_token, answer.text_alignment_embedding = token, embedding
             mark(recorder, "text head")
         return answer

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..blocks import Block
 from ..layers import Linear
+from ..precision import PLAIN, Compute
 from ..rotary import Rotation
 
 _EPS = 1e-6
@@ -24,12 +25,12 @@ class HeadDecoder(nn.Module):
         self.linear_out = Linear(dim, out_dim)
 
     def forward(
-        self, x: Float[Tensor, "n tokens in_dim"], rotation: Rotation
+        self, x: Float[Tensor, "n tokens in_dim"], rotation: Rotation, compute: Compute = PLAIN
     ) -> Float[Tensor, "n tokens out_dim"]:
         x = self.projects(x)
         inplace = not torch.is_grad_enabled()
         for block in self.blocks:
-            x = block(x, rotation, inplace=inplace)
+            x = block(x, rotation, inplace=inplace, compute=compute)
         return self.linear_out(x)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ...attention.softmax.sdpa import attend
 from ..layers import LayerNorm, Linear, Mlp
+from ..precision import PLAIN, Compute
 from ..rotary import Rotation
 
 _EPS = 1e-6
@@ -35,9 +36,10 @@ class _CrossBlock(nn.Module):
         self.cross_attn = _CrossAttention(dim, num_heads)
         self.mlp = Mlp(dim, 4 * dim)
 
-    def forward(self, query: Tensor, context: Tensor, rotation: Rotation) -> Tensor:
-        query = query + self.cross_attn(self.norm2(query), self.norm_y(context), rotation)
-        return query + self.mlp(self.norm3(query))
+    def forward(self, query: Tensor, context: Tensor, rotation: Rotation, compute: Compute) -> Tensor:
+        seen = self.norm_y(context, compute)
+        query = query + self.cross_attn(self.norm2(query, compute), seen, rotation)
+        return query + self.mlp(self.norm3(query, compute))
 
 
 class MetricDecoder(nn.Module):
@@ -54,8 +56,9 @@ class MetricDecoder(nn.Module):
         query: Float[Tensor, "batch one in_dim"],
         context: Float[Tensor, "batch tokens in_dim"],
         rotation: Rotation,
+        compute: Compute = PLAIN,
     ) -> Float[Tensor, "batch one out_dim"]:
         query, context = self.projects_x(query), self.projects_y(context)
         for block in self.blocks:
-            query = block(query, context, rotation)
+            query = block(query, context, rotation, compute)
         return self.linear_out(query)

@@ -12,16 +12,18 @@ from ...attention.layout import TokenLayout
 from ...attention.plan import Plan
 from ...errors import UsageError
 from ...geometry.cameras import invert_rigid, relative_to_first
+from ...kernels import launch_device
 from ..alternating import AlternatingLayers, Known
 from ..blocks import Block
 from ..check_images import check_images
 from ..encoder import DinoEncoder
-from ..feature_taps import slices
+from ..feature_taps import in_frame_pieces
 from ..network import Network
+from ..precision import Compute, ConvertedWeights
 from ..predictions import Predictions
 from ..recording import mark
 from ..rotary import frame_positions, rotation_for
-from ..run_options import RunOptions, with_its_kernels
+from ..run_options import RunOptions
 from .config import Pi3Config
 from .heads import HeadDecoder, PixelHead, PoseHead, local_points
 from .intrinsics import focal_from_points
@@ -70,7 +72,9 @@ class Pi3(Network, AlternatingLayers):
     def _logits(self, x: Tensor, layout: TokenLayout) -> Float[Tensor, "n height width 1"]:
         return self.conf_head(x, layout.grid)
 
-    def _metric_scale(self, hidden: Tensor, layout: TokenLayout, batch: int) -> Tensor | None:
+    def _metric_scale(
+        self, hidden: Tensor, layout: TokenLayout, batch: int, compute: Compute
+    ) -> Tensor | None:
         """Metres per unit of length of each scene; None where a network does not know."""
         return None
 
@@ -99,7 +103,6 @@ class Pi3(Network, AlternatingLayers):
         assert isinstance(block, Block)
         return block
 
-    @with_its_kernels
     def forward(
         self,
         images: Tensor,
@@ -109,29 +112,46 @@ class Pi3(Network, AlternatingLayers):
         priors: Priors | None = None,
         continues: bool = False,
         memory: dict[Any, Any] | None = None,
+        *,
+        weights: ConvertedWeights | None = None,
     ) -> Predictions:
         """Predict for images [B, S, 3, H, W] or [S, 3, H, W], uint8 or floating in [0, 1].
 
         Intrinsics are fitted to the local points (π³ predicts none); confidences are 1 + exp(logit), so
         that 1 - 1 / c is π³'s own probability. `priors`: what is known beforehand (Pi3X only). With
         `continues` cameras and points stay in the network's own world, as the scene's first frame is not
-        among these. `memory`: see `run_layers`. Raises UsageError as VGGT does.
+        among these. `memory` and `weights`: see `run_layers`. Raises UsageError as VGGT does.
         """
         options = options or RunOptions()
         images = check_images(images)
         for head in options.heads:
             if head not in self.available_heads:
                 raise UsageError(f"π³ has no {head} head; it has: {', '.join(self.available_heads)}")
-        tap = _LastPair(self.config.depth - 1)
         known = None if priors is None else self._known(priors, images, options)
         plan = plan or Plan.dense(self.config.depth)
-        layout = self.run_layers(images, plan, options, tap, recorder, known, memory)
+        with launch_device(options.kernels, images.device):
+            return self._predict(images, plan, options, recorder, known, continues, memory, weights)
+
+    def _predict(
+        self,
+        images: Tensor,
+        plan: Plan,
+        options: RunOptions,
+        recorder: Any,
+        known: Known | None,
+        continues: bool,
+        memory: dict[Any, Any] | None,
+        weights: ConvertedWeights | None,
+    ) -> Predictions:
+        tap = _LastPair(self.config.depth - 1)
+        layout = self.run_layers(images, plan, options, tap, recorder, known, memory, weights)
+        compute = Compute.for_heads(options, weights)
         height, width = images.shape[-2:]
         answer = Predictions(height, width, layout)
         hidden = tap.take()
-        metres = self._metric_scale(hidden, layout, len(images))
+        metres = self._metric_scale(hidden, layout, len(images), compute)
         answer.local_points, answer.confidence_logits, poses, intrinsics = (
-            part.unflatten(0, images.shape[:2]) for part in self._heads(hidden, layout, options)
+            part.unflatten(0, images.shape[:2]) for part in self._heads(hidden, layout, options, compute)
         )
         del hidden
         if metres is not None:
@@ -154,14 +174,20 @@ class Pi3(Network, AlternatingLayers):
         return answer
 
     def encoder_features(
-        self, images: Tensor, options: RunOptions, continues: bool = False
+        self,
+        images: Tensor,
+        options: RunOptions,
+        continues: bool = False,
+        weights: ConvertedWeights | None = None,
     ) -> Float[Tensor, "batch frames dim"]:
-        return self.frame_features(images, options)
+        return self.frame_features(images, options, weights=weights)
 
     def _known(self, priors: Priors, images: Tensor, options: RunOptions) -> Known:
         raise UsageError("these weights take images only: known cameras and depth need Pi3X")
 
-    def _heads(self, hidden: Tensor, layout: TokenLayout, options: RunOptions) -> list[Tensor]:
+    def _heads(
+        self, hidden: Tensor, layout: TokenLayout, options: RunOptions, compute: Compute
+    ) -> list[Tensor]:
         """Local points, confidence logits, poses and intrinsics of [B*S] frames, some frames at a time."""
         config = self.config
         rotation = rotation_for(
@@ -170,25 +196,20 @@ class Pi3(Network, AlternatingLayers):
             config.rope_base,
         )
         dtype = self.camera_head.fc_t.weight.dtype
-        results: list[Tensor] = []
-        for piece in slices(len(hidden), options.head_frames_per_chunk):
-            x = hidden[piece].to(dtype)
+
+        def run(part: slice) -> list[Tensor]:
+            x = hidden[part].to(dtype)
             points, confidence, camera = (
-                decoder(x, rotation)[:, layout.special_tokens :]
+                decoder(x, rotation, compute)[:, layout.special_tokens :]
                 for decoder in (self.point_decoder, self.conf_decoder, self.camera_decoder)
             )
             local = self._local_points(points, layout)
             logits = self._logits(confidence, layout)
             with torch.no_grad():  # a fit; poses and points carry the gradient
                 intrinsics = focal_from_points(local, logits[..., 0].sigmoid())
-            parts = [local, logits, self.camera_head(camera), intrinsics]
-            if len(x) == len(hidden):
-                return parts
-            if not results:
-                results = [part.new_empty(len(hidden), *part.shape[1:]) for part in parts]
-            for whole, part in zip(results, parts, strict=True):
-                whole[piece] = part
-        return results
+            return [local, logits, self.camera_head(camera), intrinsics]
+
+        return in_frame_pieces(run, len(hidden), options.head_frames_per_chunk)
 
 
 def _translation_only(scale: Float[Tensor, " batch"]) -> Float[Tensor, "batch 1 4 1"]:
@@ -205,7 +226,7 @@ class _LastPair:
         self.layers = {last}
         self._tokens: Tensor | None = None
 
-    def __call__(self, layer: int, frame_tokens: Tensor, global_tokens: Tensor) -> None:
+    def __call__(self, layer: int, frame_tokens: Tensor, global_tokens: Tensor, compute: Compute) -> None:
         if layer in self.layers:
             self._tokens = torch.cat([frame_tokens, global_tokens], -1).flatten(0, 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -12,6 +13,7 @@ from ...attention.layout import TokenLayout
 from ...errors import UsageError
 from ..alternating import Known
 from ..encoder import DinoEncoder, PatchConv
+from ..precision import Compute
 from ..rotary import frame_positions, rotation_for
 from ..run_options import RunOptions
 from .config import Pi3Config, Pi3XConfig
@@ -73,7 +75,7 @@ class Pi3X(Pi3):
         rows, columns = layout.grid
         return rows * self.config.patch_size, columns * self.config.patch_size
 
-    def _metric_scale(self, hidden: Tensor, layout: TokenLayout, batch: int) -> Tensor:
+    def _metric_scale(self, hidden: Tensor, layout: TokenLayout, batch: int, compute: Compute) -> Tensor:
         rotation = rotation_for(
             frame_positions(layout.grid, layout.special_tokens, hidden.device),
             self.config.metric_dim // self.config.metric_heads,
@@ -81,7 +83,7 @@ class Pi3X(Pi3):
         )
         query = self.metric_token.expand(batch, -1, -1)
         context = hidden.unflatten(0, (batch, -1)).flatten(1, 2).to(query.dtype)
-        return self.metric_head(self.metric_decoder(query, context, rotation))[:, 0, 0].exp()
+        return self.metric_head(self.metric_decoder(query, context, rotation, compute))[:, 0, 0].exp()
 
 
 class KnownTokens:
@@ -101,7 +103,7 @@ class KnownTokens:
             poses = relative_poses(priors.world_from_cam, known, self._scale)
             self._cameras, self._posed = torch.linalg.inv(poses), _chosen(priors.has_pose, poses)
 
-    def embedded(self, x: Tensor, layout: TokenLayout) -> Tensor:
+    def embedded(self, x: Tensor, layout: TokenLayout, compute: Compute) -> Tensor:
         """Tokens of known depth and of known rays are added to those of the image, some frames at a time."""
         priors = self._priors
         for given, mask, tokens_of in (
@@ -113,27 +115,32 @@ class KnownTokens:
             for batch, frames in enumerate(_chosen(mask, given)):
                 step = self._piece or max(len(frames), 1)
                 for start in range(0, len(frames), step):
-                    x = _changed(x, batch, frames[start : start + step], layout, tokens_of)
+                    x = _changed(x, batch, frames[start : start + step], layout, partial(tokens_of, compute))
         return x
 
     @property
     def _piece(self) -> int | None:
         return None if torch.is_grad_enabled() else self._options.frames_per_chunk
 
-    def _depth_tokens(self, batch: int, frames: list[int], x: Tensor, layout: TokenLayout) -> Tensor:
+    def _depth_tokens(
+        self, compute: Compute, batch: int, frames: list[int], x: Tensor, layout: TokenLayout
+    ) -> Tensor:
         z_depth, encoder = self._priors.z_depth, self._network.depth_encoder
         assert z_depth is not None and self._scale is not None
         z_depth = z_depth[batch, frames]
         maps = torch.stack([z_depth / self._scale[batch], (z_depth > 0).to(z_depth.dtype)], 1).to(x.dtype)
-        return encoder(maps, encoder.position_embedding(layout.grid)) + self._network.depth_emb.to(x.dtype)
+        tokens = encoder(maps, encoder.position_embedding(layout.grid), compute)
+        return tokens + self._network.depth_emb.to(x.dtype)
 
-    def _ray_tokens(self, batch: int, frames: list[int], x: Tensor, layout: TokenLayout) -> Tensor:
+    def _ray_tokens(
+        self, compute: Compute, batch: int, frames: list[int], x: Tensor, layout: TokenLayout
+    ) -> Tensor:
         intrinsics = self._priors.intrinsics
         assert intrinsics is not None
         rays = rays_of(intrinsics[batch : batch + 1, frames], *self._size)[0]
-        return self._network.ray_embed(rays.to(x.dtype))
+        return self._network.ray_embed(rays.to(x.dtype), compute)
 
-    def after_pair(self, layer: int, x: Tensor, layout: TokenLayout) -> Tensor:
+    def after_pair(self, layer: int, x: Tensor, layout: TokenLayout, compute: Compute) -> Tensor:
         """Known poses change the patches after every fourth pair."""
         if self._cameras is None or layer % INJECT_EVERY:
             return x
@@ -143,7 +150,13 @@ class KnownTokens:
 
         def change(batch: int, frames: list[int], patches: Tensor, layout: TokenLayout) -> Tensor:
             seen = cameras[batch : batch + 1, frames].to(patches.dtype)
-            tokens = block(patches.flatten(0, 1)[None], seen, layout.grid, mlp_tokens_per_chunk=piece)
+            tokens = block(
+                patches.flatten(0, 1)[None],
+                seen,
+                layout.grid,
+                mlp_tokens_per_chunk=piece,
+                compute=compute,
+            )
             return tokens[0].unflatten(0, patches.shape[:2])
 
         for batch, frames in enumerate(self._posed):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...attention.softmax.sdpa import attend
 from ..layers import LayerNorm, LayerScale, Linear, Mlp, in_pieces
+from ..precision import PLAIN, Compute
 
 _EPS = 1e-6
 _BASE = 100.0
@@ -41,6 +42,7 @@ class PoseInjection(nn.Module):
         grid: tuple[int, int],
         known: Bool[Tensor, "batch frames"] | None = None,
         mlp_tokens_per_chunk: int | None = None,
+        compute: Compute = PLAIN,
     ) -> Float[Tensor, "batch tokens dim"]:
         """`known`: frames with a pose; tokens of other frames neither look nor are looked at.
 
@@ -49,8 +51,9 @@ class PoseInjection(nn.Module):
         time.
         """
         attn, coordinates = self.attn, _Coordinates(cam_from_world, grid)
-        qkv = attn.qkv(self.norm1(x)).unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k, v = attn.q_norm(qkv[0]), attn.k_norm(qkv[1]), qkv[2]
+        qkv = attn.qkv(self.norm1(x, compute), compute).unflatten(-1, (3, attn.num_heads, -1))
+        qkv = qkv.permute(2, 0, 3, 1, 4)
+        q, k, v = attn.q_norm(qkv[0], compute), attn.k_norm(qkv[1], compute), qkv[2]
         q = coordinates.apply(q, cam_from_world.transpose(-1, -2))
         world_from_cam = torch.linalg.inv(cam_from_world.float()).to(cam_from_world.dtype)
         k, v = (coordinates.apply(t, world_from_cam) for t in (k, v))
@@ -64,10 +67,14 @@ class PoseInjection(nn.Module):
             heads = attend(q, k, v)
         del qkv, q, k, v
         heads = coordinates.apply(heads, cam_from_world, back=True)
-        change = self.ls1.gamma.to(x.dtype) * attn.proj(heads.transpose(1, 2).flatten(2))
+        change = self.ls1.gamma.to(x.dtype) * attn.proj(heads.transpose(1, 2).flatten(2), compute)
         del heads
         scale = self.ls2.gamma.to(x.dtype)
-        return change + in_pieces(lambda part: scale * self.mlp(self.norm2(part)), x, mlp_tokens_per_chunk)
+
+        def feed_forward(part: Tensor) -> Tensor:
+            return scale * self.mlp(self.norm2(part, compute), compute)
+
+        return change + in_pieces(feed_forward, x, mlp_tokens_per_chunk)
 
 
 class _Coordinates:

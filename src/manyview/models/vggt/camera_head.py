@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..blocks import Block
 from ..layers import LayerNorm, Linear, Mlp
 from ..pose_encoding import POSE_NUMBERS, FramesMeet, activate_pose
+from ..precision import PLAIN, Compute
 from .config import CameraHeadConfig
 
 
@@ -40,12 +41,13 @@ class CameraHead(nn.Module):
         camera_tokens: Float[Tensor, "batch frames dim"],
         iterations: int | None = None,
         meet: FramesMeet | None = None,
+        compute: Compute = PLAIN,
     ) -> list[Float[Tensor, "batch frames 9"]]:
-        """Activated pose encodings after each pass; the last one is the answer.
+        """Activated pose encodings after each pass; the last one is the result.
 
         `meet` replaces the attention over all frames (None).
         """
-        tokens = self.token_norm(camera_tokens)
+        tokens = self.token_norm(camera_tokens, compute)
         batch, frames, _ = tokens.shape
         estimate: Tensor | None = None
         results = []
@@ -56,10 +58,10 @@ class CameraHead(nn.Module):
             )
             modulation = self.poseLN_modulation(self.embed_pose(current.to(tokens.dtype)))
             shift, scale, gate = modulation.chunk(3, dim=-1)
-            x = tokens + gate * (self.adaln_norm(tokens) * (1 + scale) + shift)
+            x = tokens + gate * (self.adaln_norm(tokens, compute) * (1 + scale) + shift)
             for place, block in enumerate(self.trunk, start=turn * len(self.trunk)):
-                x = block(x, meet=None if meet is None else partial(meet, place))
-            correction = self.pose_branch(self.trunk_norm(x))
+                x = block(x, meet=None if meet is None else partial(meet, place), compute=compute)
+            correction = self.pose_branch(self.trunk_norm(x, compute), compute)
             estimate = correction if estimate is None else estimate + correction
             results.append(activate_pose(estimate))
         return results

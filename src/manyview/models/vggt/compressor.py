@@ -32,6 +32,6 @@ class SpatialCompressor(nn.Module):
 
 
 def add_compressors(blocks: nn.ModuleList, dim: int, reduction: int) -> None:
-    """Give the attention of every global block a compressor of its own."""
+    """Give the attention of every global block a compressor."""
     for block in blocks:
         block.attn.spatial_compressor = SpatialCompressor(dim, reduction)  # type: ignore[union-attr]

@@ -9,14 +9,16 @@ from torch import Tensor
 
 from ...attention.plan import Plan
 from ...errors import UsageError
+from ...kernels import launch_device
 from ..check_images import check_images
 from ..dense_head import DenseHead
 from ..feature_taps import TapStore, run_dense_head
 from ..network import ChunkOutput, Network
 from ..pose_encoding import frames_meet
+from ..precision import Compute, ConvertedWeights
 from ..predictions import Predictions
 from ..recording import mark
-from ..run_options import RunOptions, with_its_kernels
+from ..run_options import RunOptions
 from .camera_head import CameraHead
 from .config import VGGTConfig
 from .track_head import TrackHead
@@ -53,7 +55,6 @@ class VGGT(Network):
         have = {"camera": c.camera_head, "depth": c.depth_head, "points": c.point_head, "track": c.track_head}
         return tuple(name for name, head in have.items() if head is not None)
 
-    @with_its_kernels
     def forward(
         self,
         images: Tensor,
@@ -63,15 +64,19 @@ class VGGT(Network):
         query_points: Float[Tensor, "batch queries 2"] | None = None,
         continues: bool = False,
         memory: dict[Any, Any] | None = None,
+        *,
+        weights: ConvertedWeights | None = None,
     ) -> Predictions:
         """Predict for images [B, S, 3, H, W] or [S, 3, H, W], uint8 or floating in [0, 1].
 
         `plan` says how frames meet in each global layer (None: dense). `query_points` are pixels of
         frame 0 for the track head. `recorder` may have `mark(stage)`, `global_attention(layer, q, k)` and
         `global_tokens(layer, tokens)`. With `continues` the frames belong to a scene whose first frame is not
-        among them: the plan must bring what they need of it. `memory`: see `run_layers`. Raises UsageError
-        for images of another shape or type, a head these weights lack, a plan of another depth, or query
-        points that do not fit.
+        among them: the plan must bring what they need of it. `memory` and `weights`: see `run_layers`.
+
+        Raises:
+            UsageError: for images of another shape or type, a head these weights lack, a plan of another
+                depth, query points that do not fit, or kernels that do not run on the images' device.
         """
         options = options or RunOptions()
         images = check_images(images)
@@ -85,30 +90,49 @@ class VGGT(Network):
             if len(query_points) != len(images):
                 raise UsageError(f"there are {len(images)} scenes, but query_points for {len(query_points)}")
         plan = plan or Plan.dense(self.config.depth)
+        with launch_device(options.kernels, images.device):
+            return self._predict(
+                images,
+                plan,
+                options,
+                recorder,
+                query_points,
+                continues,
+                {} if memory is None else memory,
+                weights,
+            )
+
+    def _predict(
+        self,
+        images: Tensor,
+        plan: Plan,
+        options: RunOptions,
+        recorder: Any,
+        query_points: Tensor | None,
+        continues: bool,
+        memory: dict[Any, Any],
+        weights: ConvertedWeights | None,
+    ) -> Predictions:
         dense = {name: self._dense_head(name) for name in options.heads if name != "camera"}
-        taps = TapStore(self.config, dense, options.head_frames_per_chunk, dtype=options.head_dtype)
+        taps = TapStore(self.config, dense, options)
         known = LaterFrames(self.aggregator) if continues else None
-        memory = {} if memory is None else memory
-        layout = self.aggregator(images, plan, options, taps, recorder, known, memory)
+        layout = self.aggregator(images, plan, options, taps, recorder, known, memory, weights)
         height, width = images.shape[-2:]
         result = Predictions(height, width, layout)
         if "camera" in options.heads:
             assert taps.camera_tokens is not None
             tokens = taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)
-            meet = None if plan.camera is None else frames_meet(plan.camera, layout, memory)
-            result.pose_encoding_list = self.camera_head(tokens, meet=meet)
+            meet = None
+            if plan.camera is not None:
+                meet = frames_meet(plan.camera, layout, memory, options.kernels)
+            result.pose_encoding_list = self.camera_head(
+                tokens, meet=meet, compute=Compute.for_heads(options, weights)
+            )
             mark(recorder, "camera head")
         batch_frames = (images.shape[0], images.shape[1])
         for name, extractor in dense.items():
             maps = run_dense_head(
-                extractor,
-                taps.take(name),
-                layout.grid,
-                (height, width),
-                batch_frames,
-                options.head_frames_per_chunk,
-                options.head_dtype,
-                options.channels_last,
+                extractor, taps.take(name), layout.grid, (height, width), batch_frames, options, weights
             )
             if name == "depth":
                 result.z_depth, result.depth_conf = maps[0].squeeze(-1), maps[1]
@@ -123,12 +147,15 @@ class VGGT(Network):
         return result
 
     def encoder_features(
-        self, images: Tensor, options: RunOptions, continues: bool = False
+        self,
+        images: Tensor,
+        options: RunOptions,
+        continues: bool = False,
+        weights: ConvertedWeights | None = None,
     ) -> Float[Tensor, "batch frames dim"]:
         later = LaterFrames(self.aggregator) if continues else None
-        return self.aggregator.frame_features(images, options, later)
+        return self.aggregator.frame_features(images, options, later, weights)
 
-    @with_its_kernels
     def run_chunk(
         self,
         images: Float[Tensor, "batch frames 3 height width"],
@@ -136,21 +163,16 @@ class VGGT(Network):
         options: RunOptions,
         starts_stream: bool,
         recorder: Any = None,
+        weights: ConvertedWeights | None = None,
     ) -> ChunkOutput:
-        heads = {"depth": self.depth_head}
-        taps = TapStore(self.config, heads, options.head_frames_per_chunk, dtype=options.head_dtype)
+        taps = TapStore(self.config, {"depth": self.depth_head}, options)
         known = None if starts_stream else LaterFrames(self.aggregator)
-        layout = self.aggregator.run_layers(images, plan, options, taps, recorder, known)
-        depth, conf = run_dense_head(
-            self.depth_head,
-            taps.take("depth"),
-            layout.grid,
-            (images.shape[-2], images.shape[-1]),
-            (images.shape[0], images.shape[1]),
-            options.head_frames_per_chunk,
-            options.head_dtype,
-            options.channels_last,
-        )
+        size, batch_frames = (images.shape[-2], images.shape[-1]), (images.shape[0], images.shape[1])
+        with launch_device(options.kernels, images.device):
+            layout = self.aggregator.run_layers(images, plan, options, taps, recorder, known, weights=weights)
+            depth, conf = run_dense_head(
+                self.depth_head, taps.take("depth"), layout.grid, size, batch_frames, options, weights
+            )
         assert taps.camera_tokens is not None
         tokens = taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)
         return ChunkOutput(tokens, depth.squeeze(-1), conf)

@@ -13,6 +13,7 @@ from ...attention.plan import Plan
 from ..alternating import AlternatingLayers, Known, TapReader, first_and_others, normalise_images
 from ..blocks import Block
 from ..encoder import DinoEncoder, PatchConv
+from ..precision import Compute, ConvertedWeights
 from ..run_options import RunOptions
 from .config import VGGTConfig
 
@@ -50,9 +51,10 @@ class Trunk(AlternatingLayers):
         recorder: Any = None,
         known: Known | None = None,
         memory: dict[Any, Any] | None = None,
+        weights: ConvertedWeights | None = None,
     ) -> TokenLayout:
         """See `run_layers`."""
-        return self.run_layers(images, plan, options, read_tap, recorder, known, memory)
+        return self.run_layers(images, plan, options, read_tap, recorder, known, memory, weights)
 
     def sizes(self) -> VGGTConfig:
         return self.config
@@ -84,9 +86,9 @@ class LaterFrames:
     def __init__(self, trunk: Trunk) -> None:
         self._trunk = trunk
 
-    def embedded(self, x: Tensor, layout: TokenLayout) -> Tensor:
+    def embedded(self, x: Tensor, layout: TokenLayout, compute: Compute) -> Tensor:
         x[:, 0, : layout.special_tokens] = self._trunk.special_tokens(1, 2)[:, 1].to(x.dtype)
         return x
 
-    def after_pair(self, layer: int, x: Tensor, layout: TokenLayout) -> Tensor:
+    def after_pair(self, layer: int, x: Tensor, layout: TokenLayout, compute: Compute) -> Tensor:
         return x

@@ -51,7 +51,7 @@ def estimate_peak_bytes(
     heading = held + frames * (heads.at_end + heads.outputs) + heads.work
     knowing = held + max(given.embedding, given.injecting)
     trunk = _MARGIN * max(meeting, passing, framewise, knowing)
-    if options.linears != "plain":  # what an MLP's hidden layer is on its way to codes, and their products
+    if options.linear_precision != "plain":  # an MLP's hidden layer on its way to codes, and products
         trunk += max(mlp_tokens, piece * tokens) * math.ceil(config.mlp_ratio) * dim * 9
     return int(max(trunk + converted_bytes(config, options, element_bytes), _MARGIN * heading))
 
@@ -64,7 +64,7 @@ def converted_bytes(config: NetworkConfig, options: RunOptions, element_bytes: i
     if config.encoder is not None:
         blocks += config.encoder.depth * (4 + 2 * config.encoder.mlp_ratio)
     every = int(blocks * config.dim**2 * 1.01) + 3 * config.patch_size**2 * config.dim
-    if options.linears != "plain":  # codes of a byte, and what the making of one of them takes
+    if options.linear_precision != "plain":  # codes of a byte, and what the making of one of them takes
         return (every if options.keep_weights else largest) + 8 * largest
     if element_bytes >= 4:
         return 0

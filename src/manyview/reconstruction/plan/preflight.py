@@ -28,8 +28,8 @@ _EFFICIENCY = {"cpu": 0.5, "cuda": 0.4, "mps": 0.4}
 class Request:
     """What is to be run: a network, images of one size, a plan, heads and a precision.
 
-    `known`: what is given beside the images ("poses", "intrinsics", "depth"). `kernels`, `linears`,
-    `head_dtype` and `channels_last`: see `RunOptions`.
+    `known`: what is given beside the images ("poses", "intrinsics", "depth"). `kernels`,
+    `linear_precision`, `head_dtype` and `channels_last`: see `RunOptions`.
     """
 
     config: NetworkConfig
@@ -41,7 +41,7 @@ class Request:
     dtype: torch.dtype
     known: tuple[str, ...] = ()
     kernels: str = "plain"
-    linears: str = "plain"
+    linear_precision: str = "plain"
     head_dtype: torch.dtype | None = None
     channels_last: bool | None = None
 
@@ -136,12 +136,12 @@ def run_options_candidates(request: Request) -> Iterator[RunOptions]:
         if pieces not in seen:
             seen.add(pieces)
             yield _options(request, pieces)
-    if request.dtype.itemsize < 4 or request.linears != "plain":
+    if request.dtype.itemsize < 4 or request.linear_precision != "plain":
         yield dataclasses.replace(_options(request, pieces), keep_weights=False)
 
 
 def _options(request: Request, pieces: tuple[int, int, int]) -> RunOptions:
-    same = ("heads", "kernels", "linears", "head_dtype", "channels_last")
+    same = ("heads", "kernels", "linear_precision", "head_dtype", "channels_last")
     return RunOptions(request.dtype, *pieces, **{name: getattr(request, name) for name in same})
 
 

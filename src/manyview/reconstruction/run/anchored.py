@@ -21,6 +21,7 @@ from ...attention.plan import Plan
 from ...errors import UsageError
 from ...geometry.cameras import compose_rigid
 from ...models.network import Network
+from ...models.precision import ConvertedWeights
 from ...models.predictions import Predictions
 from ...models.run_options import RunOptions
 from ..plan.chunked_plan import selection_chunk
@@ -37,18 +38,20 @@ def encoder_features(
     frames: int,
     options: RunOptions,
     mark: Callable[[int], None] = lambda views: None,
+    weights: ConvertedWeights | None = None,
 ) -> Float[Tensor, "frames dim"]:
     """By what frames are chosen as anchors, as one pass over all of them sees it.
 
     `read(start, stop)` gives images on the device; they pass the encoder in pieces of their own, so that the
     choice does not depend on how many are attached at a time later. `mark(views)` is called after each piece.
+    `weights`: see `SolvedAnchors`.
     """
     height, width = read(0, 1).shape[-2:]
     step = selection_chunk(model.config.layout(1, height, width).tokens, options)
     parts = []
     for start in range(0, frames, step):
         images = read(start, min(start + step, frames))[None]
-        parts.append(model.encoder_features(images, options, continues=start > 0)[0])
+        parts.append(model.encoder_features(images, options, start > 0, weights)[0])
         mark(images.shape[1])
     return torch.cat(parts)
 
@@ -58,7 +61,8 @@ class SolvedAnchors:
     """A network with anchors solved: `attach` gives any other frames' cameras, depth and points.
 
     The world is that of the anchors' pass. `world`: from the first camera's frame to the network's own
-    world, for networks that have one (π³).
+    world, for networks that have one (π³). `weights`: converted weights that passes share (None: each
+    converts what it needs).
     """
 
     model: Network
@@ -66,6 +70,7 @@ class SolvedAnchors:
     options: RunOptions
     memory: AnchorMemory
     world: Float[Tensor, "1 1 3 4"] | None = None
+    weights: ConvertedWeights | None = None
 
     def attach(
         self,
@@ -87,7 +92,9 @@ class SolvedAnchors:
         return dataclasses.replace(self, memory=self.memory.joined(left))
 
     def _pass(self, images: Tensor, plan: Plan, recorder: Any, passing: dict[Any, Any] | None) -> Predictions:
-        answer = self.model(images, plan, self.options, recorder, continues=True, memory=passing)
+        answer = self.model(
+            images, plan, self.options, recorder, continues=True, memory=passing, weights=self.weights
+        )
         if self.world is None:
             return answer
         cameras, intrinsics = answer.cameras
@@ -104,8 +111,9 @@ def solve_anchors(
     chosen: ChosenAnchors,
     options: RunOptions,
     recorder: Any = None,
+    weights: ConvertedWeights | None = None,
 ) -> tuple[SolvedAnchors, Predictions]:
-    """One pass over the anchors of `chosen`, and what it says about them.
+    """One pass over the anchors of `chosen`, and its predictions for them.
 
     Raises UsageError for a network that joins frames elsewhere too.
     """
@@ -113,8 +121,8 @@ def solve_anchors(
     if problem is not None:
         raise UsageError(f"frames cannot be attached to anchors with {model.name}: {problem}")
     memory = AnchorMemory()
-    answer = model(images, solving_plan(chosen.plan, memory), options, recorder)
+    answer = model(images, solving_plan(chosen.plan, memory), options, recorder, weights=weights)
     world = None
     if answer.world_from_cam is not None:
         world = answer.world_from_cam[:, :1, :3]
-    return SolvedAnchors(model, chosen.plan, options, memory, world), answer
+    return SolvedAnchors(model, chosen.plan, options, memory, world, weights), answer

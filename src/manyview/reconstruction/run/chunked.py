@@ -6,6 +6,7 @@ Each view depends on the anchors and itself alone, so the size of a chunk change
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gc
 import logging
 import time
@@ -20,7 +21,7 @@ from ...attention.anchor_memory import ChosenAnchors
 from ...errors import MemoryLimitError
 from ...files.array_file import ArrayFile
 from ...models.network import Network, Predictions
-from ...models.precision import use_linears
+from ...models.precision import ConvertedWeights
 from ..plan.chunked_plan import result_shapes
 from ..plan.machine import synchronise
 from ..plan.preflight import format_gib
@@ -72,8 +73,7 @@ def run_chunked(
 
     def fill(file: ArrayFile) -> Reconstruction:
         start = time.perf_counter()
-        run = ready.chosen.options
-        with torch.inference_mode(), use_linears(run.linears, run.keep_weights):
+        with torch.inference_mode():
             valid, chunk, seconds = _fill(ready, model, file, progress)
         records = ready.views.records
         notes = ready.notes + invalid_view_notes(
@@ -116,11 +116,14 @@ def _fill(
         ready.views.release()
         progress.finish(stage, views)
 
-    features = None
+    features, weights = None, ConvertedWeights()  # converted once, for all chunks
     if plan.needs_frame_features:
-        features = encoder_features(model, read, count, options, lambda n: finished("choosing", n))[None]
+        mark = functools.partial(finished, "choosing")
+        features = encoder_features(model, read, count, options, mark, weights)[None]
     anchors = ChosenAnchors.of(plan, count, model.config.reference_frame, features)
-    solved, predictions = solve_anchors(model, images[list(anchors.frames)].to(device), anchors, options)
+    solved, predictions = solve_anchors(
+        model, images[list(anchors.frames)].to(device), anchors, options, weights=weights
+    )
     valid = torch.zeros(count, dtype=torch.bool)
     valid[list(anchors.frames)] = _write(file, anchors.frames, predictions, images)
     del predictions

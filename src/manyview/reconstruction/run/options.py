@@ -8,7 +8,7 @@ from typing import Literal, TypedDict
 from ..._deprecation import RenamedAttribute, accepts_renamed, new_names, renamed_arguments
 from ...errors import UsageError
 from ...kernels import KERNELS
-from ...models.run_options import LINEARS
+from ...models.run_options import LINEAR_PRECISIONS
 from ..inputs.options import InputOptions
 from ..inputs.preprocess import SizePolicy
 from ..known.arrays import KnownViews
@@ -41,7 +41,8 @@ class ReconstructOptions:
         chunk: attach so many views at a time to anchors solved once, with results on the disk (None: only if
             one pass does not fit in memory). For plans of anchors; the result is the same.
         kernels: "plain", or "triton" for fused kernels (docs/kernels.md).
-        linears: "fp8" runs the trunk's linear layers on 8-bit floating-point codes (docs/precision.md).
+        linear_precision: "plain", or "fp8" to run the trunk's linear layers on 8-bit floating-point codes
+            (docs/precision.md).
 
     Raises:
         UsageError: for a value that cannot be, or options that exclude each other.
@@ -62,10 +63,11 @@ class ReconstructOptions:
     compare_views: int | None = None
     chunk: int | None = None
     kernels: str = "plain"
-    linears: str = "plain"
+    linear_precision: str = "plain"
 
     receipt = RenamedAttribute("compare")
     receipt_views = RenamedAttribute("compare_views")
+    linears = RenamedAttribute("linear_precision")
 
     def __post_init__(self) -> None:
         if self.pixel_centres not in ("half", "integer"):
@@ -78,8 +80,9 @@ class ReconstructOptions:
             raise UsageError(f"a chunk has at least 1 view, not {self.chunk}")
         if self.kernels not in KERNELS:
             raise UsageError(f"kernels are {' or '.join(KERNELS)}, not {self.kernels!r}")
-        if self.linears not in LINEARS:
-            raise UsageError(f"linears are {' or '.join(LINEARS)}, not {self.linears!r}")
+        if self.linear_precision not in LINEAR_PRECISIONS:
+            known = " or ".join(LINEAR_PRECISIONS)
+            raise UsageError(f"linear_precision is {known}, not {self.linear_precision!r}")
         if self.compare_views is not None and not self.compare:
             raise UsageError("--receipt-views is the size of the sample of --receipt: give --receipt too")
         if self.compare and self.known:
@@ -105,7 +108,7 @@ class ReconstructChanges(TypedDict, total=False):
     compare_views: int | None
     chunk: int | None
     kernels: str
-    linears: str
+    linear_precision: str
 
 
 def changed_options(options: ReconstructOptions | None, changes: ReconstructChanges) -> ReconstructOptions:

@@ -110,9 +110,8 @@ def prepare(
     read_s = time.perf_counter() - start
     heads = ("camera", "depth", "points") if options.point_head else ("camera", "depth")
     given = () if known is None else known.given
-    request = Request(
-        config, count, height, width, plan, heads, dtype, given, options.kernels, options.linears
-    )
+    kernels, linear_precision = options.kernels, options.linear_precision
+    request = Request(config, count, height, width, plan, heads, dtype, given, kernels, linear_precision)
     reason: str | None
     if accel == "auto":
         early = None if model.info is None else model.info.early_layers

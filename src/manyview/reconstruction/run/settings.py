@@ -43,8 +43,8 @@ def run_settings(
     # Only where they change the rounding, so that results stored before they existed keep their settings.
     if options.kernels != "plain":
         settings["kernels"] = options.kernels
-    if options.linears != "plain":
-        settings["linears"] = options.linears
+    if options.linear_precision != "plain":
+        settings["linears"] = options.linear_precision
     return settings
 
 
