@@ -75,6 +75,8 @@ def merged_attention(case: Case) -> dict[str, Tensor]:
 class _NoAttention:
     """Stands in where only the roles of tokens are asked for."""
 
+    spatial_compressor = None
+
     def queries(self, x: Tensor, rotation: object = None, piece: int | None = None) -> Tensor:
         raise NotImplementedError("no attention belongs to this case")
 

@@ -135,7 +135,7 @@ class DiagonalMean:
             self_logit = own.masked_fill(keys.kept, float("-inf"))
             self_value = keys.all_values
         return attend_extended(
-            queries.q, k, v, weight, self_logit, self_value, queries.lengths, layer.run.kernels
+            queries.q, k, v, weight, self_logit, self_value, queries.lengths, kernels=layer.run.kernels
         )
 
 

@@ -26,6 +26,7 @@ def attend_extended(
     self_logit: Float[Tensor, "batch heads queries"] | None = None,
     self_value: Float[Tensor, "batch heads queries dim"] | None = None,
     lengths: Int[Tensor, "batch heads"] | None = None,
+    *,
     kernels: str = "plain",
 ) -> Float[Tensor, "batch heads queries dim"]:
     """softmax over {q kᵀ/√d + log_weight} ∪ {self_logit}, applied to {v} ∪ {self_value}.
