@@ -22,7 +22,7 @@ def attention_cases() -> tuple[KernelCase, ...]:
     """Attention and merging beside their twins."""
     return (
         # A value is a mean of values with a rounded share each; both sides round alike.
-        KernelCase("attention, weights and own terms", _terms, roundings=2),
+        KernelCase("attention, weights and self terms", _terms, roundings=2),
         KernelCase("attention, heads of several lengths", _lengths, roundings=2),
         # Half a rounding in bfloat16 is less than one place in 97 makes; nothing but places is told.
         KernelCase("block merge, matching", _matching, roundings=0.5),
