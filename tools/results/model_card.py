@@ -36,10 +36,10 @@ def _values(row: Mapping[str, Any]) -> list[str]:
 
 
 def summary_table(numbers: Mapping[str, Any]) -> str:
-    """Markdown of one line a difficulty: dense beside frames kept apart and the baselines."""
+    """Markdown of one line a difficulty: dense beside attention within frames and the baselines."""
     lines = [
         _row(["held-out scenes, 8 views", "dense AUC@5 / 15 / 30", "AbsRel",
-              "frames kept apart AUC@30", "identity AUC@30", "mean pose AUC@30"]),
+              "within frames AUC@30", "identity AUC@30", "mean pose AUC@30"]),
         "|---" * 6 + "|",
     ]  # fmt: skip
     for level, table in numbers["levels"].items():

@@ -51,7 +51,7 @@ class Demo:
                     say(written(name, files, result_dir))
             alone = reconstruct(scene_dir / "images", model, accel="frame", progress=bars)
         say("accuracy against the scene's exact truth (AUC of relative cameras in percent, depth AbsRel):")
-        for name, scene in (("dense attention", found), ("frames kept apart", alone)):
+        for name, scene in (("dense attention", found), ("within frames", alone)):
             n = compare_with_truth(scene, truth)
             say(
                 f"  {name:<18} AUC@5 {n['auc_5']:5.1f}  AUC@15 {n['auc_15']:5.1f}  "
