@@ -1,6 +1,6 @@
 """Images from anywhere (a camera, a simulator, a data loader) as arrays, and what comes back as arrays.
 
-    python examples/arrays.py
+python examples/arrays.py
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from manyview.synthetic import demo_scene
 
 def main() -> None:
     truth = demo_scene(views=6)
-    images = truth.images  # uint8 [views, height, width, 3]; Pillow images, tensors and paths work too
-    scene = manyview.reconstruct(list(np.asarray(images)), manyview.load("manyview-small"))
+    images = truth.images[0]  # [views, 3, height, width]; arrays, Pillow images and paths work too
+    scene = manyview.reconstruct(images, manyview.load("manyview-small"))
 
     print("camera poses (cam_from_world)", scene.cam_from_world.shape)
     print("intrinsics", scene.intrinsics.shape)
     print("z-depth", scene.z_depth.shape)
     cloud = scene.point_cloud()
-    print(f"{len(cloud.positions)} points, first camera at {np.round(scene.cam_from_world[0, :, 3], 3)}")
+    print(f"{len(cloud)} points, first camera at {np.round(scene.cam_from_world[0, :, 3], 3)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Frames as they come: cameras and depth of each chunk at once, with bounded memory.
 
-    python examples/live_stream.py walk.mp4
+python examples/live_stream.py walk.mp4
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ def main() -> None:
     model = manyview.load("manyview-flash-stream")
     for update in manyview.stream(args.frames, model, chunk=args.chunk):
         centres = -update.cam_from_world[:, :, :3].transpose(1, 2) @ update.cam_from_world[:, :, 3:]
-        print(f"frames {update.first} to {update.first + len(centres) - 1}: last camera at {centres[-1, :, 0].tolist()}")
+        last = update.first + len(update) - 1
+        print(f"frames {update.first} to {last}: last camera at {centres[-1, :, 0].tolist()}")
 
 
 if __name__ == "__main__":

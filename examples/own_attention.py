@@ -1,7 +1,7 @@
 """An attention method of one's own, composed of parts that are there, beside dense attention.
 
-A plan is one `GlobalAttention(queries, keys, fill)` for each global layer. Here early layers attend within frames, and later
-ones to a random quarter of the patches.
+A plan is one `GlobalAttention(queries, keys, fill)` for each global layer. Here early layers attend within
+frames, and later ones to a random quarter of the patches.
 
     python examples/own_attention.py
 """
@@ -24,7 +24,7 @@ def main() -> None:
     late = (GlobalAttention(keys=RandomKeys(keep=0.25)),) * (depth - depth // 3)
     plan = manyview.Plan(early + late)
 
-    images = torch.from_numpy(demo_scene(views=6).images).permute(0, 3, 1, 2)
+    images = demo_scene(views=6, height=80, width=112).images[0]  # [views, 3, height, width]
     layout = model.layout(len(images), *images.shape[-2:])
     print(plan.table(layout, model.config.dim))
     with torch.no_grad():

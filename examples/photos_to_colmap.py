@@ -1,6 +1,6 @@
 """A folder of photos to a COLMAP model with tracks, at the photos' own resolution.
 
-    python examples/photos_to_colmap.py photos/ out/
+python examples/photos_to_colmap.py photos/ out/
 """
 
 from __future__ import annotations
