@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ..attention.layout import TokenLayout
 from ..errors import UsageError
 from .part_configs import EncoderConfig
 
+AnyConfig = TypeVar("AnyConfig", bound="NetworkConfig")
 SizePolicy = Literal["fit", "crop", "pad", "square", "area", "balanced", "max_size"]
 
 
@@ -91,18 +92,18 @@ class NetworkConfig:
         return dataclasses.asdict(self)  # type: ignore[call-overload]
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
+    def from_json(cls: type[AnyConfig], data: Mapping[str, Any]) -> AnyConfig:
         """The configuration of such fields. Raises TypeError or ValueError where they do not fit."""
         kinds = typing.get_type_hints(cls)
         return cls(**{name: _part(kinds.get(name), value) for name, value in dict(data).items()})
 
 
 def _part(kind: Any, value: Any) -> Any:
-    """A field's value, which is a dataclass where its type says so."""
-    for option in (kind, *typing.get_args(kind)):
-        if isinstance(value, dict) and dataclasses.is_dataclass(option):
-            return option(**value)  # type: ignore[operator]
-    return value
+    """A field's value: a dataclass where its type says so; JSON's lists are tuples."""
+    parts = [option for option in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(option)]
+    if parts and value is not None:
+        return parts[0](**{name: _part(None, entry) for name, entry in dict(value).items()})  # type: ignore[operator]
+    return tuple(value) if isinstance(value, list) else value
 
 
 def check_heads(dim: int, num_heads: int) -> None:
