@@ -17,10 +17,11 @@ from manyview.attention.anchor_memory import (
     why_not_attachable,
 )
 from manyview.attention.dense import SameFrameKeys
-from manyview.attention.global_attention import GlobalAttention, LayerRun
+from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
 from manyview.attention.methods.anchors import AnchorKeys
 from manyview.attention.plan import Plan
+from manyview.attention.protocols import LayerRun
 from manyview.models.blocks import Attention
 from manyview.models.rotary import frame_positions, rotation_for
 

@@ -7,25 +7,19 @@ import torch
 
 from manyview.attention.dense import AllKeys
 from manyview.attention.frame_choice import covering, evenly
-from manyview.attention.global_attention import GlobalAttention, LayerRun
+from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
 from manyview.attention.methods.anchors import AnchorKeys
 from manyview.attention.methods.avggt import DiagonalMean
 from manyview.attention.plan import Plan
+from manyview.attention.protocols import LayerRun
 from manyview.errors import UsageError
-from manyview.models.blocks import Attention
-from manyview.models.rotary import frame_positions, rotation_for
 from manyview.models.vggt.model import VGGT
 from tests.train.tiny import MODEL
 
+from .settings import small_layer
+
 LAYOUT = TokenLayout(5, 2, (3, 4))
-
-
-def _parts(layout=LAYOUT, batch=2):
-    torch.manual_seed(0)
-    attention = Attention(16, 2, qk_norm=True).double()
-    tokens = torch.randn(batch, layout.tokens, 16, dtype=torch.float64)
-    return attention, tokens, rotation_for(frame_positions(layout.grid, layout.special_tokens), 8)
 
 
 def _twin(attention, tokens, layout, rotation, anchors, own):
@@ -44,7 +38,7 @@ def _twin(attention, tokens, layout, rotation, anchors, own):
 @pytest.mark.parametrize("reference", [0, None])
 def test_agrees_with_the_masks(anchors, own, reference):
     layout = TokenLayout(5, 2, (3, 4), reference)
-    attention, tokens, rotation = _parts(layout)
+    attention, tokens, rotation = small_layer(layout)
     layer = GlobalAttention(keys=AnchorKeys(own_frame=own, indices=anchors))
     want = _twin(attention, tokens, layout, rotation, anchors, own)
     torch.testing.assert_close(layer(attention, tokens, layout, rotation, LayerRun()), want)
@@ -55,7 +49,7 @@ def test_agrees_with_the_masks(anchors, own, reference):
 @pytest.mark.parametrize("frames", [1, 2, 5])
 def test_as_many_anchors_as_frames_is_dense(frames):
     layout = TokenLayout(frames, 2, (3, 4))
-    attention, tokens, rotation = _parts(layout)
+    attention, tokens, rotation = small_layer(layout)
     run = LayerRun(frame_features=torch.randn(2, frames, 4))
     got = GlobalAttention(keys=AnchorKeys(frames=9))(attention, tokens, layout, rotation, run)
     want = GlobalAttention(keys=AllKeys())(attention, tokens, layout, rotation, LayerRun())
@@ -63,7 +57,7 @@ def test_as_many_anchors_as_frames_is_dense(frames):
 
 
 def test_gradients_reach_every_token():
-    attention, tokens, rotation = _parts()
+    attention, tokens, rotation = small_layer(LAYOUT)
     tokens.requires_grad_()
     layer = GlobalAttention(keys=AnchorKeys(indices=(0, 2)))
     layer(attention, tokens, LAYOUT, rotation, LayerRun()).square().sum().backward()
@@ -98,7 +92,7 @@ def test_other_frames_attach_in_any_order_and_chunk(others):
 
 def test_the_choice_is_made_once_and_serves_all_layers():
     memory: dict = {}
-    attention, tokens, rotation = _parts()
+    attention, tokens, rotation = small_layer(LAYOUT)
     run = LayerRun(frame_features=torch.randn(2, 5, 8), memory=memory)
     layer = GlobalAttention(keys=AnchorKeys(frames=2))
     assert layer.needs_frame_features and not GlobalAttention().needs_frame_features
@@ -125,12 +119,12 @@ def test_even_frames_hold_the_first():
 
 
 def test_what_does_not_go_together_is_refused():
-    with pytest.raises(ValueError, match="no fill"):
+    with pytest.raises(ValueError, match="AnchorKeys"):
         GlobalAttention(keys=AnchorKeys(), fill=DiagonalMean(diagonal=False, mean=False))
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="frames"):
         AnchorKeys(frames=0)
-    attention, tokens, rotation = _parts()
-    with pytest.raises(ValueError, match="different frames of 5"):
+    attention, tokens, rotation = small_layer(LAYOUT)
+    with pytest.raises(ValueError, match="7"):
         GlobalAttention(keys=AnchorKeys(indices=(0, 7)))(attention, tokens, LAYOUT, rotation, LayerRun())
 
 
@@ -139,7 +133,7 @@ def test_what_does_not_go_together_is_refused():
 def test_descriptors_of_the_other_frames_count_their_patches(own, reference):
     """2x2 means at the position of their first patch, with log(patches per descriptor) on their logits."""
     layout, anchors = TokenLayout(4, 2, (4, 6), reference), (0, 2)
-    attention, tokens, rotation = _parts(layout)
+    attention, tokens, rotation = small_layer(layout)
     q, (k, v) = attention.queries(tokens, rotation), attention.keys_values(tokens, rotation)
     frame = torch.arange(layout.tokens) // layout.tokens_per_frame
     seen = torch.isin(frame, torch.tensor(anchors))[None].expand(layout.tokens, -1)
@@ -166,5 +160,5 @@ def test_descriptors_of_the_other_frames_count_their_patches(own, reference):
 def test_insensitive_layers_see_a_subset():
     plan = Plan.parse("anchors:frames=9,sensitive=2x4,fewer=4", 7)
     assert [layer.keys.frames for layer in plan.layers] == [2, 2, 9, 9, 9, 2, 2]
-    with pytest.raises(UsageError, match="not among"):
+    with pytest.raises(UsageError, match="sensitive=3x9"):
         Plan.parse("anchors:sensitive=3x9", 4)

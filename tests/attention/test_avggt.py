@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from manyview.attention.dense import NoFill, SameFrameKeys
-from manyview.attention.global_attention import GlobalAttention, LayerRun
+from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
-from manyview.attention.methods.avggt import Avggt, DiagonalMean, GridKeys, kept_tokens
+from manyview.attention.methods.avggt import Avggt, DiagonalMean, GridKeys
+from manyview.attention.protocols import LayerRun
 from manyview.errors import UsageError
-from manyview.models.blocks import Attention
-from manyview.models.rotary import frame_positions, rotation_for
+
+from .settings import small_layer
 
 LAYOUTS = [
     TokenLayout(3, 2, (4, 5)),
@@ -21,14 +22,6 @@ LAYOUTS = [
     TokenLayout(2, 5, (7, 3), reference_frame=None),
     TokenLayout(4, 0, (2, 6), reference_frame=2),
 ]
-
-
-def _parts(layout, batch=2, dim=16, heads=2):
-    torch.manual_seed(0)
-    attention = Attention(dim, heads, qk_norm=True).double()
-    tokens = torch.randn(batch, layout.tokens, dim, dtype=torch.float64)
-    rotation = rotation_for(frame_positions(layout.grid, layout.special_tokens), dim // heads)
-    return attention, tokens, rotation
 
 
 def _kept(layout, stride, edge):
@@ -74,7 +67,7 @@ def _twin(attention, tokens, layout, rotation, stride, edge, diagonal, mean, gai
 )
 def test_agrees_with_the_equations(layout, edge, fill):
     diagonal, mean, gain, before = fill
-    attention, tokens, rotation = _parts(layout)
+    attention, tokens, rotation = small_layer(layout)
     preset = Avggt(0, (2, 2), edge, False, diagonal, mean, gain, before)
     got = preset.layers(1)[0](attention, tokens, layout, rotation, LayerRun())
     want = _twin(attention, tokens, layout, rotation, (2, 2), edge, diagonal, mean, gain, before)
@@ -83,7 +76,7 @@ def test_agrees_with_the_equations(layout, edge, fill):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_plain_subsample_agrees_and_single_precision_is_close(layout):
-    attention, tokens, rotation = _parts(layout)
+    attention, tokens, rotation = small_layer(layout)
     layer = GlobalAttention(keys=GridKeys((2, 3)))
     want = _twin(attention, tokens, layout, rotation, (2, 3), "ceil", False, False, 0.0, False)
     torch.testing.assert_close(layer(attention, tokens, layout, rotation, LayerRun()), want)
@@ -93,7 +86,7 @@ def test_plain_subsample_agrees_and_single_precision_is_close(layout):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_stride_one_is_dense(layout):
-    attention, tokens, rotation = _parts(layout)
+    attention, tokens, rotation = small_layer(layout)
     layer = Avggt(0, (1, 1)).layers(1)[0]
     dense = GlobalAttention()(attention, tokens, layout, rotation, LayerRun())
     torch.testing.assert_close(layer(attention, tokens, layout, rotation, LayerRun()), dense)
@@ -101,7 +94,7 @@ def test_stride_one_is_dense(layout):
 
 def test_softmax_adds_up_to_one_and_gradients_flow():
     layout = LAYOUTS[0]
-    attention, tokens, rotation = _parts(layout)
+    attention, tokens, rotation = small_layer(layout)
     with torch.no_grad():
         attention.qkv.weight[32:] = 0
         attention.qkv.bias[32:] = 1
@@ -118,7 +111,7 @@ def test_softmax_adds_up_to_one_and_gradients_flow():
 
 def test_other_frames_may_be_permuted():
     layout = TokenLayout(4, 2, (4, 4))
-    attention, tokens, rotation = _parts(layout)
+    attention, tokens, rotation = small_layer(layout)
     layer = Avggt(0, (2, 2)).layers(1)[0]
     frames = tokens.unflatten(1, (4, -1))
     order = [0, 3, 1, 2]
@@ -129,7 +122,7 @@ def test_other_frames_may_be_permuted():
 
 def test_shifted_grids_cover_the_grid_together():
     layout = TokenLayout(6, 1, (4, 6), reference_frame=None)
-    kept = kept_tokens(layout, (2, 3), "ceil", True).unflatten(0, (6, -1))[:, 1:]
+    kept = GridKeys((2, 3), phase_shift=True).kept(layout).unflatten(0, (6, -1))[:, 1:]
     assert kept.sum(0).eq(1).all()
     assert kept.sum(1).eq(4).all()
 

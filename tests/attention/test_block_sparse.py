@@ -7,24 +7,19 @@ import math
 import pytest
 import torch
 
-from manyview.attention.global_attention import GlobalAttention, LayerRun
+from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
 from manyview.attention.methods import blocksparse
 from manyview.attention.methods.blocksparse import BlockSparse, BlockSparseKeys
-from manyview.models.blocks import Attention
-from manyview.models.rotary import frame_positions, rotation_for
+from manyview.attention.protocols import LayerRun, Queries
+
+from .settings import small_layer
 
 LAYOUTS = [
     TokenLayout(frames=1, special_tokens=5, grid=(4, 4)),
     TokenLayout(frames=2, special_tokens=5, grid=(7, 3)),
     TokenLayout(frames=3, special_tokens=0, grid=(3, 8), reference_frame=None),
 ]
-
-
-def _setting(layout, dtype=torch.float64):
-    attention = Attention(16, 2, qk_norm=True).to(dtype)
-    tokens = torch.randn(2, layout.tokens, 16, dtype=dtype)
-    return attention, tokens, rotation_for(frame_positions(layout.grid, layout.special_tokens), 8)
 
 
 def _twin(attention, tokens, layout, rotation, keys):
@@ -65,7 +60,7 @@ def _twin(attention, tokens, layout, rotation, keys):
 )
 def test_against_the_twin(layout, gathered, keys, monkeypatch):
     monkeypatch.setattr(blocksparse, "_GATHERED_CPU", gathered)
-    attention, tokens, rotation = _setting(layout)
+    attention, tokens, rotation = small_layer(layout)
     with torch.no_grad():
         got = GlobalAttention(keys=keys)(attention, tokens, layout, rotation, LayerRun())
         want = _twin(attention, tokens, layout, rotation, keys)
@@ -75,7 +70,7 @@ def test_against_the_twin(layout, gathered, keys, monkeypatch):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("keys", [BlockSparseKeys(0.0, 0.0, 8, 5), BlockSparseKeys(0.9, 1.0)])
 def test_all_blocks_are_dense(layout, keys):
-    attention, tokens, rotation = _setting(layout)
+    attention, tokens, rotation = small_layer(layout)
     got = GlobalAttention(keys=keys)(attention, tokens, layout, rotation, LayerRun(0, 1))
     want = GlobalAttention()(attention, tokens, layout, rotation, LayerRun())
     torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
@@ -83,7 +78,7 @@ def test_all_blocks_are_dense(layout, keys):
 
 def test_constant_values_stay_and_gradients_flow():
     layout = LAYOUTS[1]
-    attention, tokens, rotation = _setting(layout, torch.float32)
+    attention, tokens, rotation = small_layer(layout, torch.float32)
     layer = BlockSparse(0.8, 0.2, 8, 4).layers(3)[2]
     tokens.requires_grad_()
     layer(attention, tokens, layout, rotation, LayerRun()).square().sum().backward()
@@ -98,7 +93,7 @@ def test_constant_values_stay_and_gradients_flow():
 
 def test_shapes_alone_need_no_numbers():
     layout = LAYOUTS[1]
-    attention, tokens, _ = _setting(layout, torch.float32)
+    attention, tokens, _ = small_layer(layout, torch.float32)
     layer = GlobalAttention(keys=BlockSparseKeys(0.5, 0.9, 8, 4))
     got = layer(attention.to("meta"), tokens.to("meta"), layout, None, LayerRun())
     assert got.shape == tokens.shape
@@ -112,10 +107,10 @@ def test_cost_and_impossible_options():
     for wrong in ({"sparsity": 1.5}, {"tau": -0.1}, {"key_block": 0}):
         with pytest.raises(ValueError):
             BlockSparse(**wrong)
-    with pytest.raises(ValueError, match="all queries"):
+    with pytest.raises(ValueError, match="BlockSparseKeys"):
         GlobalAttention(queries=_Some(), keys=BlockSparseKeys())
 
 
-class _Some:
+class _Some(Queries):
     def reduce(self, layer):
         raise NotImplementedError

@@ -10,14 +10,16 @@ import torch
 
 from manyview.attention.dense import SameFrameKeys
 from manyview.attention.frame_choice import cluster_members
-from manyview.attention.global_attention import GlobalAttention, LayerRun
+from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
-from manyview.attention.methods.flashvggt import DescriptorKeys, Flash
-from manyview.attention.protocols import LayerInput
+from manyview.attention.methods.flashvggt import DescriptorKeys, FlashVggt
+from manyview.attention.protocols import LayerInput, LayerRun
 from manyview.errors import UsageError
 from manyview.models.blocks import Attention
-from manyview.models.rotary import frame_positions, rotation_for
+from manyview.models.rotary import rotation_for
 from manyview.models.vggt.compressor import SpatialCompressor
+
+from .settings import small_layer
 
 LAYOUTS = [
     TokenLayout(frames=1, special_tokens=5, grid=(4, 4)),
@@ -25,12 +27,6 @@ LAYOUTS = [
     TokenLayout(frames=3, special_tokens=2, grid=(3, 8), reference_frame=1),
     TokenLayout(frames=4, special_tokens=0, grid=(5, 6), reference_frame=None),
 ]
-
-
-def _setting(layout: TokenLayout, dtype=torch.float64):
-    attention = Attention(16, 2, qk_norm=True).to(dtype)
-    tokens = torch.randn(2, layout.tokens, 16, dtype=dtype)
-    return attention, tokens, rotation_for(frame_positions(layout.grid, layout.special_tokens), 8)
 
 
 def _twin(attention, tokens, layout, rotation, keys: DescriptorKeys, whole: list[int]):
@@ -79,7 +75,7 @@ def _twin(attention, tokens, layout, rotation, keys: DescriptorKeys, whole: list
     ],
 )
 def test_against_the_twin(layout, keys):
-    attention, tokens, rotation = _setting(layout)
+    attention, tokens, rotation = small_layer(layout)
     reference = [] if layout.reference_frame is None else [layout.reference_frame]
     features = torch.randn(1, layout.frames, 3).expand(2, -1, -1)
     whole = list(reference)
@@ -99,7 +95,7 @@ def test_against_the_twin(layout, keys):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("resample", ["bilinear", "nearest"])
 def test_no_reduction_and_no_duplicates_is_dense(layout, resample):
-    attention, tokens, rotation = _setting(layout)
+    attention, tokens, rotation = small_layer(layout)
     layer = GlobalAttention(keys=DescriptorKeys(1, resample, keyframes=0, duplicates=False))
     got = layer(attention, tokens, layout, rotation, LayerRun())
     want = GlobalAttention()(attention, tokens, layout, rotation, LayerRun())
@@ -108,7 +104,7 @@ def test_no_reduction_and_no_duplicates_is_dense(layout, resample):
 
 def test_constant_values_stay_and_gradients_flow_after_inference():
     layout = TokenLayout(frames=3, special_tokens=2, grid=(9, 8))
-    attention, tokens, rotation = _setting(layout, torch.float32)
+    attention, tokens, rotation = small_layer(layout, torch.float32)
     layer = GlobalAttention(keys=DescriptorKeys(3, count_bias=1.0, duplicates=False, keyframes=0))
     with torch.inference_mode():
         layer(attention, tokens, layout, rotation, LayerRun())
@@ -135,7 +131,7 @@ def test_keyframes_are_the_members_of_clusters():
 
 def test_shapes_alone_need_no_numbers():
     layout = LAYOUTS[1]
-    attention, tokens, _ = _setting(layout, torch.float32)
+    attention, tokens, _ = small_layer(layout, torch.float32)
     run = LayerRun(frame_features=torch.empty(2, layout.frames, 3, device="meta"))
     layer = GlobalAttention(keys=DescriptorKeys(2, keyframes=2, duplicates=False))
     got = layer(attention.to("meta"), tokens.to("meta"), layout, None, run)
@@ -145,14 +141,14 @@ def test_shapes_alone_need_no_numbers():
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_presets_fit_any_depth(version):
     for depth in range(1, 25):
-        layers = Flash(version=version).layers(depth)
+        layers = FlashVggt(version=version).layers(depth)
         short = [i for i, layer in enumerate(layers) if not isinstance(layer.keys, SameFrameKeys)]
         assert len(layers) == depth and short == list(range(short[0], short[-1] + 1))
         if depth == 24:
             assert (short[0], short[-1]) == ((0, 23) if version == "v1" else (9, 19))
     for wrong in ({"version": "v3"}, {"r": 0}, {"keyframes": -1}, {"count_bias": math.nan}):
         with pytest.raises(ValueError):
-            Flash(**wrong)
+            FlashVggt(**wrong)
 
 
 def _case(root, name):
@@ -177,7 +173,7 @@ def test_golden_outputs(shared_reference, version, case):
     rotation = rotation_for(
         inputs["positions"][0, : layout.tokens_per_frame], config["dim"] // config["num_heads"]
     )
-    keys = Flash(r=config["kv_downfactor"], version=version).layers(4)[1].keys
+    keys = FlashVggt(r=config["kv_downfactor"], version=version).layers(4)[1].keys
     batch = inputs["x"].shape[0]
     frames = inputs.get("keyframes", torch.zeros(batch, 0, dtype=torch.long))
     run = LayerRun(memory={("descriptor frames", None): frames})
@@ -200,7 +196,7 @@ def test_golden_keyframes(shared_reference):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_learnt_compressor_is_a_weighted_sum_of_each_cell(layout):
-    attention, tokens, rotation = _setting(layout)
+    attention, tokens, rotation = small_layer(layout)
     attention.spatial_compressor = SpatialCompressor(16, 2).double()
     whole = [] if layout.reference_frame is None else [layout.reference_frame]
     keys = DescriptorKeys(reduction=2, resample="learnt")
@@ -227,13 +223,13 @@ def test_a_learnt_compressor_is_a_weighted_sum_of_each_cell(layout):
     assert kernel.grad is not None and bool(kernel.grad.abs().sum() > 0)
 
 
-def test_a_compressor_that_is_not_there_or_of_another_size_is_told():
+def test_a_compressor_that_is_missing_or_of_another_size_raises():
     layout = LAYOUTS[1]
-    attention, tokens, rotation = _setting(layout)
-    meet = GlobalAttention(keys=DescriptorKeys(reduction=2, resample="learnt"))
-    with pytest.raises(UsageError, match="have no learnt compressor: use flash"):
-        meet(attention, tokens, layout, rotation, LayerRun())
+    attention, tokens, rotation = small_layer(layout)
+    layer = GlobalAttention(keys=DescriptorKeys(reduction=2, resample="learnt"))
+    with pytest.raises(UsageError, match="version=v2"):
+        layer(attention, tokens, layout, rotation, LayerRun())
     attention.spatial_compressor = SpatialCompressor(16, 3).double()
-    with pytest.raises(UsageError, match="compressor reduces by 3, not by 2"):
-        meet(attention, tokens, layout, rotation, LayerRun())
-    assert all(layer.keys.resample == "learnt" for layer in Flash(version="learnt").layers(5))
+    with pytest.raises(UsageError, match="3, not by 2"):
+        layer(attention, tokens, layout, rotation, LayerRun())
+    assert all(layer.keys.resample == "learnt" for layer in FlashVggt(version="learnt").layers(5))

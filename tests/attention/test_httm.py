@@ -9,27 +9,12 @@ import torch
 
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
-from manyview.attention.methods.httm import Blocks, MergedKeys, MergedQueries, merge_plan
+from manyview.attention.methods.httm import MergedKeys, MergedQueries, SpaceTimeBlocks, merge_plan
 from manyview.attention.plan import Plan
 from manyview.attention.protocols import LayerInput, LayerRun
 from manyview.attention.softmax.extended import attend_lengths
-from manyview.models.blocks import Attention
-from manyview.models.rotary import frame_positions, rotation_for
 
-LAYOUTS = [
-    TokenLayout(1, 5, (4, 4)),
-    TokenLayout(2, 5, (3, 7)),
-    TokenLayout(7, 2, (3, 5)),
-    TokenLayout(5, 0, (4, 6), reference_frame=None),
-    TokenLayout(6, 1, (2, 5), reference_frame=4),
-]
-
-
-def _setting(layout, dtype=torch.float64, seed=0):
-    torch.manual_seed(seed)
-    attention = Attention(16, 2, qk_norm=True).to(dtype)
-    tokens = torch.randn(2, layout.tokens, 16, dtype=dtype)
-    return attention, tokens, rotation_for(frame_positions(layout.grid, layout.special_tokens), 8)
+from .settings import LAYOUTS, small_layer
 
 
 def _block_lists(layout, cut):
@@ -117,8 +102,8 @@ def _left(queries, attention, tokens, layout, rotation, b):
     [(0.9, 0.1, 0.7, False, 0.0), (0.6, 0.0, 0.5, True, 1.0), (0.75, 0.35, 0.0, True, 0.0)],
 )
 def test_equals_the_paper_step_by_step(layout, q, outliers, kv, anchor, bias):
-    attention, tokens, rotation = _setting(layout)
-    cut = Blocks(space=6, time=3, anchor_first=anchor)
+    attention, tokens, rotation = small_layer(layout)
+    cut = SpaceTimeBlocks(space=6, time=3, anchor_first=anchor)
     queries, keys = MergedQueries(q, outliers, cut), MergedKeys(kv, bias, cut)
     found = GlobalAttention(queries, keys)(attention, tokens, layout, rotation, LayerRun())
     torch.testing.assert_close(found, _twin(attention, tokens, layout, rotation, queries, keys))
@@ -126,27 +111,29 @@ def test_equals_the_paper_step_by_step(layout, q, outliers, kv, anchor, bias):
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_switched_off_it_is_dense(layout):
-    attention, tokens, rotation = _setting(layout)
+    attention, tokens, rotation = small_layer(layout)
     dense = GlobalAttention()(attention, tokens, layout, rotation, LayerRun())
-    for queries in (MergedQueries(0.0, 0.0), MergedQueries(0.9, 1.0, Blocks(5, 2))):
+    for queries in (MergedQueries(0.0, 0.0), MergedQueries(0.9, 1.0, SpaceTimeBlocks(5, 2))):
         method = GlobalAttention(queries, MergedKeys(0.0))
         torch.testing.assert_close(method(attention, tokens, layout, rotation, LayerRun()), dense)
 
 
 def test_merging_identical_tokens_with_their_count_is_lossless():
     layout = TokenLayout(4, 1, (3, 4))
-    attention, tokens, _ = _setting(layout)
+    attention, tokens, _ = small_layer(layout)
     frames = tokens.unflatten(1, (4, -1))
     frames[:, :, 1:] = frames[:, :1, 1:2]  # all patches alike, and no positions
     dense = GlobalAttention()(attention, tokens, layout, None, LayerRun())
-    merged = GlobalAttention(MergedQueries(0.9, 0.0, Blocks(4, 2)), MergedKeys(0.7, 1.0, Blocks(4, 2)))
+    merged = GlobalAttention(
+        MergedQueries(0.9, 0.0, SpaceTimeBlocks(4, 2)), MergedKeys(0.7, 1.0, SpaceTimeBlocks(4, 2))
+    )
     torch.testing.assert_close(merged(attention, tokens, layout, None, LayerRun()), dense)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[1:], ids=str)
 def test_lengths_and_cost_are_what_is_computed(layout):
-    attention, tokens, rotation = _setting(layout)
-    cut = Blocks(6, 3, "random", True)
+    attention, tokens, rotation = small_layer(layout)
+    cut = SpaceTimeBlocks(6, 3, "random", True)
     queries, keys = MergedQueries(0.8, 0.2, cut), MergedKeys(0.6, blocks=cut)
     layer = LayerInput(attention, tokens, layout, rotation, LayerRun())
     asked = queries.reduce(layer)
@@ -160,9 +147,11 @@ def test_lengths_and_cost_are_what_is_computed(layout):
 
 def test_heads_merge_differently_and_gradients_flow():
     layout = TokenLayout(4, 1, (4, 6))
-    attention, tokens, rotation = _setting(layout)
+    attention, tokens, rotation = small_layer(layout)
     tokens.requires_grad_()
-    method = GlobalAttention(MergedQueries(0.8, 0.1, Blocks(8, 2)), MergedKeys(0.5, blocks=Blocks(8, 2)))
+    method = GlobalAttention(
+        MergedQueries(0.8, 0.1, SpaceTimeBlocks(8, 2)), MergedKeys(0.5, blocks=SpaceTimeBlocks(8, 2))
+    )
     method(attention, tokens, layout, rotation, LayerRun()).square().sum().backward()
     assert (tokens.grad.norm(dim=-1) > 0).all()
     asked = method.queries.reduce(LayerInput(attention, tokens, layout, rotation, LayerRun()))
@@ -179,7 +168,7 @@ def test_values_of_one_stay_one():
 
 def test_bfloat16_and_pieces_stay_near():
     layout = TokenLayout(6, 5, (4, 6))
-    attention, tokens, rotation = _setting(layout, torch.float32)
+    attention, tokens, rotation = small_layer(layout, torch.float32)
     method = Plan.parse("httm:space=8,time=3,q=0.5,outliers=0.5", 1).layers[0]
     whole = method(attention, tokens, layout, rotation, LayerRun())
     pieces = method(attention, tokens, layout, rotation, LayerRun(frames_per_chunk=2))
@@ -189,8 +178,11 @@ def test_bfloat16_and_pieces_stay_near():
 
 
 def test_impossible_shares_are_refused():
-    for wrong in (lambda: MergedQueries(1.0), lambda: MergedKeys(-0.1), lambda: MergedQueries(0.5, 1.5)):
-        with pytest.raises(ValueError, match="share"):
-            wrong()
-    with pytest.raises(ValueError, match="at least one"):
-        Blocks(0, 3)
+    with pytest.raises(ValueError, match="ratio"):
+        MergedQueries(1.0)
+    with pytest.raises(ValueError, match="ratio"):
+        MergedKeys(-0.1)
+    with pytest.raises(ValueError, match="outliers"):
+        MergedQueries(0.5, 1.5)
+    with pytest.raises(ValueError, match="0x3"):
+        SpaceTimeBlocks(0, 3)

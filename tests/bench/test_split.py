@@ -8,7 +8,7 @@ import pytest
 import torch
 from tools.bench.reference import ReferenceVGGT
 
-from manyview.attention.methods import PRESETS
+from manyview.attention.methods import METHODS
 from manyview.attention.plan import Plan
 from manyview.bench.case import Case
 from manyview.bench.methods import Implementation, Method
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 256, (3, 3, 42, 56), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("spec", ["dense", "frame", *sorted(PRESETS)])
+@pytest.mark.parametrize("spec", ["dense", "frame", *sorted(METHODS)])
 def test_a_timed_plan_gives_the_same_numbers(spec):
     model, plan = tiny_vggt(), Plan.parse(spec, TINY.depth)
     timer = SplitTimer(CPU)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from manyview.attention.methods import PRESETS
+from manyview.attention.methods import METHODS
 from manyview.attention.plan import Plan
 from manyview.bench import BenchOptions, BenchReport, Measurement, Refusal, run_bench
 from manyview.bench.case import Case
@@ -68,7 +68,7 @@ def test_figures_are_those_of_the_plans_cost(ran):
 
 
 def test_all_is_every_preset_beside_dense():
-    assert named_plans(("all",)) == ("dense", "frame", *sorted(PRESETS))
+    assert named_plans(("all",)) == ("dense", "frame", *sorted(METHODS))
     assert named_plans(("avggt:stride=2x2", "dense", "avggt:stride=2x2")) == ("dense", "avggt:stride=2x2")
 
 

@@ -9,13 +9,13 @@ from manyview.attention.layout import TokenLayout
 from manyview.attention.merging.matching import match
 from manyview.attention.merging.means import copy_back, slot_means
 from manyview.attention.merging.outliers import separate_outliers
-from manyview.attention.methods.httm import Blocks, merge_plan
+from manyview.attention.methods.httm import SpaceTimeBlocks, merge_plan
 
 pytest.importorskip("triton")
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 LAYOUT = TokenLayout(3, 2, (4, 5))
-CUT = Blocks(space=14, time=2)  # whole and short runs, whole and short groups of frames
+CUT = SpaceTimeBlocks(space=14, time=2)  # whole and short runs, whole and short groups of frames
 PLAN = merge_plan(LAYOUT, CUT, 0.7)
 
 
@@ -76,7 +76,7 @@ def test_the_first_of_equals_is_joined(triton):
 
 def test_a_block_larger_than_a_tile(triton):
     layout = TokenLayout(4, 1, (9, 10))
-    plan = merge_plan(layout, Blocks(90, 4), 0.7)  # 252 look for one of 108
+    plan = merge_plan(layout, SpaceTimeBlocks(90, 4), 0.7)  # 252 look for one of 108
     x = drawn(triton, layout=layout)[:, :1]
     slot, plain = both(lambda kernels: match(x, plan, kernels=kernels))
     assert torch.equal(slot, plain)

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from manyview.attention.anchor_memory import ChosenAnchors
-from manyview.attention.global_attention import GlobalAttention, LayerRun
+from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
 from manyview.attention.methods.anchors import AnchorKeys
 from manyview.attention.plan import Plan
+from manyview.attention.protocols import LayerRun
 from manyview.errors import UsageError
 from manyview.models.run_options import RunOptions
 from manyview.reconstruction.run.anchored import encoder_features, solve_anchors

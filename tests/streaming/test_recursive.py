@@ -14,7 +14,7 @@ from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
 from manyview.attention.methods.flashvggt import DescriptorKeys
 from manyview.attention.plan import Plan
-from manyview.attention.protocols import LayerInput, LayerRun
+from manyview.attention.protocols import Keys, LayerInput, LayerRun
 from manyview.errors import UsageError
 from manyview.models.run_options import RunOptions
 from manyview.streaming.frame_retention import retained_frames
@@ -28,17 +28,16 @@ ALL = {"memory_frames": None, "camera_window": None, "revise": True}
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskedTwin:
+class MaskedTwin(Keys):
     """All frames at once; a mask leaves each what it would see in a stream. Scores are materialised."""
 
     keys: DescriptorKeys
     chunks: tuple[int, ...]
     options: RecursiveOptions
 
-    def select(self, layer: LayerInput) -> None:
-        raise NotImplementedError
+    per_query = True
 
-    def attend_layer(self, layer: LayerInput, queries: object, fill: object) -> torch.Tensor:
+    def attend_layer(self, layer: LayerInput) -> torch.Tensor:
         layout, attention = layer.layout, layer.attention
         frames = layer.tokens.unflatten(1, (layout.frames, -1))
         rows, columns = layout.grid
@@ -67,7 +66,7 @@ class MaskedTwin:
         )
         mask = seen.repeat_interleave(layout.tokens_per_frame, 0)
         scores = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).masked_fill(~mask, -torch.inf)
-        return scores.softmax(-1) @ v
+        return attention.output(scores.softmax(-1) @ v)
 
     def seen_by(self, frame: int) -> set[int]:
         o, first = self.options, 0

@@ -8,7 +8,7 @@ import pytest
 from tools.results import posed_summary, procedural
 from tools.results.plans import ALL_PLANS, FEW_PLANS, MODELS
 
-from manyview.attention.methods import PRESETS
+from manyview.attention.methods import METHODS
 from manyview.attention.plan import Plan
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
@@ -26,5 +26,5 @@ def test_the_page_of_photographs():
 def test_plans_cover_every_method_and_can_be_parsed():
     for spec in (*ALL_PLANS, *FEW_PLANS):
         Plan.parse(spec, 8)
-    assert {spec.partition(":")[0] for spec in ALL_PLANS} >= {"dense", "frame", *PRESETS}
+    assert {spec.partition(":")[0] for spec in ALL_PLANS} >= {"dense", "frame", *METHODS}
     assert len(set(ALL_PLANS)) == len(ALL_PLANS)

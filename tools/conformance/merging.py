@@ -45,7 +45,7 @@ def token_merge(case: Case) -> dict[str, Tensor]:
         "dst_tokens": block.tokens[0, block.into].sort().values,
         "merged_length": torch.tensor([plan.slots]),
         "n_merged": torch.tensor([block.merged]),
-        "protected": plan.twice,
+        "protected": plan.protected,
         "sum_merged": merged[:, 0].sum(1),
         "mean_abs": merged[:, 0].abs().mean(1),
         "restored": copy_back(merged, restore)[:, 0],
@@ -73,7 +73,7 @@ def merged_attention(case: Case) -> dict[str, Tensor]:
 
 
 class _NoAttention:
-    """Stands in where only the roles of tokens are asked for."""
+    """Stands in where only the roles of tokens are needed."""
 
     spatial_compressor = None
 

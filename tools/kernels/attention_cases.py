@@ -10,7 +10,7 @@ from manyview.attention.merging.blocks import MergePlan
 from manyview.attention.merging.matching import match
 from manyview.attention.merging.means import slot_means
 from manyview.attention.merging.outliers import separate_outliers
-from manyview.attention.methods.httm import Blocks, merge_plan
+from manyview.attention.methods.httm import SpaceTimeBlocks, merge_plan
 from manyview.attention.softmax.extended import attend_extended
 from manyview.kernels import attention, merge, merge_means, merge_outliers
 from tools.kernels.cases import CaseSize, KernelCase, Trial
@@ -100,7 +100,7 @@ def _lengths(size: CaseSize, dtype: torch.dtype, device: torch.device, generator
 
 
 def _plan(size: CaseSize, share: float) -> MergePlan:
-    return merge_plan(TokenLayout(size.frames, size.special_tokens, size.grid), Blocks(), share)
+    return merge_plan(TokenLayout(size.frames, size.special_tokens, size.grid), SpaceTimeBlocks(), share)
 
 
 def _marks(places: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manyview.attention.methods import PRESETS
+from manyview.attention.methods import METHODS
 
 _SETTINGS = {
     "avggt": (
@@ -19,7 +19,7 @@ _SETTINGS = {
     "random": ("random:keep=0.25", "random:keep=0.1"),
 }  # fmt: skip
 
-_NAMES = (*_SETTINGS, *(name for name in PRESETS if name not in _SETTINGS))
+_NAMES = (*_SETTINGS, *(name for name in METHODS if name not in _SETTINGS))
 ALL_PLANS = ("dense", "frame", *(spec for name in _NAMES for spec in _SETTINGS.get(name, (name,))))
 FEW_PLANS = (
     "dense", "frame", "avggt", "avggt:early=0,stride=2x2", "avggt:early=0,stride=3x3", "httm", "flash:r=2",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from .dense import SameFrameKeys
 from .layout import TokenLayout
-from .methods import PRESETS
 from .plan import Plan
 
 # Below it AVGGT gains at most 1.26x end to end (independent re-run of arXiv 2512.02541).
@@ -23,11 +22,11 @@ def choose_plan(
 ) -> tuple[Plan, str]:
     """The plan for `frames` views and one sentence that says what was picked and why.
 
-    `early`: first layers that the weights allow to be cut to their own frame (None: AVGGT's share).
+    `early`: first layers that the weights allow to attend within frames (None: AVGGT's share).
     `trained_for`: the plan that the weights need (None: dense attention, which plans then stand in for).
 
     Unordered sets overlap less, and AVGGT loses more on sparse sets: their stride rises later. The
-    thresholds between strides are ours; papers give the break-even and the turn to covering frames.
+    thresholds between strides are ours; the break-even and where covering frames are enough are from papers.
     """
     if trained_for is not None:
         return Plan.parse(trained_for, depth), f"auto picked {trained_for}: these weights were trained for it"
@@ -37,8 +36,8 @@ def choose_plan(
             f"auto picked dense: with {frames} {kind} attention is a small part of the time, "
             f"and below {_BREAK_EVEN} approximations gain little"
         )
-    if frames > _MANY and "anchors" in PRESETS:
-        spec, why = "anchors", "a few covering frames tell as much as all of so many"
+    if frames > _MANY:
+        spec, why = "anchors", "a few covering frames are enough as keys"
     else:
         spec = f"avggt:stride={_stride(frames, ordered)}"
         if early is not None:

@@ -1,31 +1,35 @@
-"""FlashVGGT in training for streams: the descriptors of a frame are seen by itself and by later frames."""
+"""FlashVGGT in training for streams: frames attend to descriptors of themselves and of earlier frames."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .dense import AllQueries, NoFill
-from .descriptors import at_places, descriptors_per_frame, log_counts, shortened
-from .global_attention import GlobalAttention
+from .descriptors import (
+    Resample,
+    check_descriptors,
+    log_counts,
+    patch_places,
+    shortened,
+    tokens_per_short_frame,
+)
 from .index_cache import for_later_calls
 from .layout import TokenLayout
-from .protocols import Fill, KeySet, LayerInput, Queries
+from .protocols import Keys, LayerInput
 from .softmax.extended import attend_extended
 
-_HIDDEN = -30_000.0  # added to a logit: no exponential survives it, and half precision holds it
-# Frames whose queries share a kernel call: each adds a channel to the head, each call looks at a longer past.
+_HIDDEN = -30_000.0  # added to a logit: exp underflows to zero, and half precision holds it
+# Frames whose queries share a kernel call: each adds a channel to the head, each call a longer past.
 _GROUP = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class CausalDescriptorKeys:
+class CausalDescriptorKeys(Keys):
     """A frame sees itself, the kept ones of the frames before it, and the reference frame whole.
 
     `reduction`, `resample`, `count_bias` and `duplicates` as in `methods.flashvggt.DescriptorKeys`. Of
@@ -37,28 +41,20 @@ class CausalDescriptorKeys:
     """
 
     reduction: int = 4
-    resample: Literal["bilinear", "nearest", "learnt"] = "bilinear"
+    resample: Resample = "bilinear"
     count_bias: float = 0.0
     duplicates: bool = True
     keep_one_in: int = 1
     hide_reference: bool = False
 
     def __post_init__(self) -> None:
+        check_descriptors(self.reduction, self.resample, self.count_bias)
         if self.keep_one_in < 1:
-            raise ValueError(
-                f"keep_one_in: one frame in p is kept, and p is at least 1, not {self.keep_one_in}"
-            )
+            raise ValueError(f"keep_one_in must be at least 1, not {self.keep_one_in}")
 
-    def check(self, attention: GlobalAttention) -> None:
-        if attention.queries != AllQueries() or attention.fill != NoFill():
-            raise ValueError("causal descriptors take all queries and no fill")
+    per_query = True
 
-    def select(self, layer: LayerInput) -> KeySet:
-        raise NotImplementedError("the keys differ from frame to frame: attend_layer attends to them")
-
-    def attend_layer(
-        self, layer: LayerInput, queries: Queries, fill: Fill
-    ) -> Float[Tensor, "batch heads tokens dim"]:
+    def attend_layer(self, layer: LayerInput) -> Float[Tensor, "batch tokens dim"]:
         """Outputs of all heads; frames go in groups that share the kept keys of the groups before."""
         layout = layer.layout
         whole = self._whole(layout)
@@ -67,21 +63,19 @@ class CausalDescriptorKeys:
             raise ValueError(
                 f"causal descriptors need frame 0 as the reference, not {layout.reference_frame}"
             )
-        k, v, each = shortened(layer, self.reduction, self.resample)
+        k, v = shortened(layer, self.reduction, self.resample)
+        each = tokens_per_short_frame(layout, self.reduction)
         log_weight = None
         if self.count_bias != 0 or (whole and not self.duplicates):
-            log_weight = (
-                log_counts(layout, self.reduction, self.count_bias).to(k.device).repeat(layout.frames)
-            )
+            log_weight = log_counts(layout, self.reduction, self.count_bias).repeat(layout.frames)
             if whole and not self.duplicates:
                 log_weight[layout.special_tokens : each] = float("-inf")
             log_weight = F.pad(log_weight, (whole, 0)).to(k.device)
         if whole:
-            patches = torch.arange(layout.special_tokens, layout.tokens_per_frame)
-            full = layer.tokens[:, patches.to(k.device)]
-            more = layer.attention.keys_values(full, at_places(layer.rotation, patches))
-            k, v = torch.cat([more[0], k], 2), torch.cat([more[1], v], 2)
-        q = layer.attention.queries(layer.tokens, layer.rotation, layer.piece)
+            first_frame = torch.zeros(len(k), 1, dtype=torch.long, device=k.device)
+            full_k, full_v = layer.keys_values_of(first_frame, patch_places(layout))
+            k, v = torch.cat([full_k, k], 2), torch.cat([full_v, v], 2)
+        q = layer.queries()
         parts = []
         for first in range(0, layout.frames, _GROUP):
             group = range(first, min(first + _GROUP, layout.frames))
@@ -91,15 +85,15 @@ class CausalDescriptorKeys:
             rows = slice(group.start * layout.tokens_per_frame, group.stop * layout.tokens_per_frame)
             shared = (k[:, :, index], v[:, :, index], weight)
             parts.append(_attend_hiding(q[:, :, rows], *shared, hidden, each, layer.run.kernels))
-        return torch.cat(parts, 2)
+        return layer.attention.output(torch.cat(parts, 2))
 
     def count(self, layout: TokenLayout) -> float:
         """Keys of a query, the mean over frames."""
         seen = sum(len(range(0, t, self.keep_one_in)) + 1 for t in range(layout.frames))
-        return self._whole(layout) + seen / layout.frames * descriptors_per_frame(layout, self.reduction)
+        return self._whole(layout) + seen / layout.frames * tokens_per_short_frame(layout, self.reduction)
 
     def projected(self, layout: TokenLayout) -> float:
-        return self._whole(layout) + layout.frames * descriptors_per_frame(layout, self.reduction)
+        return self._whole(layout) + layout.frames * tokens_per_short_frame(layout, self.reduction)
 
     def _whole(self, layout: TokenLayout) -> int:
         """Patches of the reference frame that are seen."""
@@ -118,8 +112,8 @@ def _group_keys(
     with for_later_calls():
         frames = torch.tensor([*range(0, start, keep_one_in), *range(start, stop)])
         short = whole + frames[:, None] * each + torch.arange(each)
-        own = torch.arange(start, stop)
-        seen = (own[:, None] > own) & (own % keep_one_in == 0) | (own[:, None] == own)
+        new = torch.arange(start, stop)
+        seen = (new[:, None] > new) & (new % keep_one_in == 0) | (new[:, None] == new)
         return torch.cat([torch.arange(whole), short.flatten()]), ~seen
 
 
@@ -134,8 +128,8 @@ def _attend_hiding(
 ) -> Float[Tensor, "batch heads queries dim"]:
     """Attention of the group's frames to keys that end with those of the group itself, `each` a frame.
 
-    The mask rides in a channel a frame of the group: a key carries a logit that nothing survives in its
-    frame's channel, a query a one in the channels of frames hidden from it; visible keys add exact zeros.
+    The mask is a channel for each frame of the group: a key has a logit that underflows in its frame's
+    channel, a query a one in the channels of frames hidden from it; visible keys add exact zeros.
     """
     frames, dim = len(hidden), q.shape[-1]
     if not hidden.any():

@@ -1,61 +1,75 @@
-"""The plain answers: all queries, all keys, the own frame's keys, nothing filled in."""
+"""The plain parts: all queries, all keys, the keys of the same frame, nothing filled in."""
 
 from __future__ import annotations
 
 import dataclasses
 
+from jaxtyping import Float
 from torch import Tensor
 
 from .layout import TokenLayout
-from .protocols import KeySet, LayerInput, QuerySet
+from .protocols import Fill, Keys, KeySet, LayerInput, Queries, QuerySet
 from .softmax.extended import attend_extended
+from .softmax.sdpa import attend
 
 
 @dataclasses.dataclass(frozen=True)
-class AllQueries:
-    """Every token asks."""
+class AllQueries(Queries):
+    """Every token has a query."""
+
+    every_token = True
 
     def reduce(self, layer: LayerInput) -> QuerySet:
-        return QuerySet(layer.attention.queries(layer.tokens, layer.rotation, layer.piece))
+        return QuerySet(layer.queries())
 
     def count(self, layout: TokenLayout) -> float:
         return layout.tokens
 
 
 @dataclasses.dataclass(frozen=True)
-class AllKeys:
+class AllKeys(Keys):
     """Every token of every frame is seen: dense attention."""
 
+    every_token = True
+
     def select(self, layer: LayerInput) -> KeySet:
-        k, v = layer.attention.keys_values(layer.tokens, layer.rotation, layer.piece)
-        return KeySet(k, v)
+        return KeySet(*layer.keys_values())
 
     def count(self, layout: TokenLayout) -> float:
         return layout.tokens
 
-    def projected(self, layout: TokenLayout) -> float:
-        return layout.tokens
-
 
 @dataclasses.dataclass(frozen=True)
-class SameFrameKeys:
+class SameFrameKeys(Keys):
     """A token sees its own frame only (AVGGT, arXiv 2512.02541: "G2F"): the layer acts frame by frame."""
 
-    def select(self, layer: LayerInput) -> KeySet:
-        raise TypeError("keys of the own frame differ from frame to frame: the layer runs frame by frame")
+    per_query = True
+
+    def attend_layer(self, layer: LayerInput) -> Float[Tensor, "batch tokens dim"]:
+        attention, rotation = layer.attention, layer.rotation
+        frames = layer.tokens.reshape(-1, layer.layout.tokens_per_frame, layer.tokens.shape[-1])
+
+        def attended(part: Tensor) -> Tensor:
+            k, v = attention.keys_values(part, rotation)
+            return attention.output(attend(attention.queries(part, rotation), k, v))
+
+        chunk = layer.run.frames_per_chunk
+        if chunk is None:
+            return attended(frames).reshape(layer.tokens.shape)
+        result = frames.new_empty(frames.shape)
+        for start in range(0, len(frames), chunk):
+            result[start : start + chunk] = attended(frames[start : start + chunk])
+        return result.reshape(layer.tokens.shape)
 
     def count(self, layout: TokenLayout) -> float:
         return layout.tokens_per_frame
 
-    def projected(self, layout: TokenLayout) -> float:
-        return layout.tokens
-
 
 @dataclasses.dataclass(frozen=True)
-class NoFill:
+class NoFill(Fill):
     """Dropped keys are gone."""
 
-    def attend(self, queries: QuerySet, keys: KeySet, layer: LayerInput) -> Tensor:
+    def attend(self, layer: LayerInput, queries: QuerySet, keys: KeySet) -> Tensor:
         return attend_extended(
             queries.q, keys.k, keys.v, keys.log_weight, lengths=queries.lengths, kernels=layer.run.kernels
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -15,48 +15,58 @@ from .index_cache import for_later_calls
 from .layout import TokenLayout
 from .protocols import LayerInput
 
+Resample = Literal["bilinear", "nearest", "learnt"]
+
+
+def check_descriptors(reduction: int, resample: str, count_bias: float) -> None:
+    """Raises ValueError for options that no descriptors have."""
+    if reduction < 1:
+        raise ValueError(f"descriptors need a reduction of at least 1, got {reduction}")
+    if resample not in get_args(Resample):
+        raise ValueError(f"descriptors are resampled bilinear, nearest or learnt, not {resample!r}")
+    if not math.isfinite(count_bias):
+        raise ValueError(f"count_bias must be a finite number, got {count_bias}")
+
 
 def shortened(
     layer: LayerInput, reduction: int, resample: str = "bilinear"
-) -> tuple[Float[Tensor, "batch heads keys dim"], Float[Tensor, "batch heads keys dim"], int]:
-    """Keys and values of every frame's specials and descriptors, and how many a frame has."""
-    layout = layer.layout
-    frames = layer.tokens.unflatten(1, (layout.frames, layout.tokens_per_frame))
+) -> tuple[Float[Tensor, "batch heads keys dim"], Float[Tensor, "batch heads keys dim"]]:
+    """Keys and values of every frame's special tokens and descriptors, frame by frame."""
+    frames = layer.tokens.unflatten(1, (layer.layout.frames, -1))
     if resample == "learnt":
         short = _compressed(layer, frames, reduction)
     else:
-        short = _resized(frames, _taps(layout, reduction, resample))
-    piece = None if layer.run.frames_per_chunk is None else layer.run.frames_per_chunk * short.shape[2]
-    rotation = at_places(layer.rotation, _nearest(layout, reduction))
-    return *layer.attention.keys_values(short.flatten(1, 2), rotation, piece), short.shape[2]
+        short = _resized(frames, _corners(layer.layout, reduction, resample))
+    rotation = None if layer.rotation is None else layer.rotation.select(_nearest(layer.layout, reduction))
+    return layer.attention.keys_values(short.flatten(1, 2), rotation, layer.chunk(short.shape[2]))
 
 
-def coarse_grid(grid: tuple[int, int], reduction: int) -> tuple[int, int]:
-    """Rows and columns of a frame's descriptors."""
-    return max(1, grid[0] // reduction), max(1, grid[1] // reduction)
-
-
-def descriptors_per_frame(layout: TokenLayout, reduction: int) -> int:
-    """Tokens of a shortened frame: special tokens and descriptors."""
-    return layout.special_tokens + math.prod(coarse_grid(layout.grid, reduction))
+def tokens_per_short_frame(layout: TokenLayout, reduction: int) -> int:
+    """Special tokens and descriptors of a frame."""
+    return layout.special_tokens + math.prod(_coarse_grid(layout.grid, reduction))
 
 
 def log_counts(layout: TokenLayout, reduction: int, count_bias: float) -> Float[Tensor, " short"]:
     """Log weights of a shortened frame: `count_bias` times the log of the patches of a descriptor."""
-    weight = torch.zeros(descriptors_per_frame(layout, reduction))
-    cells = math.prod(coarse_grid(layout.grid, reduction))
+    weight = torch.zeros(tokens_per_short_frame(layout, reduction))
+    cells = math.prod(_coarse_grid(layout.grid, reduction))
     weight[layout.special_tokens :] = count_bias * math.log(layout.patches_per_frame / cells)
     return weight
 
 
-def at_places(rotation: Any, index: Tensor) -> Any:
-    return None if rotation is None else rotation.select(index)
+def patch_places(layout: TokenLayout) -> Int[Tensor, " patches"]:
+    """Places of the patches among the tokens of a frame."""
+    return torch.arange(layout.special_tokens, layout.tokens_per_frame)
+
+
+def _coarse_grid(grid: tuple[int, int], reduction: int) -> tuple[int, int]:
+    return max(1, grid[0] // reduction), max(1, grid[1] // reduction)
 
 
 @functools.lru_cache(maxsize=64)
 def _nearest(layout: TokenLayout, reduction: int) -> Int[Tensor, " short"]:
     """Tokens of a frame whose positions the shortened frame has: specials, then cells' upper left."""
-    (rows, columns), size = layout.grid, coarse_grid(layout.grid, reduction)
+    (rows, columns), size = layout.grid, _coarse_grid(layout.grid, reduction)
     with for_later_calls():
         y = torch.arange(size[0]) * rows // size[0]
         x = torch.arange(size[1]) * columns // size[1]
@@ -65,15 +75,15 @@ def _nearest(layout: TokenLayout, reduction: int) -> Int[Tensor, " short"]:
 
 
 @functools.lru_cache(maxsize=64)
-def _taps(layout: TokenLayout, reduction: int, resample: str) -> tuple[tuple[Tensor, Tensor], ...]:
+def _corners(layout: TokenLayout, reduction: int, resample: str) -> tuple[tuple[Tensor, Tensor], ...]:
     """(tokens, weights) [short] whose weighted sum is the shortened frame; tokens with weight 1 pass."""
     nearest = _nearest(layout, reduction)
     with for_later_calls():
         if resample == "nearest":
             return ((nearest, torch.ones(len(nearest))),)
-        axes = [_linear(n, m) for n, m in zip(layout.grid, coarse_grid(layout.grid, reduction), strict=True)]
+        axes = [_linear(n, m) for n, m in zip(layout.grid, _coarse_grid(layout.grid, reduction), strict=True)]
         special = torch.arange(layout.special_tokens)
-        taps = []
+        corners = []
         for j, (y, wy) in enumerate(axes[0]):
             for i, (x, wx) in enumerate(axes[1]):
                 weight = (wy[:, None] * wx).flatten()
@@ -81,8 +91,8 @@ def _taps(layout: TokenLayout, reduction: int, resample: str) -> tuple[tuple[Ten
                     continue
                 index = layout.special_tokens + (y[:, None] * layout.grid[1] + x).flatten()
                 pass_on = torch.full((len(special),), float(i + j == 0))
-                taps.append((torch.cat([special, index]), torch.cat([pass_on, weight])))
-        return tuple(taps)
+                corners.append((torch.cat([special, index]), torch.cat([pass_on, weight])))
+        return tuple(corners)
 
 
 def _linear(size: int, target: int) -> list[tuple[Tensor, Tensor]]:
@@ -110,12 +120,12 @@ def _compressed(
 
 
 def _resized(
-    frames: Float[Tensor, "batch frames tokens dim"], taps: tuple[tuple[Tensor, Tensor], ...]
+    frames: Float[Tensor, "batch frames tokens dim"], corners: tuple[tuple[Tensor, Tensor], ...]
 ) -> Float[Tensor, "batch frames short dim"]:
-    if len(taps) == 1:  # nothing is averaged
-        return frames[:, :, taps[0][0].to(frames.device)]
+    if len(corners) == 1:  # nothing is averaged
+        return frames[:, :, corners[0][0].to(frames.device)]
     total: Tensor | None = None
-    for index, weight in taps:  # at most four; summed in single precision or better
+    for index, weight in corners:  # at most four; summed in single precision or better
         part = frames[:, :, index.to(frames.device)]
         part = part.to(torch.promote_types(part.dtype, torch.float32)) * weight.to(frames.device)[:, None]
         total = part if total is None else total + part

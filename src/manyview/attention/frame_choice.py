@@ -48,6 +48,16 @@ def covering(
     return torch.stack(chosen, 1)
 
 
+def covering_frames(layer: LayerInput, count: int) -> Int[Tensor, "batch count"]:
+    """`covering` frames by the features of the forward pass, chosen once for all its layers."""
+    first, device = layer.layout.reference_frame, layer.tokens.device
+
+    def choose() -> Tensor:
+        return covering(layer.run.features(), count, first).to(device)
+
+    return layer.run.once(("covering", count), choose)
+
+
 @torch.no_grad()
 def cluster_members(
     features: Float[Tensor, "batch frames dim"], clusters: int

@@ -1,4 +1,4 @@
-"""How tokens of different frames meet in one global layer: which queries, which keys, what fills in.
+"""One global layer of a network: queries, keys and fill, and their cost.
 
 A network calls a `GlobalAttention` with its attention module and knows nothing of the method; a
 method sees queries, keys, values and the token layout, and knows nothing of the network.
@@ -15,18 +15,13 @@ from torch import Tensor
 from .dense import AllKeys, AllQueries, NoFill, SameFrameKeys
 from .layout import TokenLayout
 from .protocols import AttentionParts, Fill, Keys, LayerInput, LayerRun, Queries
-from .softmax.sdpa import attend
-
-__all__ = ["AttentionParts", "GlobalAttention", "LayerRun"]
 
 
 @dataclasses.dataclass(frozen=True)
 class GlobalAttention:
-    """One layer's answer to the three questions; prints, compares and hashes as data.
+    """The three parts of one layer's attention; prints, compares and hashes as data.
 
-    `queries`: which are computed. `keys`: what they see. `fill`: what stands in, in the same softmax, for
-    keys that were dropped. The default is dense attention. Answers that do not go together are refused
-    with a ValueError by the answer's own `check(attention)` where it has one.
+    The default is dense attention. Raises ValueError for parts that cannot be combined.
     """
 
     queries: Queries = dataclasses.field(default_factory=AllQueries)
@@ -34,15 +29,14 @@ class GlobalAttention:
     fill: Fill = dataclasses.field(default_factory=NoFill)
 
     def __post_init__(self) -> None:
-        for name, method in (("queries", "reduce"), ("keys", "select"), ("fill", "attend")):
-            if not hasattr(getattr(self, name), method):
-                raise ValueError(f"{getattr(self, name)!r} is no answer to the question of {name}")
-        if isinstance(self.keys, SameFrameKeys) and (self.queries, self.fill) != (AllQueries(), NoFill()):
-            raise ValueError("a layer cut to its own frames takes all queries and no fill")
-        for answer in (self.queries, self.keys, self.fill):
-            check = getattr(answer, "check", None)
-            if check is not None:
-                check(self)
+        for name, kind in (("queries", Queries), ("keys", Keys), ("fill", Fill)):
+            part = getattr(self, name)
+            if not isinstance(part, kind):
+                raise ValueError(f"{name} must be an instance of {kind.__name__}, not {part!r}")
+        if self.keys.per_query and not (self.queries.every_token and self.fill == NoFill()):
+            raise ValueError(f"{type(self.keys).__name__} takes queries=AllQueries() and fill=NoFill()")
+        for part in (self.queries, self.keys, self.fill):
+            part.check(self.queries, self.keys, self.fill)
 
     def __call__(
         self,
@@ -53,40 +47,34 @@ class GlobalAttention:
         run: LayerRun,
     ) -> Float[Tensor, "batch tokens dim"]:
         """Attention output (before LayerScale) for the normalised `tokens` of all frames."""
-        if isinstance(self.keys, SameFrameKeys):
-            return self._per_frame(attention, tokens, layout, rotation, run)
         layer = LayerInput(attention, tokens, layout, rotation, run)
-        whole = getattr(self.keys, "attend_layer", None)
-        if whole is not None:  # keys that differ from frame to frame are attended by their own rule
-            return attention.output(whole(layer, self.queries, self.fill))
+        if self.keys.per_query:
+            return self.keys.attend_layer(layer)
         queries = self.queries.reduce(layer)
         keys = self.keys.select(layer)
-        if self.queries == AllQueries() and self.keys == AllKeys():
-            run.observe(queries.q, keys.k)
-        heads = self.fill.attend(queries, keys, layer)
+        if run.record is not None and self.queries.every_token and self.keys.every_token:
+            run.record(run.layer, queries.q, keys.k)
+        heads = self.fill.attend(layer, queries, keys)
         restore = queries.restore
         del queries, keys  # freed before the output projection makes another token tensor
         return attention.output(restore(heads))
 
-    @staticmethod
-    def _per_frame(
-        attention: AttentionParts, tokens: Tensor, layout: TokenLayout, rotation: Any, run: LayerRun
-    ) -> Tensor:
-        frames = tokens.reshape(-1, layout.tokens_per_frame, tokens.shape[-1])
-        result = tokens.new_empty(frames.shape) if run.frames_per_chunk else None
-        if result is None:
-            q = attention.queries(frames, rotation)
-            k, v = attention.keys_values(frames, rotation)
-            return attention.output(attend(q, k, v)).reshape(tokens.shape)
-        for start in range(0, frames.shape[0], run.frames_per_chunk or 1):
-            part = frames[start : start + (run.frames_per_chunk or 1)]
-            k, v = attention.keys_values(part, rotation)
-            result[start : start + part.shape[0]] = attention.output(
-                attend(attention.queries(part, rotation), k, v)
-            )
-        return result.reshape(tokens.shape)
-
     @property
     def needs_frame_features(self) -> bool:
-        """Whether an answer chooses frames by what they show."""
-        return any(getattr(a, "needs_frame_features", False) for a in (self.queries, self.keys, self.fill))
+        """Whether a part chooses frames by what they show."""
+        return any(part.needs_frame_features for part in (self.queries, self.keys, self.fill))
+
+    def attention_flops(self, layout: TokenLayout, dim: int, head_dim: int) -> float:
+        """FLOPs of scores and weighted sums, two per multiply-add."""
+        part = self.keys if self.keys.per_query else self.fill
+        queries, keys = self.queries.count(layout), self.keys.count(layout)
+        return part.attention_flops(queries, keys, layout, dim, head_dim)
+
+    def extra_flops(self, layout: TokenLayout, dim: int) -> float:
+        """FLOPs of choosing or matching tokens; what is both queries and keys counts once."""
+        once = isinstance(self.queries, Keys) and self.queries == self.keys
+        return self.queries.extra(layout, dim) + (0 if once else self.keys.extra(layout, dim))
+
+
+DENSE = GlobalAttention()
+SAME_FRAME = GlobalAttention(keys=SameFrameKeys())

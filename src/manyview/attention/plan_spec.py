@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import types
 import typing
 from typing import Any
 
 from ..errors import UsageError
-from .methods import PRESETS
+from .methods import METHODS
+from .preset import Preset
 
 
-def preset_from_spec(spec: str) -> Any:
+def preset_class(name: str) -> type[Preset]:
+    """The preset of a method; raises UsageError for a name that is none."""
+    if name not in METHODS:
+        raise UsageError(f"unknown method {name!r}: choose from {', '.join(METHODS)}")
+    file, _, kind = METHODS[name].partition(".")
+    found: type[Preset] = getattr(importlib.import_module(f".methods.{file}", __package__), kind)
+    return found
+
+
+def preset_from_spec(spec: str) -> Preset:
     """The options of a preset from `name` or `name:option=value,...`.
 
     Pairs are written 3x2, truth values true and false, absent values none. Raises UsageError for an
     unknown preset or option, or a value of the wrong kind.
     """
     name, _, text = spec.strip().partition(":")
-    kind = PRESETS.get(name)
-    if kind is None:
-        raise UsageError(f"unknown preset {name!r}: choose from {', '.join(sorted(PRESETS))}")
-    known = {field.name: field for field in dataclasses.fields(kind)}
+    kind = preset_class(name)
+    known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(kind)
     values = {}
     for part in text.split(",") if text else ():
@@ -38,15 +47,14 @@ def preset_from_spec(spec: str) -> Any:
         raise UsageError(f"{name}: {error}") from error
 
 
-def spec_of(preset: Any) -> str:
+def spec_of(preset: Preset) -> str:
     """The shortest spec that makes this preset."""
-    name = next(name for name, kind in PRESETS.items() if kind is type(preset))
     changed = [
         f"{field.name}={_text(getattr(preset, field.name))}"
-        for field in dataclasses.fields(preset)
+        for field in dataclasses.fields(preset)  # type: ignore[arg-type]
         if getattr(preset, field.name) != field.default
     ]
-    return f"{name}:{','.join(changed)}" if changed else name
+    return f"{preset.name}:{','.join(changed)}" if changed else preset.name
 
 
 def _text(value: Any) -> str:

@@ -1,15 +1,24 @@
-"""The vocabulary of the three questions: what an answer about queries, keys or fill receives and returns."""
+"""Everything a method of global attention may do: its queries, keys and fill, and their defaults.
+
+A method answers three questions for a layer: which queries are computed (`Queries`), which keys and values
+they see (`Keys`), and what stands in, in the same softmax, for keys that were dropped (`Fill`).
+`GlobalAttention` puts the three together. What a published method is called and which layer does what is
+its `preset.Preset`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Hashable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .layout import TokenLayout
+
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -18,8 +27,7 @@ class AttentionParts(Protocol):
 
     @property
     def spatial_compressor(self) -> Any:
-        """FlashVGGT's learnt compressor of this layer, where the weights have one."""
-        ...
+        """The weights' own convolution to descriptors (FlashVGGT's later release); None: they have none."""
 
     def queries(self, x: Tensor, rotation: Any = None, piece: int | None = None) -> Tensor: ...
 
@@ -35,31 +43,39 @@ class LayerRun:
     """What a method may use of the running forward pass.
 
     `frames_per_chunk` bounds temporaries to that many frames (None: no splitting, needed for gradients).
-    `frame_features` [B, S, C] holds the mean token of every frame after the encoder, for methods that
-    choose frames. `memory` lives as long as the forward pass and is shared by its layers: what was
-    chosen once (frames, indices) is kept there under a name of the method. `kernels`: "plain" or
-    "triton", for `kernels.fused`.
+    `record(layer, q, k)`, if given, receives the queries and keys [B, heads, S*P, d] of layers with dense
+    attention. `frame_features` [B, S, C] holds the mean token of every frame after the encoder, for methods
+    that choose frames. `memory` lives as long as the forward pass and is shared by its layers: what was
+    chosen once (frames, indices) is kept there under a name of the method. `kernels`: "plain" or "triton",
+    for `kernels.fused`.
     """
 
     layer: int = 0
     frames_per_chunk: int | None = None
-    recorder: Any = None
+    record: Callable[[int, Tensor, Tensor], None] | None = None
     frame_features: Tensor | None = None
     memory: dict[Any, Any] = dataclasses.field(default_factory=dict)
     kernels: str = "plain"
 
-    def observe(self, q: Tensor, k: Tensor) -> None:
-        """Hand the queries and keys [B, heads, S*P, d] of a layer that joins frames to the recorder."""
-        wanted = getattr(self.recorder, "global_attention", None)
-        if wanted is not None:
-            wanted(self.layer, q, k)
+    def once(self, name: Hashable, make: Callable[[], T]) -> T:
+        """What `make` returned the first time that `name` was asked for in this forward pass."""
+        if name not in self.memory:
+            self.memory[name] = make()
+        kept: T = self.memory[name]
+        return kept
+
+    def features(self) -> Float[Tensor, "batch frames dim"]:
+        """`frame_features`, detached; raises ValueError where the network provides none."""
+        if self.frame_features is None:
+            raise ValueError("frames are chosen by frame_features, which this forward pass does not provide")
+        return self.frame_features.detach()
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerInput:
-    """One global layer about to meet: its attention module and the normalised tokens of all frames.
+    """The input of one global layer: its attention module and the normalised tokens of all frames.
 
-    `tokens` is [B, S*P, C] in the order of `layout`; `rotation` turns the tokens of one frame and repeats
+    `tokens` is [B, S*P, C] in the order of `layout`; `rotation` rotates the tokens of one frame and repeats
     with the period of a frame (None: no positions).
     """
 
@@ -69,14 +85,35 @@ class LayerInput:
     rotation: Any
     run: LayerRun
 
-    @property
-    def piece(self) -> int | None:
-        """Tokens that a projection handles at a time."""
-        return (
-            None
-            if self.run.frames_per_chunk is None
-            else self.run.frames_per_chunk * self.layout.tokens_per_frame
-        )
+    def chunk(self, tokens_per_frame: int) -> int | None:
+        """Tokens that a projection handles at a time where a frame has `tokens_per_frame` of them."""
+        frames = self.run.frames_per_chunk
+        return None if frames is None else frames * tokens_per_frame
+
+    def queries(self) -> Float[Tensor, "batch heads tokens dim"]:
+        """Queries of all tokens."""
+        return self.attention.queries(self.tokens, self.rotation, self.chunk(self.layout.tokens_per_frame))
+
+    def keys_values(self, positions: bool = True) -> tuple[Tensor, Tensor]:
+        """Keys and values of all tokens [B, heads, S*P, d]; without `positions` keys are not rotated."""
+        rotation = self.rotation if positions else None
+        return self.attention.keys_values(self.tokens, rotation, self.chunk(self.layout.tokens_per_frame))
+
+    def keys_values_of(
+        self, frames: Int[Tensor, "batch chosen"], places: Int[Tensor, " places"] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, heads, chosen * places, d] of some frames of each batch element.
+
+        `places` are tokens within a frame (None: all), the same for each frame.
+        """
+        x = self.tokens.unflatten(1, (self.layout.frames, -1))
+        rows = torch.arange(len(x), device=x.device)[:, None]
+        if places is None:
+            chosen, rotation = x[rows, frames], self.rotation
+        else:
+            chosen = x[rows[..., None], frames[..., None], places.to(x.device)]
+            rotation = None if self.rotation is None else self.rotation.select(places)
+        return self.attention.keys_values(chosen.flatten(1, 2), rotation, self.chunk(chosen.shape[2]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +131,6 @@ class KeySet:
     v: Float[Tensor, "batch heads keys dim"]
     log_weight: Float[Tensor, "*sizes"] | None = None
     kept: Bool[Tensor, " tokens"] | None = None
-    kept_index: Int[Tensor, " kept"] | None = None
     all_keys: Float[Tensor, "batch heads tokens dim"] | None = None
     all_values: Float[Tensor, "batch heads tokens dim"] | None = None
     keys_before_rope: Float[Tensor, "batch heads tokens dim"] | None = None
@@ -104,47 +140,88 @@ class KeySet:
 class QuerySet:
     """Queries to compute and how their outputs become those of all tokens.
 
-    `restore` maps [B, heads, queries, d] to [B, heads, S*P, d]. `merged` says that a query stands for
-    several tokens, so that no fill can single out its own key. Where heads differ in length, `lengths` says
+    `restore` maps [B, heads, queries, d] to [B, heads, S*P, d]. Where heads differ in length, `lengths` says
     how many of a head's queries are real; the others are not computed.
     """
 
     q: Float[Tensor, "batch heads queries dim"]
     restore: Callable[[Tensor], Tensor] = lambda heads: heads
-    merged: bool = False
     lengths: Int[Tensor, "batch heads"] | None = None
 
 
-@runtime_checkable
-class Queries(Protocol):
-    """Answer to: which queries are computed?"""
+class Part:
+    """What queries, keys and fill have in common. Parts are frozen dataclasses: they compare as data."""
 
-    def reduce(self, layer: LayerInput) -> QuerySet: ...
+    @property
+    def needs_frame_features(self) -> bool:
+        """Whether frames are chosen by `LayerRun.frame_features`."""
+        return False
+
+    def check(self, queries: Queries, keys: Keys, fill: Fill) -> None:
+        """Raises ValueError where this part cannot be combined with the others of its layer."""
+
+    def extra(self, layout: TokenLayout, dim: int) -> float:
+        """FLOPs of choosing or matching tokens, for the cost before a run."""
+        return 0
+
+    def attention_flops(
+        self, queries: float, keys: float, layout: TokenLayout, dim: int, head_dim: int
+    ) -> float:
+        """FLOPs of scores and weighted sums; asked of keys with `per_query`, and else of the fill."""
+        return 4.0 * queries * keys * dim
+
+
+class Queries(Part):
+    """Which queries are computed? `every_token`: each token has one of its own, none are merged."""
+
+    every_token: bool = False
+
+    def reduce(self, layer: LayerInput) -> QuerySet:
+        """The queries of a layer."""
+        raise NotImplementedError
 
     def count(self, layout: TokenLayout) -> float:
         """How many queries of a head are computed, for the cost before a run."""
-        ...
+        raise NotImplementedError
 
 
-@runtime_checkable
-class Keys(Protocol):
-    """Answer to: which keys and values do they see?"""
+class Keys(Part):
+    """Which keys and values do queries see? All the same (`select`), or each its own (`attend_layer`).
 
-    def select(self, layer: LayerInput) -> KeySet: ...
+    `every_token`: they are those of all tokens; with all queries, dense attention. `per_query`: queries see
+    different keys, so that `attend_layer` runs, with all queries and no fill. `project_all`: the key set has
+    `kept`, `all_keys` and `all_values`, and with `keys_before_rope` those too, which some fills need.
+    """
+
+    every_token: bool = False
+    per_query: bool = False
+    project_all: bool = False
+    keys_before_rope: bool = False
+
+    def select(self, layer: LayerInput) -> KeySet:
+        """The keys and values that all queries of a layer see."""
+        raise NotImplementedError
+
+    def attend_layer(self, layer: LayerInput) -> Float[Tensor, "batch tokens dim"]:
+        """Output of a layer (after the output projection) whose keys are `per_query`."""
+        raise NotImplementedError
 
     def count(self, layout: TokenLayout) -> float:
-        """How many keys a query sees."""
-        ...
+        """How many keys a query sees, on average."""
+        raise NotImplementedError
 
     def projected(self, layout: TokenLayout) -> float:
         """How many tokens are projected to keys and values."""
-        ...
+        return layout.tokens
 
 
-@runtime_checkable
-class Fill(Protocol):
-    """Answer to: what stands in, in the same softmax, for what was dropped?"""
+class Fill(Part):
+    """What stands in, in the same softmax, for keys that were dropped?"""
 
-    def attend(self, queries: QuerySet, keys: KeySet, layer: LayerInput) -> Tensor:
+    def attend(self, layer: LayerInput, queries: QuerySet, keys: KeySet) -> Tensor:
         """Outputs [B, heads, queries, d]."""
-        ...
+        raise NotImplementedError
+
+    def for_merged_queries(self) -> Fill:
+        """The part of this fill that does not need a query of each token's own."""
+        return self

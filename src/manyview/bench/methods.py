@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..attention.methods import PRESETS
+from ..attention.methods import METHODS
 from ..attention.plan import Plan
 from ..errors import UsageError
 from ..models.network import Network
@@ -52,7 +52,7 @@ def method_name(plan: str, kernels: str, linear_precision: str) -> str:
 
 def named_plans(specs: Sequence[str]) -> tuple[str, ...]:
     """The specs without repeats, dense first; "all" stands for frame and every preset with its defaults."""
-    named = [name for spec in specs for name in (("frame", *sorted(PRESETS)) if spec == ALL else (spec,))]
+    named = [name for spec in specs for name in (("frame", *METHODS) if spec == ALL else (spec,))]
     return tuple(dict.fromkeys(("dense", *named)))
 
 
@@ -66,7 +66,7 @@ def plans_beside_dense(specs: Sequence[str], depth: int) -> tuple[list[Plan], di
         try:
             plans.append(Plan.parse(spec, depth))
         except UsageError as error:
-            if spec not in PRESETS:
+            if spec not in METHODS:
                 raise
             refused[spec] = str(error)
     return plans, refused

@@ -30,9 +30,9 @@ class Bench:
     size: tuple[int, int] | None = BenchOptions.size
     """WIDTH HEIGHT of the images; default: 4:3 at the size the weights were made for."""
     plans: tuple[str, ...] = BenchOptions.plans
-    """How frames meet in global attention; measured one after the other."""
+    """Plans of global attention; measured one after the other."""
     accel: tuple[str, ...] | None = None
-    """Plans to compare with dense, in turns on the same frames, instead of --plans; all: every preset."""
+    """Plans to compare with dense, in turns on the same frames, instead of --plans; all: every method."""
     kernels: tuple[Literal["plain", "triton"], ...] = ("plain",)
     """Kernels to run every plan on."""
     linear_precision: tuple[Literal["plain", "fp8"], ...] = ("plain",)

@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from ..attention.methods import METHODS
+
 if TYPE_CHECKING:
     from ..models.network import Network
     from ..reconstruction.run.options import ReconstructOptions
+
+_ACCEL = (
+    f"Plan of global attention: dense, frame, auto, or a method ({', '.join(METHODS)}), with options as in "
+    "avggt:stride=2x2, or for ranges of layers as in 0-3:frame,4-5:dense; default: what the weights were "
+    "trained for (FlashVGGT: flash; all others: dense)."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +49,7 @@ class ModelChoice:
 class RunChoice:
     """How to read the input and run the model."""
 
-    accel: str | None = None
-    """How frames meet in global attention: dense, auto, avggt, avggt:stride=2x2, or 0-3:frame,4-5:dense;
-    default: what the weights were trained for (FlashVGGT: flash; all others: dense)."""
+    accel: Annotated[str | None, tyro.conf.arg(help=_ACCEL)] = None
     size_policy: Literal["auto", "fit", "crop", "pad", "square", "area", "balanced", "max_size"] = "auto"
     """auto: the model's own; fit: whole pictures; crop, pad, square: VGGT's; area: π³'s; others: VGGT-Ω's."""
     image_size: int | None = None

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..attention.global_attention import LayerRun
 from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
+from ..attention.protocols import LayerRun
 from ..errors import UsageError
 from ..kernels import launch_device
 from .blocks import Block
@@ -158,7 +158,8 @@ class AlternatingLayers(nn.Module):
             if layer is None:
                 x = self._specials_meet(pair, x, inplace, compute)
             else:
-                run = LayerRun(layer, piece, recorder, features, memory, compute.kernels)
+                record = getattr(recorder, "global_attention", None)
+                run = LayerRun(layer, piece, record, features, memory, compute.kernels)
                 meeting = plan.layers[layer]
                 x = self.global_block(pair)(
                     x.flatten(1, 2),

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from ..attention.global_attention import GlobalAttention, LayerRun
+from ..attention.global_attention import GlobalAttention
 from ..attention.layout import TokenLayout
+from ..attention.protocols import LayerRun
 from .blocks import BoundAttention
 
 POSE_NUMBERS = 9

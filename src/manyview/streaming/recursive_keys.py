@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..attention.descriptors import coarse_grid, shortened
+from ..attention.descriptors import log_counts, patch_places, shortened, tokens_per_short_frame
 from ..attention.layout import TokenLayout
 from ..attention.methods.flashvggt import DescriptorKeys
-from ..attention.protocols import KeySet, LayerInput
+from ..attention.protocols import Keys, KeySet, LayerInput
 
 Pair = tuple[Tensor, Tensor]
 
@@ -60,7 +59,7 @@ class LayerMemory:
 
 
 @dataclasses.dataclass(frozen=True)
-class RecursiveKeys:
+class RecursiveKeys(Keys):
     """All patches of frame 0, the descriptors in memory, and those of the chunk itself.
 
     `seen` are the frames of the chunk that it attends to (None: all). With an empty memory this equals
@@ -73,13 +72,15 @@ class RecursiveKeys:
 
     def select(self, layer: LayerInput) -> KeySet:
         layout, memory = layer.layout, self.memory
-        k, v, each = shortened(layer, self.descriptors.reduction, self.descriptors.resample)
+        k, v = shortened(layer, self.descriptors.reduction, self.descriptors.resample)
+        each = tokens_per_short_frame(layout, self.descriptors.reduction)
         new = _framewise(k, each), _framewise(v, each)
         if self.seen is not None and len(self.seen) < layout.frames:
             index = torch.tensor(self.seen, device=k.device)
             new = new[0][:, :, index], new[1][:, :, index]
         if memory.short is None:
-            memory.new_whole = _first_frame(layer)
+            first_frame = torch.zeros(len(k), 1, dtype=torch.long, device=k.device)
+            memory.new_whole = layer.keys_values_of(first_frame, patch_places(layout))
         whole = memory.new_whole if memory.whole is None else memory.whole
         memory.new_short = new
         short = new if memory.short is None else _concatenated(memory.short, new, 2)
@@ -89,24 +90,21 @@ class RecursiveKeys:
         return KeySet(keys, values, self._log_weight(layout, frames, keys))
 
     def count(self, layout: TokenLayout) -> float:
-        rows, columns = coarse_grid(layout.grid, self.descriptors.reduction)
         past = 0 if self.memory.short is None else self.memory.short[0].shape[2]
-        seen = layout.frames if self.seen is None else len(self.seen)
-        return (past + seen) * (layout.special_tokens + rows * columns) + layout.patches_per_frame
+        frames = past + (layout.frames if self.seen is None else len(self.seen))
+        return frames * tokens_per_short_frame(layout, self.descriptors.reduction) + layout.patches_per_frame
 
     def projected(self, layout: TokenLayout) -> float:
-        rows, columns = coarse_grid(layout.grid, self.descriptors.reduction)
         whole = layout.patches_per_frame if self.memory.short is None else 0
-        return layout.frames * (layout.special_tokens + rows * columns) + whole
+        return layout.frames * tokens_per_short_frame(layout, self.descriptors.reduction) + whole
 
     def _log_weight(self, layout: TokenLayout, frames: int, k: Tensor) -> Float[Tensor, "1 1 keys"] | None:
         """The weights of `DescriptorKeys`; frame 0 is the first in memory and the one with all patches."""
         bias, duplicates = self.descriptors.count_bias, self.descriptors.duplicates
         if bias == 0 and duplicates:
             return None
-        rows, columns = coarse_grid(layout.grid, self.descriptors.reduction)
-        weight = torch.zeros(frames, layout.special_tokens + rows * columns, device=k.device)
-        weight[:, layout.special_tokens :] = bias * math.log(layout.patches_per_frame / (rows * columns))
+        each = log_counts(layout, self.descriptors.reduction, bias)
+        weight = each.to(k.device).repeat(frames, 1)
         if not duplicates:
             weight[0, layout.special_tokens :] = float("-inf")
         return torch.nn.functional.pad(weight.flatten(), (layout.patches_per_frame, 0))[None, None]
@@ -118,11 +116,3 @@ def _framewise(x: Tensor, each: int) -> Tensor:
 
 def _concatenated(first: Pair, second: Pair, dim: int) -> Pair:
     return torch.cat([first[0], second[0]], dim), torch.cat([first[1], second[1]], dim)
-
-
-def _first_frame(layer: LayerInput) -> Pair:
-    """Keys and values of all patches of the first frame."""
-    layout = layer.layout
-    patches = torch.arange(layout.special_tokens, layout.tokens_per_frame)
-    rotation = None if layer.rotation is None else layer.rotation.select(patches)
-    return layer.attention.keys_values(layer.tokens[:, patches.to(layer.tokens.device)], rotation)

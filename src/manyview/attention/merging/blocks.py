@@ -15,11 +15,10 @@ from ..index_cache import for_later_calls
 
 @dataclasses.dataclass(frozen=True)
 class MergeBlocks:
-    """Blocks of equal shape: tokens may join others of their own block only.
+    """Blocks of equal shape, within which tokens are merged.
 
-    `tokens` are places in the sequence; `into` and `sources` are places within a block: tokens that others
-    may join, and tokens that look for one. The `merged` sources with the best match join, the other
-    sources stay alone. `into` and `sources` together are all places of the block.
+    `tokens` are places in the sequence; `into` (the destinations) and `sources` are places within a block,
+    together all of it. The `merged` sources with the best match are merged into it, the others stay.
     """
 
     tokens: Int[Tensor, "blocks size"]
@@ -51,9 +50,9 @@ class MergePlan:
 
     @property
     def fusable(self) -> bool:
-        """Whether kernels take it: every source joins somebody, and blocks fit one dimension of a launch."""
-        all_join = all(b.merged == len(b.sources) for b in self.blocks)
-        return all_join and sum(len(b.tokens) for b in self.blocks) < 65_536
+        """Whether kernels take it: all sources are merged, and blocks fit one dimension of a launch."""
+        all_merged = all(b.merged == len(b.sources) for b in self.blocks)
+        return all_merged and sum(len(b.tokens) for b in self.blocks) < 65_536
 
     def table(self, device: torch.device) -> BlockTable:
         """The blocks as kernels read them, made once a device."""

@@ -13,7 +13,7 @@ from .blocks import MergeBlocks, MergePlan
 _SCORES_AT_ONCE = 1 << 26
 
 
-_SCORES_CPU = 1 << 21  # there, what leaves the cache costs more than small pieces do
+_SCORES_CPU = 1 << 21  # on CPUs small chunks that fit the cache are faster
 
 
 @torch.no_grad()
@@ -23,7 +23,7 @@ def match(
     normalised: bool = False,
     kernels: str = "plain",
 ) -> Int[Tensor, "batch heads tokens"]:
-    """Slot of every token: each source joins the most similar token (cosine) it may join in its block.
+    """Slot of every token: each source's is that of its block's most similar destination (cosine).
 
     Tokens in no block and not alone get the number of slots. `normalised` features are unit vectors already.
     Where nothing is selected and features are as narrow as a head, a kernel keeps the scores out of memory.
@@ -50,7 +50,7 @@ def match(
 
 
 def _places(best: Tensor, score: Tensor, blocks: MergeBlocks) -> Tensor:
-    """Slots within a block: the best `merged` sources take their match's, the others new ones."""
+    """Slots within a block: the best `merged` sources take their match's, the others get new ones."""
     if blocks.merged == len(blocks.sources):
         return best
     order = score.argsort(dim=-1, descending=True, stable=True)
@@ -61,18 +61,17 @@ def _places(best: Tensor, score: Tensor, blocks: MergeBlocks) -> Tensor:
 
 
 def _best(features: Tensor, sources: Tensor, into: Tensor, normalised: bool) -> tuple[Tensor, Tensor]:
-    """[batch, heads, blocks, sources]: nearest of `into` and its cosine, a few scores at a time."""
+    """[batch, heads, blocks, sources]: best of `into` and its cosine, a few scores at a time."""
     batch, heads = features.shape[:2]
     budget = _SCORES_CPU if features.device.type == "cpu" else _SCORES_AT_ONCE
-    rows = max(1, budget // (batch * heads * into.shape[1]))  # sources that meet all of `into` at once
+    rows = max(1, budget // (batch * heads * into.shape[1]))  # sources compared with all destinations at once
     together = max(1, rows // sources.shape[1])
     unit = (lambda x: x) if normalised else _unit
     indices, scores = [], []
     for of_blocks, into_blocks in zip(sources.split(together), into.split(together), strict=True):
         goals = unit(features[:, :, into_blocks])
         for part in of_blocks.split(min(rows, sources.shape[1]), dim=1):
-            asked = unit(features[:, :, part])
-            score, index = (asked @ goals.transpose(-1, -2)).max(-1)
+            score, index = (unit(features[:, :, part]) @ goals.transpose(-1, -2)).max(-1)
             indices.append(index)
             scores.append(score)
     pieces = -(-sources.shape[1] // min(rows, sources.shape[1]))

@@ -21,9 +21,9 @@ def slot_means(
     Float[Tensor, "batch heads slots dim"] | None,
     Float[Tensor, "batch heads slots"],
 ]:
-    """Means of the tokens of each slot, of `x` and of what lies `beside` it, and how many tokens they are.
+    """Means of the tokens of each slot, of `x` and of `beside`, and how many tokens they are.
 
-    For blocks whose sources all join. Gradients flow to both.
+    For blocks whose sources are all merged. Gradients flow to both.
     """
     both = (x,) if beside is None else (x, beside)
     if fused(kernels, *both) and plan.fusable:
@@ -43,7 +43,7 @@ def copy_back(
     slot: Int[Tensor, "batch heads tokens"],
     kernels: str = "plain",
 ) -> Float[Tensor, "batch heads tokens dim"]:
-    """Every token's own slot."""
+    """The slot of every token."""
     if fused(kernels, short, slot):
         from ...kernels import merge, merge_outliers  # import Triton
 

@@ -1,4 +1,4 @@
-"""Queries that their merged query stands for badly leave it again (HTTM, arXiv 2511.21317, section 3)."""
+"""Queries far from their merged query are taken out of it again (HTTM, arXiv 2511.21317, section 3)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def separate_outliers(
     Int[Tensor, "batch heads tokens"],
     Int[Tensor, "batch heads"],
 ]:
-    """Short queries, places, lengths after the `many` farthest of all heads together left their means.
+    """Short queries, the slot of every token, and lengths, with the `many` farthest of all heads taken out.
 
-    Tokens that were alone before never leave. Short queries are the means, then each head's outliers in
-    order, then (up to the longest head) filling that `lengths` leaves out. For blocks whose sources all join.
+    Short queries are the means, then each head's outliers in order, then (up to the longest head) padding
+    beyond its length. For blocks whose sources are all merged; tokens in no block are never outliers.
     """
     if fused(kernels, q) and plan.fusable:
         from ...kernels import merge, merge_outliers  # import Triton
@@ -46,7 +46,7 @@ def separate_outliers(
         rank = out.cumsum(-1) - 1
         places = torch.where(out, slots + rank, slot)
         which = torch.zeros(batch, heads, longest + 1, dtype=torch.long, device=q.device)
-        # Tokens that stay are written to a last column that nobody reads.
+        # Tokens that are no outliers are written to a last column, which is cut off.
         token = torch.arange(tokens, device=q.device).expand(batch, heads, tokens)
         which = which.scatter(2, torch.where(out, rank, longest), token)[..., :longest]
         real = torch.arange(longest, device=q.device) < lengths[..., None]
@@ -56,6 +56,6 @@ def separate_outliers(
     flat = flat_places(left_slot, slots)
     sums = sums.reshape(-1, dim).index_add(0, flat, -moved.reshape(-1, dim)).view_as(sums)
     stay = counts.reshape(-1).index_add(0, flat, -real.to(counts.dtype).flatten()).view_as(counts)
-    # A slot that all members left answers nobody.
+    # Slots without members are unused.
     means = torch.where(stay[..., None] > 0.5, sums / stay.clamp(min=1)[..., None], sums.new_zeros(()))
     return torch.cat([means.to(q.dtype), leaving], 2), places, slots + lengths

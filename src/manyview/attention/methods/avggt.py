@@ -1,38 +1,56 @@
-"""AVGGT: early global layers see their own frame, later ones keys on a coarser grid."""
+"""AVGGT (arXiv 2512.02541): early global layers attend within frames, later ones to a coarser grid of keys.
+
+Training-free. The paper's steps, and where they are here:
+
+1. "G2F": global layers before `early` attend within frames, with their own weights. 9 of VGGT's 24 layers,
+   10 of π³'s 18 (`Avggt.layers`).
+2. "Subsampled global attention" in all other layers: all queries; as keys and values all special tokens, the
+   whole first frame (VGGT; π³ has none), and the first patch of each window of the other frames (`GridKeys`).
+3. Diagonal and mean (`DiagonalMean`). With the kept tokens K and the dropped ones D, the output of query i
+   is one softmax over {q_i·k_j/√d, j in K}, q_i·k_i/√d (only if i in D) and q_i·k̄/√d, applied to v_j, v_i
+   and v̄; k̄ and v̄ are means over D.
+
+Where the paper is silent, the defaults are the plainest reading and options give the others:
+
+- which layers are subsampled: all from `early` on, as the published times require;
+- windows that stick out of the grid keep their first patch (`edge="ceil"`) or nothing ("floor");
+- the mean carries no count (`gain` times log |D| on its logit: 1 would count every dropped token);
+- keys are averaged after normalisation and rotation (`mean_before_positions`: before the rotation);
+- special tokens' queries see the mean like all others.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ...errors import UsageError
-from ..dense import NoFill, SameFrameKeys
-from ..global_attention import GlobalAttention
+from ..dense import NoFill
+from ..global_attention import SAME_FRAME, GlobalAttention
+from ..index_cache import for_later_calls
 from ..layout import TokenLayout
-from ..protocols import KeySet, LayerInput, QuerySet
+from ..preset import Preset
+from ..protocols import Fill, Keys, KeySet, LayerInput, Queries, QuerySet
 from ..softmax.extended import attend_extended, extended_width
+from ..subsampling import SubsampledKeys
 
 _EARLY = {24: 9, 18: 10}  # published: VGGT and pi3
-
-
 _EARLY_SHARE = 9 / 24
 
 
 @dataclasses.dataclass(frozen=True)
-class GridKeys:
+class GridKeys(SubsampledKeys):
     """All special tokens, the whole reference frame, and one patch of each window of the other frames.
 
     `stride` is the window (rows, columns); its first (top-left) patch is kept. `edge`: windows that stick out
     of the grid keep their first patch ("ceil") or nothing ("floor"). `phase_shift` keeps another patch
     of the window in every frame, so that consecutive frames cover the grid together. A layout without
-    reference frame (pi3) subsamples every frame. `project_all` projects the dropped tokens too, for fills
-    that need them; `keys_before_rope` also gives the keys without positions.
+    reference frame (pi3) subsamples every frame.
     """
 
     stride: tuple[int, int] = (3, 3)
@@ -43,45 +61,21 @@ class GridKeys:
 
     def __post_init__(self) -> None:
         if len(self.stride) != 2 or min(self.stride) < 1:
-            raise ValueError(f"a grid stride is two numbers from 1, rows and columns, not {self.stride}")
+            raise ValueError(f"stride must be two numbers from 1, rows and columns, not {self.stride}")
         if self.edge not in ("ceil", "floor"):
             raise ValueError(f"edge must be ceil or floor, not {self.edge!r}")
 
-    def select(self, layer: LayerInput) -> KeySet:
-        mask = kept_tokens(layer.layout, self.stride, self.edge, self.phase_shift).to(layer.tokens.device)
-        index = mask.nonzero()[:, 0]
-        if not self.project_all:
-            rotation = None if layer.rotation is None else layer.rotation.select(index)
-            k, v = layer.attention.keys_values(layer.tokens[:, index], rotation)
-            return KeySet(k, v, kept=mask, kept_index=index)
-        k, v = layer.attention.keys_values(layer.tokens, layer.rotation, layer.piece)
-        plain = (
-            layer.attention.keys_values(layer.tokens, None, layer.piece)[0] if self.keys_before_rope else None
-        )
-        return KeySet(
-            k[:, :, index],
-            v[:, :, index],
-            kept=mask,
-            kept_index=index,
-            all_keys=k,
-            all_values=v,
-            keys_before_rope=plain,
-        )
-
-    def count(self, layout: TokenLayout) -> float:
-        return float(kept_tokens(layout, self.stride, self.edge, self.phase_shift).sum())
-
-    def projected(self, layout: TokenLayout) -> float:
-        return layout.tokens if self.project_all else self.count(layout)
+    def kept(self, layout: TokenLayout) -> Bool[Tensor, " tokens"]:
+        return _kept(layout, self.stride, self.edge, self.phase_shift)
 
 
 @dataclasses.dataclass(frozen=True)
-class DiagonalMean:
+class DiagonalMean(Fill):
     """In the same softmax: each dropped token's own key, and one mean key and value of all dropped tokens.
 
-    Source: AVGGT (arXiv 2512.02541), step 3. The own key is absent where the token is among the kept
-    keys. `gain` adds gain * log(number dropped) to the logit of the mean (0: the literal reading).
-    `mean_before_positions` averages keys that were not turned; the mean then has no position.
+    The own key is absent where the token is among the kept keys. `gain` adds gain * log(number dropped) to
+    the logit of the mean. `mean_before_positions` averages keys that were not rotated; the mean then has no
+    position.
     """
 
     diagonal: bool = True
@@ -89,38 +83,33 @@ class DiagonalMean:
     gain: float = 0.0
     mean_before_positions: bool = False
 
-    def check(self, layer: GlobalAttention) -> None:
-        """Refuse keys that do not tell what was dropped."""
-        if not getattr(layer.keys, "project_all", False):
-            raise ValueError(
-                "the diagonal and the mean need keys that were subsampled with project_all, "
-                f"not {type(layer.keys).__name__}"
-            )
-        if self.mean_before_positions and not getattr(layer.keys, "keys_before_rope", False):
-            raise ValueError("a mean before positions needs keys selected with keys_before_rope")
-        if self.diagonal and type(layer.queries).__name__ != "AllQueries":
-            raise ValueError(
-                "merged queries stand for several tokens and have no key of their own: use diagonal=False"
-            )
+    def check(self, queries: Queries, keys: Keys, fill: Fill) -> None:
+        if not keys.project_all:
+            raise ValueError(f"the diagonal and the mean need keys with project_all, not {keys}")
+        if self.mean_before_positions and not keys.keys_before_rope:
+            raise ValueError(f"mean_before_positions needs keys with keys_before_rope, not {keys}")
+        if self.diagonal and not queries.every_token:
+            raise ValueError("merged queries have no key of their own: use diagonal=False")
+
+    def for_merged_queries(self) -> Fill:
+        return dataclasses.replace(self, diagonal=False) if self.mean else NoFill()
 
     def attention_flops(
         self, queries: float, keys: float, layout: TokenLayout, dim: int, head_dim: int
     ) -> float:
-        """Scores and weighted sums with the terms' extra keys and channels, for the cost before a run."""
+        """With the extra keys and channels of the two terms."""
         if keys >= layout.tokens or not (self.diagonal or self.mean):
             return 4.0 * queries * keys * dim
         width = extended_width(head_dim, self.mean and self.gain != 0, self.diagonal)
         return 4.0 * queries * (keys + self.mean + self.diagonal) * dim * width / head_dim
 
-    def attend(self, queries: QuerySet, keys: KeySet, layer: LayerInput) -> Tensor:
+    def attend(self, layer: LayerInput, queries: QuerySet, keys: KeySet) -> Float[Tensor, "b h queries d"]:
         assert keys.kept is not None and keys.all_keys is not None and keys.all_values is not None
         dropped = ~keys.kept
         count = int(dropped.sum())
         if count == 0 or not (self.diagonal or self.mean):
-            return attend_extended(
-                queries.q, keys.k, keys.v, lengths=queries.lengths, kernels=layer.run.kernels
-            )
-        k, v, weight, self_logit, self_value = keys.k, keys.v, None, None, None
+            return NoFill().attend(layer, queries, keys)
+        k, v, log_weight, self_logit, self_value = keys.k, keys.v, None, None, None
         if self.mean:
             share = dropped.to(v.dtype) / count
             source = keys.keys_before_rope if self.mean_before_positions else keys.all_keys
@@ -128,24 +117,27 @@ class DiagonalMean:
             k = torch.cat([k, torch.einsum("bhnd,n->bhd", source, share)[:, :, None]], 2)
             v = torch.cat([v, torch.einsum("bhnd,n->bhd", keys.all_values, share)[:, :, None]], 2)
             if self.gain != 0:
-                weight = torch.zeros(k.shape[2], device=k.device, dtype=k.dtype)
-                weight[-1] = self.gain * math.log(count)
+                log_weight = torch.zeros(k.shape[2], device=k.device, dtype=k.dtype)
+                log_weight[-1] = self.gain * math.log(count)
         if self.diagonal:
-            own = (queries.q * keys.all_keys).sum(-1, dtype=_at_least_single(k.dtype)) / k.shape[-1] ** 0.5
-            self_logit = own.masked_fill(keys.kept, float("-inf"))
+            single = torch.promote_types(k.dtype, torch.float32)
+            self_logit = (queries.q * keys.all_keys).sum(-1, dtype=single) / k.shape[-1] ** 0.5
+            self_logit = self_logit.masked_fill(keys.kept, float("-inf"))
             self_value = keys.all_values
-        return attend_extended(
-            queries.q, k, v, weight, self_logit, self_value, queries.lengths, kernels=layer.run.kernels
-        )
+        terms = (log_weight, self_logit, self_value, queries.lengths)
+        return attend_extended(queries.q, k, v, *terms, kernels=layer.run.kernels)
 
 
 @dataclasses.dataclass(frozen=True)
-class Avggt:
-    """AVGGT (arXiv 2512.02541), training-free. `early` layers from the first see their own frame only.
+class Avggt(Preset):
+    """Steps 1 to 3. `early` None: the published number of layers, or VGGT's share of another depth.
 
-    By default `early` is 9 of 24 layers (VGGT), 10 of 18 (pi3), and VGGT's share of another depth. See
-    `GridKeys` and `DiagonalMean` for the rest; `diagonal` and `mean` both false is the plain subsample.
+    `diagonal` and `mean` both false is the plain subsample. See `GridKeys` and `DiagonalMean` for the rest.
     """
+
+    name = "avggt"
+    paper = "AVGGT (arXiv 2512.02541)"
+    about = "early layers attend within frames, later ones to a coarser grid of keys"
 
     early: int | None = None
     stride: tuple[int, int] = (3, 3)
@@ -158,50 +150,36 @@ class Avggt:
 
     def layers(self, depth: int) -> tuple[GlobalAttention, ...]:
         early = _EARLY.get(depth, round(depth * _EARLY_SHARE)) if self.early is None else self.early
-        if not 0 <= early <= depth:
-            raise UsageError(f"avggt: early={early} is not a number of layers from 0 to {depth}")
+        self.check_layers(depth, early=early)
+        before_rope = self.mean and self.mean_before_positions
         filled = self.diagonal or self.mean
-        keys = GridKeys(
-            self.stride,
-            self.edge,
-            self.phase_shift,
-            project_all=filled,
-            keys_before_rope=self.mean and self.mean_before_positions,
-        )
-        fill = (
-            DiagonalMean(self.diagonal, self.mean, self.gain, self.mean_before_positions)
-            if filled
-            else NoFill()
-        )
-        frame = GlobalAttention(keys=SameFrameKeys())
-        return (frame,) * early + (GlobalAttention(keys=keys, fill=fill),) * (depth - early)
+        keys = GridKeys(self.stride, self.edge, self.phase_shift, filled, before_rope)
+        terms = DiagonalMean(self.diagonal, self.mean, self.gain, self.mean_before_positions)
+        layer = GlobalAttention(keys=keys, fill=terms if filled else NoFill())
+        return (SAME_FRAME,) * early + (layer,) * (depth - early)
 
 
 @functools.lru_cache(maxsize=32)
-def kept_tokens(
-    layout: TokenLayout, stride: tuple[int, int], edge: str = "ceil", phase_shift: bool = False
+def _kept(
+    layout: TokenLayout, stride: tuple[int, int], edge: str, phase_shift: bool
 ) -> Bool[Tensor, " tokens"]:
-    """Which tokens of the sequence stay keys."""
-    rows, columns = (torch.arange(n) for n in layout.grid)
-    frame = torch.arange(layout.frames) if phase_shift else torch.zeros(layout.frames, dtype=torch.long)
-    phase = frame % (stride[0] * stride[1])
-    row_kept = _on_stride(rows, phase // stride[1], stride[0], edge)
-    column_kept = _on_stride(columns, phase % stride[1], stride[1], edge)
-    patches = (row_kept[:, :, None] & column_kept[:, None]).flatten(1)
-    if layout.reference_frame is not None:
-        patches[layout.reference_frame] = True
-    specials = torch.ones(layout.frames, layout.special_tokens, dtype=torch.bool)
-    return torch.cat([specials, patches], 1).flatten()
+    with for_later_calls():
+        rows, columns = (torch.arange(n) for n in layout.grid)
+        frame = torch.arange(layout.frames) if phase_shift else torch.zeros(layout.frames, dtype=torch.long)
+        phase = frame % (stride[0] * stride[1])
+        row_kept = _on_stride(rows, phase // stride[1], stride[0], edge)
+        column_kept = _on_stride(columns, phase % stride[1], stride[1], edge)
+        patches = (row_kept[:, :, None] & column_kept[:, None]).flatten(1)
+        if layout.reference_frame is not None:
+            patches[layout.reference_frame] = True
+        specials = torch.ones(layout.frames, layout.special_tokens, dtype=torch.bool)
+        return torch.cat([specials, patches], 1).flatten()
 
 
-def _on_stride(places: Tensor, phase: Tensor, stride: int, edge: str) -> Tensor:
-    """[frames, places]: whether a row or column holds the kept patch of its window."""
-    kept: Any = places % stride == phase[:, None]
-    if edge == "floor":
-        whole = math.floor(len(places) / stride) * stride
-        kept = kept & (places < whole)
-    return kept
-
-
-def _at_least_single(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
+def _on_stride(
+    places: Int[Tensor, " places"], phase: Int[Tensor, " frames"], stride: int, edge: str
+) -> Bool[Tensor, "frames places"]:
+    """Whether a row or column holds the kept patch of its window."""
+    kept = places % stride == phase[:, None]
+    whole = len(places) - len(places) % stride
+    return kept & (places < whole) if edge == "floor" else kept

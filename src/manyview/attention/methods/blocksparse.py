@@ -1,4 +1,16 @@
-"""Block-sparse global attention: each block of queries sees the blocks of keys that score best on average."""
+"""Block-sparse global attention, "Faster VGGT" (arXiv 2509.07120): query blocks see their best key blocks.
+
+Training-free, in every global layer. What the paper says, and where it is here:
+
+1. Patch queries and keys, in sequence order, are averaged over blocks of 128 and 64 tokens; the softmax of
+   the means' scores, per head, is sorted (`BlockSparseKeys.choose`).
+2. A query block sees max(floor((1 - sparsity) blocks), the fewest blocks whose shares reach tau) of the key
+   blocks, and always the special tokens of all frames; special tokens' queries see everything
+   (`attend_layer`).
+
+Left out: the paper's optional curve order of patches and its 8-bit products. It names no single sparsity
+and tau: the defaults 0.5 and 0.9 are ours. On a CPU they are slower than dense attention.
+"""
 
 from __future__ import annotations
 
@@ -10,30 +22,22 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..dense import AllQueries, NoFill
 from ..global_attention import GlobalAttention
 from ..layout import TokenLayout
-from ..protocols import Fill, KeySet, LayerInput, Queries
+from ..preset import Preset
+from ..protocols import Keys, LayerInput
 from ..softmax.extended import attend_extended
 from ..softmax.sdpa import attend
 
 _GATHERED = 1 << 24  # numbers of gathered keys that exist at once
 
 
-_GATHERED_CPU = 1 << 20  # there, what leaves the cache costs more than small pieces do
+_GATHERED_CPU = 1 << 20  # on CPUs small chunks that fit the cache are faster
 
 
 @dataclasses.dataclass(frozen=True)
-class BlockSparseKeys:
-    """Per head and block of patch queries, the key blocks with the largest pooled attention.
-
-    Patches in sequence order are cut into blocks of `query_block` and `key_block` (the last may be shorter);
-    block means give a score map whose softmax is sorted. A query block sees max(floor((1 - sparsity) blocks),
-    fewest blocks whose probabilities reach `tau`) of them, at least one, and always the special
-    tokens of all frames; special tokens see everything. The score map has patches² / (query_block key_block)
-    entries per head. Source: "Faster VGGT with block-sparse global attention" (arXiv 2509.07120),
-    without its optional curve order and 8-bit products.
-    """
+class BlockSparseKeys(Keys):
+    """Steps 1 and 2; a last block may be shorter. Scores are patches² / (query_block key_block) per head."""
 
     sparsity: float = 0.5
     tau: float = 0.9
@@ -46,35 +50,23 @@ class BlockSparseKeys:
         if min(self.query_block, self.key_block) < 1:
             raise ValueError(f"blocks hold at least one token, got {self.query_block} and {self.key_block}")
 
-    def check(self, global_attention: object) -> None:
-        if getattr(global_attention, "queries", None) != AllQueries():
-            raise ValueError(
-                "block-sparse keys are chosen for blocks of all queries: take queries=AllQueries()"
-            )
-        if getattr(global_attention, "fill", None) != NoFill():
-            raise ValueError(
-                "block-sparse keys differ from query to query: no fill can stand in for the rest"
-            )
+    per_query = True
 
-    def select(self, layer: LayerInput) -> KeySet:
-        raise TypeError("block-sparse keys differ from block to block: the layer runs block by block")
+    def attend_layer(self, layer: LayerInput) -> Float[Tensor, "batch tokens dim"]:
+        return layer.attention.output(self._heads(layer))
 
-    def attend_layer(
-        self, layer: LayerInput, queries: Queries, fill: Fill
-    ) -> Float[Tensor, "batch heads tokens dim"]:
-        """Outputs of all tokens, for as many query blocks at a time as memory allows."""
+    def _heads(self, layer: LayerInput) -> Float[Tensor, "batch heads tokens dim"]:
         layout, special = layer.layout, layer.layout.special_tokens
-        q = queries.reduce(layer).q
-        k, v = layer.attention.keys_values(layer.tokens, layer.rotation, layer.piece)
+        q, (k, v) = layer.queries(), layer.keys_values()
         shape = (layout.frames, layout.tokens_per_frame)
         q_frames, k_frames, v_frames = (x.unflatten(2, shape) for x in (q, k, v))
         patches = [x[:, :, :, special:].flatten(2, 3) for x in (q_frames, k_frames, v_frames)]
         always = [x[:, :, :, :special].flatten(2, 3) for x in (k_frames, v_frames)]
-        seen = self._blocks(patches[0], patches[1], always, patches[2]).unflatten(2, (layout.frames, -1))
+        seen: Tensor = self._blocks(*patches, always, layer.run.kernels).unflatten(2, (layout.frames, -1))
         if not special:
             return seen.flatten(2, 3)
-        asked = attend(q_frames[:, :, :, :special].flatten(2, 3), k, v).unflatten(2, (layout.frames, -1))
-        return torch.cat([asked, seen], 3).flatten(2, 3)
+        specials = attend(q_frames[:, :, :, :special].flatten(2, 3), k, v).unflatten(2, (layout.frames, -1))
+        return torch.cat([specials, seen], 3).flatten(2, 3)
 
     def count(self, layout: TokenLayout) -> float:
         """Keys of a query on average; `tau` may add to it, depending on the input."""
@@ -83,9 +75,6 @@ class BlockSparseKeys:
         patch_query = layout.frames * (layout.special_tokens + kept)
         share = layout.special_tokens / layout.tokens_per_frame
         return share * layout.tokens + (1 - share) * patch_query
-
-    def projected(self, layout: TokenLayout) -> float:
-        return layout.tokens
 
     @torch.no_grad()
     def choose(
@@ -100,7 +89,7 @@ class BlockSparseKeys:
         floor = max(1, math.floor((1 - self.sparsity) * blocks))
         return order, torch.as_tensor(needed, device=q.device).clamp(floor, blocks).expand(order.shape[:2])
 
-    def _blocks(self, q: Tensor, k: Tensor, always: list[Tensor], v: Tensor) -> Tensor:
+    def _blocks(self, q: Tensor, k: Tensor, v: Tensor, always: list[Tensor], kernels: str) -> Tensor:
         """Patch outputs [batch, heads, patches, dim]; query blocks with like numbers of keys go together."""
         batch, heads, tokens, dim = q.shape
         order, counts = self.choose(q.flatten(0, 1), k.flatten(0, 1))
@@ -109,17 +98,17 @@ class BlockSparseKeys:
         k_always, v_always = (x.flatten(0, 1) for x in always)
         wholes = torch.arange(k_blocks.shape[1] * self.key_block, device=q.device) < tokens
         wholes = wholes.unflatten(0, (-1, self.key_block))
-        turn = counts.flatten().argsort(descending=True, stable=True)
+        rank = counts.flatten().argsort(descending=True, stable=True)
         if q.device.type == "meta":  # shapes only: as many blocks as `sparsity` keeps
-            sizes = [max(1, math.floor((1 - self.sparsity) * order.shape[-1]))] * len(turn)
+            sizes = [max(1, math.floor((1 - self.sparsity) * order.shape[-1]))] * len(rank)
         else:
-            sizes = counts.flatten()[turn].tolist()
+            sizes = counts.flatten()[rank].tolist()
         budget = _GATHERED_CPU if q.device.type == "cpu" else _GATHERED
         parts, start = [], 0
         while start < len(sizes):
             most = sizes[start]  # of the blocks left, the first has the most keys
             width = (most * self.key_block + k_always.shape[1]) * dim
-            chosen = turn[start : start + max(1, budget // width)]
+            chosen = rank[start : start + max(1, budget // width)]
             start += len(chosen)
             item, block = chosen // order.shape[1], chosen % order.shape[1]
             seen = order[item, block, :most]
@@ -129,20 +118,20 @@ class BlockSparseKeys:
             hidden = None
             if sizes[start - 1] < most or tokens % self.key_block:
                 hidden = _hide(real[..., None] & wholes[seen], k_always.shape[1])
-            parts.append(
-                attend_extended(q_blocks[item, block][:, None], keys[:, None], values[:, None], hidden)
-            )
-        back = turn.argsort()
+            attended = (x[:, None] for x in (q_blocks[item, block], keys, values))
+            parts.append(attend_extended(*attended, hidden, kernels=kernels))
+        back = rank.argsort()
         whole = torch.cat(parts)[back].reshape(batch, heads, -1, dim)
         return whole[:, :, :tokens]
 
 
 @dataclasses.dataclass(frozen=True)
-class BlockSparse:
-    """Block-sparse global attention (arXiv 2509.07120): see `BlockSparseKeys`.
+class BlockSparse(Preset):
+    """Block-sparse keys in every layer."""
 
-    Block sizes are the paper's; it names no single `sparsity` and `tau`, so those defaults are ours.
-    """
+    name = "blocksparse"
+    paper = "Faster VGGT (arXiv 2509.07120)"
+    about = "each block of queries sees the best blocks of keys"
 
     sparsity: float = 0.5
     tau: float = 0.9
@@ -150,14 +139,11 @@ class BlockSparse:
     key_block: int = 64
 
     def __post_init__(self) -> None:
-        self._keys()
-
-    def _keys(self) -> BlockSparseKeys:
-        return BlockSparseKeys(self.sparsity, self.tau, self.query_block, self.key_block)
+        self.layers(1)
 
     def layers(self, depth: int) -> tuple[GlobalAttention, ...]:
-        """One answer per global layer."""
-        return (GlobalAttention(keys=self._keys()),) * depth
+        keys = BlockSparseKeys(self.sparsity, self.tau, self.query_block, self.key_block)
+        return (GlobalAttention(keys=keys),) * depth
 
 
 def _hide(real: Bool[Tensor, "blocks seen key_block"], always: int) -> Float[Tensor, "blocks one keys"]:
@@ -168,7 +154,8 @@ def _hide(real: Bool[Tensor, "blocks seen key_block"], always: int) -> Float[Ten
 
 def _cut(x: Float[Tensor, "items tokens dim"], size: int) -> Float[Tensor, "items blocks size dim"]:
     """Consecutive blocks, the last filled up with zeros."""
-    return F.pad(x, (0, 0, 0, -x.shape[1] % size)).unflatten(1, (-1, size))
+    blocks: Tensor = F.pad(x, (0, 0, 0, -x.shape[1] % size)).unflatten(1, (-1, size))
+    return blocks
 
 
 def _means(x: Float[Tensor, "items tokens dim"], size: int) -> Float[Tensor, "items blocks dim"]:

@@ -1,4 +1,20 @@
-"""FastVGGT: one merging of queries, keys and values for all heads in every global layer."""
+"""FastVGGT (arXiv 2509.02560): one merging of the whole sequence for queries, keys and values.
+
+Training-free, in every global layer (`start`: from one on). Section 3 of the paper, and where it is here:
+
+1. Destinations: all tokens of the reference frame, all special tokens, and one random patch of each 2x2
+   window of the other frames (`_one_of_each_window`).
+2. Protected tokens, every tenth of the sequence, are not merged (`_sequence_plan`).
+3. Matching on the layer's normalised input: each of the other tokens with the destination of the largest
+   cosine similarity; the best are merged, 0.9 of all tokens at most, into means (`SequenceMerge`). A third
+   of VGGT's tokens is left.
+4. Attention on the short sequence; outputs are copied to the merged tokens.
+
+Where paper and released code differ or are silent: protected tokens that are also destinations are seen
+twice, as released; patches outside whole windows are no destinations. `sheared` repeats the released
+pattern, which is laid out for the largest grid of whole windows and so shifts row by row on other grids;
+`half_scores` its comparison in bfloat16.
+"""
 
 from __future__ import annotations
 
@@ -9,40 +25,34 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ...errors import UsageError
-from ..global_attention import GlobalAttention
+from ..global_attention import DENSE, GlobalAttention
 from ..index_cache import for_later_calls
 from ..layout import TokenLayout
 from ..merging.blocks import MergeBlocks, MergePlan
 from ..merging.matching import match
 from ..merging.means import copy_back, pool
-from ..protocols import KeySet, LayerInput, QuerySet
+from ..preset import Preset
+from ..protocols import Keys, KeySet, LayerInput, Queries, QuerySet
 
 
 @dataclasses.dataclass(frozen=True)
 class SequencePlan:
-    """Who may join whom; `twice` are tokens that also pass through on their own, behind the merged ones."""
+    """The roles of tokens; `protected` ones are appended to the merged sequence."""
 
     merge: MergePlan
-    twice: Int[Tensor, " twice"]
+    protected: Int[Tensor, " protected"]
 
     @property
     def slots(self) -> int:
         """Length of the short sequence."""
-        return self.merge.slots + len(self.twice)
+        return self.merge.slots + len(self.protected)
 
 
 @dataclasses.dataclass(frozen=True)
-class SequenceMerge:
-    """FastVGGT's merging: most tokens join the most similar kept one anywhere in the sequence.
+class SequenceMerge(Queries, Keys):
+    """Steps 1 to 4: at most a share `ratio` of all tokens is merged, a share `protect` protected.
 
-    Others join: all tokens of the reference frame, all special tokens, and one random patch of each whole
-    `window` (rows, columns) of the other frames. A share `protect` of the sequence, at a regular step, joins
-    nobody and passes through on its own, also where others join it. At most a share `ratio` of all tokens
-    joins. `sheared` repeats the released code's pattern, which is laid out for the largest grid of whole
-    windows and so shifts row by row on other grids; `half_scores` its comparison in bfloat16. As queries and
-    keys of one layer it is one merging. Matching costs the square of the sequence.
-    Source: FastVGGT (arXiv 2509.02560), section 3, and the release.
+    As queries and keys of one layer it is one merging. Matching costs the square of the sequence.
     """
 
     ratio: float = 0.9
@@ -63,15 +73,15 @@ class SequenceMerge:
         return _sequence_plan(self, layout)
 
     def reduce(self, layer: LayerInput) -> QuerySet:
-        q = layer.attention.queries(layer.tokens, layer.rotation, layer.piece)
+        q = layer.queries()
         if self._off(layer.layout):
             return QuerySet(q)
         back = self.back(layer).expand(-1, q.shape[1], -1)
         restore = functools.partial(copy_back, slot=back, kernels=layer.run.kernels)
-        return QuerySet(self.shorten(layer, q), restore, merged=True)
+        return QuerySet(self.shorten(layer, q), restore)
 
     def select(self, layer: LayerInput) -> KeySet:
-        k, v = layer.attention.keys_values(layer.tokens, layer.rotation, layer.piece)
+        k, v = layer.keys_values()
         if self._off(layer.layout):
             return KeySet(k, v)
         return KeySet(self.shorten(layer, k), self.shorten(layer, v))
@@ -79,11 +89,11 @@ class SequenceMerge:
     def shorten(
         self, layer: LayerInput, x: Float[Tensor, "batch heads tokens dim"]
     ) -> Float[Tensor, "batch heads short dim"]:
-        """Means of those that joined, then the protected tokens."""
+        """Means of merged tokens, then the protected tokens."""
         plan = self.plan(layer.layout)
         sums, counts = pool(x, self._slots(layer)[0], plan.merge.slots + 1)
         means = (sums / counts[..., None].clamp(min=1))[:, :, :-1].to(x.dtype)
-        return torch.cat([means, x[:, :, plan.twice.to(x.device)]], 2)
+        return torch.cat([means, x[:, :, plan.protected.to(x.device)]], 2)
 
     def back(self, layer: LayerInput) -> Int[Tensor, "batch one tokens"]:
         """Place in the short sequence whose output each token gets."""
@@ -96,33 +106,32 @@ class SequenceMerge:
         if found is None or found[0] != layer.run.layer:
             features = layer.tokens[:, None]
             if self.half_scores:
-                features = features / features.norm(dim=-1, keepdim=True)
-                features = features.bfloat16()
+                features = (features / features.norm(dim=-1, keepdim=True)).bfloat16()
             into = match(features, plan.merge, self.half_scores, layer.run.kernels)
             back = into.clone()
-            back[..., plan.twice.to(back.device)] = plan.merge.slots + torch.arange(
-                len(plan.twice), device=back.device
-            )
+            appended = torch.arange(len(plan.protected), device=back.device)
+            back[..., plan.protected.to(back.device)] = plan.merge.slots + appended
             found = memory["merge", self] = (layer.run.layer, into, back)
         return found[1], found[2]
 
     def _off(self, layout: TokenLayout) -> bool:
         plan = self.plan(layout)
-        return plan.merge.slots == layout.tokens and not len(plan.twice)
+        return plan.merge.slots == layout.tokens and not len(plan.protected)
 
     def count(self, layout: TokenLayout) -> float:
         return self.plan(layout).slots
-
-    def projected(self, layout: TokenLayout) -> float:
-        return layout.tokens
 
     def extra(self, layout: TokenLayout, dim: int) -> float:
         return self.plan(layout).merge.matching_flops(dim)
 
 
 @dataclasses.dataclass(frozen=True)
-class FastVggt:
-    """FastVGGT (arXiv 2509.02560), training-free: see `SequenceMerge`. Layers before `start` stay dense."""
+class FastVggt(Preset):
+    """`SequenceMerge` in all layers from `start` on; the others stay dense."""
+
+    name = "fastvggt"
+    paper = "FastVGGT (arXiv 2509.02560)"
+    about = "one merging for all heads, over the whole sequence"
 
     ratio: float = 0.9
     protect: float = 0.1
@@ -132,17 +141,12 @@ class FastVggt:
     sheared: bool = False
     half_scores: bool = False
 
-    def __post_init__(self) -> None:
-        self._merge()
-
-    def _merge(self) -> SequenceMerge:
-        return SequenceMerge(self.ratio, self.protect, self.window, self.seed, self.sheared, self.half_scores)
-
     def layers(self, depth: int) -> tuple[GlobalAttention, ...]:
-        if not 0 <= self.start <= depth:
-            raise UsageError(f"fastvggt: start={self.start} is not a number of layers from 0 to {depth}")
-        merge = self._merge()
-        return (GlobalAttention(),) * self.start + (GlobalAttention(merge, merge),) * (depth - self.start)
+        self.check_layers(depth, start=self.start)
+        merge = SequenceMerge(
+            self.ratio, self.protect, self.window, self.seed, self.sheared, self.half_scores
+        )
+        return (DENSE,) * self.start + (GlobalAttention(merge, merge),) * (depth - self.start)
 
 
 @functools.lru_cache(maxsize=32)
@@ -151,18 +155,18 @@ def _sequence_plan(merge: SequenceMerge, layout: TokenLayout) -> SequencePlan:
         specials = torch.ones(layout.frames, layout.special_tokens, dtype=torch.bool)
         into = torch.cat([specials, _one_of_each_window(merge, layout)], 1).flatten()
         many = int(merge.protect * layout.tokens)
-        twice = torch.arange(many) * (layout.tokens // max(many, 1))
+        protected = torch.arange(many) * (layout.tokens // max(many, 1))
         free = torch.ones(layout.tokens, dtype=torch.bool)
-        free[twice] = False
+        free[protected] = False
         tokens = (free | into).nonzero()[:, 0]
         places, sources = into[tokens].nonzero()[:, 0], (~into[tokens]).nonzero()[:, 0]
         merged = min(int(merge.ratio * layout.tokens), len(sources)) if len(places) else 0
         block = MergeBlocks(tokens[None], places, sources, merged)
-        return SequencePlan(MergePlan(torch.arange(0), (block,)), twice)
+        return SequencePlan(MergePlan(torch.arange(0), (block,)), protected)
 
 
 def _one_of_each_window(merge: SequenceMerge, layout: TokenLayout) -> Bool[Tensor, "frames patches"]:
-    """Patches that others join, by the draw of the released code: a cell number for each whole window."""
+    """Patches that are destinations, by the released code's draw: a cell number for each whole window."""
     (high, wide), reference = merge.window, layout.reference_frame
     down, right = layout.grid[0] // high, layout.grid[1] // wide
     whole = torch.zeros(layout.frames, *layout.grid, dtype=torch.bool)

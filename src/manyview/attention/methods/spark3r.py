@@ -1,4 +1,17 @@
-"""Spark3R: merged queries, keys of a few whole frames, fewer of them where layers do not mind."""
+"""Spark3R (arXiv 2605.06270): merged queries, and keys of a few whole frames, in all global layers.
+
+Training-free, for videos. What the paper says, and where it is here:
+
+1. Queries are merged in groups of 20 consecutive frames, to one in 1, 2, 3 or 4 for up to 100, 300, 500 and
+   more frames. Destinations lie on a fixed lattice that moves on from frame to frame; the others are merged
+   into the most similar one (cosine, means), and its output is copied to them (`GroupMergedQueries`).
+2. Keys and values: all tokens of every r-th frame, r = 1 up to 100 frames, then ceil(frames / 40)
+   (`EveryFrameKeys`).
+3. Layers that a probe found insensitive (all but 11 to 16 of VGGT's 24) use every 3 r-th frame (`Spark3r`).
+
+Where the paper is silent: tokens are compared by the layer's normalised input; the lattice is ours; special
+tokens are never merged; the reference frame is always among the keys.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +21,21 @@ import math
 
 import torch
 
-from ...errors import UsageError
 from ..global_attention import GlobalAttention
 from ..index_cache import for_later_calls
 from ..layout import TokenLayout
 from ..merging.blocks import MergeBlocks, MergePlan
 from ..merging.matching import match
 from ..merging.means import copy_back, pool
-from ..protocols import KeySet, LayerInput, QuerySet
+from ..preset import Preset
+from ..protocols import Keys, KeySet, LayerInput, Queries, QuerySet
 
 _SENSITIVE = (11 / 24, 17 / 24)  # layers 11 to 16 of VGGT and pi3
 
 
 @dataclasses.dataclass(frozen=True)
-class GroupMergedQueries:
-    """Spark3R's queries: one patch in `factor` asks, the others ask with the most similar one of their group.
-
-    Groups are `group` consecutive frames; those that ask lie on a lattice that moves on from frame to frame.
-    `factor` None: 1, 2, 3, 4 for up to 100, 300, 500 and more frames. Special tokens ask for themselves.
-    Source: Spark3R (arXiv 2605.06270); the lattice and what is compared (the layer's input) are our reading.
-    """
+class GroupMergedQueries(Queries):
+    """Of each `group` of consecutive frames one patch query in `factor` is left (None: the paper's table)."""
 
     factor: int | None = None
     group: int = 20
@@ -36,33 +44,28 @@ class GroupMergedQueries:
         if self.group < 1 or (self.factor is not None and self.factor < 1):
             raise ValueError(f"factor and group count from 1, got {self.factor} and {self.group}")
 
-    def plan(self, layout: TokenLayout) -> MergePlan:
-        return _group_plan(self, layout)
-
     def reduce(self, layer: LayerInput) -> QuerySet:
-        q = layer.attention.queries(layer.tokens, layer.rotation, layer.piece)
-        plan = self.plan(layer.layout)
+        q, plan = layer.queries(), _group_plan(self, layer.layout)
         if plan.slots == layer.layout.tokens:
             return QuerySet(q)
         kernels = layer.run.kernels
         slot = match(layer.tokens[:, None], plan, kernels=kernels).expand(-1, q.shape[1], -1)
         sums, counts = pool(q, slot, plan.slots)
         short = (sums / counts[..., None]).to(q.dtype)
-        return QuerySet(short, functools.partial(copy_back, slot=slot, kernels=kernels), merged=True)
+        return QuerySet(short, functools.partial(copy_back, slot=slot, kernels=kernels))
 
     def count(self, layout: TokenLayout) -> float:
-        return self.plan(layout).slots
+        return _group_plan(self, layout).slots
 
     def extra(self, layout: TokenLayout, dim: int) -> float:
-        return self.plan(layout).matching_flops(dim)
+        return _group_plan(self, layout).matching_flops(dim)
 
 
 @dataclasses.dataclass(frozen=True)
-class EveryFrameKeys:
-    """All tokens of every r-th frame, with the reference frame; nothing of the others.
+class EveryFrameKeys(Keys):
+    """All tokens of every r-th frame and of the reference frame; r is `period` times `multiple`.
 
-    r is `period` times `multiple`; `period` None: 1 up to 100 frames, else a fortieth of the frames, rounded
-    up. Source: Spark3R (arXiv 2605.06270), key/value pruning.
+    `period` None: 1 up to 100 frames, else a fortieth of the frames, rounded up.
     """
 
     period: int | None = None
@@ -80,12 +83,11 @@ class EveryFrameKeys:
         return sorted({*range(0, layout.frames, every), layout.reference_frame or 0})
 
     def select(self, layer: LayerInput) -> KeySet:
-        layout = layer.layout
-        chosen = torch.tensor(self.frames(layout), device=layer.tokens.device)
-        if len(chosen) == layout.frames:
-            return KeySet(*layer.attention.keys_values(layer.tokens, layer.rotation, layer.piece))
-        tokens = layer.tokens.unflatten(1, (layout.frames, -1))[:, chosen].flatten(1, 2)
-        return KeySet(*layer.attention.keys_values(tokens, layer.rotation, layer.piece))
+        frames = self.frames(layer.layout)
+        if len(frames) == layer.layout.frames:
+            return KeySet(*layer.keys_values())
+        chosen = torch.tensor(frames, device=layer.tokens.device).expand(len(layer.tokens), -1)
+        return KeySet(*layer.keys_values_of(chosen))
 
     def count(self, layout: TokenLayout) -> float:
         return len(self.frames(layout)) * layout.tokens_per_frame
@@ -95,13 +97,16 @@ class EveryFrameKeys:
 
 
 @dataclasses.dataclass(frozen=True)
-class Spark3r:
-    """Spark3R (arXiv 2605.06270), training-free: see `GroupMergedQueries` and `EveryFrameKeys`.
+class Spark3r(Preset):
+    """`q` and `r` None follow the paper's table by the number of frames, which reduces nothing up to 100.
 
-    `q` and `r` None follow the paper's table by the number of frames, which reduces nothing up to 100.
     Layers outside `sensitive` (first x last; None: the paper's share of the depth) use keys of every
     `multiple` * r-th frame.
     """
+
+    name = "spark3r"
+    paper = "Spark3R (arXiv 2605.06270)"
+    about = "merged queries in groups of frames; keys of every r-th frame"
 
     q: int | None = None
     r: int | None = None
@@ -109,14 +114,10 @@ class Spark3r:
     group: int = 20
     sensitive: tuple[int, int] | None = None
 
-    def __post_init__(self) -> None:
-        GroupMergedQueries(self.q, self.group)
-        EveryFrameKeys(self.r, self.multiple)
-
     def layers(self, depth: int) -> tuple[GlobalAttention, ...]:
         first, last = self.sensitive or (round(_SENSITIVE[0] * depth), round(_SENSITIVE[1] * depth) - 1)
-        if self.sensitive and not 0 <= first <= last < depth:
-            raise UsageError(f"spark3r: layers {first} to {last} are not among 0 to {depth - 1}")
+        if self.sensitive:
+            self.check_range(depth, "sensitive", first, last)
         queries = GroupMergedQueries(self.q, self.group)
         some = GlobalAttention(queries, EveryFrameKeys(self.r))
         fewer = GlobalAttention(queries, EveryFrameKeys(self.r, self.multiple))

@@ -1,8 +1,8 @@
-"""One softmax over shared keys, weighted keys and one term of each query's own, on fused kernels.
+"""One softmax over shared keys, weighted keys and one more term of each query, on fused kernels.
 
-No kernel offers a term whose logit differs from query to query. Here it rides in extra channels of the
-head: a query carries the logit, one null key carries the matching 1 and a zero value, and a channel of
-ones in the values tells how much of the softmax fell on the shared keys.
+No PyTorch kernel takes a term whose logit differs from query to query. Here it is carried by extra channels
+of the head: a query holds the logit, one null key the matching 1 and a zero value, and a channel of ones in
+the values gives the share of the softmax that fell on the shared keys.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from torch import Tensor
 from ...kernels import fused
 from .sdpa import attend
 
-_NEVER = -30_000.0  # a logit that no exponential survives, finite in half precision
+_NEVER = -30_000.0  # exp underflows to zero, and half precision holds it
+_SCORES_AT_ONCE = 1 << 26
 
 
 def attend_extended(
@@ -32,7 +33,7 @@ def attend_extended(
     """softmax over {q kᵀ/√d + log_weight} ∪ {self_logit}, applied to {v} ∪ {self_value}.
 
     `log_weight` broadcasts to [batch, heads, keys]; minus infinity hides a key. `self_logit` minus infinity
-    leaves a query without a term of its own. Queries from `lengths` on are not computed and give zero. Memory
+    leaves a query without that term. Queries from `lengths` on are not computed and give zero. Memory
     stays linear in the tokens; gradients flow. With `kernels` "triton" a kernel takes what PyTorch's own
     attention cannot express.
     """
@@ -117,12 +118,24 @@ def _high_low(value: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.stack([high, low], -1)
 
 
-def join_own_terms(
-    logits: list[Float[Tensor, "batch heads queries"]],
-    values: list[Float[Tensor, "batch heads queries dim"]],
-) -> tuple[Float[Tensor, "batch heads queries"], Float[Tensor, "batch heads queries dim"]]:
-    """Several terms of a query's own as one: their log-sum-exp and softmax-weighted value."""
-    stacked = torch.stack(logits, -1)
-    weights = stacked.clamp(min=_NEVER).softmax(-1)
-    value = sum(weights[..., i, None].to(v.dtype) * v for i, v in enumerate(values))
-    return stacked.logsumexp(-1), value  # type: ignore[return-value]
+def same_frame_terms(
+    q: Float[Tensor, "batch heads tokens dim"],
+    k: Float[Tensor, "batch heads tokens dim"],
+    v: Float[Tensor, "batch heads tokens dim"],
+    frames: int,
+) -> tuple[Float[Tensor, "batch heads tokens"], Float[Tensor, "batch heads tokens dim"]]:
+    """Each query's attention within its own frame as one term: log-sum-exp of scores, and output.
+
+    A few frames at a time, so that at most 2^26 scores exist at once (float32).
+    """
+    batch, heads, tokens, dim = q.shape
+    step = max(1, _SCORES_AT_ONCE // (batch * heads * (tokens // frames) ** 2))
+    split = [x.unflatten(2, (frames, -1)) for x in (q, k, v)]
+    logits, values = [], []
+    for start in range(0, frames, step):
+        q_part, k_part, v_part = (x[:, :, start : start + step] for x in split)
+        scores = (q_part @ k_part.transpose(-1, -2)).to(torch.promote_types(q.dtype, torch.float32))
+        scores = scores * dim**-0.5
+        logits.append(scores.logsumexp(-1))
+        values.append(scores.softmax(-1).to(v.dtype) @ v_part)
+    return torch.cat(logits, 2).flatten(2), torch.cat(values, 2).flatten(2, 3)

@@ -1,11 +1,12 @@
-"""One softmax over shared keys, weighted keys and a term of the query's own, against the equations."""
+"""One softmax over shared keys, weighted keys and a term of each query, against the equations."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from manyview.attention.softmax.extended import attend_extended, join_own_terms
+from manyview.attention.softmax import extended
+from manyview.attention.softmax.extended import attend_extended, same_frame_terms
 
 
 def _plain(q, k, v, log_weight, self_logit, self_value):
@@ -52,17 +53,6 @@ def test_a_key_of_weight_minus_infinity_is_hidden():
     torch.testing.assert_close(attend_extended(q, k, v, weight), attend_extended(q, k[:, :, :3], v[:, :, :3]))
 
 
-def test_joined_terms_act_as_the_single_ones():
-    logits = [torch.randn(1, 2, 4, dtype=torch.float64) for _ in range(3)]
-    logits[1][..., 0] = float("-inf")
-    values = [torch.randn(1, 2, 4, 8, dtype=torch.float64) for _ in range(3)]
-    logit, value = join_own_terms(logits, values)
-    weights = torch.stack(logits, -1).softmax(-1)
-    want = torch.einsum("bhnt,bhntd->bhnd", weights, torch.stack(values, 3))
-    torch.testing.assert_close(value, want)
-    torch.testing.assert_close(logit, torch.stack(logits, -1).logsumexp(-1))
-
-
 def test_half_precision_keeps_large_own_logits():
     generator = torch.Generator().manual_seed(1)
     q, k, v = (torch.randn(1, 1, 64, 32, generator=generator) for _ in range(3))
@@ -72,3 +62,13 @@ def test_half_precision_keeps_large_own_logits():
     want = _plain(*(x.float() for x in half), None, self_logit, self_value)
     got = attend_extended(*half, None, self_logit, self_value.bfloat16()).float()
     assert (got - want).abs().max() < 0.05
+
+
+def test_attention_within_a_frame_is_one_term(monkeypatch):
+    monkeypatch.setattr(extended, "_SCORES_AT_ONCE", 2 * 6 * 4 * 4)  # two frames at a time
+    q, k, v = (torch.randn(2, 3, 5 * 4, 8, dtype=torch.float64) for _ in range(3))
+    logit, value = same_frame_terms(q, k, v, 5)
+    frames = [x.unflatten(2, (5, 4)) for x in (q, k, v)]
+    scores = frames[0] @ frames[1].transpose(-1, -2) / 8**0.5
+    torch.testing.assert_close(logit, scores.logsumexp(-1).flatten(2))
+    torch.testing.assert_close(value, (scores.softmax(-1) @ frames[2]).flatten(2, 3))
