@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .protocols import LayerInput
+
 _ROUNDS = 25
 
 

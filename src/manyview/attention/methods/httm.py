@@ -1,26 +1,22 @@
-"""HTTM (arXiv 2511.21317): every head merges its own queries and its own keys in blocks of space and time.
+"""HTTM (arXiv 2511.21317): every head merges its queries and its keys in blocks of space and time.
 
 Training-free, in every global layer. Section 3 of the paper, and where it is here:
 
 1. Temporal reordering: runs of n_s = 128 neighbouring tokens of a frame, over n_t = 30 consecutive frames,
    are a merging block (`SpaceTimeBlocks`, `merge_plan`).
-2. Head-wise bipartite matching (ToMeSD's), after normalisation and rotation: a block is split into sources
-   and destinations; each source goes to the destination of the largest cosine similarity
-   (`merging.matching`).
-3. Merging: 0.9 of the queries (`MergedQueries`) and 0.7 of the keys (`MergedKeys`), each to the mean of its
-   destination and all that go there; values follow their keys (`merging.means`).
+2. Head-wise bipartite matching (ToMeSD's), after normalisation and rotation: each source of a block goes to
+   the destination of the largest cosine similarity (`merging.matching`).
+3. Merging: 0.9 of the queries (`MergedQueries`) and 0.7 of the keys (`MergedKeys`), to means of a destination
+   and all that go there; values follow their keys (`merging.means`).
 4. Outlier filtering, queries only: the tenth of all heads' queries that is farthest (L2) from its mean is
    taken out of it and computed alone, so heads differ in length (`merging.outliers`).
-5. Attention on the short sequences; a merged query's output is copied to its members (`QuerySet.restore`).
+5. Attention on the short sequences; outputs are copied to the merged queries (`QuerySet.restore`).
 
-Where the paper is silent:
-
-- special tokens are in no block; the last run of a frame and the last group of frames are shorter;
-- destinations lie evenly through a block (`into="random"`: drawn). As 0.9 are merged, at most a tenth can be
-  destinations, and all sources are merged;
-- merged keys carry no count (`count_bias` times its log on their logits);
-- outliers are ranked exactly, over all heads of the layer together;
-- `anchor`: all tokens of the reference frame are destinations, the paper's option, off as in its tables.
+Where the paper is silent: special tokens are in no block; the last run and the last group of frames are
+shorter; destinations lie evenly through a block (`into="random"`: drawn), for queries a tenth, so that all
+sources are merged; outliers are ranked exactly, over all heads of the layer; merged keys carry no count
+(`count_bias` times its log). The paper's option that all tokens of the reference frame are destinations
+(`anchor`) is off, as in its tables.
 """
 
 from __future__ import annotations
@@ -67,19 +63,15 @@ class SpaceTimeBlocks:
 
 @dataclasses.dataclass(frozen=True)
 class MergedQueries(Queries):
-    """A share `ratio` of the patch queries of each head and block is merged; `outliers` are taken out again.
-
-    `outliers` is a share of all heads' patch queries of the layer.
-    """
+    """`ratio` of the patch queries of each head and block are merged; `outliers` of all taken out again."""
 
     ratio: float = 0.9
     outliers: float = 0.1
     blocks: SpaceTimeBlocks = SpaceTimeBlocks()
 
     def __post_init__(self) -> None:
-        _check_ratio(self.ratio)
-        if not 0 <= self.outliers <= 1:
-            raise ValueError(f"outliers is a share from 0 to 1, got {self.outliers}")
+        if not (0 <= self.ratio < 1 and 0 <= self.outliers <= 1):
+            raise ValueError(f"ratio must be in [0, 1) and outliers in [0, 1], got {self}")
 
     def reduce(self, layer: LayerInput) -> QuerySet:
         q, plan = layer.queries(), merge_plan(layer.layout, self.blocks, self.ratio)
@@ -112,9 +104,8 @@ class MergedKeys(Keys):
     blocks: SpaceTimeBlocks = SpaceTimeBlocks()
 
     def __post_init__(self) -> None:
-        _check_ratio(self.ratio)
-        if not math.isfinite(self.count_bias):
-            raise ValueError(f"count_bias must be a finite number, got {self.count_bias}")
+        if not (0 <= self.ratio < 1 and math.isfinite(self.count_bias)):
+            raise ValueError(f"ratio must be in [0, 1) and count_bias finite, got {self}")
 
     def select(self, layer: LayerInput) -> KeySet:
         (k, v), plan = layer.keys_values(), merge_plan(layer.layout, self.blocks, self.ratio)
@@ -153,11 +144,6 @@ class Httm(Preset):
         blocks = SpaceTimeBlocks(self.space, self.time, self.into, self.anchor)
         queries = MergedQueries(self.q, self.outliers, blocks)
         return (GlobalAttention(queries, MergedKeys(self.kv, self.count_bias, blocks)),) * depth
-
-
-def _check_ratio(ratio: float) -> None:
-    if not 0 <= ratio < 1:
-        raise ValueError(f"ratio is a share from 0 to below 1, got {ratio}")
 
 
 @functools.lru_cache(maxsize=32)
