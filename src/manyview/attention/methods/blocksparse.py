@@ -60,9 +60,12 @@ class BlockSparseKeys(Keys):
         q, (k, v) = layer.queries(), layer.keys_values()
         shape = (layout.frames, layout.tokens_per_frame)
         q_frames, k_frames, v_frames = (x.unflatten(2, shape) for x in (q, k, v))
-        patches = [x[:, :, :, special:].flatten(2, 3) for x in (q_frames, k_frames, v_frames)]
+        patch_q, patch_k, patch_v = (
+            x[:, :, :, special:].flatten(2, 3) for x in (q_frames, k_frames, v_frames)
+        )
         always = [x[:, :, :, :special].flatten(2, 3) for x in (k_frames, v_frames)]
-        seen: Tensor = self._blocks(*patches, always, layer.run.kernels).unflatten(2, (layout.frames, -1))
+        seen: Tensor = self._blocks(patch_q, patch_k, patch_v, always, layer.run.kernels)
+        seen = seen.unflatten(2, (layout.frames, -1))
         if not special:
             return seen.flatten(2, 3)
         specials = attend(q_frames[:, :, :, :special].flatten(2, 3), k, v).unflatten(2, (layout.frames, -1))
@@ -118,8 +121,8 @@ class BlockSparseKeys(Keys):
             hidden = None
             if sizes[start - 1] < most or tokens % self.key_block:
                 hidden = _hide(real[..., None] & wholes[seen], k_always.shape[1])
-            attended = (x[:, None] for x in (q_blocks[item, block], keys, values))
-            parts.append(attend_extended(*attended, hidden, kernels=kernels))
+            part = q_blocks[item, block][:, None]
+            parts.append(attend_extended(part, keys[:, None], values[:, None], hidden, kernels=kernels))
         back = rank.argsort()
         whole = torch.cat(parts)[back].reshape(batch, heads, -1, dim)
         return whole[:, :, :tokens]
