@@ -31,7 +31,7 @@ def test_misuse_is_told_in_one_sentence(command: Command, weights: Path, tmp_pat
     for line, sentence in (
         (("posed",), "give a folder"),
         (("posed", tmp_path / "kitchen", "--views", 1), "at least 2 --views"),
-        (("posed", tmp_path / "photos", "--model", weights), "looked for plain: poses.txt"),
+        (("posed", tmp_path / "photos", "--model", weights), "plain: SCENE/poses.txt"),
         (("posed", tmp_path / "nowhere", "--model", weights), "is no folder"),
         (("posed", tmp_path / "kitchen", "--model", weights, "--accel", "fast"), "fast"),
         (("unposed",), "unposed"),

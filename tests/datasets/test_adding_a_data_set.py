@@ -33,7 +33,7 @@ def read(folder):
 
 
 DATASET = Dataset(
-    fits, read, "toy.json beside the images", (("", "*"),), "rail/toy.json with images", "a toy shop",
+    fits, read, "rail/toy.json with images", (("", "*"),), "a toy shop",
     splits={"two": "long short"},
 )
 '''

@@ -129,7 +129,7 @@ def _nothing(folder: Path) -> None:
         (_no_rotation, r"poses\.txt.* view 0 "),
         (_column_major, r"poses\.txt.*row-major"),
         (_words, r"poses\.txt: line 1 "),
-        (_nothing, r"plain: poses\.txt"),
+        (_nothing, r"plain: SCENE/poses\.txt"),
     ],
 )
 def test_a_broken_folder_raises_and_names_the_file(spoil, named: str, folder: Path) -> None:

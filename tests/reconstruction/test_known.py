@@ -19,7 +19,7 @@ from manyview.reconstruction.inputs.views import ViewRecord
 from manyview.reconstruction.known.arrays import KnownViews
 from manyview.reconstruction.known.cameras import KnownCamera, KnownCameras, read_known_cameras
 from manyview.reconstruction.known.files import KnownFiles
-from manyview.reconstruction.known.known import check_usable, read_known
+from manyview.reconstruction.known.known import check_accepts_priors, read_known
 from manyview.reconstruction.known.match import match_views
 from manyview.reconstruction.known.poses import relative_to_first_known
 from tests.models.tiny import TINY
@@ -162,8 +162,8 @@ def test_unknown_views_do_not_change_the_unit_of_length(unknown):
 def test_refusals(tmp_path):
     for config, name in ((TINY, "tiny"), (SMALL, "pi3")):
         with pytest.raises(UsageError, match=f"{name} .*pi3x"):
-            check_usable(config, name)
-    check_usable(SMALL_X, "pi3x")
+            check_accepts_priors(config, name)
+    check_accepts_priors(SMALL_X, "pi3x")
     with pytest.raises(InputError, match="nothing"):
         read_known_cameras(tmp_path / "nothing")
     with pytest.raises(InputError, match=re.escape(str(tmp_path))):

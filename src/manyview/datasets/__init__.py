@@ -71,7 +71,7 @@ def read_posed_set(folder: str | Path) -> PosedSet:
         raise InputError(f"'{folder}' is no folder{suggestion(folder)}; give images with their cameras")
     dataset = dataset_of(folder)
     if dataset is None:
-        looked = "; ".join(f"{dataset.name}: {dataset.looks_for}" for dataset in _with_cameras())
+        looked = "; ".join(f"{dataset.name}: {dataset.layout}" for dataset in _with_cameras())
         raise InputError(f"{folder}: holds no cameras of a known format; looked for {looked}")
     found = dataset.read(folder)
     if len(found) < 2:

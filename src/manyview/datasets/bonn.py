@@ -52,7 +52,6 @@ def read(folder: Path) -> PosedSet:
 DATASET = Dataset(
     fits,
     read,
-    looks_for="rgbd_bonn_*/groundtruth.txt with rgb/, rgb.txt, depth/ and depth.txt",
     places=(("", "rgbd_bonn_*"), ("rgbd_bonn_dataset", "rgbd_bonn_*")),
     layout="rgbd_bonn_balloon2/groundtruth.txt with rgb/, rgb.txt, depth/ and depth.txt",
     source="University of Bonn, RGB-D Dynamic Dataset",

@@ -1,6 +1,6 @@
 """CO3Dv2 (Reizenstein et al., ICCV 2021): `CATEGORY/SEQUENCE/images/` with the category's annotations.
 
-Cameras are PyTorch3D's: x_cam = x_world R + T with x to the left and y up. They are turned into OpenCV's by
+Cameras are PyTorch3D's: x_cam = x_world R + T with x to the left and y up. They become OpenCV's by
 negating the first two columns of R and the first two numbers of T, and transposing R. They are read from
 `CATEGORY/frame_annotations.jgz`, or from VGGT's extract `CATEGORY_test.jgz` in the root or `annotations/`.
 """
@@ -21,7 +21,10 @@ from .dataset import Dataset
 from .image_files import image_size
 from .posed_set import PosedSet, posed_set
 
-_LOOKS_FOR = "CATEGORY/SEQUENCE/images/ with CATEGORY/frame_annotations.jgz or annotations/CATEGORY_test.jgz"
+_LAYOUT = (
+    "apple/110_13051_23361/images/frame000001.jpg with apple/frame_annotations.jgz or "
+    "annotations/apple_test.jgz"
+)
 _LEAST_IMAGES = 50
 _FAR = 1e5
 """Sequences in which the components of a T sum to more than this are dropped, as VGGT does."""
@@ -84,7 +87,7 @@ def _test_sequences(category: Path) -> frozenset[str] | None:
         ) from error
 
 
-def _usable(folder: Path) -> bool:
+def _in_test_set(folder: Path) -> bool:
     """Sequences of the test annotations with at least 50 images and no camera at infinity (VGGT, 4.1)."""
     sequence = folder.resolve()
     path = _annotation_file(sequence.parent)
@@ -104,10 +107,10 @@ def read(folder: Path) -> PosedSet:
     sequence = folder.resolve()
     path = _annotation_file(sequence.parent)
     if path is None:
-        raise InputError(f"{folder}: has no annotations; expected {_LOOKS_FOR}")
+        raise InputError(f"{folder}: has no annotations; expected {_LAYOUT}")
     frames = _sequences(path).get(sequence.name)
     if not frames:
-        raise InputError(f"{path}: knows no sequence {sequence.name}; expected {_LOOKS_FOR}")
+        raise InputError(f"{path}: knows no sequence {sequence.name}; expected {_LAYOUT}")
     root = sequence.parent.parent
     there = [frame for frame in frames if (root / frame["path"]).is_file()]
     if not there:
@@ -150,12 +153,10 @@ def _categories(names: str) -> str:
 DATASET = Dataset(
     fits,
     read,
-    _LOOKS_FOR,
+    _LAYOUT,
     places=(("", "*/*"),),
-    layout="apple/110_13051_23361/images/frame000001.jpg with apple/frame_annotations.jgz or "
-    "annotations/apple_test.jgz",
     source="facebookresearch/co3d, version 2",
     splits={"seen41": _categories(_SEEN), "all51": _categories(f"{_SEEN} {_UNSEEN}")},
     grouped=True,
-    usable=_usable,
+    in_test_set=_in_test_set,
 )

@@ -17,7 +17,7 @@ from .dataset import Dataset
 from .image_files import image_size
 from .posed_set import PosedSet, counted_note, posed_set
 
-_LOOKS_FOR = "cameras and images (.txt or .bin) in sparse/0/, sparse/ or the folder, beside images/"
+_LAYOUT = "SCENE/sparse/0/cameras.bin and images.bin (or .txt) with SCENE/images/"
 
 
 def fits(folder: Path) -> bool:
@@ -27,12 +27,12 @@ def fits(folder: Path) -> bool:
 def read(folder: Path) -> PosedSet:
     place = model_folder(folder)
     if place is None:
-        raise InputError(f"{folder}: holds no COLMAP model; expected {_LOOKS_FOR}")
+        raise InputError(f"{folder}: holds no COLMAP model; expected {_LAYOUT}")
     views = read_views(place)
     found = (views_with_images(views, folder / name) for name in ("images", "color", "rgb", "."))
     there = next(filter(None, found), None)
     if there is None:
-        raise InputError(f"{folder}: none of the images of {place} is there; expected {_LOOKS_FOR}")
+        raise InputError(f"{folder}: none of the images of {place} is there; expected {_LAYOUT}")
     intrinsics = []
     for path, _, camera in there:
         width, height = image_size(path)
@@ -54,8 +54,7 @@ def read(folder: Path) -> PosedSet:
 DATASET = Dataset(
     fits,
     read,
-    _LOOKS_FOR,
+    _LAYOUT,
     places=(("", "*"), ("", ".")),
-    layout="SCENE/sparse/0/cameras.bin and images.bin (or .txt) with SCENE/images/",
     source="your own reconstructions",
 )

@@ -78,19 +78,15 @@ def model_folder(folder: Path, names: tuple[str, ...] = MODEL_FOLDERS) -> Path |
     return None
 
 
-def read_model(folder: Path) -> tuple[dict[int, ColmapCamera], tuple[ColmapImage, ...]]:
-    """(cameras by number, images in the order of the file); text is preferred. InputError if damaged."""
+def read_views(folder: Path) -> list[tuple[ColmapImage, ColmapCamera]]:
+    """Every image with its camera, in the order of the file; text is preferred. InputError if damaged."""
     try:
         if (folder / "images.txt").is_file():
-            return _cameras_text(folder / "cameras.txt"), _images_text(folder / "images.txt")
-        return _cameras_binary(folder / "cameras.bin"), _images_binary(folder / "images.bin")
+            cameras, images = _cameras_text(folder / "cameras.txt"), _images_text(folder / "images.txt")
+        else:
+            cameras, images = _cameras_binary(folder / "cameras.bin"), _images_binary(folder / "images.bin")
     except (struct.error, IndexError, ValueError) as error:
         raise InputError(f"{folder}: holds no whole COLMAP model ({error}); export it again") from error
-
-
-def read_views(folder: Path) -> list[tuple[ColmapImage, ColmapCamera]]:
-    """Every image with its camera, in the order of the file. InputError if damaged."""
-    cameras, images = read_model(folder)
     for image in images:
         if image.camera not in cameras:
             raise InputError(f"{folder}: camera {image.camera} of {image.name} is missing; export it again")

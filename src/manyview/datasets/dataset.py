@@ -1,4 +1,4 @@
-"""What a data set is: how it is told from others, read, and laid out on disk."""
+"""What a data set is: how it is recognised, read, and laid out on disk."""
 
 from __future__ import annotations
 
@@ -31,30 +31,28 @@ class Dataset:
     Args:
         fits: Whether a folder (or file) looks like a scene of it.
         reader: Reads the scene in a folder that fits. Raises InputError for damaged or missing files.
-        looks_for: What `fits` looks for, for error messages.
+        layout: Files of a scene under the root, for error messages.
         places: (folder under the root, pattern of scenes in it); the first with any scene is used.
-        layout: What is expected under the root, for error messages.
         source: Where the data set is from.
         splits: Lists of scenes by name, as papers use them; names may be patterns.
         scene_prefix: Prefix of folder names that scene names go without.
         scene_name: Name of a scene by its path under the place, instead of `scene_prefix`.
         grouped: Whether scenes are averaged in groups, the first folder of their names.
-        usable: Whether a scene that fits is part of the test set; None: all are.
+        in_test_set: Whether a scene that fits is part of the test set; None: all are.
         has_cameras: False for depth alone, which is not recognised as a posed set.
         name: On the command line; filled from the list of data sets, like `title`.
     """
 
     fits: Callable[[Path], bool]
     reader: Callable[[Path], PosedSet]
-    looks_for: str
-    places: tuple[tuple[str, str], ...]
     layout: str
+    places: tuple[tuple[str, str], ...]
     source: str
     splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
     scene_prefix: str = ""
     scene_name: Callable[[str], str] | None = None
     grouped: bool = False
-    usable: Callable[[Path], bool] | None = None
+    in_test_set: Callable[[Path], bool] | None = None
     has_cameras: bool = True
     name: str = ""
     title: str = ""
@@ -113,7 +111,7 @@ class Dataset:
                 for f in ([base] if pattern == "." else base.glob(pattern))
                 if (f.is_dir() or pattern.endswith(f.suffix or "/"))
                 and self.fits(f)
-                and (self.usable is None or self.usable(f))
+                and (self.in_test_set is None or self.in_test_set(f))
             ]
             if folders:
                 folders.sort(key=lambda folder: natural_key(folder.as_posix()))

@@ -14,7 +14,7 @@ SINTEL_TAG = np.float32(202021.25)
 
 
 def read_depth_map(path: Path) -> Float64[np.ndarray, "height width"]:
-    """The raw values of a depth map, told apart by the suffix. InputError for a damaged or other file."""
+    """The raw values of a depth map, by the suffix of the file. Raises InputError for a damaged one."""
     try:
         if path.suffix == ".dpt":
             values = _sintel(path)

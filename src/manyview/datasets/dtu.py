@@ -22,7 +22,9 @@ from .image_files import some_images_in
 from .posed_set import DepthFiles, PosedSet, posed_set
 from .text_files import half_pixel_centres, lines_of, numbers
 
-_LOOKS_FOR = "images/00000000.jpg with cams/00000000_cam.txt (and depths/00000000.npy, binary_masks/)"
+_LAYOUT = (
+    "scan1/images/00000000.jpg with cams/00000000_cam.txt, depths/00000000.npy and binary_masks/00000000.png"
+)
 _ERODED = 10
 
 
@@ -59,7 +61,7 @@ def fits(folder: Path) -> bool:
 
 
 def read(folder: Path) -> PosedSet:
-    images = some_images_in(folder, ("images", "image"), _LOOKS_FOR)
+    images = some_images_in(folder, ("images", "image"), _LAYOUT)
     intrinsics, poses = zip(*(_camera(folder / "cams" / f"{image.stem}_cam.txt") for image in images))
     depths, masks = zip(*(_depth_of(folder, image.stem) for image in images))
     return posed_set(
@@ -82,7 +84,7 @@ def _depth_of(folder: Path, stem: str) -> tuple[Path | None, Path | None]:
 def _camera(path: Path) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, "3 4"]]:
     """(intrinsics with pixel centres at +0.5, cam_from_world)."""
     if not path.is_file():
-        raise InputError(f"{path}: is missing; expected {_LOOKS_FOR}")
+        raise InputError(f"{path}: is missing; expected {_LAYOUT}")
     lines = lines_of(path)
     heads = {
         words[0]: place for place, (_, words) in enumerate(lines) if words[0] in ("extrinsic", "intrinsic")
@@ -102,10 +104,8 @@ def _camera(path: Path) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray,
 DATASET = Dataset(
     fits,
     read,
-    _LOOKS_FOR,
+    _LAYOUT,
     places=(("", "scan*"),),
-    layout="scan1/images/00000000.jpg with cams/00000000_cam.txt, depths/00000000.npy and "
-    "binary_masks/00000000.png",
     source="DTU MVS in MVSNet's layout",
     splits={
         "test22": "scan1 scan4 scan9 scan10 scan11 scan12 scan13 scan15 scan23 scan24 scan29 scan32 scan33 "

@@ -21,9 +21,9 @@ from .colmap_model import ColmapCamera, model_folder, read_views, views_with_ima
 from .dataset import Dataset
 from .posed_set import DepthFiles, PosedSet, counted_note, posed_set
 
-_LOOKS_FOR = (
-    "images/dslr_images_undistorted/ with dslr_calibration_undistorted/ (and ground_truth_depth/dslr_images/ "
-    "with dslr_calibration_jpg/ for depth)"
+_LAYOUT = (
+    "courtyard/images/dslr_images_undistorted/ with dslr_calibration_undistorted/, "
+    "dslr_calibration_jpg/ and ground_truth_depth/"
 )
 
 
@@ -94,7 +94,7 @@ def read(folder: Path) -> PosedSet:
     views = read_views(place)
     there = views_with_images(views, folder / "images")
     if not there:
-        raise InputError(f"{folder}: no image of {place / 'images.txt'} is there; expected {_LOOKS_FOR}")
+        raise InputError(f"{folder}: no image of {place / 'images.txt'} is there; expected {_LAYOUT}")
     return posed_set(
         folder,
         (path for path, _, _ in there),
@@ -119,10 +119,8 @@ def _depth(folder: Path, views: Sequence[tuple[str, ColmapCamera]]) -> DepthFile
 DATASET = Dataset(
     fits,
     read,
-    _LOOKS_FOR,
+    _LAYOUT,
     places=(("", "*"), ("training", "*")),
-    layout="courtyard/images/dslr_images_undistorted/ with dslr_calibration_undistorted/, "
-    "dslr_calibration_jpg/ and ground_truth_depth/",
     source="eth3d.net, high-res multi-view, undistorted images and depth",
     splits={
         "training": "courtyard delivery_area electro facade kicker meadow office pipes playground relief "

@@ -7,14 +7,14 @@ from pathlib import Path
 from PIL import Image
 
 from ..errors import InputError
-from ..files.naming import PICTURE_SUFFIXES, is_clutter, natural_key, suffix_of
+from ..files.naming import IMAGE_SUFFIXES, is_clutter, natural_key, suffix_of
 
 
 def images_in(folder: Path, *names: str) -> list[Path]:
     """The images directly in a folder, or in the first of these sub-folders that has any; possibly none."""
     for place in [folder / name for name in names] or [folder]:
         if place.is_dir():
-            names_there = [p.name for p in place.iterdir() if suffix_of(p) in PICTURE_SUFFIXES]
+            names_there = [p.name for p in place.iterdir() if suffix_of(p) in IMAGE_SUFFIXES]
             found = sorted((name for name in names_there if not is_clutter(name)), key=natural_key)
             if found:
                 return [place / name for name in found]

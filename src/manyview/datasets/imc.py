@@ -20,7 +20,9 @@ from .image_files import images_in
 from .posed_set import PosedSet, posed_set
 from .text_files import lines_of
 
-_LOOKS_FOR = "SCENE/set_100/images/NAME.jpg with calibration/calibration_NAME.h5 (and sub_set/5bag_000.txt)"
+_LAYOUT = (
+    "mount_rushmore/set_100/images/NAME.jpg with calibration/calibration_NAME.h5 and sub_set/5bag_000.txt"
+)
 
 
 def fits(place: Path) -> bool:
@@ -39,7 +41,7 @@ def read(place: Path) -> PosedSet:
     absent = [name for name in names if name not in images]
     if absent or not names:
         what = f"lacks the image {absent[0]} of {place.name}" if absent else "holds no images"
-        raise InputError(f"{folder / 'images'}: {what}; expected {_LOOKS_FOR}")
+        raise InputError(f"{folder / 'images'}: {what}; expected {_LAYOUT}")
     calibration = folder / "calibration"
     intrinsics, poses = zip(*(_calibration(calibration / f"calibration_{name}.h5") for name in names))
     return posed_set(
@@ -71,7 +73,7 @@ def _calibration(path: Path) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.nda
             f"{path.name}: cameras of the Image Matching Challenge are HDF5 files; pip install h5py"
         ) from error
     if not path.is_file():
-        raise InputError(f"{path}: is missing; expected {_LOOKS_FOR}")
+        raise InputError(f"{path}: is missing; expected {_LAYOUT}")
     try:
         with h5py.File(path, "r") as file:
             k, r, t = (np.asarray(file[name], dtype=np.float64) for name in "KRT")
@@ -83,10 +85,8 @@ def _calibration(path: Path) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.nda
 DATASET = Dataset(
     fits,
     read,
-    _LOOKS_FOR,
+    _LAYOUT,
     places=(("", "*/set_100/sub_set/*.txt"), ("test", "*/set_100/sub_set/*.txt"), ("", "*/set_100")),
-    layout="mount_rushmore/set_100/images/NAME.jpg with calibration/calibration_NAME.h5 and "
-    "sub_set/5bag_000.txt",
     source="Image Matching Challenge 2020 and 2021, Phototourism",
     splits={
         "test8": "british_museum/* florence_cathedral_side/* lincoln_memorial_statue/* milan_cathedral/* "

@@ -18,7 +18,7 @@ from .image_files import images_in
 from .posed_set import PosedSet, posed_set
 from .text_files import first_line_words, half_pixel_centres, lines_of, number_table, numbers
 
-_LOOKS_FOR = "poses.txt (or ../../poses/NAME.txt) with 12 numbers a line beside image_0/ or image_2/"
+_LAYOUT = "sequences/00/image_2/000000.png (or image_0/) with poses/00.txt and sequences/00/calib.txt"
 _FOLDERS = {"image_0": 0, "image_2": 2, "gray": 0, "color": 2}
 """Sub-folder: number of its camera."""
 
@@ -37,7 +37,7 @@ def read(folder: Path) -> PosedSet:
     path = _poses_file(folder)
     name = next((name for name in _FOLDERS if images_in(folder / name)), None)
     if path is None or name is None:
-        raise InputError(f"{folder}: holds no poses or no images; expected {_LOOKS_FOR}")
+        raise InputError(f"{folder}: holds no poses or no images; expected {_LAYOUT}")
     world_from_cam, images = number_table(path, 12).reshape(-1, 3, 4), images_in(folder / name)
     if len(images) != len(world_from_cam):
         raise InputError(
@@ -70,9 +70,8 @@ def _projection(path: Path, camera: int) -> Float64[np.ndarray, "3 4"] | None:
 DATASET = Dataset(
     fits,
     read,
-    _LOOKS_FOR,
+    _LAYOUT,
     places=(("sequences", "[0-9][0-9]"), ("dataset/sequences", "[0-9][0-9]")),
-    layout="sequences/00/image_2/000000.png (or image_0/) with poses/00.txt and sequences/00/calib.txt",
     source="KITTI visual odometry",
     splits={"training": "00 01 02 03 04 05 06 07 08 09 10"},
 )

@@ -21,10 +21,9 @@ from .image_files import images_in
 from .posed_set import DepthFiles, PosedSet
 from .text_files import half_pixel_centres, number_table
 
-_LOOKS_FOR = (
-    "val/2011_09_26_drive_0002_sync/proj_depth/groundtruth/image_02/ with "
-    "2011_09_26/2011_09_26_drive_0002_sync/image_02/data/, or image_gathered/ with "
-    "groundtruth_depth_gathered/"
+_LAYOUT = (
+    "val/2011_09_26_drive_0002_sync/proj_depth/groundtruth/image_02/0000000005.png with the raw "
+    "drive's 2011_09_26/2011_09_26_drive_0002_sync/image_02/data/0000000005.png"
 )
 _TRUTH = "proj_depth/groundtruth/image_02"
 _DEPTH_PER_METRE = 256.0
@@ -61,7 +60,7 @@ def read(folder: Path) -> PosedSet:
     truth = _depth_folder(folder)
     depth = {path.name.replace("groundtruth_depth", "image"): path for path in images_in(truth)}
     if not depth:
-        raise InputError(f"{truth}: holds no depth; expected {_LOOKS_FOR}")
+        raise InputError(f"{truth}: holds no depth; expected {_LAYOUT}")
     places = _image_folders(folder)
     images = next((found for place in places if (found := images_in(place))), [])
     by_stem = {image.stem: image for image in images}
@@ -105,7 +104,7 @@ def scene_name(name: str) -> str:
 DATASET = Dataset(
     fits,
     read,
-    _LOOKS_FOR,
+    _LAYOUT,
     places=(
         ("val", "*_sync"),
         ("data_depth_annotated/val", "*_sync"),
@@ -115,8 +114,6 @@ DATASET = Dataset(
         ("val_selection_cropped/image", f"*{_SELECTED}*.png"),
         ("depth_selection/val_selection_cropped/image", f"*{_SELECTED}*.png"),
     ),
-    layout="val/2011_09_26_drive_0002_sync/proj_depth/groundtruth/image_02/0000000005.png with the raw "
-    "drive's 2011_09_26/2011_09_26_drive_0002_sync/image_02/data/0000000005.png",
     source="KITTI depth prediction, annotated depth of the validation drives and their raw images",
     splits={
         "val13": "2011_09_26_drive_0002 2011_09_26_drive_0005 2011_09_26_drive_0013 2011_09_26_drive_0020 "

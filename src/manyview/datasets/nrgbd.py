@@ -52,9 +52,8 @@ def read(folder: Path) -> PosedSet:
 DATASET = Dataset(
     fits,
     read,
-    looks_for="poses.txt with 4 numbers a line (four lines a frame) beside images/ and depth/",
     places=(("", "*"), ("neural_rgbd_data", "*")),
-    layout="whiteroom/images/img0.png with depth/depth0.png and poses.txt",
+    layout="whiteroom/images/img0.png with depth/depth0.png and poses.txt (4 lines of 4 numbers a frame)",
     source="dazinovic/neural-rgbd-surface-reconstruction",
     splits={
         "nine": "breakfast_room complete_kitchen green_room grey_white_room kitchen morning_apartment "

@@ -38,8 +38,7 @@ def read(folder: Path) -> PosedSet:
 DATASET = Dataset(
     fits,
     read,
-    looks_for="poses.txt with 16 numbers a line beside color/, rgb/, gray/ or images/",
     places=(("", "*"), ("", ".")),
-    layout="SCENE/poses.txt (16 numbers a line) with color/, intrinsics.txt and depth/",
+    layout="SCENE/poses.txt (16 numbers a line) with color/, rgb/, gray/ or images/, intrinsics.txt, depth/",
     source="your own measurements",
 )

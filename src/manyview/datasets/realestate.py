@@ -18,7 +18,7 @@ from .image_files import image_size, images_in
 from .posed_set import PosedSet, posed_set
 from .text_files import lines_of, numbers
 
-_LOOKS_FOR = "a SEQUENCE/ of images TIMESTAMP.png beside SEQUENCE.txt with 19 numbers a line"
+_LAYOUT = "test/SEQUENCE.txt with frames/test/SEQUENCE/TIMESTAMP.png (or test/SEQUENCE/TIMESTAMP.png)"
 
 
 def _camera_file(folder: Path) -> Path | None:
@@ -45,7 +45,7 @@ def fits(folder: Path) -> bool:
 def read(folder: Path) -> PosedSet:
     path = _camera_file(folder)
     if path is None:
-        raise InputError(f"{folder}: has no cameras; expected {_LOOKS_FOR}")
+        raise InputError(f"{folder}: has no cameras; expected {_LAYOUT}")
     images = {image.stem: image for image in images_in(folder)}
     rows = {}
     for line, words in lines_of(path):
@@ -56,7 +56,7 @@ def read(folder: Path) -> PosedSet:
         rows[words[0]] = numbers(words[1:], path, line)
     times = [time for time in sorted(rows, key=int) if time in images]
     if not times:
-        raise InputError(f"{folder}: no image has the name of a timestamp in {path}; expected {_LOOKS_FOR}")
+        raise InputError(f"{folder}: no image has the name of a timestamp in {path}; expected {_LAYOUT}")
     table = np.array([rows[time] for time in times])
     width, height = image_size(images[times[0]])
     intrinsics = np.tile(np.eye(3), (len(times), 1, 1))
@@ -77,8 +77,7 @@ def read(folder: Path) -> PosedSet:
 DATASET = Dataset(
     fits,
     read,
-    _LOOKS_FOR,
+    _LAYOUT,
     places=(("frames/test", "*"), ("RealEstate10K/test", "*"), ("test", "*")),
-    layout="test/SEQUENCE.txt with frames/test/SEQUENCE/TIMESTAMP.png (or test/SEQUENCE/TIMESTAMP.png)",
     source="Google, RealEstate10K; frames from the videos themselves",
 )

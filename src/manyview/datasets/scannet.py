@@ -17,7 +17,10 @@ from .image_files import some_images_in
 from .posed_set import DepthFiles, PosedSet, posed_set, with_finite_poses
 from .text_files import intrinsics_file, square_matrix
 
-_LOOKS_FOR = "color/0.jpg with pose/0.txt (and depth/0.png, intrinsic/intrinsic_color.txt)"
+_LAYOUT = (
+    "scene0000_00/color/0.jpg with pose/0.txt, depth/0.png, intrinsic/intrinsic_color.txt and "
+    "scene0000_00_vh_clean_2.ply"
+)
 
 
 def fits(folder: Path) -> bool:
@@ -25,7 +28,7 @@ def fits(folder: Path) -> bool:
 
 
 def read(folder: Path) -> PosedSet:
-    found = some_images_in(folder, ("color",), _LOOKS_FOR)
+    found = some_images_in(folder, ("color",), _LAYOUT)
     poses = np.stack([_pose(folder / "pose" / f"{image.stem}.txt") for image in found])
     images, world_from_cam, notes = with_finite_poses(found, poses, folder / "pose")
     return posed_set(
@@ -49,9 +52,7 @@ def _pose(path: Path) -> np.ndarray:
 DATASET = Dataset(
     fits,
     read,
-    _LOOKS_FOR,
+    _LAYOUT,
     places=(("", "scene*"), ("scans", "scene*"), ("scans_test", "scene*")),
-    layout="scene0000_00/color/0.jpg with pose/0.txt, depth/0.png, intrinsic/intrinsic_color.txt and "
-    "scene0000_00_vh_clean_2.ply",
     source="ScanNet, exported with its SensReader",
 )

@@ -19,7 +19,7 @@ from .image_files import images_in
 from .posed_set import DepthFiles, PosedSet, counted_note, posed_set, with_finite_poses
 from .text_files import square_matrix
 
-_LOOKS_FOR = "frame-*.color.png with frame-*.pose.txt (one sequence folder of 7-Scenes)"
+_LAYOUT = "chess/seq-03/frame-000000.color.png with .depth.png (or .depth.proj.png) and .pose.txt"
 
 
 def fits(folder: Path) -> bool:
@@ -30,7 +30,7 @@ def read(folder: Path) -> PosedSet:
     colour = [image for image in images_in(folder) if ".color." in image.name]
     posed = [image for image in colour if (folder / f"{_stem(image)}.pose.txt").is_file()]
     if not posed:
-        raise InputError(f"{folder}: there are poses but no image with one; expected {_LOOKS_FOR}")
+        raise InputError(f"{folder}: there are poses but no image with one; expected {_LAYOUT}")
     poses = np.stack([square_matrix(folder / f"{_stem(image)}.pose.txt", 4) for image in posed])
     images, world_from_cam, lost = with_finite_poses(posed, poses, folder)
     projected = any(folder.glob("*.depth.proj.png"))
@@ -55,9 +55,8 @@ def _stem(image: Path) -> str:
 DATASET = Dataset(
     fits,
     read,
-    _LOOKS_FOR,
+    _LAYOUT,
     places=(("", "*/seq-*"), ("", "seq-*")),
-    layout="chess/seq-03/frame-000000.color.png with .depth.png (or .depth.proj.png) and .pose.txt",
     source="Microsoft Research, RGB-D Dataset 7-Scenes",
     splits={
         "test": "chess/seq-03 chess/seq-05 fire/seq-03 fire/seq-04 heads/seq-01 office/seq-02 office/seq-06 "

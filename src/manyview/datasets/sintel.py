@@ -19,7 +19,7 @@ from .image_files import some_images_in
 from .posed_set import DepthFiles, PosedSet, posed_set
 from .text_files import half_pixel_centres
 
-_LOOKS_FOR = "training/final/SEQ/frame_0001.png with training/camdata_left/SEQ/frame_0001.cam"
+_LAYOUT = "training/final/alley_2/frame_0001.png with training/camdata_left/ and training/depth/"
 
 
 def _beside(folder: Path, kind: str) -> Path:
@@ -32,7 +32,7 @@ def fits(folder: Path) -> bool:
 
 
 def read(folder: Path) -> PosedSet:
-    images, place = some_images_in(folder, (), _LOOKS_FOR), _beside(folder, "camdata_left")
+    images, place = some_images_in(folder, (), _LAYOUT), _beside(folder, "camdata_left")
     intrinsics, cam_from_world = zip(*(_camera(place / f"{image.stem}.cam") for image in images))
     depth = DepthFiles.existing(_beside(folder, "depth") / f"{image.stem}.dpt" for image in images)
     world_from_cam = invert_rigid(np.stack(cam_from_world))
@@ -42,7 +42,7 @@ def read(folder: Path) -> PosedSet:
 def _camera(path: Path) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, "3 4"]]:
     """(intrinsics with pixel centres at +0.5, cam_from_world)."""
     if not path.is_file():
-        raise InputError(f"{path}: is missing; expected {_LOOKS_FOR}")
+        raise InputError(f"{path}: is missing; expected {_LAYOUT}")
     data = path.read_bytes()
     if len(data) < 4 + 21 * 8 or np.frombuffer(data, "<f4", 1)[0] != SINTEL_TAG:
         raise InputError(f"{path}: is no camera of Sintel; copy it again")
@@ -53,9 +53,8 @@ def _camera(path: Path) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray,
 DATASET = Dataset(
     fits,
     read,
-    _LOOKS_FOR,
+    _LAYOUT,
     places=(("training/final", "*"), ("final", "*")),
-    layout="training/final/alley_2/frame_0001.png with training/camdata_left/ and training/depth/",
     source="MPI Sintel, final pass with the depth and camera archives",
     splits={
         "fourteen": "alley_2 ambush_4 ambush_5 ambush_6 cave_2 cave_4 market_2 market_5 market_6 shaman_3 "

@@ -18,7 +18,7 @@ from .image_files import image_size, images_in
 from .posed_set import PosedSet, counted_note, posed_set
 from .text_files import half_pixel_centres, lines_of, numbers
 
-_LOOKS_FOR = "IMAGE.camera files in the folder or one below, beside the images or images/"
+_LAYOUT = "fountain-P11/images/0000.jpg with gt_dense_cameras/0000.jpg.camera"
 _SHAPE = (3, 3, 3, 3, 3, 3, 3, 3, 2)
 
 
@@ -36,7 +36,7 @@ def read(folder: Path) -> PosedSet:
     files, found = _camera_files(folder), images_in(folder, "images", "color", "rgb", ".")
     images = [image for image in found if image.stem in files]
     if not images:
-        raise InputError(f"{folder}: there are .camera files but no image of their names; {_LOOKS_FOR}")
+        raise InputError(f"{folder}: there are .camera files but no image of their names; {_LAYOUT}")
     intrinsics, world_from_cam = zip(*(_read_camera(files[image.stem], image) for image in images))
     where = next(iter(files.values())).parent / "*.camera"
     notes = counted_note(len(found) - len(images), "images without a .camera file left out")
@@ -57,8 +57,7 @@ def _read_camera(path: Path, image: Path) -> tuple[Float64[np.ndarray, "3 3"], F
 DATASET = Dataset(
     fits,
     read,
-    _LOOKS_FOR,
+    _LAYOUT,
     places=(("", "*"), ("", ".")),
-    layout="fountain-P11/images/0000.jpg with gt_dense_cameras/0000.jpg.camera",
     source="openMVG/SfM_quality_evaluation",
 )

@@ -20,7 +20,7 @@ from .image_files import images_in
 from .posed_set import PosedSet, counted_note, posed_set
 from .text_files import lines_of, numbers, square_matrix
 
-_LOOKS_FOR = "SCENE_COLMAP_SfM.log (with SCENE_trans.txt) beside images/ or the images"
+_LAYOUT = "Barn/Barn_COLMAP_SfM.log with Barn_trans.txt, Barn.ply and images/000001.jpg"
 _LOG, _TRANSFORM = "_COLMAP_SfM.log", "_trans.txt"
 
 
@@ -35,7 +35,7 @@ def fits(folder: Path) -> bool:
 def read(folder: Path) -> PosedSet:
     log = _log_file(folder)
     if log is None:
-        raise InputError(f"{folder}: expected {_LOOKS_FOR}")
+        raise InputError(f"{folder}: expected {_LAYOUT}")
     places, world_from_cam = _cameras(log)
     images = images_in(folder, "images", "image", "images_raw", ".")
     if max(places) >= len(images):
@@ -91,9 +91,8 @@ def _transformed(
 DATASET = Dataset(
     fits,
     read,
-    _LOOKS_FOR,
+    _LAYOUT,
     places=(("", "*"), ("training", "*"), ("TrainingSet", "*")),
-    layout="Barn/Barn_COLMAP_SfM.log with Barn_trans.txt, Barn.ply and images/000001.jpg",
     source="tanksandtemples.org, training set: images, camera poses, alignment, ground truth",
     splits={"training": "Barn Caterpillar Church Courthouse Ignatius Meetingroom Truck"},
 )

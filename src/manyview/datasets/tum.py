@@ -20,7 +20,7 @@ from .image_files import images_in
 from .posed_set import DepthFiles, PosedSet, counted_note, posed_set
 from .text_files import first_line_words, lines_of, number_table, numbers
 
-_LOOKS_FOR = "groundtruth.txt with 8 numbers a line beside rgb/ (images named by their time) or rgb.txt"
+_LAYOUT = "rgbd_dataset_freiburg3_sitting_xyz/groundtruth.txt with rgb/, rgb.txt, depth/ and depth.txt"
 _FARTHEST_S = 0.02
 
 
@@ -34,7 +34,7 @@ def read(folder: Path) -> PosedSet:
     track = track[np.argsort(track[:, 0], kind="stable")]
     images = _timed(folder, "rgb", ("rgb", "color"))
     if not images:
-        raise InputError(f"{folder}: groundtruth.txt is there but no images; expected {_LOOKS_FOR}")
+        raise InputError(f"{folder}: groundtruth.txt is there but no images; expected {_LAYOUT}")
     times = np.array([time for time, _ in images])
     nearest = _nearest(track[:, 0], times)
     kept = np.flatnonzero(np.abs(track[nearest, 0] - times) <= _FARTHEST_S)
@@ -98,9 +98,8 @@ def _nearest(known: Float64[np.ndarray, " n"], wanted: Float64[np.ndarray, " m"]
 DATASET = Dataset(
     fits,
     read,
-    _LOOKS_FOR,
+    _LAYOUT,
     places=(("", "rgbd_dataset_*"),),
-    layout="rgbd_dataset_freiburg3_sitting_xyz/groundtruth.txt with rgb/, rgb.txt, depth/ and depth.txt",
     source="TUM, RGB-D SLAM Dataset and Benchmark",
     splits={
         "dynamics": "freiburg3_sitting_halfsphere freiburg3_sitting_rpy freiburg3_sitting_static "

@@ -1,1 +1,1 @@
-"""Names, safe writing and array files: what every folder above may use to read and write."""
+"""File names, atomic writing, array files and PLY vertices."""

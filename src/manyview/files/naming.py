@@ -1,4 +1,4 @@
-"""File names: which are pictures, how they sort, how views are called, which one was probably meant."""
+"""File names: image and video suffixes, natural sort order, names of views, suggestions for misspelt ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
-_PICTURES = "jpg jpeg jpe jfif jp2 png webp tif tiff bmp gif mpo ppm pgm pnm heic heif hif avif"
+_IMAGES = "jpg jpeg jpe jfif jp2 png webp tif tiff bmp gif mpo ppm pgm pnm heic heif hif avif"
 _VIDEOS = "mp4 mov m4v avi mkv webm mpg mpeg mts m2ts 3gp wmv flv ogv insv"
 _RAWS = "dng cr2 cr3 nef arw orf rw2 raf srw pef"
 
@@ -18,9 +18,9 @@ def _suffixes(names: str) -> frozenset[str]:
     return frozenset("." + name for name in names.split())
 
 
-PICTURE_SUFFIXES = _suffixes(_PICTURES)
+IMAGE_SUFFIXES = _suffixes(_IMAGES)
 VIDEO_SUFFIXES = _suffixes(_VIDEOS)
-# Camera raw files hold no finished picture; they are named to the user rather than ignored quietly.
+# Camera raw files hold no finished image; they are reported rather than ignored.
 RAW_SUFFIXES = _suffixes(_RAWS)
 LIST_SUFFIXES = _suffixes("txt lst list")
 
@@ -51,7 +51,7 @@ def numbers_change_order(names: Sequence[str]) -> str | None:
 
 
 def is_clutter(name: str) -> bool:
-    """True for files and folders that systems leave beside pictures: hidden ones, thumbnail caches."""
+    """True for files and folders that systems leave beside images: hidden ones, thumbnail caches."""
     return name.startswith(".") or name.lower() in {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 
 
@@ -112,5 +112,5 @@ def enumerated(names: Iterable[str], limit: int = 3) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """'1 picture', '3 pictures'."""
+    """'1 image', '3 images'."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,4 +1,4 @@
-"""Writing files so that nothing is half written, nothing foreign is replaced, and a full disk is told."""
+"""Atomic writing of files, with OutputError when the disk is full or a folder may not be written to."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-
+"""Rigid transforms, cameras, projection and alignment of points."""

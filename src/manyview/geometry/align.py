@@ -9,10 +9,19 @@ from torch import Tensor
 
 def umeyama(
     source: Float[Tensor, "n 3"], target: Float[Tensor, "n 3"], with_scale: bool = True
-) -> tuple[Tensor, Float[Tensor, "3 3"], Float[Tensor, 3]]:
-    """(scale, rotation, translation) minimising |target - (scale * rotation @ source + translation)|².
+) -> tuple[Float[Tensor, ""], Float[Tensor, "3 3"], Float[Tensor, " 3"]]:
+    """Similarity that minimises sum |target - (scale * rotation @ source + translation)|² (eqs. 40-43).
 
-    Computed in float64. Raises ValueError below three points: the rotation is then not determined.
+    Args:
+        source: Points to move.
+        target: The point that belongs to each of them, in any unit of length.
+        with_scale: False for a rigid transform, scale 1.
+
+    Returns:
+        (scale, rotation, translation), computed in float64.
+
+    Raises:
+        ValueError: Shapes differ, or there are fewer than three points, too few for a rotation.
     """
     if source.shape != target.shape or source.shape[0] < 3:
         raise ValueError(
@@ -27,5 +36,5 @@ def umeyama(
         sign[2] = -1.0
     rotation = u @ torch.diag(sign) @ vt
     variance = (source_c**2).sum() / len(source)
-    scale = (singular * sign).sum() / variance if with_scale else torch.ones((), dtype=torch.float64)
+    scale = (singular * sign).sum() / variance if with_scale else source.new_ones(())
     return scale, rotation, target_mean - scale * (rotation @ source_mean)

@@ -11,7 +11,7 @@ UNDEFINED_DEG = 1e6
 
 
 def rotation_angle_deg(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch"]:
-    """Angle of a rotation in [0, 180], accurate near both ends."""
+    """Angle of a rotation matrix in degrees, in [0, 180], accurate near both ends."""
     sine = torch.stack(
         [
             rotation[..., 2, 1] - rotation[..., 1, 2],
@@ -27,10 +27,16 @@ def rotation_angle_deg(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "
 def direction_angle_deg(
     a: Float[Tensor, "*batch 3"], b: Float[Tensor, "*batch 3"], signed: bool = False
 ) -> Float[Tensor, "*batch"]:
-    """Angle between two lines in [0, 90]: the sign of a direction does not count, as in VGGT's protocol.
+    """Angle between two directions of any length, in degrees.
 
-    With `signed` the angle between directions in [0, 180]. `UNDEFINED_DEG` where a vector is zero
-    (below 1e-9) or not finite.
+    Args:
+        a: Vectors.
+        b: Vectors, broadcast against `a`.
+        signed: True for the angle between directions in [0, 180]; False for that between lines in [0, 90],
+            which ignores the sign of a direction as VGGT's protocol does.
+
+    Returns:
+        The angles, `UNDEFINED_DEG` where a vector is zero (shorter than 1e-9) or not finite.
     """
     cosine = (a * b).sum(-1)
     angle = torch.rad2deg(

@@ -14,12 +14,13 @@ from torch import Tensor
 
 def rotation_from_quat_xyzw(quat_xyzw: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
     """Rotation matrix of a quaternion of any non-zero length, scalar last."""
-    return roma.unitquat_to_rotmat(quat_xyzw / quat_xyzw.norm(dim=-1, keepdim=True))
+    rotation: Tensor = roma.unitquat_to_rotmat(quat_xyzw / quat_xyzw.norm(dim=-1, keepdim=True))
+    return rotation
 
 
 def quat_xyzw_from_rotation(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
     """Unit quaternion of a rotation, scalar last and not negative."""
-    quat = roma.rotmat_to_unitquat(rotation)
+    quat: Tensor = roma.rotmat_to_unitquat(rotation)
     return torch.where(quat[..., 3:] < 0, -quat, quat)
 
 
@@ -48,10 +49,16 @@ def relative_to_first(cam_from_world: Float[Tensor, "*batch views 3 4"]) -> Floa
 def pose_encoding_to_cameras(
     pose_encoding: Float[Tensor, "*batch 9"], height: int, width: int
 ) -> tuple[Float[Tensor, "*batch 3 4"], Float[Tensor, "*batch 3 3"]]:
-    """Decode VGGT's nine numbers into (cam_from_world, intrinsics) for images of `height` x `width`.
+    """Decode VGGT's nine numbers a camera (VGGT, section 3.1).
 
-    The encoding is translation (3), quaternion xyzw (4, any length), vertical then horizontal field
-    of view in radians. The principal point is the image centre (VGGT, section 3.1).
+    Args:
+        pose_encoding: Translation (3), quaternion xyzw (4, of any length), vertical then horizontal field of
+            view in radians.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+
+    Returns:
+        (cam_from_world, intrinsics in pixels with the principal point at the image centre).
     """
     translation, quat, fov = pose_encoding.split([3, 4, 2], dim=-1)
     cam_from_world = torch.cat([rotation_from_quat_xyzw(quat), translation[..., None]], dim=-1)

@@ -36,7 +36,7 @@ def camera_points(
     intrinsics: Float[Tensor, "*batch 3 3"],
     pixel_centres: PixelCentres = "half",
 ) -> Float[Tensor, "*batch height width 3"]:
-    """Points in camera coordinates (OpenCV axes, unit of the depth)."""
+    """Point of every pixel in camera coordinates (OpenCV axes, unit of the depth)."""
     height, width = z_depth.shape[-2:]
     pixels = pixel_grid(height, width, pixel_centres, like=z_depth)
     focal = torch.stack([intrinsics[..., 0, 0], intrinsics[..., 1, 1]], dim=-1)[..., None, None, :]
@@ -51,7 +51,14 @@ def world_points(
     intrinsics: Float[Tensor, "*batch 3 3"],
     pixel_centres: PixelCentres = "half",
 ) -> Float[Tensor, "*batch height width 3"]:
-    """Points in world coordinates."""
+    """Point of every pixel in world coordinates.
+
+    Args:
+        z_depth: Depth along the optical axis, in the unit of length of the cameras.
+        cam_from_world: [R | t] with OpenCV axes.
+        intrinsics: In pixels of the depth map.
+        pixel_centres: Where the centre of the first pixel lies (see the module).
+    """
     world_from_cam = invert_rigid(cam_from_world)
     points = camera_points(z_depth, intrinsics, pixel_centres)
     rotated = torch.einsum("...ij,...hwj->...hwi", world_from_cam[..., :3], points)
@@ -63,7 +70,7 @@ def project(
     cam_from_world: Float[Tensor, "*batch 3 4"],
     intrinsics: Float[Tensor, "*batch 3 3"],
 ) -> tuple[Float[Tensor, "*batch n 2"], Float[Tensor, "*batch n"]]:
-    """Pixels (x, y; centres at +0.5) and z-depth of world points; z <= 0 lies behind the camera."""
+    """(pixels x, y with centres at +0.5, z-depth) of world points; z <= 0 lies behind the camera."""
     in_camera = points @ cam_from_world[..., :3].transpose(-1, -2) + cam_from_world[..., None, :, 3]
     z = in_camera[..., 2]
     homogeneous = in_camera @ intrinsics.transpose(-1, -2)

@@ -58,10 +58,18 @@ def unproject(
     intrinsics: Float[np.ndarray, "*#batch 3 3"],
     pixel_centres: str = "half",
 ) -> Float[np.ndarray, "... n 3"]:
-    """World points seen at `pixels` (centres at +0.5) with the given z-depth.
+    """World points at pixels of known depth.
 
-    `pixel_centres="integer"` casts the ray through the pixel's integer index instead of its centre,
-    half a pixel up and left, as upstream VGGT does.
+    Args:
+        pixels: (x, y), the centre of the first pixel at (0.5, 0.5).
+        z_depth: Depth along the optical axis, in the unit of length of the cameras.
+        cam_from_world: [R | t] with OpenCV axes.
+        intrinsics: In pixels of the depth map.
+        pixel_centres: "half"; or "integer" for the ray half a pixel up and left of the pixel's centre, as
+            upstream VGGT casts it.
+
+    Raises:
+        ValueError: Another `pixel_centres`.
     """
     if pixel_centres not in PIXEL_CENTRES:
         raise ValueError(f"pixel_centres must be 'half' or 'integer', not {pixel_centres!r}")
@@ -80,7 +88,7 @@ def project(
     cam_from_world: Float[np.ndarray, "*#batch 3 4"],
     intrinsics: Float[np.ndarray, "*#batch 3 3"],
 ) -> tuple[Float[np.ndarray, "... n 2"], Float[np.ndarray, "... n"]]:
-    """Pixels (x, y; centres at +0.5) and z-depth of world points.
+    """(pixels x, y with centres at +0.5, z-depth) of world points.
 
     Points at or behind the camera plane (z <= 0) have no image: their pixels are NaN.
     """

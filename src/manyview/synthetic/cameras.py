@@ -115,7 +115,7 @@ def look_at(
     target: Float[np.ndarray, "b views 3"],
     roll: Float[np.ndarray, "b views"],
 ) -> Float[np.ndarray, "b views 3 4"]:
-    """cam_from_world of cameras at `centre` that look at `target`, turned by `roll` about their axis."""
+    """cam_from_world of cameras at `centre` that look at `target`, rotated by `roll` about their axis."""
     forward = target - centre
     forward = forward / np.linalg.norm(forward, axis=-1, keepdims=True)
     right = np.cross(forward, np.array([0.0, 0.0, 1.0]))

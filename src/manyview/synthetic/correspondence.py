@@ -33,7 +33,7 @@ def correspondence(batch: SceneBatch, patch_size: int, tolerance: float = 0.01) 
 
     A point is hidden where the depth map of the other frame, interpolated in inverse depth (exact on
     planes), differs from the point's depth by more than the share `tolerance`; this also drops points
-    within a pixel of a depth edge. Errors: UsageError if the image is not a whole number of patches.
+    within a pixel of a depth edge. Raises UsageError if the image is not a whole number of patches.
     """
     height, width = batch.z_depth.shape[-2:]
     if patch_size < 1 or height % patch_size or width % patch_size:

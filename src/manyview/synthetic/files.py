@@ -1,4 +1,4 @@
-"""Writing a rendered scene as pictures and exact truth."""
+"""Writing a rendered scene as images and exact ground truth."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ def write_scene(folder: str | Path, batch: SceneBatch, index: int = 0, overwrite
 
     `truth.npz` holds cam_from_world [views, 3, 4], intrinsics [views, 3, 3] (px, centres at +0.5), z_depth
     and valid [views, height, width] and world_points [views, height, width, 3]; lengths are metres.
-    Errors: UsageError if there is no such scene; OutputError if the folder is not empty (`overwrite`
-    replaces a scene written before, and nothing else) or cannot be written.
+
+    Raises:
+        UsageError: There is no such scene in the batch.
+        OutputError: The folder is not empty (`overwrite` replaces a scene written before, and nothing else)
+            or cannot be written.
     """
     if not 0 <= index < len(batch):
         raise UsageError(f"There is no scene {index} in a batch of {len(batch)}; count from 0.")
@@ -47,8 +50,8 @@ def write_scene(folder: str | Path, batch: SceneBatch, index: int = 0, overwrite
 
 def _write(folder: Path, images: Path, batch: SceneBatch, index: int) -> None:
     pixels = (batch.images[index] * 255.0).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    for view, picture in enumerate(pixels):
-        Image.fromarray(picture).save(images / f"view_{view:03d}.png")
+    for view, image in enumerate(pixels):
+        Image.fromarray(image).save(images / f"view_{view:03d}.png")
     names = ("cam_from_world", "intrinsics", "z_depth", "valid", "world_points")
     np.savez_compressed(
         folder / _TRUTH, **{name: getattr(batch, name)[index].cpu().numpy() for name in names}
@@ -56,13 +59,13 @@ def _write(folder: Path, images: Path, batch: SceneBatch, index: int) -> None:
 
 
 def _remove_scene(folder: Path) -> None:
-    """Delete a scene's own files; OutputError if there is anything else."""
-    own = [folder / _TRUTH, *(folder / "images").glob("view_*.png")]
-    strange = sorted(path for path in folder.rglob("*") if path.is_file() and path not in own)
-    if strange or not own[0].is_file():
-        what = strange[0].name if strange else "something else"
+    """Delete the files of a scene; OutputError if there is anything else."""
+    written = [folder / _TRUTH, *(folder / "images").glob("view_*.png")]
+    foreign = sorted(path for path in folder.rglob("*") if path.is_file() and path not in written)
+    if foreign or not written[0].is_file():
+        what = foreign[0].name if foreign else "something else"
         raise OutputError(
             f"{folder} holds {what}, which is not part of a written scene; choose a new folder."
         )
-    for path in own:
+    for path in written:
         path.unlink()

@@ -46,7 +46,7 @@ def room_objects(
         half = _sizes(kind, shape[..., 3:], (0.15, 0.75), (0.15, 0.95))
         place = (shape[..., :3] - 0.5) * (room[:, None] - 0.3)
         place[..., 2] = half[..., 2]
-        if kind != "cylinders":  # some float, so that not every object tells its depth by its foot
+        if kind != "cylinders":  # some float, so that the foot of an object does not always give its depth
             lift = np.maximum(draws.uniform(kind + " lift", _SPARE * most, low=-1.5, high=1.0), 0.0)
             place[..., 2] += lift * np.maximum(room[:, None, 2] - 2 * half[..., 2], 0.0)
         parts.append(_accepted(draws, kind, getattr(options, kind), (place, half), clear, 0.3))

@@ -1,4 +1,4 @@
-"""What a procedural scene may look like: one frozen dataclass of knobs, with three presets."""
+"""What a procedural scene may look like: options with three presets."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SPECIAL_MOTIONS = ("forward", "rotation")
 
 @dataclass(frozen=True)
 class SceneOptions:
-    """Knobs of a procedural scene; ranges (low, high) are drawn from once a scene. Lengths in metres.
+    """Options of a procedural scene; ranges (low, high) are drawn from once a scene. Lengths in metres.
 
-    Errors: UsageError on the first knob that is out of its range.
+    Raises UsageError for the first option that is out of its range.
     """
 
     kind: str = "room"
@@ -103,7 +103,7 @@ class SceneOptions:
     @classmethod
     def medium(cls, **changes: Any) -> SceneOptions:
         """Half of the textures hard, haze of any length or none, more objects, 60 to 80 degrees."""
-        knobs: dict[str, Any] = {
+        values: dict[str, Any] = {
             "kind": "mixed",
             "fov_degrees": (60.0, 80.0),
             "boxes": (2, 5),
@@ -117,12 +117,12 @@ class SceneOptions:
             "light_strength": 0.7,
             "light_change": 0.2,
         }
-        return cls(**(knobs | changes))
+        return cls(**(values | changes))
 
     @classmethod
     def hard(cls, **changes: Any) -> SceneOptions:
         """Hard and weak textures, no haze, many objects, 50 to 85 degrees, changing light."""
-        knobs: dict[str, Any] = {
+        values: dict[str, Any] = {
             "kind": "mixed",
             "motion": "mixed",
             "fov_degrees": (50.0, 85.0),
@@ -138,43 +138,40 @@ class SceneOptions:
             "light_change": 0.6,
             "terrain_relief": 1.0,
         }
-        return cls(**(knobs | changes))
+        return cls(**(values | changes))
 
     @classmethod
     def at(cls, difficulty: float, **changes: Any) -> SceneOptions:
         """Options between the presets: 0 is easy, 0.5 medium, 1 hard, exactly; numbers in between are
         interpolated linearly (whole ones rounded), names are those of the nearest preset.
 
-        Errors: UsageError for a difficulty outside 0 to 1.
+        Raises UsageError for a difficulty outside 0 to 1.
         """
         if not _is_number(difficulty) or not 0 <= difficulty <= 1:
             raise UsageError(f"The difficulty of scenes is {difficulty!r}; it must lie from 0 to 1.")
         low, high = (cls.easy(), cls.medium()) if difficulty <= 0.5 else (cls.medium(), cls.hard())
         share = 2 * difficulty if difficulty <= 0.5 else 2 * difficulty - 1
-        knobs = {
+        values = {
             field.name: _between(getattr(low, field.name), getattr(high, field.name), share)
             for field in dataclasses.fields(cls)
         }
-        return cls(**(knobs | changes))
+        return cls(**(values | changes))
 
     def to_dict(self) -> dict[str, Any]:
-        """The knobs as JSON-able values; `from_dict` reads them back."""
+        """The options as JSON-able values; `from_dict` reads them back."""
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()
         }
 
     @classmethod
-    def from_dict(cls, knobs: dict[str, Any]) -> SceneOptions:
-        """Options from `to_dict`'s output; knobs left out keep their defaults, unknown ones are an error."""
+    def from_dict(cls, data: dict[str, Any]) -> SceneOptions:
+        """Options from `to_dict`'s output; those left out keep their defaults, unknown ones are an error."""
         known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(knobs) - known)
+        unknown = sorted(set(data) - known)
         if unknown:
             raise UsageError(f"Unknown scene option {unknown[0]!r}; known are {', '.join(sorted(known))}.")
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in knobs.items()
-        }
-        return cls(**values)
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
 
 
 def _between(low: Any, high: Any, share: float) -> Any:

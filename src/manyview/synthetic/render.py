@@ -34,7 +34,7 @@ def render_scenes(
 
     A scene depends on its own seed, the options, the number of views and the image size alone: not on
     the rest of the batch, nor on earlier calls. What is drawn is the same on every device; colours and
-    depths agree to float32 rounding. Errors: UsageError on a bad seed or size.
+    depths agree to float32 rounding. Raises UsageError for a bad seed or size.
     """
     options = SceneOptions() if options is None else options
     for name, value in (("views", views), ("height", height), ("width", width)):

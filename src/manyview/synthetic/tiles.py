@@ -93,14 +93,14 @@ def voronoi_tiles(draws: Draws, edge: int) -> Tiles:
 def leaf_tiles(draws: Draws, edge: int) -> Tiles:
     """Dense spots of random size and shade, as foliage, gravel or speckle."""
     x, y = _grid(edge)
-    picture = np.zeros((len(draws), edge, edge, 3))
+    image = np.zeros((len(draws), edge, edge, 3))
     places, shades = draws.uniform("places", 90, 3), draws.normal("shades", 90, 3)
     for spot in range(90):
         px, py, size = (places[:, spot, i, None, None] for i in range(3))
         dx, dy = x - px, y - py
         inside = np.hypot(dx - np.round(dx), dy - np.round(dy)) < 0.02 + 0.06 * size
-        picture = np.where(inside[..., None], shades[:, spot, None, None], picture)
-    return picture
+        image = np.where(inside[..., None], shades[:, spot, None, None], image)
+    return image
 
 
 HARD_TILES = (

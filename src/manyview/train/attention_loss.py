@@ -31,7 +31,7 @@ def soft_matches(
     visible: Bool[Tensor, "batch frames patches frames"],
     grid: tuple[int, int],
     patch_size: int,
-    first: Float[Tensor, 2],
+    first: Float[Tensor, " 2"],
 ) -> SoftMatches:
     """Turn pixel positions (x, y) into bilinear weights over the four nearest patches.
 

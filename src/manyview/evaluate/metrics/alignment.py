@@ -27,7 +27,7 @@ class Similarity:
 
     scale: Tensor
     rotation: Float[Tensor, "3 3"]
-    translation: Float[Tensor, 3]
+    translation: Float[Tensor, " 3"]
 
     def __call__(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         return self.scale * points.double() @ self.rotation.T + self.translation

@@ -98,7 +98,7 @@ class IcpResult:
     `rmse` the root mean square distance of those (0 for none)."""
 
     rotation: Float[np.ndarray, "3 3"]
-    translation: Float[np.ndarray, 3]
+    translation: Float[np.ndarray, " 3"]
     fitness: float
     rmse: float
     iterations: int

@@ -142,7 +142,7 @@ def _centres(keys: Int[Tensor, " n"], voxel: float) -> Float[Tensor, "n voxels 3
 
 
 def _distances(
-    view: _View, centres: Float[Tensor, "n voxels 3"], middle: Float[Tensor, 3], truncation: float
+    view: _View, centres: Float[Tensor, "n voxels 3"], middle: Float[Tensor, " 3"], truncation: float
 ) -> tuple[Float[Tensor, "n voxels"], Float[Tensor, "n voxels"]]:
     """(truncated distance in [-1, 1], 1 where the view tells one): positive in front of the surface."""
     height, width = view.depth.shape

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ...errors import InputError, UsageError
 from ...files.naming import (
+    IMAGE_SUFFIXES,
     LIST_SUFFIXES,
-    PICTURE_SUFFIXES,
     VIDEO_SUFFIXES,
     counted,
     enumerated,
@@ -103,7 +103,7 @@ def _from_pattern(label: str, pattern: str, options: InputOptions) -> InputSet:
             "only folders match it; add /* to it" if matches else "check the spelling, and quote the pattern"
         )
         raise InputError(f"no file matches the pattern '{label}'; {hint}")
-    pictures = [file for file in files if suffix_of(file) in PICTURE_SUFFIXES]
+    pictures = [file for file in files if suffix_of(file) in IMAGE_SUFFIXES]
     videos = [file for file in files if suffix_of(file) in VIDEO_SUFFIXES]
     if not pictures and len(videos) == 1:
         return _video(label, videos[0], options)
@@ -136,7 +136,7 @@ def _from_file(label: str, path: Path, options: InputOptions) -> InputSet:
     suffix = suffix_of(path)
     if suffix in LIST_SUFFIXES:
         return _from_list(label, path, options)
-    if suffix in PICTURE_SUFFIXES:
+    if suffix in IMAGE_SUFFIXES:
         return _photos(label, [path], path.parent, options)
     head = _head(label, path)
     if suffix in VIDEO_SUFFIXES or is_video(head):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...files.naming import (
-    PICTURE_SUFFIXES,
+    IMAGE_SUFFIXES,
     RAW_SUFFIXES,
     VIDEO_SUFFIXES,
     counted,
@@ -104,7 +104,7 @@ def _visit(root: Path, inside: str, listing: Listing, seen: set[str]) -> None:
 
 def _sort_in(name: str, listing: Listing) -> None:
     suffix = suffix_of(name)
-    if suffix in PICTURE_SUFFIXES:
+    if suffix in IMAGE_SUFFIXES:
         listing.pictures.append(name)
     elif suffix in VIDEO_SUFFIXES:
         listing.videos.append(name)

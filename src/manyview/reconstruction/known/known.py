@@ -36,7 +36,7 @@ class KnownInputs:
         return tuple(what for what in ("poses", "intrinsics", "depth") if self.facts[what])
 
 
-def check_usable(config: NetworkConfig, name: str) -> None:
+def check_accepts_priors(config: NetworkConfig, name: str) -> None:
     """UsageError for a network that takes images only."""
     if config.why_no_priors is not None:
         raise UsageError(f"{name} {config.why_no_priors}")

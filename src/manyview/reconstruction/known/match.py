@@ -23,7 +23,7 @@ def match_views(known: KnownCameras, records: Sequence[ViewRecord]) -> list[Know
     if known.in_order and len(known.in_order) != len(records):
         raise UsageError(
             f"there are {counted(len(known.in_order), 'known camera')} without names for "
-            f"{counted(len(records), 'view')}: give one a view in their order, or put the picture's name "
+            f"{counted(len(records), 'view')}: give one a view in their order, or put the image's name "
             "at the front of each line"
         )
     found: list[KnownCamera | None] = list(known.in_order) or _by_name(known, records)
@@ -32,7 +32,7 @@ def match_views(known: KnownCameras, records: Sequence[ViewRecord]) -> list[Know
     if not any(found):
         first = next(iter(known.by_name), "none")
         raise UsageError(
-            f"none of the {counted(len(known.by_name), 'known camera')} is of a picture of this input: the "
+            f"none of the {counted(len(known.by_name), 'known camera')} is of an image of this input: the "
             f"first known one is of {first!r}, the first view is {records[0].name!r}"
         )
     return found

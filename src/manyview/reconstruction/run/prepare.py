@@ -20,7 +20,7 @@ from ...models.network import Network
 from ..inputs.find import find_inputs
 from ..inputs.load import LoadedViews, read_views
 from ..inputs.options import InputSet
-from ..known.known import KnownInputs, check_usable, read_known
+from ..known.known import KnownInputs, check_accepts_priors, read_known
 from ..plan.chunked_plan import preflight_chunks
 from ..plan.machine import Machine, inspect_machine, measure_flops, pick_device, pick_dtype
 from ..plan.preflight import Preflight, Request, preflight
@@ -81,7 +81,7 @@ def prepare(
     options = options or ReconstructOptions()
     config = model.config
     if options.known:
-        check_usable(config, model.name)
+        check_accepts_priors(config, model.name)
     device = pick_device(options.device)
     check_kernels(options.kernels, device)
     dtype = pick_dtype(device, options.precision)

@@ -110,7 +110,7 @@ def _on_a_line(centres: Float[np.ndarray, "n 3"]) -> bool:
     return bool(extents[1] <= max(1e-2 * extents[0], 1e-12))
 
 
-def _scaled(scale: float | np.floating, shift: Float[np.ndarray, 3]) -> np.ndarray:
+def _scaled(scale: float | np.floating, shift: Float[np.ndarray, " 3"]) -> np.ndarray:
     matrix = np.diag([scale, scale, scale, 1.0])
     matrix[:3, 3] = shift
     return matrix
