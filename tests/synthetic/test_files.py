@@ -15,12 +15,12 @@ def batch():
     return render_scenes([4, 5], 3, 16, 24)
 
 
-def test_pictures_and_truth_are_those_of_the_scene(batch, tmp_path):
+def test_images_and_truth_are_those_of_the_scene(batch, tmp_path):
     images = write_scene(tmp_path / "scene", batch, 1)
-    pictures = sorted(images.iterdir())
-    assert [path.name for path in pictures] == ["view_000.png", "view_001.png", "view_002.png"]
-    picture = np.asarray(Image.open(pictures[2])) / 255.0
-    assert np.abs(picture - batch.images[1, 2].permute(1, 2, 0).numpy()).max() <= 0.5 / 255 + 1e-6
+    paths = sorted(images.iterdir())
+    assert [path.name for path in paths] == ["view_000.png", "view_001.png", "view_002.png"]
+    image = np.asarray(Image.open(paths[2])) / 255.0
+    assert np.abs(image - batch.images[1, 2].permute(1, 2, 0).numpy()).max() <= 0.5 / 255 + 1e-6
     with np.load(tmp_path / "scene" / "truth.npz") as truth:
         assert set(truth) == {"cam_from_world", "intrinsics", "z_depth", "valid", "world_points"}
         for name in truth:
@@ -37,7 +37,7 @@ def test_a_folder_with_something_is_kept(batch, tmp_path):
 
 def test_only_a_scene_is_overwritten(batch, tmp_path):
     write_scene(tmp_path / "scene", batch)
-    with pytest.raises(OutputError, match="not empty"):
+    with pytest.raises(OutputError, match=r"scene .*--overwrite"):
         write_scene(tmp_path / "scene", batch)
     write_scene(tmp_path / "scene", batch[1:], overwrite=True)
     with np.load(tmp_path / "scene" / "truth.npz") as truth:
@@ -45,7 +45,7 @@ def test_only_a_scene_is_overwritten(batch, tmp_path):
 
 
 def test_a_scene_that_is_not_there_is_refused(batch, tmp_path):
-    with pytest.raises(UsageError, match="no scene 2"):
+    with pytest.raises(UsageError, match="scene 2"):
         write_scene(tmp_path / "scene", batch, 2)
 
 
@@ -61,7 +61,7 @@ def test_a_scene_that_cannot_be_written_whole_leaves_nothing(batch, tmp_path, mo
 
     with monkeypatch.context() as patched:
         patched.setattr(np, "savez_compressed", full)
-        with pytest.raises(OutputError, match="No space left"):
+        with pytest.raises(OutputError, match="scene"):
             write_scene(tmp_path / "scene", batch)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     write_scene(tmp_path / "scene", batch)

@@ -17,8 +17,8 @@ def test_a_drive_goes_along_the_cameras_axis(kind):
     step = torch.nn.functional.normalize(world[:, 1:, :, 3] - world[:, :-1, :, 3], dim=-1)
     cosine = (step * world[:, :-1, :, 2]).sum(-1)
     assert cosine.median() > 0.98 and (cosine > 0.9).double().mean() > 0.9
-    turned = torch.einsum("bij,bij->b", world[:, 0, :, :3], world[:, -1, :, :3])
-    assert ((turned - 1) / 2).clamp(-1, 1).acos().rad2deg().median() < 8
+    relative = torch.einsum("bij,bij->b", world[:, 0, :, :3], world[:, -1, :, :3])
+    assert ((relative - 1) / 2).clamp(-1, 1).acos().rad2deg().median() < 8
 
 
 @pytest.mark.parametrize("kind", ["room", "outdoor"])
