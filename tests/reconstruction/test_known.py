@@ -226,7 +226,7 @@ def test_arrays_are_used_as_files_are(tmp_path, tensors, form):
         ({"cam_from_world": [None, np.eye(4) * 2]}, ("cam_from_world of view 1",)),
         ({"cam_from_world": [np.eye(4), np.eye(4) * [1, 1, -1, 1]]}, ("cam_from_world of view 1",)),
         ({"cam_from_world": np.stack([np.eye(4), np.eye(4)[::-1]])}, ("cam_from_world of view 1",)),
-        ({"cam_from_world": [np.eye(3, 4), "left.png"]}, ("cam_from_world of view 1", "str")),
+        ({"cam_from_world": [np.eye(3, 4), np.array("left.png")]}, ("cam_from_world of view 1",)),
         ({"intrinsics": [np.eye(3), np.eye(2)]}, ("intrinsics of view 1", "3x3")),
         ({"intrinsics": np.diag([0.0, 1, 1])}, ("intrinsics of view 0",)),
         ({"intrinsics": [np.eye(3), np.where(np.eye(3) > 0, 1, np.inf)]}, ("intrinsics of view 1",)),

@@ -15,7 +15,6 @@ from .cameras import Path, draw_intrinsics, draw_path, look_at
 from .draws import Draws
 from .objects import Objects, outdoor_objects, room_objects
 from .options import SceneOptions
-from .repeated import repeat_pattern
 from .surfaces import draw_surfaces
 from .terrain import Terrain, draw_terrain, height_at
 
@@ -80,7 +79,6 @@ def draw_scenes(
     layout = _outdoor_layout(draws, views, options, waves) if waves else _room_layout(draws, views, options)
     eye, target, roll, objects, room = layout
     scale = _OUTDOOR_SCALE if outdoor else 1.0
-    surfaces = repeat_pattern(draws, draw_surfaces(draws, objects.half, options, scale), options, scale)
     low, high = options.haze_length
     haze = 1.0 / (scale * draws.uniform("haze", low=low, high=high))
     return Scenes(
@@ -91,7 +89,7 @@ def draw_scenes(
         half=tensor(objects.half),
         turn=tensor(np.stack([np.cos(objects.yaw), np.sin(objects.yaw)], -1)),
         terrain=Terrain(**{name: tensor(value) for name, value in waves.items()}) if waves else None,
-        surfaces=tensor(surfaces),
+        surfaces=tensor(draw_surfaces(draws, objects.half, options, scale)),
         eye=tensor(eye),
         cam_from_world=tensor(look_at(eye, target, roll)),
         intrinsics=tensor(draw_intrinsics(draws, views, height, width, options)),

@@ -52,4 +52,23 @@ def draw_surfaces(
     looks[SHIFT_V] = draws.uniform("shift v", *shape)
     looks[BASE:MIX] = np.moveaxis(base, -1, 0)
     looks[MIX:] = np.moveaxis(mix.reshape(*mix.shape[:3], 9), -1, 0)
-    return looks.reshape(LOOKS, len(draws), slots * FACES)
+    return _repeated(draws, looks.reshape(LOOKS, len(draws), slots * FACES), options, scale)
+
+
+def _repeated(
+    draws: Draws, looks: Float[np.ndarray, "looks b faces"], options: SceneOptions, scale: float
+) -> Float[np.ndarray, "looks b faces"]:
+    """A share `options.repeated` of the scenes gets one hard tile of one size and colour on all faces.
+
+    Appearance alone then matches wrongly. Its draws are separate: other scenes stay what they are.
+    """
+    if options.repeated == 0:
+        return looks
+    chosen = draws.uniform("repeated") < options.repeated
+    bank = texture_bank(options.texture_bank_seed)
+    same = looks[:, :, :1].copy()  # colour and shift of the first face
+    same[TILE, :, 0] = draws.integers("repeated tile", low=bank.smooth, high=bank.tiles - 1)
+    low, high = options.tile_length
+    same[DENSITY, :, 0] = 1.0 / (scale * low * (high / low) ** draws.uniform("repeated length"))
+    same[COS], same[SIN] = 1.0, 0.0
+    return np.where(chosen[None, :, None], same, looks)
