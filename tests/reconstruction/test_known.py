@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+import manyview
 from manyview.errors import InputError, UsageError
 from manyview.models.pi3.priors import relative_poses
 from manyview.reconstruction.inputs.find import find_inputs
@@ -23,7 +24,7 @@ from manyview.reconstruction.known.known import check_accepts_priors, read_known
 from manyview.reconstruction.known.match import match_views
 from manyview.reconstruction.known.poses import relative_to_first_known
 from tests.models.tiny import TINY
-from tests.models.tiny_pi3 import SMALL, SMALL_X
+from tests.models.tiny_pi3 import SMALL, SMALL_X, tiny_pi3x
 
 
 def _poses(count: int) -> np.ndarray:
@@ -251,3 +252,20 @@ def test_arrays_that_do_not_fit_the_views_raise():
     with pytest.raises(UsageError, match="one view"):
         read_known(KnownViews([np.eye(4), None]), records, (56, 112))
     assert not KnownViews()
+
+
+def test_reconstruct_takes_known_arrays(tmp_path):
+    for i in range(3):
+        noise = np.random.default_rng(i).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{i}.png")
+    cam_from_world = np.linalg.inv(_poses(3))
+    intrinsics = np.array([[60, 0, 32], [0, 60, 24], [0, 0, 1.0]])
+    known = manyview.KnownViews([*cam_from_world[:2], None], intrinsics)
+    model = tiny_pi3x()
+    plain, guided = (manyview.reconstruct(tmp_path, model, known=k) for k in (KnownFiles(), known))
+    facts = guided.settings["known"]
+    assert (facts["poses"], facts["intrinsics"], facts["depth"]) == (2, 3, 0)
+    assert "known" not in plain.settings
+    assert not np.allclose(guided.z_depth, plain.z_depth, rtol=1e-4)
+    with pytest.raises(UsageError, match="cam_from_world"):
+        manyview.reconstruct(tmp_path, model, known=manyview.KnownViews(cam_from_world[:2]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,15 +30,15 @@ class KnownFiles:
         UsageError: `depth_scale` is not positive, or is given without `depth`.
     """
 
-    cameras: Path | None = None
-    depth: Path | None = None
+    cameras: str | os.PathLike[str] | None = None
+    depth: str | os.PathLike[str] | None = None
     depth_scale: float | None = None
 
     def __post_init__(self) -> None:
         for path in (self.cameras, self.depth):  # before weights are fetched
-            if path is not None and not path.expanduser().exists():
+            if path is not None and not Path(path).expanduser().exists():
                 raise InputError(
-                    f"'{path}' does not exist{suggestion(path)}; give known cameras or depth maps"
+                    f"'{path}' does not exist{suggestion(Path(path))}; give known cameras or depth maps"
                 )
         if self.depth_scale is not None and not self.depth_scale > 0:
             raise UsageError(f"the scale of known depth must be above zero, not {self.depth_scale}")
@@ -51,10 +52,10 @@ class KnownFiles:
         """What the files say of the views. Raises UsageError or InputError where nothing fits the views."""
         data = KnownData([None] * len(records))
         if self.cameras is not None:
-            cameras = read_known_cameras(self.cameras)
+            cameras = read_known_cameras(Path(self.cameras))
             data = KnownData(match_views(cameras, records), cameras.notes)
         if self.depth is None:
             return data
-        folder = DepthFolder(self.depth, self.depth_scale)
+        folder = DepthFolder(Path(self.depth), self.depth_scale)
         maps = (folder.read(record) for record in records)
         return dataclasses.replace(data, depth=maps, depth_from=folder.expected(records[0]))
