@@ -16,6 +16,8 @@ _TOY = '''
 
 import json
 
+import numpy as np
+
 from .dataset import Dataset
 from .posed_set import posed_set
 
