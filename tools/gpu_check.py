@@ -99,7 +99,7 @@ def check(out: Path, device: str, seconds: float, golden: Path | None, tiny: boo
     if golden is not None:
         checks.run("conformance", 60, "-m", "tools.conformance", str(golden.resolve()), "--device", device)
     checks.bench(
-        "scene", 60, "--model", "manyview-small", "--pictures", "scene", "--frames", *views,
+        "scene", 60, "--model", "manyview-small", "--images", "scene", "--frames", *views,
         "--plans", "dense", *_PRESETS, *_MORE_PRESETS, "--kernels", fused,
         "--runs", "3", "--rounds", "2", "--long-pass", "2", "--pass-limit", "10",
     )  # fmt: skip

@@ -12,6 +12,7 @@ from PIL import Image
 
 from manyview.bench.figures import BenchReport, Measurement, Refusal
 from manyview.bench.files import NAMES, check_folder, write_report
+from manyview.bench.methods import Method
 from manyview.bench.options import BenchOptions
 from manyview.bench.plot import plot
 from manyview.bench.table import table
@@ -120,15 +121,15 @@ def test_command_prints_and_writes(tmp_path: Path, capsys):
 def test_what_was_measured_survives_an_interruption(tmp_path: Path, monkeypatch):
     from manyview.bench import measure
 
-    real, calls = measure._measure, []
+    real, calls = measure.measure_together, []
 
-    def second_is_interrupted(*arguments: object) -> Measurement:
+    def second_is_interrupted(*arguments: object) -> list[Method]:
         calls.append(arguments)
         if len(calls) == 2:
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(measure, "_measure", second_is_interrupted)
+    monkeypatch.setattr(measure, "measure_together", second_is_interrupted)
     with pytest.raises(KeyboardInterrupt):
         command(frames=(1, 2), out=tmp_path, plot=False).run()
     figures = json.loads((tmp_path / "bench.json").read_text())

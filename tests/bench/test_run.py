@@ -132,7 +132,7 @@ def test_running_out_of_memory_ends_a_case_and_other_errors_the_run(monkeypatch,
     [
         ({"frames": ()}, "frames"), ({"frames": (0,)}, "frames"),
         ({"plans": ()}, "plan"), ({"heads": ("track",)}, "track"), ({"runs": 0}, "run"),
-        ({"warmup": 0}, "warm-up"), ({"size": (0, 8)}, "0x8"),
+        ({"warmup": 0}, "warmup"), ({"size": (0, 8)}, "0x8"),
     ],
 )  # fmt: skip
 def test_options_check_themselves(wrong, named):

@@ -1,4 +1,4 @@
-"""Weights and streams side by side: a stream that is one pass scores as one, costs add up, files are told."""
+"""Weights and streams side by side: a stream of one chunk scores as one pass, costs add up, files."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def test_the_first_way_is_what_others_are_compared_with(model: VGGT) -> None:
     assert json.loads(json.dumps(sequence.to_json()))["rows"][2]["way"]["chunk"] == 2
 
 
-def test_what_cannot_be_compared_is_told(model: VGGT) -> None:
-    with pytest.raises(UsageError, match="no model is called 'x': there are a"):
+def test_what_cannot_be_compared_is_an_error(model: VGGT) -> None:
+    with pytest.raises(UsageError, match="'x'"):
         compare_ways({"a": model}, [Way("x", "dense")], [(Case("easy", 2), 1)])
-    with pytest.raises(UsageError, match="at least one way"):
+    with pytest.raises(UsageError, match="way"):
         compare_ways({"a": model}, [], [(Case("easy", 2), 1)])
-    with pytest.raises(ValueError, match="at least 1 frame"):
+    with pytest.raises(ValueError, match="not 0"):
         Way("a", PLAN, chunk=0)
 
 
@@ -87,12 +87,12 @@ def test_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
 
 
-def test_missing_weights_and_counts_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_weights_and_counts_are_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert flash_table.main([str(tmp_path), "--flash", "absent-weights"]) == 2
     said = capsys.readouterr().err
-    assert "'absent-weights', which is not there" in said and "--flash, or None" in said
+    assert "'absent-weights'" in said and "--flash" in said
     assert flash_table.main([str(tmp_path), "--scenes", "1"]) == 2
-    assert "as many --scenes as --views" in capsys.readouterr().err
+    assert "--scenes" in capsys.readouterr().err
 
 
 def test_rows_cover_all_three_trainings() -> None:

@@ -1,4 +1,4 @@
-"""The command that compares every kernel with its twin."""
+"""The command that compares every kernel with plain operations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_all_kernels_agree_and_figures_are_written(device, tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == len(rows) + 1
 
 
-def test_a_wrong_kernel_is_told(triton):
+def test_a_wrong_kernel_is_found(triton):
     from tools.kernels.cases import CaseSize, kernel_cases
 
     size = CaseSize(frames=1, grid=(1, 2), special_tokens=1, heads=2, head_dim=8)
@@ -57,7 +57,7 @@ def test_tokens_far_apart_are_the_same_tokens(triton):
             assert one.agrees and one.kernel.endswith("far apart")
 
 
-def test_without_a_card_it_says_so(monkeypatch, capsys):
+def test_without_a_card_it_exits_with_2(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert parity.main(["--device", "cuda"]) == 2
     assert "no CUDA card" in capsys.readouterr().out

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
-from tools.results import posed_summary, procedural
+from tools.results import flash_table, posed_summary, procedural, tables
 from tools.results.plans import ALL_PLANS, FEW_PLANS, MODELS
 
 from manyview.attention.methods import METHODS
@@ -21,6 +23,18 @@ def test_summaries_of_procedural_scenes(model):
 
 def test_the_page_of_photographs():
     assert (RESULTS / "posed.md").read_text() == posed_summary.summary(RESULTS, MODELS)
+
+
+def test_descriptors_and_streams_from_their_json(tmp_path):
+    data = json.loads((RESULTS / "flash" / "results.json").read_text())
+    assert flash_table.summary(data) == (RESULTS / "flash" / "summary.md").read_text()
+    for name in ("flash/results.json", "streaming/walk/long_run.json"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        shutil.copy(RESULTS / name, tmp_path / name)
+    table, stream = tables.remake(tmp_path)
+    assert table.read_text().count("| `dense` | all views at once |") == len(data["cases"])
+    windows = json.loads((RESULTS / "streaming/walk/long_run.json").read_text())["windows"]
+    assert len(stream.read_text().splitlines()) == 2 + len(windows)
 
 
 def test_plans_cover_every_method_and_can_be_parsed():

@@ -1,1 +1,1 @@
-"""Kernels against their plain twins: parity, time, registers."""
+"""Kernels against plain operations: parity, time, registers."""

@@ -19,7 +19,7 @@ _SCORES = 1 << 26  # in float64 at once
 
 
 def attention_cases() -> tuple[KernelCase, ...]:
-    """Attention and merging beside their twins."""
+    """Attention and merging beside plain operations."""
     return (
         # A value is a mean of values with a rounded share each; both sides round alike.
         KernelCase("attention, weights and self terms", _terms, roundings=2),

@@ -1,7 +1,4 @@
-"""Every kernel beside the plain operations that it stands for, on inputs of any size: what parity compares.
-
-The one place in this room that knows the models, whose plain operations the twins are.
-"""
+"""Every kernel beside the plain operations that it stands for, on inputs of any size, for parity."""
 
 from __future__ import annotations
 
@@ -57,7 +54,7 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class KernelCase:
-    """A kernel that parity compares with its twin.
+    """A kernel, and the plain operations that parity compares it with.
 
     `make(size, dtype, device, generator)` gives a trial. `roundings`: how many of the dtype's own
     (`torch.finfo(dtype).eps`) a value of size one may be off in 16 bits; float32 may be off `sums` of them.

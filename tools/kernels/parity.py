@@ -1,4 +1,4 @@
-"""Every kernel against its plain twin in float64, and timed beside it: `python -m tools.kernels.parity`.
+"""Every kernel against plain operations in float64, and timed beside them: `python -m tools.kernels.parity`.
 
 Exits with 1 where a kernel is further from float64 than its precision allows, with 2 where none can run.
 """

@@ -118,7 +118,7 @@ def _compiling_for(capability: int) -> Iterator[list[Any]]:
         compiled.append(kernel)
         return kernel
 
-    before = driver._active  # its own way back looks for a card
+    before = driver._active  # restoring it would look for a card
     driver.set_active(Absent())
     JITFunction.run = only_compile
     try:
@@ -150,8 +150,8 @@ def _usage(binary: bytes) -> tuple[int, int]:
         file = Path(folder) / "kernel.cubin"
         file.write_bytes(binary)
         command = [knobs.nvidia.cuobjdump.path, "--dump-resource-usage", str(file)]
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = {key: int(value) for key, value in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", told)}
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = {key: int(value) for key, value in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", output)}
     return found["REG"], found["STACK"] + found["LOCAL"]
 
 

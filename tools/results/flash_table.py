@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from manyview.files.writing import atomic_file, output_errors
 from manyview.models.checkpoints.registry import find_model
 from manyview.models.network import Network
 from tools.command import run_command
-from tools.results.stream_scores import Way, WayScores, WaysOnCase, compare_ways, settings
+from tools.results.stream_scores import Way, compare_ways, settings
 
 _REDUCTIONS = (1, 2, 4)
 _NEVER, _SETS, _STREAMS = "never saw descriptors", "trained for descriptors", "trained for streams"
@@ -82,8 +81,9 @@ def load_all(args: FlashTable) -> dict[str, Network]:
     return models
 
 
-def markdown(results: Sequence[WaysOnCase], facts: dict[str, Any], command: str) -> str:
-    """All figures, one table a case, with what is needed to read and repeat them."""
+def markdown(data: dict[str, Any]) -> str:
+    """All figures of results.json, one table a case, with what is needed to read and repeat them."""
+    facts = data["settings"]
     machine = facts["environment"]
     lines = [f"# {facts['benchmark']}: descriptors, training-free and trained", ""]
     lines += [
@@ -95,42 +95,43 @@ def markdown(results: Sequence[WaysOnCase], facts: dict[str, Any], command: str)
         f"ManyView {machine['manyview']}, PyTorch {machine['torch']}, {machine['device_name']}, "
         f"{machine['precision']}, {machine['threads']} threads, {facts['image_size']} px.",
         "",
-        f"`{command}`",
+        f"`{data['command']}`",
         "",
     ]
-    for one in results:
-        lines += [f"## {one.case}: {one.scenes} scenes", ""]
+    for one in data["cases"]:
+        case = "{level}, {views} views, {order}".format(**one["case"])
+        lines += [f"## {case}: {one['scenes']} scenes", ""]
         lines += [
             "| weights | plan | views | AUC@5 | AUC@30 | AbsRel | of dense's AUC@5 | AUC@30 | attention "
             "| time |"
         ]
         lines += ["|---|---|---|" + "---:|" * 7]
-        lines += ["| " + " | ".join(_cells(row, facts)) + " |" for row in one.rows] + [""]
+        lines += ["| " + " | ".join(_cells(row, facts)) + " |" for row in one["rows"]] + [""]
     lines += [
         "AUC of relative poses in percent, higher is better; AbsRel of depth, lower is better. Attention is "
         "the scores and weighted sums of the global layers, time the median scene; both as shares of dense's "
-        "too. A stream's cameras are those told when their frame arrives, from earlier frames alone.",
+        "too. A stream's cameras are those returned when their frame arrives, from earlier frames alone.",
         "",
     ]
     return "\n".join(lines)
 
 
-def summary(results: Sequence[WaysOnCase], facts: dict[str, Any]) -> str:
+def summary(data: dict[str, Any]) -> str:
     """One line a way: AUC@30 and its share of dense's, and what the longest case of a level costs."""
-    longest = {one.case.level: one for one in results}  # views rise
-    head = [f"{one.case.level} {one.case.views}" for one in results]
-    head += [f"{level} {one.case.views}: attention, time" for level, one in longest.items()]
+    facts, cases = data["settings"], data["cases"]
+    longest = {one["case"]["level"]: one for one in cases}  # views rise
+    head = ["{level} {views}".format(**one["case"]) for one in cases]
+    head += [f"{level} {one['case']['views']}: attention, time" for level, one in longest.items()]
     lines = ["| weights | plan | views | " + " | ".join(head) + " |", "|---|---|---|" + "---:|" * len(head)]
-    for way in dict.fromkeys(row.way for one in results for row in one.rows):
-        found = [next((row for row in one.rows if row.way == way), None) for one in results]
+    for way in dict.fromkeys(Way(**row["way"]) for one in cases for row in one["rows"]):
+        rows = {id(one): next((r for r in one["rows"] if Way(**r["way"]) == way), None) for one in cases}
         cells = [*_names(way, facts)]
-        cells += [
-            "" if row is None else f"{row.scores['auc_30']:.1f} ({_percent(row.keeps_auc_30)})"
-            for row in found
-        ]
+        for row in rows.values():
+            auc = row and f"{row['scores']['auc_30']:.1f} ({_percent(row['keeps_auc_30'])})"
+            cells.append(auc or "")
         for one in longest.values():
-            last = next((row for row in one.rows if row.way == way), None)
-            cells.append("" if last is None else f"{last.attention_share:.1%}, {last.time_share:.2f}")
+            last = rows[id(one)]
+            cells.append("" if last is None else f"{last['attention_share']:.1%}, {last['time_share']:.2f}")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -140,17 +141,17 @@ def _names(way: Way, facts: dict[str, Any]) -> tuple[str, str, str]:
     return f"{name} ({way.training})", f"`{way.plan}`", way.arrival
 
 
-def _cells(row: WayScores, facts: dict[str, Any]) -> list[str]:
-    own = row.scores
+def _cells(row: dict[str, Any], facts: dict[str, Any]) -> list[str]:
+    scores = row["scores"]
     return [
-        *_names(row.way, facts),
-        f"{own['auc_5']:.1f}",
-        f"{own['auc_30']:.1f}",
-        f"{own['abs_rel']:.3f}",
-        _percent(row.keeps_auc_5),
-        _percent(row.keeps_auc_30),
-        f"{row.attention_share:.1%}",
-        f"{own['seconds']:.3g} s ({row.time_share:.2f})",
+        *_names(Way(**row["way"]), facts),
+        f"{scores['auc_5']:.1f}",
+        f"{scores['auc_30']:.1f}",
+        f"{scores['abs_rel']:.3f}",
+        _percent(row["keeps_auc_5"]),
+        _percent(row["keeps_auc_30"]),
+        f"{row['attention_share']:.1%}",
+        f"{scores['seconds']:.3g} s ({row['time_share']:.2f})",
     ]
 
 
@@ -182,8 +183,8 @@ def measure(args: FlashTable, command: str) -> None:
     data = {"command": command, "settings": facts, "cases": [one.to_json() for one in results]}
     texts = {
         "results.json": json.dumps(data, indent=1, allow_nan=False) + "\n",
-        "table.md": markdown(results, facts, command),
-        "summary.md": summary(results, facts),
+        "table.md": markdown(data),
+        "summary.md": summary(data),
     }
     with output_errors(args.out, 0):
         args.out.mkdir(parents=True, exist_ok=True)

@@ -37,22 +37,22 @@ _DEPTH_STEP = 8  # every 8th pixel of the true depth is kept
 
 @dataclasses.dataclass(frozen=True)
 class LongRun:
-    """Stream a long sequence and tell milliseconds, bytes and errors along it."""
+    """Stream a long sequence; milliseconds, bytes and errors along it."""
 
     out: tyro.conf.Positional[Path]
-    """Folder for pictures, the stream's result, `long_run.json`, `long_run.md` and `long_run.png`."""
+    """Folder for images, the stream's result, `long_run.json`, `long_run.md` and `long_run.png`."""
     frames: int = 3000
-    """Pictures of the procedural walk."""
+    """Frames of the procedural walk."""
     seed: int = HELD_OUT_SEED + 14
     """Which procedural room."""
     size: int = 112
-    """Side of its pictures in pixels."""
+    """Side of its images in pixels."""
     video: Path | None = None
     """A video instead of a procedural walk."""
     poses: Path | None = None
     """Its cameras: a line of 16 numbers for each frame, a 4x4 camera-to-world matrix, row by row."""
     windows: int = 10
-    """Parts of the sequence that are told one by one."""
+    """Parts of the sequence, a row of the table each."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -154,8 +154,8 @@ def _sequence(args: LongRun) -> tuple[Path, Tensor, Tensor | None]:
         depths: list[Tensor] = []
         middle = slice(_DEPTH_STEP // 2, None, _DEPTH_STEP)
         for part in render_in_parts(args.seed, args.frames, args.size, args.size, walk):
-            for picture, camera in zip(part.images[0], part.cam_from_world[0], strict=True):
-                pixels = (picture * 255).round().byte().permute(1, 2, 0).numpy()
+            for image, camera in zip(part.images[0], part.cam_from_world[0], strict=True):
+                pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
                 Image.fromarray(pixels).save(images / f"{len(cameras):06d}.png")
                 cameras.append(camera)
             depths.append(torch.where(part.valid, part.z_depth, 0.0)[0, :, middle, middle])

@@ -104,7 +104,7 @@ def compare_ways(
 ) -> tuple[WaysOnCase, ...]:
     """Run every way on as many scenes of each case as stand beside it, one scene after the other.
 
-    Pictures have the first way's model's own size. `progress` hears (passes done, all). UsageError for no
+    Images have the first way's model's own size. `progress` hears (passes done, all). UsageError for no
     way, no case, weights that are not among the models, or models of different sizes.
     """
     if not ways or not cases or any(scenes < 1 for _, scenes in cases):
@@ -114,7 +114,7 @@ def compare_ways(
         raise UsageError(f"no model is called '{strange[0]}': there are {', '.join(models)}")
     sizes = {(model.config.patch_size, model.config.image_size) for model in models.values()}
     if len(sizes) > 1:
-        raise UsageError("the models expect pictures of different sizes: compare those of one size")
+        raise UsageError("the models expect images of different sizes: compare those of one size")
     ((patch, side),) = sizes
     side = max(1, side // patch) * patch
     fitting = [[w for w in ways if w.chunk is None or case.order == "sequence"] for case, _ in cases]

@@ -73,7 +73,7 @@ class Case:
             self._stages[-1].append(parts)
 
     def split(self) -> None:
-        """A pass that tells attention from the rest of global layers; a long case's first pass told it."""
+        """A pass that separates attention from the rest of global layers; a long case knows it from its first pass."""
         if self.long or self._first_counts:
             return
         with self._memory(), torch.inference_mode():

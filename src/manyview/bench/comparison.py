@@ -9,7 +9,7 @@ _FEWER = 4.0
 
 
 def report_text(report: BenchReport) -> str:
-    """What a person keeps: the comparison if plans ran in turns, and the table of all cases."""
+    """The text of bench.txt: the comparison if plans ran in turns, and the table of all cases."""
     parts = [comparison(report)] if report.options.in_turns else []
     return "\n\n".join([*parts, table(report)])
 
@@ -19,33 +19,19 @@ def comparison(report: BenchReport) -> str:
 
     The operations are those of `Plan.cost` and the other stages; "all" includes "extra".
     """
-    rows = [
-        [
-            "method",
-            "frames",
-            "seconds",
-            "x dense",
-            "attention GFLOP",
-            "of dense",
-            "all of dense",
-            "extra GFLOP",
-        ]
-    ]
+    head = ["method", "frames", "seconds", "x dense", "attention GFLOP", "of dense", "all of dense"]
+    rows = [[*head, "extra GFLOP"]]
     for frames in _frames(report):
         for case in _on(report, frames):
             dense = report.dense_beside(case)
-            rows.append(
-                [
-                    case.method,
-                    str(frames),
-                    seconds_text(case.seconds),
-                    "-" if dense is None else f"{case.seconds / dense.seconds:.2f}",
-                    f"{case.attention_flops / 1e9:,.3g}",
-                    "-" if dense is None else f"{case.attention_flops / dense.attention_flops:.1%}",
-                    "-" if dense is None else f"{_all(case) / _all(dense):.1%}",
-                    f"{case.extra_flops / 1e9:,.3g}",
-                ]
-            )
+            shares = ["-", "-", "-"]
+            if dense is not None:
+                attention = case.attention_flops / dense.attention_flops
+                both = (case.flops + case.extra_flops) / (dense.flops + dense.extra_flops)
+                shares = [f"{case.seconds / dense.seconds:.2f}", f"{attention:.1%}", f"{both:.1%}"]
+            done, extra = f"{case.attention_flops / 1e9:,.3g}", f"{case.extra_flops / 1e9:,.3g}"
+            first = [case.method, str(frames), seconds_text(case.seconds), shares[0], done]
+            rows.append([*first, *shares[1:], extra])
     refusals = [f"{one.plan}, {one.frames} frames: not run: {one.reason}" for one in report.refusals]
     turns = "plans in turns, one pass of each after the other, on the same frames"
     return "\n".join([heading(report), turns, "", *aligned(rows), "", *sentences(report), *refusals])
@@ -71,10 +57,6 @@ def sentences(report: BenchReport) -> list[str]:
             names = ", ".join(case.method for case, _ in sparing)
             result.append(f"{where}: every plan with {fewer} is faster end to end ({names}).")
     return result
-
-
-def _all(case: Measurement) -> float:
-    return case.flops + case.extra_flops
 
 
 def _frames(report: BenchReport) -> list[int]:

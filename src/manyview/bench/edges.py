@@ -1,4 +1,4 @@
-"""Before and after a pass: pictures from files to network images, and a result to files."""
+"""Before and after a pass: image files to network images, and a result to files."""
 
 from __future__ import annotations
 

@@ -208,7 +208,9 @@ class BenchReport:
         }
 
 
+# Keys of earlier files.
+_KEYS = {"linear_precision": "linears", "images": "pictures"}
+
+
 def _stored(part: Measurement | BenchOptions) -> dict[str, Any]:
-    """Its fields; the key of the linear precision is that of earlier files."""
-    fields = dataclasses.asdict(part)
-    return {"linears" if name == "linear_precision" else name: value for name, value in fields.items()}
+    return {_KEYS.get(name, name): value for name, value in dataclasses.asdict(part).items()}

@@ -6,15 +6,13 @@ import logging
 from collections.abc import Sequence
 
 from ..attention.plan import Plan
-from ..errors import MemoryLimitError
-from .case import Case, tidy
-from .expect import Budget, Watcher, too_long
+from .expect import Budget, Watcher
 from .figures import BenchReport, Measurement, Refusal
-from .methods import Implementation, Method, methods_of, plans_beside_dense
+from .methods import Implementation, methods_of, plans_beside_dense
 from .noise import load_warning
 from .options import BenchOptions
-from .set_up import SetUp, set_up
-from .turns import run_in_turns
+from .set_up import set_up
+from .turns import measure_together
 
 __all__ = ["BenchReport", "Measurement", "Refusal", "run_bench"]
 
@@ -52,47 +50,15 @@ def run_bench(
     else:
         plans = [Plan.parse(spec, depth) for spec in options.plans]
     methods = methods_of(plans, options.kernels, options.linear_precision, implementations)
-    run = run_in_turns if options.in_turns else _one_by_one
-    run(place, methods, frames, budget, watch or (lambda report, done, total: None))
+    watch, done, total = watch or (lambda report, done, total: None), 0, len(methods) * len(frames)
+    for group in [methods] if options.in_turns else [[method] for method in methods]:
+        size = len(group)
+        for index, count in enumerate(frames):
+            watch(report, done, total)
+            lost = measure_together(place, group, count, budget)
+            group = [method for method in group if method not in lost]
+            for more in frames[index + 1 :]:
+                report.refusals += [Refusal(method.name, more, "fewer frames did not fit") for method in lost]
+            done += size
+    watch(report, total, total)
     return report
-
-
-def _one_by_one(
-    place: SetUp, methods: list[Method], frames: list[int], budget: Budget, watch: Watcher
-) -> None:
-    total = len(methods) * len(frames)
-    for index, method in enumerate(methods):
-        reason: str | None = None
-        for turn, count in enumerate(frames):
-            watch(place.report, index * len(frames) + turn, total)
-            if reason is None:
-                reason = _measure(place, method, count, budget)
-            else:
-                place.report.refusals.append(Refusal(method.name, count, reason))
-    watch(place.report, total, total)
-
-
-def _measure(place: SetUp, method: Method, frames: int, budget: Budget) -> str | None:
-    """Measure one case; returns why more frames of the same method need not be tried."""
-    report, options = place.report, place.report.options
-    if too_long(place, method, frames, budget):
-        return None  # each larger case is extrapolated too
-    try:
-        case = Case(place.model, method, place.request(method, frames), place.images(frames), options)
-        for _ in range(0 if case.long else options.warmup - 1):
-            case.run(counts=False)
-        for turn in range(options.rounds):
-            if turn:
-                case.begin_round()
-            for _ in range(case.passes_of_a_round):
-                case.run(counts=True)
-            if min(case.spreads) <= options.quiet:
-                break
-        case.split()
-        report.measurements.append(case.figures(edges=place.edges(frames)))
-    except MemoryLimitError as error:
-        report.refusals.append(Refusal(method.name, frames, str(error)))
-        return "fewer frames did not fit"
-    finally:
-        tidy(place.device)
-    return None

@@ -1,4 +1,4 @@
-"""The figures as a picture: seconds against frames with floors, seconds by stage, and memory."""
+"""The figures as a plot: seconds against frames with floors, seconds by stage, and memory."""
 
 from __future__ import annotations
 
@@ -115,10 +115,10 @@ def _draw_memory(axes: Any, report: BenchReport) -> None:
     for method in report.methods():
         cases = report.of(method)
         frames, slope = [case.frames for case in cases], report.memory_slope(method)
-        told = method if slope is None else f"{method}: {slope / 1e6:.3g} MB a frame"
-        (line,) = axes.plot(frames, [case.peak_bytes / 2**20 for case in cases], "o-", label=told)
+        label = method if slope is None else f"{method}: {slope / 1e6:.3g} MB a frame"
+        (line,) = axes.plot(frames, [case.peak_bytes / 2**20 for case in cases], "o-", label=label)
         if any(case.implementation for case in cases):
-            continue  # nobody promised anything for it
+            continue  # preflight expects nothing of another implementation
         axes.plot(
             frames, [case.expected_peak_bytes / 2**20 for case in cases], "--",
             color=line.get_color(), linewidth=1,

@@ -16,10 +16,10 @@ from ..reconstruction.plan.preflight import Request
 from .edges import decode_seconds, export_seconds
 from .figures import BenchReport
 from .floors import measure_copy
+from .images import bench_images
 from .methods import Method
 from .noise import look_at_load
 from .options import BenchOptions
-from .pictures import pictures
 from .subject import subject
 
 
@@ -48,13 +48,13 @@ class SetUp:
             kernels=method.kernels,
             linear_precision=method.linear_precision,
             head_dtype=None if options.head_precision == "fp32" else PRECISIONS[options.head_precision],
-            channels_last=options.channels_last,
+            channels_last=options.channels_last or None,
         )
 
     def images(self, frames: int) -> Tensor:
         """The same for every method."""
         options = self.report.options
-        return pictures(options.pictures, frames, self.height, self.width, options.seed)
+        return bench_images(options.images, frames, self.height, self.width, options.seed)
 
     def edges(self, frames: int) -> tuple[float | None, float | None]:
         """Seconds to decode and to export so many frames, where asked for; measured once."""

@@ -81,6 +81,6 @@ class _TimedLayer:
 
 
 def timed_plan(plan: Plan, timer: SplitTimer) -> Plan:
-    """The same plan, with the timer told what happens inside its layers."""
+    """The same plan, with the parts of its layers booked by the timer."""
     layers: Any = tuple(_TimedLayer(layer, timer) for layer in plan.layers)
     return dataclasses.replace(plan, layers=layers)

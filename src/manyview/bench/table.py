@@ -147,7 +147,7 @@ def heading(report: BenchReport) -> str:
     place, model, options = report.environment, report.model, report.options
     width, height = model["image_size"]
     commit, _, changed = (place["commit"] or "").partition("+")
-    told = f", commit {commit[:12]}{' with ' + changed if changed else ''}" if commit else ""
+    revision = f", commit {commit[:12]}{' with ' + changed if changed else ''}" if commit else ""
     threads = "1 thread" if place["threads"] == 1 else f"{place['threads']} threads"
     copied = report.copy_bytes_per_s
     copying = "" if copied is None else f", copies {copied / 1e9:.3g} GB/s"
@@ -155,9 +155,9 @@ def heading(report: BenchReport) -> str:
     heads += ", channels last" if options.channels_last else ""
     lines = [
         f"{model['name']}: {model['parameters'] / 1e6:,.1f} M parameters, images {width}x{height} "
-        f"({options.pictures}), {place['precision']}, {heads}",
+        f"({options.images}), {place['precision']}, {heads}",
         f"{place['device_name']}, {threads}, torch {place['torch']}, {place['attention_kernel']}, "
-        f"matrix product {report.gemm_flops_per_s / 1e12:.3g} TFLOP/s{copying}{told}",
+        f"matrix product {report.gemm_flops_per_s / 1e12:.3g} TFLOP/s{copying}{revision}",
         f"median of {options.runs} runs after {options.warmup} (1 of a pass over {options.long_pass:g} s); "
         "without loading, from uint8 images in memory to outputs; peak beside the weights",
     ]

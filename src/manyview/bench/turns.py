@@ -1,31 +1,17 @@
-"""Methods compared in one run: on the same frames, one pass of each in turn, repeat by repeat."""
+"""Methods measured on the same frames: one pass of each in turn, repeat by repeat."""
 
 from __future__ import annotations
 
 from ..errors import MemoryLimitError
 from .case import Case, tidy
-from .expect import Budget, Watcher, too_long
+from .expect import Budget, too_long
 from .figures import Refusal
 from .methods import Method
 from .set_up import SetUp
 
 
-def run_in_turns(
-    place: SetUp, methods: list[Method], frames: list[int], budget: Budget, watch: Watcher
-) -> None:
-    """Measure the methods side by side, from few frames to many; see `measure.run_bench`."""
-    report, total = place.report, len(methods) * len(frames)
-    for index, count in enumerate(frames):
-        watch(report, index * len(methods), total)
-        lost = _one_number(place, methods, count, budget)
-        for more in frames[index + 1 :]:
-            report.refusals += [Refusal(method.name, more, "fewer frames did not fit") for method in lost]
-        methods = [method for method in methods if method not in lost]
-    watch(report, total, total)
-
-
-def _one_number(place: SetUp, methods: list[Method], frames: int, budget: Budget) -> list[Method]:
-    """Measure all methods on `frames` frames; returns those that did not fit."""
+def measure_together(place: SetUp, methods: list[Method], frames: int, budget: Budget) -> list[Method]:
+    """Measure methods on as many frames, one pass of each in turn; returns those that did not fit."""
     report, options = place.report, place.report.options
     cases: dict[Method, Case] = {}
     lost: list[Method] = []
@@ -74,4 +60,6 @@ def _one_number(place: SetUp, methods: list[Method], frames: int, budget: Budget
             lose(method, error)
             continue
         report.measurements.append(case.figures(worst.index(min(worst)), place.edges(frames)))
+    cases.clear()
+    tidy(place.device)
     return lost

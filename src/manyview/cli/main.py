@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 # Options whose name has changed; the old one works until the next release.
-_RENAMED = {"--linears": "--linear-precision"}
+_RENAMED = {"--linears": "--linear-precision", "--pictures": "--images"}
 
 # Another spelling of the first words of a command line.
 _ALSO = {("evaluate", "--compare"): ["evaluate", "compare"]}

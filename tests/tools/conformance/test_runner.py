@@ -1,4 +1,4 @@
-"""What the runner says and returns: passes, failures of every kind, skipped models, unusable folders."""
+"""What the runner prints and returns: passes, failures of every kind, skipped models, unusable folders."""
 
 from __future__ import annotations
 

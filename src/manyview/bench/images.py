@@ -14,7 +14,7 @@ _SHIFT = 3
 
 
 @functools.lru_cache(maxsize=1)
-def pictures(
+def bench_images(
     kind: str, frames: int, height: int, width: int, seed: int
 ) -> UInt8[Tensor, "frames 3 height width"]:
     """Seeded images; some dozens are drawn, which repeat shifted where more are asked for."""
