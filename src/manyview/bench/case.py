@@ -73,7 +73,7 @@ class Case:
             self._stages[-1].append(parts)
 
     def split(self) -> None:
-        """A pass that separates attention from the rest of global layers; a long case knows it from its first pass."""
+        """A pass that separates attention from the rest of global layers; a long case has it from its first."""
         if self.long or self._first_counts:
             return
         with self._memory(), torch.inference_mode():
