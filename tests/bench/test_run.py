@@ -11,7 +11,7 @@ import torch
 from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
 from manyview.bench import BenchOptions, run_bench
-from manyview.bench.clock import timed
+from manyview.bench.clock import StageTimer, timed
 from manyview.bench.live_bytes import LiveBytes
 from manyview.bench.subject import SIZES, random_model, subject
 from manyview.errors import UsageError
@@ -98,7 +98,8 @@ def test_the_timer_books_each_stretch_under_its_stage():
             timer.mark(stage)
         time.sleep(0.03)
 
-    wall, stages = timed(CPU, run)
+    wall, timer = timed(CPU, run, StageTimer)
+    stages = timer.seconds()
     assert list(stages) == ["a", "b"]
     assert min(stages.values()) >= 0.06
     assert wall >= stages["a"] + stages["b"] + 0.03

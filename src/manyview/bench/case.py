@@ -16,7 +16,7 @@ from ..models.network import Network
 from ..reconstruction.plan.machine import inspect_machine
 from ..reconstruction.plan.preflight import Request, preflight
 from ..reconstruction.run.forward import out_of_memory
-from .clock import StageTimer, timed
+from .clock import StageTimer, Timer, timed
 from .figures import Measurement
 from .floors import EAGER_UNITS, FUSED_UNITS, memory_floor_bytes, traffic_bytes
 from .live_bytes import LiveBytes
@@ -73,11 +73,11 @@ class Case:
             self._stages[-1].append(parts)
 
     def split(self) -> None:
-        """A pass that separates attention from the rest of global layers; a long case has it from its first."""
+        """A pass that separates attention from the rest of global layers; a long case has it already."""
         if self.long or self._first_counts:
             return
         with self._memory(), torch.inference_mode():
-            self._share = self._pass_inside()[1].attention_share()
+            self._share = self._pass(SplitTimer)[1].attention_share()
 
     def begin_round(self) -> None:
         """What follows is a new round of repeats."""
@@ -132,25 +132,19 @@ class Case:
 
     def _timed_pass(self) -> tuple[float, dict[str, float]]:
         with self._memory(), torch.inference_mode():
-            return timed(self._device, self._pass)
+            wall, timer = self._pass(StageTimer)
+        return wall, timer.seconds()
 
-    def _pass(self, recorder: Any = None) -> None:
-        self._model(self._images.to(self._device), self._request.plan, self._run, recorder)
+    def _pass(self, kind: type[Timer]) -> tuple[float, Timer]:
+        """Seconds of a pass and its timer, one inside global layers if it is a SplitTimer."""
 
-    def _pass_inside(self) -> tuple[float, SplitTimer]:
-        """Seconds of a pass with a timer inside global layers, and the timer; leaves the device idle."""
-        inside: SplitTimer | None = None
-
-        def run(_: StageTimer) -> None:
-            nonlocal inside
-            inside = SplitTimer(self._device)
+        def run(timer: Any) -> None:
             plan = self._request.plan
-            plan = timed_plan(plan, inside) if self._method.implementation is None else plan
-            self._model(self._images.to(self._device), plan, self._run, inside)
+            if kind is SplitTimer and self._method.implementation is None:
+                plan = timed_plan(plan, timer)
+            self._model(self._images.to(self._device), plan, self._run, timer)
 
-        wall, _ = timed(self._device, run)
-        assert inside is not None
-        return wall, inside
+        return timed(self._device, run, kind)
 
     def _first_pass(self) -> tuple[int, int | None]:
         """Peak bytes beside the weights, and reserved ones; the pass is the first warm-up."""
@@ -160,12 +154,12 @@ class Case:
             torch.cuda.reset_peak_memory_stats(device)
             before = torch.cuda.memory_allocated(device)
             with torch.inference_mode():
-                self._note_first(*self._pass_inside())
+                self._note_first(*self._pass(SplitTimer))
             return torch.cuda.max_memory_allocated(device) - before, torch.cuda.max_memory_reserved(device)
         # An upload is counted, what lay in memory before is not; inference tensors cannot be followed.
         copied = 0 if device.type != "cpu" else self._images.numel()
         with torch.no_grad(), LiveBytes() as live:
-            self._note_first(*self._pass_inside())
+            self._note_first(*self._pass(SplitTimer))
         return live.peak + copied, None
 
     def _note_first(self, seconds: float, inside: SplitTimer) -> None:

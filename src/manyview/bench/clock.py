@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from ..reconstruction.plan.machine import synchronise
+
+Timer = TypeVar("Timer", bound="StageTimer")
 
 
 class StageTimer:
@@ -47,11 +49,11 @@ class StageTimer:
         return after - before
 
 
-def timed(device: torch.device, run: Callable[[StageTimer], object]) -> tuple[float, dict[str, float]]:
-    """Wall seconds of `run` from an idle device to an idle device, and its seconds by stage."""
+def timed(device: torch.device, run: Callable[[Any], object], kind: type[Timer]) -> tuple[float, Timer]:
+    """Wall seconds of `run` from an idle device to an idle device, and the timer of its stages."""
     synchronise(device)
     start = time.perf_counter()
-    timer = StageTimer(device)
+    timer = kind(device)
     run(timer)
     synchronise(device)
-    return time.perf_counter() - start, timer.seconds()
+    return time.perf_counter() - start, timer
