@@ -42,7 +42,7 @@ def test_a_dataset_into_files_and_on_again(command: Command, weights: Path, tmp_
     status, _, told = command("evaluate", "compare", file, "--plot", tmp_path / "d.png")
     assert status == 0 and {p.name for p in tmp_path.glob("d*.png")} == {"d.avggt.png", "d.frame.png"}, told
     status, said, told = command("evaluate", "compare", file, file, "--plan", "dense", "--figures", "auc_30")
-    assert status == 0 and "dense (B) against dense (A)" in said and "not told apart" in said, told
+    assert status == 0 and "dense (B) against dense (A)" in said and "not distinguishable" in said, told
     weights_of = f"weights {data['settings']['weights_sha256'][:12]}"
     assert said.startswith("- A: ") and said.count(weights_of) == 2 and "also differ" not in said
 

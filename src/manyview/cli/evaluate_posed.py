@@ -1,4 +1,4 @@
-"""`manyview evaluate posed DIR...`: accuracy on real pictures with known cameras."""
+"""`manyview evaluate posed DIR...`: accuracy on real images with known cameras."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 @dataclasses.dataclass(frozen=True)
 class EvaluatePosed:
     """Cameras, and depth where there is any, against measured truth, plans side by side and beside
-    baselines that do not look. Known formats: poses.txt beside pictures, 7-Scenes, KITTI odometry, TUM RGB-D,
+    image-independent baselines. Known formats: poses.txt beside images, 7-Scenes, KITTI odometry, TUM RGB-D,
     Strecha's .camera files."""
 
     folders: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of pictures with cameras, one table each."""
+    """Folders of images with cameras, one table each."""
     model: ModelFields = dataclasses.field(default_factory=ModelChoice)
     views: int = 24
     """At most this many views of each folder, evenly spread."""
     accel: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--plans"])] = ("dense", "frame")
     """How frames meet in global attention: one row each."""
     references: tuple[str, ...] = ("identity", "mean-step")
-    """Rows beside the plans: identity, mean-step (neither looks at pictures), colmap (an extra), or none."""
+    """Rows beside the plans: identity, mean-step (both image-independent), colmap (an extra), or none."""
     reference_cache: Path | None = None
-    """Folder that keeps what COLMAP found, for runs of other models on the same pictures."""
+    """Folder that keeps what COLMAP found, for runs of other models on the same images."""
     size_policy: Literal["auto", "fit", "crop", "pad", "square", "area", "balanced", "max_size"] = "auto"
-    """auto: the model's own; fit: whole pictures; crop, pad, square: VGGT's; area: π³'s; others: VGGT-Ω's."""
+    """auto: the model's own; fit: whole images; crop, pad, square: VGGT's; area: π³'s; others: VGGT-Ω's."""
     image_size: int | None = None
     """Longer side of the network's images in pixels; default: what the weights were made for."""
     device: str = "auto"
@@ -48,7 +48,7 @@ class EvaluatePosed:
     seed: int = 0
     """Of the random camera centres of the baseline identity."""
     out: Path | None = None
-    """Folder for results.json and table.md, written after each folder of pictures."""
+    """Folder for results.json and table.md, written after each folder of images."""
     overwrite: bool = False
     """Replace earlier results in --out."""
 
@@ -61,7 +61,7 @@ class EvaluatePosed:
         from ..reconstruction.run.options import ReconstructOptions
 
         if not self.folders:
-            raise UsageError("give a folder of pictures with cameras: manyview evaluate posed DIR")
+            raise UsageError("give a folder of images with cameras: manyview evaluate posed DIR")
         if self.views < 2:
             raise UsageError(f"relative poses need at least 2 --views, not {self.views}")
         if not self.accel:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from manyview.evaluate.protocols.frames import Frames
+from manyview.evaluate.protocols.published import POSED, PROTOCOLS
 
 
 def test_rules_by_hand() -> None:
@@ -35,3 +38,8 @@ def test_random_frames_belong_to_a_scene_and_a_seed() -> None:
 def test_impossible_rules_are_refused(wrong) -> None:
     with pytest.raises(ValueError, match="frames"):
         Frames(**wrong)
+
+
+def test_every_protocol_can_be_stored() -> None:
+    for protocol in (*PROTOCOLS.values(), POSED):
+        assert json.loads(json.dumps(protocol.to_json(), allow_nan=False))["name"] == protocol.name

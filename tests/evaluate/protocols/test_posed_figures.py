@@ -160,6 +160,12 @@ def test_the_mean_step_is_exact_where_all_steps_are_equal() -> None:
     assert numbers["auc_3"] == 100.0 and numbers["ate"] < 1e-6 and numbers["abs_rel"] == pytest.approx(0)
 
 
+def test_the_mean_step_of_one_view_is_that_view() -> None:
+    one = mean_step(truth_of(1).cam_from_world, None, (4, 4))
+    assert torch.equal(one.cam_from_world, torch.eye(4, dtype=torch.float64)[None, :3])
+    assert torch.equal(one.z_depth, torch.ones(1, 4, 4))
+
+
 def test_identity_is_chance_in_direction_and_none_in_rotation() -> None:
     truth = truth_of(40)
     numbers = figures(identity(40, 6, 8, seed=0), truth)

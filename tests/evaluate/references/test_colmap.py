@@ -72,7 +72,7 @@ def test_pictures_without_texture_are_a_row_that_says_why(sizes: tuple, tmp_path
         write_image(path, 1, size)
     found = colmap_estimate(paths, threads=1)
     assert not found.given.any() and found.lasting
-    assert found.notes == ("colmap: no reconstruction: COLMAP found no pair of pictures to begin with",)
+    assert found.notes == ("colmap: no reconstruction: COLMAP found no pair of images to begin with",)
 
 
 def test_views_out_of_the_model_have_no_camera(images: list[Path], worker) -> None:

@@ -85,7 +85,7 @@ def test_differences_by_scene_and_their_interval() -> None:
     back = compare_results(both, both, ("fast", "dense"), ("auc_30",))
     assert len(back) == 1 and back[0].verdict == "better"
     same = compare_results(both, both, ("dense", "dense"))[0]
-    assert same.mean == 0 and same.verdict == "not told apart"
+    assert same.mean == 0 and same.verdict == "not distinguishable"
     table = comparison_table((auc, ate), ("dense", "fast"))
     assert "| auc_30 | 30 |" in table and "| scene7 | ate |" in table and "worse" in table
     assert len(comparison_csv((auc, ate)).splitlines()) == 61

@@ -40,7 +40,7 @@ class Neighbours:
         except ImportError as error:
             raise MissingExtraError("comparing point clouds", "eval") from error
         self._order = cell_order(points)
-        # Measured on surfaces: loose nodes of many points answer three times faster far from the cloud, where
+        # Measured on surfaces: loose nodes of many points are three times faster far from the cloud, where
         # tight ones are all about equally near, and as fast beside it.
         self._tree = cKDTree(points[self._order], balanced_tree=False, compact_nodes=False, leafsize=64)
         self._workers = workers
@@ -154,7 +154,7 @@ def thin(points: Float[np.ndarray, "n 3"], voxel: float) -> Float[np.ndarray, "m
     return np.stack([np.bincount(place, points[:, axis]) / count for axis in range(3)], axis=-1)
 
 
-def draw(count: int, most: int, seed: int) -> Int[np.ndarray, " kept"]:
+def draw(count: int, most: int, seed: int) -> Int[np.ndarray, " drawn"]:
     """`most` of `count` indices without repetition, rising, all of them if there are no more."""
     if count <= most:
         return np.arange(count)

@@ -88,7 +88,7 @@ def fit_alignment(
 
 
 def aligned_poses(similarity: Similarity, world_from_cam: Float[Tensor, "n 3 4"]) -> Float[Tensor, "n 3 4"]:
-    """The poses moved by a similarity: centres scaled, turned and shifted, rotations turned."""
+    """The poses moved by a similarity: centres scaled, rotated and shifted, rotations rotated."""
     poses = world_from_cam.double()
     return torch.cat([similarity.rotation @ poses[..., :3], similarity(poses[..., 3])[..., None]], -1)
 

@@ -144,7 +144,7 @@ def _centres(keys: Int[Tensor, " n"], voxel: float) -> Float[Tensor, "n voxels 3
 def _distances(
     view: _View, centres: Float[Tensor, "n voxels 3"], middle: Float[Tensor, " 3"], truncation: float
 ) -> tuple[Float[Tensor, "n voxels"], Float[Tensor, "n voxels"]]:
-    """(truncated distance in [-1, 1], 1 where the view tells one): positive in front of the surface."""
+    """(truncated distance in [-1, 1], 1 where the view has one): positive in front of the surface."""
     height, width = view.depth.shape
     rotation = view.cam_from_world[:, :3]
     shift = (view.cam_from_world[:, 3] + rotation @ middle).float()
@@ -157,8 +157,8 @@ def _distances(
     inside = (z > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     seen = view.depth[row.clamp(0, height - 1), column.clamp(0, width - 1)]
     distance = (seen - z) * (1 + ray_x.square() + ray_y.square()).sqrt() / truncation
-    told = inside & (distance >= -1)
-    return torch.where(told, distance.clamp(max=1), 0.0), told.float()
+    measured = inside & (distance >= -1)
+    return torch.where(measured, distance.clamp(max=1), 0.0), measured.float()
 
 
 def _crossings(

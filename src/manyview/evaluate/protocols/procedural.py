@@ -55,7 +55,7 @@ class Case:
         return self.views in ((8,) if self.level in SPECIAL_LEVELS else VIEWS)
 
     def options(self) -> SceneOptions:
-        """The scenes' knobs, with the texture bank that training never uses."""
+        """The scenes' options, with the texture bank that training never uses."""
         path = "walk" if self.order == "sequence" else "unordered"
         held_out = {"path": path, "texture_bank_seed": HELD_OUT_BANK}
         if self.level in ("forward", "rotation"):
@@ -71,7 +71,7 @@ class Case:
         return _FIRST_SEED + place * _SEEDS_PER_CASE + number
 
     def render(self, number: int, size: tuple[int, int], device: str = "cpu") -> SceneBatch:
-        """The scene of this number, alone in its batch, as (height, width) pictures."""
+        """The scene of this number, alone in its batch, as (height, width) images."""
         return render_scenes([self.seed(number)], self.views, *size, self.options(), device=device)
 
 
@@ -98,5 +98,5 @@ def chosen_cases(
 
 
 def describe(case: Case) -> dict[str, object]:
-    """The case as JSON-able values, with the knobs of its scenes."""
+    """The case as JSON-able values, with the options of its scenes."""
     return {**dataclasses.asdict(case), "listed": case.listed, "options": case.options().to_dict()}

@@ -19,7 +19,7 @@ class ScenePair:
     Depth and points are NaN where there is none; the estimate's are in its own world and scale. `true_*` are
     None without depth (points also without intrinsics), `head_points` without a point head, `cloud` (measured
     points of the whole scene) without one. Lengths of the truth are `per_metre` to a metre (1 where its
-    unit is its own). `seen` is where pixels of the grid show the picture. `found_intrinsics` are in pixels of
+    unit is its own). `seen` is where pixels of the grid show the image. `found_intrinsics` are in pixels of
     the grid, centres at +0.5 (None where nothing was found by pixels).
     """
 
@@ -36,3 +36,11 @@ class ScenePair:
     notes: tuple[str, ...] = ()
     per_metre: float = 1.0
     found_intrinsics: Float[np.ndarray, "views 3 3"] | None = None
+
+    @property
+    def measured_points(self) -> Float[np.ndarray, "n 3"] | None:
+        """The cloud, else the points of the true depth; None without either, or without a point."""
+        points = self.cloud
+        if points is None and self.true_points is not None:
+            points = self.true_points[np.isfinite(self.true_points).all(-1)]
+        return points if points is not None and len(points) else None

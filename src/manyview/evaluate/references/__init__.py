@@ -1,4 +1,4 @@
-"""Rows beside a model's: what is found without looking (identity, mean-step) and by COLMAP."""
+"""Rows beside a model's: image-independent baselines (identity, mean-step) and COLMAP."""
 
 from __future__ import annotations
 

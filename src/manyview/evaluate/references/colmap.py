@@ -1,4 +1,4 @@
-"""COLMAP (Schoenberger and Frahm, CVPR 2016) on the pictures that a model gets: the reference users know."""
+"""COLMAP (Schoenberger and Frahm, CVPR 2016) on the images of a set, as a reference."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WORKER = Path(__file__).with_name("colmap_worker.py")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CameraEstimate:
-    """Cameras in the order of the pictures, NaN for those that were given none, and what it took.
+    """Cameras in the order of the images, NaN for those without one, and what it took.
 
     `lasting` is False where another run might do better (it ran out of time or crashed): such an estimate
     counts but is never taken over from earlier. `notes` say what happened, for whoever reads the row.
@@ -47,10 +47,10 @@ class CameraEstimate:
 
 @dataclasses.dataclass(frozen=True)
 class ColmapOptions:
-    """Incremental mapping from scratch: SIFT, all pairs matched (above `exhaustive` pictures each with those
+    """Incremental mapping from scratch: SIFT, all pairs matched (above `exhaustive` images each with those
     near in order, at 1 to `overlap` and at powers of two), one mapping thread, everything on the CPU.
 
-    `camera_model`: intrinsics are found, not given, and shared by all pictures where these have one size
+    `camera_model`: intrinsics are found, not given, and shared by all images where these have one size
     (COLMAP starts from EXIF focal lengths where there are any). `max_image_size` in pixels of the longer
     side. A model has at least `min_model_size` views. `limit_s` seconds are all it gets.
     """
@@ -81,7 +81,7 @@ def require_colmap() -> None:
 
 
 def colmap_settings(options: ColmapOptions | None = None) -> dict[str, Any]:
-    """All that decides its cameras but the pictures, as JSON types."""
+    """All that decides its cameras but the images, as JSON types."""
     return {
         **dataclasses.asdict(options or ColmapOptions()),
         "pycolmap": _version(),
@@ -95,37 +95,37 @@ def colmap_estimate(
     folder: Path | None = None,
     threads: int = -1,
 ) -> CameraEstimate:
-    """Cameras of the largest model of these pictures, in arbitrary scale; NaN for those it has not got.
+    """Cameras of the largest model of these images, in arbitrary scale; NaN for the others.
 
     Whatever goes wrong inside is an estimate without cameras and a note that says why. `folder` keeps
-    results by digest of pictures, settings and versions, and gives them back. `threads` for features and
+    results by digest of images, settings and versions, and gives them back. `threads` for features and
     matches (-1: all), which change no number. Errors: MissingExtraError without pycolmap, InputError for a
-    picture that cannot be opened.
+    image that cannot be opened.
     """
     require_colmap()
     options = options or ColmapOptions()
-    kept = None if folder is None else folder / f"colmap.{_digest(images, options)[:20]}.json"
-    if kept is not None:
-        earlier = _read(kept, len(images))
+    cache = None if folder is None else folder / f"colmap.{_digest(images, options)[:20]}.json"
+    if cache is not None:
+        earlier = _read(cache, len(images))
         if earlier is not None:
             return earlier
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="manyview-colmap-") as work:
-        answer, lasting = _run(images, options, Path(work), threads)
-    estimate = _estimate(answer, len(images), time.monotonic() - began, lasting)
-    if kept is not None and lasting:
-        _write(kept, estimate)
+        result, lasting = _run(images, options, Path(work), threads)
+    estimate = _estimate(result, len(images), time.monotonic() - began, lasting)
+    if cache is not None and lasting:
+        _write(cache, estimate)
     return estimate
 
 
 def _run(
     images: Sequence[Path], options: ColmapOptions, work: Path, threads: int
 ) -> tuple[dict[str, Any], bool]:
-    """(the worker's answer, whether another run would give the same)."""
-    pictures = work / "pictures"
-    pictures.mkdir()
+    """(the worker's result, whether another run would give the same)."""
+    folder = work / "images"
+    folder.mkdir()
     for index, path in enumerate(images):
-        place = pictures / f"{index:06}{path.suffix.lower()}"
+        place = folder / f"{index:06}{path.suffix.lower()}"
         try:
             os.symlink(path.resolve(), place)
         except OSError:  # no links on this file system
@@ -152,29 +152,29 @@ def _run(
     return json.loads(result.read_text(encoding="utf-8").replace(f"{work}/", "")), True
 
 
-def _estimate(answer: dict[str, Any], views: int, seconds: float, lasting: bool) -> CameraEstimate:
+def _estimate(result: dict[str, Any], views: int, seconds: float, lasting: bool) -> CameraEstimate:
     cameras = np.full((views, 3, 4), np.nan)
-    found = answer.get("cameras", {})
+    found = result.get("cameras", {})
     for name, matrix in found.items():
         cameras[int(Path(name).stem)] = matrix
-    if "error" in answer:
-        note = f"no reconstruction: {answer['error']}"
+    if "error" in result:
+        note = f"no reconstruction: {result['error']}"
     elif not found:
-        note = "no reconstruction: COLMAP found no pair of pictures to begin with"
+        note = "no reconstruction: COLMAP found no pair of images to begin with"
     else:
         note = (
-            f"{len(found)} of {views} views in the largest of {answer['models']} models, "
-            f"{answer['points']} points, {answer['reprojection_px']:.2f} px; sparse, so no depth"
+            f"{len(found)} of {views} views in the largest of {result['models']} models, "
+            f"{result['points']} points, {result['reprojection_px']:.2f} px; sparse, so no depth"
         )
     return CameraEstimate(cameras, seconds, (f"colmap: {note}",), lasting)
 
 
 def _size(path: Path) -> tuple[int, int]:
     try:
-        with Image.open(path) as picture:
-            return picture.size
+        with Image.open(path) as image:
+            return image.size
     except OSError as error:
-        raise InputError(f"{path}: cannot be read as a picture ({error}); copy it again") from error
+        raise InputError(f"{path}: cannot be read as an image ({error}); copy it again") from error
 
 
 def _digest(images: Sequence[Path], options: ColmapOptions) -> str:

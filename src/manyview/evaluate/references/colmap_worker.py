@@ -16,14 +16,14 @@ from typing import Any
 
 
 def reconstruct(request: dict[str, Any]) -> dict[str, Any]:
-    """Largest model of incremental mapping: {"cameras": {picture name: 3x4 cam_from_world}, ...}."""
+    """Largest model of incremental mapping: {"cameras": {image name: 3x4 cam_from_world}, ...}."""
     import pycolmap
 
     pycolmap.logging.minloglevel = int(pycolmap.logging.FATAL)
     seed, threads = request["seed"], request["threads"]
     pycolmap.set_random_seed(seed)
     work = Path(request["work"])
-    database, pictures, models = work / "database.db", work / "pictures", work / "models"
+    database, folder, models = work / "database.db", work / "images", work / "models"
     models.mkdir()
     features = pycolmap.FeatureExtractionOptions()
     features.max_image_size = request["max_image_size"]
@@ -32,13 +32,13 @@ def reconstruct(request: dict[str, Any]) -> dict[str, Any]:
     reader.camera_model = request["camera_model"]
     mode = pycolmap.CameraMode.SINGLE if request["one_camera"] else pycolmap.CameraMode.PER_IMAGE
     cpu = pycolmap.Device.cpu
-    # Extraction on several threads numbers pictures as they get done, and other numbers give other digits.
+    # Extraction on several threads numbers images as they get done, and other numbers give other digits.
     with pycolmap.Database.open(database):
         pass
-    pycolmap.import_images(database, pictures, mode, options=reader)
+    pycolmap.import_images(database, folder, mode, options=reader)
     pycolmap.extract_features(
         database,
-        pictures,
+        folder,
         camera_mode=mode,
         reader_options=reader,
         extraction_options=features,
@@ -60,10 +60,10 @@ def reconstruct(request: dict[str, Any]) -> dict[str, Any]:
     options = pycolmap.IncrementalPipelineOptions()
     options.extract_colors = False
     options.min_model_size = request["min_model_size"]
-    # One thread: sums of several come in any order, and the same pictures would give other digits.
+    # One thread: sums of several come in any order, and the same images would give other digits.
     options.num_threads = 1
     options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = seed
-    found = pycolmap.incremental_mapping(database, pictures, models, options)
+    found = pycolmap.incremental_mapping(database, folder, models, options)
     if not found:
         return {"cameras": {}, "models": 0}
     best = max(found.values(), key=lambda model: (model.num_reg_images(), model.num_points3D()))
@@ -92,10 +92,10 @@ def main(request: str, result: str) -> int:
     """Write what was found, or {"error": what went wrong}."""
     end_with_parent()
     try:
-        answer = reconstruct(json.loads(Path(request).read_text(encoding="utf-8")))
-    except Exception as error:  # whatever COLMAP raises is an answer about these pictures
-        answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-    Path(result).write_text(json.dumps(answer), encoding="utf-8")
+        found = reconstruct(json.loads(Path(request).read_text(encoding="utf-8")))
+    except Exception as error:  # whatever COLMAP raises is a result for these images
+        found = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+    Path(result).write_text(json.dumps(found), encoding="utf-8")
     return 0
 
 

@@ -45,11 +45,11 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """ "better", "worse", "not told apart" or, below three scenes, "too few scenes", of b."""
+        """ "better", "worse", "not distinguishable" or, below three scenes, "too few scenes", of b."""
         if self.interval is None:
             return "too few scenes"
         if not self.sure:
-            return "not told apart"
+            return "not distinguishable"
         return "better" if (self.mean > 0) == self.figure.removeprefix("w2c_").startswith(_MORE) else "worse"
 
 
@@ -131,15 +131,15 @@ def what_differs(first: Evaluation, second: Evaluation) -> tuple[str, ...]:
     ]
     stated = ("model", "weights_sha256")
     plain = {"code_sha256": "ManyView's own code", "environment": "machine or libraries"}
-    names = [name for name in first.settings if name not in stated and _differs(first, second, name)]
+    names = [
+        name
+        for name, value in first.settings.items()
+        if name not in stated and value != second.settings.get(name)
+    ]
     other = [plain.get(name, name) for name in names]
     if other:
         lines.append(f"They also differ in: {', '.join(other)}")
     return tuple(lines)
-
-
-def _differs(first: Evaluation, second: Evaluation, name: str) -> bool:
-    return first.settings[name] != second.settings.get(name)
 
 
 def comparison_table(differences: Sequence[Difference], names: tuple[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Differences of two results as a picture: every scene a dot, the mean and its interval beside zero."""
+"""Differences of two results as a plot: every scene a dot, the mean and its interval beside zero."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from ..runner.benchmark import CaseRows, Comparison
 from ..runner.records import DENSE
 
 _COSTS = (("attention_flops", "attention FLOPs"), ("seconds", "time of a scene"))
-# Plans that lose more are marked at the lower edge, so that the others can be told apart.
+# Plans that lose more are marked at the lower edge, so that the others stay distinguishable.
 _LOWEST = 50.0
 
 

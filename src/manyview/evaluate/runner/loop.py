@@ -14,7 +14,7 @@ from .scene import PosedScene
 
 
 class LoopScene(Protocol):
-    """What the loop runs: a scene that knows its rows and measures them."""
+    """What the loop runs: a scene that counts its rows and measures them."""
 
     @property
     def rows(self) -> int:

@@ -70,7 +70,7 @@ def pair_of(
     intrinsics[:, 0] *= seen.shape[2] / scene.width
     intrinsics[:, 1] *= seen.shape[1] / scene.height
     if truth is not None:
-        fields |= _truth(posed, order, records, seen.shape, grid == "network", needs == "points")
+        fields |= ground_truth(posed, records, seen.shape, grid == "network", needs == "points")
         if needs == "points" and posed.intrinsics is None:
             notes.append("the set has depth but no intrinsics: no points to compare")
     return ScenePair(
@@ -95,20 +95,19 @@ def _found_points(scene: Reconstruction) -> Float[np.ndarray, "views height widt
     return points
 
 
-def _truth(
+def ground_truth(
     posed: PosedSet,
-    order: Sequence[int],
     records: Sequence[ViewRecord],
     shape: tuple[int, ...],
-    at_network: bool,
-    points: bool,
+    at_network: bool = True,
+    points: bool = False,
 ) -> dict[str, np.ndarray]:
     """`true_depth`, and with `points` and intrinsics `true_points`, one view at a time."""
     assert posed.depth is not None
     arrays = {"true_depth": np.full(shape, np.nan, dtype=np.float32)}
     if points and posed.intrinsics is not None:
         arrays["true_points"] = np.full((*shape, 3), np.nan, dtype=np.float32)
-    for index, (at, record) in enumerate(zip(order, records)):
+    for index, (at, record) in enumerate(zip(in_network_order(posed, records), records)):
         own = posed.depth.read(at)
         if own is None:
             continue
@@ -117,15 +116,6 @@ def _truth(
             camera = posed.cam_from_world[at], posed.intrinsics[at]
             arrays["true_points"][index] = true_points(own, *camera, record.transform, at_network)
     return arrays
-
-
-def true_depth(
-    posed: PosedSet, order: Sequence[int], records: Sequence[ViewRecord]
-) -> Float[np.ndarray, "views height width"]:
-    """Measured depth under the centre of each network pixel, NaN where there is none."""
-    assert posed.depth is not None
-    maps = [depth_at_network_pixels(posed.depth.read(i), r.transform) for i, r in zip(order, records)]
-    return np.stack(maps)
 
 
 def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:

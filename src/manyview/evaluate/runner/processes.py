@@ -126,7 +126,7 @@ def _serve(connection: Connection, weights: Path, how: Recipe, threads: int) -> 
 
 @contextlib.contextmanager
 def _ignoring_ctrl_c() -> Iterator[None]:
-    """What is started here inherits it: Ctrl-C in a terminal reaches all, and the parent alone answers."""
+    """Processes started here inherit it: Ctrl-C in a terminal reaches all, the parent alone handles it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -167,13 +167,13 @@ def _shares(model: Network, how: Recipe, jobs: int) -> list[Recipe]:
 
 def _death(process: BaseProcess, jobs: int) -> str:
     return (
-        f"its process ended without an answer (exit code {process.exitcode}); -9 is mostly the system "
+        f"its process ended without a result (exit code {process.exitcode}); -9 is mostly the system "
         f"that ran out of memory: use fewer than {jobs} --jobs"
     )
 
 
 def _failure(scene: str, message: str, status: int, trace: str) -> ManyViewError:
-    error = ManyViewError(f"scene {scene}: {message} (what other scenes gave is kept)")
+    error = ManyViewError(f"scene {scene}: {message} (results of other scenes are kept)")
     error.exit_code = status
     if trace:
         error.__cause__ = RuntimeError(trace)

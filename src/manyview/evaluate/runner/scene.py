@@ -26,7 +26,7 @@ from ..protocols.protocol import Protocol, cameras_known
 from ..references import COLMAP, IDENTITY
 from ..references.baselines import identity, mean_step
 from ..references.colmap import colmap_estimate, colmap_settings
-from .pairing import camera_pair, in_network_order, pair_of, true_depth
+from .pairing import camera_pair, ground_truth, in_network_order, pair_of
 from .records import PlanRow, SceneRows
 from .settings import digest, inputs_digest
 
@@ -168,13 +168,13 @@ def _baseline(name: str, ready: PreparedRun, posed: PosedSet, how: Recipe) -> Re
     if name == IDENTITY:
         found = identity(len(records), height, width, seed=how.seed)
     else:
-        order = in_network_order(posed, records)
-        cameras = posed.cam_from_world[order]
+        cameras = posed.cam_from_world[in_network_order(posed, records)]
         if not cameras_known(cameras):
-            cameras = np.repeat(np.eye(4)[None, :3], len(order), 0)
+            cameras = np.repeat(np.eye(4)[None, :3], len(records), 0)
         depth = None
         if how.protocol.needs != "cameras" and posed.depth is not None:
-            depth = torch.from_numpy(true_depth(posed, order, records))
+            shape = len(records), height, width
+            depth = torch.from_numpy(ground_truth(posed, records, shape)["true_depth"])
         found = mean_step(torch.from_numpy(cameras), depth, (height, width))
     focal = float(max(height, width))
     intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])

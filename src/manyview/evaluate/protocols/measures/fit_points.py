@@ -88,7 +88,7 @@ def _fit_some_cameras(
     found_cameras: Float[np.ndarray, "views 3 4"], true_cameras: Float[np.ndarray, "views 3 4"]
 ) -> Float[np.ndarray, "4 4"] | None:
     """As Depth Anything 3's benchmark does: ten draws of half the views (three at least), seed 42. The paper
-    does not say how the best is told; here by its median error."""
+    does not say how the best is chosen; here by its median error."""
     given = np.isfinite(found_cameras).all((1, 2)) & np.isfinite(true_cameras).all((1, 2))
     own, true = (invert_rigid(c[given].astype(np.float64))[:, :, 3] for c in (found_cameras, true_cameras))
     generator = np.random.default_rng(42)

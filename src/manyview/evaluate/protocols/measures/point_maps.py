@@ -31,8 +31,8 @@ _NAMES = (
 class PointMaps:
     """Points of the estimate and of the truth at the same pixels: fitted, refined by ICP, compared.
 
-    `points`: from depth and cameras, or of the point head ("head"; from depth where there is none, told by
-    `from_head` 0). `crop` keeps the centre square of this side in pixels. At most `most` pixels are
+    `points`: from depth and cameras, or of the point head ("head"; from depth where there is none, and
+    `from_head` is 0). `crop` keeps the centre square of this side in pixels. At most `most` pixels are
     compared, drawn with `seed`, or of estimate and truth `independent` ones. `icp` is the threshold of
     point-to-point ICP in metres (None: none), fitted on at most `icp_most` points. `normals`: neighbours of
     a normal, 0 without NC. `thresholds` of the F-score, in metres. All figures are None without true points

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -24,11 +25,11 @@ class FusedSurface:
     `surface_accuracy`, `surface_completeness`, `surface_overall` (half their sum).
 
     Depth is scaled and cameras are moved by `fit`, fused by TSDF (`voxel`, `truncation`, no depth beyond
-    `farthest`), at most `most` points of the surface drawn with `seed` and thinned to the voxel. The truth is
-    the scene's cloud, else the points of its depth (`surface_from_cloud` 0), drawn and thinned alike.
-    Lengths are metres. `surface_voxel` is what was used where a finer one would not fit in memory. All
-    figures are None without a true point, or where cameras were found and the fit is not determined; an
-    estimate of no camera or no depth has an F-score of 0 and no distances.
+    `farthest`, None: all of it), at most `most` points of the surface drawn with `seed` and thinned to the
+    voxel. The truth is the scene's cloud, else the points of its depth (`surface_from_cloud` 0), drawn and
+    thinned alike. Lengths are metres. `surface_voxel` is what was used where a finer one would not fit in
+    memory. All figures are None without a true point, or where cameras were found and the fit is not
+    determined; an estimate of no camera or no depth has an F-score of 0 and no distances.
     """
 
     needs: ClassVar[Needs] = "points"
@@ -37,7 +38,7 @@ class FusedSurface:
     truncation: float = 0.04
     thresholds: tuple[float, ...] = (0.05,)
     fit: PointFit = "ransac-cameras"
-    farthest: float = float("inf")
+    farthest: float | None = None
     most: int = 1_000_000
     seed: int = 42
 
@@ -45,11 +46,9 @@ class FusedSurface:
         shares = [f"surface_{kind}_{t:g}" for kind in ("f", "precision", "recall") for t in self.thresholds]
         distances = ("surface_accuracy", "surface_completeness", "surface_overall")
         result: Figures = {name: None for name in (*shares, *distances, "surface_points", "surface_voxel")}
-        truth, measured = pair.cloud, pair.cloud is not None
-        if truth is None and pair.true_points is not None:
-            truth = pair.true_points[np.isfinite(pair.true_points).all(-1)]
-        result["surface_from_cloud"] = float(measured)
-        if truth is None or not len(truth):
+        truth = pair.measured_points
+        result["surface_from_cloud"] = float(pair.cloud is not None)
+        if truth is None:
             return result
         given = np.isfinite(pair.found_cameras).all((1, 2)) & np.isfinite(pair.found_depth).any((1, 2))
         if pair.found_intrinsics is None or not given.any():
@@ -60,7 +59,11 @@ class FusedSurface:
         metre = pair.per_metre
         surface = fuse(
             *_moved(pair, matrix),
-            TsdfOptions(self.voxel * metre, self.truncation * metre, self.farthest * metre),
+            TsdfOptions(
+                self.voxel * metre,
+                self.truncation * metre,
+                math.inf if self.farthest is None else self.farthest * metre,
+            ),
         )
         found = surface.points.numpy()
         found = thin(found[draw(len(found), self.most, self.seed)], surface.voxel)
