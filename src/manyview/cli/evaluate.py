@@ -28,7 +28,7 @@ _Level = Literal["easy", "medium", "hard", "forward", "rotation", "repeated"]
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
-    """Cameras and depth against exact truth: a quick table beside baselines that do not look, or, with
+    """Cameras and depth against exact truth: a quick table beside image-independent baselines, or, with
     --out, the fixed benchmark procedural-v1 with all figures, what each plan keeps of dense, and a plot."""
 
     what: tyro.conf.Suppress[Literal["synthetic"]] = "synthetic"
@@ -117,8 +117,8 @@ class Evaluate:
     def _quick(self, model: Network) -> int:
         from ..evaluate.protocols.procedural import Case
         from ..evaluate.report.benchmark import synthetic_table
+        from ..evaluate.report.markdown import write_files
         from ..evaluate.runner.synthetic import evaluate_synthetic
-        from ..files.writing import atomic_file, output_errors
         from ..synthetic import SceneOptions
 
         level = self.level[0]
@@ -141,8 +141,7 @@ class Evaluate:
         say(synthetic_table(table))
         if self.json is not None:
             text = json.dumps(table.to_json(), indent=1) + "\n"
-            with output_errors(self.json, len(text)), atomic_file(self.json) as part:
-                part.write_text(text)
+            write_files(self.json.parent, {self.json.name: text})
         return 0
 
 
@@ -165,7 +164,7 @@ _Datasets = tuple(
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateCommand:
-    """Accuracy beside baselines that do not look (held-out procedural scenes, real posed pictures), by the
+    """Accuracy beside image-independent baselines (held-out procedural scenes, posed images), by the
     field's protocols on its datasets, or two results compared."""
 
     what: tyro.conf.OmitArgPrefixes[Union[(_Known, _Posed, _Compare, *_Datasets)]]

@@ -38,6 +38,7 @@ class EvaluateCompare:
         )
         from ..evaluate.report.comparison_plot import draw_differences
         from ..evaluate.report.files import read_evaluation
+        from ..evaluate.report.markdown import write_files
         from ..files.writing import atomic_file, output_errors
 
         if self.plot is not None:
@@ -77,9 +78,7 @@ class EvaluateCompare:
         say(table)
         for path, text in ((self.markdown, table), (self.csv, rows)):
             if path is not None:
-                with output_errors(path, len(text)), atomic_file(path) as part:
-                    part.write_text(text, encoding="utf-8")
-                files.append(path)
+                files += write_files(path.parent, {path.name: text})
         if files:
             say("written: " + ", ".join(str(path) for path in files))
         return 0

@@ -117,5 +117,5 @@ def _ranked(errors: Tensor, confidence: Tensor, inverse_depth: Tensor, unit: flo
     # A fixed seed of its own: sparsification shuffles with another one.
     chance = torch.rand(len(errors), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     own = sparsification(errors, confidence)
-    others = (sparsification(errors, order).area for order in (chance, inverse_depth))
-    return Ranking(own.area, *others, own.oracle_area)
+    random, inverse = (sparsification(errors, order).area for order in (chance, inverse_depth))
+    return Ranking(own.area, random, inverse, own.oracle_area)

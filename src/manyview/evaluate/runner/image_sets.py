@@ -81,7 +81,7 @@ def evaluate_dataset(
         workers,
     )
     known = {scene.name: {row.key: row for row in scene.rows if row.failed is None} for scene in earlier}
-    scenes = []
+    scenes: list[PosedScene] = []
     for scene in found if only else protocol.scenes_of(found):
         posed = dataset.read(scene)
         if isinstance(frames, Mapping):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
 from ...models.network import Network
@@ -55,7 +55,7 @@ def run_scenes(
         if progress is not None:
             progress(rows_done, total)
 
-    def one_by_one() -> Iterator[tuple[int, SceneRows]]:
+    def one_by_one() -> Generator[tuple[int, SceneRows], None, None]:
         for index, scene in enumerate(scenes):
             yield index, scene.measure(model, row_done)
 

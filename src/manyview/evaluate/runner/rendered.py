@@ -17,6 +17,7 @@ from ...models.predictions import Predictions
 from ...models.run_options import RunOptions
 from ...reconstruction.plan.machine import synchronise
 from ...synthetic import SceneBatch, SceneOptions, render_scenes
+from ..protocols.measures import Figures
 from ..protocols.rendered import RenderedErrors
 from ..protocols.scene_pair import ScenePair
 from ..references.baselines import Baseline
@@ -103,7 +104,7 @@ class RenderedScenes:
             found, seconds = predict(model, truth.images, plan, self.run)
             head_dim = model.config.dim // model.config.num_heads
             cost = plan.cost(found.layout, model.config.dim, head_dim=head_dim)
-            figures = {"attention_flops": cost.attention_flops, "linear_flops": cost.linear_flops}
+            figures: Figures = {"attention_flops": cost.attention_flops, "linear_flops": cost.linear_flops}
             errors = tuple(self.errors(pair) for pair in rendered_pairs(found, there))
             rows.append(PlanRow(name, "", figures, str(plan), {"forward": seconds}, errors=errors))
             row_done()
