@@ -32,11 +32,11 @@ class EvaluateDataset:
     accel: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--plans"])] = ()
     """Plans beside dense, apart or joined by commas."""
     references: tuple[str, ...] = ()
-    """Rows beside the plans: identity, mean-step (neither looks at pictures), colmap (needs the extra)."""
+    """Rows beside the plans: identity, mean-step (both image-independent), colmap (needs the extra)."""
     reference_cache: Path | None = None
-    """Folder that keeps what COLMAP found, for runs of other models or protocols on the same pictures."""
+    """Folder that keeps what COLMAP found, for runs of other models or protocols on the same images."""
     protocol: str = "default"
-    """default, or one named after a paper; --protocol list tells them all."""
+    """default, or one named after a paper; --protocol list prints them all."""
     scenes: tuple[str, ...] = ()
     """Only these scenes, names or patterns, in place of the protocol's split."""
     views: int | None = None

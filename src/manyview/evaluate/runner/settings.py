@@ -130,14 +130,15 @@ def environment(
 
 @lru_cache(maxsize=1)
 def code_digest() -> str:
-    """Of the package's modules that can change a figure: edits between versions change figures too.
+    """Of the package's modules and protocols that can change a figure: edits between versions change figures
+    too.
 
     Computed once a process, as loaded modules do not change with their files.
     """
     package = Path(__file__).parents[2]
     aside = ("cli", "export", "train", "analyze", "bench", "view")
     whole = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted([*package.rglob("*.py"), *package.rglob("*.toml")]):
         if path.relative_to(package).parts[0] not in aside:
             whole.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     return whole.hexdigest()

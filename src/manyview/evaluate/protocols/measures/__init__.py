@@ -5,6 +5,8 @@ Figures are a dictionary of plain numbers, None where a figure does not exist; n
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .cloud import CloudChamfer
 from .confidence import ConfidenceRanking
 from .depth import Depth
@@ -14,7 +16,14 @@ from .relative_pose import RelativePose
 from .surface import FusedSurface
 from .trajectory import Trajectory
 
+MEASURES: dict[str, Callable[..., Measure]] = {
+    one.__name__: one
+    for one in (CloudChamfer, ConfidenceRanking, Depth, FusedSurface, PointMaps, RelativePose, Trajectory)
+}
+"""By the names that published.toml uses."""
+
 __all__ = [
+    "MEASURES",
     "CloudChamfer",
     "ConfidenceRanking",
     "Depth",
