@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from ...attention.plan import Plan
@@ -17,7 +18,8 @@ from ..protocols.frames import Frames
 from ..protocols.protocol import Protocol
 from ..protocols.published import POSED
 from ..references import IDENTITY, MEAN_STEP, reference_names
-from .loop import run_scenes
+from .loop import one_by_one, run_scenes
+from .processes import measure_side_by_side
 from .records import AUTO, DENSE, Evaluation, SceneRows
 from .scene import PosedScene, Recipe
 from .settings import evaluation_settings, posed_settings, run_options
@@ -94,7 +96,9 @@ def evaluate_dataset(
             PosedScene(scene.name, chosen, len(posed), how, scene.group, known.get(scene.name, {}), warm)
         )
     context = {"plans": list(specs), "references": list(how.references), "root": str(root)}
-    return run_scenes(model, scenes, Evaluation(settings, context), progress, on_scene, jobs)
+    side_by_side = jobs > 1 and len(scenes) > 1
+    measure = partial(measure_side_by_side, jobs=jobs) if side_by_side else one_by_one
+    return run_scenes(model, scenes, Evaluation(settings, context), progress, on_scene, measure)
 
 
 def evaluate_posed(

@@ -28,8 +28,8 @@ from .scene import PosedScene, Recipe
 def measure_side_by_side(
     model: Network,
     scenes: Sequence[PosedScene],
-    jobs: int,
     row_done: Callable[[], None],
+    jobs: int,
 ) -> Generator[tuple[int, SceneRows], None, None]:
     """(index in `scenes`, its rows) as they finish.
 
