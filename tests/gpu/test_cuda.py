@@ -76,7 +76,7 @@ def test_measured_peak_is_what_preflight_expects(frames):
     with torch.no_grad():
         model(images, options=options)
     peak = torch.cuda.max_memory_allocated() - before
-    layout = model.aggregator.layout(frames, 392, 518)
+    layout = model.config.layout(frames, 392, 518)
     expected = estimate_peak_bytes(WIDE, layout, options, 2)
     # Convolution libraries take workspaces that no formula knows.
     assert 0.6 * peak < expected < 1.6 * peak

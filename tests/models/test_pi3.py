@@ -268,7 +268,7 @@ def test_memory_estimate_is_near_and_not_below_counted_bytes(pieces, dtype, publ
     with torch.no_grad(), LiveBytes() as live:
         model(images, options=options)
     counted = live.peak + images.numel()
-    estimate = estimate_peak_bytes(config, model.layout(24, 140, 196), options, dtype.itemsize)
+    estimate = estimate_peak_bytes(config, model.config.layout(24, 140, 196), options, dtype.itemsize)
     assert counted <= estimate <= 1.5 * counted
 
 
@@ -284,7 +284,7 @@ def test_memory_estimate_counts_what_is_known(monkeypatch, pieces, dtype, known)
         images = torch.empty(1, 24, 3, 140, 196, dtype=torch.uint8)
         priors = Priors(**{fields[name]: torch.empty(1, 24, *shapes[name]) for name in known})
     options = RunOptions(dtype, *pieces, keep_weights=False)
-    layout, told = model.layout(24, 140, 196), model._known(priors, images, options)
+    layout, told = model.config.layout(24, 140, 196), model._known(priors, images, options)
     with torch.no_grad(), LiveBytes() as live:
         model.run_layers(images, Plan.dense(2), options, _NoTaps(), known=told)
     counted = live.peak + images.numel() + (priors.z_depth.nbytes if "depth" in known else 0)

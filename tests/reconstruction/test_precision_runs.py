@@ -65,7 +65,7 @@ def test_converted_weights_are_in_the_estimate(linear_precision, keep_weights, p
     with torch.no_grad(), LiveBytes() as live:
         model(images, options=options)
     counted = live.peak + images.numel()
-    estimate = estimate_peak_bytes(WIDE, model.aggregator.layout(24, 140, 196), options, 2)
+    estimate = estimate_peak_bytes(WIDE, model.config.layout(24, 140, 196), options, 2)
     assert counted <= estimate <= 1.7 * counted
 
 

@@ -56,7 +56,7 @@ def test_estimate_is_near_and_not_below_counted_bytes(heads, pieces, dtype):
     with torch.no_grad(), LiveBytes() as live:
         model(images, options=options)
     counted = live.peak + images.numel()
-    layout = model.aggregator.layout(24, 140, 196)
+    layout = model.config.layout(24, 140, 196)
     estimate = estimate_peak_bytes(WIDE, layout, options, dtype.itemsize)
     assert counted <= estimate <= 1.5 * counted
 

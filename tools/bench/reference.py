@@ -59,7 +59,7 @@ class ReferenceVGGT(nn.Module):
         config = model.config
         with _precision(images.device, options.dtype):
             taps, last = self._tokens(images, recorder)
-        layout = model.aggregator.layout(frames, height, width)
+        layout = model.config.layout(frames, height, width)
         result = Predictions(height, width, layout)
         precision = next(model.parameters()).dtype
         if "camera" in options.heads:

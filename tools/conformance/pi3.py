@@ -191,7 +191,7 @@ def _trunk(case: Case, network: Pi3, images: Tensor) -> dict[str, Tensor]:
             part = {"special": tokens[:, :, :special], "mean": patches.mean(2), "patches": patches}[match[2]]
             results[name] = sample(part, case.outputs[name]["about"])
     if "encoder" in case.outputs:
-        grid = network.layout(images.shape[1], *images.shape[-2:]).grid
+        grid = network.config.layout(images.shape[1], *images.shape[-2:]).grid
         encoder = network.encoder
         tokens = encoder(
             normalise_images(images.flatten(0, 1), images.dtype), encoder.position_embedding(grid)

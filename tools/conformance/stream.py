@@ -98,7 +98,7 @@ def _layer_samples(case: Case, network: VGGT, images: Tensor, plan: Plan, chunk:
     if chunk == 0 and "patch_embed" in case.outputs:
         encoder, normed = trunk.patch_embed, normalise_images(images.flatten(0, 1), images.dtype)
         if isinstance(encoder, DinoEncoder):
-            grid = trunk.layout(images.shape[1], *images.shape[-2:]).grid
+            grid = trunk.config.layout(images.shape[1], *images.shape[-2:]).grid
             found = encoder(normed, encoder.position_embedding(grid))
         else:
             found = encoder(normed)

@@ -69,7 +69,7 @@ def _layer_samples(case: Case, network: VGGT, images: Tensor, plan: Plan) -> dic
         encoder = network.aggregator.patch_embed
         normed = normalise_images(images.flatten(0, 1), images.dtype)
         if isinstance(encoder, DinoEncoder):
-            grid = network.aggregator.layout(images.shape[1], *images.shape[-2:]).grid
+            grid = network.config.layout(images.shape[1], *images.shape[-2:]).grid
             tokens = encoder(normed, encoder.position_embedding(grid))
         else:
             tokens = encoder(normed)

@@ -1,8 +1,8 @@
-"""Attention whose running softmax starts from a term of each query's own and adds a log weight to each key.
+"""Attention whose running softmax starts from a query's self term and adds a log weight to each key.
 
-The plain twin, `attention.one_softmax.attend_extended`, carries both in extra channels of the head; here the
-head keeps its width, and heads of different lengths need no host that reads them. Source: the online softmax
-of FlashAttention (arXiv 2205.14135), started from AVGGT's terms (arXiv 2512.02541) instead of from nothing.
+The plain operations, `attention.softmax.extended.attend_extended`, carry both in extra channels of the head;
+here the head keeps its width, and lengths of heads are not read on the host. Source: the online softmax
+of FlashAttention (arXiv 2205.14135), started from AVGGT's terms (arXiv 2512.02541).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from .choice import interpreted
 from .precision import dot, rounded
 
 _LOG2_E = tl.constexpr(1 / math.log(2))
-_NEVER = tl.constexpr(-30_000.0)  # the plain twin's logit of what is hidden, so both mean the same everywhere
+_NEVER = tl.constexpr(-30_000.0)  # the logit of hidden keys in the plain operations too
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 
 def takes(q: Tensor, k: Tensor, v: Tensor) -> bool:
-    """Whether the kernel knows these shapes and precisions; everything else stays with the plain twin."""
+    """Whether the kernel takes these shapes and precisions; for others there are the plain operations."""
     dim = q.shape[-1]
     return (
         q.dtype in _DTYPES
@@ -42,12 +42,12 @@ def attend_terms(
     k: Float[Tensor, "batch heads keys dim"],
     v: Float[Tensor, "batch heads keys dim"],
     log_weight: Float[Tensor, "*sizes"] | None = None,
-    own_logit: Float[Tensor, "batch heads queries"] | None = None,
-    own_value: Float[Tensor, "batch heads queries dim"] | None = None,
+    self_logit: Float[Tensor, "batch heads queries"] | None = None,
+    self_value: Float[Tensor, "batch heads queries dim"] | None = None,
     lengths: Int[Tensor, "batch heads"] | None = None,
     key_lengths: Int[Tensor, "batch heads"] | None = None,
 ) -> Float[Tensor, "batch heads queries dim"]:
-    """softmax over {q kᵀ/√d + log_weight} ∪ {own_logit}, applied to {v} ∪ {own_value}; see the plain twin.
+    """softmax over {q kᵀ/√d + log_weight} ∪ {self_logit}, applied to {v} ∪ {self_value}.
 
     Only the first `lengths` queries of a head are computed, the others are zero, and it sees only its first
     `key_lengths` keys. The result lies in memory as [batch, queries, heads, dim], as the output projection
@@ -58,8 +58,8 @@ def attend_terms(
     q, k, v = (_dense_rows(x) for x in (q, k, v))
     out = q.new_empty(batch, queries, heads, dim).transpose(1, 2)
     weight = q if log_weight is None else log_weight.expand(batch, heads, keys)
-    logit = q if own_logit is None else own_logit
-    value = q if own_value is None else _dense_rows(own_value)
+    logit = q if self_logit is None else self_logit
+    value = q if self_value is None else _dense_rows(self_value)
     rows, columns, warps, stages = _tiles(dim, q.dtype, queries)
     _attend[(triton.cdiv(queries, rows), batch * heads)](
         *(q, k, v, out, weight, logit, value),
@@ -71,7 +71,7 @@ def attend_terms(
         ROWS=rows,
         COLUMNS=columns,
         WEIGHTED=log_weight is not None,
-        OWN=own_logit is not None,
+        SELF=self_logit is not None,
         QUERY_LENGTHS=lengths is not None,
         KEY_LENGTHS=key_lengths is not None,
         INTERPRETED=interpreted(),
@@ -98,49 +98,13 @@ _LENGTHS = ["heads", "queries", "keys", "w_batch", "w_head", "l_batch", "l_head"
 
 @triton.jit(do_not_specialize=_LENGTHS)  # one compiled kernel for all numbers of frames
 def _attend(
-    q,
-    k,
-    v,
-    out,
-    weight,
-    logit,
-    value,
-    lengths,
-    key_lengths,
-    q_batch,
-    q_head,
-    q_token,
-    k_batch,
-    k_head,
-    k_token,
-    v_batch,
-    v_head,
-    v_token,
-    o_batch,
-    o_head,
-    o_token,
-    w_batch,
-    w_head,
-    w_token,
-    l_batch,
-    l_head,
-    l_token,
-    s_batch,
-    s_head,
-    s_token,
-    heads,
-    queries,
-    keys,
-    scale,
-    DIM: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    WEIGHTED: tl.constexpr,
-    OWN: tl.constexpr,
-    QUERY_LENGTHS: tl.constexpr,
-    KEY_LENGTHS: tl.constexpr,
-    INTERPRETED: tl.constexpr,
-):
+    q, k, v, out, weight, logit, value, lengths, key_lengths,
+    q_batch, q_head, q_token, k_batch, k_head, k_token, v_batch, v_head, v_token, o_batch, o_head,
+    o_token, w_batch, w_head, w_token, l_batch, l_head, l_token, s_batch, s_head, s_token,
+    heads, queries, keys, scale,
+    DIM: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WEIGHTED: tl.constexpr,
+    SELF: tl.constexpr, QUERY_LENGTHS: tl.constexpr, KEY_LENGTHS: tl.constexpr, INTERPRETED: tl.constexpr,
+):  # fmt: skip
     pair = tl.program_id(1)
     batch = (pair // heads).to(tl.int64)  # from here on offsets are 64 bits wide: sequences pass 2^31 numbers
     head = (pair % heads).to(tl.int64)
@@ -158,12 +122,12 @@ def _attend(
         tl.store(o_at, tl.zeros([ROWS, DIM], out.dtype.element_ty), mask=inside[:, None])
         return
     q_at = q + batch * q_batch + head * q_head + first * q_token + row[:, None] * q_token + dim[None, :]
-    asking = tl.load(q_at, mask=real[:, None], other=0.0)
+    query = tl.load(q_at, mask=real[:, None], other=0.0)
     k_at = k + batch * k_batch + head * k_head + column[:, None] * k_token + dim[None, :]
     v_at = v + batch * v_batch + head * v_head + column[:, None] * v_token + dim[None, :]
     w_at = weight + batch * w_batch + head * w_head + column * w_token
     # The running softmax: `top` the largest logit so far (base two), `total` and `sums` relative to it.
-    if OWN:
+    if SELF:
         l_at = logit + batch * l_batch + head * l_head + (first + row) * l_token
         own = tl.load(l_at, mask=real, other=0.0).to(tl.float32)
         top = tl.maximum(own, _NEVER) * _LOG2_E
@@ -179,7 +143,7 @@ def _attend(
     whole = seen // COLUMNS
     for _ in range(0, whole):
         sums, total, top = _join(
-            *(asking, k_at, v_at, w_at, sums, total, top, base_two, column, COLUMNS),
+            *(query, k_at, v_at, w_at, sums, total, top, base_two, column, COLUMNS),
             *(WEIGHTED, False, INTERPRETED),
         )
         k_at += COLUMNS * k_token
@@ -188,7 +152,7 @@ def _attend(
     left = seen - whole * COLUMNS
     if left > 0:
         sums, total, top = _join(
-            *(asking, k_at, v_at, w_at, sums, total, top, base_two, column, left),
+            *(query, k_at, v_at, w_at, sums, total, top, base_two, column, left),
             *(WEIGHTED, True, INTERPRETED),
         )
     answer = sums / tl.where(total > 0, total, 1.0)[:, None]
@@ -198,20 +162,9 @@ def _attend(
 
 @triton.jit
 def _join(
-    asking,
-    k_at,
-    v_at,
-    w_at,
-    sums,
-    total,
-    top,
-    base_two,
-    column,
-    left,
-    WEIGHTED: tl.constexpr,
-    PARTIAL: tl.constexpr,
-    INTERPRETED: tl.constexpr,
-):
+    query, k_at, v_at, w_at, sums, total, top, base_two, column, left,
+    WEIGHTED: tl.constexpr, PARTIAL: tl.constexpr, INTERPRETED: tl.constexpr,
+):  # fmt: skip
     """The running softmax with one more tile of keys, of which `left` are real."""
     if PARTIAL:
         key = tl.load(k_at, mask=(column < left)[:, None], other=0.0)
@@ -219,7 +172,7 @@ def _join(
     else:
         key = tl.load(k_at)
         held = tl.load(v_at)
-    scores = dot(asking, tl.trans(key), INTERPRETED)
+    scores = dot(query, tl.trans(key), INTERPRETED)
     if WEIGHTED:
         if PARTIAL:
             gain = tl.load(w_at, mask=column < left, other=0.0).to(tl.float32)

@@ -15,7 +15,7 @@ _WARPS = 4
 def quantise_rows(
     x: Float[Tensor, "rows columns"], largest: float, tiny: float
 ) -> tuple[Float[Tensor, "rows columns"], Float[Tensor, "rows 1"]]:
-    """e4m3 codes and float32 scales, x ~ codes * scale; see `models.fp8.quantise`, the plain twin.
+    """e4m3 codes and float32 scales, x ~ codes * scale; see `models.fp8.quantise`, the plain operations.
 
     One read of `x` and half as much written in bf16. The last dimension must be contiguous. `largest` is the
     largest code, `tiny` the least that a row's largest entry counts as.

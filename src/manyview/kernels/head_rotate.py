@@ -1,4 +1,4 @@
-"""Projected tokens to heads that attention can take: normalised, turned by their place, laid out by head."""
+"""Projected tokens to queries or keys: normalised, with rotary positions, laid out by head."""
 
 from __future__ import annotations
 

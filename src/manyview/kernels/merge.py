@@ -1,7 +1,7 @@
-"""Who joins whom inside blocks, head by head, without scores in memory (HTTM, arXiv 2511.21317, section 3).
+"""Bipartite token matching within blocks, head by head, without scores in memory (HTTM, arXiv 2511.21317, 3).
 
-One launch lays out unit vectors of the tokens to join; one holds a tile of the others against a block of
-those and keeps the largest cosine only.
+One launch lays out unit vectors of the destinations; one compares a tile of sources with a block of those and
+keeps the largest cosine only.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from .merge_table import BlockTable
 from .precision import dot, rounded
 
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32)
-_TOKENS = 64  # to join that a tile of the others meets at once
+_TOKENS = 64  # destinations that a tile of sources is compared with at once
 
 
 def takes(*tensors: Tensor) -> bool:
-    """Whether the kernels know these heads [batch, heads, tokens, dim]; others stay with the plain twin."""
+    """Whether the kernels take these heads [batch, heads, tokens, dim]; others run plain operations."""
     first = tensors[0]
     return all(
         x.dtype in _DTYPES
@@ -39,7 +39,7 @@ def join_most_similar(
 ) -> Int[Tensor, "batch heads tokens"]:
     """Slot of every token: each source takes that of the most similar token (cosine), the first of equals.
 
-    Cosines are of unit vectors in the dtype of `x` and are rounded to it, as the plain twin's are. Tokens
+    Cosines are of unit vectors in the dtype of `x` and are rounded to it, as in plain operations. Tokens
     outside the table get the number of slots.
     """
     batch, heads, tokens, dim = x.shape
@@ -48,9 +48,9 @@ def join_most_similar(
     slot[..., table.alone] = torch.arange(len(table.alone), device=x.device)
     if not len(table.into):
         return slot
-    goals = x.new_empty(batch * heads, len(table.into), dim)
-    _unit_goals[(triton.cdiv(len(table.into), _TOKENS), batch * heads)](
-        *(x, slot, goals, table.into, *x.stride()[:3], *slot.stride()[:2]),
+    destinations = x.new_empty(batch * heads, len(table.into), dim)
+    _unit_destinations[(triton.cdiv(len(table.into), _TOKENS), batch * heads)](
+        *(x, slot, destinations, table.into, *x.stride()[:3], *slot.stride()[:2]),
         *(heads, len(table.into), len(table.alone)),
         DIM=dim,
         STEP=_TOKENS,
@@ -60,7 +60,7 @@ def join_most_similar(
     grid = (triton.cdiv(table.most_sources, tile), len(table.blocks), batch * heads)
     if table.most_sources:
         _join_most_similar[grid](
-            *(x, goals, slot, table.sources, table.blocks),
+            *(x, destinations, slot, table.sources, table.blocks),
             *(*x.stride()[:3], *slot.stride()[:2], heads, len(table.into)),
             DIM=dim,
             TILE=tile,
@@ -84,24 +84,13 @@ def _unit(x, INTERPRETED: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["slot_batch", "slot_head", "heads", "many", "alone"])
-def _unit_goals(
-    x,
-    slot,
-    goals,
-    into,
-    x_batch,
-    x_head,
-    x_token,
-    slot_batch,
-    slot_head,
-    heads,
-    many,
-    alone,
-    DIM: tl.constexpr,
-    STEP: tl.constexpr,
-    INTERPRETED: tl.constexpr,
-):
-    """Unit vectors of the tokens to join, side by side for the next kernel; and those tokens' slots."""
+def _unit_destinations(
+    x, slot, destinations, into,
+    x_batch, x_head, x_token, slot_batch, slot_head,
+    heads, many, alone,
+    DIM: tl.constexpr, STEP: tl.constexpr, INTERPRETED: tl.constexpr,
+):  # fmt: skip
+    """Unit vectors of the destinations, side by side for the next kernel; and their slots."""
     pair = tl.program_id(1).to(tl.int64)
     batch, head = pair // heads, pair % heads
     step, dim = tl.program_id(0) * STEP + tl.arange(0, STEP), tl.arange(0, DIM)
@@ -110,29 +99,17 @@ def _unit_goals(
     x += batch * x_batch + head * x_head
     row = tl.load(x + token[:, None] * x_token + dim[None, :], mask=there[:, None], other=0.0)
     at = (pair * many + step.to(tl.int64))[:, None] * DIM + dim[None, :]
-    tl.store(goals + at, _unit(row, INTERPRETED), mask=there[:, None])
+    tl.store(destinations + at, _unit(row, INTERPRETED), mask=there[:, None])
     tl.store(slot + batch * slot_batch + head * slot_head + token, (alone + step).to(tl.int64), mask=there)
 
 
 @triton.jit(do_not_specialize=["slot_batch", "slot_head", "heads", "all_into"])
 def _join_most_similar(
-    x,
-    goals,
-    slot,
-    sources,
-    blocks,
-    x_batch,
-    x_head,
-    x_token,
-    slot_batch,
-    slot_head,
-    heads,
-    all_into,
-    DIM: tl.constexpr,
-    TILE: tl.constexpr,
-    STEP: tl.constexpr,
-    INTERPRETED: tl.constexpr,
-):
+    x, destinations, slot, sources, blocks,
+    x_batch, x_head, x_token, slot_batch, slot_head,
+    heads, all_into,
+    DIM: tl.constexpr, TILE: tl.constexpr, STEP: tl.constexpr, INTERPRETED: tl.constexpr,
+):  # fmt: skip
     row = blocks + tl.program_id(1) * 5
     first_source, many_sources = tl.load(row), tl.load(row + 1)
     first_into, many_into, first_slot = tl.load(row + 2), tl.load(row + 3), tl.load(row + 4)
@@ -145,15 +122,15 @@ def _join_most_similar(
     asks, step, dim = tl.arange(0, TILE), tl.arange(0, STEP), tl.arange(0, DIM)
     real = start + asks < many_sources
     source = tl.load(sources + first_source + start + asks, mask=real, other=0).to(tl.int64)
-    asking = tl.load(x + source[:, None] * x_token + dim[None, :], mask=real[:, None], other=0.0)
-    asking = _unit(asking, INTERPRETED)
-    goal_at = goals + (pair * all_into + first_into) * DIM + step[:, None] * DIM + dim[None, :]
+    unit = tl.load(x + source[:, None] * x_token + dim[None, :], mask=real[:, None], other=0.0)
+    unit = _unit(unit, INTERPRETED)
+    destination_at = destinations + (pair * all_into + first_into) * DIM + step[:, None] * DIM + dim[None, :]
     best = tl.full([TILE], float("-inf"), tl.float32)
     choice = tl.zeros([TILE], tl.int32)
     for at in range(0, many_into, STEP):
         there = at + step < many_into
-        goal = tl.load(goal_at + at * DIM, mask=there[:, None], other=0.0)
-        scores = dot(asking, tl.trans(goal), INTERPRETED)
+        destination = tl.load(destination_at + at * DIM, mask=there[:, None], other=0.0)
+        scores = dot(unit, tl.trans(destination), INTERPRETED)
         scores = rounded(scores, x.dtype.element_ty, INTERPRETED).to(tl.float32)
         scores = tl.where(there[None, :], scores, float("-inf"))
         highest, where = tl.max(scores, 1, return_indices=True, return_indices_tie_break_left=True)

@@ -17,7 +17,7 @@ from .merge import dense_rows
 from .merge_table import BlockTable
 from .precision import dot, rounded
 
-_TOKENS = 64  # members that a tile of as many slots meets at once
+_TOKENS = 64  # slots of a tile, and members that it is compared with at once
 
 
 @torch.no_grad()
@@ -70,35 +70,13 @@ def slot_means(
 
 @triton.jit(do_not_specialize=["short_batch", "short_head", "slot_batch", "slot_head", "heads", "slots"])
 def _slot_means(
-    x,
-    other,
-    short,
-    other_short,
-    count,
-    slot,
-    left,
-    sources,
-    into,
-    blocks,
-    x_batch,
-    x_head,
-    x_token,
-    other_batch,
-    other_head,
-    other_token,
-    short_batch,
-    short_head,
-    slot_batch,
+    x, other, short, other_short, count, slot, left, sources, into, blocks,
+    x_batch, x_head, x_token, other_batch, other_head, other_token, short_batch, short_head, slot_batch,
     slot_head,
-    heads,
-    slots,
-    DIM: tl.constexpr,
-    TILE: tl.constexpr,
-    STEP: tl.constexpr,
-    BESIDE: tl.constexpr,
-    LEFT: tl.constexpr,
+    heads, slots,
+    DIM: tl.constexpr, TILE: tl.constexpr, STEP: tl.constexpr, BESIDE: tl.constexpr, LEFT: tl.constexpr,
     INTERPRETED: tl.constexpr,
-):
+):  # fmt: skip
     row = blocks + tl.program_id(1) * 5
     first_source, many_sources = tl.load(row), tl.load(row + 1)
     first_into, many_into, first_slot = tl.load(row + 2), tl.load(row + 3), tl.load(row + 4)

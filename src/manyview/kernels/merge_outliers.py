@@ -76,20 +76,11 @@ def copy_rows(
 
 @triton.jit(do_not_specialize=["short_head", "heads", "tokens", "single"])
 def _distance(
-    x,
-    means,
-    slot,
-    distance,
-    x_batch,
-    x_head,
-    x_token,
-    short_head,
-    heads,
-    tokens,
-    single,
-    DIM: tl.constexpr,
-    TOKENS: tl.constexpr,
-):
+    x, means, slot, distance,
+    x_batch, x_head, x_token, short_head,
+    heads, tokens, single,
+    DIM: tl.constexpr, TOKENS: tl.constexpr,
+):  # fmt: skip
     pair = tl.program_id(1).to(tl.int64)
     token, dim = tl.program_id(0).to(tl.int64) * TOKENS + tl.arange(0, TOKENS), tl.arange(0, DIM)
     real = token < tokens
@@ -105,22 +96,11 @@ def _distance(
 
 @triton.jit(do_not_specialize=["short_head", "heads", "tokens", "slots"])
 def _move_out(
-    x,
-    short,
-    slot,
-    left,
-    rank,
-    places,
-    x_batch,
-    x_head,
-    x_token,
-    short_head,
-    heads,
-    tokens,
-    slots,
-    DIM: tl.constexpr,
-    TOKENS: tl.constexpr,
-):
+    x, short, slot, left, rank, places,
+    x_batch, x_head, x_token, short_head,
+    heads, tokens, slots,
+    DIM: tl.constexpr, TOKENS: tl.constexpr,
+):  # fmt: skip
     pair = tl.program_id(1).to(tl.int64)
     token, dim = tl.program_id(0).to(tl.int64) * TOKENS + tl.arange(0, TOKENS), tl.arange(0, DIM)
     real = token < tokens
@@ -136,23 +116,12 @@ def _move_out(
 
 @triton.jit(do_not_specialize=["short_head", "short_batch", "slot_head", "slot_batch", "heads", "tokens"])
 def _copy_rows(
-    short,
-    slot,
-    out,
-    short_batch,
-    short_head,
-    short_token,
-    slot_batch,
-    slot_head,
-    slot_token,
-    out_batch,
-    out_head,
+    short, slot, out,
+    short_batch, short_head, short_token, slot_batch, slot_head, slot_token, out_batch, out_head,
     out_token,
-    heads,
-    tokens,
-    DIM: tl.constexpr,
-    TOKENS: tl.constexpr,
-):
+    heads, tokens,
+    DIM: tl.constexpr, TOKENS: tl.constexpr,
+):  # fmt: skip
     pair = tl.program_id(1).to(tl.int64)
     batch, head = pair // heads, pair % heads
     token, dim = tl.program_id(0).to(tl.int64) * TOKENS + tl.arange(0, TOKENS), tl.arange(0, DIM)

@@ -12,12 +12,12 @@ from torch import Tensor
 
 @dataclasses.dataclass(frozen=True)
 class BlockTable:
-    """Tokens that look for one to join (`sources`), tokens that they may join (`into`), block after block.
+    """Tokens to be merged (`sources`) and their destinations (`into`), block after block.
 
     A row of `blocks`: first place in `sources`, how many; first place in `into`, how many; slot of the first
-    of `into`. The block's sources join its `into`, whose slots follow each other. `alone` are the tokens of
-    the first slots, in no block. `slots` counts all; `most_sources` and `most_into` are those of the largest
-    block.
+    of `into`. The block's sources merge into its `into`, whose slots follow each other. `alone` are the
+    tokens of the first slots, in no block. `slots` counts all; `most_sources` and `most_into` are those of
+    the largest block.
     """
 
     sources: Int[Tensor, " sources"]

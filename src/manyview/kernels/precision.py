@@ -1,4 +1,4 @@
-"""Products and roundings that come out the same on a card and in the interpreter."""
+"""Products and roundings that give the same on a GPU and in the interpreter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import triton.language as tl
 
 @triton.jit
 def dot(a, b, INTERPRETED: tl.constexpr):
-    """The product, summed in single precision; float32 as three TF32 products, which lose nothing that shows.
+    """The product, summed in single precision; float32 as three TF32 products, which is as precise.
 
     The interpreter cannot multiply bfloat16.
     """
@@ -19,7 +19,7 @@ def dot(a, b, INTERPRETED: tl.constexpr):
 
 @triton.jit
 def rounded(x, TYPE: tl.constexpr, INTERPRETED: tl.constexpr):
-    """Single precision as the nearest `TYPE`, ties to even as cards do; the interpreter cuts bfloat16 off."""
+    """Single precision as the nearest `TYPE`, ties to even as GPUs do; the interpreter truncates bfloat16."""
     if INTERPRETED and TYPE == tl.bfloat16:  # noqa: SIM300
         bits = x.to(tl.uint32, bitcast=True)
         x = (bits + 0x7FFF + ((bits >> 16) & 1)).to(tl.float32, bitcast=True)

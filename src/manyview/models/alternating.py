@@ -15,7 +15,7 @@ from ..attention.protocols import LayerRun
 from ..errors import UsageError
 from ..kernels import launch_device
 from .blocks import Block
-from .encoder import PatchConv
+from .config import NetworkConfig
 from .precision import Compute, ConvertedWeights
 from .recording import mark
 from .rotary import Rotation, frame_positions, rotation_for
@@ -37,42 +37,20 @@ class Known(Protocol):
 
 
 @runtime_checkable
-class PlacedEncoder(Protocol):
-    """An encoder that must be told where patches are; `position_embedding` is made once a run."""
+class ImageEncoder(Protocol):
+    """Normalised images to patch tokens; `position_embedding` is made once a run."""
 
     def position_embedding(self, grid: tuple[int, int]) -> Any: ...
 
     def __call__(self, images: Tensor, positions: Any, compute: Compute) -> Tensor: ...
 
 
-@runtime_checkable
-class AlternatingSizes(Protocol):
-    """What the layers need to know of a network's configuration; a plan has `depth` layers."""
-
-    @property
-    def dim(self) -> int: ...
-    @property
-    def depth(self) -> int: ...
-    @property
-    def num_heads(self) -> int: ...
-    @property
-    def patch_size(self) -> int: ...
-    @property
-    def rope_base(self) -> float: ...
-    @property
-    def special_tokens(self) -> int: ...
-    @property
-    def reference_frame(self) -> int | None: ...
-
-
 class AlternatingLayers(nn.Module):
     """Encoder and pairs of a frame and a global block; what differs between networks is in methods."""
 
-    def sizes(self) -> AlternatingSizes:
-        """The network's sizes."""
-        raise NotImplementedError
+    config: NetworkConfig
 
-    def image_encoder(self) -> PatchConv | PlacedEncoder:
+    def image_encoder(self) -> ImageEncoder:
         """Normalised images to patch tokens."""
         raise NotImplementedError
 
@@ -90,26 +68,17 @@ class AlternatingLayers(nn.Module):
 
     def plan_layers(self) -> Sequence[int | None]:
         """For each pair the layer of a plan that it follows; None: only special tokens meet in it."""
-        return range(self.sizes().depth)
+        return range(self.config.depth)
 
     def rotations(self, layout: TokenLayout, device: torch.device) -> tuple[Rotation | None, Rotation | None]:
         """Positions in frame blocks, and in global blocks."""
-        sizes = self.sizes()
+        config = self.config
         rotation = rotation_for(
             frame_positions(layout.grid, layout.special_tokens, device),
-            sizes.dim // sizes.num_heads,
-            sizes.rope_base,
+            config.dim // config.num_heads,
+            config.rope_base,
         )
         return rotation, rotation
-
-    def layout(self, frames: int, height: int, width: int) -> TokenLayout:
-        """Token layout of `frames` images; raises UsageError unless both sides are multiples of the patch."""
-        sizes = self.sizes()
-        patch = sizes.patch_size
-        if height % patch or width % patch:
-            raise UsageError(f"image sides must be multiples of {patch} pixels, got {height}x{width}")
-        grid = (height // patch, width // patch)
-        return TokenLayout(frames, sizes.special_tokens, grid, sizes.reference_frame)
 
     def run_layers(
         self,
@@ -130,12 +99,11 @@ class AlternatingLayers(nn.Module):
         the features by which frames are chosen are left there as "frame features", None if no layer needs
         them. `weights`: converted weights that several passes share (None: kept for this pass).
         """
-        sizes = self.sizes()
         _, frames, _, height, width = images.shape
-        layout = self.layout(frames, height, width)
-        if len(plan.layers) != sizes.depth:
+        layout = self.config.layout(frames, height, width)
+        if len(plan.layers) != self.config.depth:
             raise UsageError(
-                f"the plan has {len(plan.layers)} layers, this network has {sizes.depth} global layers"
+                f"the plan has {len(plan.layers)} layers, this network has {self.config.depth} global layers"
             )
         compute = Compute.for_trunk(options, weights)
         x = self._embed(images, layout, options, compute)
@@ -188,7 +156,7 @@ class AlternatingLayers(nn.Module):
         weights: ConvertedWeights | None = None,
     ) -> Float[Tensor, "batch frames dim"]:
         """What `run_layers` hands to methods that choose frames, from the encoder alone."""
-        layout = self.layout(images.shape[1], *images.shape[-2:])
+        layout = self.config.layout(images.shape[1], *images.shape[-2:])
         compute = Compute.for_trunk(options, weights)
         with launch_device(compute.kernels, images.device):
             x = self._embed(images, layout, options, compute)
@@ -202,18 +170,15 @@ class AlternatingLayers(nn.Module):
         dtype = options.dtype or next(self.parameters()).dtype
         flat = images.flatten(0, 1)
         encoder = self.image_encoder()
-        positions = None if isinstance(encoder, PatchConv) else encoder.position_embedding(layout.grid)
+        positions = encoder.position_embedding(layout.grid)
         specials = self.special_tokens(batch, frames).to(dtype)
 
         def encode(part: Tensor) -> Tensor:
-            part = normalise_images(part, dtype)
-            if isinstance(encoder, PatchConv):
-                return encoder(part, compute)
-            return encoder(part, positions, compute)
+            return encoder(normalise_images(part, dtype), positions, compute)
 
         if torch.is_grad_enabled() or options.frames_per_chunk is None:
             return torch.cat([specials, encode(flat).unflatten(0, (batch, frames))], dim=2)
-        x = specials.new_empty(batch * frames, layout.tokens_per_frame, self.sizes().dim)
+        x = specials.new_empty(batch * frames, layout.tokens_per_frame, self.config.dim)
         x[:, : layout.special_tokens] = specials.flatten(0, 1)
         for start in range(0, len(flat), options.frames_per_chunk):
             stop = start + options.frames_per_chunk
@@ -222,7 +187,7 @@ class AlternatingLayers(nn.Module):
 
     def _specials_meet(self, pair: int, x: Tensor, inplace: bool, compute: Compute) -> Tensor:
         """The special tokens of all frames pass a global block; patches stay as they are."""
-        count = self.sizes().special_tokens
+        count = self.config.special_tokens
         met = self.global_block(pair)(x[:, :, :count].flatten(1, 2), compute=compute)
         met = met.unflatten(1, (x.shape[1], count))
         if not inplace:

@@ -22,8 +22,14 @@ class PatchConv(nn.Module):
         super().__init__()
         self.proj = nn.Conv2d(channels, dim, patch_size, stride=patch_size)
 
+    def position_embedding(self, grid: tuple[int, int]) -> None:
+        """A convolution needs no positions."""
+
     def forward(
-        self, images: Float[Tensor, "n channels height width"], compute: Compute = PLAIN
+        self,
+        images: Float[Tensor, "n channels height width"],
+        positions: None = None,
+        compute: Compute = PLAIN,
     ) -> Float[Tensor, "n patches dim"]:
         assert self.proj.bias is not None
         weight, bias = (in_dtype(x, images.dtype, compute) for x in (self.proj.weight, self.proj.bias))
@@ -71,7 +77,7 @@ class DinoEncoder(nn.Module):
         compute: Compute = PLAIN,
     ) -> Float[Tensor, "n tokens dim"]:
         """Normalised tokens in the order class, registers, patches."""
-        patches = self.patch_embed(images, compute)
+        patches = self.patch_embed(images, compute=compute)
         dtype, count = patches.dtype, patches.shape[0]
         positions = positions.to(dtype)
         cls = (self.cls_token.to(dtype) + positions[:, :1]).expand(count, -1, -1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from .dense_head import TapMaps
+from .layers import in_slices
 from .precision import PLAIN, Compute, ConvertedWeights
 from .run_options import RunOptions
 
@@ -78,7 +79,7 @@ class TapStore:
             both = torch.cat([frame[part, self._special :], across[part, self._special :]], dim=-1)
             return head.project(both.to(dtype), index, compute).to(frame.dtype)
 
-        return in_frame_pieces(project, len(frame), self._options.head_frames_per_chunk)[0]
+        return in_slices(project, len(frame), self._options.head_frames_per_chunk)[0]
 
 
 def run_dense_head(
@@ -99,27 +100,9 @@ def run_dense_head(
         channels_last = taps[0].device.type == "cpu" and not torch.is_grad_enabled()
     compute = Compute.for_heads(options, weights)
     dtype = options.head_dtype or head.norm.weight.dtype
-    outputs = in_frame_pieces(
+    outputs = in_slices(
         lambda part: head((tap[part].to(dtype) for tap in taps), grid, image_size, channels_last, compute),
         len(taps[0]),
         options.head_frames_per_chunk,
     )
     return tuple(output.unflatten(0, batch_frames) for output in outputs)
-
-
-def in_frame_pieces(
-    run: Callable[[slice], Sequence[Tensor] | Tensor], frames: int, piece: int | None
-) -> list[Tensor]:
-    """The outputs of `run`, each with a first dimension of `frames`, computed `piece` frames at a time."""
-    step = piece or frames
-    results: list[Tensor] = []
-    for start in range(0, frames, step):
-        part = slice(start, start + step)
-        out = run(part)
-        outputs = [out] if isinstance(out, Tensor) else list(out)
-        if step >= frames:
-            return outputs
-        results = results or [o.new_empty(frames, *o.shape[1:]) for o in outputs]
-        for whole, o in zip(results, outputs, strict=True):
-            whole[part] = o
-    return results

@@ -6,7 +6,7 @@ passes in, so that running a model never changes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -105,15 +105,29 @@ def in_pieces(
     total = x.shape[dim]
     if size is None or size >= total or torch.is_grad_enabled():
         return function(x)
-    out_dim = dim if out_dim is None else out_dim
-    result: Tensor | None = None
-    for start in range(0, total, size):
-        piece = function(x.narrow(dim, start, min(size, total - start)))
-        if result is None:
-            shape = list(piece.shape)
-            shape[out_dim] = total
-            result = piece.new_empty(shape)
-        result.narrow(out_dim, start, piece.shape[out_dim]).copy_(piece)
-        del piece
-    assert result is not None
-    return result
+
+    def run(part: slice) -> Tensor:
+        return function(x.narrow(dim, part.start, part.stop - part.start))
+
+    return in_slices(run, total, size, dim if out_dim is None else out_dim)[0]
+
+
+def in_slices(
+    run: Callable[[slice], Sequence[Tensor] | Tensor], total: int, size: int | None, dim: int = 0
+) -> list[Tensor]:
+    """The outputs of `run`, each `total` long along `dim`, computed on slices of `size` (None: on one)."""
+    results: list[Tensor] = []
+    step = size or total
+    for start in range(0, total, step):
+        part = slice(start, min(start + step, total))
+        out = run(part)
+        outputs = [out] if isinstance(out, Tensor) else list(out)
+        if step >= total:
+            return outputs
+        if not results:
+            sizes = ([*o.shape[:dim], total, *o.shape[dim + 1 :]] for o in outputs)
+            results = [o.new_empty(size) for o, size in zip(outputs, sizes, strict=True)]
+        for whole, o in zip(results, outputs, strict=True):
+            whole.narrow(dim, start, o.shape[dim]).copy_(o)
+        del out, outputs
+    return results

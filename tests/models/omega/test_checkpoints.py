@@ -132,6 +132,6 @@ def test_memory_estimate_is_near_and_not_below_counted_bytes(pieces, dtype):
     with torch.no_grad(), LiveBytes() as live:
         model(images, options=options)
     counted = live.peak + images.numel()
-    layout = model.aggregator.layout(12, 160, 224)
+    layout = model.config.layout(12, 160, 224)
     estimate = estimate_peak_bytes(config, layout, options, dtype.itemsize)
     assert counted <= estimate <= 1.5 * counted

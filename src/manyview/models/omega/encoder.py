@@ -42,7 +42,7 @@ class OmegaEncoder(nn.Module):
         self, images: Float[Tensor, "n 3 height width"], positions: Rotation, compute: Compute = PLAIN
     ) -> Float[Tensor, "n tokens dim"]:
         """Normalised tokens in the order class, storage, patches."""
-        patches = self.patch_embed(images, compute)
+        patches = self.patch_embed(images, compute=compute)
         specials = torch.cat([self.cls_token, self.storage_tokens], dim=1).to(patches.dtype)
         x = torch.cat([specials.expand(len(patches), -1, -1), patches], dim=1)
         inplace = not torch.is_grad_enabled()

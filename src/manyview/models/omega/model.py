@@ -52,9 +52,6 @@ class OmegaTrunk(AlternatingLayers):
             for _ in range(2)
         )
 
-    def sizes(self) -> OmegaConfig:
-        return self.config
-
     def image_encoder(self) -> OmegaEncoder:
         return self.patch_embed
 

@@ -17,7 +17,7 @@ from ..alternating import AlternatingLayers, Known
 from ..blocks import Block
 from ..check_images import check_images
 from ..encoder import DinoEncoder
-from ..feature_taps import in_frame_pieces
+from ..layers import in_slices
 from ..network import Network
 from ..precision import Compute, ConvertedWeights
 from ..predictions import Predictions
@@ -82,9 +82,6 @@ class Pi3(Network, AlternatingLayers):
     def available_heads(self) -> tuple[str, ...]:
         """Cameras, depth and points come from the same decoders."""
         return ("camera", "depth", "points")
-
-    def sizes(self) -> Pi3Config:
-        return self.config
 
     def image_encoder(self) -> DinoEncoder:
         return self.encoder
@@ -209,7 +206,7 @@ class Pi3(Network, AlternatingLayers):
                 intrinsics = focal_from_points(local, logits[..., 0].sigmoid())
             return [local, logits, self.camera_head(camera), intrinsics]
 
-        return in_frame_pieces(run, len(hidden), options.head_frames_per_chunk)
+        return in_slices(run, len(hidden), options.head_frames_per_chunk)
 
 
 def _translation_only(scale: Float[Tensor, " batch"]) -> Float[Tensor, "batch 1 4 1"]:

@@ -138,7 +138,7 @@ class KnownTokens:
         intrinsics = self._priors.intrinsics
         assert intrinsics is not None
         rays = rays_of(intrinsics[batch : batch + 1, frames], *self._size)[0]
-        return self._network.ray_embed(rays.to(x.dtype), compute)
+        return self._network.ray_embed(rays.to(x.dtype), compute=compute)
 
     def after_pair(self, layer: int, x: Tensor, layout: TokenLayout, compute: Compute) -> Tensor:
         """Known poses change the patches after every fourth pair."""

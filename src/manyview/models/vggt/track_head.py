@@ -15,7 +15,7 @@ from .tracker import Tracker, TrackIterations
 class TrackHead(nn.Module):
     """Follows query points of frame 0 through all frames.
 
-    `dim` is the width of a trunk tap. `feature_extractor` is run by the caller, like any dense head, on
+    `dim` is the width of a feature tap. `feature_extractor` is run by the caller, like any dense head, on
     its projected taps; its features at 1/`down_ratio` of the image are what `forward` takes.
     """
 
@@ -24,18 +24,7 @@ class TrackHead(nn.Module):
         self.config = config
         extractor = DenseHeadConfig(config.features, config.out_channels)
         self.feature_extractor = DenseHead(dim, extractor, None, down_ratio=config.down_ratio)
-        self.tracker = Tracker(
-            config.features,
-            config.hidden_size,
-            corr_levels=config.corr_levels,
-            corr_radius=config.corr_radius,
-            stride=config.stride,
-            max_scale=config.max_scale,
-            time_depth=config.time_depth,
-            space_depth=config.space_depth,
-            virtual_tracks=config.virtual_tracks,
-            heads=config.num_heads,
-        )
+        self.tracker = Tracker(config)
 
     @property
     def smallest_side(self) -> int:

@@ -56,9 +56,6 @@ class Trunk(AlternatingLayers):
         """See `run_layers`."""
         return self.run_layers(images, plan, options, read_tap, recorder, known, memory, weights)
 
-    def sizes(self) -> VGGTConfig:
-        return self.config
-
     def image_encoder(self) -> DinoEncoder | PatchConv:
         return self.patch_embed
 

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...layers import Mlp
+from ..config import TrackHeadConfig
 from .correlation import local_correlation, pyramid
 from .embeddings import flow_embedding, position_table
 from .sampling import sample_bilinear
@@ -31,40 +32,16 @@ class Tracker(nn.Module):
     at the query and one of two reference tokens (frame 0, other frames) are added.
     """
 
-    def __init__(
-        self,
-        features: int,
-        hidden: int,
-        *,
-        corr_levels: int,
-        corr_radius: int,
-        stride: int,
-        max_scale: float,
-        time_depth: int,
-        space_depth: int,
-        virtual_tracks: int,
-        heads: int,
-    ) -> None:
+    def __init__(self, config: TrackHeadConfig) -> None:
         super().__init__()
+        features = config.features
         if features % 4:
             raise ValueError(f"the tracker needs a feature width divisible by 4, got {features}")
-        self.features = features
-        self.corr_levels = corr_levels
-        self.corr_radius = corr_radius
-        self.stride = stride
-        self.max_scale = max_scale
-        token = 3 * features + 4
+        self.config = config
+        token, window = 3 * features + 4, (2 * config.corr_radius + 1) ** 2
         self.query_ref_token = nn.Parameter(torch.randn(1, 2, token))
-        self.corr_mlp = Mlp(corr_levels * (2 * corr_radius + 1) ** 2, hidden, features)
-        self.updateformer = UpdateTransformer(
-            token,
-            hidden,
-            features + 2,
-            time_depth=time_depth,
-            space_depth=space_depth,
-            virtual_tracks=virtual_tracks,
-            heads=heads,
-        )
+        self.corr_mlp = Mlp(config.corr_levels * window, config.hidden_size, features)
+        self.updateformer = UpdateTransformer(token, features + 2, config)
         self.fmap_norm = nn.LayerNorm(features)
         self.ffeat_norm = nn.GroupNorm(1, features)
         self.ffeat_updater = nn.Sequential(nn.Linear(features, features), nn.GELU())
@@ -80,16 +57,17 @@ class Tracker(nn.Module):
         """Track `query_points`, (x, y) in pixels of frame 0, which keeps them exactly."""
         maps = self.fmap_norm(feature_maps.movedim(2, -1)).movedim(-1, 2)
         batch, frames, _, height, width = maps.shape
-        queries = query_points.to(maps.dtype) / self.stride  # feature pixels
+        queries = query_points.to(maps.dtype) / self.config.stride  # feature pixels
         coords = queries[:, None].expand(-1, frames, -1, -1)
         start = sample_bilinear(maps[:, 0], queries, padding="border")
         track_features = start[:, None].expand(-1, frames, -1, -1)
-        table = position_table(3 * self.features + 4, height, width, maps.device).to(maps.dtype)
+        table = position_table(3 * self.config.features + 4, height, width, maps.device).to(maps.dtype)
         at_query = sample_bilinear(table.expand(batch, -1, -1, -1), queries, padding="border")
         constant = at_query[:, None] + self._reference_tokens(frames)[:, :, None]
 
         levels = [
-            level.unflatten(0, (batch, frames)) for level in pyramid(maps.flatten(0, 1), self.corr_levels)
+            level.unflatten(0, (batch, frames))
+            for level in pyramid(maps.flatten(0, 1), self.config.corr_levels)
         ]
         positions = []
         for _ in range(iterations):
@@ -106,7 +84,7 @@ class Tracker(nn.Module):
             track_features = track_features + self._feature_update(change[..., 2:])
             moved = coords + change[..., :2]
             coords = torch.cat((queries[:, None], moved[:, 1:]), dim=1)
-            positions.append(coords * self.stride)
+            positions.append(coords * self.config.stride)
         visibility = self.vis_predictor(track_features).squeeze(-1).sigmoid()
         confidence = self.conf_predictor(track_features).squeeze(-1).sigmoid()
         return TrackIterations(positions, visibility, confidence)
@@ -116,8 +94,8 @@ class Tracker(nn.Module):
         return torch.cat((first, others.expand(-1, frames - 1, -1)), dim=1)
 
     def _displacement(self, flow: Tensor) -> Tensor:
-        relative = flow / self.max_scale
-        return torch.cat((flow_embedding(flow, self.features // 2), relative, relative), dim=-1)
+        relative = flow / self.config.max_scale
+        return torch.cat((flow_embedding(flow, self.config.features // 2), relative, relative), dim=-1)
 
     def _correlation(self, levels: list[Tensor], targets: Tensor, coords: Tensor) -> Tensor:
         """Frame by frame, since the windows of all frames at once would outgrow the feature maps."""
@@ -127,7 +105,7 @@ class Tracker(nn.Module):
                     [level[:, frame] for level in levels],
                     targets[:, frame],
                     coords[:, frame],
-                    self.corr_radius,
+                    self.config.corr_radius,
                 )
             )
             for frame in range(coords.shape[1])

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...layers import Mlp
+from ..config import TrackHeadConfig
 
 _MLP_RATIO = 4
 
@@ -54,34 +55,25 @@ class CrossBlock(nn.Module):
 class UpdateTransformer(nn.Module):
     """Track tokens to corrections; parameter names are those of the public checkpoint, misspelling included.
 
-    `time_depth` must be a multiple of `space_depth`: the space blocks come after every
+    The config's `time_depth` must be a multiple of `space_depth`: the space blocks come after every
     (time_depth / space_depth)-th time block, starting with the first.
     """
 
-    def __init__(
-        self,
-        input_dim: int,
-        hidden: int,
-        output_dim: int,
-        *,
-        time_depth: int,
-        space_depth: int,
-        virtual_tracks: int,
-        heads: int,
-    ) -> None:
+    def __init__(self, input_dim: int, output_dim: int, config: TrackHeadConfig) -> None:
         super().__init__()
-        if space_depth < 1 or time_depth % space_depth:
-            raise ValueError(f"time depth {time_depth} is not a multiple of space depth {space_depth}")
-        self.time_per_space = time_depth // space_depth
-        self.virual_tracks = nn.Parameter(torch.randn(1, virtual_tracks, 1, hidden))
+        hidden, heads, depth = config.hidden_size, config.num_heads, config.space_depth
+        if depth < 1 or config.time_depth % depth:
+            raise ValueError(f"time depth {config.time_depth} is not a multiple of space depth {depth}")
+        self.time_per_space = config.time_depth // depth
+        self.virual_tracks = nn.Parameter(torch.randn(1, config.virtual_tracks, 1, hidden))
         self.input_norm = nn.LayerNorm(input_dim)
         self.input_transform = nn.Linear(input_dim, hidden)
         self.output_norm = nn.LayerNorm(hidden)
         self.flow_head = nn.Linear(hidden, output_dim)
-        self.time_blocks = nn.ModuleList(SelfBlock(hidden, heads) for _ in range(time_depth))
-        self.space_virtual_blocks = nn.ModuleList(SelfBlock(hidden, heads) for _ in range(space_depth))
-        self.space_point2virtual_blocks = nn.ModuleList(CrossBlock(hidden, heads) for _ in range(space_depth))
-        self.space_virtual2point_blocks = nn.ModuleList(CrossBlock(hidden, heads) for _ in range(space_depth))
+        self.time_blocks = nn.ModuleList(SelfBlock(hidden, heads) for _ in range(config.time_depth))
+        self.space_virtual_blocks = nn.ModuleList(SelfBlock(hidden, heads) for _ in range(depth))
+        self.space_point2virtual_blocks = nn.ModuleList(CrossBlock(hidden, heads) for _ in range(depth))
+        self.space_virtual2point_blocks = nn.ModuleList(CrossBlock(hidden, heads) for _ in range(depth))
 
     def forward(self, tokens: Float[Tensor, "b n s c"]) -> Float[Tensor, "b n s out"]:
         """Corrections for n tracks over s frames."""
