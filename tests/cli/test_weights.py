@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from manyview.models.checkpoints.registry import MODELS
+from manyview.models.families import MODELS
 
 
 def test_every_model_is_told_with_its_licence(command):

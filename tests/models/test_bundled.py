@@ -14,7 +14,8 @@ import manyview
 from manyview.attention.plan import Plan
 from manyview.evaluate.metrics.pose import auc, pair_errors
 from manyview.evaluate.protocols.procedural import Case
-from manyview.models.checkpoints.registry import MODELS, NamedModel
+from manyview.models.checkpoints.named import NamedModel
+from manyview.models.families import MODELS
 from manyview.models.run_options import RunOptions
 
 NAMES = ("manyview-small", "manyview-small-elastic")

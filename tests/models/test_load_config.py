@@ -10,10 +10,10 @@ import torch
 
 from manyview.errors import WeightsError
 from manyview.models.checkpoints import compare_keys
-from manyview.models.checkpoints.recognise import recognise
-from manyview.models.vggt.checkpoint import infer_vggt_config
+from manyview.models.families import family_of
 from manyview.models.vggt.config import VGGT_1B, TrackHeadConfig, VGGTConfig
 from manyview.models.vggt.model import VGGT
+from manyview.models.vggt.spec import SPEC
 
 from .tiny import TINY
 
@@ -42,22 +42,22 @@ def shapes_of(config: VGGTConfig) -> dict[str, tuple[int, ...]]:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_network_is_recovered_from_its_shapes(name):
-    assert infer_vggt_config(shapes_of(CONFIGS[name])) == CONFIGS[name]
+    assert SPEC.config_from_shapes(shapes_of(CONFIGS[name])) == CONFIGS[name]
 
 
 def test_guessed_taps_are_told(caplog):
-    infer_vggt_config(shapes_of(TINY), "weights.pt")
+    SPEC.config_from_shapes(shapes_of(TINY), "weights.pt")
     assert "weights.pt does not say which layers its heads read: taking (0, 1, 2, 3) of 4" in caplog.text
     caplog.clear()
-    assert infer_vggt_config(shapes_of(TINY), taps=(0, 0, 1, 3)).taps == (0, 0, 1, 3)
-    infer_vggt_config(shapes_of(VGGT_1B))
+    assert SPEC.config_from_shapes(shapes_of(TINY), taps=(0, 0, 1, 3)).taps == (0, 0, 1, 3)
+    SPEC.config_from_shapes(shapes_of(VGGT_1B))
     assert not caplog.text
 
 
 def test_the_public_inventory_is_the_public_model(shared_reference):
     inventory = json.loads((shared_reference / "inventories/full/vggt.json").read_text())
     shapes = {key: tuple(entry["shape"]) for key, entry in inventory["tensors"].items()}
-    assert infer_vggt_config(shapes) == VGGT_1B
+    assert SPEC.config_from_shapes(shapes) == VGGT_1B
     assert compare_keys(shapes_of(VGGT_1B), shapes).ok
     assert sum(torch.Size(shape).numel() for shape in shapes.values()) == inventory["parameters"]
 
@@ -66,10 +66,11 @@ def test_the_public_inventory_is_the_public_model(shared_reference):
 def test_public_checkpoints_of_others_are_named(shared_reference, name):
     inventory = json.loads((shared_reference / f"inventories/full/{name}.json").read_text())
     expected = {"pi3": "Pi3", "pi3x": "Pi3X", "omega": "VGGT-Omega", "omega_text": "VGGT-Omega"}[name]
-    assert recognise(inventory["tensors"].keys()) == expected
+    family = family_of(inventory["tensors"].keys())
+    assert family is not None and family.name == expected
     shapes = {key: tuple(entry["shape"]) for key, entry in inventory["tensors"].items()}
-    with pytest.raises(WeightsError, match=f"is a checkpoint of {expected}, not of VGGT"):
-        infer_vggt_config(shapes)
+    with pytest.raises(WeightsError, match="is not a VGGT checkpoint: expected aggregator"):
+        SPEC.config_from_shapes(shapes)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_impossible_shapes(key, shape, words):
     shapes = shapes_of(TRACKED)
     assert key in shapes
     with pytest.raises(WeightsError, match=words):
-        infer_vggt_config(shapes | {key: shape})
+        SPEC.config_from_shapes(shapes | {key: shape})
 
 
 @pytest.mark.parametrize("key", ["aggregator.camera_token", "aggregator.patch_embed.patch_embed.proj.weight"])
@@ -93,4 +94,4 @@ def test_an_incomplete_trunk(key):
     shapes = shapes_of(TINY)
     del shapes[key]
     with pytest.raises(WeightsError, match=f"is an incomplete VGGT checkpoint: expected {key}"):
-        infer_vggt_config(shapes)
+        SPEC.config_from_shapes(shapes)

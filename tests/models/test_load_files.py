@@ -19,6 +19,7 @@ from manyview.models.checkpoints.assign import assign_weights
 from manyview.models.load import load
 from manyview.models.vggt.config import VGGTConfig
 from manyview.models.vggt.model import VGGT
+from manyview.models.vggt.spec import SPEC
 
 from .tiny import TINY, tiny_vggt
 
@@ -326,12 +327,16 @@ def test_the_model_card_of_a_folder(tmp_path, state):
 
 def test_what_cannot_be_told_from_the_file_is_said(tmp_path, state, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
+    vggt_1b = next(row for row in SPEC.models if row.name == "vggt-1b")
     two = {key: value for key, value in state.items() if not key.startswith("point_head.")}
     save_file(two, tmp_path / "w.safetensors")
-    monkeypatch.setattr("manyview.models.load.VGGT_1B", dataclasses.replace(TINY, point_head=None))
+    family = dataclasses.replace(
+        SPEC, models=(dataclasses.replace(vggt_1b, config=dataclasses.replace(TINY, point_head=None)),)
+    )
+    monkeypatch.setattr("manyview.models.families.FAMILIES", (family,))
     load(tmp_path / "w.safetensors")
     assert "FlashVGGT's checkpoints look the same; if this is one, run it with --accel flash" in caplog.text
-    assert "these are the sizes of VGGT-1B: the public facebook/VGGT-1B is under CC-BY-NC-4.0" in caplog.text
+    assert "these are the sizes of VGGT: the public facebook/VGGT-1B is under CC-BY-NC-4.0" in caplog.text
 
 
 def test_commercial_only(tmp_path, state):
@@ -370,11 +375,11 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_models_are_named(tmp_path, name):
     save_file({key: torch.zeros(1, 1, 1, 4) for key in OTHERS[name]}, tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match=f"is a checkpoint of {name}, not of VGGT"):
+    with pytest.raises(WeightsError, match=f"is a checkpoint of {name}, not of VGGT, Pi3"):
         load(tmp_path / "w.safetensors")
 
 
 def test_unknown_models_are_refused(tmp_path):
     save_file({"fc.weight": torch.zeros(2, 2)}, tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match=r"is not a VGGT checkpoint: .* found keys such as fc.weight"):
+    with pytest.raises(WeightsError, match=r"is not a checkpoint of VGGT, .* found keys such as fc.weight"):
         load(tmp_path / "w.safetensors")

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from manyview.errors import ManyViewError, MissingExtraError, UsageError, WeightsError
 from manyview.models.checkpoints.hub import HubRequest, is_hub_id
-from manyview.models.checkpoints.registry import MODELS, find_model
+from manyview.models.families import MODELS, find_model
 from manyview.models.load import load
 
 from .tiny import TINY, tiny_vggt

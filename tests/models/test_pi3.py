@@ -13,17 +13,17 @@ from manyview.attention.plan import Plan
 from manyview.bench.live_bytes import LiveBytes
 from manyview.errors import UsageError, WeightsError
 from manyview.models.flops import forward_flops
-from manyview.models.head_footprint import HeadFootprint
+from manyview.models.footprint import HeadFootprint
 from manyview.models.load import load
-from manyview.models.pi3.checkpoint import PRIOR_KEYS, infer_pi3_config, infer_pi3x_config
-from manyview.models.pi3.config import PI3, PI3X
+from manyview.models.pi3.checkpoint import PRIOR_KEYS
+from manyview.models.pi3.config import PI3, PI3X, Pi3XConfig
 from manyview.models.pi3.heads import nearest_rotation
 from manyview.models.pi3.intrinsics import focal_from_points
 from manyview.models.pi3.model import Pi3
 from manyview.models.pi3.model_x import Pi3X
-from manyview.models.pi3.priors import Priors
+from manyview.models.pi3.spec import PI3_SPEC, PI3X_SPEC
+from manyview.models.priors import Priors
 from manyview.models.run_options import RunOptions
-from manyview.reconstruction.plan import footprint
 from manyview.reconstruction.plan.footprint import estimate_peak_bytes
 
 from .test_flops import counting
@@ -117,12 +117,12 @@ def test_sizes_are_read_off_the_shapes():
         shapes = {k: tuple(v.shape) for k, v in Pi3(SMALL).state_dict().items()}
         public = {k: tuple(v.shape) for k, v in Pi3(PI3).state_dict().items()}
         public_x = {k: tuple(v.shape) for k, v in Pi3X(PI3X).state_dict().items()}
-    assert infer_pi3x_config(public_x) == PI3X
-    assert infer_pi3_config(shapes) == SMALL
-    assert infer_pi3_config(public) == PI3
+    assert PI3X_SPEC.config_from_shapes(public_x) == PI3X
+    assert PI3_SPEC.config_from_shapes(shapes) == SMALL
+    assert PI3_SPEC.config_from_shapes(public) == PI3
     del shapes["register_token"]
     with pytest.raises(WeightsError, match="register_token"):
-        infer_pi3_config(shapes)
+        PI3_SPEC.config_from_shapes(shapes)
 
 
 def test_a_head_it_lacks_and_wrong_images_are_refused(network):
@@ -288,7 +288,7 @@ def test_memory_estimate_counts_what_is_known(monkeypatch, pieces, dtype, known)
     with torch.no_grad(), LiveBytes() as live:
         model.run_layers(images, Plan.dense(2), options, _NoTaps(), known=told)
     counted = live.peak + images.numel() + (priors.z_depth.nbytes if "depth" in known else 0)
-    monkeypatch.setattr(footprint, "head_footprint", lambda *_: HeadFootprint(0, 0, 0, 0, 0))
+    monkeypatch.setattr(Pi3XConfig, "head_footprint", lambda *_: HeadFootprint(0, 0, 0, 0, 0))
     estimate = estimate_peak_bytes(config, layout, options, dtype.itemsize, known)
     assert counted <= estimate <= 1.35 * counted
     plain = estimate_peak_bytes(config, layout, options, dtype.itemsize)

@@ -12,11 +12,11 @@ from manyview.attention.plan import Plan
 from manyview.models.alternating import normalise_images
 from manyview.models.feature_taps import run_dense_head
 from manyview.models.omega.blocks import RotaryPeriods, omega_block
-from manyview.models.omega.checkpoint import infer_omega_config
 from manyview.models.omega.config import OmegaConfig, ReadoutConfig
 from manyview.models.omega.encoder import OmegaEncoder
 from manyview.models.omega.heads import OmegaCameraHead, OmegaDenseHead, TextHead
 from manyview.models.omega.model import Omega, OmegaTrunk
+from manyview.models.omega.spec import SPEC
 from manyview.models.part_configs import DenseHeadConfig, EncoderConfig
 from manyview.models.precision import Compute
 from manyview.models.run_options import RunOptions
@@ -185,7 +185,7 @@ def _config(case: Case, shapes: dict[str, tuple[int, ...]]) -> OmegaConfig:
             "taps": c["cached_layers"],
             "readout_heads": c.get("camera", {}).get("num_heads", 16),
         }
-    config = infer_omega_config(shapes, case.id, stated)
+    config: OmegaConfig = SPEC.config_from_shapes(shapes, case.id, **stated)
     settings = {
         "embed_dim": config.dim,
         "depth": config.pairs,

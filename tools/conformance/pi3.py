@@ -11,7 +11,6 @@ from torch import Tensor
 from manyview.attention.plan import Plan
 from manyview.models.alternating import normalise_images
 from manyview.models.dense_ops import image_plane
-from manyview.models.pi3.checkpoint import infer_pi3_config, infer_pi3x_config
 from manyview.models.pi3.config import Pi3Config
 from manyview.models.pi3.conv_head import ConvHead
 from manyview.models.pi3.heads import HeadDecoder, PixelHead, PoseHead, nearest_rotation
@@ -19,9 +18,10 @@ from manyview.models.pi3.metric import MetricDecoder
 from manyview.models.pi3.model import Pi3
 from manyview.models.pi3.model_x import Pi3X
 from manyview.models.pi3.pose_injection import PoseInjection
-from manyview.models.pi3.priors import Priors
+from manyview.models.pi3.spec import PI3_SPEC, PI3X_SPEC
 from manyview.models.precision import Compute
 from manyview.models.predictions import Predictions
+from manyview.models.priors import Priors
 from manyview.models.rotary import rotation_for
 from manyview.models.run_options import RunOptions
 from tools.conformance.folder import BrokenCase, Case
@@ -129,9 +129,9 @@ def pose_injection(case: Case) -> dict[str, Tensor]:
 def _network(case: Case) -> Pi3:
     """A Pi3, or a Pi3X without its multimodal branch."""
     if "metric_token" not in case.inventory:
-        config = _config(case, infer_pi3_config(case.shapes, case.id))
+        config = _config(case, PI3_SPEC.config_from_shapes(case.shapes, case.id))
         return seeded_module(case, lambda: Pi3(config))
-    found = infer_pi3x_config(case.shapes, case.id)
+    found = PI3X_SPEC.config_from_shapes(case.shapes, case.id)
     heads = case.config.get("metric", {}).get("heads", found.metric_heads)
     found = dataclasses.replace(found, metric_heads=heads)
     _config(case, found)

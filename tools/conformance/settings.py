@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from manyview.models.checkpoints import assign_weights
-from manyview.models.vggt.checkpoint import infer_vggt_config
 from manyview.models.vggt.config import VGGTConfig
+from manyview.models.vggt.spec import SPEC
 from tools.conformance.folder import BrokenCase, Case
 
 M = TypeVar("M", bound=nn.Module)
@@ -73,7 +73,7 @@ def vggt_config(case: Case, shapes: dict[str, tuple[int, ...]]) -> VGGTConfig:
     settings = case.config
     trunk_only = not any(key.startswith(("camera_head.", "depth_head.", "point_head.")) for key in shapes)
     taps = settings.get("dpt", {}).get("intermediate_layer_idx") or ((0, 0, 0, 0) if trunk_only else None)
-    config = infer_vggt_config(shapes, case.id, taps)
+    config: VGGTConfig = SPEC.config_from_shapes(shapes, case.id, taps=taps)
     stated = {
         "embed_dim": config.dim,
         "depth": config.depth,

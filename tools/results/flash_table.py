@@ -18,7 +18,7 @@ import manyview
 from manyview.errors import ManyViewError, UsageError
 from manyview.evaluate.protocols.procedural import Case
 from manyview.files.writing import atomic_file, output_errors
-from manyview.models.checkpoints.registry import find_model
+from manyview.models.families import find_model
 from manyview.models.network import Network
 from tools.command import run_command
 from tools.results.stream_scores import Way, compare_ways, settings

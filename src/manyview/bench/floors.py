@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 
 from ..attention.layout import TokenLayout
-from ..models.head_footprint import head_footprint
 from ..models.network import NetworkConfig
 from ..models.run_options import RunOptions
 from ..reconstruction.plan.machine import synchronise
@@ -27,10 +26,10 @@ def traffic_bytes(
 
     The unit is one tensor of all tokens; an encoder's block has its own special tokens.
     """
-    encoder = getattr(config, "encoder", None)
+    encoder = config.encoder
     blocks = 0.0
     if encoder is not None:
-        special = 1 + getattr(encoder, "registers", 0)
+        special = 1 + encoder.registers
         blocks = units["encoder"] * encoder.depth * layout.frames * (layout.patches_per_frame + special)
     trunk = units["trunk"] * 2 * config.depth * layout.tokens
     return (blocks + trunk) * config.dim * element_bytes
@@ -44,7 +43,7 @@ def memory_floor_bytes(
     Tokens, queries, keys, values and attention's output; the taps as heads read them; images in the trunk's
     precision; and the heads' outputs in single precision.
     """
-    kept = head_footprint(config, layout, RunOptions(heads=tuple(heads)), element_bytes)
+    kept = config.head_footprint(layout, RunOptions(heads=tuple(heads)), element_bytes)
     pixels = layout.patches_per_frame * config.patch_size**2
     tokens = 5 * layout.tokens_per_frame * config.dim * element_bytes
     return float(layout.frames * (tokens + kept.taps + kept.outputs + 3 * pixels * element_bytes))

@@ -18,7 +18,7 @@ class Weights:
     """As a Markdown table, which is how docs/models.md is made."""
 
     def run(self) -> int:
-        from ..models.checkpoints.registry import MODELS
+        from ..models.families import MODELS
 
         chosen = [row for row in MODELS if row.commercial_use or not self.commercial_only]
         heading = ("name", "weights", "licence", "commercial use", "predicts", "images", "methods", "notes")

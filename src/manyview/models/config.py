@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from ..attention.layout import TokenLayout
 from ..errors import UsageError
+from .footprint import HeadFootprint, KnownFootprint
 from .part_configs import EncoderConfig
+from .run_options import RunOptions
 
 AnyConfig = TypeVar("AnyConfig", bound="NetworkConfig")
 SizePolicy = Literal["fit", "crop", "pad", "square", "area", "balanced", "max_size"]
@@ -21,8 +23,11 @@ class NetworkConfig:
     Fields or properties of every family: `dim`, the width of a token; `depth`, the global layers, which is
     the number of layers of a plan; `num_heads`, `mlp_ratio`, `rope_base` of the trunk's blocks; `patch_size`
     and `image_size` (the longer side that the weights were made for) in pixels; `special_tokens` of a frame;
-    the `encoder` (None: a plain patch convolution).
+    the `encoder` (None: a plain patch convolution). `head_fields` names the field of each head that weights
+    may lack (None in the field).
     """
+
+    head_fields: ClassVar[Mapping[str, str]] = {}
 
     if TYPE_CHECKING:  # a property here would be taken for the default of a field
 
@@ -74,6 +79,40 @@ class NetworkConfig:
     def camera_memory_bytes(self) -> int:
         """Bytes of keys and values that the camera head keeps of one frame that others attend to."""
         return 0
+
+    @property
+    def available_heads(self) -> tuple[str, ...]:
+        """Names of the heads that these sizes have, of `run_options.HEADS`."""
+        return tuple(head for head, field in self.head_fields.items() if getattr(self, field) is not None)
+
+    def require_heads(self, heads: Collection[str]) -> None:
+        """UsageError for a head that these sizes lack."""
+        for head in heads:
+            if head not in self.available_heads:
+                have = ", ".join(self.available_heads) or "none"
+                raise UsageError(f"this network has no {head} head; it has: {have}")
+
+    def with_heads(self: AnyConfig, keep: Collection[str]) -> AnyConfig:
+        """The same without the heads that are not in `keep`; heads without a field of their own stay."""
+        dropped = {field: None for head, field in self.head_fields.items() if head not in keep}
+        return dataclasses.replace(self, **dropped)  # type: ignore[type-var]
+
+    def head_flops(self, layout: TokenLayout, heads: Collection[str], query_points: int) -> dict[str, float]:
+        """Floating-point operations of some of its heads, by stage.
+
+        Stages are "NAME head"; to what is counted with "frame layers" and "global layers" it is added.
+        """
+        raise NotImplementedError
+
+    def head_footprint(self, layout: TokenLayout, options: RunOptions, element_bytes: int) -> HeadFootprint:
+        """Bytes of the heads for one scene; `element_bytes`: size of a number in the trunk's precision."""
+        raise NotImplementedError
+
+    def known_footprint(
+        self, layout: TokenLayout, options: RunOptions, element_bytes: int, known: tuple[str, ...]
+    ) -> KnownFootprint:
+        """Bytes for one scene of which `known` ("poses", "intrinsics", "depth") of all frames is given."""
+        return KnownFootprint()
 
     def layout(self, frames: int, height: int, width: int) -> TokenLayout:
         """Token layout of `frames` images of `height` x `width` pixels.

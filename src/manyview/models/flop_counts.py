@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .part_configs import EncoderConfig
 
+POSE_NUMBERS = 9  # of a camera head: translation, quaternion, two fields of view
+
 
 def linear(rows: int, inputs: int, outputs: int) -> float:
     """A linear layer on `rows` vectors."""

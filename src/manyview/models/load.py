@@ -1,12 +1,13 @@
-"""`load`: a model from a name, a hub repository, a file or a folder, with its licence told."""
+"""`load`: a model from a name, a hub repository, a file or a folder, whose licence is logged."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.resources
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,18 +16,13 @@ from .checkpoints import read_checkpoint
 from .checkpoints.card import card_licence
 from .checkpoints.hub import HubRequest, is_hub_id
 from .checkpoints.metadata import stored_metadata
+from .checkpoints.named import NamedModel
 from .checkpoints.read import Checkpoint
-from .checkpoints.recognise import recognise
-from .checkpoints.registry import MODELS, NamedModel, find_file, find_model, model_names
+from .families import find_model, model_names, required_family
 from .info import ModelInfo
 from .network import Network
-from .omega.build import build_omega
-from .omega.config import OmegaConfig
-from .pi3.build import build_pi3
-from .pi3.config import PI3
 from .run_options import HEADS
-from .vggt.build import build_vggt, compressor_reduction
-from .vggt.config import VGGT_1B
+from .spec import ModelSpec
 
 logger = logging.getLogger(__name__)
 
@@ -57,14 +53,27 @@ def load(
 ) -> Network:
     """Load a model for inference (`eval` mode, float32 parameters).
 
-    `name_or_path`: a name from the table ("manyview-small", "vggt-1b"), a hub id ("facebook/VGGT-1B"), a
-    .safetensors or .pt file, or a folder with one. `revision` pins a commit, branch or tag of the hub.
-    `offline` True never touches the network, None follows HF_HUB_OFFLINE. `heads` keeps only some of
-    "camera", "depth", "points", "track", "text" (None: all the file has). `commercial_only` refuses weights
-    that are not known to allow commercial use.
-
     The licence is logged and kept in `model.info`. On the CPU, float32 weights stay memory-mapped, so
-    they are held once. Raises UsageError, WeightsError or MissingExtraError with one sentence.
+    they are held once.
+
+    Args:
+        name_or_path: A name from the table ("manyview-small", "vggt-1b"), a hub id ("facebook/VGGT-1B"), a
+            .safetensors or .pt file, or a folder with one.
+        device: Where to put the weights (None: the CPU).
+        revision: Commit, branch or tag of the hub.
+        offline: True never touches the network, None follows HF_HUB_OFFLINE.
+        cache_dir: Folder of the hub's cache (None: the usual one).
+        heads: Heads to keep, of "camera", "depth", "points", "track", "text" (None: all the file has).
+        progress: Whether downloads show progress bars.
+        commercial_only: Refuse weights that are not known to allow commercial use.
+
+    Returns:
+        The network; `config` has its sizes, `info` the provenance of the weights.
+
+    Raises:
+        UsageError: Weights that are not there, a head that they lack, a licence that is refused.
+        WeightsError: A file that is damaged or holds something else.
+        MissingExtraError: A download without the library of the hub.
     """
     wanted = _head_names(heads)
     known = find_model(str(name_or_path))
@@ -72,43 +81,27 @@ def load(
         raise UsageError(_not_commercial(known.name, known.licence))
     found = _find(name_or_path, revision, offline, Path(cache_dir) if cache_dir else None, progress)
     checkpoint = read_checkpoint(found.path)
-    info = _info(found, checkpoint)
+    family = required_family(checkpoint)
+    info = _info(found, checkpoint, family)
     if commercial_only and info.commercial_use is not True:
         raise UsageError(_not_commercial(info.name, info.licence))
-    model = build(checkpoint, device=device, heads=wanted)
+    model = family.build(checkpoint, device=device, heads=wanted)
     model.name, model.licence, model.info = info.name, info.licence, info
     # Programs that do not set up logging still see what they may not do.
     logger.log(logging.INFO if info.commercial_use else logging.WARNING, "%s", info.sentence())
-    if info.plan is not None:
-        logger.info(
-            "%s%s was trained for --accel %s, which is used where nothing else is asked for",
-            "by its name, " if info.plan == _plan_by_name(checkpoint) else "",
-            checkpoint.files[0].name,
-            info.plan,
-        )
-    if info.licence is None and model.config == VGGT_1B:
-        logger.info("these are the sizes of VGGT-1B: %s", _public_licences("vggt-1b"))
-    elif info.licence is None and model.config == PI3:
-        logger.info("these are the sizes of π³: %s", _public_licences("pi3"))
-    elif info.licence is None and isinstance(model.config, OmegaConfig):
-        logger.warning("these are weights of VGGT-Ω: %s", _public_licences("vggt-omega"))
+    if info.licence is None:
+        _log_public_licences(family, model)
     return model
 
 
-def build(
-    checkpoint: Checkpoint,
-    *,
-    device: torch.device | str | None = None,
-    heads: tuple[str, ...] | None = None,
-) -> Network:
-    """The network a checkpoint belongs to, with its tensors: keys checked strictly, weights held once."""
-    builders: dict[str, Callable[..., Network]] = {
-        "Pi3": build_pi3,
-        "Pi3X": build_pi3,
-        "VGGT-Omega": build_omega,
-    }
-    found = builders.get(recognise(checkpoint.tensors) or "", build_vggt)
-    return found(checkpoint, device=device, heads=heads)
+def _log_public_licences(family: ModelSpec, model: Network) -> None:
+    """For weights that state no licence: those of public weights of these sizes."""
+    rows = [row for row in family.models if row.hub_id and (family.only_public or row.config == model.config)]
+    if rows:
+        # A hub repository may hold the weights of several rows.
+        public = dict.fromkeys(f"the public {row.hub_id} is under {row.licence}" for row in rows)
+        level, what = (logging.WARNING, "weights") if family.only_public else (logging.INFO, "the sizes")
+        logger.log(level, "these are %s of %s: %s", what, family.name, "; ".join(public))
 
 
 def _find(
@@ -158,39 +151,31 @@ def _looks_like_file(text: str) -> bool:
     return Path(text).suffix in (".safetensors", ".pt", ".pth", ".bin", ".json", ".ckpt")
 
 
-def _info(found: _Found, checkpoint: Checkpoint) -> ModelInfo:
+def _info(found: _Found, checkpoint: Checkpoint, family: ModelSpec) -> ModelInfo:
     metadata = stored_metadata(checkpoint)
     licence = found.licence or metadata.get("licence")
     commercial = found.commercial_use
     if commercial is None and licence is not None:
         commercial = _commercial_use(licence)
-    plan = _trained_for(checkpoint)
+    plan = _trained_for(checkpoint, metadata, family)
     return ModelInfo(found.name, found.source, licence, commercial, checkpoint.sha256(), metadata, plan)
 
 
-def _trained_for(checkpoint: Checkpoint) -> str | None:
+def _trained_for(checkpoint: Checkpoint, metadata: dict[str, Any], family: ModelSpec) -> str | None:
     """The plan that weights were trained for: as they say, or for public ones by the name of their file."""
-    stored = _stored_plan(checkpoint)
-    if stored is not None:
-        return stored
-    reduction = compressor_reduction(checkpoint)
-    if reduction is not None:
-        return f"flash:r={reduction},version=learnt"
-    return _plan_by_name(checkpoint)
-
-
-def _plan_by_name(checkpoint: Checkpoint) -> str | None:
-    row = find_file(checkpoint.files[0].name)
-    if row is None or recognise(checkpoint.tensors) != "VGGT" or checkpoint.metadata:
-        return None
-    return row.plan
-
-
-def _stored_plan(checkpoint: Checkpoint) -> str | None:
-    """The plan that ManyView's own training wrote beside the weights."""
-    accel = stored_metadata(checkpoint).get("accel")
-    plan = accel.get("plan") if isinstance(accel, dict) else None
-    return plan if isinstance(plan, str) else None
+    accel = metadata.get("accel")
+    stored = accel.get("plan") if isinstance(accel, dict) else None
+    plan = stored if isinstance(stored, str) else None
+    by_name = ""
+    if plan is None and family.trained_for is not None:
+        plan = family.trained_for(checkpoint)
+    if plan is None:
+        row = family.published_as(checkpoint)
+        plan, by_name = (None, "") if row is None else (row.plan, "by its name, ")
+    if plan is not None:
+        text = "%s%s was trained for --accel %s, which is used where nothing else is asked for"
+        logger.info(text, by_name, checkpoint.files[0].name, plan)
+    return plan
 
 
 def _commercial_use(licence: str) -> bool | None:
@@ -208,12 +193,6 @@ def _not_commercial(name: str, licence: str | None) -> str:
         f"the weights {name} are not known to allow commercial use (licence: {licence or 'not stated'}): "
         f"choose others, such as {DEFAULT_MODEL} or vggt-1b-commercial"
     )
-
-
-def _public_licences(beginning: str) -> str:
-    rows = (row for row in MODELS if row.hub_id is not None and row.name.startswith(beginning))
-    # A hub repository may hold the weights of several rows.
-    return "; ".join(dict.fromkeys(f"the public {row.hub_id} is under {row.licence}" for row in rows))
 
 
 def _head_names(heads: Iterable[str] | None) -> tuple[str, ...] | None:

@@ -30,7 +30,7 @@ class ChunkOutput:
 class Network(nn.Module):
     """A network with weights: images in, cameras, depth and points out. `manyview.load` returns one.
 
-    A family derives from it and overrides `available_heads` and `forward`; the rest where it can do more.
+    A family derives from it and overrides `forward`; the rest where it can do more.
 
     Attributes:
         config: The sizes, and what follows from them.
@@ -56,7 +56,7 @@ class Network(nn.Module):
     @property
     def available_heads(self) -> tuple[str, ...]:
         """Names of the heads that these weights have, of `run_options.HEADS`."""
-        raise NotImplementedError
+        return self.config.available_heads
 
     def forward(
         self,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..models.checkpoints.metadata import stored_metadata
 from ..models.checkpoints.read import read_checkpoint
-from ..models.checkpoints.registry import find_model
+from ..models.families import find_model
 
 LICENCE = "Apache-2.0"
 

@@ -14,12 +14,12 @@ from manyview.attention.plan import Plan
 from manyview.bench.live_bytes import LiveBytes
 from manyview.errors import UsageError, WeightsError
 from manyview.models.checkpoints import compare_keys
-from manyview.models.checkpoints.recognise import recognise
+from manyview.models.families import family_of
 from manyview.models.flops import forward_flops
 from manyview.models.load import load
-from manyview.models.omega.checkpoint import infer_omega_config
 from manyview.models.omega.config import OMEGA_256_TEXT, OMEGA_512, OmegaConfig, ReadoutConfig
 from manyview.models.omega.model import Omega
+from manyview.models.omega.spec import SPEC
 from manyview.models.run_options import RunOptions
 from manyview.reconstruction.plan.footprint import estimate_peak_bytes
 from tests.models.test_flops import counting
@@ -36,7 +36,7 @@ def shapes_of(config: OmegaConfig) -> dict[str, tuple[int, ...]]:
 def test_the_public_inventories_are_the_public_networks(shared_reference, name, config):
     inventory = json.loads((shared_reference / f"inventories/full/{name}.json").read_text())
     shapes = {key: tuple(entry["shape"]) for key, entry in inventory["tensors"].items()}
-    assert infer_omega_config(shapes) == config and config.depth == 19
+    assert SPEC.config_from_shapes(shapes) == config and config.depth == 19
     assert compare_keys(shapes_of(config), shapes).ok
     learnt = (k for k, entry in inventory["tensors"].items() if entry["kind"] == "param")
     assert sum(torch.Size(shapes[key]).numel() for key in learnt) == inventory["parameters"]
@@ -45,20 +45,20 @@ def test_the_public_inventories_are_the_public_networks(shared_reference, name, 
 def test_sizes_are_read_off_the_shapes():
     for config in (OMEGA_512, OMEGA_256_TEXT):
         shapes = shapes_of(config)
-        assert recognise(shapes) == "VGGT-Omega" and infer_omega_config(shapes) == config
+        assert family_of(shapes) is SPEC and SPEC.config_from_shapes(shapes) == config
     told = {"register_layers": SMALL.register_layers, "taps": SMALL.taps, "readout_heads": 4}
-    found = infer_omega_config(shapes_of(SMALL), told=told)
+    found = SPEC.config_from_shapes(shapes_of(SMALL), **told)
     assert dataclasses.replace(found, image_size=SMALL.image_size) == dataclasses.replace(
         SMALL, encoder=dataclasses.replace(SMALL.encoder, native_grid=found.encoder.native_grid)
     )
     with pytest.raises(
         WeightsError, match="has 5 pairs of blocks and does not say which are register layers"
     ):
-        infer_omega_config(shapes_of(SMALL))
+        SPEC.config_from_shapes(shapes_of(SMALL))
     shapes = shapes_of(SMALL)
     del shapes["aggregator.camera_token"]
     with pytest.raises(WeightsError, match="incomplete VGGT-Omega checkpoint: expected aggregator"):
-        infer_omega_config(shapes, told=told)
+        SPEC.config_from_shapes(shapes, **told)
 
 
 def test_a_file_loads_and_tells_its_licence(tmp_path, caplog):

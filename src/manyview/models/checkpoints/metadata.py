@@ -25,3 +25,17 @@ def stored_metadata(checkpoint: Checkpoint) -> dict[str, Any]:
             f"{checkpoint.source}: its metadata entry {METADATA_KEY!r} is not JSON of an object"
         )
     return data
+
+
+def stored_config(checkpoint: Checkpoint) -> Any:
+    """The sizes that ManyView wrote into the file, or into the config.json beside it; None without any."""
+    stored = stored_metadata(checkpoint).get("config")
+    if stored or checkpoint.config_path is None:
+        return stored or None
+    try:
+        data = json.loads(checkpoint.config_path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise WeightsError(f"{checkpoint.config_path} is not readable JSON: {error}") from error
+    # Other programs use the name config.json for other things.
+    ours = data.get(METADATA_KEY) if isinstance(data, dict) else None
+    return ours.get("config") if isinstance(ours, dict) else None

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-WITH_COMPRESSOR = "FlashVGGT with a learnt compressor"
-
 # (name, beginnings of keys that must all occur); the first line that fits names the checkpoint.
-_ARCHITECTURES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("VGGT-Omega", ("aggregator.inter_frame_blocks.",)),
-    (WITH_COMPRESSOR, ("aggregator.global_blocks.0.attn.spatial_compressor.",)),
-    ("VGGT", ("aggregator.frame_blocks.", "aggregator.global_blocks.")),
-    ("Pi3X", ("point_decoder.", "metric_decoder.", "register_token")),
-    ("Pi3", ("point_decoder.", "conf_decoder.", "register_token")),
+_FOREIGN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("DUSt3R or MASt3R", ("enc_blocks.", "dec_blocks2.", "downstream_head1.")),
     ("CroCo", ("enc_blocks.", "dec_blocks.", "mask_token")),
     ("MapAnything", ("info_sharing.", "encoder.")),
@@ -30,9 +23,9 @@ _ARCHITECTURES: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 
 
-def recognise(keys: Collection[str]) -> str | None:
-    """Name of the architecture these keys belong to, or None."""
-    for name, needed in _ARCHITECTURES:
+def foreign_architecture(keys: Collection[str]) -> str | None:
+    """Name of the architecture, none of ours, that these keys belong to, or None."""
+    for name, needed in _FOREIGN:
         if all(any(key.startswith(start) for key in keys) for start in needed):
             return name
     return None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from ..config import NetworkConfig, check_heads
 from ..part_configs import DenseHeadConfig, EncoderConfig
+from .flops import head_flops
+from .footprint import head_footprint
 
 REGISTER_LAYERS = (2, 6, 9, 14, 20)
 """Pairs of the published network in which only special tokens meet."""
@@ -29,6 +32,14 @@ class OmegaConfig(NetworkConfig):
     camera and register tokens meet. A plan covers the others, in order: see `depth`. `taps` are the pairs
     that the dense head reads. `text_head` belongs to the weights with text alignment.
     """
+
+    head_fields: ClassVar[Mapping[str, str]] = {
+        "camera": "camera_head",
+        "depth": "depth_head",
+        "text": "text_head",
+    }
+    head_flops = head_flops
+    head_footprint = head_footprint
 
     dim: int = 1024
     pairs: int = 24

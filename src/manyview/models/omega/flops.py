@@ -1,49 +1,40 @@
-"""Operations of VGGT-Ω's register layers and heads."""
+"""Floating-point operations of VGGT-Ω's register layers and heads."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from ...attention.layout import TokenLayout
-from ...errors import UsageError
-from ..flop_counts import block, linear, pyramid
-from .config import OmegaConfig, ReadoutConfig
+from ..flop_counts import POSE_NUMBERS, block, linear, pyramid
 
-_POSE_NUMBERS = 9
+if TYPE_CHECKING:
+    from .config import OmegaConfig, ReadoutConfig
 
 
-def with_omega(
-    trunk: dict[str, float], config: OmegaConfig, layout: TokenLayout, heads: Collection[str]
+def head_flops(
+    config: OmegaConfig, layout: TokenLayout, heads: Collection[str], query_points: int
 ) -> dict[str, float]:
-    """The operations of encoder and `depth` pairs, completed by register layers and heads.
-
-    Pairs with a register layer are told with the frame layers, see `run_layers`. Raises UsageError for a
-    head that the network lacks.
-    """
+    """Operations by stage; pairs with a register layer are counted with the frame layers (`run_layers`)."""
     frames, specials, dim = layout.frames, layout.frames * layout.special_tokens, 2 * config.dim
     pair = frames * block(layout.tokens_per_frame, config.dim, config.mlp_ratio)
     pair += block(specials, config.dim, config.mlp_ratio)
-    result = dict(trunk)
-    result["frame layers"] += len(config.register_layers) * pair
-    for head in heads:
-        if head == "camera" and config.camera_head is not None:
-            flops = _readout(config.camera_head, dim, specials)
-            flops += linear(frames, dim, dim // 2) + linear(frames, dim // 2, _POSE_NUMBERS)
-        elif head == "text" and config.text_head is not None:
-            flops = _readout(config.text_head, dim, specials + 1) + 2 * linear(1, dim, dim // 2)
-        elif head == "depth" and config.depth_head is not None:
-            widths, features = config.depth_head.out_channels, config.depth_head.features
-            patches = layout.patches_per_frame
-            for tap, width in zip(config.taps, widths, strict=True):
-                stage = "frame layers" if tap in config.register_layers else "global layers"
-                result[stage] += frames * linear(patches, dim, width)
-            values = 2 * (config.patch_size // 4) ** 2
-            flops = frames * (
-                pyramid(features, widths, layout.grid, 1) + linear(16 * patches, features, values)
-            )
-        else:
-            raise UsageError(f"this network has no {head} head")
-        result[f"{head} head"] = flops
+    result = {"frame layers": len(config.register_layers) * pair, "global layers": 0.0}
+    if "camera" in heads and config.camera_head is not None:
+        result["camera head"] = _readout(config.camera_head, dim, specials)
+        result["camera head"] += linear(frames, dim, dim // 2) + linear(frames, dim // 2, POSE_NUMBERS)
+    if "text" in heads and config.text_head is not None:
+        result["text head"] = _readout(config.text_head, dim, specials + 1) + 2 * linear(1, dim, dim // 2)
+    if "depth" in heads and config.depth_head is not None:
+        widths, features = config.depth_head.out_channels, config.depth_head.features
+        patches = layout.patches_per_frame
+        for tap, width in zip(config.taps, widths, strict=True):
+            stage = "frame layers" if tap in config.register_layers else "global layers"
+            result[stage] += frames * linear(patches, dim, width)
+        values = 2 * (config.patch_size // 4) ** 2
+        result["depth head"] = frames * (
+            pyramid(features, widths, layout.grid, 1) + linear(16 * patches, features, values)
+        )
     return result
 
 

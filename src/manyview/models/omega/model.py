@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ...attention.layout import TokenLayout
 from ...attention.plan import Plan
-from ...errors import UsageError
 from ...kernels import launch_device
 from ..alternating import AlternatingLayers, first_and_others
 from ..blocks import Block
@@ -96,13 +95,6 @@ class Omega(Network):
         if config.text_head is not None:
             self.text_alignment_head = TextHead(dim, config.text_head)
 
-    @property
-    def available_heads(self) -> tuple[str, ...]:
-        """Names of the heads that these weights have."""
-        c = self.config
-        have = {"camera": c.camera_head, "depth": c.depth_head, "text": c.text_head}
-        return tuple(name for name, head in have.items() if head is not None)
-
     def forward(
         self,
         images: Tensor,
@@ -119,10 +111,7 @@ class Omega(Network):
         """
         options = options or RunOptions()
         images = check_images(images)
-        for head in options.heads:
-            if head not in self.available_heads:
-                have = ", ".join(self.available_heads)
-                raise UsageError(f"these VGGT-Ω weights have no {head} head; they have: {have}")
+        self.config.require_heads(options.heads)
         plan = plan or Plan.dense(self.config.depth)
         with launch_device(options.kernels, images.device):
             return self._predict(images, plan, options, recorder, weights)

@@ -7,6 +7,8 @@ from typing import Literal
 
 from ..config import NetworkConfig, check_heads
 from ..part_configs import EncoderConfig
+from .flops import head_flops, head_flops_x
+from .footprint import head_footprint, head_footprint_x, known_footprint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,6 +18,9 @@ class Pi3Config(NetworkConfig):
     `decoder_*` are the sizes of the three decoders behind the trunk, `point_dim` and `camera_dim` the widths
     they hand to the heads. `image_size` is the longer side that the area of 255,000 pixels gives at 4:3.
     """
+
+    head_flops = head_flops
+    head_footprint = head_footprint
 
     dim: int = 1024
     depth: int = 18
@@ -48,6 +53,11 @@ class Pi3Config(NetworkConfig):
         return None
 
     @property
+    def available_heads(self) -> tuple[str, ...]:
+        """Cameras, depth and points come from the same decoders."""
+        return ("camera", "depth", "points")
+
+    @property
     def size_policy(self) -> Literal["area"]:
         """All images of one size of so many pixels."""
         return "area"
@@ -64,6 +74,10 @@ class Pi3XConfig(Pi3Config):
 
     `optional_inputs`: whether the branch for known cameras and depth is there.
     """
+
+    head_flops = head_flops_x
+    head_footprint = head_footprint_x
+    known_footprint = known_footprint
 
     conv_widths: tuple[int, int, int] = (256, 128, 64)
     conv_last: int = 32

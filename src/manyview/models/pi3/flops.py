@@ -1,39 +1,59 @@
-"""Operations of π³'s decoders and heads."""
+"""Floating-point operations of π³'s decoders and heads."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from ...attention.layout import TokenLayout
 from ..flop_counts import block, linear
-from .config import Pi3Config, Pi3XConfig
+
+if TYPE_CHECKING:
+    from .config import Pi3Config, Pi3XConfig
 
 _POSE_UNITS = 2
 
 
-def head_flops(config: Pi3Config, layout: TokenLayout, heads: Collection[str]) -> dict[str, float]:
-    """All decoders run whatever is asked for; their operations are told with the first head."""
-    tokens, patches = layout.tokens_per_frame, layout.patches_per_frame
-    inner, pixels = config.decoder_dim, config.patch_size**2
-    outputs = (config.point_dim, config.confidence_dim, config.camera_dim)
-    each = sum(
+def head_flops(
+    config: Pi3Config, layout: TokenLayout, heads: Collection[str], query_points: int
+) -> dict[str, float]:
+    """Operations by stage: all decoders run whatever is asked for, and are counted with the first head."""
+    patches, pixels = layout.patches_per_frame, config.patch_size**2
+    each = _decoders(config, layout) + _pose_head(config, patches)
+    each += linear(patches, config.point_dim, 3 * pixels) + linear(patches, config.confidence_dim, pixels)
+    return _with_first(heads, layout.frames * each)
+
+
+def head_flops_x(
+    config: Pi3XConfig, layout: TokenLayout, heads: Collection[str], query_points: int
+) -> dict[str, float]:
+    """`head_flops` of Pi3X, with its convolutional heads and the query for the metric scale."""
+    patches = layout.patches_per_frame
+    each = _decoders(config, layout) + _pose_head(config, patches)
+    each += _conv_head(config, patches, config.point_dim, (2, 1))
+    each += _conv_head(config, patches, config.confidence_dim, (1,))
+    return _with_first(heads, layout.frames * each + _metric(config, layout.tokens))
+
+
+def _with_first(heads: Collection[str], total: float) -> dict[str, float]:
+    return {f"{head} head": total if i == 0 else 0.0 for i, head in enumerate(heads)}
+
+
+def _decoders(config: Pi3Config, layout: TokenLayout) -> float:
+    """One frame."""
+    tokens, inner = layout.tokens_per_frame, config.decoder_dim
+    return sum(
         linear(tokens, 2 * config.dim, inner)
         + config.decoder_depth * block(tokens, inner, 4.0)
         + linear(tokens, inner, out)
-        for out in outputs
+        for out in (config.point_dim, config.confidence_dim, config.camera_dim)
     )
-    if isinstance(config, Pi3XConfig):
-        each += _conv_head(config, patches, config.point_dim, (2, 1))
-        each += _conv_head(config, patches, config.confidence_dim, (1,))
-    else:
-        each += linear(patches, config.point_dim, 3 * pixels) + linear(patches, config.confidence_dim, pixels)
+
+
+def _pose_head(config: Pi3Config, patches: int) -> float:
+    """One frame."""
     width = config.camera_dim
-    each += linear(patches * 3 * _POSE_UNITS, width, width) + linear(2, width, width) + linear(1, width, 12)
-    names = [f"{head} head" for head in heads]
-    total = layout.frames * each
-    if isinstance(config, Pi3XConfig):
-        total += _metric(config, layout.tokens)
-    return {name: total if i == 0 else 0.0 for i, name in enumerate(names)}
+    return linear(patches * 3 * _POSE_UNITS, width, width) + linear(2, width, width) + linear(1, width, 12)
 
 
 def _conv_head(config: Pi3XConfig, patches: int, dim: int, outputs: tuple[int, ...]) -> float:

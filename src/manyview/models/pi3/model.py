@@ -21,13 +21,13 @@ from ..layers import in_slices
 from ..network import Network
 from ..precision import Compute, ConvertedWeights
 from ..predictions import Predictions
+from ..priors import Priors
 from ..recording import mark
 from ..rotary import frame_positions, rotation_for
 from ..run_options import RunOptions
 from .config import Pi3Config
 from .heads import HeadDecoder, PixelHead, PoseHead, local_points
 from .intrinsics import focal_from_points
-from .priors import Priors
 
 _EPS = 1e-6
 _MOST_LOGIT = 40.0  # a probability of one in any precision, and its exponential is still finite
@@ -78,11 +78,6 @@ class Pi3(Network, AlternatingLayers):
         """Metres per unit of length of each scene; None where a network does not know."""
         return None
 
-    @property
-    def available_heads(self) -> tuple[str, ...]:
-        """Cameras, depth and points come from the same decoders."""
-        return ("camera", "depth", "points")
-
     def image_encoder(self) -> DinoEncoder:
         return self.encoder
 
@@ -121,9 +116,7 @@ class Pi3(Network, AlternatingLayers):
         """
         options = options or RunOptions()
         images = check_images(images)
-        for head in options.heads:
-            if head not in self.available_heads:
-                raise UsageError(f"π³ has no {head} head; it has: {', '.join(self.available_heads)}")
+        self.config.require_heads(options.heads)
         known = None if priors is None else self._known(priors, images, options)
         plan = plan or Plan.dense(self.config.depth)
         with launch_device(options.kernels, images.device):

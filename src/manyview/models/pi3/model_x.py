@@ -14,6 +14,7 @@ from ...errors import UsageError
 from ..alternating import Known
 from ..encoder import DinoEncoder, PatchConv
 from ..precision import Compute
+from ..priors import Priors
 from ..rotary import frame_positions, rotation_for
 from ..run_options import RunOptions
 from .config import Pi3Config, Pi3XConfig
@@ -21,7 +22,7 @@ from .conv_head import ConvHead
 from .metric import MetricDecoder
 from .model import Pi3
 from .pose_injection import PoseInjection
-from .priors import Priors, depth_scale, mask_of, rays_of, relative_poses
+from .priors import depth_scale, mask_of, rays_of, relative_poses
 
 _MOST_LOG_DEPTH = 15.0
 

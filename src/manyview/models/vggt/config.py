@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
 
 from ..config import NetworkConfig, check_heads
 from ..part_configs import DenseHeadConfig, EncoderConfig
+from .flops import head_flops
+from .footprint import head_footprint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +51,15 @@ class VGGTConfig(NetworkConfig):
     `depth` counts pairs of one frame and one global block; `taps` are the pairs whose outputs the
     dense heads read (zero-based); `image_size` is the longer side the weights were made for.
     """
+
+    head_fields: ClassVar[Mapping[str, str]] = {
+        "camera": "camera_head",
+        "depth": "depth_head",
+        "points": "point_head",
+        "track": "track_head",
+    }
+    head_flops = head_flops
+    head_footprint = head_footprint
 
     dim: int = 1024
     depth: int = 24

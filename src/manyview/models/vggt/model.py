@@ -48,13 +48,6 @@ class VGGT(Network):
         if config.track_head is not None:
             self.track_head = TrackHead(tap_dim, config.track_head)
 
-    @property
-    def available_heads(self) -> tuple[str, ...]:
-        """Names of the heads that these weights have."""
-        c = self.config
-        have = {"camera": c.camera_head, "depth": c.depth_head, "points": c.point_head, "track": c.track_head}
-        return tuple(name for name, head in have.items() if head is not None)
-
     def forward(
         self,
         images: Tensor,
@@ -80,11 +73,7 @@ class VGGT(Network):
         """
         options = options or RunOptions()
         images = check_images(images)
-        for head in options.heads:
-            if head not in self.available_heads:
-                raise UsageError(
-                    f"these weights have no {head} head; they have: {', '.join(self.available_heads)}"
-                )
+        self.config.require_heads(options.heads)
         if "track" in options.heads:
             query_points = self.track_head.check(images.shape[-2], images.shape[-1], query_points)
             if len(query_points) != len(images):

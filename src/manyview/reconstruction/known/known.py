@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32, Float64
 from ...errors import InputError, UsageError
 from ...files.naming import counted
 from ...models.network import NetworkConfig
-from ...models.pi3.priors import Priors
+from ...models.priors import Priors
 from ..inputs.views import ViewRecord, depth_at_network_pixels
 from .arrays import KnownViews
 from .cameras import KnownCamera, KnownData

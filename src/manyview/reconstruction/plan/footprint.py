@@ -10,9 +10,7 @@ from __future__ import annotations
 import math
 
 from ...attention.layout import TokenLayout
-from ...models.head_footprint import head_footprint
 from ...models.network import NetworkConfig
-from ...models.pi3.footprint import known_footprint
 from ...models.run_options import RunOptions
 
 _TRUNK_TENSORS = 7
@@ -31,16 +29,17 @@ def estimate_peak_bytes(
 ) -> int:
     """Expected peak of a pass over one scene, beside the weights.
 
-    `element_bytes` is the size of a number in the trunk's precision; `known`: see `known_footprint`.
+    `element_bytes` is the size of a number in the trunk's precision; `known`: which of "poses", "intrinsics"
+    and "depth" are given.
     """
     frames, tokens, dim = layout.frames, layout.tokens_per_frame, config.dim
     unit = tokens * dim * element_bytes
     pixels = layout.patches_per_frame * config.patch_size**2
-    heads = head_footprint(config, layout, options, element_bytes)
+    heads = config.head_footprint(layout, options, element_bytes)
     piece = min(options.frames_per_chunk or frames, frames)
     mlp_tokens = min(options.mlp_tokens_per_chunk or frames * tokens, frames * tokens)
     hidden = mlp_tokens * dim * element_bytes * (2 * math.ceil(config.mlp_ratio) + 2)
-    given = known_footprint(config, layout, options, element_bytes, known)
+    given = config.known_footprint(layout, options, element_bytes, known)
     held = frames * (heads.taps + 3 * pixels + given.held)
     # Temporaries of one piece while q or k is normalised and turned.
     meeting = held + frames * unit * _TRUNK_TENSORS + 2 * piece * unit
@@ -58,7 +57,7 @@ def estimate_peak_bytes(
 
 def converted_bytes(config: NetworkConfig, options: RunOptions, element_bytes: int) -> int:
     """What the trunk's weights take in a form they were not loaded in: all of them, or one at a time."""
-    mlp, pairs = config.mlp_ratio, config.pairs if hasattr(config, "pairs") else config.depth
+    mlp, pairs = config.mlp_ratio, config.pairs
     largest = int(mlp * config.dim**2)
     blocks = 2 * pairs * (4 + 2 * mlp)
     if config.encoder is not None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...models.network import Network, Predictions
-from ...models.pi3.priors import Priors
+from ...models.priors import Priors
 from ...models.recording import stage_counts
 from ...models.run_options import RunOptions
 from ..plan.preflight import Preflight, memory_limit_error, run_options_candidates

@@ -1,0 +1,147 @@
+"""VGGT as a family: its keys and heads, and weights that have a name."""
+
+from __future__ import annotations
+
+import logging
+
+from ..checkpoints.metadata import stored_metadata
+from ..checkpoints.named import NamedModel
+from ..checkpoints.read import Checkpoint
+from ..spec import ModelSpec
+from .checkpoint import infer_config
+from .compressor import add_compressors
+from .config import VGGT_1B, VGGTConfig
+from .model import VGGT
+
+logger = logging.getLogger(__name__)
+
+_FLASH = "flash (used by default) or flash:version=v2; others replace what it was trained for"
+_TRAINED = "{} (used by default); others replace what it was trained for"
+
+
+def _prepare(model: VGGT, checkpoint: Checkpoint) -> None:
+    """Adds FlashVGGT's learnt compressors where the file has them, and logs what may surprise."""
+    reduction = _reduction(checkpoint)
+    if reduction is not None:
+        add_compressors(model.aggregator.global_blocks, model.config.dim, reduction)
+    present = SPEC.heads_in(checkpoint.tensors)
+    missing = [name for name in SPEC.head_keys if name not in present]
+    if missing:
+        # A file that states its own configuration lacks a head on purpose.
+        level = logging.DEBUG if stored_metadata(checkpoint).get("config") else logging.INFO
+        logger.log(level, "%s has no %s head", checkpoint.source, " and no ".join(missing))
+    if present == ("camera", "depth") and not checkpoint.metadata and SPEC.published_as(checkpoint) is None:
+        text = "%s: FlashVGGT's checkpoints look the same; if this is one, run it with --accel flash"
+        logger.info(text, checkpoint.source)
+
+
+def _reduction(checkpoint: Checkpoint) -> int | None:
+    """By how much FlashVGGT's learnt compressor in a checkpoint reduces; None without one."""
+    kernel = checkpoint.tensors.get("aggregator.global_blocks.0.attn.spatial_compressor.compressor.weight")
+    return None if kernel is None or kernel.ndim != 4 else kernel.shape[-1]
+
+
+def _trained_for(checkpoint: Checkpoint) -> str | None:
+    reduction = _reduction(checkpoint)
+    return None if reduction is None else f"flash:r={reduction},version=learnt"
+
+
+SPEC = ModelSpec(
+    name="VGGT",
+    keys=("aggregator.frame_blocks.", "aggregator.global_blocks."),
+    config=VGGTConfig,
+    network=VGGT,
+    infer_config=infer_config,
+    head_keys={
+        "camera": "camera_head.",
+        "depth": "depth_head.",
+        "points": "point_head.",
+        "track": "track_head.",
+    },
+    example="facebook/VGGT-1B",
+    prepare=_prepare,
+    trained_for=_trained_for,
+    models=(
+        NamedModel(
+            name="manyview-small",
+            hub_id=None,
+            licence="Apache-2.0",
+            commercial_use=True,
+            notes="comes with the package; trained on procedural scenes",
+            file="manyview-small.safetensors",
+            images="longer side 112, patches of 8",
+        ),
+        NamedModel(
+            name="manyview-small-elastic",
+            hub_id=None,
+            licence="Apache-2.0",
+            commercial_use=True,
+            notes="manyview-small trained on under changing plans: one set of weights for all of them",
+            file="manyview-small-elastic.safetensors",
+            images="longer side 112, patches of 8",
+        ),
+        NamedModel(
+            name="manyview-flash",
+            hub_id=None,
+            licence="Apache-2.0",
+            commercial_use=True,
+            notes="manyview-small trained on for descriptors in place of all keys",
+            file="manyview-flash.safetensors",
+            images="longer side 112, patches of 8",
+            methods=_TRAINED.format("flash:r=4"),
+            plan="flash:r=4",
+        ),
+        NamedModel(
+            name="manyview-flash-stream",
+            hub_id=None,
+            licence="Apache-2.0",
+            commercial_use=True,
+            notes="manyview-flash trained on for streams, where a frame sees earlier ones only",
+            file="manyview-flash-stream.safetensors",
+            images="longer side 112, patches of 8",
+            methods=_TRAINED.format("flash:r=4,keyframes=0"),
+            plan="flash:r=4,keyframes=0",
+        ),
+        NamedModel(
+            name="vggt-1b",
+            hub_id="facebook/VGGT-1B",
+            licence="CC-BY-NC-4.0",
+            commercial_use=False,
+            notes="research only; facebook/VGGT-1B-Commercial allows commercial use",
+            revision="860abec7937da0a4c03c41d3c269c366e82abdf9",
+            predicts="cameras, depth, points, tracks",
+            config=VGGT_1B,
+        ),
+        NamedModel(
+            name="vggt-1b-commercial",
+            hub_id="facebook/VGGT-1B-Commercial",
+            licence="VGGT licence v1 (commercial use allowed, military use excluded)",
+            commercial_use=True,
+            notes="gated: accept the licence on its hub page and log in",
+            predicts="cameras, depth, points, tracks",
+            config=VGGT_1B,
+        ),
+        NamedModel(
+            name="flashvggt",
+            hub_id="ZipW/FlashVGGT",
+            licence="not stated",
+            commercial_use=None,
+            notes="VGGT-1B trained on for short keys; which of two public versions, the file does not tell",
+            file="flashvggt.pt",
+            predicts="cameras, depth",
+            methods=_FLASH,
+            plan="flash",
+        ),
+        NamedModel(
+            name="flashvggt-stream",
+            hub_id="ZipW/FlashVGGT",
+            licence="not stated",
+            commercial_use=None,
+            notes="as flashvggt, trained on for chunks of a video",
+            file="flashvggt_stream.pt",
+            predicts="cameras, depth",
+            methods=_FLASH,
+            plan="flash",
+        ),
+    ),
+)
