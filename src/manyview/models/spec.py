@@ -28,7 +28,7 @@ class ModelSpec:
         keys: Beginnings of tensor names that must all occur in a checkpoint of it.
         config: The class of its sizes.
         network: The network of such sizes, with weights not yet given.
-        infer_config: Sizes from the shapes of a checkpoint that does not state them (None: it must), and hints
+        infer_config: Sizes from the shapes of a checkpoint that does not state them (None: it must); hints
             by name for what shapes do not tell.
         head_keys: Beginnings of the tensor names of each head that a checkpoint may lack.
         models: Weights that have a name.

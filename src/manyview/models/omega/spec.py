@@ -10,7 +10,7 @@ from .model import Omega
 
 _REGISTERS = "all; its five layers among camera and register tokens stay as they are"
 _FAIR = "FAIR Noncommercial Research License v1 (research only; restricts outputs too)"
-_BALANCED = "about {0}x{0} pixels in each picture's shape ({1} at 4:3), patches of 16"
+_BALANCED = "about {0}x{0} pixels in each image's shape ({1} at 4:3), patches of 16"
 
 SPEC = ModelSpec(
     name="VGGT-Omega",

@@ -10,7 +10,7 @@ from .model import Pi3
 from .model_x import Pi3X
 
 _NO_REFERENCE = "all; without a whole reference frame"
-_IMAGES = "up to 255,000 pixels in the first picture's shape (574x434 at 4:3), patches of 14"
+_IMAGES = "up to 255,000 pixels in the first image's shape (574x434 at 4:3), patches of 14"
 
 PI3_SPEC = ModelSpec(
     name="Pi3",
