@@ -16,8 +16,10 @@ FILE = "published.toml"
 
 def _measure(table: dict[str, Any]) -> Measure:
     """Lists become tuples, "none" is None."""
-    options = {k: tuple(v) if isinstance(v, list) else None if v == "none" else v for k, v in table.items()}
-    return MEASURES[options.pop("measure")](**options)
+    measure = MEASURES[table.pop("measure")]
+    return measure(
+        **{k: tuple(v) if isinstance(v, list) else None if v == "none" else v for k, v in table.items()}
+    )
 
 
 def _protocol(name: str, table: dict[str, Any]) -> Protocol:
