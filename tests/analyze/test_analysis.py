@@ -116,7 +116,7 @@ def test_command_on_scenes_and_on_pictures(command, photos, weights, tmp_path): 
         "analyze", "synthetic", "--model", weights, "--views", 3, "--scenes", 1, "--queries", 16, "--out", out
     )
     assert status == 0, told
-    assert "turned:" in said and "suggested plan avggt:early=" in said and "AUC@30" in said
+    assert "rotated:" in said and "suggested plan avggt:early=" in said and "AUC@30" in said
     data = json.loads((out / "analysis.json").read_text())
     assert len(data["layers"]) == TINY.depth and data["exact_matches"] is True
     assert [Plan.parse(tried["plan"], TINY.depth) for tried in data["suggested"]]

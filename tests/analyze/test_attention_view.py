@@ -161,21 +161,21 @@ def test_cosines_are_means_over_pairs():
 
 
 @pytest.mark.parametrize("driven_by", ["content", "place"])
-def test_the_turned_probe_tells_content_from_position(driven_by):
-    turned = torch.tensor([False, True, False])
+def test_the_rotation_probe_tells_content_from_position(driven_by):
+    rotated = torch.tensor([False, True, False])
 
     def code(f, p, now):
-        moved = now and turned[f] and driven_by == "content"
+        moved = now and rotated[f] and driven_by == "content"
         return COUNT - 1 - p if moved else p  # what is seen, or where it is seen
 
     upright, after = (_one_hot(9.0, lambda f, p, now=now: code(f, p, now)) for now in (False, True))
-    strongest = [strongest_patches(x, x, LAYOUT, ALL, turned) for x in (upright, after)]
-    assert strongest[0].shape == (1, 2 * COUNT, 1)  # queries of upright frames, keys of the turned one
+    strongest = [strongest_patches(x, x, LAYOUT, ALL, rotated) for x in (upright, after)]
+    assert strongest[0].shape == (1, 2 * COUNT, 1)  # queries of upright frames, keys of the rotated one
     found = follows(strongest[0], strongest[1], LAYOUT.grid)
     assert found == ((1.0, 0.0) if driven_by == "content" else (0.0, 1.0))
 
 
-def test_the_turned_probe_leaves_out_what_a_turn_hardly_moves():
+def test_the_rotation_probe_leaves_out_what_a_turn_hardly_moves():
     middle = torch.full((1, 4, 1), 4)  # the centre of three by three turns into itself
     assert all(math.isnan(share) for share in follows(middle, middle, (3, 3)))
 

@@ -7,7 +7,7 @@ import torch
 from torch._dynamo.testing import CompileCounter
 
 from manyview.models.run_options import RunOptions
-from manyview.train.compiled import compile_blocks
+from manyview.train.model_setup import compile_blocks
 from tests.models.tiny import tiny_vggt
 
 

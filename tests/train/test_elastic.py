@@ -34,7 +34,7 @@ def test_every_layer_draws_by_the_shares():
 
 @pytest.mark.parametrize("menu", [{}, {"dense": 0.0}, {"dense": -1.0}])
 def test_impossible_menus_are_refused(menu):
-    with pytest.raises(UsageError, match="positive"):
+    with pytest.raises(UsageError, match="plans"):
         Stage("s", 1.0, ((4, 4),), plans=menu)
 
 

@@ -84,14 +84,14 @@ def test_a_run_of_an_older_config_goes_on(tmp_path: Path) -> None:
         path.write_text(json.dumps(data))
     assert run(tiny_config(), tmp_path, steps=2)["step"] == 4
     export_weights(tmp_path, tmp_path / "w.safetensors")
-    with pytest.raises(UsageError, match=r"another config .trained differ"):
+    with pytest.raises(UsageError, match="trained"):
         run(tiny_config(trained=BLOCKS), tmp_path)
 
 
 def test_what_cannot_be_trained_is_told(start: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="begins with 'encoder'"):
+    with pytest.raises(UsageError, match="'encoder'"):
         run(flash(start, trained=("encoder",)), tmp_path)
-    with pytest.raises(UsageError, match="unknown plan"):
+    with pytest.raises(UsageError, match="flush"):
         flash(start, trained_for="flush")
 
 

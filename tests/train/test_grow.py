@@ -54,7 +54,7 @@ def test_new_pairs_learn():
 @pytest.mark.parametrize("places", [(0,), (1, 0), (0, 99)])
 def test_places_that_do_not_fit_are_refused(places):
     config = tiny_config()
-    with pytest.raises(UsageError, match="places"):
+    with pytest.raises(UsageError, match="pairs"):
         grow_from(VGGT(config.model), VGGT(config.model), places)
 
 

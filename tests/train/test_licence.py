@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from manyview.models.load import _commercial_use
-from manyview.train.licence import licence_after
+from manyview.train.provenance import licence_after
 
 
 @pytest.mark.parametrize(

@@ -144,11 +144,11 @@ def test_what_cannot_train_is_told(rendered: SceneBatch, tmp_path: Path) -> None
     data = written(tum, rendered, tmp_path)
     with pytest.raises(UsageError, match="intrinsics"):
         posed_scenes(dataclasses.replace(data, intrinsics=None), [0], 2, 48, 64)
-    with pytest.raises(UsageError, match="5 frames with depth"):
+    with pytest.raises(UsageError, match="5 frames"):
         posed_scenes(data, [0], 6, 48, 64)
-    with pytest.raises(UsageError, match="smallest first"):
+    with pytest.raises(UsageError, match="step"):
         PosedFolders(("a",), step=(3, 1))
-    with pytest.raises(UsageError, match="between 0 and 1"):
+    with pytest.raises(UsageError, match="share"):
         with_posed_data(tiny_config(), ["a"], 1.0)
 
 
@@ -175,7 +175,7 @@ def test_the_nominal_camera_of_7_scenes_gives_way(rendered: SceneBatch, tmp_path
 @pytest.mark.parametrize("name", ["afr1", "fr12", "freiburg4_x", "office"])
 def test_other_names_tell_no_camera(name: str, rendered: SceneBatch, tmp_path: Path) -> None:
     tum(rendered, tmp_path / "some" / name)
-    with pytest.raises(UsageError, match="keep freiburg1, 2 or 3"):
+    with pytest.raises(UsageError, match="freiburg1"):
         posed_scenes(PosedFolders((str(tmp_path / "some" / name),)), [0], 2, 48, 64)
 
 

@@ -92,7 +92,7 @@ def test_curves_are_drawn(finished: Path, tmp_path: Path) -> None:
     plot_curves(finished / "log.jsonl", tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     (tmp_path / "empty.jsonl").write_text("")
-    with pytest.raises(UsageError, match="no training steps"):
+    with pytest.raises(UsageError, match=r"empty\.jsonl"):
         plot_curves(tmp_path / "empty.jsonl", tmp_path / "none.png")
 
 
@@ -147,15 +147,15 @@ def test_ctrl_c_stops_at_the_next_exchange_and_keeps_the_state(tmp_path: Path) -
 
 def test_another_config_or_folder_is_refused(finished: Path, tmp_path: Path) -> None:
     other = dataclasses.replace(tiny_config(), model=dataclasses.replace(MODEL, registers=2))
-    with pytest.raises(UsageError, match=r"another config.*model"):
+    with pytest.raises(UsageError, match="model"):
         run(other, finished)
-    with pytest.raises(OutputError, match="already holds"):
+    with pytest.raises(OutputError, match="whole"):
         run(tiny_config(), finished, resume=False)
     (tmp_path / "photo.jpg").write_bytes(b"")
-    with pytest.raises(OutputError, match="something else"):
+    with pytest.raises(OutputError, match=tmp_path.name):
         run(tiny_config(), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["photo.jpg"]
-    with pytest.raises(UsageError, match="at least 1"):
+    with pytest.raises(UsageError, match="processes"):
         run(tiny_config(), tmp_path / "new", processes=0)
 
 
@@ -184,6 +184,6 @@ def test_weights_that_do_not_fit_half_precision_are_refused(finished: Path, tmp_
     state = load_state(finished)
     tensors = {**state.tensors, "model/aggregator.camera_token": torch.full((1, 2, 1, 32), 1e6)}
     save_state(tmp_path, RunState(tensors, state.header), 8)
-    with pytest.raises(WeightsError, match="not finite in half precision"):
+    with pytest.raises(WeightsError, match="camera_token"):
         export_weights(tmp_path, tmp_path / "w.safetensors")
     assert not (tmp_path / "w.safetensors").exists()

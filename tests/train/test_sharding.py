@@ -1,17 +1,18 @@
-"""Weights shared out among two processes: the run of one process, whichever of its parts were shared out."""
+"""Weights sharded over two processes: the run equals that of one process, whichever part is sharded."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
+import torch.multiprocessing as multiprocessing
 
 from manyview.errors import UsageError
 from manyview.train import run
 from manyview.train.config import LossWeights, Stage, TrainConfig
 from manyview.train.log import read_log
+from manyview.train.loop import _process
 from manyview.train.sharding import clip_gradients
 from manyview.train.state import load_state
 from manyview.train.weights import export_weights, trained_model
@@ -30,8 +31,8 @@ def assert_same_run(one: Path, two: Path) -> None:
         assert a["losses"] == pytest.approx(b["losses"], rel=1e-4, abs=1e-6)
         assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-3)
         assert a["scenes"] == b["scenes"]
-    told, same = lines(one, "evaluate")[-1], lines(two, "evaluate")[-1]
-    assert told["abs_rel"] == pytest.approx(same["abs_rel"], rel=1e-3)
+    a, b = lines(one, "evaluate")[-1], lines(two, "evaluate")[-1]
+    assert a["abs_rel"] == pytest.approx(b["abs_rel"], rel=1e-3)
     first, second = load_state(one), load_state(two)
     assert set(first.tensors) == set(second.tensors)
     assert first.header["optimiser_steps"] == second.header["optimiser_steps"]
@@ -41,46 +42,59 @@ def assert_same_run(one: Path, two: Path) -> None:
         torch.testing.assert_close(tensor, second.tensors[name], rtol=1e-3, atol=3e-4, msg=name)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four steps of one process, in two parts as the others are."""
-    out = tmp_path_factory.mktemp("whole") / "run"
-    for _ in range(2):
-        run(fresh(), out, steps=2)
-    return out
-
-
 def fresh(**changes: object) -> TrainConfig:
     return tiny_config(steps=4, step_batches=2, ema=0.5, checkpoint_activations=True, **changes)
 
 
-def test_a_run_begun_on_two_processes_goes_on_in_one(whole: Path, tmp_path: Path) -> None:
-    run(fresh(shard=True), tmp_path, processes=2, steps=2)
-    run(fresh(), tmp_path, steps=2)
-    assert [line["processes"] for line in lines(tmp_path, "start")] == [2, 1]
-    assert_same_run(whole, tmp_path)
-
-
-@pytest.mark.slow
-def test_a_run_begun_in_one_process_goes_on_in_two(whole: Path, tmp_path: Path) -> None:
-    run(fresh(shard=True), tmp_path, steps=2)
-    run(fresh(shard=True), tmp_path, processes=2, steps=2)
-    assert_same_run(whole, tmp_path)
-
-
-@pytest.mark.slow
-def test_frozen_weights_and_a_teacher_are_shared_out_too(whole: Path, tmp_path: Path) -> None:
-    export_weights(whole, tmp_path / "start.safetensors")
+def frozen(folder: Path, **changes: object) -> TrainConfig:
+    """Some weights are frozen, and a teacher (also sharded) gives the losses."""
     weights = LossWeights(direction=0.0, deep_camera=0.0, attention=0.0, distill=0.5)
     stages = (Stage("sets", 1, ((2, 3),), (2, 3), 6, weights=weights, plan="flash:r=2"),)
-    config = fresh(stages=stages, trained=BLOCKS, init=str(tmp_path / "start.safetensors"))
-    run(config, tmp_path / "one", steps=2)
-    run(dataclasses.replace(config, shard=True), tmp_path / "two", processes=2, steps=2)
-    assert_same_run(tmp_path / "one", tmp_path / "two")
-    begin, end = (
-        trained_model(whole).half().float().state_dict(),
-        trained_model(tmp_path / "two").state_dict(),
-    )
+    return fresh(stages=stages, trained=BLOCKS, init=str(folder / "start.safetensors"), **changes)
+
+
+def _two_steps_each(rank: int, folder: str) -> None:
+    """A process that takes part in one run after the other."""
+    for number, (name, config) in enumerate(
+        {
+            "begun": fresh(shard=True),
+            "resumed": fresh(shard=True),
+            "frozen two": frozen(Path(folder), shard=True),
+        }.items()
+    ):
+        out = str(Path(folder) / name)
+        Path(out).mkdir(exist_ok=True)
+        _process(rank, 2, f"{folder}/store{number}", config.to_json(), out, (None, 2))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of four steps in two parts: "whole" in one process, others with a part on two in one launch."""
+    folder = tmp_path_factory.mktemp("runs")
+    for _ in range(2):
+        run(fresh(), folder / "whole", steps=2)
+    export_weights(folder / "whole", folder / "start.safetensors")
+    run(fresh(shard=True), folder / "resumed", steps=2)
+    run(frozen(folder), folder / "frozen one", steps=2)
+    multiprocessing.start_processes(_two_steps_each, (str(folder),), nprocs=2, start_method="spawn")
+    run(fresh(), folder / "begun", steps=2)
+    return folder
+
+
+def test_a_run_begun_on_two_processes_resumes_in_one(runs: Path) -> None:
+    assert [line["processes"] for line in lines(runs / "begun", "start")] == [2, 1]
+    assert_same_run(runs / "whole", runs / "begun")
+
+
+def test_a_run_begun_in_one_process_resumes_on_two(runs: Path) -> None:
+    assert [line["processes"] for line in lines(runs / "resumed", "start")] == [1, 2]
+    assert_same_run(runs / "whole", runs / "resumed")
+
+
+def test_frozen_weights_and_a_teacher_are_sharded_too(runs: Path) -> None:
+    assert_same_run(runs / "frozen one", runs / "frozen two")
+    begin = trained_model(runs / "whole").half().float().state_dict()
+    end = trained_model(runs / "frozen two").state_dict()
     moved = {name for name, tensor in begin.items() if not torch.equal(tensor, end[name])}
     assert moved and all(name.startswith(BLOCKS) for name in moved)
 
@@ -98,8 +112,8 @@ def test_clipping_is_torchs() -> None:
             torch.testing.assert_close(a.grad, b.grad)
 
 
-def test_what_does_not_go_together_is_told() -> None:
-    with pytest.raises(UsageError, match="shard needs step_batches"):
+def test_incompatible_options_raise() -> None:
+    with pytest.raises(UsageError, match="step_batches"):
         tiny_config(shard=True)
     with pytest.raises(UsageError, match="compile_blocks"):
         fresh(shard=True, compile_blocks=True)

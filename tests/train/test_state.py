@@ -56,15 +56,15 @@ def test_damage_is_a_weights_error(tmp_path: Path) -> None:
     piece = next(tmp_path.glob("state-*/piece-000.safetensors"))
     whole = piece.read_bytes()
     piece.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(WeightsError, match="damaged or incomplete"):
+    with pytest.raises(WeightsError, match=tmp_path.name):
         load_state(tmp_path)
     piece.unlink()
-    with pytest.raises(WeightsError, match="damaged or incomplete"):
+    with pytest.raises(WeightsError, match=tmp_path.name):
         load_state(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("here")
-    with pytest.raises(OutputError, match="cannot write the training state"):
+    with pytest.raises(OutputError, match=tmp_path.name):
         save_state(blocked, some_state(), 1)

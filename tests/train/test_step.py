@@ -1,10 +1,11 @@
-"""What a step may add: a teacher, a running mean, recomputed blocks, and draws shared among processes."""
+"""Options of a step: a teacher, an EMA, activation checkpointing, and draws divided among processes."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -71,7 +72,7 @@ def test_the_teacher_is_the_dense_start(start: Path) -> None:
 
 
 def test_a_teacher_needs_weights_to_start_from() -> None:
-    with pytest.raises(UsageError, match="give init"):
+    with pytest.raises(UsageError, match="init"):
         Trainer(tiny_config(stages=with_weights(distill=1.0)), Workers())
 
 
@@ -123,46 +124,61 @@ def test_a_step_of_several_draws_is_their_mean_gradient() -> None:
     assert cosine > 0.9
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("options", [[], ["--shard"]])
-def test_torchrun_has_the_losses_of_one_process(options: list[str], tmp_path: Path) -> None:
-    config = tiny_config(steps=4, step_batches=2)
-    run(config, tmp_path / "one")
-    recipe = tmp_path / "recipe.json"
-    recipe.write_text(json.dumps(config.to_json()))
+_SCRIPT = """
+import os, sys
+from pathlib import Path
+from manyview.cli.main import run
+
+folder, port = Path(sys.argv[1]), sys.argv[2]
+line = ["train", "base", "--config", str(folder / "recipe.json")]
+status = run([*line, "--out", str(folder / "plain")])
+os.environ.update(TORCHELASTIC_USE_AGENT_STORE="False", MASTER_PORT=port)  # a new store for a new group
+sys.exit(status or run([*line, "--out", str(folder / "sharded"), "--shard"]))
+"""
+
+
+def launch_two(script: str, folder: Path) -> str:
+    """Run Python code in two processes of torchrun, with `folder` and a free port as arguments."""
+    (folder / "script.py").write_text(script)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    line = [
-        "-m",
-        "manyview.cli.main",
-        "train",
-        "base",
-        "--config",
-        str(recipe),
-        "--out",
-        str(tmp_path / "two"),
-        *options,
-    ]
     done = subprocess.run(
-        [*launcher, *line], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+        [*launcher, str(folder / "script.py"), str(folder), str(port)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("100% of the schedule") == 1
-    one, two = (
-        [line for line in read_log(tmp_path / name / "log.jsonl") if line["kind"] == "train"]
-        for name in ("one", "two")
-    )
-    assert [line["scenes"] for line in one] == [line["scenes"] for line in two]
-    for a, b in zip(one, two, strict=True):
-        assert a["losses"] == pytest.approx(b["losses"], rel=1e-4, abs=1e-6)
-        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-3)
-    states = [load_state(tmp_path / name).tensors for name in ("one", "two")]
-    for name, tensor in states[0].items():
-        if not name.startswith("exp_avg"):
-            torch.testing.assert_close(tensor, states[1][name], rtol=1e-3, atol=2e-4)
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_torchrun_has_the_losses_of_one_process(tmp_path: Path) -> None:
+    """Plain and sharded, one after the other in one launch."""
+    config = tiny_config(steps=4, step_batches=2)
+    run(config, tmp_path / "one")
+    (tmp_path / "recipe.json").write_text(json.dumps(config.to_json()))
+    assert launch_two(_SCRIPT, tmp_path).count("100% of the schedule") == 2
+    for two in ("plain", "sharded"):
+        one_lines, two_lines = (
+            [line for line in read_log(tmp_path / name / "log.jsonl") if line["kind"] == "train"]
+            for name in ("one", two)
+        )
+        assert [line["scenes"] for line in one_lines] == [line["scenes"] for line in two_lines]
+        for a, b in zip(one_lines, two_lines, strict=True):
+            assert a["losses"] == pytest.approx(b["losses"], rel=1e-4, abs=1e-6)
+            assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-3)
+        states = [load_state(tmp_path / name).tensors for name in ("one", two)]
+        for name, tensor in states[0].items():
+            if not name.startswith("exp_avg"):
+                torch.testing.assert_close(tensor, states[1][name], rtol=1e-3, atol=2e-4)
 
 
 def test_draws_are_shared_evenly() -> None:
     worker = Workers()
     worker.size = 2
-    with pytest.raises(UsageError, match="multiple of the 2 processes"):
+    with pytest.raises(UsageError, match="step_batches"):
         Trainer(tiny_config(step_batches=3), worker)

@@ -1,1 +1,1 @@
-"""What global attention looks at, layer by layer: the analysis that the accelerations rest on."""
+"""Analysis of global attention, layer by layer."""

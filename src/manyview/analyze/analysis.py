@@ -1,4 +1,4 @@
-"""The whole analysis of a network on scenes or pictures."""
+"""The analysis of a network on scenes or images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """One scene: pictures [S, 3, H, W] (uint8, or in [0, 1]) and, where it was rendered, the truth."""
+    """One scene: images [S, 3, H, W] (uint8, or in [0, 1]) and, if it was rendered, the ground truth."""
 
     images: Float[Tensor, "s 3 h w"] | Tensor
     truth: SceneBatch | None = None
@@ -34,7 +34,7 @@ class Subject:
 
 @dataclasses.dataclass(frozen=True)
 class Tried:
-    """A suggested plan, its share of dense attention's operations, and what it changed."""
+    """A suggested plan, its share of dense attention's operations, and its effect."""
 
     plan: str
     attention_share: float
@@ -43,10 +43,10 @@ class Tried:
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
-    """Per global layer: `views`, `follows` (content, place) of the turned probe, `knockouts` by kind.
+    """Per global layer: `views`, `follows` (content, position) of the rotation probe, `knockouts` by kind.
 
-    `dense_auc_30` is against the truth (None without); `exact` says whether matches are the truth's rather
-    than the network's own.
+    `dense_auc_30` is against the ground truth (None without); `exact` tells whether matches come from it
+    rather than from the network's predictions.
     """
 
     views: tuple[LayerView, ...]
@@ -79,18 +79,18 @@ class Analysis:
 
 
 class _Probe:
-    """Recorder: shows the queries and keys of every global layer as the pass goes by, and keeps none."""
+    """Recorder that passes queries and keys of every global layer on, and keeps none."""
 
-    def __init__(self, look: Callable[[int, Tensor, Tensor], None]) -> None:
-        self._look = look
+    def __init__(self, callback: Callable[[int, Tensor, Tensor], None]) -> None:
+        self._callback = callback
 
     def global_attention(self, layer: int, q: Tensor, k: Tensor) -> None:
-        self._look(layer, q[0], k[0])
+        self._callback(layer, q[0], k[0])
 
 
 @dataclasses.dataclass
 class _Scene:
-    """What a subject contributes: the dense answer, and every layer's numbers."""
+    """Results of one subject: the dense predictions and the numbers of every layer."""
 
     images: Tensor
     dense: Predictions
@@ -109,11 +109,16 @@ def analyse(
     progress: Progress | None = None,
     dtype: torch.dtype | None = None,
 ) -> Analysis:
-    """Analyse a network on `subjects`, all of at least two views; numbers are means over them.
+    """Analyse the global attention of a network; numbers are means over the scenes.
 
-    `queries` patches of each scene ask; `kinds` of knock-outs are run for every layer (without "frame" no
-    split is suggested). Matches are exact on rendered scenes and the network's own elsewhere. `dtype` is
-    the precision of the trunk (None: the weights').
+    Args:
+        model: the network, on the device to use.
+        subjects: scenes of at least two views. Matches are exact for rendered scenes, else predicted.
+        kinds: knock-outs (`KINDS`) run for every layer; without "frame" no split is suggested.
+        queries: number of patches per scene sampled as queries.
+        seed: of the sampled patches.
+        progress: called with ("analyze", done, total).
+        dtype: precision of the trunk (None: that of the weights).
     """
     depth = model.config.depth
     passes = len(subjects) * (3 + depth * len(kinds))
@@ -128,7 +133,7 @@ def analyse(
     scenes: list[_Scene] = []
     changes: dict[str, list[list[Change]]] = {kind: [[] for _ in range(depth)] for kind in kinds}
     for number, subject in enumerate(subjects):
-        scene = _look_at(model, subject, queries, seed + number, dtype, step)
+        scene = _measure_scene(model, subject, queries, seed + number, dtype, step)
         scenes.append(scene)
         for kind in kinds:
             for layer in range(depth):
@@ -158,7 +163,7 @@ def analyse(
     )  # fmt: skip
 
 
-def _look_at(
+def _measure_scene(
     model: Network,
     subject: Subject,
     queries: int,
@@ -166,7 +171,7 @@ def _look_at(
     dtype: torch.dtype | None,
     step: Callable[[], None],
 ) -> _Scene:
-    """The dense answer of a scene, the numbers of its layers, and the probe with turned pictures."""
+    """Dense predictions of a scene, the numbers of its layers, and the rotation probe."""
     images = subject.images
     images = images.float() / 255 if images.dtype == torch.uint8 else images
     plan = Plan.dense(model.config.depth)
@@ -179,23 +184,23 @@ def _look_at(
     else:
         truth, matches = subject.truth.cam_from_world[0], exact_matches(subject.truth, patch)
     scene = _Scene(images, dense, truth)
-    asked = sample_queries(layout, queries, seed)
-    # Every other view is turned; the first, which defines the world for VGGT, stays upright.
-    turned = torch.arange(layout.frames) % 2 == 1
+    sampled = sample_queries(layout, queries, seed)
+    # Every other view is rotated; the first, which defines the world for VGGT, is not.
+    rotated = torch.arange(layout.frames) % 2 == 1
     before: list[Tensor] = []
 
-    def look(layer: int, q: Tensor, k: Tensor) -> None:
-        scene.views.append(view_layer(q, k, layout, asked, matches))
-        before.append(strongest_patches(q, k, layout, asked, turned))
+    def measure(layer: int, q: Tensor, k: Tensor) -> None:
+        scene.views.append(view_layer(q, k, layout, sampled, matches))
+        before.append(strongest_patches(q, k, layout, sampled, rotated))
 
     def compare(layer: int, q: Tensor, k: Tensor) -> None:
-        after = strongest_patches(q, k, layout, asked, turned)
+        after = strongest_patches(q, k, layout, sampled, rotated)
         scene.follows.append(follows(before[layer], after, layout.grid))
 
-    predict(model, images, plan, dtype, _Probe(look))
+    predict(model, images, plan, dtype, _Probe(measure))
     step()
-    pictures = torch.where(turned.to(images.device)[:, None, None, None], images.flip((2, 3)), images)
-    predict(model, pictures, plan, dtype, _Probe(compare))
+    images = torch.where(rotated.to(images.device)[:, None, None, None], images.flip((2, 3)), images)
+    predict(model, images, plan, dtype, _Probe(compare))
     step()
     return scene
 
@@ -203,7 +208,7 @@ def _look_at(
 def _try(
     model: Network, plan: Plan, scenes: Sequence[_Scene], dtype: torch.dtype | None, step: Callable[[], None]
 ) -> Tried:
-    """What a plan changes on all scenes."""
+    """The effect of a plan on all scenes."""
     found = []
     shares = []
     for scene in scenes:

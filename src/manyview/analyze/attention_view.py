@@ -1,4 +1,4 @@
-"""One layer's queries and keys to numbers, a tile of queries at a time: no score matrix is ever kept."""
+"""Statistics of the attention of one layer, a tile of queries at a time, without a full score matrix."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def view_layer(
     matches: Matches,
     scores_at_once: int = SCORES_AT_ONCE,
 ) -> LayerView:
-    """Numbers of a layer from its queries and keys (after normalisation and positions) of one scene.
+    """Statistics of a layer from its queries and keys of one scene (after QK norm and RoPE).
 
     `queries` are (frame, patch); at most `scores_at_once` scores exist at a time.
     """
@@ -34,10 +34,10 @@ def view_layer(
         for part in queries.split(queries_at_once(heads, tokens, scores_at_once))
     ]
     sums = {name: torch.stack([part[name] for part in parts]).nansum(0) for name in parts[0]}
-    asked, seen = len(queries), sums["seen"].clamp(min=1)
+    count, seen = len(queries), sums["seen"].clamp(min=1)
     by_head = sums["match"] / seen
     by_head = torch.where(sums["seen"] > 0, by_head, torch.nan)
-    shares = {name: float(sums[name] / asked) for name in _MASSES + _PER_QUERY}
+    shares = {name: float(sums[name] / count) for name in _MASSES + _PER_QUERY}
     alike = {
         f"cos_{name}_{kind}": by_head
         for name, x in (("q", q), ("k", keys))
@@ -71,25 +71,25 @@ def _tile(q: Tensor, k: Tensor, layout: TokenLayout, queries: Tensor, matches: M
     """Sums over the queries of one tile (over heads: means)."""
     special, frames, grid = layout.special_tokens, layout.frames, layout.grid
     frame, patch = queries.to(q.device).unbind(1)
-    asked = q[:, rows_of(queries, layout).to(q.device)].float()
-    logits = asked @ k.transpose(1, 2) * q.shape[-1] ** -0.5  # [H, Q, N]
+    sampled = q[:, rows_of(queries, layout).to(q.device)].float()
+    logits = sampled @ k.transpose(1, 2) * q.shape[-1] ** -0.5  # [H, Q, N]
     weights = logits.softmax(-1)
     by_frame = weights.unflatten(-1, (frames, -1))
     patches = by_frame[..., special:]
     per_frame = patches.sum(-1).mean(0)  # [Q, S]
     rows = torch.arange(len(queries), device=q.device)
-    own_patch = patches[:, rows, frame, patch].mean(0)
-    own = per_frame[rows, frame]
-    reference = torch.zeros_like(own)
+    same_patch = patches[:, rows, frame, patch].mean(0)
+    same_frame = per_frame[rows, frame]
+    reference = torch.zeros_like(same_frame)
     if layout.reference_frame is not None:
         elsewhere = frame != layout.reference_frame
         reference = per_frame[:, layout.reference_frame] * elsewhere
     total = per_frame.sum(-1)
     sums = {
-        "mass_own_patch": own_patch.sum(),
-        "mass_own_frame": (own - own_patch).sum(),
+        "mass_own_patch": same_patch.sum(),
+        "mass_own_frame": (same_frame - same_patch).sum(),
         "mass_reference": reference.sum(),
-        "mass_other_frames": (total - own - reference).sum(),
+        "mass_other_frames": (total - same_frame - reference).sum(),
         "mass_special": (1 - total).sum(),
         "entropy": -torch.special.xlogy(weights, weights).sum(-1).mean(0).sum() / _log(weights.shape[-1]),
         "keys_for_90": _keys_for(weights, 0.9).mean(0).sum(),
@@ -109,8 +109,8 @@ def _log(keys: int) -> float:
 def _by_distance(per_frame: Tensor, frame: Tensor, layout: TokenLayout) -> dict[str, Tensor]:
     """Mass on frames [Q, S], and how many frames there were, at each distance from the query's frame.
 
-    The reference frame as seen from others is left out: it is looked at because it is the reference, and
-    the largest distances of a short scene hold little else.
+    Attention to the reference frame from others is left out: it would dominate the largest distances of a
+    short scene.
     """
     key_frame = torch.arange(layout.frames, device=frame.device)
     counted = torch.ones_like(per_frame)
@@ -126,7 +126,7 @@ def _by_distance(per_frame: Tensor, frame: Tensor, layout: TokenLayout) -> dict[
 
 def _below(weights: Tensor, share: float) -> Tensor:
     """Share of keys under `share` times the uniform weight, summed over queries."""
-    # Uniform weights are equal to their limit but for rounding, which must not count as below.
+    # Uniform weights equal the limit up to rounding, which must not count as below.
     return (weights * weights.shape[-1] < share * (1 - 1e-4)).float().mean((0, 2)).sum()
 
 
@@ -139,7 +139,7 @@ def _keys_for(weights: Tensor, share: float) -> Tensor:
 def _matching(
     top: Tensor, frame: Tensor, patch: Tensor, grid: tuple[int, int], layout: TokenLayout, matches: Matches
 ) -> dict[str, Tensor]:
-    """Whether the strongest keys of other frames [H, Q, k] lie where the query's point does."""
+    """Whether the strongest keys of other frames [H, Q, k] show the surface point of the query."""
     columns, count = grid[1], layout.patches_per_frame
     if layout.frames < 2:
         zero = torch.zeros(())
@@ -148,11 +148,11 @@ def _matching(
     key_frame, key_patch = top // count, top % count
     key_row, key_column = key_patch // columns, key_patch % columns
     place, visible = matches.place, matches.visible
-    asked_frame = frame[None, :, None].expand_as(top)
-    asked_patch = patch[None, :, None].expand_as(top)
-    here = place[asked_frame, key_frame, asked_patch]
+    query_frame = frame[None, :, None].expand_as(top)
+    query_patch = patch[None, :, None].expand_as(top)
+    here = place[query_frame, key_frame, query_patch]
     near = ((key_column - here[..., 0]).abs() <= 1) & ((key_row - here[..., 1]).abs() <= 1)
-    right = near & visible[asked_frame, key_frame, asked_patch]
+    right = near & visible[query_frame, key_frame, query_patch]
     elsewhere = visible[frame, :, patch] & (torch.arange(layout.frames, device=top.device) != frame[:, None])
     seen = elsewhere.any(1)
     same_row = key_row[..., 0] == patch // columns

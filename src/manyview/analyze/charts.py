@@ -1,4 +1,4 @@
-"""The figures of an analysis as one picture."""
+"""Plots of an analysis."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, BinaryIO
 from .analysis import Analysis
 
 _MASSES = (
-    ("mass_own_patch", "own patch", "#e45756"),
-    ("mass_own_frame", "own frame", "#f2b447"),
+    ("mass_own_patch", "same patch", "#e45756"),
+    ("mass_own_frame", "same frame", "#f2b447"),
     ("mass_reference", "reference frame", "#4c78a8"),
     ("mass_other_frames", "other frames", "#72b7b2"),
     ("mass_special", "special tokens", "#b279a2"),
 )
 _KNOCKOUTS = {
-    "frame": ("own frame only", "#e45756"),
+    "frame": ("same frame only", "#e45756"),
     "mean": ("one mean key", "#f2b447"),
     "coarse": ("quarter of keys", "#4c78a8"),
 }
@@ -34,7 +34,7 @@ _SHARPNESS = (
 
 
 def draw(analysis: Analysis, out: BinaryIO) -> None:
-    """Write a PNG: where the mass goes, what it finds, how sharp and alike, and what cutting changes."""
+    """Write a PNG: attention mass, matches, sharpness, similarity, and the effect of knock-outs."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -67,8 +67,8 @@ def _mass(panel: Any, analysis: Analysis) -> None:
 
 def _map(panel: Any, by_layer: list[list[float]], title: str, across: str) -> None:
     """A coloured table, a row a layer."""
-    picture = panel.imshow(by_layer, aspect="auto", vmin=0, origin="lower", interpolation="nearest")
-    panel.figure.colorbar(picture, ax=panel)
+    image = panel.imshow(by_layer, aspect="auto", vmin=0, origin="lower", interpolation="nearest")
+    panel.figure.colorbar(image, ax=panel)
     panel.set_title(title, fontsize=10)
     panel.set_xlabel(across)
     panel.set_ylabel("global layer")
@@ -85,8 +85,8 @@ def _lines(panel: Any, analysis: Analysis, wanted: tuple[tuple[str, str, str], .
 def _position(panel: Any, analysis: Analysis) -> None:
     panel.plot([view.numbers.same_row for view in analysis.views], "o-", ms=4, label="same row")
     panel.plot([view.numbers.same_place for view in analysis.views], "s-", ms=4, label="same place")
-    panel.plot([f[0] for f in analysis.follows], "^--", ms=4, label="turned: moves with content")
-    panel.plot([f[1] for f in analysis.follows], "v--", ms=4, label="turned: stays in place")
+    panel.plot([f[0] for f in analysis.follows], "^--", ms=4, label="rotated: moves with content")
+    panel.plot([f[1] for f in analysis.follows], "v--", ms=4, label="rotated: stays in place")
     _finish(panel, "strongest key: position or content", len(analysis.views))
 
 
@@ -98,16 +98,13 @@ def _similarity(panel: Any, analysis: Analysis) -> None:
         style, colour = ("-" if "_q_" in name else "--"), f"C{index % 3}"
         label = name.removeprefix("cos_").replace("_", " ")
         panel.plot([float(h.mean()) for h in heads], style, color=colour, label=label)
-        low, high = (
-            [float(x) for x in (h.min() for h in heads)],
-            [float(x) for x in (h.max() for h in heads)],
-        )
+        low, high = [float(h.min()) for h in heads], [float(h.max()) for h in heads]
         panel.fill_between(layers, low, high, color=colour, alpha=0.1, lw=0)
     _finish(panel, "cosine similarity (bands: heads)", len(layers))
 
 
 def _knockouts(panel: Any, analysis: Analysis, second: bool) -> None:
-    """Pose change in the first panel; in the second the score where there is truth, else depth."""
+    """Pose change in the first panel; in the second AUC@30 if there is ground truth, else depth."""
     dense = analysis.dense_auc_30
     for kind, changes in analysis.knockouts.items():
         label, colour = _KNOCKOUTS[kind]

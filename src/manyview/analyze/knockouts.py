@@ -1,4 +1,4 @@
-"""Change one global layer at a time and see what becomes of the answer."""
+"""Change one global layer at a time and measure the effect on the predictions."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ KINDS = {
     "mean": GlobalAttention(keys=MeanKey()),
     "coarse": GlobalAttention(keys=GridKeys((2, 2))),
 }
-"""Own frame only, one mean key, a quarter of the keys (without fill)."""
+"""Same-frame attention, one mean key, a quarter of the keys (without fill)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
     """Against dense attention: median angle of relative poses (the larger of rotation and direction, in
-    degrees), median relative depth; and AUC@30 against the truth where there is one."""
+    degrees), median relative depth; and AUC@30 against the ground truth if there is one."""
 
     pose_deg: float
     depth_rel: float
     auc_30: float | None = None
 
 
-def with_layer(depth: int, layer: int, answer: GlobalAttention) -> Plan:
+def with_layer(depth: int, layer: int, changed: GlobalAttention) -> Plan:
     """Dense attention in all layers but one."""
     layers = list(Plan.dense(depth).layers)
-    layers[layer] = answer
+    layers[layer] = changed
     return Plan(tuple(layers))
 
 
@@ -58,7 +58,7 @@ def predict(
 
 
 def change(found: Predictions, dense: Predictions, truth: Float[Tensor, "s 3 4"] | None = None) -> Change:
-    """How far an answer is from the dense one; pairs without a direction count as 180 degrees."""
+    """Difference of predictions to the dense ones; pairs without a direction count as 180 degrees."""
     assert found.z_depth is not None and dense.z_depth is not None
     worst = pair_errors(found.cam_from_world.float().cpu(), dense.cam_from_world.float().cpu()).worst_deg
     depth = (found.z_depth - dense.z_depth).abs() / dense.z_depth

@@ -14,14 +14,14 @@ from torch import Tensor
 class LayerNumbers:
     """Attention of one layer, averaged over heads, sampled patch queries and scenes; shares from 0 to 1.
 
-    `mass_*` add up to one: the query's own patch, the rest of its own frame's patches, the reference
-    frame's patches (0 for queries of that frame), other frames' patches, special tokens of all frames.
-    `match_*` are shares of the k strongest keys among other frames' patches that show the same surface
-    point (at most one patch away), for queries seen elsewhere: mean of the heads, and the best head.
-    `same_row` and `same_place` ask the same of the strongest key's place in its grid. `entropy` is divided
-    by the log of the number of keys; `keys_for_90` is the smallest share of keys that holds 90 % of the mass,
-    `below_*` the share of keys under the uniform weight, a tenth and a hundredth of it. `cos_*` are mean
-    cosines of pairs of queries (keys): see `similarity`.
+    `mass_*` add up to one: the query's patch, the other patches of its frame, the patches of the reference
+    frame (0 for queries of that frame), those of other frames, special tokens of all frames. `match_*` are
+    shares of the k strongest keys among other frames' patches that show the same surface point (at most one
+    patch away), for queries seen elsewhere: mean of the heads, and the best head. `same_row` and
+    `same_place`: whether the strongest key has the row, or the position, of the query. `entropy` is divided
+    by the log of the number of keys; `keys_for_90` is the smallest share of keys that holds 90 % of the
+    mass, `below_*` the share of keys under the uniform weight, a tenth and a hundredth of it. `cos_*` are
+    mean cosines of pairs of queries (keys): see `similarity`.
     """
 
     mass_own_patch: float
@@ -50,8 +50,8 @@ class LayerNumbers:
 
 @dataclasses.dataclass(frozen=True)
 class LayerView:
-    """`numbers`, and curves: mean mass of a frame's patches at each distance in frames (the reference frame
-    as seen from others left out; NaN where no query was that far from any frame), and by head the match
+    """`numbers`, and curves: mean mass of a frame's patches at each distance in frames (without attention to
+    the reference frame from others; NaN where no query was that far from any frame), and by head the match
     share and the cosines (names as in `numbers`)."""
 
     numbers: LayerNumbers
@@ -61,7 +61,7 @@ class LayerView:
 
 
 def mean_view(views: Sequence[LayerView]) -> LayerView:
-    """Mean over scenes; scenes may have different numbers of frames, which shortens the curve."""
+    """Mean over scenes; curves are cut to the scene with the fewest frames."""
     names = [field.name for field in dataclasses.fields(LayerNumbers)]
     values = {
         name: torch.tensor([getattr(view.numbers, name) for view in views]).nanmean().item() for name in names

@@ -1,4 +1,4 @@
-"""Where the surface point of each patch lies in the other views: from exact scenes or from predictions."""
+"""Correspondences of patches between views, exact or from predictions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from ..models.network import Predictions
 from ..synthetic import SceneBatch, correspondence
 
-_LOOSE = 0.05  # predicted depth is never right to one percent
+_LOOSE = 0.05  # predicted depth is not accurate to one percent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ def exact_matches(batch: SceneBatch, patch_size: int, tolerance: float = 0.01) -
 
 
 def predicted_matches(images: Float[Tensor, "s 3 h w"], found: Predictions, patch_size: int) -> Matches:
-    """Matches by the network's own depth and cameras: as good as they are."""
+    """Matches from the predicted depth and cameras."""
     assert found.z_depth is not None
     z_depth, cameras, intrinsics = (
         x.float() for x in (found.z_depth, found.cam_from_world, found.intrinsics)

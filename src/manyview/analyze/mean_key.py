@@ -1,4 +1,4 @@
-"""One mean key and value for everybody: what remains of a layer that only needs the average."""
+"""One mean key and value for all queries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The analysis as files: analysis.json and report.html, one page with its pictures inside."""
+"""The analysis as files: analysis.json and report.html with embedded plots."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .charts import draw
 from .knockouts import Change
 
 FILES = ("analysis.json", "report.html")
-_COLUMNS = ("layer", "other frames", "match", "best head", "by chance", "same row", "turned: content",
-            "turned: place", "entropy", "keys for 90 %", "cut to frame", "one mean key",
+_COLUMNS = ("layer", "other frames", "match", "best head", "by chance", "same row", "rotated: content",
+            "rotated: place", "entropy", "keys for 90 %", "cut to frame", "one mean key",
             "quarter of keys")  # fmt: skip
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1060px; margin: 2em auto; padding: 0 1em; }
@@ -26,16 +26,16 @@ th { border-bottom: 2px solid #999; } tr:nth-child(even) { background: #f4f4f4; 
 """
 _LEGEND = """
 Other frames: share of attention on patches of other frames. Match: share of strongest keys of other
-frames that show the query's own surface point, at most one patch off, as a mean of heads and for the best
-head; by chance is an upper bound for a random key. Turned: pictures turned by 180 degrees; share of
-strongest keys that moved with the content, and that stayed in place. Cut, mean, quarter: this layer alone
-changed; median change of relative poses in degrees, and of AUC@30 in points where there is truth.
-analysis.json has all figures.
+frames that show the surface point of the query, at most one patch off, as a mean of heads and for the best
+head; by chance is an upper bound for a random key. Rotated: images rotated by 180 degrees; share of
+strongest keys that moved with the content, and that stayed in place. Cut, mean, quarter: only this layer
+changed; median change of relative poses in degrees, and of AUC@30 in points if there is ground truth.
+analysis.json has all numbers.
 """
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:
-    """Make the folder; OutputError if it cannot be written or holds an analysis without `overwrite`."""
+    """Create the folder; OutputError if it cannot be written or holds an analysis without `overwrite`."""
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is no folder; choose another place")
     earlier = [name for name in FILES if (folder / name).exists()]
@@ -47,7 +47,7 @@ def check_folder(folder: Path, overwrite: bool) -> None:
 
 
 def rows(analysis: Analysis) -> list[list[str]]:
-    """The main figures of each layer as text, in the order of the table's columns."""
+    """The main numbers of each layer as text, in the order of `_COLUMNS`."""
     found = []
     for i, view in enumerate(analysis.views):
         n = view.numbers
@@ -68,15 +68,15 @@ def _percent(share: float) -> str:
 
 
 def _change(found: Change, dense_auc_30: float | None) -> str:
-    """Degrees, and points of AUC@30 won or lost where there is truth."""
-    turned = f"{found.pose_deg:.1f}°"
+    """Degrees, and change of AUC@30 in points if there is ground truth."""
+    degrees = f"{found.pose_deg:.1f}°"
     if found.auc_30 is None or dense_auc_30 is None:
-        return turned
-    return f"{turned} {found.auc_30 - dense_auc_30:+.1f}"
+        return degrees
+    return f"{degrees} {found.auc_30 - dense_auc_30:+.1f}"
 
 
 def table(analysis: Analysis) -> str:
-    """The figures for a terminal, under headings of two lines, and what they suggest."""
+    """The numbers for a terminal, under headings of two lines, and the sentences."""
     headings = [name.replace(" ", "\n", 1).split("\n") for name in _COLUMNS]
     lines = [[h[0] for h in headings], [h[1] if len(h) > 1 else "" for h in headings], *rows(analysis)]
     widths = [max(len(line[c]) for line in lines) for c in range(len(_COLUMNS))]
@@ -85,7 +85,7 @@ def table(analysis: Analysis) -> str:
 
 
 def sentences(analysis: Analysis) -> list[str]:
-    """What the analysis comes to."""
+    """The findings in sentences."""
     found = []
     if analysis.dense_auc_30 is not None:
         found.append(
@@ -101,19 +101,19 @@ def sentences(analysis: Analysis) -> list[str]:
             f"cameras move {change.pose_deg:.1f} degrees, depth {change.depth_rel:.1%}{score}"
         )
     if not analysis.exact:
-        found.append("true matches were taken from the network's own depth and cameras: as good as they are")
+        found.append("true matches come from the predicted depth and cameras, and are only as good as these")
     return found
 
 
 def write_analysis(analysis: Analysis, folder: Path, about: dict[str, Any]) -> list[Path]:
-    """Write both files; `about` says what was analysed (model, input, command) and goes into both."""
+    """Write both files with `about` (model, input, command)."""
     data = json.dumps(_without_nan({**about, **analysis.to_json()}), indent=1, allow_nan=False) + "\n"
-    picture = io.BytesIO()
-    draw(analysis, picture)
-    encoded = base64.b64encode(picture.getvalue()).decode()
+    image = io.BytesIO()
+    draw(analysis, image)
+    encoded = base64.b64encode(image.getvalue()).decode()
     page = [
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>manyview analyze</title>"
-        f"<style>{_STYLE}</style><h1>What global attention looks at</h1>",
+        f"<style>{_STYLE}</style><h1>Global attention by layer</h1>",
         "<p>" + "<br>".join(f"{html.escape(k)}: {html.escape(str(v))}" for k, v in about.items()) + "</p>",
         *(f"<p><b>{html.escape(line)}</b></p>" for line in sentences(analysis)),
         f"<img alt='figures by layer' src='data:image/png;base64,{encoded}'>",
@@ -130,7 +130,7 @@ def write_analysis(analysis: Analysis, folder: Path, about: dict[str, Any]) -> l
 
 
 def _without_nan(value: Any) -> Any:
-    """NaN (a figure that could not be taken, such as matches of a single view) becomes null."""
+    """Replace NaN (a number without data, such as matches of a single view) by None."""
     if isinstance(value, dict):
         return {key: _without_nan(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""How alike the queries, or the keys, of a head are: what merging can save (HTTM, arXiv 2511.21317)."""
+"""Similarity of the queries, or the keys, of a head, which bounds merging (HTTM, arXiv 2511.21317)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cosines(x: Float[Tensor, "heads tokens dim"], layout: TokenLayout) -> dict[s
     frames = unit.unflatten(1, (layout.frames, -1))[:, :, layout.special_tokens :].unflatten(2, layout.grid)
     beside = (frames[..., 1:, :] * frames[..., :-1, :]).sum(-1).flatten(1).mean(1)
     later = (frames[:, 1:] * frames[:, :-1]).sum(-1).flatten(1).mean(1)
-    # The mean over all pairs of different frames, from the sums of frames: no pair is ever formed.
+    # The mean over all pairs of different frames, from the sums of frames.
     sums = frames.sum((2, 3))
     pairs = sums.sum(1).square().sum(-1) - sums.square().sum((1, 2))
     count = layout.frames * (layout.frames - 1) * layout.patches_per_frame**2

@@ -14,7 +14,7 @@ _STRONG, _MATCHING, _IDLE = 0.2, 0.5, 0.05
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The middle reaches from layer `first` to `last`; `idle` layers can be cut to their own frame.
+    """The middle reaches from layer `first` to `last`; `idle` layers can use same-frame attention.
 
     `plans` are specs to try, most careful first: idle layers cut and the rest dense (if there are any), and
     AVGGT's form with the early layers cut and coarser keys in all later ones.
@@ -35,7 +35,7 @@ class Split:
 
 
 def suggest_split(cut: Sequence[float], match: Sequence[float], stride: tuple[int, int] = (2, 2)) -> Split:
-    """Split layers by what cutting each alone to its own frame changes, and by the true matches they find.
+    """Split layers by the effect of same-frame attention in each alone, and by the true matches they find.
 
     `cut` is the change of poses, `match` the best head's share of true matches above chance (NaN: unknown).
     With M the largest cut: a layer is of the middle if its cut is at least M / 5, or at least M / 20 while

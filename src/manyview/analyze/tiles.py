@@ -1,4 +1,4 @@
-"""How much of a score matrix exists at a time, and where sampled queries stand in the sequence."""
+"""Size of a tile of the score matrix, and sampled queries in the token sequence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCORES_AT_ONCE = 1 << 23
 
 
 def queries_at_once(heads: int, keys: int, scores: int = SCORES_AT_ONCE) -> int:
-    """Queries of a tile whose scores with all keys, of all heads, number at most `scores` (at least one)."""
+    """Queries per tile so that their scores with all keys, of all heads, number at most `scores`."""
     return max(1, scores // (heads * keys))
 
 
@@ -24,5 +24,5 @@ def sample_queries(layout: TokenLayout, count: int, seed: int) -> Int[Tensor, "q
 
 
 def rows_of(queries: Int[Tensor, "queries 2"], layout: TokenLayout) -> Int[Tensor, " queries"]:
-    """Where patches (frame, patch) stand in the token sequence."""
+    """Indices of patches (frame, patch) in the token sequence."""
     return queries[:, 0] * layout.tokens_per_frame + layout.special_tokens + queries[:, 1]

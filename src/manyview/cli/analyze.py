@@ -1,4 +1,4 @@
-"""`manyview analyze INPUT`: what each global layer looks at, and what happens without it."""
+"""`manyview analyze INPUT`: attention of each global layer, and the effect of removing it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SYNTHETIC = "synthetic"
 
 @dataclasses.dataclass(frozen=True)
 class Analyze:
-    """Analyse global attention layer by layer: where its mass goes, whether it finds true matches, how sharp
-    and how redundant it is, and what changes when a layer is cut. INPUT is what `reconstruct` takes, or the
-    word synthetic for held-out procedural scenes with exact truth."""
+    """Analyse global attention by layer: its mass, true matches, sharpness and redundancy, and the effect of
+    cutting the layer. INPUT is what `reconstruct` takes, or the word synthetic for held-out procedural
+    scenes with exact ground truth."""
 
     paths: tyro.conf.Positional[tuple[str, ...]]
     """INPUT [INPUT ...]"""
@@ -37,11 +37,11 @@ class Analyze:
     level: Literal["easy", "medium", "hard"] = "easy"
     """Which procedural scenes."""
     views: int = 8
-    """Views of each procedural scene; of pictures at most this many, evenly spread."""
+    """Views of each procedural scene; of images at most this many, evenly spread."""
     scenes: int = 4
     """How many procedural scenes."""
     queries: int = 256
-    """Patches of each scene whose attention is looked at."""
+    """Patches of each scene sampled as queries."""
     knockouts: tuple[Literal["frame", "mean", "coarse"], ...] = ("frame", "mean", "coarse")
     """What each layer in turn is changed to; none: give an empty list."""
     seed: int = 0
@@ -58,7 +58,7 @@ class Analyze:
         if self.views < 2 or self.scenes < 1 or self.queries < 1:
             raise UsageError("an analysis needs at least 2 views, 1 scene and 1 query")
         if self.how.accel not in (None, "dense"):
-            raise UsageError("an analysis looks at dense attention: leave out --accel")
+            raise UsageError("an analysis measures dense attention: leave out --accel")
         if self.out is not None:
             require_plot("the report's plots")
             check_folder(self.out, self.overwrite)
@@ -103,7 +103,7 @@ class Analyze:
         for note in ready.notes:
             say(f"note: {note}")
         if len(ready.views.images) < 2:
-            raise UsageError("an analysis needs at least 2 views: attention across frames is what it shows")
+            raise UsageError("an analysis needs at least 2 views: it measures attention across frames")
         return [Subject(ready.views.images.to(device))]
 
 

@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """Train a VGGT on procedural scenes, from scratch or from weights; stop and go on at will."""
+    """Train a VGGT on procedural scenes, from scratch or from weights; a run can be stopped and resumed."""
 
     what: tyro.conf.Positional[Literal["base", "elastic", "flash"]]
-    """base: cameras, depth and points from images. elastic: go on from --init so that one set of weights
-    serves every plan. flash: go on from --init with descriptors in place of all keys."""
+    """base: cameras, depth and points from images. elastic: continue from --init so that one set of weights
+    serves every plan. flash: continue from --init with descriptors in place of all keys."""
     out: Path
-    """Folder of the run: log, curves, state. A run that is there goes on."""
+    """Folder of the run: log, curves, state. A run in it is resumed."""
     config: str | None = None
     """Name of a bundled recipe, or a JSON file; default: small, elastic or flash."""
     init: str | None = None
-    """Weights to start from, a name or a file; the recipe says where their layers go."""
+    """Initial weights, a name or a file; the recipe maps their layers."""
     data: tuple[Path, ...] = ()
     """Folders of posed RGB-D sequences (7-Scenes, TUM RGB-D, ScanNet, ...) beside the rendered scenes."""
     data_share: float = 0.5
@@ -40,15 +40,15 @@ class Train:
     processes: int = 1
     """Single-threaded processes on a CPU; one a core."""
     minutes: float | None = None
-    """Stop after this time and keep the state; the schedule goes on with the next call."""
+    """Stop after this time and keep the state; the next call continues the schedule."""
     budget_minutes: float | None = None
     """Length of the whole schedule, instead of the recipe's."""
     shard: bool = False
-    """Share out weights and optimiser state among the processes (FSDP); each step's draws are shared too."""
+    """Shard weights and optimiser state over the processes (FSDP), and divide each step's draws."""
     device: str = "cpu"
     """cpu, or cuda for one GPU in bf16."""
     fresh: bool = False
-    """Refuse to go on with a run that is there."""
+    """Do not resume a run in OUT."""
     weights: Path | None = None
     """Only write the weights of the run in OUT, with held-out numbers, to this .safetensors file."""
     scenes: int = 48
@@ -101,7 +101,7 @@ class Train:
             config = with_minutes(config, self.budget_minutes)
         if device == "cpu":
             torch.set_num_threads(1)
-        if int(os.environ.get("RANK", 0)) > 0:  # one of torchrun's processes is enough to tell
+        if int(os.environ.get("RANK", 0)) > 0:  # one of torchrun's processes prints
             with disk_errors(self.out):
                 run(config, self.out, self.processes, self.minutes, not self.fresh, device=device)
             return 0
@@ -113,7 +113,7 @@ class Train:
         try:
             plot_curves(self.out / LOG_NAME, self.out / "curves.png")
         except ManyViewError as error:  # the run itself is complete and saved
-            say(f"no picture of the curves: {error}")
+            say(f"no plot of the curves: {error}")
         else:
             say(f"curves: {self.out / 'curves.png'}")
         return 0

@@ -1,7 +1,7 @@
-"""Teach two heads of a global layer where the same surface point is seen in other frames.
+"""Supervise two heads of a global layer with exact correspondences.
 
 Attention learns to match by itself only after thousands of scenes; the exact correspondences of
-procedural scenes halve that. Head 0 looks for the point in the first frame, head 1 in any other frame.
+procedural scenes halve that. Head 0 attends to the point in the first frame, head 1 in any other frame.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def soft_matches(
 ) -> SoftMatches:
     """Turn pixel positions (x, y) into bilinear weights over the four nearest patches.
 
-    `first` is the pixel (x, y) that stands for patch 0, so that a patch's own pixel lies exactly on it.
+    `first` is the pixel (x, y) at the centre of patch 0.
     """
     rows, columns = grid
     x = ((pixels[..., 0] - first[0]) / patch_size).clamp(0, columns - 1)
@@ -64,7 +64,7 @@ def attention_loss(
     Head 0: patches of every frame but the first, softmax over the patches of all frames, target in the
     first frame. Head 1: softmax over the patches of the other frames, target spread evenly over the frames
     that see the point. Patches seen nowhere else are left out. `q`, `k` are after qk-norm and positions.
-    `most_queries` patches of each scene are asked (None: all), drawn from the batch itself.
+    `most_queries` patches of each scene are queries (None: all), sampled by a seed from the batch.
     """
     batch, frames, patches = matches.visible.shape[:3]
     total = frames * patches
@@ -86,10 +86,10 @@ def attention_loss(
     of_query = chosen // patches
     seen_first = visible[..., 0] & (of_query != 0)
 
-    own = (of_query[:, None] == frame).repeat_interleave(patches, 1)
-    other = logits[:, 1].masked_fill(own, float("-inf")).log_softmax(-1)
-    # The own frame is never a target; its minus infinities must not meet a zero weight.
-    other = other.masked_fill(own, 0.0).unflatten(-1, (frames, patches))
+    same_frame = (of_query[:, None] == frame).repeat_interleave(patches, 1)
+    other = logits[:, 1].masked_fill(same_frame, float("-inf")).log_softmax(-1)
+    # The query's frame is never a target; -inf times a weight of zero would be NaN.
+    other = other.masked_fill(same_frame, 0.0).unflatten(-1, (frames, patches))
     to_other = (other.gather(-1, index) * weight).sum(-1)
     seen_other = (visible & (frame != of_query[:, None])).to(other.dtype)
     count = seen_other.sum(-1)

@@ -1,4 +1,4 @@
-"""What cameras do to pictures that a renderer does not: exposure, colour, blur, noise, view by view."""
+"""Photometric augmentation per view: exposure, gamma, colour, blur and noise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 def photometric(
     images: Float[Tensor, "batch views 3 height width"], strength: float, seed: int
 ) -> Float[Tensor, "batch views 3 height width"]:
-    """Change every view by its own draw; `images` in [0, 1] stay there, geometry is untouched.
+    """Augment every view independently; `images` stay in [0, 1], geometry is unchanged.
 
     At `strength` 1: exposure within a factor of 1.5, gamma within 1.3, each colour within 1.15, a third of
     the views blurred (3x3), noise of up to 0.04. `strength` 0 changes nothing. Drawn from `seed` alone.

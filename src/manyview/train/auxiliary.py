@@ -1,7 +1,7 @@
-"""Read-outs that exist only while training: they give every layer a reason to match across frames.
+"""Auxiliary heads, used only in training: deep supervision of every global layer.
 
-After every global layer a linear head reads, from each patch token, the direction of its 3-D point in the
-first camera's frame, and another reads the camera from the camera token. They are stored in the
+After every global layer a linear head predicts, from each patch token, the direction of its 3-D point in
+the first camera's frame, and another predicts the camera from the camera token. They are stored in the
 training checkpoint, never in exported weights.
 """
 
@@ -17,7 +17,7 @@ from .targets import Targets
 
 
 class AuxiliaryHeads(nn.Module):
-    """One direction and one camera read-out per global layer."""
+    """One direction head and one camera head per global layer."""
 
     def __init__(self, layers: int, dim: int, seed: int = 0) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class AuxiliaryHeads(nn.Module):
 
 
 class LossRecorder:
-    """Collects the auxiliary losses of one forward pass; handed to the model as its recorder."""
+    """Collects the auxiliary losses of one forward pass, as the recorder of the model."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class LossRecorder:
         self.attention.append(attention_loss(q, k, self._targets.matches, specials, self._queries))
 
     def global_tokens(self, layer: int, tokens: Float[Tensor, "batch frames tokens dim"]) -> None:
-        """Read directions and cameras from the tokens after a global layer."""
+        """Predict directions and cameras from the tokens after a global layer."""
         if layer < self._first:
             return
         targets, heads = self._targets, self._heads

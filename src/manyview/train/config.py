@@ -1,4 +1,4 @@
-"""What a training run is made of, as data: frozen dataclasses read from and written to JSON."""
+"""Configuration of a training run: frozen dataclasses, read from and written to JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LossWeights:
 
     `confidence` is VGGT's alpha in c * error - alpha * log(c); at zero the confidences are left alone and
     every pixel counts the same. `gradient` multiplies the gradient part inside the depth and point losses.
-    `distill` weighs the camera and depth losses once more, against what the initial weights say with dense
+    `distill` weighs the camera and depth losses against the predictions of the initial weights with dense
     attention.
     """
 
@@ -44,8 +44,8 @@ class SceneMix:
     """One kind of scene in a stage, drawn with probability proportional to `share`.
 
     `start` and `end` name fields of `SceneOptions`; numbers (and lists of numbers) that stand in both move
-    linearly from one to the other while the stage lasts. `posed` names pictures with cameras and depth that
-    are used instead of rendered scenes.
+    linearly from one to the other while the stage lasts. `posed` names image sets with cameras and
+    depth that are used instead of rendered scenes.
     """
 
     share: float = 1.0
@@ -56,14 +56,14 @@ class SceneMix:
 
 @dataclass(frozen=True)
 class Stage:
-    """One part of the schedule: which scenes at which size, and what is asked of the model.
+    """One part of the schedule: which scenes at which size, with which losses and plan.
 
     `share` is this stage's part of the whole run, `grids` the patch grids (rows, columns) one of which is
     drawn each step, `views` the smallest and largest number of views, `frames_per_step` the images a
     process sees in a step (a scene with more views than that fills the step alone). The point head runs
     every `points_every`-th step. `plan` is the attention plan of every step, or `plans` names several with
     their shares, one of which each layer draws each step; then in a share `early_share` of steps the first
-    layers see their own frame only.
+    layers use same-frame attention.
     """
 
     name: str
@@ -118,19 +118,19 @@ class TrainConfig:
     """A whole training run. Either `steps` or `minutes` (total, over all resumed parts) sets its length.
 
     `init` names weights to start from (None: fresh), `init_layers` the places of their pairs among this
-    model's, `grown_layer_scale` the LayerScale of the pairs put between. `cpu_bf16` runs matrix products
-    on a CPU in bfloat16 (float32 weights and residuals), `compile_blocks` compiles the blocks;
+    model's, `grown_layer_scale` the LayerScale of the pairs put between. `cpu_bf16` runs matrix products on
+    a CPU in bfloat16 (float32 weights and residuals), `compile_blocks` compiles the blocks;
     `attention_queries` patches of a batch are compared with the correspondences (None: all). Layers before
-    `read_out_from` are not read out, which leaves them without a reason to match.
-    The camera loss is a parabola below `camera_rounding`. `early_layers` is told with the weights: how many
-    first layers `--accel auto` may cut to their own frame (None: as the presets do).
-    Only parameters whose name begins with one of `trained` move (none given: all). `trained_for` is the plan
-    that the weights need from then on: told with them, used for held-out numbers (None: dense attention).
-    `ema` keeps a running mean of the weights, the new ones counting 1 - `ema`, which is measured and
-    exported (0: none). `checkpoint_activations` computes blocks again for the gradient instead of keeping
-    their insides. With `step_batches` a step is the mean gradient over that many draws, shared among the
-    processes, any number of which makes the same run; without, each trains on its own draws and weights
-    are averaged. `shard` shares out weights, gradients and optimiser state among those processes.
+    `read_out_from` have no auxiliary losses. The camera loss is quadratic below `camera_rounding`.
+    `early_layers` is stored with the weights: how many first layers `--accel auto` may restrict to
+    same-frame attention (None: as the presets do). Only parameters whose name begins with one of `trained`
+    are trained (none given: all). `trained_for` is the plan that the weights need: stored with them, used
+    for held-out numbers (None: dense attention). `ema` is the decay of an exponential moving average of the
+    weights, which is evaluated and exported (0: none). `checkpoint_activations` recomputes the activations
+    of blocks in the backward pass. With `step_batches` a step is the mean gradient over that many draws,
+    divided among the processes, and the run does not depend on their number; without, each process trains
+    on its draws and weights are averaged. `shard` shards weights, gradients and optimiser state over the
+    processes.
     """
 
     name: str

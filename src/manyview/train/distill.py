@@ -1,4 +1,4 @@
-"""Distillation: the initial weights with dense attention tell cameras and depth to the model in training."""
+"""Distillation from the initial weights with dense attention."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .sharding import shard
 
 
 class Teacher:
-    """A copy of the model as it is now, which stays that way."""
+    """A frozen copy of the model."""
 
     def __init__(self, model: VGGT) -> None:
         self._model = copy.deepcopy(model).requires_grad_(False)
 
     def shard(self, device: str, processes: int) -> None:
-        """Share out the copy's weights too."""
+        """Shard the weights of the copy."""
         shard(self._model, device, processes)
 
     def loss(
@@ -34,18 +34,22 @@ class Teacher:
         delta: float,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """Losses of the last cameras and the depth of `found` against what the copy says, dense.
+        """Losses of the last cameras and the depth of `found` against the teacher's, with dense attention.
 
         Weighed by `weights.camera` and `weights.depth`; depth where `valid` [B, S, H, W], each pixel alike.
-        `delta` rounds off the camera loss; `dtype` is the precision of the copy's trunk.
+        `delta` is that of the Huber loss of cameras; `dtype` is the precision of the teacher's trunk.
         """
         options = RunOptions(dtype=dtype, head_frames_per_chunk=None, heads=("camera", "depth"))
         with torch.no_grad():
-            told = self._model(images, None, options)
+            want = self._model(images, None, options)
         assert found.pose_encoding_list is not None and found.z_depth is not None
-        assert told.pose_encoding_list is not None and told.z_depth is not None
-        camera = camera_loss(found.pose_encoding_list[-1:], told.pose_encoding_list[-1].float(), delta=delta)
+        assert want.pose_encoding_list is not None and want.z_depth is not None
+        camera = camera_loss(found.pose_encoding_list[-1:], want.pose_encoding_list[-1].float(), delta=delta)
         depth = dense_loss(
-            found.z_depth[..., None], None, told.z_depth[..., None].float(), valid, gradient=weights.gradient
+            found.z_depth[..., None],
+            None,
+            want.z_depth[..., None].float(),
+            valid,
+            gradient=weights.gradient,
         )
         return weights.camera * camera + weights.depth * depth

@@ -1,4 +1,4 @@
-"""Elastic training: each global layer draws its own answer each step, so that one model serves all plans."""
+"""Elastic training: each global layer draws its attention method each step; one model serves all plans."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ..attention.plan import Plan
 from ..errors import UsageError
 
-# Early layers that a plan may cut to their own frame: at most AVGGT's share of the depth.
+# Early layers that a plan may restrict to same-frame attention: at most AVGGT's share of the depth.
 _MOST_EARLY = 9 / 24
 
 
@@ -26,10 +26,10 @@ def draw_plan(
 ) -> Plan:
     """Plan of a step: every layer draws one of `shares` (plan spec to weight) by itself.
 
-    A spec stands for what it says about the last layer, so that presets which treat early layers apart
-    count by their main part. In a share `early_share` of steps the first layers see their own frame
-    instead: one of them, two, ... up to AVGGT's 9 of 24, evenly. The draw depends on (seed, step) alone:
-    all processes draw the same. Raises UsageError for specs that this depth does not allow.
+    A spec stands for its last layer, that is, the main part of presets that treat early layers apart. In a
+    share `early_share` of steps the first layers use same-frame attention instead: one of them, two, ... up
+    to AVGGT's 9 of 24, evenly. The draw depends on (seed, step) alone, so all processes agree. Raises
+    UsageError for specs that this depth does not allow.
     """
     check_shares(shares)
     if set(shares) == {"dense"}:
@@ -44,6 +44,6 @@ def draw_plan(
 
 
 def check_shares(shares: Mapping[str, float]) -> None:
-    """Refuse an empty menu and shares that are not positive."""
+    """Raise UsageError for no plans or shares that are not positive."""
     if not shares or any(share <= 0 for share in shares.values()):
-        raise UsageError(f"plans to draw from need positive shares, not {dict(shares)}")
+        raise UsageError(f"plans must be at least one plan with a positive share, not {dict(shares)}")

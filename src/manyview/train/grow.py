@@ -1,4 +1,4 @@
-"""Start a run from weights that exist: a deeper network, a finer grid, what was learned kept."""
+"""Initialise a network from weights of a shallower one or another patch grid."""
 
 from __future__ import annotations
 

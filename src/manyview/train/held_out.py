@@ -1,4 +1,4 @@
-"""The quick check of a running training on scenes and textures it never sees."""
+"""Evaluation on held-out scenes and textures, during training and for released weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def held_out_numbers(model: VGGT, config: TrainConfig, here: Position) -> dict[s
 
 
 _MORE_VIEWS = ((2, 48), (24, 16), (64, 6), (150, 3))
-"""Numbers of views beside the main table's, and the scenes for each while 48 stand in the main table."""
+"""(number of views, scenes) beside the main table, for 48 scenes in the main table."""
 
 
 def release_numbers(
@@ -38,7 +38,7 @@ def release_numbers(
 ) -> dict[str, Any]:
     """The tables that ship in a checkpoint's metadata: easy, medium and hard held-out scenes.
 
-    `levels` has, for each, the dense model, the same model with every global layer cut to its own frame,
+    `levels` has, for each, the dense model, the same model with same-frame attention only,
     with `plan`, and the baselines (see `evaluate_synthetic`); `views` has `plan` from 2 to 150 views.
     """
     presets = {"easy": SceneOptions.easy(), "medium": SceneOptions.medium(), "hard": SceneOptions.hard()}

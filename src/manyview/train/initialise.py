@@ -1,7 +1,7 @@
-"""Initial weights that let a small VGGT leave the constant predictor.
+"""Initial weights with which a small VGGT does not get stuck at a constant prediction.
 
-A small transformer started plainly fills its residual stream with one shared vector and attends
-uniformly. These starts were found to prevent it: LayerScale near one half, a sine position table,
+With default initial weights a small transformer fills its residual stream with one shared vector and attends
+uniformly. This initialisation was found to prevent it: LayerScale near one half, a sine position table,
 output biases at the data mean, and global attention that begins as a content-matching kernel (query =
 key with the position directions projected out).
 """

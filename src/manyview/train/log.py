@@ -1,4 +1,4 @@
-"""The record of a run: one JSON object a line, and the picture made from it."""
+"""The log of a run, one JSON object per line, and its plot."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def plot_curves(log: Path, picture: Path) -> None:
+def plot_curves(log: Path, path: Path) -> None:
     """Draw losses, accuracy on held-out scenes and learning rate against minutes."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -75,7 +75,7 @@ def plot_curves(log: Path, picture: Path) -> None:
     rotation.legend(fontsize=7)
     rate.plot(minutes, [line["lr"] for line in train], label="learning rate")
     rate.set(xlabel="minutes", ylabel="learning rate")
-    twin = rate.twinx()
-    twin.plot(minutes, [line["frames_per_s"] for line in train], color="tab:grey", lw=0.6)
-    twin.set_ylabel("frames a second")
-    figure.savefig(picture, dpi=110)
+    speed = rate.twinx()
+    speed.plot(minutes, [line["frames_per_s"] for line in train], color="tab:grey", lw=0.6)
+    speed.set_ylabel("frames a second")
+    figure.savefig(path, dpi=110)

@@ -1,4 +1,4 @@
-"""A training run from a config to a folder: intervals of steps, exchanges, checkpoints, held-out checks."""
+"""A training run: steps, synchronisation, checkpoints and held-out evaluation."""
 
 from __future__ import annotations
 
@@ -36,13 +36,23 @@ def run(
     steps: int | None = None,
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """Train until the config's schedule ends, or for `minutes` or `steps` of it; return where it stands.
+    """Train until the config's schedule ends. Ctrl-C or SIGTERM stops after the next synchronisation.
 
-    `out_dir` receives `log.jsonl`, `latest.json` and the state; it must be empty, absent, or hold a run of
-    the same config, which then goes on where it stopped (`resume` false refuses instead). `processes`
-    trains that many single-threaded processes on a CPU; under `torchrun` its processes are the group.
-    Ctrl-C or SIGTERM stops at the next exchange, saved.
-    Errors: UsageError for a wrong config or count, OutputError for a folder that holds something else.
+    Args:
+        config: the run.
+        out_dir: receives `log.jsonl`, `latest.json` and the state. It must be empty, absent, or hold a run of
+            the same config, which is resumed.
+        processes: number of single-threaded processes on a CPU; under `torchrun` its processes are used.
+        minutes, steps: stop after this much of the schedule.
+        resume: whether a run in `out_dir` may be resumed.
+        device: "cpu", or "cuda" for one GPU per process.
+
+    Returns:
+        The header of the last state: step, progress (0 to 1), seconds, scenes, frames.
+
+    Raises:
+        UsageError: a config or option that is not allowed.
+        OutputError: a folder that holds something else, or a run while `resume` is false.
     """
     out = Path(out_dir)
     if processes < 1:
@@ -74,7 +84,7 @@ def run(
 
 
 def _watch(context: Any) -> None:
-    """Wait for the processes; a request to stop is passed on to them once."""
+    """Wait for the processes; forward a request to stop once."""
     with _stop_requests() as stop_requested:
         passed_on = False
         while not context.join(timeout=0.5):
@@ -118,7 +128,7 @@ def _work(
         log = RunLog(out / LOG_NAME if workers.rank == 0 else None)
         log.write("start", {"config": config.to_json(), "processes": workers.size, "step": trainer.step,
                             "progress": trainer.progress, "torch": torch.__version__})  # fmt: skip
-        # The first process' clock for all, so that all decide alike what to do together.
+        # All processes use the first one's clock, so that they decide alike.
         (started,) = workers.from_first([clock()])
         first_step = trainer.step
         saved = evaluated = started
@@ -153,7 +163,7 @@ def _work(
 
 
 def _interval(trainer: Trainer) -> list[dict[str, float]]:
-    """Steps up to the next exchange, or to the end of the schedule."""
+    """Steps up to the next synchronisation, or to the end of the schedule."""
     steps = [trainer.train_step()]
     while trainer.step % trainer.config.sync_every and not trainer.done:
         steps.append(trainer.train_step())
@@ -161,7 +171,7 @@ def _interval(trainer: Trainer) -> list[dict[str, float]]:
 
 
 def _log_interval(trainer: Trainer, log: RunLog, steps: list[dict[str, float]], seconds: float) -> None:
-    """One line with the mean of each value over the interval (a loss that ran in part of it counts there)."""
+    """One line with the mean of each value over the steps of the interval that have it."""
     names = {name for step in steps for name in step}
     mean = {}
     for name in sorted(names):
@@ -201,19 +211,21 @@ def _held_out(trainer: Trainer) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and SIGTERM into a question; the handlers before are put back."""
-    asked = []
+    """Catch Ctrl-C and SIGTERM; yields a function that returns whether one arrived."""
+    received = []
     try:
-        before = {s: signal.signal(s, lambda *_: asked.append(True)) for s in (signal.SIGINT, signal.SIGTERM)}
+        before = {
+            s: signal.signal(s, lambda *_: received.append(True)) for s in (signal.SIGINT, signal.SIGTERM)
+        }
     except ValueError:  # not the main thread: signals go elsewhere
         before = {}
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def with_minutes(config: TrainConfig, minutes: float) -> TrainConfig:
-    """The same run over another total time."""
+    """The same run with another total time."""
     return replace(config, minutes=minutes, steps=None)

@@ -1,4 +1,4 @@
-"""VGGT's training losses on normalised truth: cameras, confidence-weighted depth and points, directions.
+"""VGGT's training losses: cameras, confidence-weighted depth and points, directions.
 
 Source: VGGT (arXiv 2503.11651), section 3.3. Everything is in units of the scene scale (see `targets`).
 """
@@ -16,7 +16,7 @@ from ..geometry.cameras import rotation_from_quat_xyzw
 
 
 def masked_mean(values: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
-    """Mean over the true entries; zero where there is none."""
+    """Mean over the entries of `mask`; zero if there is none."""
     weight = mask.to(values.dtype)
     return (values * weight).sum() / weight.sum().clamp(min=1.0)
 
@@ -91,16 +91,16 @@ def dense_loss(
 ) -> Float[Tensor, ""]:
     """VGGT's loss of a depth map (dim 1) or a point map (dim 3): c|e| + gradient * c|∇e| - alpha log c.
 
-    `valid` leaves out pixels without truth. With `alpha` zero the confidence is not used and every valid
-    pixel weighs one.
+    `valid` leaves out pixels without ground truth. With `alpha` zero the confidence is not used and every
+    valid pixel weighs one.
     """
     error = estimate.to(truth.dtype) - truth
-    # Invalid pixels may hold anything; they must not reach a product with zero.
+    # Invalid pixels may hold NaN, and NaN times zero is NaN.
     error = torch.where(valid[..., None], error, error.new_zeros(()))
     weight = torch.ones_like(error[..., 0])
     if alpha > 0 and confidence is not None:
         weight = confidence.to(truth.dtype)
-    # The small constant keeps the slope of the norm finite where the error is exactly zero.
+    # The small constant keeps the gradient of the norm finite where the error is zero.
     loss = masked_mean(weight * (error.square().sum(-1) + 1e-8).sqrt(), valid)
     if gradient > 0:
         down = (error[:, :, 1:] - error[:, :, :-1]).abs().sum(-1)
@@ -120,6 +120,6 @@ def direction_loss(
     truth: Float[Tensor, "batch views patches 3"],
     valid: Bool[Tensor, "batch views patches"],
 ) -> Float[Tensor, ""]:
-    """Mean distance between the read-out vector and the unit direction, rounded off below 0.05."""
+    """Mean distance between the predicted vector and the unit direction, smoothed below 0.05."""
     squared = (estimate.to(truth.dtype) - truth).square().sum(-1)
     return masked_mean((squared + 0.05**2).sqrt() - 0.05, valid)

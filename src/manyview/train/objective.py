@@ -1,4 +1,4 @@
-"""One forward pass of training: render a drawn batch, run the model, weigh the losses."""
+"""The training objective: render a batch, run the model, weigh the losses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Losses:
 
 
 def render_draw(draw: StepDraw, patch_size: int, device: str | torch.device = "cpu") -> SceneBatch:
-    """Render what was drawn, or read it from posed pictures, at its size in pixels."""
+    """Render a draw, or read it from posed images."""
     rows, columns = draw.grid
     if draw.posed is not None:
         size = rows * patch_size, columns * patch_size
@@ -56,8 +56,8 @@ def batch_losses(
 ) -> Losses:
     """All losses of one batch under `plan` (None: dense).
 
-    `points`: whether the point head runs, `dtype`: the trunk's precision, `teacher`: who tells the losses of
-    `weights.distill`.
+    `points`: whether the point head runs, `dtype`: the trunk's precision, `teacher`: target of the
+    distillation loss.
     """
     have = set(model.available_heads)
     with_points = points and weights.points > 0 and "points" in have

@@ -1,7 +1,7 @@
-"""The optimiser of a run: AdamW, or Muon for the trunk's matrices with AdamW for the rest.
+"""The optimiser: AdamW, or Muon for the trunk's matrices with AdamW for the rest.
 
 Muon (Jordan et al. 2024) replaces a matrix's momentum by the nearest orthogonal one; scaled as in Liu et
-al. (arXiv 2502.16982, eq. 4) its steps are as long as AdamW's, so both share one learning rate.
+al. (arXiv 2502.16982, eq. 4) its updates match the RMS of AdamW's, so both share one learning rate.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from .config import OptimiserOptions
-from .sharding import is_sharded, part_like
+from .sharding import is_sharded, shard_like
 
-# What each optimiser remembers of a parameter.
+# State of the optimisers per parameter.
 _MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
 
 
@@ -43,7 +43,7 @@ def parameter_groups(model: nn.Module, heads: nn.Module, options: OptimiserOptio
         {"params": slow, "weight_decay": 0.0, "lr_scale": options.slow_lr, "muon": False},
         {"params": orthogonal, "weight_decay": options.weight_decay, "lr_scale": 1.0, "muon": True},
     ]
-    # A fused step takes parameters that are shared out among processes, or whole ones, not both.
+    # A fused step takes either sharded or whole parameters, not both.
     split = [
         {**group, "params": [p for p in group["params"] if is_sharded(p) == sharded]}
         for group in groups
@@ -70,23 +70,23 @@ class Optimiser:
         return [p for part in self._parts for group in part.param_groups for p in group["params"]]
 
     def set_rate(self, rate: float) -> None:
-        """Learning rate of the next step; each group keeps its own multiple."""
+        """Set the learning rate of the next step; each group has its multiple."""
         for part in self._parts:
             for group in part.param_groups:
                 group["lr"] = rate * group["lr_scale"]
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
         for part in self._parts:
             part.zero_grad(set_to_none=True)
 
     def step(self) -> None:
-        """Move the parameters along their gradients."""
+        """Update the parameters."""
         for part in self._parts:
             part.step()
 
     def moments(self, named: dict[str, nn.Parameter]) -> dict[str, Tensor]:
-        """What is remembered of each parameter, as `moment/name`."""
+        """Moments of each parameter, as `moment/name`."""
         found = {}
         for part in self._parts:
             for name, parameter in named.items():
@@ -96,19 +96,19 @@ class Optimiser:
         return found
 
     def counts(self, named: dict[str, nn.Parameter]) -> dict[str, int]:
-        """Steps AdamW has made for each parameter it has seen."""
+        """Number of AdamW steps of each parameter."""
         adam = self._parts[0].state
         return {name: int(adam[p]["step"]) for name, p in named.items() if p in adam}
 
     def restore(
         self, named: dict[str, nn.Parameter], moments: dict[str, Tensor], counts: dict[str, int]
     ) -> None:
-        """Put back what `moments` and `counts` gave."""
+        """Load what `moments` and `counts` returned."""
         for part in self._parts:
             ours = {id(p) for group in part.param_groups for p in group["params"]}
             for name, parameter in named.items():
                 state: dict[str, Any] = {
-                    moment: part_like(moments[f"{moment}/{name}"], parameter)
+                    moment: shard_like(moments[f"{moment}/{name}"], parameter)
                     for moment in _MOMENTS
                     if f"{moment}/{name}" in moments
                 }

@@ -1,7 +1,6 @@
-"""Training data from folders of posed RGB-D pictures, in the form of rendered scenes.
+"""Training scenes from folders of posed RGB-D images.
 
-Whatever `read_posed_set` reads will do if it has depth: 7-Scenes, TUM RGB-D, ScanNet, and others. A new
-dataset needs a reader there and nothing here.
+Any data set with depth that `read_posed_set` reads: 7-Scenes, TUM RGB-D, ScanNet, and others.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ class PosedFolders:
 
     Neighbouring views lie `step` frames apart, a number drawn from that range (fewer where the sequence
     is short). `ordered` keeps the order in time; otherwise the views are shuffled. `intrinsics` (fx, fy, cx,
-    cy; px of the stored pictures, pixel centres at +0.5) serves folders that do not tell theirs; without it
-    those of TUM RGB-D get the calibration published for their camera, 7-Scenes its nominal one.
+    cy; px of the stored images, pixel centres at +0.5) is used for folders without intrinsics; without it
+    those of TUM RGB-D get the published calibration of their camera, 7-Scenes its nominal one.
     """
 
     folders: tuple[str, ...]
@@ -56,8 +55,8 @@ class PosedFolders:
 def posed_scenes(data: PosedFolders, seeds: Sequence[int], views: int, height: int, width: int) -> SceneBatch:
     """A scene a seed of `views` views at `height` x `width` pixels; lengths in the dataset's unit.
 
-    Pictures are cut around their principal point to the shape asked for and resized (antialiased); depth is
-    that of the nearest measured pixel, `valid` where there is one. The draw depends on the seed alone.
+    Images are cropped around their principal point to the shape and resized (antialiased); depth is that of
+    the nearest measured pixel, `valid` where there is one. The draw depends on the seed alone.
     Raises UsageError for folders without depth, without intrinsics, or with fewer frames than views.
     """
     scenes = [_scene(data, random.Random(f"posed:{seed}"), views, (height, width)) for seed in seeds]
@@ -98,7 +97,7 @@ def _opened(folder: str, intrinsics: tuple[float, float, float, float] | None) -
         matrix = published_intrinsics(found, folder)
         if matrix is None:
             raise UsageError(
-                f"{folder}: does not tell its intrinsics; give fx, fy, cx, cy beside it in the recipe"
+                f"{folder}: has no intrinsics; give fx, fy, cx, cy beside it in the recipe"
                 + ("" if found.format != "tum" else ", or keep freiburg1, 2 or 3 in the folder's name")
             )
     if matrix is not None:
@@ -123,8 +122,8 @@ def _views(found: PosedSet, size: tuple[int, int]) -> SceneBatch:
     assert found.depth is not None and found.intrinsics is not None
     images, depths, intrinsics = [], [], []
     for index, path in enumerate(found.images):
-        with Image.open(path) as picture:
-            colour = picture.convert("RGB")
+        with Image.open(path) as image:
+            colour = image.convert("RGB")
         box = _box(colour.size, size, found.intrinsics[index])
         resized = colour.resize((size[1], size[0]), Image.Resampling.BICUBIC, box=box)
         images.append(torch.from_numpy(np.asarray(resized).copy()).permute(2, 0, 1) / 255)
@@ -149,15 +148,15 @@ def _views(found: PosedSet, size: tuple[int, int]) -> SceneBatch:
 
 
 def _box(
-    picture: tuple[int, int], size: tuple[int, int], intrinsics: Float64[np.ndarray, "3 3"]
+    image_size: tuple[int, int], size: tuple[int, int], intrinsics: Float64[np.ndarray, "3 3"]
 ) -> tuple[float, float, float, float]:
     """Largest (left, top, right, bottom) of shape `size` (height, width) around the principal point.
 
-    `picture` is (width, height). A principal point outside the middle half counts as the middle.
+    `image_size` is (width, height). A principal point outside the middle half counts as the middle.
     """
     half = []
     centre = []
-    for length, at in zip(picture, intrinsics[:2, 2], strict=True):
+    for length, at in zip(image_size, intrinsics[:2, 2], strict=True):
         inside = 0.25 * length <= at <= 0.75 * length
         centre.append(float(at) if inside else length / 2)
         half.append(min(centre[-1], length - centre[-1]))
@@ -169,13 +168,13 @@ def _box(
 def _depth_at(
     depth: Float64[np.ndarray, "height width"],
     box: tuple[float, float, float, float],
-    picture: tuple[int, int],
+    image_size: tuple[int, int],
     size: tuple[int, int],
 ) -> Float[torch.Tensor, "height width"]:
-    """Depth of the pixels nearest to the centres of the resized picture's; depth maps may be smaller."""
+    """Depth of the pixels nearest to the centres of the resized image's; depth maps may be smaller."""
     index = []
     for axis, low, high, count in ((0, box[1], box[3], size[0]), (1, box[0], box[2], size[1])):
         at = low + (np.arange(count) + 0.5) * (high - low) / count
-        at = at * depth.shape[axis] / picture[1 - axis]
+        at = at * depth.shape[axis] / image_size[1 - axis]
         index.append(np.floor(at).astype(int).clip(0, depth.shape[axis] - 1))
     return torch.from_numpy(depth[np.ix_(*index)]).float()

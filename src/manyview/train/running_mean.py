@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from .sharding import own_part, part_like
+from .sharding import local_part, shard_like
 
 
 class RunningMean:
-    """Mean of each parameter over past steps, the newest counting 1 - `decay`; nothing at decay 0."""
+    """Exponential moving average of each trained parameter; empty at decay 0."""
 
     def __init__(self, named: Mapping[str, nn.Parameter], decay: float) -> None:
         self._decay = decay
@@ -20,33 +20,33 @@ class RunningMean:
         self._mean = {name: p.detach().clone() for name, p in self._named.items()}
 
     def begin(self) -> None:
-        """Forget the past: the means are the parameters as they are now."""
+        """Reset the averages to the current parameters."""
         for name, mean in self._mean.items():
             mean.copy_(self._named[name].detach())
 
     @torch.no_grad()
     def update(self) -> None:
-        """Count the parameters as they are now."""
+        """Update the averages with the current parameters."""
         for name, mean in self._mean.items():
             mean.lerp_(self._named[name], 1 - self._decay)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The means, as `ema/name`."""
+        """The averages, as `ema/name`."""
         return {f"ema/{name}": mean for name, mean in self._mean.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what `tensors` gave."""
+        """Load what `tensors` returned."""
         for name, mean in self._mean.items():
-            mean.copy_(part_like(tensors[f"ema/{name}"], mean))
+            mean.copy_(shard_like(tensors[f"ema/{name}"], mean))
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Let the parameters be the means for a while."""
-        parts = {name: own_part(p.data) for name, p in self._named.items()}
+        """Replace the parameters by the averages within the block."""
+        parts = {name: local_part(p.data) for name, p in self._named.items()}
         before = {name: part.clone() for name, part in parts.items()}
         try:
             for name, mean in self._mean.items():
-                parts[name].copy_(own_part(mean))
+                parts[name].copy_(local_part(mean))
             yield
         finally:
             for name, part in before.items():

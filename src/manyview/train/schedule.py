@@ -1,4 +1,4 @@
-"""Where a run stands, as pure functions of its progress (0 to 1) and step; nothing here keeps state."""
+"""The schedule, as pure functions of progress (0 to 1) and step."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def learning_rate(options: OptimiserOptions, step: int, progress: float) -> floa
 
 
 def blend(start: Mapping[str, Any], end: Mapping[str, Any], within: float) -> dict[str, Any]:
-    """Scene options part of the way from `start` to `end`; only numbers and lists of numbers move."""
+    """Interpolate scene options between `start` and `end`; only numbers and lists of numbers change."""
 
     def mix(a: Any, b: Any) -> Any:
         if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)) and len(a) == len(b):
@@ -58,7 +58,7 @@ def blend(start: Mapping[str, Any], end: Mapping[str, Any], within: float) -> di
 
 @dataclass(frozen=True)
 class StepDraw:
-    """What one process renders in one step, or reads from posed pictures."""
+    """What one process renders in one step, or reads from posed images."""
 
     grid: tuple[int, int]
     views: int

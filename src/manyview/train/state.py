@@ -1,4 +1,4 @@
-"""Where a run is kept between parts: weights, optimiser and progress in small files, replaced at once.
+"""The state of a run on disk: weights, optimiser and progress in small files, replaced atomically.
 
 A folder `state-<step>` holds safetensors pieces of at most 16 MB and `state.json`; `latest.json` names the
 current one and is replaced only after all pieces are on disk, so a run cut at any moment resumes.

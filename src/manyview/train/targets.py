@@ -1,4 +1,4 @@
-"""Truth as VGGT normalises it: the first camera's frame, the mean distance of its points as the unit."""
+"""Training targets as VGGT normalises them: the first camera's frame, mean distance of points as unit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Unit = Literal["mean", "median"]
 
 @dataclass(frozen=True)
 class Targets:
-    """What the model should say about a batch of scenes; lengths are in units of each scene's `scale`.
+    """Targets of a batch of scenes; lengths are in units of each scene's `scale`.
 
     `points` are in the first camera's frame, `direction` is the unit vector from the first camera to the
     point at each patch's centre pixel, `matches` is None where attention is not supervised.
@@ -44,8 +44,8 @@ def scene_scale(
     `unit` "median" is FlashVGGT's released training: the lower median, which far points do not move.
     """
     if unit == "median":
-        there = points.norm(dim=-1).masked_fill(~valid, torch.nan).flatten(1)
-        return there.nanmedian(1).values.nan_to_num(1e-6).clamp(min=1e-6)
+        distance = points.norm(dim=-1).masked_fill(~valid, torch.nan).flatten(1)
+        return distance.nanmedian(1).values.nan_to_num(1e-6).clamp(min=1e-6)
     distance = torch.where(valid, points.norm(dim=-1), torch.zeros_like(points[..., 0]))
     count = valid.flatten(1).sum(1).clamp(min=1)
     return (distance.flatten(1).sum(1) / count).clamp(min=1e-6)

@@ -1,4 +1,4 @@
-"""The model in training: its weights, optimiser and progress, one step at a time, saved and restored."""
+"""The state of a training run, and one step of it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ from ..errors import ManyViewError, UsageError
 from ..models.flops import forward_flops
 from ..models.vggt.model import VGGT
 from .auxiliary import AuxiliaryHeads
-from .compiled import compile_blocks
 from .config import TrainConfig, config_from_json
 from .distill import Teacher
 from .elastic import stage_plan
-from .freeze import train_only
 from .grow import grow_from_weights
 from .initialise import initialise, set_output_biases
+from .model_setup import checkpoint_blocks, compile_blocks, train_only
 from .objective import draw_losses, render_draw
 from .optimiser import Optimiser
-from .recompute import recompute_blocks
 from .running_mean import RunningMean
 from .schedule import Position, StepDraw, draw_step, learning_rate, position
-from .sharding import clip_gradients, is_sharded, part_like, shard, whole
+from .sharding import clip_gradients, full_tensor, is_sharded, shard, shard_like
 from .state import RunState
 from .targets import make_targets
 from .workers import Workers
@@ -35,7 +33,7 @@ _MOST_BAD_STEPS = 20
 
 
 class Trainer:
-    """State of a run in one process: `step` done, `progress` (0 to 1) and `seconds` over all its parts."""
+    """State of a run in one process: `step`, `progress` (0 to 1) and `seconds` over all its parts."""
 
     def __init__(self, config: TrainConfig, workers: Workers, device: str = "cpu") -> None:
         self.config, self.workers, self.device = config, workers, device
@@ -54,14 +52,14 @@ class Trainer:
         self.model.to(device)
         distilled = any(stage.weights.distill > 0 for stage in config.stages)
         if distilled and config.init is None:
-            raise UsageError("distill needs weights to start from: give init")
+            raise UsageError("distill needs initial weights: give init")
         self._teacher = Teacher(self.model) if distilled else None
         train_only(self.model, config.trained)
         self.heads.to(device)
         if config.compile_blocks:
             compile_blocks(self.model)
         if config.checkpoint_activations:
-            recompute_blocks(self.model)
+            checkpoint_blocks(self.model)
         self.sharded = config.shard and workers.size > 1
         if self.sharded:
             self._start_from_data()  # while the weights are whole
@@ -77,7 +75,7 @@ class Trainer:
         self.mean = RunningMean(model, config.ema)
 
     def start_from_data(self) -> None:
-        """Set the output biases to the mean of the first stage's scenes; weights that were given stay."""
+        """Set the output biases to the mean of the first stage's scenes; initial weights stay unchanged."""
         if not self.sharded:
             self._start_from_data()
             self.mean.begin()
@@ -104,9 +102,9 @@ class Trainer:
         return position(self.config.stages, self.progress)
 
     def train_step(self) -> dict[str, float]:
-        """One optimiser step on freshly drawn scenes; returns the losses, the rate and the gradient norm.
+        """One optimiser step on new scenes; returns the losses, the learning rate and the gradient norm.
 
-        A step whose gradient is not finite changes nothing; many in a row are an error.
+        A step with a gradient that is not finite is skipped; ManyViewError after many in a row.
         """
         config, here = self.config, self.here
         draws = [draw_step(config, here, self.step, number) for number in self._draw_numbers()]
@@ -140,12 +138,12 @@ class Trainer:
         return {**values, "lr": rate, "grad_norm": norm}
 
     def _draw_numbers(self) -> range:
-        """Which of a step's draws are this process' own."""
+        """Which draws of a step belong to this process."""
         rank, size, together = self.workers.rank, self.workers.size, self.config.step_batches
         return range(rank, rank + 1) if together is None else range(rank, together, size)
 
     def _gradient(self, draws: list[StepDraw], plan: Plan, points: bool) -> dict[str, float]:
-        """Leave the mean gradient over the draws, with `step_batches` those of all processes; mean losses."""
+        """Compute the mean gradient of the draws (`step_batches`: of all processes) and mean losses."""
         config, weights = self.config, self.here.stage.weights
         rows = []
         for draw in draws:
@@ -158,14 +156,12 @@ class Trainer:
         mean = torch.stack(rows).mean(0)
         if config.step_batches is not None:
             gradients = [p.grad for p in self.optimiser.parameters if p.grad is not None]
-            gradients = [
-                g for g in gradients if not is_sharded(g)
-            ]  # those are averaged as they are shared out
-            self.workers.average([*gradients, mean])
+            # Sharded gradients are averaged as they are reduced.
+            self.workers.average([*(g for g in gradients if not is_sharded(g)), mean])
         return dict(zip(named, mean.tolist(), strict=True))
 
     def _flops_of(self, draw: StepDraw, plan: Plan, points: bool) -> float:
-        """Operations of a step of all processes: a gradient costs twice the forward pass."""
+        """Operations of a draw in all processes: the backward pass costs twice the forward pass."""
         config = self.config.model
         heads = ("camera", "depth", "points") if points and config.point_head else ("camera", "depth")
         layout = TokenLayout(draw.views, config.special_tokens, draw.grid)
@@ -177,7 +173,7 @@ class Trainer:
         return total * len(draw.seeds) * self.workers.size
 
     def synchronise(self) -> None:
-        """Mean of weights and optimiser moments over the processes, which makes them equal."""
+        """Average weights and optimiser moments over the processes."""
         if self.config.step_batches is not None:  # equal gradients kept them equal
             return
         trained = (p.data for p in self._named.values() if p.requires_grad)
@@ -189,22 +185,22 @@ class Trainer:
         return {**weights, **self.optimiser.moments(self._named), **self.mean.tensors()}
 
     def state(self) -> RunState:
-        """Everything needed to go on; equal in all processes after `synchronise`.
+        """The state to resume from; equal in all processes after `synchronise`.
 
-        With shared out weights, all processes ask together and the first gets the whole tensors, on the CPU.
+        With sharded weights it is collective, and the first process gets the full tensors on the CPU.
         """
         tensors = self._state_tensors()
         if self.sharded:
             kept = {}
             for name, tensor in tensors.items():
-                together = whole(tensor)  # one after the other: other processes let go of each at once
+                together = full_tensor(tensor)  # one at a time: other processes free each at once
                 if self.workers.rank == 0:
                     kept[name] = together.cpu()
             tensors = kept
         return RunState(tensors, self.header())
 
     def header(self) -> dict[str, Any]:
-        """Where the run stands, JSON-able."""
+        """Config and progress, for JSON."""
         return {
             "config": self.config.to_json(),
             "step": self.step,
@@ -216,7 +212,7 @@ class Trainer:
         }
 
     def restore(self, state: RunState) -> None:
-        """Continue from a state; it must come from the same config, but for length and pacing."""
+        """Continue from a state of the same config, apart from length and pacing; else UsageError."""
         before = config_from_json(state.header["config"], "the run to resume")
         ours, theirs = _lasting(self.config.to_json()), _lasting(before.to_json())
         different = sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))
@@ -227,7 +223,7 @@ class Trainer:
             )
         with torch.no_grad():
             for name, parameter in self._named.items():
-                parameter.copy_(part_like(state.tensors[name], parameter))
+                parameter.copy_(shard_like(state.tensors[name], parameter))
         self.optimiser.restore(self._named, dict(state.tensors), state.header["optimiser_steps"])
         self.mean.restore(state.tensors)
         self.step, self.progress = state.header["step"], state.header["progress"]
@@ -241,5 +237,5 @@ _PACING = ("steps", "minutes", "checkpoint_minutes", "evaluate_minutes", "evalua
 
 
 def _lasting(config: dict[str, Any]) -> dict[str, Any]:
-    """The part of a config that a resumed run may not change."""
+    """The part of a config that a resumed run must not change."""
     return {key: value for key, value in config.items() if key not in _PACING}

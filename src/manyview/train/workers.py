@@ -1,6 +1,6 @@
-"""Processes of one run: each trains on its own scenes, and every few steps all take the mean.
+"""Processes of one run: each trains on different scenes, and every few steps they average.
 
-On a CPU one single-threaded process a core degrades gracefully when other work takes a core, where
+On a CPU one single-threaded process per core degrades gracefully when other work takes a core, while
 threads of one process would wait for each other at every operation.
 """
 
@@ -15,9 +15,9 @@ from torch import Tensor
 
 
 class Workers:
-    """Rank and size of the group, and the few exchanges a run needs. A group of one exchanges nothing.
+    """Rank and size of the group, and its collectives. A group of one communicates nothing.
 
-    The processes find each other by the file `store`, or by what `torchrun` put in the environment.
+    The processes find each other by the file `store`, or by the environment of `torchrun`.
     """
 
     def __init__(self, rank: int = 0, size: int = 1, store: str | None = None, backend: str = "gloo") -> None:
@@ -27,26 +27,26 @@ class Workers:
             dist.init_process_group(backend, init_method=where, rank=rank, world_size=size)
 
     @classmethod
-    def of_torchrun(cls, sharded_cards: bool = False) -> Workers:
+    def of_torchrun(cls, sharded_gpus: bool = False) -> Workers:
         """The group that `torchrun` started this process in; a group of one outside of it.
 
-        `sharded_cards`: weights will be shared out among cards, which exchange them by NCCL.
+        `sharded_gpus`: weights will be sharded over GPUs, which communicate by NCCL.
         """
         if "TORCHELASTIC_RUN_ID" not in os.environ:
             return cls()
-        backend = "cpu:gloo,cuda:nccl" if sharded_cards else "gloo"
-        if sharded_cards:
+        backend = "cpu:gloo,cuda:nccl" if sharded_gpus else "gloo"
+        if sharded_gpus:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
         return cls(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), backend=backend)
 
     def own_device(self, device: str) -> str:
-        """The card of this process among those of its machine, where `device` is a card."""
+        """The GPU of this process if `device` is "cuda"."""
         if self.size == 1 or not device.startswith("cuda"):
             return device
         return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
 
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Replace each tensor by its mean over the processes, in one exchange."""
+        """Replace each tensor by its mean over the processes, in one all-reduce."""
         if self.size == 1:
             return
         together = list(tensors)
@@ -59,7 +59,7 @@ class Workers:
             start += tensor.numel()
 
     def from_first(self, values: list[float]) -> list[float]:
-        """The first process' numbers, in every process."""
+        """Broadcast the numbers of the first process."""
         if self.size == 1:
             return values
         shared = torch.tensor(values, dtype=torch.float64)
