@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..attention.plan import Plan
 from ..models.network import Network
+from ..models.predictions import Predictions
 from ..synthetic import SceneBatch
 from .attention_view import view_layer
 from .knockouts import KINDS, Change, change, predict, with_layer
