@@ -46,8 +46,8 @@ class Tried:
 class Analysis:
     """Per global layer: `views`, `follows` (content, position) of the rotation probe, `knockouts` by kind.
 
-    `dense_auc_30` is against the ground truth (None without); `exact` tells whether matches come from it
-    rather than from the network's predictions.
+    `dense_auc_30` is against the ground truth (None without); `exact`: matches come from it rather
+    than from the network's predictions.
     """
 
     views: tuple[LayerView, ...]

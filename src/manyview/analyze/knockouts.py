@@ -11,12 +11,26 @@ from torch import Tensor
 
 from ..attention.dense import SameFrameKeys
 from ..attention.global_attention import GlobalAttention
+from ..attention.layout import TokenLayout
 from ..attention.methods.avggt import GridKeys
 from ..attention.plan import Plan
+from ..attention.protocols import Keys, KeySet, LayerInput
 from ..evaluate.metrics.pose import auc, pair_errors
 from ..models.network import Network, Predictions
 from ..models.run_options import RunOptions
-from .mean_key import MeanKey
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanKey(Keys):
+    """The mean of all keys and of all values (AVGGT's "G2M", arXiv 2512.02541), the same for every query."""
+
+    def select(self, layer: LayerInput) -> KeySet:
+        k, v = layer.keys_values()
+        return KeySet(k.mean(2, keepdim=True), v.mean(2, keepdim=True))
+
+    def count(self, layout: TokenLayout) -> float:
+        return 1
+
 
 KINDS = {
     "frame": GlobalAttention(keys=SameFrameKeys()),

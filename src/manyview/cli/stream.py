@@ -1,4 +1,4 @@
-"""`manyview stream INPUT OUT`: frames as they come, in chunks, with what was seen before in memory."""
+"""`manyview stream INPUT OUT`: frames in order, in chunks, with earlier frames in memory."""
 
 from __future__ import annotations
 
@@ -24,35 +24,34 @@ JOURNAL = "stream"
 
 @dataclasses.dataclass(frozen=True)
 class MemoryFields:
-    """What the engines remember; an option belongs to one engine, and `accel` to both."""
+    """Memory of the engines; every option but `accel` belongs to one of them."""
 
     accel: str | None = None
     """chunks: flash, flash:r=2, flash:version=v2, ...; anchors: anchors:frames=16, ..."""
     keep_one_in: int | None = None
     """chunks: of so many frames the first stays in memory; default 5."""
     semantics: Literal["paper", "released"] | None = None
-    """chunks: paper drops frames only from what later chunks see; released from their own chunk too."""
+    """chunks: paper drops frames for later chunks only; released masks them in their own chunk too."""
     memory_frames: int | None = None
-    """chunks: at most so many frames in memory; 0: all that are kept, which grows; default 128."""
+    """chunks: at most so many frames in memory; 0: no limit; default 128."""
     camera_window: int | None = None
-    """chunks: frames that the camera head sees beside a chunk; 0: all, which grows; default 64."""
+    """chunks: frames that the camera head takes beside a chunk; 0: all, which grows; default 64."""
     start: int | None = None
     """anchors: frames among which the first anchors are chosen; default 24."""
     beyond: float | None = None
-    """anchors: a frame this many times farther from them than they lie apart joins them; 0: none does."""
+    """anchors: a frame farther from them than this many times their spacing becomes one; 0: none does."""
     budget_mib: int | None = None
     """anchors: most memory in MiB; default 4096."""
 
     def given(self) -> dict[str, Any]:
         """Options of an engine by name."""
-        named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        told = {name: value for name, value in named.items() if value is not None}
+        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
         for name in ("memory_frames", "camera_window", "beyond"):
-            if told.get(name) == 0:
-                told[name] = None
-        if "budget_mib" in told:
-            told["budget_bytes"] = told.pop("budget_mib") * 2**20
-        return told
+            if given.get(name) == 0:
+                given[name] = None
+        if "budget_mib" in given:
+            given["budget_bytes"] = given.pop("budget_mib") * 2**20
+        return given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,13 +59,13 @@ class FrameFields:
     """Which frames, and how large."""
 
     size_policy: Literal["fit", "crop", "pad", "square"] = "fit"
-    """fit keeps whole pictures; pad gives pictures of mixed shapes one size."""
+    """fit keeps whole images; pad pads images of mixed shapes to one size."""
     image_size: int | None = None
     """Longer side of the network's images in pixels; default: what the weights were made for."""
     fps: float | None = None
     """Video: frames a second to use; default: every frame."""
     stride: int | None = None
-    """Use every n-th picture or frame."""
+    """Use every n-th image or frame."""
     max_frames: int | None = None
     """Use at most this many, evenly spread."""
     start_s: float | None = None
@@ -74,9 +73,9 @@ class FrameFields:
     end_s: float | None = None
     """Video: last second to use."""
     follow_s: float | None = None
-    """Folder: wait for new pictures until none has come for so many seconds."""
+    """Folder: wait for new images until none has arrived for so many seconds."""
     strict: bool = False
-    """Refuse damaged pictures instead of leaving them out."""
+    """Fail on damaged images instead of skipping them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +93,11 @@ class Stream:
     chunk: int = 10
     """Frames that arrive together."""
     resume: bool = False
-    """Go on where an earlier run with the same options stopped."""
+    """Resume an earlier run with the same options."""
     overwrite: bool = False
     """Replace an earlier result of ManyView in OUT; other files are never touched."""
     cameras: Literal["first", "revised"] = "first"
-    """first: as told when each chunk came; revised: all anew at the end, from all camera tokens."""
+    """first: those predicted with each chunk; revised: all again at the end, from all camera tokens."""
     state_every: int = 1
     """Chunks after which the engine's memory is written: what a killed run loses at most."""
     keep_chunks: bool = False
@@ -190,7 +189,7 @@ class Stream:
         options = self.memory.given()
         if self.cameras == "revised":
             if self.engine != "chunks":
-                raise UsageError("anchors tell every camera once; --cameras revised is for --engine chunks")
+                raise UsageError("--cameras revised needs --engine chunks")
             options["revise"] = True
         chosen = dataclasses.asdict(engine_options(self.engine, network, options))
         engine = make_engine(self.engine, network.to(device), RunOptions(dtype, kernels=self.kernels), chosen)

@@ -38,8 +38,8 @@ def npz_arrays(scene: Reconstruction, world_points: bool = True) -> dict[str, np
     - `images` uint8 [V,H,W,3], RGB as the network saw it
     - `cam_from_world` and its inverse `world_from_cam`, float64 [V,3,4], OpenCV axes
     - `intrinsics` float64 [V,3,3], pixels of `images`, centre of the first pixel at (0.5, 0.5)
-    - `upright_intrinsics` float64 [V,3,3], pixels of the upright source pictures
-    - `upright_sizes` int64 [V,2], width and height of the upright source pictures
+    - `upright_intrinsics` float64 [V,3,3], pixels of the upright source images
+    - `upright_sizes` int64 [V,2], width and height of the upright source images
     - `network_from_upright` float64 [V,3,3], homogeneous map from upright source pixels to network pixels
     - `z_depth`, `depth_conf` float32 [V,H,W]; `valid` bool [V,H,W]
     - `world_points` float32 [V,H,W,3], unless left out

@@ -94,7 +94,7 @@ class _Work:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Piece:
-    """Tracks that start in one view; `member` tells which of `members` (views) see which point."""
+    """Tracks that start in one view; `member`: which of `members` (views) see which point."""
 
     points: Float[np.ndarray, "n 3"]
     colours: UInt8[np.ndarray, "n 3"]

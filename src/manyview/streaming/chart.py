@@ -1,4 +1,4 @@
-"""Milliseconds and bytes of a stream against its frames, as a picture."""
+"""Plot of time and memory of a stream over its frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the page puts the world: centred and scaled, so that any unit looks the same and stays precise."""
+"""Page coordinates: the scene centred and scaled, independent of its unit and precise in float32."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _SHOWN_PERCENTILES = (4.0, 96.0)
 class PageSpace:
     """A similarity from world to page coordinates (no rotation), and the scene's up direction.
 
-    The page keeps float32: with the origin in the middle of the scene, coordinates of any size of
-    world are exact to a millionth of its extent.
+    The page uses float32: with the origin in the middle of the scene, coordinates are exact to a millionth
+    of its extent.
     """
 
     centre: Float[np.ndarray, " 3"]
@@ -58,7 +58,7 @@ def first_eye(scene: Reconstruction, space: PageSpace) -> Eye:
     ahead -= space.up * (ahead @ space.up)
     if np.linalg.norm(ahead) < 0.2:  # cameras that look all around have no common direction
         ahead = scene.cam_from_world[0, 2, :3] - space.up * (scene.cam_from_world[0, 2, :3] @ space.up)
-    if np.linalg.norm(ahead) < 1e-3:  # straight down or up: what is up in the picture lies ahead
+    if np.linalg.norm(ahead) < 1e-3:  # straight down or up: up in the image is ahead
         ahead = -scene.cam_from_world[0, 1, :3]
     ahead = ahead / np.linalg.norm(ahead)
     return Eye(0.62 * PAGE_EXTENT * (-ahead + 0.55 * space.up), np.zeros(3))
