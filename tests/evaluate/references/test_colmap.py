@@ -11,7 +11,7 @@ import pytest
 from manyview.datasets.posed_set import PosedSet
 from manyview.errors import MissingExtraError, UsageError
 from manyview.evaluate.protocols.measures import RelativePose, Trajectory
-from manyview.evaluate.references import ColmapOptions, colmap, colmap_estimate, reference_names
+from manyview.evaluate.references import MapperOptions, colmap, colmap_estimate, reference_names
 from manyview.evaluate.runner.pairing import camera_pair
 from manyview.synthetic.demo import demo_scene
 from manyview.synthetic.files import write_scene
@@ -90,7 +90,7 @@ def test_kept_cameras_are_given_back_for_the_same_pictures_and_settings(
     again = colmap_estimate(images, folder=folder)
     np.testing.assert_array_equal(again.cam_from_world, first.cam_from_world)
     assert again.seconds == first.seconds and again.notes == first.notes and runs.read_text() == "x"
-    colmap_estimate(images, ColmapOptions(seed=1), folder=folder)
+    colmap_estimate(images, MapperOptions(seed=1), folder=folder)
     colmap_estimate(images[::-1], folder=folder)
     write_image(images[0], 7)
     colmap_estimate(images, folder=folder)
@@ -103,12 +103,12 @@ def test_kept_cameras_are_given_back_for_the_same_pictures_and_settings(
 @pytest.mark.parametrize(
     ("program", "options", "why"),
     [
-        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", ColmapOptions(), "ended with code -11"),
-        ("import time; time.sleep(30)", ColmapOptions(limit_s=0.5), "no result within 0.5 s"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", MapperOptions(), "ended with code -11"),
+        ("import time; time.sleep(30)", MapperOptions(limit_s=0.5), "no result within 0.5 s"),
     ],
 )
 def test_a_crash_or_no_end_is_told_and_not_kept(
-    program: str, options: ColmapOptions, why: str, images: list[Path], worker, tmp_path: Path
+    program: str, options: MapperOptions, why: str, images: list[Path], worker, tmp_path: Path
 ) -> None:
     worker(program)
     found = colmap_estimate(images, options, tmp_path / "kept")
@@ -125,4 +125,4 @@ def test_names_are_checked_before_anything_runs(monkeypatch) -> None:
     with pytest.raises(MissingExtraError, match="colmap"):
         reference_names(["colmap"])
     with pytest.raises(ValueError, match="min_model_size"):
-        ColmapOptions(min_model_size=1)
+        MapperOptions(min_model_size=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...errors import UsageError
-from .colmap import CameraEstimate, ColmapOptions, colmap_estimate, colmap_settings, require_colmap
+from .colmap import CameraEstimate, MapperOptions, colmap_estimate, colmap_settings, require_colmap
 
 __all__ = [
     "COLMAP",
@@ -13,7 +13,7 @@ __all__ = [
     "MEAN_STEP",
     "REFERENCES",
     "CameraEstimate",
-    "ColmapOptions",
+    "MapperOptions",
     "colmap_estimate",
     "colmap_settings",
     "reference_names",

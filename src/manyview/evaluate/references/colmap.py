@@ -46,7 +46,7 @@ class CameraEstimate:
 
 
 @dataclasses.dataclass(frozen=True)
-class ColmapOptions:
+class MapperOptions:
     """Incremental mapping from scratch: SIFT, all pairs matched (above `exhaustive` images each with those
     near in order, at 1 to `overlap` and at powers of two), one mapping thread, everything on the CPU.
 
@@ -80,10 +80,10 @@ def require_colmap() -> None:
         raise MissingExtraError("the reference colmap", "colmap")
 
 
-def colmap_settings(options: ColmapOptions | None = None) -> dict[str, Any]:
+def colmap_settings(options: MapperOptions | None = None) -> dict[str, Any]:
     """All that decides its cameras but the images, as JSON types."""
     return {
-        **dataclasses.asdict(options or ColmapOptions()),
+        **dataclasses.asdict(options or MapperOptions()),
         "pycolmap": _version(),
         "worker": _worker_digest(),
     }
@@ -91,7 +91,7 @@ def colmap_settings(options: ColmapOptions | None = None) -> dict[str, Any]:
 
 def colmap_estimate(
     images: Sequence[Path],
-    options: ColmapOptions | None = None,
+    options: MapperOptions | None = None,
     folder: Path | None = None,
     threads: int = -1,
 ) -> CameraEstimate:
@@ -103,7 +103,7 @@ def colmap_estimate(
     image that cannot be opened.
     """
     require_colmap()
-    options = options or ColmapOptions()
+    options = options or MapperOptions()
     cache = None if folder is None else folder / f"colmap.{_digest(images, options)[:20]}.json"
     if cache is not None:
         earlier = _read(cache, len(images))
@@ -119,7 +119,7 @@ def colmap_estimate(
 
 
 def _run(
-    images: Sequence[Path], options: ColmapOptions, work: Path, threads: int
+    images: Sequence[Path], options: MapperOptions, work: Path, threads: int
 ) -> tuple[dict[str, Any], bool]:
     """(the worker's result, whether another run would give the same)."""
     folder = work / "images"
@@ -177,7 +177,7 @@ def _size(path: Path) -> tuple[int, int]:
         raise InputError(f"{path}: cannot be read as an image ({error}); copy it again") from error
 
 
-def _digest(images: Sequence[Path], options: ColmapOptions) -> str:
+def _digest(images: Sequence[Path], options: MapperOptions) -> str:
     whole = hashlib.sha256(json.dumps(colmap_settings(options), sort_keys=True).encode())
     for path in images:
         with path.open("rb") as file:
