@@ -124,7 +124,7 @@ def test_command_on_scenes_and_on_pictures(command, photos, weights, tmp_path): 
     assert "data:image/png;base64," in page and "src='http" not in page
     status, said, told = command("analyze", photos, "--model", weights, "--knockouts", "frame", "--views", 3)
     assert status == 0, told
-    assert "the network's own depth" in said and "3 of 4 pictures" in said
+    assert "predicted depth" in said and "3 of 4" in said
 
 
 def test_bad_input_is_one_sentence(command, photos, weights, tmp_path):  # noqa: F811
