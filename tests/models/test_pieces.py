@@ -13,7 +13,7 @@ from manyview.models.blocks import Attention, Block
 from manyview.models.dense_head import DenseHead
 from manyview.models.dense_ops import add_image_plane, embed_image_plane, image_plane
 from manyview.models.encoder import DinoEncoder
-from manyview.models.feature_taps import TapStore
+from manyview.models.feature_taps import FeatureTaps
 from manyview.models.layers import LayerNorm, LayerScale, Linear, in_pieces
 from manyview.models.part_configs import DenseHeadConfig, EncoderConfig
 from manyview.models.rotary import frame_positions, rotation_for
@@ -260,7 +260,7 @@ def test_projecting_when_a_tap_is_made_is_the_convolution_afterwards():
 def test_a_layer_that_is_tapped_twice_feeds_both_projections():
     config = dataclasses.replace(TINY, taps=(1, 1, 3, 3))
     model = tiny_vggt(torch.float64, config)
-    store = TapStore(config, {"depth": model.depth_head}, RunOptions(head_frames_per_chunk=2))
+    store = FeatureTaps(config, {"depth": model.depth_head}, RunOptions(head_frames_per_chunk=2))
     assert store.layers == {1, 3}
     made = {layer: (noise(1, 3, 8, 32, seed=layer), noise(1, 3, 8, 32, seed=9 + layer)) for layer in range(4)}
     with torch.no_grad():

@@ -24,7 +24,7 @@ from .run_options import RunOptions
 _IMAGE_MEAN = (0.485, 0.456, 0.406)
 _IMAGE_STD = (0.229, 0.224, 0.225)
 
-TapReader = Callable[[int, Tensor, Tensor, Compute], None]
+FeatureTapReader = Callable[[int, Tensor, Tensor, Compute], None]
 
 
 @runtime_checkable
@@ -85,7 +85,7 @@ class AlternatingLayers(nn.Module):
         images: Tensor,
         plan: Plan,
         options: RunOptions,
-        read_tap: TapReader,
+        read_feature_tap: FeatureTapReader,
         recorder: Any = None,
         known: Known | None = None,
         memory: dict[Any, Any] | None = None,
@@ -93,7 +93,7 @@ class AlternatingLayers(nn.Module):
     ) -> TokenLayout:
         """Run all layers on images [B, S, 3, H, W] (uint8, or floating in [0, 1]).
 
-        After each pair, `read_tap(layer, frame_tokens, global_tokens, compute)` receives both outputs
+        After each pair, `read_feature_tap(layer, frame_tokens, global_tokens, compute)` receives both outputs
         [B, S, P, C] if the layer is one of the reader's; it must copy what it keeps. `known` may change
         tokens after the encoder and after each pair. `memory` is what the layers share (`LayerRun.memory`);
         the features by which frames are chosen are left there as "frame features", None if no layer needs
@@ -114,7 +114,7 @@ class AlternatingLayers(nn.Module):
         rotation, across = self.rotations(layout, images.device)
         inplace = not torch.is_grad_enabled()
         piece = options.frames_per_chunk if inplace else None
-        wanted = getattr(read_tap, "layers", range(len(pairs)))
+        wanted = getattr(read_feature_tap, "layers", range(len(pairs)))
         features = _features(x) if plan.needs_frame_features else None
         memory = {} if memory is None else memory
         memory["frame features"] = features
@@ -139,7 +139,7 @@ class AlternatingLayers(nn.Module):
             if known is not None:
                 x = known.after_pair(pair, x, layout, compute)
             if pair in wanted:
-                read_tap(pair, frame_tokens, x, compute)
+                read_feature_tap(pair, frame_tokens, x, compute)
             del frame_tokens
             if layer is None:  # little work: its time counts with the frame layers that follow
                 continue

@@ -93,7 +93,7 @@ class Scratch(Pyramid):
         return self.output_conv1(self.fuse(maps, 2, compute), compute)
 
 
-class TapMaps(nn.Module):
+class FeatureTapMaps(nn.Module):
     """The part of a DPT head from tokens to four maps: norm, projections, resizing."""
 
     def __init__(self, dim: int, widths: Sequence[int]) -> None:
@@ -143,7 +143,7 @@ class TapMaps(nn.Module):
         return maps
 
 
-class DenseHead(TapMaps):
+class DenseHead(FeatureTapMaps):
     """Value map and confidence, or features, for each frame.
 
     `dim` is the width of a tap (frame and global outputs side by side). `output_dim` counts the

@@ -8,14 +8,14 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from .dense_head import TapMaps
+from .dense_head import FeatureTapMaps
 from .layers import in_slices
 from .precision import PLAIN, Compute, ConvertedWeights
 from .run_options import RunOptions
 
 
 @runtime_checkable
-class TapSizes(Protocol):
+class FeatureTapSizes(Protocol):
     """What is read: outputs of the pairs `taps`, and special tokens of the last of `pairs`."""
 
     @property
@@ -26,7 +26,7 @@ class TapSizes(Protocol):
     def pairs(self) -> int: ...
 
 
-class TapStore:
+class FeatureTaps:
     """Reads taps as the trunk makes them.
 
     Of patches it keeps the heads' projections, in the precision of the run; of special tokens only
@@ -37,8 +37,8 @@ class TapStore:
 
     def __init__(
         self,
-        config: TapSizes,
-        heads: Mapping[str, TapMaps],
+        config: FeatureTapSizes,
+        heads: Mapping[str, FeatureTapMaps],
         options: RunOptions,
         kept: int = 1,
     ) -> None:
@@ -72,7 +72,9 @@ class TapStore:
         """Projected taps of one head, each [B*S, patches, width]; they are no longer kept here."""
         return self._projected.pop(name)
 
-    def _project(self, head: TapMaps, index: int, frame: Tensor, across: Tensor, compute: Compute) -> Tensor:
+    def _project(
+        self, head: FeatureTapMaps, index: int, frame: Tensor, across: Tensor, compute: Compute
+    ) -> Tensor:
         dtype = self._options.head_dtype or head.norm.weight.dtype
 
         def project(part: slice) -> Tensor:
@@ -83,7 +85,7 @@ class TapStore:
 
 
 def run_dense_head(
-    head: TapMaps,
+    head: FeatureTapMaps,
     taps: list[Tensor],
     grid: tuple[int, int],
     image_size: tuple[int, int],

@@ -1,4 +1,4 @@
-"""What a network says about a set of images."""
+"""Model outputs for a set of images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..geometry.cameras import pose_encoding_to_cameras
 
 @dataclasses.dataclass
 class Predictions:
-    """What the heads that ran said about `frames` images of `height` x `width`; the rest is None.
+    """Outputs of the heads that ran, for `frames` images of `height` x `width`; the rest is None.
 
     The world is the first frame's camera; lengths are up to scale, or metres where there is a
     `metric_scale`. Depth is z-depth, confidences are at least 1. Cameras are read off the pose encoding, or

@@ -1,4 +1,4 @@
-"""Telling a recorder how far a forward pass has come."""
+"""Progress of a forward pass, reported to a recorder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def mark(recorder: Any, stage: str) -> None:
-    """Report that a part of `stage` has just been queued; recorders without `mark` hear nothing.
+    """Report that a part of `stage` has just been queued; recorders without `mark` get nothing.
 
     Stages are "encoder", "frame layers", "global layers", "camera head", "depth head", "points head"
     and "track head"; layers report once each.

@@ -1,4 +1,4 @@
-"""Two-dimensional rotary positions: half of each head turns with the row, half with the column."""
+"""Two-dimensional rotary positions: half of each head rotates with the row, half with the column."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class Rotation:
         return type(self)(self.cos[within], self.sin[within])
 
     def apply(self, x: Float[Tensor, "batch heads tokens dim"]) -> Float[Tensor, "batch heads tokens dim"]:
-        """Turn each half of the head dimension; element i pairs with element i + dim/4 of its half."""
+        """Rotate each half of the head dimension; element i pairs with element i + dim/4 of its half."""
         batch, heads, tokens, dim = x.shape
         x = x.reshape(batch, heads, tokens // self.period, self.period, 2, 2, dim // 4)
         first, second = x[..., 0, :], x[..., 1, :]
         cos, sin = self.cos.to(x.dtype), self.sin.to(x.dtype)
-        turned = torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-2)
-        return turned.reshape(batch, heads, tokens, dim)
+        rotated = torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-2)
+        return rotated.reshape(batch, heads, tokens, dim)
 
 
 def rotation_for(positions_yx: Int[Tensor, "period 2"], head_dim: int, base: float = 100.0) -> Rotation:
-    """Rotation for integer (row, column) positions; (0, 0) does not turn. Angles are float32."""
+    """Rotation for integer (row, column) positions; (0, 0) is not rotated. Angles are float32."""
     if head_dim % 4:
         raise ValueError(f"2-D rotary positions need a head width divisible by 4, got {head_dim}")
     quarter = head_dim // 4

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..convolutions import Conv2d
-from ..dense_head import PLANE_WEIGHT, Pyramid, TapMaps
+from ..dense_head import PLANE_WEIGHT, FeatureTapMaps, Pyramid
 from ..dense_ops import activate_confidence, activate_values, add_image_plane
 from ..layers import LayerNorm, Linear
 from ..part_configs import DenseHeadConfig
@@ -83,7 +83,7 @@ class TextHead(nn.Module):
         return token, F.normalize(self.embedding_projector(token), dim=-1)
 
 
-class OmegaDenseHead(TapMaps):
+class OmegaDenseHead(FeatureTapMaps):
     """Depth and confidence of each frame: a DPT up to a quarter of a patch's side, then one linear layer.
 
     Unlike VGGT's, residual units keep their input as it is, and the last fusion does not enlarge.

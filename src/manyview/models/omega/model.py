@@ -15,7 +15,7 @@ from ...kernels import launch_device
 from ..alternating import AlternatingLayers, first_and_others
 from ..blocks import Block
 from ..check_images import check_images
-from ..feature_taps import TapStore, run_dense_head
+from ..feature_taps import FeatureTaps, run_dense_head
 from ..network import Network
 from ..pose_encoding import frames_meet
 from ..precision import Compute, ConvertedWeights
@@ -30,11 +30,13 @@ from .heads import OmegaCameraHead, OmegaDenseHead, TextHead
 
 
 class OmegaTrunk(AlternatingLayers):
-    """Images to token taps. Parameter names are those of the public checkpoints' `aggregator`.
+    """Images to feature taps. Parameter names are those of the public checkpoints' `aggregator`.
 
     Frame blocks know where patches are, inter-frame blocks do not. A plan covers the inter-frame blocks in
     which all tokens meet; those of `register_layers` are no part of it and always run as published.
     """
+
+    config: OmegaConfig
 
     def __init__(self, config: OmegaConfig) -> None:
         super().__init__()
@@ -126,14 +128,15 @@ class Omega(Network):
     ) -> Predictions:
         dense = {"depth": self.dense_head} if "depth" in options.heads else {}
         kept = self.config.special_tokens
-        taps = TapStore(self.config, dense, options, kept)
+        feature_taps = FeatureTaps(self.config, dense, options, kept)
         memory: dict[Any, Any] = {}
         layout = self.aggregator.run_layers(
-            images, plan, options, taps, recorder, memory=memory, weights=weights
+            images, plan, options, feature_taps, recorder, memory=memory, weights=weights
         )
         answer = Predictions(images.shape[-2], images.shape[-1], layout)
-        assert taps.special_tokens is not None
-        specials = taps.special_tokens.to(self.aggregator.camera_token.dtype)  # heads run in the weights' own
+        assert feature_taps.special_tokens is not None
+        # Heads run in the precision of the weights.
+        specials = feature_taps.special_tokens.to(self.aggregator.camera_token.dtype)
         compute = Compute.for_heads(options, weights)
         if "camera" in options.heads:
             meet = None
@@ -144,7 +147,7 @@ class Omega(Network):
         if "depth" in options.heads:
             size, count = (answer.height, answer.width), (images.shape[0], images.shape[1])
             depth, answer.depth_conf = run_dense_head(
-                self.dense_head, taps.take("depth"), layout.grid, size, count, options, weights
+                self.dense_head, feature_taps.take("depth"), layout.grid, size, count, options, weights
             )
             answer.z_depth = depth.squeeze(-1)
             mark(recorder, "depth head")

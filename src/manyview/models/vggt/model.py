@@ -12,7 +12,7 @@ from ...errors import UsageError
 from ...kernels import launch_device
 from ..check_images import check_images
 from ..dense_head import DenseHead
-from ..feature_taps import TapStore, run_dense_head
+from ..feature_taps import FeatureTaps, run_dense_head
 from ..network import ChunkOutput, Network
 from ..pose_encoding import frames_meet
 from ..precision import Compute, ConvertedWeights
@@ -103,14 +103,14 @@ class VGGT(Network):
         weights: ConvertedWeights | None,
     ) -> Predictions:
         dense = {name: self._dense_head(name) for name in options.heads if name != "camera"}
-        taps = TapStore(self.config, dense, options)
+        feature_taps = FeatureTaps(self.config, dense, options)
         known = LaterFrames(self.aggregator) if continues else None
-        layout = self.aggregator(images, plan, options, taps, recorder, known, memory, weights)
+        layout = self.aggregator(images, plan, options, feature_taps, recorder, known, memory, weights)
         height, width = images.shape[-2:]
         result = Predictions(height, width, layout)
         if "camera" in options.heads:
-            assert taps.camera_tokens is not None
-            tokens = taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)
+            assert feature_taps.camera_tokens is not None
+            tokens = feature_taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)
             meet = None
             if plan.camera is not None:
                 meet = frames_meet(plan.camera, layout, memory, options.kernels)
@@ -121,7 +121,13 @@ class VGGT(Network):
         batch_frames = (images.shape[0], images.shape[1])
         for name, extractor in dense.items():
             maps = run_dense_head(
-                extractor, taps.take(name), layout.grid, (height, width), batch_frames, options, weights
+                extractor,
+                feature_taps.take(name),
+                layout.grid,
+                (height, width),
+                batch_frames,
+                options,
+                weights,
             )
             if name == "depth":
                 result.z_depth, result.depth_conf = maps[0].squeeze(-1), maps[1]
@@ -154,16 +160,18 @@ class VGGT(Network):
         recorder: Any = None,
         weights: ConvertedWeights | None = None,
     ) -> ChunkOutput:
-        taps = TapStore(self.config, {"depth": self.depth_head}, options)
+        feature_taps = FeatureTaps(self.config, {"depth": self.depth_head}, options)
         known = None if starts_stream else LaterFrames(self.aggregator)
         size, batch_frames = (images.shape[-2], images.shape[-1]), (images.shape[0], images.shape[1])
         with launch_device(options.kernels, images.device):
-            layout = self.aggregator.run_layers(images, plan, options, taps, recorder, known, weights=weights)
-            depth, conf = run_dense_head(
-                self.depth_head, taps.take("depth"), layout.grid, size, batch_frames, options, weights
+            layout = self.aggregator.run_layers(
+                images, plan, options, feature_taps, recorder, known, weights=weights
             )
-        assert taps.camera_tokens is not None
-        tokens = taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)
+            depth, conf = run_dense_head(
+                self.depth_head, feature_taps.take("depth"), layout.grid, size, batch_frames, options, weights
+            )
+        assert feature_taps.camera_tokens is not None
+        tokens = feature_taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)
         return ChunkOutput(tokens, depth.squeeze(-1), conf)
 
     def camera_encoding(

@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from ...attention.layout import TokenLayout
 from ...attention.plan import Plan
-from ..alternating import AlternatingLayers, Known, TapReader, first_and_others, normalise_images
+from ..alternating import AlternatingLayers, FeatureTapReader, Known, first_and_others, normalise_images
 from ..blocks import Block
 from ..encoder import DinoEncoder, PatchConv
 from ..precision import Compute, ConvertedWeights
 from ..run_options import RunOptions
 from .config import VGGTConfig
 
-__all__ = ["LaterFrames", "TapReader", "Trunk", "normalise_images"]
+__all__ = ["FeatureTapReader", "LaterFrames", "Trunk", "normalise_images"]
 
 
 class Trunk(AlternatingLayers):
-    """Images to token taps. Parameter names are those of the public checkpoints' `aggregator`."""
+    """Images to feature taps. Parameter names are those of the public checkpoints' `aggregator`."""
 
     def __init__(self, config: VGGTConfig) -> None:
         super().__init__()
@@ -47,14 +47,14 @@ class Trunk(AlternatingLayers):
         images: Tensor,
         plan: Plan,
         options: RunOptions,
-        read_tap: TapReader,
+        read_feature_tap: FeatureTapReader,
         recorder: Any = None,
         known: Known | None = None,
         memory: dict[Any, Any] | None = None,
         weights: ConvertedWeights | None = None,
     ) -> TokenLayout:
         """See `run_layers`."""
-        return self.run_layers(images, plan, options, read_tap, recorder, known, memory, weights)
+        return self.run_layers(images, plan, options, read_feature_tap, recorder, known, memory, weights)
 
     def image_encoder(self) -> DinoEncoder | PatchConv:
         return self.patch_embed
