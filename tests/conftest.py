@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from . import wrong_types_allowed
 
@@ -44,6 +46,20 @@ def wrong_types() -> Iterator[None]:
     """The test hands the package types that its annotations forbid, as users do."""
     with wrong_types_allowed():
         yield
+
+
+@pytest.fixture
+def photos(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Folder of images 0.png, 1.png, ...: four of 64x48 pixels, or what the marker `photos` says."""
+    marker = request.node.get_closest_marker("photos")
+    count, width, height = marker.args if marker else (4, 64, 48)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for index in range(count):
+        small = Image.fromarray(generator.integers(0, 255, (6, 8, 3), dtype=np.uint8))
+        small.resize((width, height)).save(folder / f"{index}.png")
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from manyview.attention.protocols import LayerRun
 from manyview.evaluate.protocols.procedural import Case
 from manyview.models.blocks import Attention
 from manyview.models.network import Predictions
-from tests.cli.conftest import command, photos, weights  # noqa: F401
+from tests.cli.conftest import command, weights  # noqa: F401
 from tests.models.tiny import TINY, tiny_vggt
 from tests.models.tiny_pi3 import tiny_pi3
 
@@ -124,14 +124,14 @@ def test_command_on_scenes_and_on_pictures(command, photos, weights, tmp_path): 
     assert "data:image/png;base64," in page and "src='http" not in page
     status, said, told = command("analyze", photos, "--model", weights, "--knockouts", "frame", "--views", 3)
     assert status == 0, told
-    assert "predicted depth" in said and "3 of 4" in said
+    assert "predicted depth" in said and "3 of 4 images" in said
 
 
 def test_bad_input_is_one_sentence(command, photos, weights, tmp_path):  # noqa: F811
     for line, about in (
         (("analyze",), "give an input"),
         (("analyze", "synthetic", "--views", 1), "at least 2 views"),
-        (("analyze", photos / "photo_0.jpg", "--model", weights), "at least 2 views"),
+        (("analyze", photos / "0.png", "--model", weights), "at least 2 views"),
         (("analyze", photos, "--model", weights, "--accel", "frame"), "leave out --accel"),
     ):
         status, _, told = command(*line)

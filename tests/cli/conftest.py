@@ -6,9 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 from safetensors.torch import save_file
 
 from manyview.cli.main import run
@@ -24,18 +22,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = {k: v.clone().contiguous() for k, v in tiny_vggt().state_dict().items()}
     save_file(state, path, {"manyview": json.dumps({"config": TINY.to_json(), "licence": "Apache-2.0"})})
     return path
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Four different photos of 64x48."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    for index in range(4):
-        small = generator.integers(0, 255, (6, 8, 3), dtype=np.uint8)
-        Image.fromarray(small).resize((64, 48)).save(folder / f"photo_{index}.jpg")
-    return folder
 
 
 @pytest.fixture

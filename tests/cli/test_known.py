@@ -22,10 +22,10 @@ def _poses(folder, names):
 
 def test_known_cameras_change_the_result_and_its_settings(command, photos, tmp_path):
     weights = write_pi3(tmp_path / "pi3x.safetensors", tiny_pi3x())
-    known = _poses(tmp_path / "known", ["photo_0.jpg", "photo_2.jpg", "photo_3.jpg"])
+    known = _poses(tmp_path / "known", ["0.png", "2.png", "3.png"])
     depth = tmp_path / "depth"
     depth.mkdir()
-    np.save(depth / "photo_1.npy", np.full((48, 64), 3.0))
+    np.save(depth / "1.npy", np.full((48, 64), 3.0))
 
     def run(*more):
         status, text, errors = command("reconstruct", photos, out, "--model", weights, "--to", "none", *more)
@@ -55,7 +55,7 @@ def test_known_cameras_change_the_result_and_its_settings(command, photos, tmp_p
 
 
 def test_networks_that_take_images_only_refuse_them(command, photos, weights, tmp_path):
-    known = _poses(tmp_path / "known", ["photo_0.jpg", "photo_2.jpg"])
+    known = _poses(tmp_path / "known", ["0.png", "2.png"])
     status, _, errors = command(
         "reconstruct", photos, tmp_path / "out", "--model", weights, "--known-cameras", known
     )

@@ -36,7 +36,7 @@ def test_reconstruct_exports_and_plans(command, photos, tmp_path):
     assert all(abs(float(words[4]) - 64) < 7 and float(words[6]) == 32 for words in pinholes)
     frames = json.loads((out / "transforms.json").read_text())["frames"]
     assert len(frames) == 4
-    for name in ("points.ply", "scene.glb", "scene.npz", "depth/photo_0.png"):
+    for name in ("points.ply", "scene.glb", "scene.npz", "depth/0.png"):
         assert (out / name).stat().st_size > 0
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import manyview
 from manyview.cli.main import run
@@ -23,15 +21,7 @@ from tests.models.tiny import tiny_vggt
 
 from .test_models import SMALL
 
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    pixels = np.random.default_rng(0).integers(0, 255, (2, 28, 42, 3), dtype=np.uint8)
-    for index, picture in enumerate(pixels):
-        Image.fromarray(picture).save(folder / f"{index}.png")
-    return folder
+pytestmark = pytest.mark.photos(2, 42, 28)
 
 
 @pytest.fixture

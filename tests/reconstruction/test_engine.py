@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -20,15 +18,6 @@ from manyview.reconstruction.run.forward import out_of_memory
 from manyview.reconstruction.run.options import ReconstructOptions
 from manyview.reconstruction.run.prepare import prepare
 from tests.models.tiny import tiny_vggt
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    generator = np.random.default_rng(0)
-    for index in range(4):
-        small = generator.integers(0, 255, (6, 8, 3), dtype=np.uint8)
-        Image.fromarray(small).resize((128, 96)).save(tmp_path / f"{index}.png")
-    return tmp_path
 
 
 def test_result_is_what_the_model_says(photos):
@@ -130,7 +119,7 @@ def test_memory_that_never_suffices_is_refused_with_numbers(photos, monkeypatch)
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 99 bytes")
 
     monkeypatch.setattr(Trunk, "forward", never)
-    with pytest.raises(MemoryLimitError, match="What would fit"):
+    with pytest.raises(MemoryLimitError, match="--image-size"):
         reconstruct(photos, tiny_vggt(), image_size=280)
 
 
@@ -147,7 +136,7 @@ def test_other_errors_are_not_taken_for_memory(photos, monkeypatch):
 def test_numbers_that_are_not_finite_are_refused(photos):
     model = tiny_vggt()
     model.depth_head.scratch.output_conv2[2].bias.data.fill_(200.0)  # exp overflows float32
-    with pytest.raises(ManyViewError, match="any of 4 views in fp32"):
+    with pytest.raises(ManyViewError, match="fp32"):
         reconstruct(photos, model)
 
 
@@ -177,9 +166,9 @@ def test_a_view_without_a_camera_is_left_out_and_the_rest_kept(photos, monkeypat
 def test_misuse(photos):
     with pytest.raises(UsageError, match="acceleration"):
         reconstruct(photos, tiny_vggt(), acceleration="dense")
-    with pytest.raises(UsageError, match="half"):
+    with pytest.raises(UsageError, match="pixel_centres"):
         ReconstructOptions(pixel_centres="both")
-    with pytest.raises(UsageError, match="positive"):
+    with pytest.raises(UsageError, match="memory limit"):
         ReconstructOptions(memory_limit_gib=0)
 
 

@@ -180,102 +180,95 @@ def test_stride_and_limit_thin_photos_evenly(tmp_path: Path) -> None:
     assert _names(find_inputs(tmp_path, InputOptions(stride=4))) == ["0.png", "4.png", "8.png"]
     found = find_inputs(tmp_path, InputOptions(max_frames=4))
     assert _names(found) == ["0.png", "2.png", "5.png", "7.png"]
-    assert found.warnings == ("4 of 10 pictures are used, evenly chosen",)
+    assert found.warnings == ("4 of 10 images are used, evenly chosen",)
 
 
 def test_video_options_do_not_pass_silently_for_photos(tmp_path: Path) -> None:
     _picture(tmp_path / "1.png")
-    with pytest.raises(UsageError, match="fps and sharpest_of can only be used with a video"):
+    with pytest.raises(UsageError, match="fps and sharpest_of"):
         find_inputs(tmp_path, InputOptions(fps=2, sharpest_of=3))
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "named"),
     [
-        ({"fps": 0}, "fps must be a positive number, not 0"),
-        ({"fps": float("nan")}, "fps must be a positive number"),
-        ({"stride": 0}, "stride must be at least 1"),
-        ({"max_frames": -1}, "max_frames must be at least 1"),
-        ({"sharpest_of": 0}, "sharpest_of must be at least 1"),
-        ({"fps": 1, "stride": 2}, "give only one"),
-        ({"start_s": -1}, "start_s must be zero or more"),
-        ({"start_s": 5, "end_s": 5}, "must be later than start_s"),
+        ({"fps": 0}, "fps"),
+        ({"fps": float("nan")}, "fps"),
+        ({"stride": 0}, "stride"),
+        ({"max_frames": -1}, "max_frames"),
+        ({"sharpest_of": 0}, "sharpest_of"),
+        ({"fps": 1, "stride": 2}, "fps and stride"),
+        ({"start_s": -1}, "start_s"),
+        ({"start_s": 5, "end_s": 5}, "end_s .*start_s"),
     ],
 )
-def test_impossible_options(options: dict[str, float], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+def test_impossible_options(options: dict[str, float], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
         InputOptions(**options)  # type: ignore[arg-type]
 
 
 def test_missing_path_suggests_what_was_meant(tmp_path: Path) -> None:
     _picture(tmp_path / "photos" / "1.png")
-    with pytest.raises(InputError, match=r"'.*fotos' does not exist; did you mean 'photos'\?"):
+    with pytest.raises(InputError, match=r"fotos'.*'photos'"):
         find_inputs(tmp_path / "fotos")
-    with pytest.raises(InputError, match=r"there is no folder 'phtos' in .*; did you mean 'photos'\?"):
+    with pytest.raises(InputError, match=r"'phtos'.*'photos'"):
         find_inputs(tmp_path / "phtos" / "1.png")
     assert "did you mean 'photos'" in suggestion(tmp_path / "Photo")
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("make", "named"),
     [
-        (lambda p: p, "holds no pictures; expected JPEG"),
-        (
-            lambda p: (p / "a.mp4").write_bytes(b"x") and p,
-            "holds no pictures but 1 video; give the video itself",
-        ),
-        (lambda p: (p / "a.CR3").write_bytes(b"x") and p, r"holds only camera raw files \(a.CR3\)"),
-        (lambda p: str(p / "*.jpg"), "no file matches the pattern"),
-        (lambda p: (p / "sub").mkdir() or str(p / "*"), "only folders match it"),
-        (lambda p: (p / "a.dat").write_bytes(b"x") and str(p / "*"), "matches 1 file, but no pictures"),
-        (
-            lambda p: (p / "a.dat").write_bytes(b"\0\1\2") and p / "a.dat",
-            "neither a picture nor a video nor a text",
-        ),
-        (lambda p: (p / "l.txt").write_text("# nothing\n\n") and p / "l.txt", "names no pictures"),
+        (lambda p: p, "{folder}"),
+        (lambda p: (p / "a.mp4").write_bytes(b"x") and p, "{folder}/a.mp4"),
+        (lambda p: (p / "a.CR3").write_bytes(b"x") and p, "a.CR3"),
+        (lambda p: str(p / "*.jpg"), "*.jpg"),
+        (lambda p: (p / "sub").mkdir() or str(p / "*"), "/*"),
+        (lambda p: (p / "a.dat").write_bytes(b"x") and str(p / "*"), "1 file"),
+        (lambda p: (p / "a.dat").write_bytes(b"\0\1\2") and p / "a.dat", "a.dat"),
+        (lambda p: (p / "l.txt").write_text("# nothing\n\n") and p / "l.txt", "l.txt"),
         (
             lambda p: (p / "l.txt").write_text("x\ngone.jpg") and p / "l.txt",
-            r"line 1 of the list '.*l.txt': '.*x' does",
+            "line 1 of the list '{folder}/l.txt'",
         ),
-        (lambda p: (p / "l.txt").write_text(".") and p / "l.txt", "is a folder"),
-        (
-            lambda p: (p / "l.txt").write_bytes(b"\xff\xfe\0\0") and p / "l.txt",
-            "cannot be read as a text list",
-        ),
-        (lambda p: [], "the list of pictures is empty"),
-        (lambda p: "  ", "the input is an empty name"),
-        (lambda p: "a\0b", "does not exist"),
-        (lambda p: "a" * 5000, "cannot be opened|does not exist"),
-        (lambda p: [p / "no.jpg", p / "neither.jpg"], "no.jpg' does not exist"),
+        (lambda p: (p / "l.txt").write_text(".") and p / "l.txt", "line 1"),
+        (lambda p: (p / "l.txt").write_bytes(b"\xff\xfe\0\0") and p / "l.txt", "l.txt"),
+        (lambda p: [], "empty"),
+        (lambda p: "  ", "empty"),
+        (lambda p: "a\0b", "a\0b"),
+        (lambda p: "a" * 5000, "aaaa"),
+        (lambda p: [p / "no.jpg", p / "neither.jpg"], "no.jpg"),
     ],
 )
-def test_unusable_requests(tmp_path: Path, make, message: str) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(InputError, match=message) as caught:
+def test_unusable_requests(tmp_path: Path, make, named: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(InputError) as caught:
         find_inputs(make(tmp_path))
+    assert named.format(folder=tmp_path) in str(caught.value)
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
 
 
 def test_things_that_are_no_paths() -> None:
-    with pytest.raises(UsageError, match="must be a path, a pattern or a sequence of paths"):
+    with pytest.raises(UsageError, match="input 0 is a int") as caught:
         find_inputs([1, 2])  # type: ignore[list-item]
-    with pytest.raises(UsageError, match="must be a path"):
+    assert "paths" in str(caught.value)
+    with pytest.raises(UsageError, match="int"):
         find_inputs(3)  # type: ignore[arg-type]
 
 
 def test_videos_among_pictures_are_refused_where_they_were_named(tmp_path: Path) -> None:
     _picture(tmp_path / "a.png")
     (tmp_path / "b.mp4").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"names a video \(b.mp4\) among pictures"):
+    with pytest.raises(InputError, match=r"b\.mp4"):
         find_inputs([tmp_path / "a.png", tmp_path / "b.mp4"])
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.jpg")
-    with pytest.raises(InputError, match="holds no pictures"):
+    with pytest.raises(InputError, match=tmp_path.name):
         find_inputs(tmp_path)
-    with pytest.raises(InputError, match="is not a regular file"):
+    with pytest.raises(InputError, match=r"a\.jpg"):
         find_inputs(tmp_path / "a.jpg")
 
 

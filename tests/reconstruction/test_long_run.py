@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import shutil
-from pathlib import Path
+import tempfile
 
 import numpy as np
 import pytest
@@ -36,16 +36,7 @@ from tests.reconstruction.test_preflight import request
 ACCEL = "anchors:frames=3,sensitive=1x2,fewer=2"
 ARRAYS = ("images", "cam_from_world", "intrinsics", "z_depth", "depth_conf")
 
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    for index in range(8):
-        small = generator.integers(0, 255, (6, 8, 3), dtype=np.uint8)
-        Image.fromarray(small).resize((64, 48)).save(folder / f"{index}.png")
-    return folder
+pytestmark = pytest.mark.photos(8, 64, 48)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])
@@ -121,7 +112,7 @@ def test_a_run_that_fails_leaves_nothing(photos, tmp_path, monkeypatch):
     monkeypatch.undo()
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(OutputError, match=r"disk has 1\.0 kB free"):
+    with pytest.raises(OutputError, match=r"out: .*1\.0 kB"):
         reconstruct_into(ready, model, out)
 
 
@@ -235,16 +226,16 @@ def test_less_memory_than_expected_means_smaller_chunks(photos, monkeypatch):
     assert sizes == [5, 2, 1, 1, 1, 1, 1] and "1 views at a time" in got.notes[-1]
     np.testing.assert_allclose(got.z_depth, want.z_depth, rtol=1e-5)
     most = 0
-    with pytest.raises(MemoryLimitError, match="not even one view"):
+    with pytest.raises(MemoryLimitError, match="3 anchors"):
         reconstruct(photos, model, accel=ACCEL, chunk=5)
 
 
 def test_only_anchors_go_in_chunks_and_only_where_needed(photos):
     model = tiny_vggt()
     for accel in (None, "avggt", "anchors:cameras=all", "anchors:descriptors=2"):
-        with pytest.raises(UsageError, match="--chunk needs views that depend on anchors"):
+        with pytest.raises(UsageError, match="--chunk"):
             prepare(photos, model, ReconstructOptions(accel=accel, chunk=3))
-    with pytest.raises(UsageError, match="at least 1"):
+    with pytest.raises(UsageError, match="chunk"):
         ReconstructOptions(chunk=0)
     ready = prepare(photos, model, ReconstructOptions(accel=ACCEL))
     assert ready.chosen.chunk is None
@@ -267,9 +258,9 @@ def test_what_does_not_fit_at_once_goes_in_chunks_by_itself():
     assert f"{large.chunk} at a time" in large.sentence() and "on disk" in large.sentence()
     assert preflight_chunks(sized(1_000), machine).chunk == 16
     least = Machine(torch.device("cpu"), "test", 2**20, 2**20)
-    with pytest.raises(MemoryLimitError, match="fewer anchors"):
+    with pytest.raises(MemoryLimitError, match="anchors"):
         preflight_chunks(sized(1_000), least)
-    with pytest.raises(MemoryLimitError, match="a smaller --chunk"):
+    with pytest.raises(MemoryLimitError, match="--chunk"):
         preflight_chunks(sized(1_000), machine, 900)
     peaks = [long_peak_bytes(sized(1_000), n, small.options) for n in (1, 8, 64)]
     assert peaks == sorted(peaks)
@@ -290,7 +281,7 @@ def test_a_full_temporary_folder_is_told(photos, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(spool, "_reserve", full)
-    with pytest.raises(OutputError, match=r"the disk is full; writing needs .* choose another disk"):
+    with pytest.raises(OutputError, match=tempfile.gettempdir()):
         prepare(photos, tiny_vggt(), ReconstructOptions(accel=ACCEL, chunk=3))
 
 
@@ -301,9 +292,9 @@ def test_an_array_file_is_a_safetensors_file(tmp_path):
         file.write("a", [4, 0, 1], a[[4, 0, 1]])
         file.write("b", range(5), b)
         file.write("a", [3], a[3:4])
-        with pytest.raises(ValueError, match="not 1 rows"):
+        with pytest.raises(ValueError, match="1 rows"):
             file.write("a", [3], a)
-        with pytest.raises(ValueError, match="not a row 5"):
+        with pytest.raises(ValueError, match="row 5"):
             file.write("a", [5], a[:1])
         a[2] = 0
         assert all(np.array_equal(file.mapped()[n], x) for n, x in (("a", a), ("b", b)))
@@ -322,5 +313,5 @@ def test_an_array_file_is_a_safetensors_file(tmp_path):
 def test_no_view_with_a_camera_is_an_error(photos):
     model = tiny_vggt()
     model.depth_head.scratch.output_conv2[2].bias.data.fill_(200.0)
-    with pytest.raises(ManyViewError, match="any of 8 views"):
+    with pytest.raises(ManyViewError, match="8 views"):
         reconstruct(photos, model, accel=ACCEL, chunk=3)

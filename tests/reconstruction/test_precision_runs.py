@@ -24,14 +24,12 @@ from manyview.reconstruction.plan.preflight import Request, preflight, run_optio
 from manyview.reconstruction.run.engine import reconstruct
 from tests.models.tiny import tiny_vggt
 
-from .test_engine import photos  # noqa: F401
-
 WIDE = dataclasses.replace(
     VGGT_1B, depth=4, taps=(0, 1, 2, 3), encoder=EncoderConfig(depth=1), track_head=None
 )
 
 
-def test_precisions_reach_the_result(photos):  # noqa: F811
+def test_precisions_reach_the_result(photos):
     model = tiny_vggt()
     exact, low, fp8 = (
         reconstruct(photos, model, **options)
@@ -41,11 +39,11 @@ def test_precisions_reach_the_result(photos):  # noqa: F811
     assert 0 < errors[0] < errors[1] < 0.1
     assert low.settings["precision"] == "bf16" and "linears" not in low.settings
     assert fp8.settings["linears"] == "fp8"
-    with pytest.raises(UsageError, match="'int8'"):
+    with pytest.raises(UsageError, match="int8"):
         reconstruct(photos, model, linear_precision="int8")
 
 
-def test_the_old_name_of_the_linear_precision_works_and_warns_once(photos):  # noqa: F811
+def test_the_old_name_of_the_linear_precision_works_and_warns_once(photos):
     with pytest.warns(DeprecationWarning) as told:
         scene = reconstruct(photos, tiny_vggt(), linears="fp8", image_size=28)
     assert scene.settings["linears"] == "fp8"
@@ -54,18 +52,18 @@ def test_the_old_name_of_the_linear_precision_works_and_warns_once(photos):  # n
 
 @pytest.mark.parametrize("linear_precision", ["plain", "fp8"])
 @pytest.mark.parametrize("keep_weights", [True, False])
-@pytest.mark.parametrize("pieces", [(2, 2000, 2), (8, 9000, 8)])
-def test_converted_weights_are_in_the_estimate(linear_precision, keep_weights, pieces):
+def test_converted_weights_are_in_the_estimate(linear_precision, keep_weights):
+    chunks = (8, 9000, 8) if keep_weights == (linear_precision == "plain") else (2, 2000, 2)
     with torch.device("meta"):
         model = VGGT(WIDE)
-        images = torch.empty(1, 24, 3, 140, 196, dtype=torch.uint8)
+        images = torch.empty(1, 12, 3, 140, 196, dtype=torch.uint8)
     options = RunOptions(
-        torch.bfloat16, *pieces, linear_precision=linear_precision, keep_weights=keep_weights
+        torch.bfloat16, *chunks, linear_precision=linear_precision, keep_weights=keep_weights
     )
     with torch.no_grad(), LiveBytes() as live:
         model(images, options=options)
     counted = live.peak + images.numel()
-    estimate = estimate_peak_bytes(WIDE, model.config.layout(24, 140, 196), options, 2)
+    estimate = estimate_peak_bytes(WIDE, model.config.layout(12, 140, 196), options, 2)
     assert counted <= estimate <= 1.7 * counted
 
 

@@ -218,7 +218,7 @@ def test_pi3_sizes() -> None:
     assert area_size(4000, 3000, 255_000, 14) == (574, 434)
     assert area_size(1920, 1080, 255_000, 14) == (672, 378)
     assert area_size(1080, 1920, 255_000, 14) == (378, 672)
-    with pytest.raises(InputError, match="8000x1 pixels is too elongated"):
+    with pytest.raises(InputError, match="8000x1 "):
         area_size(8000, 1, 255_000, 14)
 
 
@@ -241,14 +241,14 @@ def test_an_odd_margin_goes_right_and_below() -> None:
 
 @pytest.mark.parametrize("policy", SIZE_POLICIES)
 def test_a_picture_thinner_than_half_a_patch_is_refused(policy: SizePolicy) -> None:
-    with pytest.raises(InputError, match="8000x20 pixels is too elongated"):
+    with pytest.raises(InputError, match="8000x20 "):
         plan_view(8000, 20, policy, 518, 14)
 
 
 def test_impossible_sizes_and_policies_are_refused() -> None:
-    with pytest.raises(UsageError, match="520 must be a positive multiple of the model's patch size 14"):
+    with pytest.raises(UsageError, match=r"520 .*14"):
         plan_view(640, 480, "fit", 520, 14)
-    with pytest.raises(UsageError, match="no size policy 'stretch'; choose one of fit, crop, pad, square"):
+    with pytest.raises(UsageError, match=r"'stretch'.*fit, crop, pad, square"):
         plan_view(640, 480, "stretch", 518, 14)  # type: ignore[arg-type]
 
 

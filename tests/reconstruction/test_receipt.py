@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import roma
 import torch
-from PIL import Image
 
 from manyview.attention.plan import Plan
 from manyview.errors import MemoryLimitError, UsageError
@@ -28,19 +26,9 @@ from manyview.reconstruction.run.options import ReconstructOptions
 from manyview.reconstruction.run.prepare import prepare
 from tests.models.tiny import tiny_vggt
 
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    for index in range(5):
-        small = generator.integers(0, 255, (6, 8, 3), dtype=np.uint8)
-        Image.fromarray(small).resize((128, 96)).save(folder / f"{index}.png")
-    return folder
-
-
 NO_DEVIATION = Deviation(None, None, None, None, None, None)
+
+pytestmark = pytest.mark.photos(5, 128, 96)
 
 
 def scene(views: int = 4) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -255,7 +243,7 @@ def test_a_later_receipt_replaces_the_earlier_one(photos):
 
 
 def test_impossible_samples_are_refused():
-    with pytest.raises(UsageError, match="at least 1 view"):
+    with pytest.raises(UsageError, match="0"):
         ReconstructOptions(compare=True, compare_views=0)
     with pytest.raises(UsageError, match="--receipt-views"):
         ReconstructOptions(compare_views=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -83,28 +84,28 @@ def test_arrays_are_read_only_and_the_callers_are_not_touched() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "message"),
+    ("field", "value", "named"),
     [
-        ("images", np.zeros((6, 42, 56, 3), np.float32), "images must be uint8"),
-        ("cam_from_world", np.zeros((6, 4, 4)), r"cam_from_world must be float64 \[6, 3, 4\]"),
-        ("intrinsics", np.zeros((6, 3, 3), np.float32), "intrinsics must be float64"),
-        ("z_depth", np.zeros((6, 56, 42), np.float32), r"z_depth must be float32 \[6, 42, 56\]"),
-        ("depth_conf", None, "depth_conf must be float32"),
-        ("head_points", np.zeros((6, 42, 56, 3), np.float32), "come together"),
-        ("views", (), "6 images and 0 view records"),
-        ("pixel_centres", "corner", "'half' or 'integer'"),
-        ("settings", {"path": object()}, "plain JSON"),
-        ("timings_s", {"forward": float("nan")}, "plain JSON"),
+        ("images", np.zeros((6, 42, 56, 3), np.float32), "images .*uint8"),
+        ("cam_from_world", np.zeros((6, 4, 4)), r"cam_from_world .*float64 \[6, 3, 4\]"),
+        ("intrinsics", np.zeros((6, 3, 3), np.float32), "intrinsics .*float64"),
+        ("z_depth", np.zeros((6, 56, 42), np.float32), r"z_depth .*float32 \[6, 42, 56\]"),
+        ("depth_conf", None, "depth_conf .*float32"),
+        ("head_points", np.zeros((6, 42, 56, 3), np.float32), "head_points_conf"),
+        ("views", (), "6 images .*0 view"),
+        ("pixel_centres", "corner", "pixel_centres"),
+        ("settings", {"path": object()}, "settings, timings"),
+        ("timings_s", {"forward": float("nan")}, "settings, timings"),
     ],
 )
-def test_wrong_fields_are_refused(field: str, value: object, message: str) -> None:
+def test_wrong_fields_are_refused(field: str, value: object, named: str) -> None:
     scene, _ = room_scene()
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=named):
         dataclasses.replace(scene, **{field: value})
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "named"),
     [
         (lambda c, k: c.__setitem__((3, 0, 3), np.nan), "not finite"),
         (lambda c, k: k.__setitem__((3, 0, 2), np.inf), "not finite"),
@@ -114,11 +115,11 @@ def test_wrong_fields_are_refused(field: str, value: object, message: str) -> No
         (lambda c, k: k.__setitem__((3, 0, 1), 0.1), "intrinsics"),
     ],
 )
-def test_bad_cameras_are_refused_and_the_view_is_named(change, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_bad_cameras_are_refused_and_the_view_is_named(change, named: str) -> None:  # type: ignore[no-untyped-def]
     scene, _ = room_scene()
     cameras, intrinsics = scene.cam_from_world.copy(), scene.intrinsics.copy()
     change(cameras, intrinsics)
-    with pytest.raises(ManyViewError, match=rf"view 4 of 6, 'view_3.png', .*{message}"):
+    with pytest.raises(ManyViewError, match=rf"view 4 of 6, 'view_3.png', .*{named}"):
         dataclasses.replace(scene, cam_from_world=cameras, intrinsics=intrinsics)
 
 
@@ -128,13 +129,13 @@ def test_bad_cameras_are_refused_and_the_view_is_named(change, message: str) -> 
 def test_names_that_would_leave_the_export_folder_are_refused(name: str) -> None:
     scene, _ = room_scene()
     view = dataclasses.replace(scene.views[0], name=name)
-    with pytest.raises(ValueError, match="relative path"):
+    with pytest.raises(ValueError, match=re.escape(repr(name))):
         dataclasses.replace(scene, views=(view, *scene.views[1:]))
 
 
 def test_names_must_be_unique_and_sizes_must_fit() -> None:
     scene, _ = room_scene()
-    with pytest.raises(ValueError, match="occurs twice"):
+    with pytest.raises(ValueError, match=r"view_1\.png"):
         dataclasses.replace(scene, views=(scene.views[1], *scene.views[1:]))
     view = dataclasses.replace(scene.views[0], transform=TRANSFORMS[0])
     with pytest.raises(ValueError, match="56x56"):
@@ -198,9 +199,9 @@ def test_impossible_point_options_are_usage_errors() -> None:
         scene.point_cloud(100)
     with pytest.raises(UsageError, match="max_points"):
         scene.point_cloud(50, 0)
-    with pytest.raises(UsageError, match="points head"):
+    with pytest.raises(UsageError, match="point"):
         scene.point_cloud(source="head")
-    with pytest.raises(UsageError, match="'depth' or 'head'"):
+    with pytest.raises(UsageError, match="'points'"):
         scene.point_cloud(source="points")
 
 

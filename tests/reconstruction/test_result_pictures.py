@@ -104,13 +104,13 @@ def test_heic_becomes_jpeg(tmp_path: Path) -> None:
 
 
 def test_gone_changed_and_damaged_sources_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"view 'a.png' is no longer at .*images none"):
+    with pytest.raises(InputError, match=r"a\.png.*images none"):
         write_source_images([record("a.png")], ["a.png"], tmp_path / "out")
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"a\.png: is 40x30 pixels, but 48x32"):
+    with pytest.raises(InputError, match=r"a\.png: .*40x30.* 48x32"):
         write_source_images([record("a.png", tmp_path / "a.png")], ["a.png"], tmp_path / "out")
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
-    with pytest.raises(DamagedInputError, match=r"a\.png: is"):
+    with pytest.raises(DamagedInputError, match=r"a\.png"):
         write_source_images([record("a.png", tmp_path / "a.png")], ["a.png"], tmp_path / "out")
 
 
@@ -141,9 +141,9 @@ def test_frames_of_a_video_are_decoded_again(tmp_path: Path) -> None:
             assert np.asarray(picture).mean() == pytest.approx(20 * (view.video_frame or 0) + 20, abs=6)
     assert source_images_size(views) > 0
     late = dataclasses.replace(views[0], video_frame=99)
-    with pytest.raises(InputError, match=r"walk\.mp4: has no frame 99"):
+    with pytest.raises(InputError, match=r"walk\.mp4: .*99"):
         write_source_images([late], ["x.png"], tmp_path / "late")
-    with pytest.raises(InputError, match="the video is no longer at"):
+    with pytest.raises(InputError, match=r"nowhere\.mp4"):
         write_source_images(
             [dataclasses.replace(views[0], source="/nowhere.mp4")], ["x.png"], tmp_path / "late"
         )

@@ -234,17 +234,17 @@ def test_sharpness_and_colour_do_not_need_the_whole_video_in_memory(tmp_path: Pa
 
 def test_a_range_without_frames(tmp_path: Path) -> None:
     path = _counting(tmp_path / "a.mp4", 20)
-    with pytest.raises(InputError, match=r"no frame in the asked range of time; it lasts 1\.9 seconds"):
+    with pytest.raises(InputError, match=r"a\.mp4.* 1\.9 seconds"):
         _read(path, start_s=5)
 
 
 @pytest.mark.parametrize("content", [b"", b"I am a text", bytes(range(256)) * 20])
 def test_a_file_that_is_no_video(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.mp4").write_bytes(content)
-    with pytest.raises(DamagedInputError, match="does not open as a video") as caught:
+    with pytest.raises(DamagedInputError, match=r"a\.mp4") as caught:
         _read(tmp_path / "a.mp4")
     assert caught.value.exit_code == 1
-    assert "a.mp4" in str(caught.value) and "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_sound_without_pictures(tmp_path: Path) -> None:
@@ -255,20 +255,20 @@ def test_sound_without_pictures(tmp_path: Path) -> None:
         frame.sample_rate = 44100
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    with pytest.raises(InputError, match="has sound but no pictures"):
+    with pytest.raises(InputError, match=r"a\.mp4"):
         _read(path)
 
 
 def test_frames_too_small(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.mp4", [np.zeros((4, 64, 3), np.uint8)] * 2)
-    with pytest.raises(InputError, match=r"frames of .* cannot be used: the picture is too small"):
+    with pytest.raises(InputError, match=r"a\.mp4.*64x4"):
         _read(path)
 
 
 def test_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _counting(tmp_path / "a.mp4", 3)
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingExtraError, match=r"reading the video .*pip install 'manyview\[video\]'"):
+    with pytest.raises(MissingExtraError, match=r"a\.mp4.*manyview\[video\]"):
         _read(path)
 
 
@@ -281,7 +281,7 @@ def test_video_broken_off_is_kept_told_and_refused_when_strict(tmp_path: Path) -
     assert 10 < len(views.records) < 45
     _assert_pixels_match_indices(views)
     assert "breaks off after 2." in views.warnings[0] and "of 5.0 seconds" in views.warnings[0]
-    with pytest.raises(DamagedInputError, match="breaks off after"):
+    with pytest.raises(DamagedInputError, match=r"a\.mkv"):
         _read(path, strict=True)
     # A range that ends before the break is sound.
     assert _indices(_read(path, strict=True, end_s=0.5)) == [0, 1, 2, 3, 4, 5]
@@ -300,7 +300,7 @@ def test_damage_in_the_middle(tmp_path: Path) -> None:
     assert 5 < len(first.records) < 40
     assert first.records == second.records and torch.equal(first.images, second.images)
     assert "is damaged in" in first.warnings[0] or "breaks off or is damaged" in first.warnings[0]
-    with pytest.raises(DamagedInputError, match=r"'.*a.mp4' (is damaged in|breaks off)"):
+    with pytest.raises(DamagedInputError, match=r"a\.mp4"):
         _read(path, strict=True)
 
 
@@ -317,15 +317,15 @@ def test_real_short_videos(shared_data: Path) -> None:
     assert len(robot.records) == 174 and robot.warnings == ()
     house = _read(folder / "house_1fps.mp4")
     assert [record.time_s for record in house.records] == pytest.approx(range(8))
-    with pytest.raises(DamagedInputError, match=r"robot_truncated_500k\.mp4' does not open as a video"):
+    with pytest.raises(DamagedInputError, match=r"robot_truncated_500k\.mp4"):
         _read(folder / "robot_truncated_500k.mp4")
     cut = _read(folder / "robot_faststart_cut_45pct.mp4")
     assert len(cut.records) == 70
     assert "only 70 of the 175 frames it announces decode" in cut.warnings[0]
     assert torch.equal(cut.images[:60], robot.images[:60])
-    with pytest.raises(DamagedInputError, match="only 70 of the 175 frames"):
+    with pytest.raises(DamagedInputError, match="70 of the 175"):
         _read(folder / "robot_faststart_cut_45pct.mp4", strict=True)
-    with pytest.raises(InputError, match="no pictures but 4 videos; give the video itself"):
+    with pytest.raises(InputError, match=r"4 videos.*\.mp4"):
         find_inputs(folder)
 
 

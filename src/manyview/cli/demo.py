@@ -16,9 +16,9 @@ class Demo:
     """Render a procedural scene, reconstruct it with the bundled model, compare with the exact truth."""
 
     out: tyro.conf.Positional[Path] = Path("demo")
-    """Folder for the pictures, the result, its exports and the report."""
+    """Folder for the images, the result, its exports and the report."""
     views: int = 12
-    """Pictures to render."""
+    """Images to render."""
     overwrite: bool = False
     """Replace an earlier demo in OUT."""
 
@@ -37,7 +37,7 @@ class Demo:
         check_output_folder(result_dir, self.overwrite)
         model = load()
         write_scene(scene_dir, demo_scene(self.views), overwrite=self.overwrite)
-        say(f"scene: {self.views} pictures and exact truth in {scene_dir}")
+        say(f"scene: {self.views} images and exact truth in {scene_dir}")
         truth = scene_dir / "truth.npz"
         with Bars() as bars:
             found = reconstruct(scene_dir / "images", model, progress=bars)

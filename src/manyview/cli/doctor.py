@@ -13,7 +13,7 @@ from .console import say
 _EXTRAS = {
     "hub": ("huggingface_hub", "weights from the hub"),
     "video": ("av", "video input"),
-    "heif": ("pillow-heif", "HEIC and AVIF pictures"),
+    "heif": ("pillow-heif", "HEIC and AVIF images"),
     "colmap": ("pycolmap", "COLMAP export"),
     "mesh": ("trimesh", "GLB export"),
     "view": ("viser", "the viewer"),

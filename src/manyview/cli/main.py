@@ -112,14 +112,14 @@ def _parse(args: Sequence[str]) -> Any:
 
 
 def _first_paragraph(box: str) -> str:
-    """What a framed message of tyro says, without its title and its advice."""
-    said = []
+    """The text of a framed message of tyro, without its title and its advice."""
+    lines = []
     for line in box.splitlines()[1:]:
         text = line.strip("│╭╮╰╯ ")
         if not text.strip("─"):
             break
-        said.append(text)
-    return " ".join(said).rstrip(".") or "the command line cannot be read"
+        lines.append(text)
+    return " ".join(lines).rstrip(".") or "the command line cannot be read"
 
 
 def _log_to_stderr(debug: bool) -> None:
@@ -129,12 +129,12 @@ def _log_to_stderr(debug: bool) -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
     logger.propagate = False
-    # Its retries are ours to tell, in one sentence.
+    # Its retries are logged by ManyView, in one sentence.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def _fail(sentence: str, status: int) -> int:
-    if sys.stderr is None:  # closed by the caller: the status alone tells
+    if sys.stderr is None:  # closed by the caller: the exit status remains
         return status
     sys.stderr.write(f"manyview: {' '.join(sentence.split())}\n")
     return status

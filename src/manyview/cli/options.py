@@ -51,7 +51,7 @@ class RunChoice:
 
     accel: Annotated[str | None, tyro.conf.arg(help=_ACCEL)] = None
     size_policy: Literal["auto", "fit", "crop", "pad", "square", "area", "balanced", "max_size"] = "auto"
-    """auto: the model's own; fit: whole pictures; crop, pad, square: VGGT's; area: π³'s; others: VGGT-Ω's."""
+    """auto: the model's own; fit: whole images; crop, pad, square: VGGT's; area: π³'s; others: VGGT-Ω's."""
     image_size: int | None = None
     """Longer side of the network's images in pixels; default: what the weights were made for."""
     device: str = "auto"
@@ -75,7 +75,7 @@ class RunChoice:
     fps: float | None = None
     """Video: frames a second to use."""
     stride: int | None = None
-    """Use every n-th picture or frame."""
+    """Use every n-th image or frame."""
     max_frames: int | None = None
     """Use at most this many, evenly spread."""
     start_s: float | None = None
@@ -97,12 +97,12 @@ class RunChoice:
 
 @dataclasses.dataclass(frozen=True)
 class KnownChoice:
-    """What is known of the pictures beforehand; for networks that take it (Pi3X)."""
+    """What is known of the images beforehand; for networks that take it (Pi3X)."""
 
     known_cameras: Path | None = None
     """COLMAP model, posed data set, or poses.txt and intrinsics.txt; some of the views are enough."""
     known_depth: Path | None = None
-    """Folder of depth maps by the pictures' names (.png in millimetres, .npy, .pfm, .tif, .dpt)."""
+    """Folder of depth maps by the images' names (.png in millimetres, .npy, .pfm, .tif, .dpt)."""
     known_depth_scale: float | None = None
     """Values of a depth map that are one unit of the cameras; default: 1000 for whole numbers, else 1."""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Reconstruct:
     """Photos or a video to cameras, depth maps and a point cloud.
 
-    INPUT is a folder, a glob, a text list of files, a video, or several pictures; OUT is a new folder.
+    INPUT is a folder, a glob, a text list of files, a video, or several images; OUT is a new folder.
     """
 
     paths: tyro.conf.Positional[tuple[str, ...]]
@@ -60,7 +60,7 @@ class Reconstruct:
         options = dataclasses.replace(
             self.known.onto(self.how.options()), compare=self.receipt, compare_views=self.receipt_views
         )
-        find_inputs(given, options.inputs)  # a misspelt path is told before weights are fetched
+        find_inputs(given, options.inputs)  # a misspelt path is reported before weights are fetched
         earlier = _earlier_settings(folder)
         if earlier is None:
             check_output_folder(folder, self.overwrite)

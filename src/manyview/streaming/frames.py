@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
 from torch import Tensor
 
 from ..errors import DamagedInputError, InputError, UsageError
 from ..files.naming import printable
-from ..reconstruction.inputs.decode import DecodedImage, ImageReadError, decode_image, open_image
+from ..reconstruction.inputs.decode import ImageReadError
 from ..reconstruction.inputs.decode_pool import load_network_images
 from ..reconstruction.inputs.find import find_inputs
+from ..reconstruction.inputs.in_memory import decode_input
 from ..reconstruction.inputs.network_image import NetworkImage, Sizing, make_network_image
 from ..reconstruction.inputs.options import InputOptions, InputSet
 from ..reconstruction.inputs.preprocess import WHITE, canvas_offset, centre_on_canvas
@@ -102,7 +102,7 @@ class FrameSource:
             if frame.index <= done:
                 continue
             try:
-                view = make_network_image(frame.picture, self._sizing)
+                view = make_network_image(frame.decoded, self._sizing)
             except ImageReadError as error:
                 raise InputError(f"the frames of '{reader.path}' cannot be used: {error}") from error
             name = f"frame_{frame.index:06d}.png"
@@ -128,8 +128,7 @@ class FrameSource:
             for file, result in load_network_images(ready, self._sizing):
                 seen.add(file.name)
                 if isinstance(result, NetworkImage):
-                    source = printable(os.path.abspath(file.path))
-                    yield ViewRecord(file.name, source, result.transform), result
+                    yield ViewRecord(file.name, file.source, result.transform), result
                     last_arrival = time.monotonic()
                 elif self._strict:
                     raise DamagedInputError(f"'{file.name}' {result}; leave strict reading off to skip it")
@@ -170,30 +169,16 @@ def frames_of_objects(items: Iterable[Any], sizing: Sizing) -> Iterator[UInt8[Te
     Raises InputError for what cannot be read or does not fit on the canvas of the first.
     """
     canvas: tuple[int, int] | None = None
-    for number, item in enumerate(items):
+    for number, item in enumerate(split_batches(items)):
         if isinstance(item, Tensor):
             yield item
             continue
         try:
-            view = make_network_image(_decoded(item), sizing)
+            view = make_network_image(decode_input(item, f"frame {number}"), sizing)
         except ImageReadError as error:
             raise InputError(f"frame {number} of the stream {error}") from error
         canvas = canvas or (view.transform.network_height, view.transform.network_width)
         yield _on_canvas(f"frame {number}", view, canvas)[0]
-
-
-def _decoded(item: Any) -> DecodedImage:
-    if isinstance(item, str | os.PathLike):
-        with open_image(Path(item)) as image:
-            return decode_image(image)
-    if isinstance(item, Image.Image):
-        return decode_image(item)
-    if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[2] == 3:
-        return DecodedImage(Image.fromarray(item))
-    raise UsageError(
-        "frames of a stream are paths, Pillow images, uint8 arrays [H, W, 3] or tensors [3, H, W], not "
-        f"{type(item).__name__}"
-    )
 
 
 def _on_canvas(

@@ -1,1 +1,1 @@
-"""Photos or a video in, network images out: `find_inputs` says which files, `read_views` decodes them."""
+"""Images from files or memory to network images: `find_inputs` lists them, `read_views` decodes them."""

@@ -1,6 +1,6 @@
-"""One picture file to upright 8-bit RGB, whatever its format, depth, colour mode and orientation.
+"""One image file to upright 8-bit RGB, whatever its format, depth, colour mode and orientation.
 
-The one reader of still pictures in this package: Pillow, with pillow-heif for HEIC. Opening (the header)
+The one reader of still images in this package: Pillow, with pillow-heif for HEIC. Opening (the header)
 and decoding (the pixels) are separate, so that many files can be decoded by a pool of threads.
 """
 
@@ -37,18 +37,18 @@ _LARGEST_FILE = 1 << 30
 
 
 class ImageReadError(Exception):
-    """A picture that cannot be used; the message is a reason that can follow its name."""
+    """An image that cannot be used; the message is a reason that can follow its name."""
 
 
 class HeifSupportError(ImageReadError):
-    """A HEIC picture, and the library that reads it is not installed."""
+    """A HEIC image, and the library that reads it is not installed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DecodedImage:
-    """A decoded picture: `image` is upright RGB; `orientation` is the EXIF value it was turned by.
+    """A decoded image: `image` is upright RGB; `orientation` is the EXIF value it was turned by.
 
-    `transparent` tells that parts were laid on white or shown in their hidden colour; `frame_count` is
+    `transparent`: parts were laid on white or shown in their hidden colour; `frame_count` is
     above 1 if only the first frame or page of several is shown.
     """
 
@@ -59,7 +59,7 @@ class DecodedImage:
 
 
 def open_image(path: Path) -> Image.Image:
-    """The picture with only its header parsed; raises `ImageReadError` with the reason if that fails.
+    """The image with only its header parsed; raises `ImageReadError` with the reason if that fails.
 
     The file is read into memory first: Pillow maps files it opens by name, which turns an uncompressed
     TIFF with orientation 5..8 into wrong pixels (seen in Pillow 13.0), and a file that shrinks into a crash.
@@ -101,18 +101,18 @@ def _open_heif(data: bytes) -> Image.Image:
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
-        raise HeifSupportError(str(MissingExtraError("this HEIC picture", "heif"))) from error
+        raise HeifSupportError(str(MissingExtraError("this HEIC image", "heif"))) from error
     return HeifImageFile(io.BytesIO(data))
 
 
 def _what_it_is(head: bytes) -> str:
     if head.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not the picture; run: git lfs pull"
+        return "is a Git LFS pointer, not the image; run: git lfs pull"
     if is_text(head):
-        return "holds text, not a picture"
+        return "holds text, not an image"
     if is_video(head):
-        return "is a video, not a picture"
-    return "is damaged or no picture: its header is of no known format"
+        return "is a video, not an image"
+    return "is damaged or no image: its header is of no known format"
 
 
 def _damage(error: Exception) -> ImageReadError:
@@ -133,7 +133,7 @@ def decode_image(image: Image.Image, ignore_transparency: bool = False) -> Decod
         orientation = _orientation(image)
         image.load()
         rgb, transparent = _to_rgb(image, ignore_transparency)
-        # Some decoders turn the picture themselves (TIFF) and remove the tag: turn by what is left of it.
+        # Some decoders turn the image themselves (TIFF) and remove the tag: turn by what is left of it.
         upright = apply_orientation(rgb, _orientation(image)).image
     except ImageReadError:
         raise
@@ -145,7 +145,7 @@ def decode_image(image: Image.Image, ignore_transparency: bool = False) -> Decod
 
 
 def apply_orientation(image: Image.Image, orientation: int) -> DecodedImage:
-    """The picture that stored pixels with this EXIF orientation (1..8) show."""
+    """The image that stored pixels with this EXIF orientation (1..8) show."""
     turn = _TURN_UPRIGHT.get(orientation)
     return DecodedImage(image if turn is None else image.transpose(turn), orientation)
 

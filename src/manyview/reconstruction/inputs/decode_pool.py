@@ -9,11 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from PIL import Image
 
-from .decode import ImageReadError, decode_image, open_image
+from .decode import ImageReadError, decode_image
+from .in_memory import open_input
 from .network_image import NetworkImage, Sizing, make_network_image
 from .options import InputFile
 
-# Each thread holds one picture at full resolution, up to about a gigabyte for the largest allowed.
+# Each thread holds one image at full resolution, up to about a gigabyte for the largest allowed.
 _MOST_THREADS = 8
 
 
@@ -49,10 +50,14 @@ def _submit(
     pool: ThreadPoolExecutor, file: InputFile, sizing: Sizing
 ) -> Future[NetworkImage] | ImageReadError:
     try:
-        image = open_image(file.path)
+        image = _open(file)
     except ImageReadError as error:
         return error
     return pool.submit(_decode_and_prepare, image, sizing)
+
+
+def _open(file: InputFile) -> Image.Image:
+    return open_input(file.path if file.image is None else file.image, file.name)
 
 
 def _decode_and_prepare(image: Image.Image, sizing: Sizing) -> NetworkImage:
@@ -61,14 +66,14 @@ def _decode_and_prepare(image: Image.Image, sizing: Sizing) -> NetworkImage:
 
 
 def with_size_of_first(files: Sequence[InputFile], sizing: Sizing) -> Sizing:
-    """The sizing with what the first usable picture decides for all, where the policy works that way."""
+    """The sizing, with the size of the first usable image for all where the policy is `area`."""
     if sizing.policy != "area":
         return sizing
     for file in files:
         try:
-            return sizing.with_size_of(_decode_and_prepare(open_image(file.path), sizing).transform)
+            return sizing.with_size_of(_decode_and_prepare(_open(file), sizing).transform)
         except ImageReadError:
-            continue  # told when all are read
+            continue  # reported when all are read
     return sizing
 
 

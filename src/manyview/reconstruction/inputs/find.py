@@ -1,4 +1,4 @@
-"""From what the user typed to an ordered list of files: folder, pattern, list, picture or video."""
+"""From what the user typed to an ordered list of files: folder, pattern, list, image or video."""
 
 from __future__ import annotations
 
@@ -24,30 +24,52 @@ from ...files.naming import (
 )
 from .file_type import is_image, is_text, is_video, read_head
 from .folder import list_folder
+from .in_memory import ImageInput, split_batches
 from .options import InputFile, InputOptions, InputSet
 
-Spec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+Inputs = ImageInput | Sequence[ImageInput]
 
 
-def find_inputs(spec: Spec, options: InputOptions | None = None) -> InputSet:
-    """The pictures, or the video, that `spec` stands for; nothing is decoded.
+def find_inputs(spec: Inputs, options: InputOptions | None = None) -> InputSet:
+    """The images, or the video, that `spec` stands for; nothing is decoded.
 
-    `spec` is a folder (searched recursively), a glob pattern, a text file that lists one path per line
-    (relative to its own folder; blank lines and lines starting with # are skipped), one picture, one
-    video, or a sequence of paths. Folders and patterns are sorted by natural order, lists keep theirs.
-    Raises `InputError` if there is nothing to use, `UsageError` for options that do not fit the input.
+    Args:
+        spec: a folder (searched recursively), a glob pattern, a text file that lists one path per line
+            (relative to its own folder; blank lines and lines starting with # are skipped), one image, one
+            video, or a sequence of paths, Pillow images, arrays and tensors (see `in_memory.split_batches`).
+            Folders and patterns are in natural sort order, sequences keep theirs. Images in memory are named
+            by their place in it: view-0001, view-0002, ...
+        options: which of them to use.
+
+    Raises:
+        InputError: if there is nothing to use.
+        UsageError: for options that do not suit the input, or an object that is no image.
     """
     options = InputOptions() if options is None else options
-    if isinstance(spec, (str, os.PathLike)):
+    if isinstance(spec, str | os.PathLike):
         return _find_one(spec, options)
-    if not isinstance(spec, Sequence) or not all(isinstance(item, (str, os.PathLike)) for item in spec):
-        raise UsageError("the input must be a path, a pattern or a sequence of paths")
-    if len(spec) == 1:
-        return _find_one(spec[0], options)
-    if not spec:
-        raise InputError("the list of pictures is empty; give at least one path")
-    paths = [_existing_file(Path(item).expanduser(), "") for item in spec]
-    return _photos("the given paths", paths, None, options)
+    images = list(split_batches(spec if isinstance(spec, Sequence) else [spec]))
+    if not images:
+        raise InputError("the list of images is empty; give at least one")
+    if len(images) == 1 and isinstance(images[0], str | os.PathLike):
+        return _find_one(images[0], options)
+    return _given(images, options)
+
+
+def _given(images: Sequence[ImageInput], options: InputOptions) -> InputSet:
+    paths = [_existing_file(Path(i).expanduser(), "") for i in images if isinstance(i, str | os.PathLike)]
+    if len(paths) == len(images):
+        return _photos("the given paths", paths, None, options)
+    _refuse_videos("the given images", paths, options)
+    named = zip(paths, view_names(paths, None), strict=True)
+    files = []
+    for number, image in enumerate(images, start=1):
+        if isinstance(image, str | os.PathLike):
+            files.append(InputFile(*next(named)))
+        else:
+            name = f"view-{number:04d}"
+            files.append(InputFile(Path(name), name, image))
+    return _thinned("the given images", tuple(files), options, [])
 
 
 def _find_one(spec: str | os.PathLike[str], options: InputOptions) -> InputSet:
@@ -70,29 +92,29 @@ def _find_one(spec: str | os.PathLike[str], options: InputOptions) -> InputSet:
 
 def _from_folder(label: str, root: Path, options: InputOptions) -> InputSet:
     listing = list_folder(root)
-    if not listing.pictures:
+    if not listing.images:
         raise InputError(_nothing_in_folder(label, root, listing.videos, listing.raws))
     warnings = listing.warnings(label)
-    paths = [root / name for name in listing.pictures]
-    return _photos(label, paths, root, options, [*warnings, *_about_order(listing.pictures)])
+    paths = [root / name for name in listing.images]
+    return _photos(label, paths, root, options, [*warnings, *_about_order(listing.images)])
 
 
 def _about_order(names: Sequence[str]) -> list[str]:
     example = numbers_change_order(names)
     if example is None:
         return []
-    return [f"pictures are ordered by the numbers in their names ({example}), not as text"]
+    return [f"images are ordered by the numbers in their names ({example}), not as text"]
 
 
 def _nothing_in_folder(label: str, root: Path, videos: list[str], raws: list[str]) -> str:
     if videos:
         return (
-            f"the folder '{label}' holds no pictures but {counted(len(videos), 'video')}; "
+            f"the folder '{label}' holds no images but {counted(len(videos), 'video')}; "
             f"give the video itself: '{root / videos[0]}'"
         )
     if raws:
         return f"the folder '{label}' holds only camera raw files ({enumerated(raws)}); convert them to JPEG"
-    return f"the folder '{label}' holds no pictures; expected JPEG, PNG, WebP, TIFF, HEIC or the like"
+    return f"the folder '{label}' holds no images; expected JPEG, PNG, WebP, TIFF, HEIC or the like"
 
 
 def _from_pattern(label: str, pattern: str, options: InputOptions) -> InputSet:
@@ -103,12 +125,12 @@ def _from_pattern(label: str, pattern: str, options: InputOptions) -> InputSet:
             "only folders match it; add /* to it" if matches else "check the spelling, and quote the pattern"
         )
         raise InputError(f"no file matches the pattern '{label}'; {hint}")
-    pictures = [file for file in files if suffix_of(file) in IMAGE_SUFFIXES]
+    images = [file for file in files if suffix_of(file) in IMAGE_SUFFIXES]
     videos = [file for file in files if suffix_of(file) in VIDEO_SUFFIXES]
-    if not pictures and len(videos) == 1:
+    if not images and len(videos) == 1:
         return _video(label, videos[0], options)
-    if not pictures:
-        what = f"{counted(len(videos), 'video')}; give one video at a time" if videos else "but no pictures"
+    if not images:
+        what = f"{counted(len(videos), 'video')}; give one video at a time" if videos else "but no images"
         raise InputError(f"the pattern '{label}' matches {counted(len(files), 'file')}, {what}")
     warnings = []
     if videos:
@@ -117,9 +139,9 @@ def _from_pattern(label: str, pattern: str, options: InputOptions) -> InputSet:
             f"the pattern '{label}' also matches {counted(len(videos), 'video')} ({names}), not used"
         )
     root = _fixed_part(pattern)
-    pictures.sort(key=lambda path: natural_key(path.as_posix()))
-    warnings += _about_order([path.as_posix() for path in pictures])
-    return _photos(label, pictures, root, options, warnings)
+    images.sort(key=lambda path: natural_key(path.as_posix()))
+    warnings += _about_order([path.as_posix() for path in images])
+    return _photos(label, images, root, options, warnings)
 
 
 def _fixed_part(pattern: str) -> Path:
@@ -145,7 +167,7 @@ def _from_file(label: str, path: Path, options: InputOptions) -> InputSet:
         return _photos(label, [path], path.parent, options)
     if is_text(head):
         return _from_list(label, path, options)
-    raise InputError(f"'{label}' is neither a picture nor a video nor a text list of pictures")
+    raise InputError(f"'{label}' is neither an image nor a video nor a text list of images")
 
 
 def _head(label: str, path: Path) -> bytes:
@@ -159,7 +181,7 @@ def _from_list(label: str, path: Path, options: InputOptions) -> InputSet:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (UnicodeDecodeError, OSError) as error:
-        raise InputError(f"'{label}' cannot be read as a text list of pictures: {error}") from error
+        raise InputError(f"'{label}' cannot be read as a text list of images: {error}") from error
     paths = []
     for number, line in enumerate(lines, start=1):
         entry = line.strip()
@@ -172,7 +194,7 @@ def _from_list(label: str, path: Path, options: InputOptions) -> InputSet:
                 )
             paths.append(_existing_file(listed, f"line {number} of the list '{label}': "))
     if not paths:
-        raise InputError(f"the list '{label}' names no pictures; write one path per line")
+        raise InputError(f"the list '{label}' names no images; write one path per line")
     if len(paths) == 1 and suffix_of(paths[0]) in VIDEO_SUFFIXES:
         return _video(label, paths[0], options)
     return _photos(label, paths, path.parent, options)
@@ -180,7 +202,7 @@ def _from_list(label: str, path: Path, options: InputOptions) -> InputSet:
 
 def _existing_file(path: Path, where: str) -> Path:
     if path.is_dir():
-        raise InputError(f"{where}'{path}' is a folder; give the pictures themselves or the folder alone")
+        raise InputError(f"{where}'{path}' is a folder; give the images themselves or the folder alone")
     if not path.exists():
         raise InputError(f"{where}'{path}' does not exist{suggestion(path)}")
     if not path.is_file():
@@ -195,27 +217,33 @@ def _video(label: str, path: Path, options: InputOptions) -> InputSet:
 def _photos(
     label: str, paths: Sequence[Path], root: Path | None, options: InputOptions, warnings: Sequence[str] = ()
 ) -> InputSet:
+    _refuse_videos(label, paths, options)
+    unique = list({os.path.abspath(path): path for path in paths}.values())
+    notes = list(warnings)
+    if len(unique) < len(paths):
+        notes.append(f"{counted(len(paths) - len(unique), 'repeated path')} in {label} counted once")
+    files = tuple(InputFile(path, name) for path, name in zip(unique, view_names(unique, root)))
+    return _thinned(label, files, options, notes)
+
+
+def _refuse_videos(label: str, paths: Sequence[Path], options: InputOptions) -> None:
     if options.video_only:
         raise UsageError(
             f"{' and '.join(options.video_only)} can only be used with a video; '{label}' is not one"
         )
     videos = [path.name for path in paths if suffix_of(path) in VIDEO_SUFFIXES]
     if videos:
-        raise InputError(f"{label!r} names a video ({videos[0]}) among pictures; give a video alone")
-    told = list(warnings)
-    unique = list({os.path.abspath(path): path for path in paths}.values())
-    if len(unique) < len(paths):
-        told.append(f"{counted(len(paths) - len(unique), 'repeated path')} in {label} counted once")
-    files = tuple(InputFile(path, name) for path, name in zip(unique, view_names(unique, root)))
-    chosen = _thinned(files, options)
-    if len(chosen) < len(files):
-        told.append(f"{len(chosen)} of {len(files)} pictures are used, evenly chosen")
-    return InputSet("photos", label, chosen, options, tuple(told))
+        raise InputError(f"{label!r} names a video ({videos[0]}) among images; give a video alone")
 
 
-def _thinned(files: tuple[InputFile, ...], options: InputOptions) -> tuple[InputFile, ...]:
-    kept = files[:: options.stride or 1]
+def _thinned(
+    label: str, files: tuple[InputFile, ...], options: InputOptions, warnings: Sequence[str]
+) -> InputSet:
+    """Every `stride`-th file, then at most `max_frames` of them, evenly spread."""
+    chosen = files[:: options.stride or 1]
     limit = options.max_frames
-    if limit is None or len(kept) <= limit:
-        return kept
-    return tuple(kept[index * len(kept) // limit] for index in range(limit))
+    if limit is not None and len(chosen) > limit:
+        chosen = tuple(chosen[index * len(chosen) // limit] for index in range(limit))
+    if len(chosen) < len(files):
+        warnings = (*warnings, f"{len(chosen)} of {len(files)} images are used, evenly chosen")
+    return InputSet("photos", label, chosen, options, tuple(warnings))

@@ -1,4 +1,4 @@
-"""What lies in a folder of pictures: a recursive listing that knows what is not meant as input."""
+"""Recursive listing of a folder of images, without what is not meant as input."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ...files.naming import (
 
 logger = logging.getLogger(__name__)
 
-# Folders that data sets keep beside the photographs: their pictures are measurements or masks.
+# Folders that data sets keep beside the photographs: their images are measurements or masks.
 _COMPANION = re.compile(r"(depths?|masks?|normals?|disparit(y|ies)|segmentations?)([_-].*)?", re.IGNORECASE)
 _SMALLER_COPY = re.compile(r"(?P<of>.+)_(2|4|8|16)")  # images_2, images_4: reduced copies of images/
 _RESULT_FILE = "reconstruction.json"  # a folder that holds it is a result of this program
@@ -33,7 +33,7 @@ _RESULT_FILE = "reconstruction.json"  # a folder that holds it is a result of th
 class Listing:
     """Relative names (forward slashes) of what was found below one folder."""
 
-    pictures: list[str] = dataclasses.field(default_factory=list)
+    images: list[str] = dataclasses.field(default_factory=list)
     videos: list[str] = dataclasses.field(default_factory=list)
     raws: list[str] = dataclasses.field(default_factory=list)
     ignored: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -42,40 +42,40 @@ class Listing:
 
     def warnings(self, label: str) -> list[str]:
         """Sentences about what lies in the folder and is not used, or is used in a surprising order."""
-        told = []
+        notes = []
         if self.videos:
-            told.append(
+            notes.append(
                 f"'{label}' also holds {counted(len(self.videos), 'video')} ({enumerated(self.videos)}), "
                 "not used; give a video as the input to reconstruct from it"
             )
         if self.raws:
             number = counted(len(self.raws), "camera raw file")
-            told.append(
+            notes.append(
                 f"'{label}' also holds {number} ({enumerated(self.raws)}), which cannot be read; "
                 "convert raw files to JPEG to use them"
             )
         for reason in dict.fromkeys(self.left_out.values()):
             folders = [name for name, why in self.left_out.items() if why == reason]
             number = counted(len(folders), "sub-folder")
-            told.append(
+            notes.append(
                 f"{number} of '{label}' left out ({enumerated(folders)}): {reason}; "
                 "give such a folder as the input to use it"
             )
         if self.unreadable:
-            told.append(f"sub-folders of '{label}' that may not be read: {enumerated(self.unreadable)}")
-        return told
+            notes.append(f"sub-folders of '{label}' that may not be read: {enumerated(self.unreadable)}")
+        return notes
 
 
 def list_folder(root: Path) -> Listing:
-    """Everything of interest below `root`, symbolic links followed once; pictures in natural order."""
+    """Everything of interest below `root`, symbolic links followed once; images in natural sort order."""
     listing = Listing()
     _visit(root, "", listing, {os.path.realpath(root)})
     _leave_out_companions(listing)
-    for names in (listing.pictures, listing.videos, listing.raws, listing.unreadable):
+    for names in (listing.images, listing.videos, listing.raws, listing.unreadable):
         names.sort(key=natural_key)
     if listing.ignored:
         kinds = ", ".join(f"{number} {suffix}" for suffix, number in sorted(listing.ignored.items()))
-        logger.debug("files in %s that are not pictures: %s", root, kinds)
+        logger.debug("files in %s that are not images: %s", root, kinds)
     return listing
 
 
@@ -105,7 +105,7 @@ def _visit(root: Path, inside: str, listing: Listing, seen: set[str]) -> None:
 def _sort_in(name: str, listing: Listing) -> None:
     suffix = suffix_of(name)
     if suffix in IMAGE_SUFFIXES:
-        listing.pictures.append(name)
+        listing.images.append(name)
     elif suffix in VIDEO_SUFFIXES:
         listing.videos.append(name)
     elif suffix in RAW_SUFFIXES:
@@ -115,8 +115,8 @@ def _sort_in(name: str, listing: Listing) -> None:
 
 
 def _leave_out_companions(listing: Listing) -> None:
-    """Drop depth maps, masks and reduced copies when the pictures they accompany are there too."""
-    top_folders = {name.split("/")[0] for name in listing.pictures if "/" in name}
+    """Drop depth maps, masks and reduced copies when the images they accompany are there too."""
+    top_folders = {name.split("/")[0] for name in listing.images if "/" in name}
     reasons: dict[str, str] = {}
     for folder in top_folders:
         copy = _SMALLER_COPY.fullmatch(folder)
@@ -124,7 +124,7 @@ def _leave_out_companions(listing: Listing) -> None:
             reasons[folder] = f"smaller copies of '{copy['of']}'"
         elif _COMPANION.fullmatch(folder):
             reasons[folder] = "by their names they hold no photographs"
-    kept = [name for name in listing.pictures if name.split("/")[0] not in reasons]
+    kept = [name for name in listing.images if name.split("/")[0] not in reasons]
     if kept:
-        listing.pictures = kept
+        listing.images = kept
         listing.left_out.update((folder, reasons[folder]) for folder in sorted(reasons))

@@ -1,4 +1,4 @@
-"""The sentences about the input that its owner should read: what was turned, cut, padded or left out."""
+"""Warnings about the input: what was turned upright, cropped, padded or left out."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _BENT = 1.1
 def image_warnings(
     views: Sequence[tuple[str, NetworkImage]], sizing: Sizing, canvas: tuple[int, int], noun: str
 ) -> list[str]:
-    """One sentence per kind of event over all (name, view) pairs; `noun` is "picture" or "frame"."""
-    told: list[str] = []
+    """One sentence per kind of event over all (name, view) pairs; `noun` is "image" or "frame"."""
+    notes: list[str] = []
 
-    def tell(names: Iterable[str], text: str) -> None:
+    def add(names: Iterable[str], text: str) -> None:
         affected = list(names)
         if affected:
-            told.append(f"{counted(len(affected), noun)} {text} ({enumerated(affected)})")
+            notes.append(f"{counted(len(affected), noun)} {text} ({enumerated(affected)})")
 
     source = "its rotation flag" if noun == "frame" else "EXIF orientation"
-    tell((name for name, view in views if view.transform.orientation != 1), f"turned upright by {source}")
+    add((name for name, view in views if view.transform.orientation != 1), f"turned upright by {source}")
     cut = [(name, view.transform) for name, view in views if view.transform.cropped]
     if cut and sizing.policy in ("crop", "balanced", "max_size"):
         least = min(
@@ -39,15 +39,15 @@ def image_warnings(
         )
         where, of = ("top and bottom", "height") if sizing.policy == "crop" else ("both ends", "longer side")
         text = f"cut at {where} by the {sizing.policy} policy, down to {least:.0%} of the {of}"
-        tell((name for name, _ in cut), f"{text}; the fit policy keeps them whole")
-    told.extend(_about_sizes(views, sizing, canvas, noun))
+        add((name for name, _ in cut), f"{text}; the fit policy keeps them whole")
+    notes.extend(_about_sizes(views, sizing, canvas, noun))
     black = {name: view.black_share for name, view in views if view.black_share >= _MUCH_BLACK}
     if black:
         text = f"with solid black areas, up to {max(black.values()):.0%} of the view"
-        tell(black, f"{text}: the model takes painted areas and bars for part of the scene")
+        add(black, f"{text}: the model takes painted areas and bars for part of the scene")
     done = "ignored as the model's own loader does" if sizing.ignores_transparency else "laid on white"
-    tell((name for name, view in views if view.transparent), f"with transparency, {done}")
-    tell(
+    add((name for name, view in views if view.transparent), f"with transparency, {done}")
+    add(
         (name for name, view in views if view.frame_count > 1),
         "with several frames or pages; the first is used",
     )
@@ -57,8 +57,8 @@ def image_warnings(
         if max(view.transform.upright_width, view.transform.upright_height)
         < _LOW_RESOLUTION * sizing.target_size
     )
-    tell(small, f"much smaller than the {sizing.target_size} pixels the model works at, and enlarged")
-    return told
+    add(small, f"much smaller than the {sizing.target_size} pixels the model works at, and enlarged")
+    return notes
 
 
 def _about_sizes(
@@ -81,6 +81,6 @@ def _about_sizes(
 
 
 def _bent(views: Sequence[tuple[str, NetworkImage]]) -> bool:
-    """Whether a picture's sides are scaled by clearly different factors."""
+    """Whether an image's sides are scaled by clearly different factors."""
     factors = (view.transform.scale_x / view.transform.scale_y for _, view in views)
     return any(not 1 / _BENT < factor < _BENT for factor in factors)

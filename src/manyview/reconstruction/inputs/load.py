@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 
 from ...errors import DamagedInputError, InputError, MissingExtraError
-from ...files.naming import counted, printable
+from ...files.naming import counted
 from .decode import HeifSupportError, ImageReadError
 from .decode_pool import load_network_images, with_size_of_first
 from .input_warnings import image_warnings
@@ -41,7 +40,7 @@ def _nothing() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class LoadedViews:
-    """The network's input: `images` uint8 RGB, one record per image, and what has to be told.
+    """The network's input: `images` uint8 RGB, one record per image, and warnings.
 
     `skipped` lists damaged files in input order; `warnings` are sentences for the user, the ones about
     skipped files included. Where the images are on the disk, `release` frees the memory of those looked at.
@@ -71,7 +70,7 @@ def read_views(
     `target_size` and `patch_size` are in network pixels; for the policy "area" a `pixel_limit` takes the
     place of the target size. Damaged files are skipped and named; with
     `strict` the first one raises `DamagedInputError`. Raises `InputError` if no usable view is left.
-    At full resolution only one picture per thread is held; with `on_disk` the images are in an unnamed
+    At full resolution only one image per thread is held; with `on_disk` the images are in an unnamed
     temporary file, and memory does not grow with their number.
     """
     check_sizes(policy, target_size, patch_size)
@@ -98,28 +97,28 @@ def _read_photos(
     results = load_network_images(input_set.files, sizing, threads)
     try:
         for done, (file, result) in enumerate(results, start=1):
-            source = printable(os.path.abspath(file.path))
             if isinstance(result, NetworkImage):
                 kept = result if spool is None else spool.keep(result)
-                views.append((ViewRecord(file.name, source, result.transform), kept))
+                record = ViewRecord(file.name, file.source, result.transform, image=file.image)
+                views.append((record, kept))
             else:
-                # A picture that is whole must not be lost for want of a library.
+                # An image that is whole must not be lost for want of a library.
                 if strict or isinstance(result, HeifSupportError):
                     raise _refusal(file.name, result)
-                skipped.append(SkippedFile(source, str(result)))
+                skipped.append(SkippedFile(file.source or file.name, str(result)))
                 reasons.append(f"{file.name} {result}")
             progress(done, len(input_set.files))
     finally:
         results.close()
     if not views and len(skipped) == 1:
-        raise InputError(f"'{skipped[0].path}' {skipped[0].reason}; there is no other picture to use")
+        raise InputError(f"'{skipped[0].path}' {skipped[0].reason}; there is no other image to use")
     if not views:
-        raise InputError(f"no picture of '{input_set.label}' can be used: {_joined(reasons)}")
-    told = list(input_set.warnings)
+        raise InputError(f"no image of '{input_set.label}' can be used: {_joined(reasons)}")
+    notes = list(input_set.warnings)
     if skipped:
-        number = f"{len(skipped)} of {counted(len(input_set.files), 'picture')}"
-        told.append(f"{number} skipped: {_joined(reasons)}")
-    return _assembled(views, sizing, told, "picture", spool, tuple(skipped))
+        number = f"{len(skipped)} of {counted(len(input_set.files), 'image')}"
+        notes.append(f"{number} skipped: {_joined(reasons)}")
+    return _assembled(views, sizing, notes, "image", spool, tuple(skipped))
 
 
 def _joined(reasons: list[str], limit: int = 5) -> str:
@@ -129,22 +128,21 @@ def _joined(reasons: list[str], limit: int = 5) -> str:
 
 def _refusal(name: str, error: ImageReadError) -> Exception:
     if isinstance(error, HeifSupportError):
-        return MissingExtraError(f"reading the HEIC picture '{name}'", "heif")
+        return MissingExtraError(f"reading the HEIC image '{name}'", "heif")
     return DamagedInputError(f"'{name}' {error}; repair or remove it, or leave strict reading off to skip it")
 
 
 def _read_video(
     input_set: InputSet, sizing: Sizing, strict: bool, progress: Progress, spool: PixelSpool | None
 ) -> LoadedViews:
-    path = input_set.files[0].path
-    source = printable(os.path.abspath(path))
+    path, source = input_set.files[0].path, input_set.files[0].source
     reader = VideoReader(path, input_set.options)
     views: list[tuple[ViewRecord, NetworkImage]] = []
     for frame in reader.frames():
         try:
-            view = make_network_image(frame.picture, sizing)
+            view = make_network_image(frame.decoded, sizing)
         except ImageReadError as error:
-            raise InputError(f"the frames of '{path}' cannot be used: the picture {error}") from error
+            raise InputError(f"the frames of '{path}' cannot be used: the image {error}") from error
         if not views:
             sizing = sizing.with_size_of(view.transform)
         name = f"frame_{frame.index:06d}.png"
@@ -155,22 +153,22 @@ def _read_video(
         raise DamagedInputError(f"'{path}' {reader.damage}; leave strict reading off to use what decodes")
     if not views:
         raise InputError(f"'{path}' has no usable frame in the asked range of time")
-    told = [*input_set.warnings, *reader.warnings(len(views))]
-    return _assembled(views, sizing, told, "frame", spool)
+    notes = [*input_set.warnings, *reader.warnings(len(views))]
+    return _assembled(views, sizing, notes, "frame", spool)
 
 
 def _assembled(
     views: list[tuple[ViewRecord, NetworkImage]],
     sizing: Sizing,
-    told: list[str],
+    notes: list[str],
     noun: str,
     spool: PixelSpool | None,
     skipped: tuple[SkippedFile, ...] = (),
 ) -> LoadedViews:
     """All views on one canvas; empties `views`, so that pixels are not held twice for long."""
     height, width = shared_canvas([view.transform for _, view in views])
-    told = [
-        *told,
+    notes = [
+        *notes,
         *image_warnings([(record.name, view) for record, view in views], sizing, (height, width), noun),
     ]
     shape = (len(views), 3, height, width)
@@ -191,7 +189,7 @@ def _assembled(
         if disk is not None and len(records) % 64 == 0:
             disk.release()
     release = _nothing if disk is None else disk.release
-    return LoadedViews(torch.from_numpy(images), tuple(records), skipped, tuple(told), release)
+    return LoadedViews(torch.from_numpy(images), tuple(records), skipped, tuple(notes), release)
 
 
 def _drained(views: list[tuple[ViewRecord, NetworkImage]]) -> Iterator[tuple[ViewRecord, NetworkImage]]:

@@ -1,4 +1,4 @@
-"""One decoded picture to one network image, with the facts about it that are worth telling."""
+"""One decoded image to one network image, with the facts that warnings are made of."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .decode import DecodedImage, ImageReadError
 from .preprocess import SizePolicy, area_size, plan_view, render_view
 from .views import ViewTransform
 
-# A picture with a side below this many pixels shows nothing that could be matched.
+# An image with a side below this many pixels shows nothing that could be matched.
 SMALLEST_SIDE = 8
 
 _BLOCK = 8
@@ -21,10 +21,10 @@ _NEARLY_BLACK = 4  # lossy coding leaves a little noise in painted areas
 
 @dataclasses.dataclass(frozen=True)
 class Sizing:
-    """How pictures become network images; `target_size` and `patch_size` in network pixels.
+    """How images become network images; `target_size` and `patch_size` in network pixels.
 
     For the policy `area` alone: `pixel_limit` stands in for the target size where it is given, and `size`
-    (width, height) is what the first picture decided for all.
+    (width, height) is what the first image decided for all.
     """
 
     policy: SizePolicy
@@ -39,7 +39,7 @@ class Sizing:
         return self.policy == "area"
 
     def with_size_of(self, transform: ViewTransform) -> Sizing:
-        """The sizing of the pictures after one with this transform."""
+        """The sizing of the images after one with this transform."""
         if self.policy != "area":
             return self
         return dataclasses.replace(self, size=(transform.network_width, transform.network_height))
@@ -56,9 +56,9 @@ class NetworkImage:
     frame_count: int = 1
 
 
-def make_network_image(picture: DecodedImage, sizing: Sizing) -> NetworkImage:
-    """Resize by the policy; raises `ImageReadError` for a picture too small or too elongated to be used."""
-    width, height = picture.image.size
+def make_network_image(decoded: DecodedImage, sizing: Sizing) -> NetworkImage:
+    """Resize by the policy; raises `ImageReadError` for an image too small or too elongated to be used."""
+    width, height = decoded.image.size
     if min(width, height) < SMALLEST_SIDE:
         raise ImageReadError(
             f"is too small ({width}x{height} pixels; at least {SMALLEST_SIDE} a side are needed)"
@@ -73,19 +73,19 @@ def make_network_image(picture: DecodedImage, sizing: Sizing) -> NetworkImage:
             sizing.policy,
             sizing.target_size,
             sizing.patch_size,
-            picture.orientation,
+            decoded.orientation,
             size=size,
         )
     except InputError as error:
         raise ImageReadError(str(error)) from error
-    pixels = render_view(picture.image, transform, sizing.policy)
+    pixels = render_view(decoded.image, transform, sizing.policy)
     left, top, right, bottom = transform.content_box
     return NetworkImage(
         pixels=pixels,
         transform=transform,
         black_share=solid_black_share(pixels[top:bottom, left:right]),
-        transparent=picture.transparent,
-        frame_count=picture.frame_count,
+        transparent=decoded.transparent,
+        frame_count=decoded.frame_count,
     )
 
 

@@ -1,13 +1,16 @@
-"""What the user can ask about the input, and what `find_inputs` found."""
+"""Options of the input, and what `find_inputs` found."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from pathlib import Path
 from typing import Literal
 
 from ...errors import UsageError
+from ...files.naming import printable
+from .in_memory import InMemoryImage
 
 # With no sampling option, a video gives at most this many frames: dense global attention is quadratic in
 # them, and VGGT-type models gain little beyond it.
@@ -16,7 +19,7 @@ DEFAULT_VIDEO_FRAMES = 200
 
 @dataclasses.dataclass(frozen=True)
 class InputOptions:
-    """Which pictures or frames to use; all None means every picture, or up to 200 even frames of a video.
+    """Which images or frames to use; all None means every image, or up to 200 even frames of a video.
 
     `max_frames` and `stride` apply to photos and video: every `stride`-th, then at most `max_frames`,
     evenly spread. For video only: `fps` (frames per second of video time, instead of a stride),
@@ -56,18 +59,27 @@ class InputOptions:
 
 @dataclasses.dataclass(frozen=True)
 class InputFile:
-    """One picture or video: where it is, and the unique name its view has in the result."""
+    """One image or video: where it is, and the unique name of its view.
+
+    `image` is one given in memory; then there is no file at `path`, which is but its name.
+    """
 
     path: Path
     name: str
+    image: InMemoryImage | None = dataclasses.field(default=None, compare=False, repr=False)
+
+    @property
+    def source(self) -> str:
+        """The absolute path; empty for an image in memory."""
+        return "" if self.image is not None else printable(os.path.abspath(self.path))
 
 
 @dataclasses.dataclass(frozen=True)
 class InputSet:
     """The files that a request stands for, in the order they are fed; nothing is decoded yet.
 
-    `files` are the pictures, or the one video. `label` is what the user called the input, for
-    messages. `warnings` are sentences to tell the user.
+    `files` are the images, or the one video. `label` is the name of the input in
+    messages. `warnings` are sentences for the user.
     """
 
     kind: Literal["photos", "video"]

@@ -1,18 +1,18 @@
-"""How a picture of any shape becomes an image the network can take: seven size policies.
+"""How an image of any shape becomes an image the network can take: seven size policies.
 
 A policy is computed in two steps. `plan_view` is arithmetic on sizes alone and gives the `ViewTransform`;
 `render_view` then makes the pixels that the transform describes, with Pillow's bicubic filter on uint8
 (Lanczos for `area`), which is what the published weights were trained and tested with.
 
-- `fit`: the whole picture, longer side = target, shorter side rounded to whole patches.
+- `fit`: the whole image, longer side = target, shorter side rounded to whole patches.
 - `crop`: VGGT's "crop": width = target, height rounded to whole patches, centre rows kept if taller.
 - `pad`: VGGT's "pad": as `fit`, then centred on a white square of the target size.
 - `square`: VGGT's square loader: black bars to a square first, then resized to the target size.
 - `balanced`: VGGT-Ω's "balanced": cut around the centre to at most 2:1, then resized to about target x
   target pixels of that shape.
 - `max_size`: VGGT-Ω's "max_size": cut likewise, then longer side = target as `fit`.
-- `area`: π³'s: every picture is stretched to one size of whole patches, which has the shape of the first
-  picture and as many pixels as a limit allows (or a given longer side).
+- `area`: π³'s: every image is stretched to one size of whole patches, which has the shape of the first
+  image and as many pixels as a limit allows (or a given longer side).
 
 Views of different shapes are finally centred on white canvases of the largest height and width
 (`shared_canvas`, `centre_on_canvas`), as VGGT does.
@@ -49,12 +49,12 @@ def plan_view(
     *,
     size: tuple[int, int] | None = None,
 ) -> ViewTransform:
-    """The transform of one upright picture of `width` x `height` pixels, before views share a canvas.
+    """The transform of one upright image of `width` x `height` pixels, before views share a canvas.
 
     `target_size` and `patch_size` are in network pixels (518 and 14 for VGGT-1B); `orientation` is the
-    EXIF value the picture was turned by, and is only recorded. `size` (width, height) is what `area`
-    stretches to (None: the size that `fit` would give this picture). Raises `UsageError` for sizes or a
-    policy that cannot be, `InputError` for a picture so elongated that its short side is less than half a
+    EXIF value the image was turned by, and is only recorded. `size` (width, height) is what `area`
+    stretches to (None: the size that `fit` would give this image). Raises `UsageError` for sizes or a
+    policy that cannot be, `InputError` for an image so elongated that its short side is less than half a
     patch.
     """
     check_sizes(policy, target_size, patch_size)
@@ -117,9 +117,9 @@ def _plan_cut(
 
 
 def area_size(width: int, height: int, pixel_limit: int, patch_size: int) -> tuple[int, int]:
-    """(width, height) in whole patches with at most `pixel_limit` pixels, closest to the picture's shape.
+    """(width, height) in whole patches with at most `pixel_limit` pixels, closest to the image's shape.
 
-    Larger and smaller pictures alike are brought to about the limit. Raises `InputError` for a picture so
+    Larger and smaller images alike are brought to about the limit. Raises `InputError` for an image so
     elongated that its short side is less than half a patch. Source: π³'s image loader.
     """
     scale = math.sqrt(pixel_limit / (width * height))
@@ -202,13 +202,13 @@ def _source_fields(width: int, height: int, orientation: int) -> dict[str, int]:
 
 
 def render_view(
-    picture: Image.Image, transform: ViewTransform, policy: SizePolicy
+    image: Image.Image, transform: ViewTransform, policy: SizePolicy
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The network image that `plan_view` described, from the upright RGB `picture`, padding included."""
+    """The network image that `plan_view` described, from the upright RGB `image`, padding included."""
     if policy == "square":
-        side = max(picture.size)
+        side = max(image.size)
         squared = Image.new("RGB", (side, side), (0, 0, 0))
-        squared.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+        squared.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
         size = (transform.network_width, transform.network_height)
         return np.asarray(squared.resize(size, Image.Resampling.BICUBIC))
     if policy in ("balanced", "max_size"):
@@ -218,14 +218,14 @@ def render_view(
         )
         size = (transform.network_width, transform.network_height)
         right, bottom = left + round(size[0] / transform.scale_x), top + round(size[1] / transform.scale_y)
-        cut = picture.crop((left, top, right, bottom))  # first, so that nothing outside shows at the edges
+        cut = image.crop((left, top, right, bottom))  # first, so that nothing outside shows at the edges
         return np.asarray(cut.resize(size, Image.Resampling.BICUBIC))
     resized_size = (
         round(transform.scale_x * transform.upright_width),
         round(transform.scale_y * transform.upright_height),
     )
     kernel = Image.Resampling.LANCZOS if policy == "area" else Image.Resampling.BICUBIC
-    resized = np.asarray(picture.resize(resized_size, kernel))
+    resized = np.asarray(image.resize(resized_size, kernel))
     left, top, right, bottom = transform.content_box
     first_row = top - round(transform.offset_y)
     first_column = left - round(transform.offset_x)

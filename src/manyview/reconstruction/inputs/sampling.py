@@ -25,7 +25,7 @@ _CLOCK_SLACK_S = 1e-3
 class Sampling:
     """The choice made for one video: `slots` before the limit, at most `groups` frames after it.
 
-    `limited_by_default` tells that the limit was ours and not the user's.
+    `limited_by_default`: the limit is the default one, not the user's.
     """
 
     options: InputOptions

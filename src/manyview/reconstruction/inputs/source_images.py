@@ -1,6 +1,6 @@
-"""The source pictures of a reconstruction again, upright and at full resolution, for exports.
+"""The source images of a reconstruction again, upright and at full resolution, for exports.
 
-A picture that needs no turning and whose format other programs read is copied byte by byte; everything
+An image that needs no turning and whose format other programs read is copied byte by byte; everything
 else (EXIF rotation, HEIC, frames of a video) is written anew, so that the pixels of every written file
 are those the cameras describe.
 """
@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from ...errors import DamagedInputError, InputError, MissingExtraError
 from .decode import HeifSupportError, ImageReadError, decode_image, open_image
+from .in_memory import decode_input
 from .options import InputOptions
 from .video import VideoReader
 from .views import ViewRecord
@@ -32,11 +35,11 @@ _WRITTEN: dict[str, dict[str, Any]] = {
 }
 _COPIED_FORMATS = frozenset({"JPEG", "PNG", "TIFF", "BMP", "WEBP"})
 _LOSSLESS_SUFFIXES = frozenset({".gif", ".ppm", ".pgm", ".pnm"})
-_REMEDY = "put it back, or export without pictures (images none)"
+_REMEDY = "put it back, or export without images (images none)"
 
 
 def source_image_names(views: Sequence[ViewRecord]) -> tuple[str, ...]:
-    """File name for each view's picture: its own, without white space and in a format others read.
+    """File name for each view's image: its own, without white space and in a format others read.
 
     COLMAP's text files cannot hold names with spaces, and few programs read HEIC; unique in the end.
     """
@@ -46,7 +49,7 @@ def source_image_names(views: Sequence[ViewRecord]) -> tuple[str, ...]:
         stem, dot, suffix = name.rpartition(".")
         known = f".{suffix.lower()}" in _WRITTEN and stem and dot
         if not known:
-            lossless = f".{suffix.lower()}" in _LOSSLESS_SUFFIXES
+            lossless = f".{suffix.lower()}" in _LOSSLESS_SUFFIXES or not view.source
             name = f"{stem if dot and stem and '/' not in suffix else name}{'.png' if lossless else '.jpg'}"
         wanted.append(name)
     taken = {name for name, view in zip(wanted, views, strict=True) if name == view.name}
@@ -67,10 +70,10 @@ def source_images_size(views: Sequence[ViewRecord]) -> int:
     total = 0
     for view in views:
         transform = view.transform
-        turned = view.video_frame is not None or transform.orientation != 1
+        rewritten = view.video_frame is not None or transform.orientation != 1 or not view.source
         source = Path(view.source)
-        own = source.stat().st_size if view.video_frame is None and source.is_file() else 0
-        total += max(own, 2 * transform.upright_width * transform.upright_height if turned else 0)
+        size = source.stat().st_size if view.video_frame is None and source.is_file() else 0
+        total += max(size, 2 * transform.upright_width * transform.upright_height if rewritten else 0)
     return total
 
 
@@ -79,16 +82,25 @@ def write_source_images(
     names: Sequence[str],
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
+    network_images: Sequence[UInt8[np.ndarray, "height width 3"]] = (),
 ) -> None:
-    """Write the upright source picture of every view to `folder`, called `names`.
+    """Write the upright source image of every view to `folder`, called `names`.
 
-    Raises InputError if a source is gone or is no longer the picture that was reconstructed.
+    A view that was given in memory and has since been stored is written from its network image, enlarged to
+    the size of the source; there is one of `network_images` a view. Raises InputError if a source is gone, is
+    no longer the image that was reconstructed, or was given in memory and the network saw only a part of it.
     """
     report = progress or (lambda done, total: None)
     done = 0
-    for view, name in zip(views, names, strict=True):
+    for index, (view, name) in enumerate(zip(views, names, strict=True)):
         if view.video_frame is None:
-            _write_photo(view, _made(folder / name))
+            target = _made(folder / name)
+            if view.source:
+                _write_photo(view, target)
+            elif view.image is not None:
+                _write(decode_input(view.image, view.name).image, view, target)
+            else:
+                _write(_enlarged(view, network_images[index]), view, target)
             done += 1
             report(done, len(views))
     videos = dict.fromkeys(view.source for view in views if view.video_frame is not None)
@@ -108,7 +120,7 @@ def write_source_images(
 def _write_photo(view: ViewRecord, target: Path) -> None:
     source = Path(view.source)
     if not source.is_file():
-        raise InputError(f"the picture of view {view.name!r} is no longer at {source}; {_REMEDY}")
+        raise InputError(f"the image of view {view.name!r} is no longer at {source}; {_REMEDY}")
     try:
         with open_image(source) as image:
             copied = view.transform.orientation == 1 and image.format in _COPIED_FORMATS
@@ -116,12 +128,28 @@ def _write_photo(view: ViewRecord, target: Path) -> None:
                 _check_size(view, image.size)
                 shutil.copyfile(source, target)
                 return
-            picture = decode_image(image)
+            decoded = decode_image(image)
     except HeifSupportError as error:
-        raise MissingExtraError(f"reading the HEIC picture {source}", "heif") from error
+        raise MissingExtraError(f"reading the HEIC image {source}", "heif") from error
     except ImageReadError as error:
         raise DamagedInputError(f"{source}: {error}; {_REMEDY}") from error
-    _write(picture.image, view, target)
+    _write(decoded.image, view, target)
+
+
+def _enlarged(view: ViewRecord, network_image: UInt8[np.ndarray, "height width 3"]) -> Image.Image:
+    """The part of a network image that shows the source, at the size of the source."""
+    transform = view.transform
+    if transform.cropped:
+        raise InputError(
+            f"view {view.name!r} was given in memory and the result holds only a part of it; export in the "
+            "same program, reconstruct with the size policy fit, or export without images (images none)"
+        )
+    size = (transform.upright_width, transform.upright_height)
+    left, top = transform.offset_x, transform.offset_y
+    box = (left, top, left + size[0] * transform.scale_x, top + size[1] * transform.scale_y)
+    height, width = network_image.shape[:2]
+    box = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], width), min(box[3], height))
+    return Image.fromarray(network_image).resize(size, Image.Resampling.LANCZOS, box)
 
 
 def _write(image: Image.Image, view: ViewRecord, target: Path) -> None:
@@ -141,7 +169,7 @@ def _check_size(view: ViewRecord, size: tuple[int, int]) -> None:
 
 
 def _video_frames(source: str, wanted: set[int]) -> Iterator[tuple[int, Image.Image]]:
-    """(index, upright picture) of the wanted frames, in order."""
+    """(index, upright image) of the wanted frames, in order."""
     path = Path(source)
     if not path.is_file():
         raise InputError(f"the video is no longer at {path}; {_REMEDY}")
@@ -149,7 +177,7 @@ def _video_frames(source: str, wanted: set[int]) -> Iterator[tuple[int, Image.Im
     for frame in VideoReader(path, InputOptions(stride=1)).frames():
         if frame.index in left:
             left.remove(frame.index)
-            yield frame.index, frame.picture.image
+            yield frame.index, frame.decoded.image
         if not left:
             return
     if left:

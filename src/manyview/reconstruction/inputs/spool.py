@@ -17,8 +17,8 @@ from ...files.writing import output_errors
 from .network_image import NetworkImage
 
 
-def _told(needed_bytes: int) -> contextlib.AbstractContextManager[None]:
-    """A full disk as one sentence that names the temporary folder."""
+def _disk_errors(needed_bytes: int) -> contextlib.AbstractContextManager[None]:
+    """Raises OutputError, which names the temporary folder, when the disk is full."""
     return output_errors(Path(tempfile.gettempdir()), needed_bytes)
 
 
@@ -43,8 +43,8 @@ class PixelSpool:
         self._file.close()
 
     def keep(self, view: NetworkImage) -> NetworkImage:
-        """The view with its pixels on the disk; those it has left tell their shape only."""
-        with _told(view.pixels.nbytes):
+        """The view with its pixels on the disk; what it keeps of them is their shape."""
+        with _disk_errors(view.pixels.nbytes):
             self._file.write(np.ascontiguousarray(view.pixels).data)
             self._file.flush()
         shape = np.broadcast_to(np.uint8(0), view.pixels.shape)
@@ -64,7 +64,7 @@ class DiskImages:
     def __init__(self, shape: tuple[int, ...]) -> None:
         size = max(1, math.prod(shape))
         with tempfile.TemporaryFile(prefix="manyview-") as file:
-            with _told(size):
+            with _disk_errors(size):
                 _reserve(file.fileno(), size)
             self._map = mmap.mmap(file.fileno(), size)
         self.array: UInt8[np.ndarray, "views 3 height width"] = np.frombuffer(
@@ -72,6 +72,6 @@ class DiskImages:
         ).reshape(shape)
 
     def release(self) -> None:
-        """Let the system take the memory of what was looked at; it is read again when needed."""
+        """Let the system reclaim the memory of what was read; it is read again when needed."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)

@@ -1,4 +1,4 @@
-"""A video as a stream of chosen upright frames, through PyAV; damage is noticed and told, not hidden."""
+"""A video as a stream of chosen upright frames, through PyAV; damage is reported, not hidden."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ _HARMLESS_SHARE = 0.01
 class VideoFrame:
     """One chosen frame: its index among all decoded frames, and seconds from the start of the video."""
 
-    picture: DecodedImage
+    decoded: DecodedImage
     index: int
     time_s: float
 
 
 class VideoReader:
-    """Reads one video once: `frames()` yields the chosen frames, the other attributes say what happened.
+    """Reads one video once: `frames()` yields the chosen frames, the other attributes describe it.
 
-    The file is first scanned without decoding, so that frames can be spread evenly; what is told is
-    counted while decoding, because containers announce wrong numbers. Raises `DamagedInputError` if the
-    file does not open or nothing decodes, `InputError` if it has no pictures in the asked range.
+    The file is first scanned without decoding, so that frames can be spread evenly; the numbers in warnings
+    are counted while decoding, because containers announce wrong numbers. Raises `DamagedInputError` if the
+    file does not open or nothing decodes, `InputError` if it has no images in the range of time.
     """
 
     def __init__(self, path: Path, options: InputOptions) -> None:
@@ -94,7 +94,7 @@ class VideoReader:
         with container:
             stream: Any = container.streams.best("video")
             if stream is None:
-                raise InputError(f"'{self.path}' has sound but no pictures; give a video")
+                raise InputError(f"'{self.path}' has sound but no images; give a video")
             yield container, stream
 
     def _time_s(self, stamp: int | None, index: int, time_base: Any) -> float:
@@ -206,31 +206,31 @@ class VideoReader:
         return None
 
     def warnings(self, used: int) -> list[str]:
-        """What its owner should know about the video and the choice of frames; call when all are read."""
+        """Sentences for the user about the video and the choice of frames; call when all are read."""
         name = self.path.name
-        told = []
+        notes = []
         if self.damage:
-            told.append(f"'{name}' {self.damage}; what decodes is used")
+            notes.append(f"'{name}' {self.damage}; what decodes is used")
         sampling = self.sampling
         if sampling.limited_by_default:
-            told.append(
+            notes.append(
                 f"{used} of {self.in_range} frames are used, evenly spread; "
                 "choose with --max-frames, --stride or --fps (max_frames, stride, fps) to use more or fewer"
             )
         elif used < self.in_range:
-            told.append(f"{used} of {self.in_range} frames are used")
+            notes.append(f"{used} of {self.in_range} frames are used")
         if self.options.fps is not None and self.options.fps > self.native_fps * 1.01:
             asked = f"fewer than the {self.options.fps:g} asked for"
-            told.append(f"'{name}' has {self.native_fps:.3g} frames per second, {asked}")
+            notes.append(f"'{name}' has {self.native_fps:.3g} frames per second, {asked}")
         if abs(self.pixel_aspect - 1) > 0.01:
-            told.append(
+            notes.append(
                 f"'{name}' has pixels that are not square (width/height {self.pixel_aspect:.3f}), kept so"
             )
         if self.interlaced:
-            told.append(
+            notes.append(
                 f"'{name}' is interlaced, which blurs moving edges; deinterlace it for a better result"
             )
-        return told
+        return notes
 
 
 class _Converter:

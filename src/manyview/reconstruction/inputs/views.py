@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from .in_memory import InMemoryImage
+
 
 @dataclasses.dataclass(frozen=True)
 class ViewTransform:
-    """How the pixels of one source picture became the pixels of one network image.
+    """How the pixels of one source image became the pixels of one network image.
 
     The source is first turned upright by its EXIF `orientation` (1..8, or the equivalent of a video's
     rotation flag), then scaled by (`scale_x`, `scale_y`) and shifted by (`offset_x`, `offset_y`):
     `x_network = scale_x * x_upright + offset_x`, likewise for y. A negative offset is a crop, a
     positive one is padding. `content_box` = (left, top, right, bottom) in network pixels is the part
-    that shows the picture; what lies outside it is padding.
+    that shows the image; what lies outside it is padding.
     """
 
     stored_width: int
@@ -46,7 +48,7 @@ class ViewTransform:
 
     @property
     def cropped(self) -> bool:
-        """True when part of the source picture is not seen by the network."""
+        """True when part of the source image is not seen by the network."""
         left, top, right, bottom = self.content_box
         # The box is whole pixels, so less than one network pixel beyond it is rounding, not a crop.
         return (
@@ -57,12 +59,12 @@ class ViewTransform:
         )
 
     def upright_intrinsics(self, network_intrinsics: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
-        """Intrinsics in pixels of the upright source picture, from those of the network image."""
+        """Intrinsics in pixels of the upright source image, from those of the network image."""
         result = np.linalg.inv(self.network_from_upright) @ np.asarray(network_intrinsics, dtype=np.float64)
         return result / result[2, 2]
 
     def content_mask(self) -> np.ndarray:
-        """Boolean [network_height, network_width]: True where the picture is, False on padding."""
+        """Boolean [network_height, network_width]: True where the image is, False on padding."""
         mask = np.zeros((self.network_height, self.network_width), dtype=bool)
         left, top, right, bottom = self.content_box
         mask[top:bottom, left:right] = True
@@ -82,7 +84,8 @@ class ViewRecord:
 
     `name` is relative to the input folder, with forward slashes, sub-folders kept
     ("left/0001.jpg"); frames of a video are named "frame_000123.png" by their index in the video.
-    `source` is the path of the picture or of the video. `video_frame` and `time_s` are None for photos.
+    `source` is the path of the image or of the video, empty for an image given in memory, which is then
+    `image` (not stored with results). `video_frame` and `time_s` are None for photos.
     """
 
     name: str
@@ -90,9 +93,13 @@ class ViewRecord:
     transform: ViewTransform
     video_frame: int | None = None
     time_s: float | None = None
+    image: InMemoryImage | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        return {**dataclasses.asdict(self), "transform": self.transform.to_json()}
+        """All fields but the image."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del fields["image"]
+        return {**fields, "transform": self.transform.to_json()}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ViewRecord:

@@ -1,4 +1,4 @@
-"""Looking ahead at a long run: anchors solved once, then chunks of views attached, results on disk."""
+"""Memory of a run in chunks: anchors solved once, then chunks of views attached, results on disk."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def preflight_chunks(
     request: Request, machine: Machine, chunk: int | None = None, flops_per_s: float | None = None
 ) -> Preflight:
     """The run in chunks of `chunk` views, or of as many as fit (at most 64). Raises MemoryLimitError."""
-    asked = _CHUNKS if chunk is None else (chunk,)
-    for views in asked:
+    sizes = _CHUNKS if chunk is None else (chunk,)
+    for views in sizes:
         for options in run_options_candidates(request):
             peak = long_peak_bytes(request, views, options)
             if peak <= _USABLE * machine.free_bytes:
@@ -31,12 +31,12 @@ def preflight_chunks(
                 if flops_per_s is not None:
                     seconds = request.total_flops() / (flops_per_s * _EFFICIENCY[machine.device.type])
                 return Preflight(request, machine, options, peak, seconds, views, disk_bytes(request))
-    least = long_peak_bytes(request, asked[-1], list(run_options_candidates(request))[-1])
+    least = long_peak_bytes(request, sizes[-1], list(run_options_candidates(request))[-1])
     remedy = "fewer anchors, smaller images or --precision bf16"
     raise MemoryLimitError(
-        f"{request.views} views in chunks of {asked[-1]} need about {format_gib(least)} beside the weights, "
+        f"{request.views} views in chunks of {sizes[-1]} need about {format_gib(least)} beside the weights, "
         f"and {machine.name} has {format_gib(machine.free_bytes)} free; use "
-        + (remedy if asked[-1] == 1 else f"a smaller --chunk, {remedy}")
+        + (remedy if sizes[-1] == 1 else f"a smaller --chunk, {remedy}")
     )
 
 
@@ -49,7 +49,7 @@ def long_peak_bytes(request: Request, chunk: int, options: RunOptions) -> int:
     anchors = min(request.views, most + sum(each) + 1)
     frame = 2 * request.layout.tokens_per_frame * request.config.dim * request.dtype.itemsize
     memory = sum(min(keys.frames, request.views) * frame for keys in layers)
-    joined = math.ceil(2.5 * min(most, request.views) * frame)  # K/V of a layer, widened for the own frame
+    joined = math.ceil(2.5 * min(most, request.views) * frame)  # K/V of a layer, widened for the frame itself
     choosing = selection_chunk(request.layout.tokens_per_frame, options)
     at_once = (anchors, min(chunk, request.views), min(choosing, request.views))
     passes = [dataclasses.replace(request, views=n) for n in at_once]

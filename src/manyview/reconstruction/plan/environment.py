@@ -45,7 +45,7 @@ def describe(device: torch.device, dtype: torch.dtype, num_heads: int, head_dim:
 
 
 def cpu_name() -> str:
-    """Name of the processor as the system tells it."""
+    """Name of the processor as the system reports it."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(errors="replace").splitlines():

@@ -2,7 +2,7 @@
 
 Checked against counted bytes of real passes in the tests. The unit of the trunk is one token tensor,
 u = frames x tokens x width x bytes; a global layer holds six of them (tokens, normalised copy, queries,
-keys, values, output) and, at tapped layers, a seventh (the frame layer's output).
+keys, values, output) and, at layers whose features the heads take, a seventh (the frame layer's output).
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ def estimate_peak_bytes(
     hidden = mlp_tokens * dim * element_bytes * (2 * math.ceil(config.mlp_ratio) + 2)
     given = config.known_footprint(layout, options, element_bytes, known)
     held = frames * (heads.taps + 3 * pixels + given.held)
-    # Temporaries of one piece while q or k is normalised and turned.
-    meeting = held + frames * unit * _TRUNK_TENSORS + 2 * piece * unit
+    # Temporaries of one piece while q or k is normalised and rotated.
+    attention = held + frames * unit * _TRUNK_TENSORS + 2 * piece * unit
     # Kernels add attention's branch piece by piece, so that it lives beside the tokens and the tap.
     beside = 3 if options.kernels == "triton" else 2
-    passing = held + frames * unit * beside + max(hidden, heads.project)
-    framewise = held + frames * unit + piece * unit * _PIECE_TENSORS + piece * pixels * 3 * 8
-    heading = held + frames * (heads.at_end + heads.outputs) + heads.work
-    knowing = held + max(given.embedding, given.injecting)
-    trunk = _MARGIN * max(meeting, passing, framewise, knowing)
+    mlp = held + frames * unit * beside + max(hidden, heads.project)
+    frame_layers = held + frames * unit + piece * unit * _PIECE_TENSORS + piece * pixels * 3 * 8
+    at_heads = held + frames * (heads.at_end + heads.outputs) + heads.work
+    injecting = held + max(given.embedding, given.injecting)
+    trunk = _MARGIN * max(attention, mlp, frame_layers, injecting)
     if options.linear_precision != "plain":  # an MLP's hidden layer on its way to codes, and products
         trunk += max(mlp_tokens, piece * tokens) * math.ceil(config.mlp_ratio) * dim * 9
-    return int(max(trunk + converted_bytes(config, options, element_bytes), _MARGIN * heading))
+    return int(max(trunk + converted_bytes(config, options, element_bytes), _MARGIN * at_heads))
 
 
 def converted_bytes(config: NetworkConfig, options: RunOptions, element_bytes: int) -> int:

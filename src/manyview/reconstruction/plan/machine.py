@@ -1,4 +1,4 @@
-"""What this machine offers a run: device, precision, free memory, speed; asked when running."""
+"""The machine of a run: device, precision, free memory, speed; queried when running."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def pick_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
 
 
 def multiplies_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 itself; elsewhere it costs conversions. False if it does not say."""
+    """Whether the device multiplies bf16 itself; elsewhere it costs conversions. False if unknown."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and cpu_products.cpu_multiplies_bf16()

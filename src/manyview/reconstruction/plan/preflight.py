@@ -105,7 +105,7 @@ class Preflight:
 
 
 def preflight(request: Request, machine: Machine, flops_per_s: float | None = None) -> Preflight:
-    """Choose the largest pieces that fit. Raises MemoryLimitError with ways out when nothing fits."""
+    """Choose the largest chunks that fit. Raises MemoryLimitError, with settings that would, if none fits."""
     for options in run_options_candidates(request):
         peak = _peak_bytes(request, options, machine.device)
         if peak <= _USABLE * machine.free_bytes:
@@ -132,21 +132,21 @@ def run_options_candidates(request: Request) -> Iterator[RunOptions]:
     seen: set[tuple[int, int, int]] = set()
     for tokens in (32768, 8192, 2048, 512):
         frames = max(1, tokens // frame_tokens)
-        pieces = (frames, max(tokens, frame_tokens), min(8, frames))
-        if pieces not in seen:
-            seen.add(pieces)
-            yield _options(request, pieces)
+        chunks = (frames, max(tokens, frame_tokens), min(8, frames))
+        if chunks not in seen:
+            seen.add(chunks)
+            yield _options(request, chunks)
     if request.dtype.itemsize < 4 or request.linear_precision != "plain":
-        yield dataclasses.replace(_options(request, pieces), keep_weights=False)
+        yield dataclasses.replace(_options(request, chunks), keep_weights=False)
 
 
-def _options(request: Request, pieces: tuple[int, int, int]) -> RunOptions:
+def _options(request: Request, chunks: tuple[int, int, int]) -> RunOptions:
     same = ("heads", "kernels", "linear_precision", "head_dtype", "channels_last")
-    return RunOptions(request.dtype, *pieces, **{name: getattr(request, name) for name in same})
+    return RunOptions(request.dtype, *chunks, **{name: getattr(request, name) for name in same})
 
 
 def memory_limit_error(request: Request, machine: Machine) -> MemoryLimitError:
-    """The refusal: the numbers, and the cheapest settings that would fit."""
+    """The error that names the memory needed, and the cheapest settings that would fit."""
     frugal = list(run_options_candidates(request))[-1]
     ways = alternatives(request, machine)
     advice = "; ".join(ways) if ways else "not even one view fits: use a machine with more memory"
@@ -158,7 +158,7 @@ def memory_limit_error(request: Request, machine: Machine) -> MemoryLimitError:
 
 
 def largest_input(request: Request, machine: Machine) -> int:
-    """How many views of the request's size fit, with the smallest pieces (0: not even one)."""
+    """How many views of the request's size fit, with the smallest chunks (0: not even one)."""
     return _largest(lambda n: _fits(dataclasses.replace(request, views=n), machine), 1, 10**6) or 0
 
 
@@ -228,7 +228,7 @@ def _largest(fits: Callable[[int], bool], low: int, high: int) -> int | None:
 
 
 def format_gib(count: float) -> str:
-    """Bytes for people."""
+    """Bytes as text, in MiB or GiB."""
     if count < 2**30:
         return f"{count / 2**20:.0f} MiB"
     return f"{count / 2**30:.1f} GiB"

@@ -83,5 +83,5 @@ def _refuse_view(wrong: np.ndarray, names: Sequence[str], what: str) -> None:
         more = f" (and {int(wrong.sum()) - 1} more)" if wrong.sum() > 1 else ""
         raise ManyViewError(
             f"view {first + 1} of {len(names)}, {names[first]!r},{more} {what}; "
-            "check the weights and the picture, or run in float32"
+            "check the weights and the image, or run in float32"
         )

@@ -1,4 +1,4 @@
-"""`Reconstruction`: what a run gives back. Cameras, depth, confidence, and where every view came from.
+"""`Reconstruction`: the result of a run. Cameras, depth, confidence, and where every view came from.
 
 Conventions: OpenCV axes; `cam_from_world` maps world points into a camera; intrinsics are in pixels of
 the network images with pixel centres at +0.5; depth is z-depth in the (arbitrary) unit of the cameras.
@@ -38,7 +38,7 @@ class Reconstruction:
         images: RGB as the network saw it.
         cam_from_world: [R | t], one per view.
         intrinsics: fx, fy, cx, cy in pixels of `images`.
-        z_depth: may be non-finite or not positive where the model has no answer (see `valid`).
+        z_depth: may be non-finite or not positive where the model predicts none (see `valid`).
         depth_conf: the model's raw confidence; only its order is meaningful across models.
         views: names, sources and transforms, in the order of the arrays.
         settings: everything that decides the numbers above, as JSON types.
@@ -132,13 +132,13 @@ class Reconstruction:
 
     @property
     def upright_intrinsics(self) -> Float64[np.ndarray, "views 3 3"]:
-        """Intrinsics in pixels of the upright source pictures, at their original resolution."""
+        """Intrinsics in pixels of the upright source images, at their original resolution."""
         pairs = zip(self.views, self.intrinsics, strict=True)
         return np.stack([view.transform.upright_intrinsics(matrix) for view, matrix in pairs])
 
     @property
     def valid(self) -> Bool[np.ndarray, "views height width"]:
-        """True where the pixel shows the picture (not padding) and has finite, positive depth."""
+        """True where the pixel shows the image (not padding) and has finite, positive depth."""
         return np.stack([self.view_valid(index) for index in range(len(self))])
 
     def view_valid(self, index: int) -> Bool[np.ndarray, "height width"]:
@@ -204,7 +204,7 @@ class Reconstruction:
         Raises:
             InputError: if a source is gone or is no longer the image that was reconstructed.
         """
-        source_images.write_source_images(self.views, self.source_image_names, folder, progress)
+        source_images.write_source_images(self.views, self.source_image_names, folder, progress, self.images)
 
     def save(self, folder: str | Path, overwrite: bool = False) -> Path:
         """Write this result to a folder that `manyview.load_reconstruction` reads, and return the folder.

@@ -28,6 +28,7 @@ _NOTHING_TO_COMPARE = "the plan is dense attention itself, so a receipt has noth
 
 def reconstruct(
     inputs: Inputs | PreparedRun,
+    /,
     model: Network | None = None,
     options: ReconstructOptions | None = None,
     progress: ProgressCallback | None = None,
@@ -36,8 +37,11 @@ def reconstruct(
     """Reconstruct cameras, depth and points from photos or a video.
 
     Args:
-        inputs: a folder, a glob pattern, a text file that lists images, a video, a sequence of paths, or
-            what `prepare` returned.
+        inputs: a folder, a glob pattern, a text file that lists images, a video, or a sequence of paths; Pillow
+            images, arrays [H, W, 3] and tensors [3, H, W], RGB, uint8 or float in [0, 1], one or a sequence of
+            them, mixed with paths too; batches [S, H, W, 3] and [S, 3, H, W]; or what `prepare` returned.
+            Images in memory are named view-0001, view-0002, ... by their place. They are rounded to 8 bits, and
+            kept by reference for exports of source images; a stored result holds them as the network saw them.
         model: a network from `manyview.load` (None: the bundled one). It is moved to the device of the run
             and stays there.
         options: how to reconstruct (None: the defaults).

@@ -1,4 +1,4 @@
-"""One forward pass with a safety net: smaller pieces when memory runs out."""
+"""One forward pass; it is repeated with smaller chunks when memory runs out."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def run_forward(
     progress: ProgressCallback | None = None,
     priors: Priors | None = None,
 ) -> tuple[Predictions, dict[str, float], RunOptions]:
-    """Predictions for uint8 images [S, 3, H, W], seconds by stage, and the pieces that went through.
+    """Predictions for uint8 images [S, 3, H, W], seconds by stage, and the run options that went through.
 
     `priors`: what is known beside the images, for a network that takes it. Raises MemoryLimitError when even
-    the smallest pieces do not fit.
+    the smallest chunks do not fit.
     """
     device = chosen.machine.device
     known = {} if priors is None else {"priors": priors.to(device)}
@@ -54,7 +54,7 @@ def run_forward(
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """True for the ways PyTorch says that memory ran out."""
+    """True for the errors with which PyTorch reports that memory ran out."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error)

@@ -1,4 +1,4 @@
-"""What a pass took of the memory, as far as the machine tells."""
+"""Peak memory of a pass, as far as the machine reports it."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import re
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from ...attention.plan import Plan
 from ...errors import MemoryLimitError, UsageError
 from ...kernels import check_kernels
 from ...models.network import Network
-from ..inputs.find import find_inputs
+from ..inputs.find import Inputs, find_inputs
 from ..inputs.load import LoadedViews, read_views
 from ..inputs.options import InputSet
 from ..known.known import KnownInputs, check_accepts_priors, read_known
@@ -32,8 +31,6 @@ from .settings import run_settings
 
 # From here on network images are kept on the disk if the run may turn out to be one in chunks.
 _MANY_FILES = 300
-
-Inputs = str | Path | Sequence[str | Path]
 
 
 @dataclasses.dataclass(frozen=True)
