@@ -19,7 +19,7 @@ from ..files.naming import printable
 from ..reconstruction.inputs.decode import ImageReadError
 from ..reconstruction.inputs.decode_pool import load_network_images
 from ..reconstruction.inputs.find import find_inputs
-from ..reconstruction.inputs.in_memory import decode_input
+from ..reconstruction.inputs.in_memory import decode_input, split_batches
 from ..reconstruction.inputs.network_image import NetworkImage, Sizing, make_network_image
 from ..reconstruction.inputs.options import InputOptions, InputSet
 from ..reconstruction.inputs.preprocess import WHITE, canvas_offset, centre_on_canvas

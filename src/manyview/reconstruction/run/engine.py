@@ -37,11 +37,11 @@ def reconstruct(
     """Reconstruct cameras, depth and points from photos or a video.
 
     Args:
-        inputs: a folder, a glob pattern, a text file that lists images, a video, or a sequence of paths; Pillow
-            images, arrays [H, W, 3] and tensors [3, H, W], RGB, uint8 or float in [0, 1], one or a sequence of
-            them, mixed with paths too; batches [S, H, W, 3] and [S, 3, H, W]; or what `prepare` returned.
-            Images in memory are named view-0001, view-0002, ... by their place. They are rounded to 8 bits, and
-            kept by reference for exports of source images; a stored result holds them as the network saw them.
+        inputs: a folder, a glob pattern, a text file that lists images, a video, or a sequence of paths;
+            Pillow images, arrays [H, W, 3] and tensors [3, H, W], RGB, uint8 or float in [0, 1], one or a
+            sequence of them, mixed with paths too; batches [S, H, W, 3] and [S, 3, H, W]; or what `prepare`
+            returned. Images in memory are named view-0001, view-0002, ... by their place. They are rounded to
+            8 bits, and kept by reference for exports of source images; a stored result holds the network's.
         model: a network from `manyview.load` (None: the bundled one). It is moved to the device of the run
             and stays there.
         options: how to reconstruct (None: the defaults).
