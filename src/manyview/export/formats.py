@@ -80,4 +80,4 @@ def export(
     return target.written
 
 
-Reconstruction.export = export  # type: ignore[method-assign]
+Reconstruction.export = export  # type: ignore[method-assign, assignment]

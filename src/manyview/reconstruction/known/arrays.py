@@ -9,12 +9,13 @@ from typing import TypeGuard
 import numpy as np
 import torch
 
+from ...datasets.depth_maps import valid_depth
 from ...errors import UsageError
 from ...files.naming import counted
 from ...geometry.unproject_np import invert_rigid, nearest_rigid
 from ..inputs.views import ViewRecord
 from .cameras import KnownCamera, KnownData
-from .depth import check_whole_image, valid_depth
+from .depth import check_whole_image
 
 ArrayLike = np.ndarray | torch.Tensor
 PerView = ArrayLike | Sequence[ArrayLike | None]

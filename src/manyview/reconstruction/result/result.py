@@ -204,7 +204,9 @@ class Reconstruction:
         Raises:
             InputError: if a source is gone or is no longer the image that was reconstructed.
         """
-        source_images.write_source_images(self.views, self.source_image_names, folder, progress, self.images)
+        source_images.write_source_images(
+            self.views, self.source_image_names, folder, progress, tuple(self.images)
+        )
 
     def save(self, folder: str | Path, overwrite: bool = False) -> Path:
         """Write this result to a folder that `manyview.load_reconstruction` reads, and return the folder.

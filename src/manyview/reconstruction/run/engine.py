@@ -11,13 +11,14 @@ from typing import Any, Unpack
 from ...errors import MemoryLimitError
 from ...models.load import load
 from ...models.network import Network
+from ..inputs.find import Inputs
 from ..plan.machine import measure_flops
 from ..result.result import Reconstruction
 from ..result.save import save
 from .chunked import run_chunked
 from .compare import compare_with_dense
 from .options import ReconstructChanges, ReconstructOptions, changed_options
-from .prepare import Inputs, PreparedRun, prepare
+from .prepare import PreparedRun, prepare
 from .progress import ProgressCallback
 from .whole import run_whole
 
