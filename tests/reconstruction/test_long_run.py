@@ -185,11 +185,11 @@ def test_views_without_a_camera_are_left_out(photos, monkeypatch, chunk):
     rows: list[list[int]] = []
     first = chunked.solve_anchors
 
-    def solve(model, images, chosen, options):
+    def solve(model, images, chosen, options, **named):
         others = [i for i in range(8) if i not in chosen.frames]
         rows.append(list(chosen.frames))
         rows.extend(others[i : i + chunk] for i in range(0, len(others), chunk))
-        return first(model, images, chosen, options)
+        return first(model, images, chosen, options, **named)
 
     monkeypatch.setattr(chunked, "solve_anchors", solve)
     monkeypatch.setattr(CameraHead, "forward", spoil)
@@ -205,8 +205,8 @@ def test_less_memory_than_expected_means_smaller_chunks(photos, monkeypatch):
     want = reconstruct(photos, model, accel=ACCEL, chunk=5)
     plain = chunked.solve_anchors
 
-    def scarce(*args):
-        solved, answer = plain(*args)
+    def scarce(*args, **named):
+        solved, answer = plain(*args, **named)
         attach = type(solved).attach
 
         class Scarce:
