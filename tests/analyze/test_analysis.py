@@ -66,7 +66,7 @@ def test_networks_without_a_reference_frame(views):
     assert all(change.auc_30 is None for change in found.knockouts["frame"])
 
 
-def test_the_probe_turns_every_second_picture_and_never_the_first(scene, monkeypatch):
+def test_the_probe_rotates_every_second_image_and_never_the_first(scene, monkeypatch):
     seen = []
 
     def watched(model, images, *rest):
@@ -110,7 +110,7 @@ def test_split_and_plan():
     assert idle.first == 0 and idle.idle == ()
 
 
-def test_command_on_scenes_and_on_pictures(command, photos, weights, tmp_path):  # noqa: F811
+def test_command_on_scenes_and_on_images(command, photos, weights, tmp_path):  # noqa: F811
     out = tmp_path / "analysis"
     status, said, told = command(
         "analyze", "synthetic", "--model", weights, "--views", 3, "--scenes", 1, "--queries", 16, "--out", out

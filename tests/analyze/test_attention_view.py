@@ -161,7 +161,7 @@ def test_cosines_are_means_over_pairs():
 
 
 @pytest.mark.parametrize("driven_by", ["content", "place"])
-def test_the_rotation_probe_tells_content_from_position(driven_by):
+def test_the_rotation_probe_separates_content_from_position(driven_by):
     rotated = torch.tensor([False, True, False])
 
     def code(f, p, now):

@@ -69,7 +69,7 @@ def test_elastic_training_goes_on_from_weights_of_any_size(command: Command, tmp
     assert "images/s" in said and "GFLOP/s" in said
 
 
-def test_flash_training_goes_on_from_weights_and_tells_its_plan(command: Command, tmp_path: Path):
+def test_flash_training_goes_on_from_weights_and_stores_its_plan(command: Command, tmp_path: Path):
     base, flash = tiny_config(steps=1), tmp_path / "flash.json"
     (tmp_path / "base.json").write_text(json.dumps(base.to_json()))
     weights, trained = tmp_path / "base.safetensors", tmp_path / "flash.safetensors"

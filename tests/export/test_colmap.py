@@ -135,7 +135,7 @@ def test_bundle_adjustment_repairs_wrong_cameras(tmp_path: Path) -> None:
     assert start > 0.03 and relative_errors(adjusted, scene.cam_from_world) < 0.25 * start
 
 
-def test_pictures_are_upright_and_equal_the_cameras(tmp_path: Path) -> None:
+def test_images_are_upright_and_equal_the_cameras(tmp_path: Path) -> None:
     scene, truth = room_scene(TRANSFORMS, NAMES)
     scene = write_sources(scene, truth, tmp_path / "source")
     written = export(scene, tmp_path / "out", "colmap", ColmapOptions(tracks=MODEL_ONLY.tracks))
@@ -171,9 +171,9 @@ def test_names_with_spaces_are_refused_where_text_files_would_break(tmp_path: Pa
     assert model.images[6].name == "half turn.jpg"
 
 
-def test_missing_pictures_are_named_and_nothing_is_left(tmp_path: Path) -> None:
+def test_missing_images_are_named_and_nothing_is_left(tmp_path: Path) -> None:
     scene, _ = room_scene(views=2)
-    with pytest.raises(InputError, match=r"view 'view_0.png' is no longer at .*nowhere"):
+    with pytest.raises(InputError, match=r"view_0\.png.*nowhere"):
         export(scene, tmp_path / "out", "colmap")
     assert not (tmp_path / "out").exists()
 

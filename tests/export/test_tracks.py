@@ -212,7 +212,7 @@ def test_warp_follows_slanted_surfaces() -> None:
     assert np.percentile(error[trusted], 80) < 0.02
 
 
-def test_nothing_is_found_in_another_picture_or_too_far_away() -> None:
+def test_nothing_is_found_in_another_image_or_too_far_away() -> None:
     scene, _ = room_scene([fit_transform((336, 252), (336, 252))] * 2)
     noise = np.random.default_rng(1).integers(0, 255, scene.images[1].shape, dtype=np.uint8)
     scene = dataclasses.replace(scene, images=np.stack([scene.images[0], noise]))

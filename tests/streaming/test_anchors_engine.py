@@ -139,7 +139,7 @@ def test_growth_follows_the_rule_whatever_the_chunks(sizes):
 
 @pytest.mark.parametrize("anchors", [2, 4])
 @pytest.mark.parametrize("network", [tiny_vggt, tiny_pi3])
-def test_memory_stays_within_the_budget_and_it_is_told_once(anchors, network):
+def test_memory_stays_within_the_budget_with_one_note(anchors, network):
     model, images = network(), _video()
     probe = AnchorEngine(model, dataclasses.replace(STILL, accel="anchors:frames=1"))
     probe.push(images)

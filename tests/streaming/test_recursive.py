@@ -191,7 +191,7 @@ def test_a_bound_keeps_the_latest_and_an_even_past(p, limit):
         before = kept
 
 
-def test_memory_is_flat_with_bounds_and_told_truly():
+def test_memory_is_flat_with_bounds_and_reported_exactly():
     bounded = RecursiveOptions(keep_one_in=2, memory_frames=4, camera_window=4)
     engine = RecursiveEngine(tiny_vggt(), bounded)
     sizes = [engine.push(part).memory_bytes for part in _images(48, 28, 28).float().split(2)]

@@ -191,7 +191,7 @@ def test_a_growing_folder_is_followed(command: Command, weights: Path, tmp_path:
     assert manyview.load_reconstruction(tmp_path / "out").names == ("0.png", "1.png", "2.png")
 
 
-def test_damage_and_other_shapes_are_told(command: Command, frames: Path, weights: Path, tmp_path: Path):
+def test_damage_and_other_shapes_are_reported(command: Command, frames: Path, weights: Path, tmp_path: Path):
     (frames / "003.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
     status, said, told = command("stream", frames, tmp_path / "a", "--model", weights, *SMALL)
     assert status == 0 and "003.png left out" in said, told
@@ -216,7 +216,7 @@ def test_damage_and_other_shapes_are_told(command: Command, frames: Path, weight
         (("--follow-s", 1, "--max-frames", 2), "still grows"),
     ],
 )
-def test_misuse_is_told(arguments, sentence, command: Command, frames: Path, weights: Path, tmp_path: Path):
+def test_misuse_raises(arguments, sentence, command: Command, frames: Path, weights: Path, tmp_path: Path):
     status, _, told = command("stream", frames, tmp_path / "out", "--model", weights, *arguments)
     assert status == 2 and sentence in told
     assert not (tmp_path / "out").exists()

@@ -88,7 +88,7 @@ def test_a_run_of_an_older_config_goes_on(tmp_path: Path) -> None:
         run(tiny_config(trained=BLOCKS), tmp_path)
 
 
-def test_what_cannot_be_trained_is_told(start: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_trained_raises(start: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'encoder'"):
         run(flash(start, trained=("encoder",)), tmp_path)
     with pytest.raises(UsageError, match="flush"):

@@ -140,7 +140,7 @@ def test_holes_are_not_valid(rendered: SceneBatch, tmp_path: Path) -> None:
     assert found.world_points.isfinite().all()
 
 
-def test_what_cannot_train_is_told(rendered: SceneBatch, tmp_path: Path) -> None:
+def test_what_cannot_train_raises(rendered: SceneBatch, tmp_path: Path) -> None:
     data = written(tum, rendered, tmp_path)
     with pytest.raises(UsageError, match="intrinsics"):
         posed_scenes(dataclasses.replace(data, intrinsics=None), [0], 2, 48, 64)
@@ -196,7 +196,7 @@ def test_a_run_mixes_data_and_scenes(rendered: SceneBatch, tmp_path: Path) -> No
     assert posed.share == pytest.approx(1 / 3) and posed.posed is not None and posed.posed.ordered
 
 
-def test_real_pictures_agree_with_each_other(shared_data: Path) -> None:
+def test_real_images_agree_with_each_other(shared_data: Path) -> None:
     data = PosedFolders((str(shared_data / "rgbd-redkitchen"),), step=(1, 2), ordered=True)
     found = posed_scenes(data, [0, 1], 3, 112, 112)
     for scene in range(2):

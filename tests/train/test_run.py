@@ -68,7 +68,7 @@ def test_training_changes_the_weights_and_lowers_the_loss(tmp_path: Path) -> Non
     assert all(math.isfinite(value) for line in lines for value in line["losses"].values())
 
 
-def test_the_log_tells_the_run(finished: Path) -> None:
+def test_the_log_describes_the_run(finished: Path) -> None:
     lines = read_log(finished / "log.jsonl")
     assert [line["kind"] for line in lines] == ["start", *["train"] * 4, "evaluate", "end"]
     steps = [line for line in lines if line["kind"] == "train"]

@@ -152,9 +152,9 @@ def test_a_click_on_an_image_chooses_its_frame(viewer):
 
 
 def test_addresses_that_cannot_be_served():
-    with pytest.raises(UsageError, match="not an address of this machine"):
+    with pytest.raises(UsageError, match="no such host"):
         start_viewer(wall_scene(), ViewOptions(host="no such host"))
-    with pytest.raises(UsageError, match="choose another --port or --host"):
+    with pytest.raises(UsageError, match=r"8080 .*192\.0\.2\.1"):
         free_port("192.0.2.1", 8080)  # reserved for documentation, never local
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
