@@ -14,19 +14,28 @@ from ..models.tiny import TINY, tiny_vggt
 
 pytest.importorskip("triton")
 
-PLANS = [
-    "avggt:early=0,stride=2x2,gain=1",
-    "httm:space=4,time=2",
-    "httm:q=0.5,kv=0.5,outliers=0,space=6,count_bias=1,anchor=true",
-    "fastvggt",
-    "flash:r=2,count_bias=1",
-    "anchors:frames=1,own_frame=true",
-    "spark3r:q=2,r=2,group=2",
-]
+# The kernels that each plan must have gone through.
+PLANS = {
+    "avggt:early=0,stride=2x2,gain=1": "attend_terms",
+    "httm:space=4,time=2": "attend_terms copy_rows join_most_similar leave_far_means slot_means",
+    "httm:q=0.5,kv=0.5,outliers=0,space=6,count_bias=1,anchor=true": (
+        "attend_terms copy_rows join_most_similar slot_means"
+    ),
+    "fastvggt": "copy_rows join_most_similar",
+    "flash:r=2,count_bias=1": "attend_terms",
+    "anchors:frames=1,own_frame=true": "attend_terms",
+    "spark3r:q=2,r=2,group=2": "copy_rows join_most_similar",
+}
 
 
 @pytest.mark.parametrize("spec", PLANS)
-def test_a_plan_gives_the_same_with_kernels(device, spec):
+def test_a_plan_gives_the_same_with_kernels(device, calls, spec):
+    from manyview.kernels import attention, merge, merge_means, merge_outliers
+
+    calls(attention, "attend_terms")
+    calls(merge, "join_most_similar")
+    calls(merge_means, "slot_means")
+    taken = calls(merge_outliers, "leave_far_means", "copy_rows")
     model = tiny_vggt(config=dataclasses.replace(TINY, depth=1, taps=(0, 0, 0, 0))).to(device)
     images = torch.rand(1, 3, 3, 28, 42, generator=torch.Generator().manual_seed(0)).to(device)
     with torch.no_grad():
@@ -36,3 +45,4 @@ def test_a_plan_gives_the_same_with_kernels(device, spec):
         )
     for name in ("z_depth", "depth_conf"):
         torch.testing.assert_close(getattr(got, name), getattr(want, name), rtol=2e-4, atol=2e-4)
+    assert sorted(taken) == PLANS[spec].split()

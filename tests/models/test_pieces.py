@@ -73,7 +73,7 @@ def test_rotary_products_depend_on_the_difference_of_places_alone():
 
 
 def test_positions_of_a_width_that_does_not_split_are_refused():
-    with pytest.raises(ValueError, match="divisible by 4"):
+    with pytest.raises(ValueError, match="got 10"):
         rotation_for(frame_positions((2, 2), 1), 10)
 
 
