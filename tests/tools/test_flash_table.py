@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from tools.results import flash_table
-from tools.results.stream_scores import Way, answer, compare_ways
+from tools.results.stream_scores import Variant, compare_variants, run_variant
 
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
@@ -27,7 +27,7 @@ def model() -> VGGT:
 
 def test_a_stream_of_one_chunk_is_the_pass(model: VGGT) -> None:
     images = torch.rand(1, 4, 3, 24, 24)
-    whole, stream = (answer(model, images, Way("m", PLAN, chunk=chunk)) for chunk in (None, 4))
+    whole, stream = (run_variant(model, images, Variant("m", PLAN, chunk=chunk)) for chunk in (None, 4))
     torch.testing.assert_close(stream.found.cam_from_world, whole.found.cam_from_world)
     torch.testing.assert_close(stream.found.z_depth, whole.found.z_depth)
     assert stream.attention_flops == whole.attention_flops and stream.linear_flops == whole.linear_flops
@@ -36,9 +36,9 @@ def test_a_stream_of_one_chunk_is_the_pass(model: VGGT) -> None:
 def test_single_frames_cost_what_the_causal_plan_costs(model: VGGT) -> None:
     """Both count the same keys; their cameras differ, as a stream's camera head cannot see later frames."""
     images = torch.rand(1, 7, 3, 24, 24)
-    causal = Way("m", f"{PLAN},causal=true,keep_one_in=3")
-    one_by_one = Way("m", PLAN, chunk=1, keep_one_in=3)
-    whole, stream = answer(model, images, causal), answer(model, images, one_by_one)
+    causal = Variant("m", f"{PLAN},causal=true,keep_one_in=3")
+    one_by_one = Variant("m", PLAN, chunk=1, keep_one_in=3)
+    whole, stream = run_variant(model, images, causal), run_variant(model, images, one_by_one)
     torch.testing.assert_close(stream.found.z_depth, whole.found.z_depth, rtol=1e-3, atol=1e-4)
     assert stream.attention_flops == pytest.approx(whole.attention_flops)
     layout = whole.found.layout
@@ -47,14 +47,16 @@ def test_single_frames_cost_what_the_causal_plan_costs(model: VGGT) -> None:
 
 
 def test_the_first_way_is_what_others_are_compared_with(model: VGGT) -> None:
-    ways = [Way("a", "dense"), Way("b", "dense"), Way("a", PLAN, chunk=2)]
+    variants = [Variant("a", "dense"), Variant("b", "dense"), Variant("a", PLAN, chunk=2)]
     heard: list[tuple[int, int]] = []
     cases = [(Case("easy", 3), 2), (Case("easy", 3, "set"), 1)]
-    sequence, loose = compare_ways(
-        {"a": model, "b": model}, ways, cases, lambda done, total: heard.append((done, total))
+    sequence, loose = compare_variants(
+        {"a": model, "b": model}, variants, cases, lambda done, total: heard.append((done, total))
     )
     assert heard[-1] == (8, 8)  # nothing streams on a set
-    assert [row.way for row in sequence.rows] == ways and [row.way for row in loose.rows] == ways[:2]
+    assert [row.variant for row in sequence.rows] == variants and [
+        row.variant for row in loose.rows
+    ] == variants[:2]
     first, same, stream = sequence.rows
     assert (
         first.scores["auc_30"] == same.scores["auc_30"] and first.scores["abs_rel"] == same.scores["abs_rel"]
@@ -66,11 +68,11 @@ def test_the_first_way_is_what_others_are_compared_with(model: VGGT) -> None:
 
 def test_what_cannot_be_compared_is_an_error(model: VGGT) -> None:
     with pytest.raises(UsageError, match="'x'"):
-        compare_ways({"a": model}, [Way("x", "dense")], [(Case("easy", 2), 1)])
-    with pytest.raises(UsageError, match="way"):
-        compare_ways({"a": model}, [], [(Case("easy", 2), 1)])
+        compare_variants({"a": model}, [Variant("x", "dense")], [(Case("easy", 2), 1)])
+    with pytest.raises(UsageError, match="variant"):
+        compare_variants({"a": model}, [], [(Case("easy", 2), 1)])
     with pytest.raises(ValueError, match="not 0"):
-        Way("a", PLAN, chunk=0)
+        Variant("a", PLAN, chunk=0)
 
 
 def test_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,19 +91,19 @@ def test_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_missing_weights_and_counts_are_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert flash_table.main([str(tmp_path), "--flash", "absent-weights"]) == 2
-    said = capsys.readouterr().err
-    assert "'absent-weights'" in said and "--flash" in said
+    output = capsys.readouterr().err
+    assert "'absent-weights'" in output and "--flash" in output
     assert flash_table.main([str(tmp_path), "--scenes", "1"]) == 2
     assert "--scenes" in capsys.readouterr().err
 
 
 def test_rows_cover_all_three_trainings() -> None:
-    rows = flash_table.ways("flash:r=4,keyframes=0")
+    rows = flash_table.variants("flash:r=4,keyframes=0")
     assert len(set(rows)) == len(rows) and rows[0].plan == "dense"
-    for way in rows:
-        Plan.parse(way.plan, 8)
-    assert [way.chunk for way in rows if way.weights == "stream"] == [None, None, 1, 10]
-    assert {way.plan for way in rows if way.weights == "flash" and way.chunk is None} == {
+    for variant in rows:
+        Plan.parse(variant.plan, 8)
+    assert [variant.chunk for variant in rows if variant.weights == "stream"] == [None, None, 1, 10]
+    assert {variant.plan for variant in rows if variant.weights == "flash" and variant.chunk is None} == {
         "flash:r=1",
         "flash:r=2",
         "flash:r=4",

@@ -25,14 +25,17 @@ def test_the_page_of_photographs():
     assert (RESULTS / "posed.md").read_text() == posed_summary.summary(RESULTS, MODELS)
 
 
-def test_descriptors_and_streams_from_their_json(tmp_path):
+def test_tables_from_their_json(tmp_path):
     data = json.loads((RESULTS / "flash" / "results.json").read_text())
     assert flash_table.summary(data) == (RESULTS / "flash" / "summary.md").read_text()
-    for name in ("flash/results.json", "streaming/walk/long_run.json"):
-        (tmp_path / name).parent.mkdir(parents=True)
-        shutil.copy(RESULTS / name, tmp_path / name)
-    table, stream = tables.remake(tmp_path)
+    names = ("flash", "manyview-small/medium", "manyview-small/posed", "streaming/walk")
+    for name in names:
+        file = "long_run.json" if "streaming" in name else "results.json"
+        (tmp_path / name).mkdir(parents=True)
+        shutil.copy(RESULTS / name / file, tmp_path / name / file)
+    table, medium, posed, stream = tables.remake(tmp_path)
     assert table.read_text().count("| `dense` | all views at once |") == len(data["cases"])
+    assert medium.read_text().count("| `dense` | ") == 2 and posed.read_text().count("| `dense` | ") == 6
     windows = json.loads((RESULTS / "streaming/walk/long_run.json").read_text())["windows"]
     assert len(stream.read_text().splitlines()) == 2 + len(windows)
 

@@ -184,14 +184,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, help="write the figures there as JSON")
     chosen = parser.parse_args(arguments)
+    rows: list[dict[str, Any]] = []
+
+    def watch(one: Parity) -> None:
+        say(one.line())
+        rows.append({**dataclasses.asdict(one), "agrees": one.agrees})
+        if chosen.out is not None:  # after each, so that a stopped run keeps what it has found
+            chosen.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
     try:
-        found = run_parity(torch.device(chosen.device), chosen.frames, watch=lambda one: say(one.line()))
+        found = run_parity(torch.device(chosen.device), chosen.frames, watch=watch)
     except UsageError as error:
         say(str(error))
         return 2
-    if chosen.out is not None:
-        rows = [{**dataclasses.asdict(one), "agrees": one.agrees} for one in found]
-        chosen.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     wrong = [one for one in found if not one.agrees]
     say(f"{len(found) - len(wrong)} of {len(found)} agree")
     return 1 if wrong else 0

@@ -21,7 +21,7 @@ from manyview.files.writing import atomic_file, output_errors
 from manyview.models.families import find_model
 from manyview.models.network import Network
 from tools.command import run_command
-from tools.results.stream_scores import Way, compare_ways, settings
+from tools.results.stream_scores import Variant, compare_variants, settings
 
 _REDUCTIONS = (1, 2, 4)
 _NEVER, _SETS, _STREAMS = "never saw descriptors", "trained for descriptors", "trained for streams"
@@ -49,15 +49,15 @@ class FlashTable:
     """sequence, or set, on which nothing streams."""
 
 
-def ways(trained_for: str) -> tuple[Way, ...]:
+def variants(trained_for: str) -> tuple[Variant, ...]:
     """The rows, dense first; `trained_for` is the plan of the weights for streams, in one pass."""
-    every = [Way("dense", "dense", _NEVER)]
+    every = [Variant("dense", "dense", _NEVER)]
     for name, training in (("dense", _NEVER), ("flash", _SETS)):
-        every += [Way(name, f"flash:r={r}", training) for r in _REDUCTIONS]
+        every += [Variant(name, f"flash:r={r}", training) for r in _REDUCTIONS]
     causal = f"{trained_for},causal=true"
-    every += [Way("stream", trained_for, _STREAMS), Way("stream", causal, _STREAMS)]
+    every += [Variant("stream", trained_for, _STREAMS), Variant("stream", causal, _STREAMS)]
     for name, training in (("dense", _NEVER), ("flash", _SETS), ("stream", _STREAMS)):
-        every += [Way(name, trained_for, training, chunk) for chunk in (1, 10)]
+        every += [Variant(name, trained_for, training, chunk) for chunk in (1, 10)]
     return tuple(every)
 
 
@@ -117,15 +117,17 @@ def markdown(data: dict[str, Any]) -> str:
 
 
 def summary(data: dict[str, Any]) -> str:
-    """One line a way: AUC@30 and its share of dense's, and what the longest case of a level costs."""
+    """One line a variant: AUC@30 and its share of dense's, and what the longest case of a level costs."""
     facts, cases = data["settings"], data["cases"]
     longest = {one["case"]["level"]: one for one in cases}  # views rise
     head = ["{level} {views}".format(**one["case"]) for one in cases]
     head += [f"{level} {one['case']['views']}: attention, time" for level, one in longest.items()]
     lines = ["| weights | plan | views | " + " | ".join(head) + " |", "|---|---|---|" + "---:|" * len(head)]
-    for way in dict.fromkeys(Way(**row["way"]) for one in cases for row in one["rows"]):
-        rows = {id(one): next((r for r in one["rows"] if Way(**r["way"]) == way), None) for one in cases}
-        cells = [*_names(way, facts)]
+    for variant in dict.fromkeys(Variant(**row["way"]) for one in cases for row in one["rows"]):
+        rows = {
+            id(one): next((r for r in one["rows"] if Variant(**r["way"]) == variant), None) for one in cases
+        }
+        cells = [*_names(variant, facts)]
         for row in rows.values():
             auc = row and f"{row['scores']['auc_30']:.1f} ({_percent(row['keeps_auc_30'])})"
             cells.append(auc or "")
@@ -136,15 +138,15 @@ def summary(data: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _names(way: Way, facts: dict[str, Any]) -> tuple[str, str, str]:
-    name = facts["models"][way.weights]["name"]
-    return f"{name} ({way.training})", f"`{way.plan}`", way.arrival
+def _names(variant: Variant, facts: dict[str, Any]) -> tuple[str, str, str]:
+    name = facts["models"][variant.weights]["name"]
+    return f"{name} ({variant.training})", f"`{variant.plan}`", variant.arrival
 
 
 def _cells(row: dict[str, Any], facts: dict[str, Any]) -> list[str]:
     scores = row["scores"]
     return [
-        *_names(Way(**row["way"]), facts),
+        *_names(Variant(**row["way"]), facts),
         f"{scores['auc_5']:.1f}",
         f"{scores['auc_30']:.1f}",
         f"{scores['abs_rel']:.3f}",
@@ -160,7 +162,7 @@ def _percent(share: float | None) -> str:
 
 
 def measure(args: FlashTable, command: str) -> None:
-    """Run all ways and write the files. UsageError for missing weights or counts that do not pair up."""
+    """Run all variants and write the files. UsageError for missing weights or counts that do not pair up."""
     if len(args.scenes) != len(args.views):
         raise UsageError(f"give as many --scenes as --views: {len(args.scenes)} beside {len(args.views)}")
     cases = [
@@ -171,12 +173,12 @@ def measure(args: FlashTable, command: str) -> None:
     models = load_all(args)
     info = models["stream"].info if "stream" in models else None
     plan = (None if info is None else info.plan) or "flash:r=4,keyframes=0"
-    rows = [way for way in ways(plan) if way.weights in models]
+    rows = [variant for variant in variants(plan) if variant.weights in models]
 
     def tell(done: int, total: int) -> None:
         sys.stderr.write(f"\r{done} of {total} passes" + "\n" * (done == total))
 
-    results = compare_ways(models, rows, cases, tell)
+    results = compare_variants(models, rows, cases, tell)
     facts = settings(models)
     for name, one in facts["models"].items():
         one["name"] = models[name].name

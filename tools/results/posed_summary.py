@@ -81,7 +81,7 @@ def _by_plan(model: str, result: Row) -> list[str]:
         share = f"{mean / dense:.0%}" if dense and tables[0][name]["plan"] is not None else ""
         label = f"`{name}`" if tables[0][name]["plan"] is not None else name
         lines.append(f"| {label} | " + " | ".join(f"{a:.1f}" for a in auc) + f" | {mean:.1f} | {share} |")
-    return [*lines, "", f"[All figures]({model}/posed/table.md).", ""]
+    return [*lines, "", f"[All figures]({model}/posed/results.json).", ""]
 
 
 def summary(folder: Path, models: Sequence[str]) -> str:

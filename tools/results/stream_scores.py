@@ -27,11 +27,11 @@ from manyview.streaming.recursive import RecursiveEngine, RecursiveOptions
 
 
 @dataclass(frozen=True)
-class Way:
+class Variant:
     """One row: which weights (a key of the models), which plan, and how the views arrive.
 
     `chunk` None: all views in one pass; else a chunk-recursive stream of that many frames at a time, which
-    keeps one frame of `keep_one_in` and whose cameras are those told when a frame arrives. Streams run on
+    keeps one frame of `keep_one_in` and whose cameras are those returned when a frame arrives. Streams run on
     sequences only. `training` says how the weights came to the plan, for the table.
     """
 
@@ -54,8 +54,8 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What one way says about one scene, with its seconds and the operations of its global layers."""
+class VariantOutput:
+    """Model outputs of one scene, with the seconds and the operations of the global layers."""
 
     found: Predictions
     seconds: float
@@ -64,10 +64,10 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class WayScores:
-    """Figures of a way on a case, and the shares that it keeps of the first way's (None of zero)."""
+class VariantScores:
+    """Figures of a variant on a case, and the shares that it keeps of the first variant's (None of zero)."""
 
-    way: Way
+    variant: Variant
     scores: dict[str, Any]
     keeps_auc_5: float | None
     keeps_auc_30: float | None
@@ -76,40 +76,49 @@ class WayScores:
 
 
 @dataclass(frozen=True)
-class WaysOnCase:
-    """All ways on `scenes` scenes of a case, the first being what the others are compared with."""
+class CaseVariants:
+    """All variants on `scenes` scenes of a case, the first being what the others are compared with."""
 
     case: Case
     scenes: int
-    rows: tuple[WayScores, ...]
+    rows: tuple[VariantScores, ...]
 
     def to_json(self) -> dict[str, Any]:
         return {
             "case": describe_case(self.case),
             "scenes": self.scenes,
-            "rows": [asdict(row) for row in self.rows],
+            "rows": [
+                {"way" if name == "variant" else name: value for name, value in asdict(row).items()}
+                for row in self.rows
+            ],
         }
 
 
-def answer(model: Network, images: Float[Tensor, "1 views 3 height width"], way: Way) -> Answer:
+def run_variant(
+    model: Network, images: Float[Tensor, "1 views 3 height width"], variant: Variant
+) -> VariantOutput:
     """Cameras and depth of one scene. UsageError for a plan or a network that cannot stream."""
-    return _at_once(model, images, way) if way.chunk is None else _streamed(model, images, way, way.chunk)
+    return (
+        _at_once(model, images, variant)
+        if variant.chunk is None
+        else _streamed(model, images, variant, variant.chunk)
+    )
 
 
-def compare_ways(
+def compare_variants(
     models: dict[str, Network],
-    ways: Sequence[Way],
+    variants: Sequence[Variant],
     cases: Sequence[tuple[Case, int]],
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[WaysOnCase, ...]:
-    """Run every way on as many scenes of each case as stand beside it, one scene after the other.
+) -> tuple[CaseVariants, ...]:
+    """Run every variant on as many scenes of each case as stand beside it, one scene after the other.
 
-    Images have the first way's model's own size. `progress` hears (passes done, all). UsageError for no
-    way, no case, weights that are not among the models, or models of different sizes.
+    Images have the first variant's model's own size. `progress` hears (passes done, all). UsageError for no
+    variant, no case, weights that are not among the models, or models of different sizes.
     """
-    if not ways or not cases or any(scenes < 1 for _, scenes in cases):
-        raise UsageError("a comparison needs at least one way, one case and one scene")
-    strange = [way.weights for way in ways if way.weights not in models]
+    if not variants or not cases or any(scenes < 1 for _, scenes in cases):
+        raise UsageError("a comparison needs at least one variant, one case and one scene")
+    strange = [variant.weights for variant in variants if variant.weights not in models]
     if strange:
         raise UsageError(f"no model is called '{strange[0]}': there are {', '.join(models)}")
     sizes = {(model.config.patch_size, model.config.image_size) for model in models.values()}
@@ -117,37 +126,42 @@ def compare_ways(
         raise UsageError("the models expect images of different sizes: compare those of one size")
     ((patch, side),) = sizes
     side = max(1, side // patch) * patch
-    fitting = [[w for w in ways if w.chunk is None or case.order == "sequence"] for case, _ in cases]
+    fitting = [[w for w in variants if w.chunk is None or case.order == "sequence"] for case, _ in cases]
     total, done = sum(scenes * len(own) for (_, scenes), own in zip(cases, fitting)), 0
     results = []
     for (case, scenes), own in zip(cases, fitting):
-        errors: dict[Way, list[RenderedErrors]] = {way: [] for way in own}
-        seconds: dict[Way, list[float]] = {way: [] for way in own}
-        costs: dict[Way, tuple[float, float]] = {}
+        errors: dict[Variant, list[RenderedErrors]] = {variant: [] for variant in own}
+        seconds: dict[Variant, list[float]] = {variant: [] for variant in own}
+        costs: dict[Variant, tuple[float, float]] = {}
         for number in range(scenes):
             truth = case.render(number, (side, side))
             if number == 0:
-                answer(models[own[0].weights], truth.images, own[0])  # the first pass is slower
-            for way in own:
-                said = answer(models[way.weights], truth.images, way)
-                errors[way] += map(benchmark_errors, rendered_pairs(said.found, truth))
-                seconds[way].append(said.seconds)
-                costs[way] = said.attention_flops, said.linear_flops
+                run_variant(models[own[0].weights], truth.images, own[0])  # the first pass is slower
+            for variant in own:
+                output = run_variant(models[variant.weights], truth.images, variant)
+                errors[variant] += map(benchmark_errors, rendered_pairs(output.found, truth))
+                seconds[variant].append(output.seconds)
+                costs[variant] = output.attention_flops, output.linear_flops
                 done += 1
                 if progress is not None:
                     progress(done, total)
         results.append(
-            WaysOnCase(
+            CaseVariants(
                 case,
                 scenes,
-                _rows({way: benchmark_figures(errors[way], seconds[way], *costs[way]) for way in own}),
+                _rows(
+                    {
+                        variant: benchmark_figures(errors[variant], seconds[variant], *costs[variant])
+                        for variant in own
+                    }
+                ),
             )
         )
     return tuple(results)
 
 
 def settings(models: dict[str, Network]) -> dict[str, Any]:
-    """What reproduces a comparison, beside its cases and ways; JSON-able."""
+    """What reproduces a comparison, beside its cases and variants; JSON-able."""
     first = next(iter(models.values()))
     parameter, heads = next(first.parameters()), first.config.num_heads
     return {
@@ -164,19 +178,19 @@ def settings(models: dict[str, Network]) -> dict[str, Any]:
     }
 
 
-def _at_once(model: Network, images: Tensor, way: Way) -> Answer:
-    plan, config = Plan.parse(way.plan, model.config.depth), model.config
+def _at_once(model: Network, images: Tensor, variant: Variant) -> VariantOutput:
+    plan, config = Plan.parse(variant.plan, model.config.depth), model.config
     start = time.perf_counter()
     with torch.no_grad():
         found = model(images, plan=plan, options=RunOptions(heads=("camera", "depth")))
     synchronise(images.device)
     seconds = time.perf_counter() - start
     cost = plan.cost(found.layout, config.dim, head_dim=config.dim // config.num_heads)
-    return Answer(found, seconds, cost.attention_flops, cost.linear_flops)
+    return VariantOutput(found, seconds, cost.attention_flops, cost.linear_flops)
 
 
-def _streamed(model: Network, images: Tensor, way: Way, chunk: int) -> Answer:
-    engine = RecursiveEngine(model, RecursiveOptions(way.plan, way.keep_one_in))
+def _streamed(model: Network, images: Tensor, variant: Variant, chunk: int) -> VariantOutput:
+    engine = RecursiveEngine(model, RecursiveOptions(variant.plan, variant.keep_one_in))
     updates, attention, linear = [], 0.0, 0.0
     for part in images[0].split(chunk):
         cost = engine.cost(len(part), (part.shape[-2], part.shape[-1]))
@@ -195,23 +209,23 @@ def _streamed(model: Network, images: Tensor, way: Way, chunk: int) -> Answer:
         depth_conf=joined("depth_conf"),
         cameras=(joined("cam_from_world"), joined("intrinsics")),
     )
-    return Answer(found, sum(update.seconds for update in updates), attention, linear)
+    return VariantOutput(found, sum(update.seconds for update in updates), attention, linear)
 
 
-def _rows(scores: dict[Way, dict[str, Any]]) -> tuple[WayScores, ...]:
+def _rows(scores: dict[Variant, dict[str, Any]]) -> tuple[VariantScores, ...]:
     first = next(iter(scores.values()))
 
     def share(value: float, whole: float) -> float | None:
         return value / whole if whole > 0 else None
 
     return tuple(
-        WayScores(
-            way,
+        VariantScores(
+            variant,
             own,
             share(own["auc_5"], first["auc_5"]),
             share(own["auc_30"], first["auc_30"]),
             own["attention_flops"] / first["attention_flops"],
             own["seconds"] / first["seconds"],
         )
-        for way, own in scores.items()
+        for variant, own in scores.items()
     )

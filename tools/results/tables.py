@@ -1,6 +1,7 @@
 """Remake Markdown tables from the JSON beside them: `python -m tools.results.tables [FOLDER ...]`.
 
-Of the results that the tools write: table.md of descriptors (results.json) and long_run.md of streams.
+table.md from results.json of `manyview evaluate synthetic`, `manyview evaluate posed` and
+`tools.results.flash_table`, and long_run.md from long_run.json.
 """
 
 from __future__ import annotations
@@ -9,7 +10,12 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from manyview.evaluate.protocols.procedural import Case
+from manyview.evaluate.report.benchmark import benchmark_table
+from manyview.evaluate.report.posed import stored_table
+from manyview.evaluate.runner.benchmark import CaseRow, CaseRows, Comparison
 from tools.results import flash_table, long_stream
 
 
@@ -20,13 +26,28 @@ def remake(folder: Path) -> list[Path]:
         data = json.loads(path.read_text(encoding="utf-8"))
         if path.name == "long_run.json":
             target, text = path.with_suffix(".md"), long_stream.table(data["windows"])
-        elif path.name == "results.json" and "flash_table" in data["command"]:
-            target, text = path.with_name("table.md"), flash_table.markdown(data)
+        elif path.name == "results.json":
+            target, text = path.with_name("table.md"), _table(data)
         else:
             continue
         target.write_text(text, encoding="utf-8")
         written.append(target)
     return written
+
+
+def _table(data: dict[str, Any]) -> str:
+    if "sets" in data:
+        return stored_table(data)
+    if "flash_table" in data["command"]:
+        return flash_table.markdown(data)
+    cases = [
+        CaseRows(
+            Case(*(one["case"][name] for name in ("level", "views", "order"))),
+            tuple(CaseRow(**row) for row in one["rows"]),
+        )
+        for one in data["cases"]
+    ]
+    return benchmark_table(Comparison(data["settings"], tuple(cases)), data["command"])
 
 
 def main(folders: Sequence[str]) -> None:

@@ -9,6 +9,11 @@ from .floors import slope
 from .methods import method_name
 from .options import BenchOptions
 
+STAGES = (
+    *("decode", "encoder", "frame layers", "global layers", "global linears", "global attention"),
+    *("camera head", "depth head", "points head", "export"),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from .figures import BenchReport, Measurement
+from .figures import STAGES, BenchReport, Measurement
 from .noise import load_warning
 
 _SHORT = {
@@ -167,21 +165,8 @@ def heading(report: BenchReport) -> str:
 
 def stage_names(report: BenchReport) -> list[str]:
     """Stages in the order they run."""
-    return in_order(case.shown_stages() for case in report.measurements)
-
-
-def in_order(groups: Iterable[Iterable[str]]) -> list[str]:
-    """All names, each before those that follow it in any group."""
-    names: list[str] = []
-    for group in groups:
-        place = 0
-        for name in group:
-            if name in names:
-                place = names.index(name) + 1
-            else:
-                names.insert(place, name)
-                place += 1
-    return names
+    ran = set().union(*(case.shown_stages() for case in report.measurements))
+    return [stage for stage in STAGES if stage in ran]
 
 
 def seconds_text(value: float) -> str:

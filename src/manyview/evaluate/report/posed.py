@@ -23,7 +23,12 @@ _POSES = (
 
 def posed_table(evaluation: Evaluation, command: str = "") -> str:
     """The figures in Markdown, one table a set, with what is needed to read and repeat them."""
-    s = evaluation.settings
+    return stored_table({"command": command, **posed_json(evaluation)})
+
+
+def stored_table(stored: dict[str, Any]) -> str:
+    """The table of what results.json holds."""
+    s, command = stored["settings"], stored["command"]
     lines = [
         f"# Posed images: {s['model']}, at most {s['views']} views a set",
         "",
@@ -32,8 +37,8 @@ def posed_table(evaluation: Evaluation, command: str = "") -> str:
         "",
         *([f"`{command}`", ""] if command else []),
     ]
-    for scene in evaluation.scenes:
-        lines += _set_lines(scene)
+    for one in stored["sets"]:
+        lines += _set_lines(one["set"], one["rows"])
     lines += [
         "AUC, RRA and RTA of relative poses in percent over all pairs; ATE after the Sim(3) of least "
         "squares; depth after one median scale a set. "
@@ -45,8 +50,7 @@ def posed_table(evaluation: Evaluation, command: str = "") -> str:
     return "\n".join(lines)
 
 
-def _set_lines(scene: SceneRows) -> list[str]:
-    f, rows = _facts(scene), [_row(row, scene) for row in scene.rows]
+def _set_lines(f: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
     return [
         f"## {f['name']}",
         "",
@@ -95,7 +99,7 @@ def write_posed(evaluation: Evaluation, folder: Path, command: str) -> list[Path
     result = {"command": command, **posed_json(evaluation)}
     texts = {
         "results.json": json.dumps(result, indent=1, allow_nan=False) + "\n",
-        "table.md": posed_table(evaluation, command),
+        "table.md": stored_table(result),
     }
     return write_files(folder, texts)
 
