@@ -1,4 +1,4 @@
-"""Frames attached to remembered anchors get what one pass over all frames says, whatever the chunks."""
+"""Frames attached to remembered anchors equal one pass over all frames, whatever the chunks."""
 
 from __future__ import annotations
 
@@ -22,19 +22,16 @@ from manyview.attention.layout import TokenLayout
 from manyview.attention.methods.anchors import AnchorKeys
 from manyview.attention.plan import Plan
 from manyview.attention.protocols import LayerRun
-from manyview.models.blocks import Attention
-from manyview.models.rotary import frame_positions, rotation_for
+
+from .settings import small_layer
 
 
-def _layer(frames: int, batch: int = 2):
-    torch.manual_seed(0)
+def _layer(frames: int):
     layout = TokenLayout(frames, 2, (3, 4))
-    attention = Attention(16, 2, qk_norm=True).double()
-    tokens = torch.randn(batch, layout.tokens, 16, dtype=torch.float64)
-    return layout, attention, tokens, rotation_for(frame_positions(layout.grid, layout.special_tokens), 8)
+    return layout, *small_layer(layout)
 
 
-def _twin(attention, own, anchors, rotation, own_frame):
+def _reference(attention, own, anchors, rotation, own_frame):
     """Naive: softmax over the anchors' tokens and those of one frame, all materialised."""
     seen = torch.cat([anchors, own], 1) if own_frame else anchors
     q, (k, v) = attention.queries(own, rotation), attention.keys_values(seen, rotation)
@@ -43,7 +40,7 @@ def _twin(attention, own, anchors, rotation, own_frame):
 
 @pytest.mark.parametrize("own_frame", [True, False])
 @pytest.mark.parametrize("chunk", [1, 2, 3])
-def test_a_layer_attaches_as_the_materialised_softmax_says(own_frame, chunk):
+def test_a_layer_attaches_like_the_materialised_softmax(own_frame, chunk):
     layout, attention, tokens, rotation = _layer(5)
     frames = tokens.unflatten(1, (5, -1))
     keys, left = AnchorKeys(own_frame=own_frame, indices=(0, 1)), {}
@@ -57,7 +54,7 @@ def test_a_layer_attaches_as_the_materialised_softmax_says(own_frame, chunk):
         small = dataclasses.replace(layout, frames=part.shape[1])
         got = attaching(attention, part.flatten(1, 2), small, rotation, LayerRun(7))
         want = [
-            _twin(attention, part[:, i], frames[:, :2].flatten(1, 2), rotation, own_frame)
+            _reference(attention, part[:, i], frames[:, :2].flatten(1, 2), rotation, own_frame)
             for i in range(part.shape[1])
         ]
         torch.testing.assert_close(got, torch.cat(want, 1))
@@ -75,7 +72,7 @@ def test_attached_frames_can_become_anchors_of_later_ones():
     got = GlobalAttention(keys=RememberedKeys(both.layers))(
         attention, frames[:, 2], one, rotation, LayerRun(0)
     )
-    want = _twin(attention, frames[:, 2], frames[:, :2].flatten(1, 2), rotation, True)
+    want = _reference(attention, frames[:, 2], frames[:, :2].flatten(1, 2), rotation, True)
     torch.testing.assert_close(got, want)
     assert both.bytes == 2 * AnchorMemory(first).bytes == 2 * 2 * (2 * 2 * 14 * 8 * 8)
 

@@ -1,4 +1,4 @@
-"""Anchors against a twin with materialised masks, and their promise: chunks and order do not matter."""
+"""Anchors against materialised masks; chunks and order do not matter."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .settings import small_layer
 LAYOUT = TokenLayout(5, 2, (3, 4))
 
 
-def _twin(attention, tokens, layout, rotation, anchors, own):
+def _reference(attention, tokens, layout, rotation, anchors, own):
     q = attention.queries(tokens, rotation)
     k, v = attention.keys_values(tokens, rotation)
     frame = torch.arange(layout.tokens) // layout.tokens_per_frame
@@ -40,7 +40,7 @@ def test_agrees_with_the_masks(anchors, own, reference):
     layout = TokenLayout(5, 2, (3, 4), reference)
     attention, tokens, rotation = small_layer(layout)
     layer = GlobalAttention(keys=AnchorKeys(own_frame=own, indices=anchors))
-    want = _twin(attention, tokens, layout, rotation, anchors, own)
+    want = _reference(attention, tokens, layout, rotation, anchors, own)
     torch.testing.assert_close(layer(attention, tokens, layout, rotation, LayerRun()), want)
     single = layer(attention.float(), tokens.float(), layout, rotation, LayerRun(frames_per_chunk=2))
     torch.testing.assert_close(single.double(), want, atol=1e-5, rtol=1e-4)
@@ -118,7 +118,7 @@ def test_even_frames_hold_the_first():
     assert evenly(100, 4, None) == [12, 37, 62, 87]
 
 
-def test_what_does_not_go_together_is_refused():
+def test_wrong_combinations_and_options_raise():
     with pytest.raises(ValueError, match="AnchorKeys"):
         GlobalAttention(keys=AnchorKeys(), fill=DiagonalMean(diagonal=False, mean=False))
     with pytest.raises(ValueError, match="frames"):

@@ -1,4 +1,4 @@
-"""What auto picks and says."""
+"""What auto picks, and the reason it gives."""
 
 from __future__ import annotations
 

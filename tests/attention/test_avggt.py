@@ -1,4 +1,4 @@
-"""AVGGT against a twin written from its equations, and what its options promise."""
+"""AVGGT against a reference written from its equations, and properties of its options."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _kept(layout, stride, edge):
     return kept
 
 
-def _twin(attention, tokens, layout, rotation, stride, edge, diagonal, mean, gain, before):
+def _reference(attention, tokens, layout, rotation, stride, edge, diagonal, mean, gain, before):
     q = attention.queries(tokens, rotation)
     k, v = attention.keys_values(tokens, rotation)
     kept = _kept(layout, stride, edge)
@@ -70,7 +70,7 @@ def test_agrees_with_the_equations(layout, edge, fill):
     attention, tokens, rotation = small_layer(layout)
     preset = Avggt(0, (2, 2), edge, False, diagonal, mean, gain, before)
     got = preset.layers(1)[0](attention, tokens, layout, rotation, LayerRun())
-    want = _twin(attention, tokens, layout, rotation, (2, 2), edge, diagonal, mean, gain, before)
+    want = _reference(attention, tokens, layout, rotation, (2, 2), edge, diagonal, mean, gain, before)
     torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-8)
 
 
@@ -78,7 +78,7 @@ def test_agrees_with_the_equations(layout, edge, fill):
 def test_plain_subsample_agrees_and_single_precision_is_close(layout):
     attention, tokens, rotation = small_layer(layout)
     layer = GlobalAttention(keys=GridKeys((2, 3)))
-    want = _twin(attention, tokens, layout, rotation, (2, 3), "ceil", False, False, 0.0, False)
+    want = _reference(attention, tokens, layout, rotation, (2, 3), "ceil", False, False, 0.0, False)
     torch.testing.assert_close(layer(attention, tokens, layout, rotation, LayerRun()), want)
     single = layer(attention.float(), tokens.float(), layout, rotation, LayerRun())
     torch.testing.assert_close(single.double(), want, atol=1e-5, rtol=1e-4)
@@ -143,7 +143,7 @@ def test_early_layers_follow_the_papers_share():
         assert [type(x.keys).__name__ for x in layers].count("SameFrameKeys") == early
 
 
-def test_impossible_choices_are_refused():
+def test_wrong_options_raise():
     with pytest.raises(UsageError, match="early"):
         Avggt(early=9).layers(8)
     with pytest.raises(ValueError, match="stride"):

@@ -1,4 +1,4 @@
-"""Block-sparse attention against a twin with a materialised mask, and against dense attention."""
+"""Block-sparse attention against a materialised mask, and against dense attention."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LAYOUTS = [
 ]
 
 
-def _twin(attention, tokens, layout, rotation, keys):
+def _reference(attention, tokens, layout, rotation, keys):
     q = attention.queries(tokens, rotation)
     k, v = attention.keys_values(tokens, rotation)
     place = torch.arange(layout.tokens) % layout.tokens_per_frame
@@ -58,12 +58,12 @@ def _twin(attention, tokens, layout, rotation, keys):
         BlockSparseKeys(0.25, 0.9, 128, 4),
     ],
 )
-def test_against_the_twin(layout, gathered, keys, monkeypatch):
+def test_against_the_reference(layout, gathered, keys, monkeypatch):
     monkeypatch.setattr(blocksparse, "_GATHERED_CPU", gathered)
     attention, tokens, rotation = small_layer(layout)
     with torch.no_grad():
         got = GlobalAttention(keys=keys)(attention, tokens, layout, rotation, LayerRun())
-        want = _twin(attention, tokens, layout, rotation, keys)
+        want = _reference(attention, tokens, layout, rotation, keys)
     torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
 
 

@@ -25,7 +25,7 @@ from .settings import LAYOUTS, small_layer
 EXACT = {"rtol": 1e-6, "atol": 1e-6}  # bilinear weights are single precision in the method
 
 
-def twin(keys: CausalDescriptorKeys, attention, tokens, layout, rotation):
+def reference(keys: CausalDescriptorKeys, attention, tokens, layout, rotation):
     """Every frame's own list of keys, straight from the text: self, kept past frames, frame 0 whole."""
     short = keys
     specials, (rows, columns) = layout.special_tokens, layout.grid
@@ -66,7 +66,7 @@ def twin(keys: CausalDescriptorKeys, attention, tokens, layout, rotation):
 def run(keys, layout, dtype=torch.float64):
     attention, tokens, rotation = small_layer(layout, dtype)
     got = GlobalAttention(keys=keys)(attention, tokens, layout, rotation, LayerRun())
-    return got, twin(keys, attention, tokens, layout, rotation)
+    return got, reference(keys, attention, tokens, layout, rotation)
 
 
 @pytest.mark.parametrize("layout", [*LAYOUTS[:4], TokenLayout(19, 1, (3, 2))])
@@ -143,7 +143,7 @@ def test_keys_are_counted_as_they_are_seen():
     assert dataclasses.replace(keys, hide_reference=True).projected(layout) == 5 * each
 
 
-def test_what_cannot_be_is_refused():
+def test_wrong_options_raise():
     with pytest.raises(ValueError, match="keyframes"):
         FlashVggt(causal=True, keyframes=3)
     with pytest.raises(ValueError, match="keep_one_in"):

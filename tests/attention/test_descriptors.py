@@ -1,4 +1,4 @@
-"""FlashVGGT's descriptors: against a naive twin, dense attention and the golden outputs."""
+"""FlashVGGT's descriptors: against a naive reference, dense attention and the golden outputs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LAYOUTS = [
 ]
 
 
-def _twin(attention, tokens, layout, rotation, keys: DescriptorKeys, whole: list[int]):
+def _reference(attention, tokens, layout, rotation, keys: DescriptorKeys, whole: list[int]):
     """Every key built by hand from one vector and one position, scores materialised."""
     rows, columns = layout.grid
     h, w = max(1, rows // keys.reduction), max(1, columns // keys.reduction)
@@ -74,7 +74,7 @@ def _twin(attention, tokens, layout, rotation, keys: DescriptorKeys, whole: list
         DescriptorKeys(reduction=2, count_bias=0.7, keyframes=2),
     ],
 )
-def test_against_the_twin(layout, keys):
+def test_against_the_reference(layout, keys):
     attention, tokens, rotation = small_layer(layout)
     reference = [] if layout.reference_frame is None else [layout.reference_frame]
     features = torch.randn(1, layout.frames, 3).expand(2, -1, -1)
@@ -85,7 +85,7 @@ def test_against_the_twin(layout, keys):
         run = LayerRun(0, piece, frame_features=features)
         with torch.no_grad():
             got = GlobalAttention(keys=keys)(attention, tokens, layout, rotation, run)
-            want = _twin(attention, tokens, layout, rotation, keys, whole)
+            want = _reference(attention, tokens, layout, rotation, keys, whole)
         # Bilinear weights are single precision in the method.
         torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
     selected = keys.select(LayerInput(attention, tokens, layout, rotation, run))

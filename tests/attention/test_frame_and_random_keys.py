@@ -1,4 +1,4 @@
-"""Keys of few frames and random keys against materialised masks, and the presets made of them."""
+"""Keys of few frames and random keys against materialised masks, and the methods made of them."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_spark3r_follows_its_paper_on_vggt():
     assert Plan.parse("spark3r:q=2,r=3,sensitive=0x1", 4).layers[1].keys.period == 3
 
 
-def test_plans_that_cannot_be_are_refused():
+def test_wrong_plans_raise():
     for spec in ("gotohunt:early=5,full=2", "spark3r:sensitive=3x9", "fastvggt:start=7"):
         with pytest.raises(UsageError, match=spec.split(":")[0]):
             Plan.parse(spec, 4)

@@ -1,4 +1,4 @@
-"""HTTM's merging against a naive twin written from the paper's steps, and what it promises."""
+"""HTTM's merging against a naive reference written from the paper's steps, and its properties."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _block_lists(layout, cut):
             yield [(f, f * layout.tokens_per_frame + layout.special_tokens + p) for f in frames for p in run]
 
 
-def _twin_groups(x, layout, cut, ratio):
+def _reference_groups(x, layout, cut, ratio):
     """Members of each merged token of one head, in any order, for x [tokens, dim]."""
     groups = [
         [f * layout.tokens_per_frame + s] for f in range(layout.frames) for s in range(layout.special_tokens)
@@ -48,13 +48,13 @@ def _twin_groups(x, layout, cut, ratio):
 
 
 @torch.no_grad()
-def _twin(attention, tokens, layout, rotation, queries, keys):
+def _reference(attention, tokens, layout, rotation, queries, keys):
     q, (k, v) = attention.queries(tokens, rotation), attention.keys_values(tokens, rotation)
     heads = torch.zeros_like(q)
     for b in range(q.shape[0]):
         distance, groups_of = torch.zeros(q.shape[1:3], dtype=q.dtype), []
         for h in range(q.shape[1]):
-            groups = _twin_groups(q[b, h], layout, queries.blocks, queries.ratio)
+            groups = _reference_groups(q[b, h], layout, queries.blocks, queries.ratio)
             groups_of.append(groups)
             for members in groups:
                 mean = q[b, h, members].mean(0)
@@ -65,7 +65,7 @@ def _twin(attention, tokens, layout, rotation, queries, keys):
         out = set(_left(queries, attention, tokens, layout, rotation, b).tolist())
         # Two members of one pair are equally far: any choice among equals is a right one.
         rest = [i for i in range(distance.numel()) if i not in out]
-        if distance.max() <= 0:  # nothing merged: nobody leaves
+        if distance.max() <= 0:  # nothing merged: no outliers
             many, out = 0, set()
         assert (
             len(out) == many
@@ -73,7 +73,7 @@ def _twin(attention, tokens, layout, rotation, queries, keys):
             >= max(distance.flatten()[rest], default=0.0) - 1e-9
         )
         for h in range(q.shape[1]):
-            key_groups = _twin_groups(k[b, h], layout, keys.blocks, keys.ratio)
+            key_groups = _reference_groups(k[b, h], layout, keys.blocks, keys.ratio)
             mean_k = torch.stack([k[b, h, g].mean(0) for g in key_groups])
             mean_v = torch.stack([v[b, h, g].mean(0) for g in key_groups])
             bias = keys.count_bias * torch.tensor([float(len(g)) for g in key_groups]).log()
@@ -87,13 +87,13 @@ def _twin(attention, tokens, layout, rotation, queries, keys):
 
 
 def _left(queries, attention, tokens, layout, rotation, b):
-    """Numbers (head * tokens + token) of the queries that ask alone after leaving."""
-    asked = queries.reduce(LayerInput(attention, tokens, layout, rotation, LayerRun()))
+    """Numbers (head * tokens + token) of the queries that are outliers."""
+    reduced = queries.reduce(LayerInput(attention, tokens, layout, rotation, LayerRun()))
     slots = merge_plan(layout, queries.blocks, queries.ratio).slots
-    if asked.lengths is None:
+    if reduced.lengths is None:
         return torch.zeros(0, dtype=torch.long)
-    which = torch.arange(asked.q.shape[2], dtype=tokens.dtype)[:, None].expand(*asked.q.shape[:3], 1)
-    return (asked.restore(which)[b, :, :, 0] >= slots).flatten().nonzero()[:, 0]
+    which = torch.arange(reduced.q.shape[2], dtype=tokens.dtype)[:, None].expand(*reduced.q.shape[:3], 1)
+    return (reduced.restore(which)[b, :, :, 0] >= slots).flatten().nonzero()[:, 0]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
@@ -106,7 +106,7 @@ def test_equals_the_paper_step_by_step(layout, q, outliers, kv, anchor, bias):
     cut = SpaceTimeBlocks(space=6, time=3, anchor_first=anchor)
     queries, keys = MergedQueries(q, outliers, cut), MergedKeys(kv, bias, cut)
     found = GlobalAttention(queries, keys)(attention, tokens, layout, rotation, LayerRun())
-    torch.testing.assert_close(found, _twin(attention, tokens, layout, rotation, queries, keys))
+    torch.testing.assert_close(found, _reference(attention, tokens, layout, rotation, queries, keys))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
@@ -136,11 +136,11 @@ def test_lengths_and_cost_are_what_is_computed(layout):
     cut = SpaceTimeBlocks(6, 3, "random", True)
     queries, keys = MergedQueries(0.8, 0.2, cut), MergedKeys(0.6, blocks=cut)
     layer = LayerInput(attention, tokens, layout, rotation, LayerRun())
-    asked = queries.reduce(layer)
-    assert asked.lengths is not None
-    outliers = (asked.lengths - merge_plan(layout, cut, 0.8).slots).sum(1)
+    reduced = queries.reduce(layer)
+    assert reduced.lengths is not None
+    outliers = (reduced.lengths - merge_plan(layout, cut, 0.8).slots).sum(1)
     assert (outliers == round(0.2 * 2 * layout.frames * layout.patches_per_frame)).all()
-    assert asked.lengths.double().mean() == pytest.approx(queries.count(layout), abs=0.5)
+    assert reduced.lengths.double().mean() == pytest.approx(queries.count(layout), abs=0.5)
     assert keys.select(layer).k.shape[2] == keys.count(layout)
     assert queries.extra(layout, 16) > 0
 
@@ -154,8 +154,8 @@ def test_heads_merge_differently_and_gradients_flow():
     )
     method(attention, tokens, layout, rotation, LayerRun()).square().sum().backward()
     assert (tokens.grad.norm(dim=-1) > 0).all()
-    asked = method.queries.reduce(LayerInput(attention, tokens, layout, rotation, LayerRun()))
-    assert len(set(asked.lengths.flatten().tolist())) > 1
+    reduced = method.queries.reduce(LayerInput(attention, tokens, layout, rotation, LayerRun()))
+    assert len(set(reduced.lengths.flatten().tolist())) > 1
 
 
 def test_values_of_one_stay_one():
@@ -177,7 +177,7 @@ def test_bfloat16_and_pieces_stay_near():
     assert (half.float() - whole).norm() < 0.2 * whole.norm()
 
 
-def test_impossible_shares_are_refused():
+def test_wrong_options_raise():
     with pytest.raises(ValueError, match="ratio"):
         MergedQueries(1.0)
     with pytest.raises(ValueError, match="ratio"):

@@ -1,4 +1,4 @@
-"""FastVGGT's and Spark3R's merging against naive twins, and what they promise."""
+"""FastVGGT's and Spark3R's merging against naive references, and their properties."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from manyview.attention.protocols import LayerRun
 from .settings import LAYOUTS, small_layer
 
 
-def _twin(x, layout, merge):
+def _reference(x, layout, merge):
     """(members of every short token, the short token each token reads), from FastVGGT's rules."""
     per, special = layout.tokens_per_frame, layout.special_tokens
     plan = merge.plan(layout)
@@ -54,7 +54,7 @@ def test_sequence_merge_equals_its_rules(layout, merge):
     q, (k, v) = attention.queries(tokens, rotation), attention.keys_values(tokens, rotation)
     heads = torch.zeros_like(q)
     for b in range(2):
-        short, reads = _twin(tokens[b], layout, merge)
+        short, reads = _reference(tokens[b], layout, merge)
         means = [torch.stack([x[b][:, members].mean(1) for members in short], 1) for x in (q, k, v)]
         out = (means[0] @ means[1].transpose(-1, -2) / 8**0.5).softmax(-1) @ means[2]
         heads[b] = out[:, reads]
@@ -95,25 +95,25 @@ def test_group_merged_queries_equal_their_rules(layout, factor, group):
     attention, tokens, rotation = small_layer(layout)
     q, (k, v) = attention.queries(tokens, rotation), attention.keys_values(tokens, rotation)
     per, special, columns = layout.tokens_per_frame, layout.special_tokens, layout.grid[1]
-    asked = q.clone()
+    merged = q.clone()
     for b in range(2):
         for first in range(0, layout.frames, group):
             frames = range(first, min(first + group, layout.frames))
-            ask, other = [], []
+            into, other = [], []
             for f in frames:
                 for p in range(layout.patches_per_frame):
                     row, column = divmod(p, columns)
                     on = (column + max(1, factor // 2) * row + f - first) % factor == 0
-                    (ask if on else other).append(f * per + special + p)
-            groups = {t: [t] for t in ask}
+                    (into if on else other).append(f * per + special + p)
+            groups = {t: [t] for t in into}
             for t in other:
                 near = max(
-                    ask, key=lambda d: float(torch.cosine_similarity(tokens[b, t], tokens[b, d], dim=0))
+                    into, key=lambda d: float(torch.cosine_similarity(tokens[b, t], tokens[b, d], dim=0))
                 )
                 groups[near].append(t)
             for members in groups.values():
-                asked[b][:, members] = q[b][:, members].mean(1, keepdim=True)
-    expected = (asked @ k.transpose(-1, -2) / 8**0.5).softmax(-1) @ v
+                merged[b][:, members] = q[b][:, members].mean(1, keepdim=True)
+    expected = (merged @ k.transpose(-1, -2) / 8**0.5).softmax(-1) @ v
     method = GlobalAttention(GroupMergedQueries(factor, group))
     found = method(attention, tokens, layout, rotation, LayerRun())
     torch.testing.assert_close(found, attention.output(expected))
@@ -133,19 +133,19 @@ def test_identical_tokens_merge_without_loss_and_gradients_flow():
     method = GlobalAttention(GroupMergedQueries(2, 4))
     tokens.requires_grad_()
     found = method(attention, tokens, layout, rotation, LayerRun())
-    # Each patch that does not ask has its twin (same place, another frame) among those that do.
+    # Each source has an equal token (same place, another frame) among the destinations.
     torch.testing.assert_close(found, dense)
     found.square().sum().backward()
     assert tokens.grad is not None and (tokens.grad.norm(dim=-1) > 0).all()
 
 
 def test_one_match_a_layer_serves_queries_and_keys(monkeypatch):
-    import manyview.attention.methods.fastvggt as room
+    import manyview.attention.methods.fastvggt as fastvggt
 
     layout = LAYOUTS[2]
     attention, tokens, rotation = small_layer(layout)
     calls = []
-    monkeypatch.setattr(room, "match", lambda *a, **k: calls.append(1) or match(*a, **k))
+    monkeypatch.setattr(fastvggt, "match", lambda *a, **k: calls.append(1) or match(*a, **k))
     merge, run = SequenceMerge(), LayerRun()
     for layer in (0, 1):
         here = dataclasses.replace(run, layer=layer)
