@@ -60,7 +60,7 @@ def test_a_data_set_is_one_file_and_one_line(tmp_path: Path) -> None:
     given = ("--model", tiny, "--out", out)
     run = package.run("evaluate", "toy", "--root", tmp_path / "data", *given, "--workers", 1)
     assert run.returncode == 0, run.stderr
-    assert "Toys on a Rail" in run.stdout
+    assert "# toy, protocol default" in run.stdout
     scene = json.loads((out / "toy.default.json").read_text())["scenes"][0]
     assert scene["name"] == "rail" and scene["rows"][0]["figures"]["auc_30"] is not None
 
@@ -76,6 +76,6 @@ def test_a_data_set_is_one_file_and_one_line(tmp_path: Path) -> None:
     known = manyview.load_reconstruction(tmp_path / "result").settings["known"]
     assert (known["poses"], known["intrinsics"]) == (3, 3)
 
-    assert "Toys on a Rail" in package.run("evaluate", "--help").stdout
+    assert {"toy", "Toys"} <= set(package.run("evaluate", "--help").stdout.split())
     run = package.run("evaluate", "toy", "--root", tmp_path / "nowhere", "--model", tiny)
     assert run.returncode == 2 and "rail/toy.json with images" in run.stderr

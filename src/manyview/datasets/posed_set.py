@@ -134,8 +134,8 @@ def with_finite_poses(
     images: Sequence[Path], world_from_cam: Float64[np.ndarray, "views _ 4"], where: Path | str
 ) -> tuple[list[Path], Float64[np.ndarray, "kept 3 4"], tuple[str, ...]]:
     """(images, poses, notes) without frames whose tracking was lost. Raises InputError if none is left."""
-    finite = np.flatnonzero(np.isfinite(world_from_cam).all((1, 2)))
-    if not len(finite):
+    finite = np.flatnonzero(np.isfinite(world_from_cam).all((1, 2))).tolist()
+    if not finite:
         raise InputError(f"{where}: not one pose is finite")
     notes = counted_note(len(images) - len(finite), "frames without a finite pose left out")
     return [images[i] for i in finite], world_from_cam[finite, :3], notes

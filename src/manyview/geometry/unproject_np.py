@@ -80,7 +80,8 @@ def unproject(
     z = np.asarray(z_depth, dtype=np.float64)[..., None]
     in_camera = np.concatenate([rays * z, z], axis=-1)
     world_from_cam = invert_rigid(np.asarray(cam_from_world, dtype=np.float64))
-    return in_camera @ np.swapaxes(world_from_cam[..., :3], -1, -2) + world_from_cam[..., None, :, 3]
+    points: np.ndarray = in_camera @ np.swapaxes(world_from_cam[..., :3], -1, -2)
+    return points + world_from_cam[..., None, :, 3]
 
 
 def project(

@@ -171,7 +171,8 @@ class SceneOptions:
         unknown = sorted(set(data) - known)
         if unknown:
             raise UsageError(f"Unknown scene option {unknown[0]!r}; known are {', '.join(sorted(known))}.")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return cls(**values)
 
 
 def _between(low: Any, high: Any, share: float) -> Any:
