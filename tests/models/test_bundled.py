@@ -38,7 +38,7 @@ def auc_30(name: str, spec: str) -> float:
 
 
 @pytest.mark.parametrize("name", [row.name for row in BUNDLED])
-def test_bundled_weights_are_free_and_tell_what_they_are(name: str) -> None:
+def test_bundled_weights_are_free_and_say_what_they_are(name: str) -> None:
     model = manyview.load(name)
     assert model.name == name and model.info is not None and model.info.commercial_use is True
     assert model.info.licence == "Apache-2.0"

@@ -45,7 +45,7 @@ def test_a_network_is_recovered_from_its_shapes(name):
     assert SPEC.config_from_shapes(shapes_of(CONFIGS[name])) == CONFIGS[name]
 
 
-def test_guessed_taps_are_told(caplog):
+def test_guessed_taps_are_logged(caplog):
     SPEC.config_from_shapes(shapes_of(TINY), "weights.pt")
     assert "weights.pt does not say which layers its heads read: taking (0, 1, 2, 3) of 4" in caplog.text
     caplog.clear()
@@ -69,7 +69,7 @@ def test_public_checkpoints_of_others_are_named(shared_reference, name):
     family = family_of(inventory["tensors"].keys())
     assert family is not None and family.name == expected
     shapes = {key: tuple(entry["shape"]) for key, entry in inventory["tensors"].items()}
-    with pytest.raises(WeightsError, match="is not a VGGT checkpoint: expected aggregator"):
+    with pytest.raises(WeightsError, match=r"VGGT checkpoint.*aggregator"):
         SPEC.config_from_shapes(shapes)
 
 
@@ -93,5 +93,5 @@ def test_impossible_shapes(key, shape, words):
 def test_an_incomplete_trunk(key):
     shapes = shapes_of(TINY)
     del shapes[key]
-    with pytest.raises(WeightsError, match=f"is an incomplete VGGT checkpoint: expected {key}"):
+    with pytest.raises(WeightsError, match=f"VGGT checkpoint.*{key}"):
         SPEC.config_from_shapes(shapes)

@@ -104,7 +104,7 @@ def test_folders(tmp_path, state):
     write(tmp_path / "a.safetensors", state)
     assert same(load(tmp_path), state)
     write(tmp_path / "b.safetensors", state)
-    with pytest.raises(WeightsError, match=r"2 weights files \(a.safetensors, b.safetensors\)"):
+    with pytest.raises(WeightsError, match=r"a\.safetensors, b\.safetensors"):
         load(tmp_path)
     torch.save(state, tmp_path / "model.pt")
     assert same(load(tmp_path), state)
@@ -118,7 +118,7 @@ def test_config_beside_the_weights(tmp_path, state):
     (tmp_path / "config.json").write_text(json.dumps({"manyview": {"config": config.to_json()}}))
     assert load(tmp_path).config == config
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(WeightsError, match="not readable JSON"):
+    with pytest.raises(WeightsError, match="JSON"):
         load(tmp_path)
 
 
@@ -135,7 +135,7 @@ def shard(folder: Path, state: State) -> Path:
 def test_sharded_folder(tmp_path, state):
     assert same(load(shard(tmp_path, state)), state)
     (tmp_path / "model-2.safetensors").unlink()
-    with pytest.raises(WeightsError, match=r"1 of 2 shards are missing, the first being model-2.safetensors"):
+    with pytest.raises(WeightsError, match=r"model-2\.safetensors"):
         load(tmp_path)
 
 
@@ -209,16 +209,16 @@ def test_a_whole_network_or_other_objects_are_refused(tmp_path):
     with pytest.raises(WeightsError, match="was refused"):
         load(tmp_path / "network.pt")
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(WeightsError, match="holds a list, not a table of named tensors"):
+    with pytest.raises(WeightsError, match="list"):
         load(tmp_path / "list.pt")
     torch.save({"epoch": 3, "loss": 0.5}, tmp_path / "log.pt")
-    with pytest.raises(WeightsError, match="holds no table of named tensors: found 'epoch', 'loss'"):
+    with pytest.raises(WeightsError, match="'epoch', 'loss'"):
         load(tmp_path / "log.pt")
 
 
 @pytest.mark.parametrize("name", ["nowhere/weights.pt", "weights.safetensors", "no-such-model", "a/b/c"])
 def test_missing_paths_and_unknown_names(name):
-    with pytest.raises(UsageError, match=r"no weights at .*manyview-small, .*vggt-1b") as error:
+    with pytest.raises(UsageError, match=r"manyview-small, .*vggt-1b") as error:
         load(name)
     assert error.value.exit_code == 2
 
@@ -238,7 +238,7 @@ def test_weights_that_are_not_finite(tmp_path, state, value, dtype):
 
 def test_whole_numbers_are_no_weights(tmp_path, state):
     quantised = state | {"depth_head.norm.weight": torch.ones(64, dtype=torch.int8)}
-    with pytest.raises(WeightsError, match=r"depth_head.norm.weight holds int8 numbers"):
+    with pytest.raises(WeightsError, match=r"depth_head\.norm\.weight holds int8"):
         load(write(tmp_path / "w.safetensors", quantised))
 
 
@@ -274,7 +274,7 @@ def test_a_head_may_be_absent_but_not_in_part(tmp_path, state, caplog):
 
 def test_a_head_of_the_configuration_must_be_in_the_file(tmp_path, state):
     without = {key: value for key, value in state.items() if not key.startswith("point_head.")}
-    with pytest.raises(WeightsError, match="its configuration has a points head, but the file has no tensor"):
+    with pytest.raises(WeightsError, match="points head"):
         load(write(tmp_path / "w.safetensors", without))
 
 
@@ -284,9 +284,9 @@ def test_only_some_heads(tmp_path, state):
     assert model.available_heads == ("camera",)
     assert not any(key.startswith(("depth_head", "point_head")) for key in model.state_dict())
     assert load(path, heads=()).available_heads == ()
-    with pytest.raises(UsageError, match="has no track head; it has: camera, depth, points"):
+    with pytest.raises(UsageError, match=r"track head.*camera, depth, points"):
         load(path, heads=["track"])
-    with pytest.raises(UsageError, match="unknown head 'normals'"):
+    with pytest.raises(UsageError, match="'normals'"):
         load(path, heads="normals")
 
 
@@ -325,7 +325,7 @@ def test_the_model_card_of_a_folder(tmp_path, state):
     assert info is not None and (info.licence, info.commercial_use) == ("cc-by-nc-4.0", False)
 
 
-def test_what_cannot_be_told_from_the_file_is_said(tmp_path, state, caplog, monkeypatch):
+def test_what_the_file_does_not_say_is_logged(tmp_path, state, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     vggt_1b = next(row for row in SPEC.models if row.name == "vggt-1b")
     two = {key: value for key, value in state.items() if not key.startswith("point_head.")}
@@ -348,7 +348,7 @@ def test_commercial_only(tmp_path, state):
         save_file(state, path, metadata={"manyview": text})
         with pytest.raises(UsageError, match="not known to allow commercial use"):
             load(path, commercial_only=True)
-    with pytest.raises(UsageError, match="vggt-1b are not known to allow commercial use"):
+    with pytest.raises(UsageError, match="vggt-1b"):
         load("vggt-1b", commercial_only=True, offline=True, cache_dir=tmp_path)
 
 
@@ -362,7 +362,7 @@ def test_damaged_metadata(tmp_path, state, text):
 
 
 def test_a_revision_makes_no_sense_for_a_file(tmp_path, state):
-    with pytest.raises(UsageError, match="revision 'main' only applies to weights on the hub"):
+    with pytest.raises(UsageError, match="revision 'main'"):
         load(write(tmp_path / "w.safetensors", state), revision="main")
 
 
@@ -375,11 +375,11 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_models_are_named(tmp_path, name):
     save_file({key: torch.zeros(1, 1, 1, 4) for key in OTHERS[name]}, tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match=f"is a checkpoint of {name}, not of VGGT, Pi3"):
+    with pytest.raises(WeightsError, match=f"{name}, not of VGGT, Pi3"):
         load(tmp_path / "w.safetensors")
 
 
 def test_unknown_models_are_refused(tmp_path):
     save_file({"fc.weight": torch.zeros(2, 2)}, tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match=r"is not a checkpoint of VGGT, .* found keys such as fc.weight"):
+    with pytest.raises(WeightsError, match=r"VGGT, .*fc\.weight"):
         load(tmp_path / "w.safetensors")

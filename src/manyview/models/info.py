@@ -12,8 +12,8 @@ class ModelInfo:
 
     `licence` is None where nothing states it; `commercial_use` is None where it is not known.
     `weights_sha256` is the digest of the file (of the list of digests for several shards). `metadata`
-    is what ManyView stored in the file: recipe, numbers, configuration. `plan` is how frames meet in the
-    global attention that the weights were trained for, as a spec such as "flash" (None: dense attention).
+    is what ManyView stored in the file: recipe, numbers, configuration. `plan` is the global attention that
+    the weights were trained for, as a spec such as "flash" (None: dense attention).
     """
 
     name: str

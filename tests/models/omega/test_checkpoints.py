@@ -1,4 +1,4 @@
-"""VGGT-Ω's checkpoints: recognised, read off shapes, licence told; operations and memory known before."""
+"""VGGT-Ω's checkpoints: recognised, read off shapes, licence logged; operations and memory known before."""
 
 from __future__ import annotations
 
@@ -51,17 +51,15 @@ def test_sizes_are_read_off_the_shapes():
     assert dataclasses.replace(found, image_size=SMALL.image_size) == dataclasses.replace(
         SMALL, encoder=dataclasses.replace(SMALL.encoder, native_grid=found.encoder.native_grid)
     )
-    with pytest.raises(
-        WeightsError, match="has 5 pairs of blocks and does not say which are register layers"
-    ):
+    with pytest.raises(WeightsError, match=r"5 pairs.*register layers"):
         SPEC.config_from_shapes(shapes_of(SMALL))
     shapes = shapes_of(SMALL)
     del shapes["aggregator.camera_token"]
-    with pytest.raises(WeightsError, match="incomplete VGGT-Omega checkpoint: expected aggregator"):
+    with pytest.raises(WeightsError, match=r"VGGT-Omega.*aggregator"):
         SPEC.config_from_shapes(shapes, **told)
 
 
-def test_a_file_loads_and_tells_its_licence(tmp_path, caplog):
+def test_a_file_loads_and_its_licence_is_logged(tmp_path, caplog):
     path = write_omega(tmp_path / "model.safetensors")
     with caplog.at_level(logging.WARNING):
         model = load(path)
@@ -75,7 +73,7 @@ def test_a_file_loads_and_tells_its_licence(tmp_path, caplog):
 
 @pytest.mark.parametrize("name", ["vggt-omega", "facebook/VGGT-Omega", "vggt-omega-256-text"])
 def test_commercial_only_refuses_it_before_any_download(name):
-    with pytest.raises(UsageError, match=r"not known to allow commercial use .licence: FAIR Noncommercial"):
+    with pytest.raises(UsageError, match="FAIR Noncommercial"):
         load(name, commercial_only=True, offline=True)
 
 
@@ -89,16 +87,16 @@ def test_some_heads_are_enough(tmp_path):
     model = load(path, heads=("depth",))
     assert model.available_heads == ("depth",)
     assert not any(k.startswith(("camera", "text")) for k in model.state_dict())
-    with pytest.raises(UsageError, match="has no points head; it has: camera, depth, text"):
+    with pytest.raises(UsageError, match=r"points head.*camera, depth, text"):
         load(path, heads=("points",))
 
 
 def test_damaged_and_foreign_files_are_refused(tmp_path):
     model = tiny_omega()
     del model.aggregator.inter_frame_blocks[0].attn.qkv.bias_mask
-    with pytest.raises(WeightsError, match=r"1 missing .*inter_frame_blocks.0.attn.qkv.bias_mask"):
+    with pytest.raises(WeightsError, match=r"inter_frame_blocks\.0\.attn\.qkv\.bias_mask"):
         load(write_omega(tmp_path / "less.safetensors", model))
-    with pytest.raises(WeightsError, match="does not say which are register layers"):
+    with pytest.raises(WeightsError, match="register layers"):
         load(write_omega(tmp_path / "bare.safetensors", with_config=False))
     model = tiny_omega()
     model.camera_head.trunk[0].attn.qkv.bias_mask.fill_(torch.nan)  # as a module that was never loaded

@@ -199,11 +199,11 @@ def test_fields_of_view_are_at_least_a_hundredth(network):
 
 
 def test_what_cannot_be_is_refused(network):
-    with pytest.raises(UsageError, match=r"no points head.*: camera, depth, text"):
+    with pytest.raises(UsageError, match=r"points head.*camera, depth, text"):
         network(images(1), options=RunOptions(heads=("points",)))
     with pytest.raises(UsageError, match="multiples of 16"):
         network(images(1, 1, 48, 60))
-    with pytest.raises(UsageError, match="plan has 5 layers, this network has 3 global layers"):
+    with pytest.raises(UsageError, match=r"5 layers.* 3 global layers"):
         network(images(1), Plan.dense(SMALL.pairs))
     for wrong in ({"register_layers": (24,)}, {"register_layers": tuple(range(24))}, {"taps": (0, 1, 2, 24)},
                   {"num_heads": 7}, {"patch_size": 14}):  # fmt: skip

@@ -1,4 +1,4 @@
-"""What kind of file this is, told from its first bytes and never from its name."""
+"""The kind of a weights file, from its first bytes and never from its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparing the tensors a network needs with those a checkpoint has, and telling the difference once."""
+"""Comparing the tensors a network needs with those of a checkpoint: all differences at once."""
 
 from __future__ import annotations
 

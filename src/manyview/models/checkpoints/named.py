@@ -20,7 +20,7 @@ class NamedModel:
         revision: Commit of the repository, so that a name means the same weights tomorrow.
         file: One of several files of the repository, or the bundled file.
         plan: The plan that the weights were trained for where that is not dense attention.
-        config: Sizes by which a file of unknown origin is told to look like these weights.
+        config: Sizes of these weights, which a file of unknown origin may have too.
     """
 
     name: str

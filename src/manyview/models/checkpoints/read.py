@@ -94,7 +94,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _load_torch(path: Path, mmap: bool) -> Any:
     try:
-        with warnings.catch_warnings():  # about TorchScript or old pickle protocols: the error below tells
+        with warnings.catch_warnings():  # about TorchScript or old pickle protocols: the error below says so
             warnings.simplefilter("ignore")
             if path.suffix == ".safetensors":  # torch would go by that name, not by the content
                 with path.open("rb") as file:

@@ -12,7 +12,7 @@ from .flops import head_flops
 from .footprint import head_footprint
 
 REGISTER_LAYERS = (2, 6, 9, 14, 20)
-"""Pairs of the published network in which only special tokens meet."""
+"""Pairs of the published network whose inter-frame attention is among special tokens only."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class OmegaConfig(NetworkConfig):
     """All sizes of a VGGT-Ω.
 
     `pairs` counts pairs of one frame and one inter-frame block; in those of `register_layers` only the
-    camera and register tokens meet. A plan covers the others, in order: see `depth`. `taps` are the pairs
+    camera and register tokens take part. A plan covers the others, in order (`depth`). `taps` are the pairs
     that the dense head reads. `text_head` belongs to the weights with text alignment.
     """
 
@@ -72,7 +72,7 @@ class OmegaConfig(NetworkConfig):
 
     @property
     def depth(self) -> int:
-        """Layers of a plan: pairs in which all tokens meet (published: 19 of 24)."""
+        """Layers of a plan: pairs with attention among all tokens (published: 19 of 24)."""
         return self.pairs - len(self.register_layers)
 
     @property

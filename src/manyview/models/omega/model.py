@@ -32,8 +32,8 @@ from .heads import OmegaCameraHead, OmegaDenseHead, TextHead
 class OmegaTrunk(AlternatingLayers):
     """Images to feature taps. Parameter names are those of the public checkpoints' `aggregator`.
 
-    Frame blocks know where patches are, inter-frame blocks do not. A plan covers the inter-frame blocks in
-    which all tokens meet; those of `register_layers` are no part of it and always run as published.
+    Frame blocks have positions, inter-frame blocks have none. A plan covers the inter-frame blocks with
+    attention among all tokens; those of `register_layers` are no part of it and always run as published.
     """
 
     config: OmegaConfig
@@ -108,8 +108,8 @@ class Omega(Network):
     ) -> Predictions:
         """Predict for images [B, S, 3, H, W] or [S, 3, H, W], uint8 or floating in [0, 1].
 
-        `plan` has a layer for each inter-frame block in which all tokens meet (None: dense). `weights`: see
-        `run_layers`. Raises UsageError as VGGT does.
+        `plan` has a layer for each inter-frame block with attention among all tokens (None: dense).
+        `weights`: see `run_layers`. Raises UsageError as VGGT does.
         """
         options = options or RunOptions()
         images = check_images(images)
@@ -133,7 +133,7 @@ class Omega(Network):
         layout = self.aggregator.run_layers(
             images, plan, options, feature_taps, recorder, memory=memory, weights=weights
         )
-        answer = Predictions(images.shape[-2], images.shape[-1], layout)
+        result = Predictions(images.shape[-2], images.shape[-1], layout)
         assert feature_taps.special_tokens is not None
         # Heads run in the precision of the weights.
         specials = feature_taps.special_tokens.to(self.aggregator.camera_token.dtype)
@@ -142,17 +142,17 @@ class Omega(Network):
             meet = None
             if plan.camera is not None:
                 meet = frames_meet(plan.camera, layout, memory, options.kernels, kept)
-            answer.pose_encoding_list = [self.camera_head(specials, meet, compute)]
+            result.pose_encoding_list = [self.camera_head(specials, meet, compute)]
             mark(recorder, "camera head")
         if "depth" in options.heads:
-            size, count = (answer.height, answer.width), (images.shape[0], images.shape[1])
-            depth, answer.depth_conf = run_dense_head(
+            size, count = (result.height, result.width), (images.shape[0], images.shape[1])
+            depth, result.depth_conf = run_dense_head(
                 self.dense_head, feature_taps.take("depth"), layout.grid, size, count, options, weights
             )
-            answer.z_depth = depth.squeeze(-1)
+            result.z_depth = depth.squeeze(-1)
             mark(recorder, "depth head")
         if "text" in options.heads:
             token, embedding = self.text_alignment_head(specials, compute)
-            answer.text_alignment_token, answer.text_alignment_embedding = token, embedding
+            result.text_alignment_token, result.text_alignment_embedding = token, embedding
             mark(recorder, "text head")
-        return answer
+        return result

@@ -137,31 +137,31 @@ class Pi3(Network, AlternatingLayers):
         layout = self.run_layers(images, plan, options, tap, recorder, known, memory, weights)
         compute = Compute.for_heads(options, weights)
         height, width = images.shape[-2:]
-        answer = Predictions(height, width, layout)
+        result = Predictions(height, width, layout)
         hidden = tap.take()
         metres = self._metric_scale(hidden, layout, len(images), compute)
-        answer.local_points, answer.confidence_logits, poses, intrinsics = (
+        result.local_points, result.confidence_logits, poses, intrinsics = (
             part.unflatten(0, images.shape[:2]) for part in self._heads(hidden, layout, options, compute)
         )
         del hidden
         if metres is not None:
-            answer.metric_scale = metres
-            answer.local_points = answer.local_points * metres[:, None, None, None, None]
+            result.metric_scale = metres
+            result.local_points = result.local_points * metres[:, None, None, None, None]
             poses = torch.cat([poses[..., :3], poses[..., 3:] * _translation_only(metres)], -1)
-        answer.world_from_cam = poses
+        result.world_from_cam = poses
         for head in options.heads:
             mark(recorder, f"{head} head")
-        cameras = invert_rigid(answer.world_from_cam[..., :3, :])
+        cameras = invert_rigid(result.world_from_cam[..., :3, :])
         cameras = cameras if continues else relative_to_first(cameras)
-        answer.cameras = (cameras, intrinsics)
-        answer.z_depth = answer.local_points[..., 2]
-        answer.depth_conf = 1 + answer.confidence_logits[..., 0].clamp(max=_MOST_LOGIT).exp()
+        result.cameras = (cameras, intrinsics)
+        result.z_depth = result.local_points[..., 2]
+        result.depth_conf = 1 + result.confidence_logits[..., 0].clamp(max=_MOST_LOGIT).exp()
         if "points" in options.heads:
             back = invert_rigid(cameras)
-            turned = torch.einsum("bsij,bshwj->bshwi", back[..., :3], answer.local_points)
-            answer.world_points = turned + back[..., 3][:, :, None, None]
-            answer.world_points_conf = answer.depth_conf
-        return answer
+            rotated = torch.einsum("bsij,bshwj->bshwi", back[..., :3], result.local_points)
+            result.world_points = rotated + back[..., 3][:, :, None, None]
+            result.world_points_conf = result.depth_conf
+        return result
 
     def encoder_features(
         self,

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..priors import Priors as Priors  # the documented place until 0.2; imports of it move
+
 _STILL = 0.02  # cameras that close together say nothing about scale
 
 

@@ -62,7 +62,7 @@ class VGGT(Network):
     ) -> Predictions:
         """Predict for images [B, S, 3, H, W] or [S, 3, H, W], uint8 or floating in [0, 1].
 
-        `plan` says how frames meet in each global layer (None: dense). `query_points` are pixels of
+        `plan` is the attention of each global layer (None: dense). `query_points` are pixels of
         frame 0 for the track head. `recorder` may have `mark(stage)`, `global_attention(layer, q, k)` and
         `global_tokens(layer, tokens)`. With `continues` the frames belong to a scene whose first frame is not
         among them: the plan must bring what they need of it. `memory` and `weights`: see `run_layers`.

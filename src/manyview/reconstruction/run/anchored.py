@@ -92,17 +92,17 @@ class SolvedAnchors:
         return dataclasses.replace(self, memory=self.memory.joined(left))
 
     def _pass(self, images: Tensor, plan: Plan, recorder: Any, passing: dict[Any, Any] | None) -> Predictions:
-        answer = self.model(
+        result = self.model(
             images, plan, self.options, recorder, continues=True, memory=passing, weights=self.weights
         )
         if self.world is None:
-            return answer
-        cameras, intrinsics = answer.cameras
-        answer.cameras = (compose_rigid(cameras, self.world.expand_as(cameras)), intrinsics)
-        if answer.world_points is not None:
+            return result
+        cameras, intrinsics = result.cameras
+        result.cameras = (compose_rigid(cameras, self.world.expand_as(cameras)), intrinsics)
+        if result.world_points is not None:
             turn, shift = self.world[:, :, None, :, :3], self.world[:, :, None, None, :, 3]
-            answer.world_points = (answer.world_points - shift) @ turn
-        return answer
+            result.world_points = (result.world_points - shift) @ turn
+        return result
 
 
 def solve_anchors(
@@ -121,8 +121,8 @@ def solve_anchors(
     if problem is not None:
         raise UsageError(f"frames cannot be attached to anchors with {model.name}: {problem}")
     memory = AnchorMemory()
-    answer = model(images, solving_plan(chosen.plan, memory), options, recorder, weights=weights)
+    result = model(images, solving_plan(chosen.plan, memory), options, recorder, weights=weights)
     world = None
-    if answer.world_from_cam is not None:
-        world = answer.world_from_cam[:, :1, :3]
-    return SolvedAnchors(model, chosen.plan, options, memory, world, weights), answer
+    if result.world_from_cam is not None:
+        world = result.world_from_cam[:, :1, :3]
+    return SolvedAnchors(model, chosen.plan, options, memory, world, weights), result
