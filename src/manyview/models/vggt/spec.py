@@ -19,6 +19,15 @@ _FLASH = "flash (used by default) or flash:version=v2; others replace what it wa
 _TRAINED = "{} (used by default); others replace what it was trained for"
 
 
+def _bundled(name: str, notes: str, plan: str | None = None) -> NamedModel:
+    """Weights that come with the package, trained for `plan`."""
+    methods = "all" if plan is None else _TRAINED.format(plan)
+    file, images = f"{name}.safetensors", "longer side 112, patches of 8"
+    return NamedModel(
+        name, None, "Apache-2.0", True, notes, file=file, images=images, methods=methods, plan=plan
+    )
+
+
 def _prepare(model: VGGT, checkpoint: Checkpoint) -> None:
     """Adds FlashVGGT's learnt compressors where the file has them, and logs what may surprise."""
     reduction = _reduction(checkpoint)
@@ -62,45 +71,18 @@ SPEC = ModelSpec(
     prepare=_prepare,
     trained_for=_trained_for,
     models=(
-        NamedModel(
-            name="manyview-small",
-            hub_id=None,
-            licence="Apache-2.0",
-            commercial_use=True,
-            notes="comes with the package; trained on procedural scenes",
-            file="manyview-small.safetensors",
-            images="longer side 112, patches of 8",
+        _bundled("manyview-small", "comes with the package; trained on procedural scenes"),
+        _bundled(
+            "manyview-small-elastic",
+            "manyview-small trained on under changing plans: one set of weights for all of them",
         ),
-        NamedModel(
-            name="manyview-small-elastic",
-            hub_id=None,
-            licence="Apache-2.0",
-            commercial_use=True,
-            notes="manyview-small trained on under changing plans: one set of weights for all of them",
-            file="manyview-small-elastic.safetensors",
-            images="longer side 112, patches of 8",
+        _bundled(
+            "manyview-flash", "manyview-small trained on for descriptors in place of all keys", "flash:r=4"
         ),
-        NamedModel(
-            name="manyview-flash",
-            hub_id=None,
-            licence="Apache-2.0",
-            commercial_use=True,
-            notes="manyview-small trained on for descriptors in place of all keys",
-            file="manyview-flash.safetensors",
-            images="longer side 112, patches of 8",
-            methods=_TRAINED.format("flash:r=4"),
-            plan="flash:r=4",
-        ),
-        NamedModel(
-            name="manyview-flash-stream",
-            hub_id=None,
-            licence="Apache-2.0",
-            commercial_use=True,
-            notes="manyview-flash trained on for streams, where a frame sees earlier ones only",
-            file="manyview-flash-stream.safetensors",
-            images="longer side 112, patches of 8",
-            methods=_TRAINED.format("flash:r=4,keyframes=0"),
-            plan="flash:r=4,keyframes=0",
+        _bundled(
+            "manyview-flash-stream",
+            "manyview-flash trained on for streams, where a frame sees earlier ones only",
+            "flash:r=4,keyframes=0",
         ),
         NamedModel(
             name="vggt-1b",
