@@ -80,8 +80,9 @@ def unproject(
     z = np.asarray(z_depth, dtype=np.float64)[..., None]
     in_camera = np.concatenate([rays * z, z], axis=-1)
     world_from_cam = invert_rigid(np.asarray(cam_from_world, dtype=np.float64))
-    points: np.ndarray = in_camera @ np.swapaxes(world_from_cam[..., :3], -1, -2)
-    return points + world_from_cam[..., None, :, 3]
+    rotated = in_camera @ np.swapaxes(world_from_cam[..., :3], -1, -2)
+    points: np.ndarray = rotated + world_from_cam[..., None, :, 3]
+    return points
 
 
 def project(
