@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ...models.network import Network
 from .records import Evaluation, SceneRows
 
 
+@runtime_checkable
 class LoopScene(Protocol):
     """What the loop runs: a scene that counts its rows and measures them."""
 
