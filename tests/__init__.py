@@ -26,9 +26,9 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def wrong_types_allowed() -> Iterator[None]:
-    """Calls go unchecked inside: for tests that hand the package what its annotations forbid."""
-    _state["off"] = True
+    """Calls go unchecked inside: what a test hands over may be what annotations forbid."""
+    before, _state["off"] = _state["off"], True
     try:
         yield
     finally:
-        _state["off"] = False
+        _state["off"] = before

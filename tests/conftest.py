@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,18 @@ if not torch.cuda.is_available():
 
 # Tests run side by side; threads that spin against each other are many times slower than one.
 torch.set_num_threads(1)
+
+_raises = pytest.raises
+
+
+@contextlib.contextmanager
+def _unchecked_raises(*args: Any, **kwargs: Any) -> Iterator[pytest.ExceptionInfo[BaseException]]:
+    """`pytest.raises`, inside which types are not checked: what is handed over there is meant to be wrong."""
+    with wrong_types_allowed(), _raises(*args, **kwargs) as caught:
+        yield caught
+
+
+pytest.raises = _unchecked_raises
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -39,13 +53,6 @@ def shared_reference() -> Path:
     if not folder.is_dir():
         pytest.skip("the golden tensors are not beside this checkout (../shared/reference)")
     return folder
-
-
-@pytest.fixture
-def wrong_types() -> Iterator[None]:
-    """The test hands the package types that its annotations forbid, as users do."""
-    with wrong_types_allowed():
-        yield
 
 
 @pytest.fixture

@@ -101,7 +101,6 @@ def test_no_quadratic_fallback_when_no_kernel_fits(monkeypatch):
         attend(q, q, q)
 
 
-@pytest.mark.usefixtures("wrong_types")
 @pytest.mark.parametrize("field", ["queries", "keys", "fill"])
 def test_unknown_parts_raise(field):
     with pytest.raises(ValueError, match=field):

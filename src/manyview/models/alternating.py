@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from ..attention.layout import TokenLayout
@@ -219,7 +219,9 @@ def _features(x: Float[Tensor, "b s p c"]) -> Float[Tensor, "b s c"]:
     return x.mean(2, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
-def normalise_images(images: Float[Tensor, "n 3 h w"], dtype: torch.dtype) -> Float[Tensor, "n 3 h w"]:
+def normalise_images(
+    images: Float[Tensor, "n 3 h w"] | UInt8[Tensor, "n 3 h w"], dtype: torch.dtype
+) -> Float[Tensor, "n 3 h w"]:
     """ImageNet statistics applied to uint8 images, or to images in [0, 1]."""
     if images.dtype == torch.uint8:
         images = images.float() / 255.0

@@ -73,7 +73,7 @@ class DinoEncoder(nn.Module):
     def all_tokens(
         self,
         images: Float[Tensor, "n channels height width"],
-        positions: Float[Tensor, "1 tokens dim"],
+        positions: Float[Tensor, "1 placed dim"],
         compute: Compute = PLAIN,
     ) -> Float[Tensor, "n tokens dim"]:
         """Normalised tokens in the order class, registers, patches."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from ..attention.plan import Plan
@@ -97,7 +97,7 @@ class Network(nn.Module):
 
     def run_chunk(
         self,
-        images: Float[Tensor, "batch frames 3 height width"],
+        images: Num[Tensor, "batch frames 3 height width"],
         plan: Plan,
         options: RunOptions,
         starts_stream: bool,

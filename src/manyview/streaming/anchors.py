@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Num, UInt8
 from torch import Tensor
 
 from ..attention.anchor_memory import AnchorMemory, ChosenAnchors
@@ -111,7 +111,7 @@ class AnchorEngine:
         return None
 
     @torch.no_grad()  # not inference mode: what users get are plain tensors
-    def push(self, images: Float[Tensor, "views 3 height width"]) -> StreamUpdate:
+    def push(self, images: Num[Tensor, "views 3 height width"]) -> StreamUpdate:
         device = next(self._model.parameters()).device
         start, before = time.perf_counter(), self._held
         batch = check_images(images)[0].to(device)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 
@@ -50,7 +50,7 @@ class StreamEngine(Protocol):
     "anchors" `anchors.AnchorEngine` of `AnchorOptions`.
     """
 
-    def push(self, images: Float[Tensor, "views 3 height width"]) -> StreamUpdate:
+    def push(self, images: Num[Tensor, "views 3 height width"]) -> StreamUpdate:
         """Predict cameras and depth of new frames (uint8, or floating point in [0, 1]).
 
         If it raises, the state is unchanged. Raises UsageError for images of another size than before.

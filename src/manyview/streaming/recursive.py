@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from ..attention.layout import TokenLayout
@@ -127,7 +127,7 @@ class RecursiveEngine:
         return plan.cost(self.layout(frames, size), config.dim, head_dim=config.dim // config.num_heads)
 
     @torch.no_grad()  # not inference mode: what users get are plain tensors
-    def push(self, images: Float[Tensor, "views 3 height width"]) -> StreamUpdate:
+    def push(self, images: Num[Tensor, "views 3 height width"]) -> StreamUpdate:
         device = next(self._model.parameters()).device
         start, first = time.perf_counter(), self.frames
         batch = check_images(images).to(device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from ...attention.plan import Plan
@@ -54,7 +54,7 @@ class VGGT(Network):
         plan: Plan | None = None,
         options: RunOptions | None = None,
         recorder: Any = None,
-        query_points: Float[Tensor, "batch queries 2"] | None = None,
+        query_points: Float[Tensor, "*batch queries 2"] | None = None,
         continues: bool = False,
         memory: dict[Any, Any] | None = None,
         *,
@@ -153,7 +153,7 @@ class VGGT(Network):
 
     def run_chunk(
         self,
-        images: Float[Tensor, "batch frames 3 height width"],
+        images: Num[Tensor, "batch frames 3 height width"],
         plan: Plan,
         options: RunOptions,
         starts_stream: bool,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from ...attention.anchor_memory import (
@@ -74,7 +74,7 @@ class SolvedAnchors:
 
     def attach(
         self,
-        images: Float[Tensor, "views 3 height width"],
+        images: Num[Tensor, "views 3 height width"],
         recorder: Any = None,
         passing: dict[Any, Any] | None = None,
     ) -> Predictions:
@@ -85,7 +85,7 @@ class SolvedAnchors:
         plan = attaching_plan(self.plan, self.memory, features=passing is not None)
         return self._pass(images, plan, recorder, passing)
 
-    def adopt(self, images: Float[Tensor, "views 3 height width"]) -> SolvedAnchors:
+    def adopt(self, images: Num[Tensor, "views 3 height width"]) -> SolvedAnchors:
         """With these frames as further anchors, each as it was attached: earlier anchors do not change."""
         left = AnchorMemory()
         self._pass(images, attaching_plan(self.plan, self.memory, left), None, None)
@@ -107,7 +107,7 @@ class SolvedAnchors:
 
 def solve_anchors(
     model: Network,
-    images: Float[Tensor, "anchors 3 height width"],
+    images: Num[Tensor, "anchors 3 height width"],
     chosen: ChosenAnchors,
     options: RunOptions,
     recorder: Any = None,
