@@ -85,6 +85,7 @@ def slow(self, images):
     return push(self, images)
 RecursiveEngine.push = slow
 from manyview.cli.main import main
+from tests import wrong_types_allowed
 main()
 """
 
@@ -264,7 +265,7 @@ def test_wrong_use_in_python():
 def test_the_old_order_of_arguments_warns_once_and_works(frames: Path):
     model, options = tiny_vggt(), {"chunk": 7, "accel": "flash:r=2", "device": "cpu"}
     (want,) = manyview.stream(frames, model, **options)
-    with pytest.warns(DeprecationWarning, match=r"stream\(frames, model\)") as warned:
+    with wrong_types_allowed(), pytest.warns(DeprecationWarning, match=r"stream\(frames, model\)") as warned:
         (got,) = manyview.stream(model, frames, **options)
     assert len(warned) == 1 and torch.equal(got.z_depth, want.z_depth)
 

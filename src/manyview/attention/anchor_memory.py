@@ -22,7 +22,7 @@ from .plan import Plan
 from .protocols import Keys, LayerInput
 from .softmax.extended import attend_extended, same_frame_terms
 
-KeysValues = tuple[Float[Tensor, "batch heads keys dim"], Float[Tensor, "batch heads keys dim"]]
+KeysValues = tuple[Float[Tensor, "batch _ _ _"], Float[Tensor, "batch _ _ _"]]  # [B, heads, keys, d]
 
 
 class AnchorMemory:

@@ -35,7 +35,7 @@ class BlockTable:
 
 
 def block_table(
-    alone: Int[Tensor, " alone"], groups: Sequence[tuple[Int[Tensor, "blocks size"], Tensor, Tensor]]
+    alone: Int[Tensor, " alone"], groups: Sequence[tuple[Int[Tensor, "_ _"], Tensor, Tensor]]
 ) -> BlockTable:
     """From groups of blocks of equal shape: their tokens, and the places in a block of `into` and `sources`.
 
