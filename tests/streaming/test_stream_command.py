@@ -25,6 +25,7 @@ from manyview.models.run_options import RunOptions
 from manyview.streaming.anchors import AnchorOptions
 from manyview.streaming.recursive import RecursiveEngine, RecursiveOptions
 from manyview.streaming.stream import StreamOptions, engine_options
+from tests import wrong_types_allowed
 from tests.cli.conftest import Command
 from tests.models.tiny import tiny_vggt
 
@@ -85,7 +86,6 @@ def slow(self, images):
     return push(self, images)
 RecursiveEngine.push = slow
 from manyview.cli.main import main
-from tests import wrong_types_allowed
 main()
 """
 

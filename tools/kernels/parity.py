@@ -77,7 +77,7 @@ def compare(
     exact = trial.plain(*(x.double() for x in trial.inputs))
 
     def worst(found: tuple[Tensor, ...]) -> float:
-        return max(_error(got, want) for got, want in zip(found, exact, strict=True))
+        return max(_error(got, want) for got, want in zip(found, exact, strict=True))  # noqa: F821
 
     copies = [x.clone() for x in trial.inputs]
     plain_error = worst(trial.plain(*copies))

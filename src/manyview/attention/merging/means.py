@@ -40,7 +40,7 @@ def slot_means(
 
 def copy_back(
     short: Float[Tensor, "batch heads slots dim"],
-    slot: Int[Tensor, "batch #heads tokens"],
+    slot: Int[Tensor, "batch _ tokens"],
     kernels: str = "plain",
 ) -> Float[Tensor, "batch heads tokens dim"]:
     """The slot of every token."""
@@ -55,7 +55,7 @@ def copy_back(
 
 
 def pool(
-    x: Float[Tensor, "batch heads tokens dim"], slot: Int[Tensor, "batch #heads tokens"], slots: int
+    x: Float[Tensor, "batch heads tokens dim"], slot: Int[Tensor, "batch _ tokens"], slots: int
 ) -> tuple[Float[Tensor, "batch heads slots dim"], Float[Tensor, "batch heads slots"]]:
     """Sums (single precision or better) and counts of the tokens of each slot. Gradients flow to `x`."""
     batch, heads, tokens, dim = x.shape
