@@ -92,7 +92,7 @@ def stream(
             DeprecationWarning,
             stacklevel=2,
         )
-        frames, model = cast(Any, model), frames
+        frames, model = cast(Any, model), cast(Any, frames)
     if chunk < 1:
         raise UsageError(f"chunk must be at least 1 frame, not {chunk}")
     if model is None:
