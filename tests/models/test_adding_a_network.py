@@ -24,11 +24,10 @@ import torch
 from torch import nn
 
 from ..attention.plan import Plan
-from .check_images import check_images
 from .checkpoints.named import NamedModel
 from .config import NetworkConfig
 from .footprint import HeadFootprint
-from .network import Network
+from .network import Network, check_images
 from .predictions import Predictions
 from .recording import mark
 from .spec import ModelSpec

@@ -9,10 +9,10 @@ import torch
 
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
+from manyview.models.alternating import normalise_images
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt.config import VGGTConfig
 from manyview.models.vggt.model import Predictions
-from manyview.models.vggt.trunk import normalise_images
 
 from .tiny import TINY, tiny_vggt
 

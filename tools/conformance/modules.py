@@ -137,7 +137,7 @@ def _run_dense(case: Case, head: DenseHead, taps: list[Tensor], piece: int | Non
     projected = [head.project(tap.flatten(0, 1), index) for index, tap in enumerate(taps)]
     grid = patch_grid(patches, (height, width))
     options = RunOptions(head_frames_per_chunk=piece)
-    return run_dense_head(head, projected, grid, (height, width), (batch, frames), options)
+    return run_dense_head(head, projected, grid, (batch, frames, 3, height, width), options)
 
 
 def dense_head(case: Case) -> dict[str, Tensor]:

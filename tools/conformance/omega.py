@@ -124,7 +124,7 @@ def _dense_head(case: Case) -> dict[str, Tensor]:
     def outputs(factor: float) -> tuple[Tensor, ...]:
         projected = [head.project((tap * factor).flatten(0, 1), i) for i, tap in enumerate(taps)]
         options = RunOptions(head_frames_per_chunk=c["frames_chunk_size"])
-        return run_dense_head(head, projected, grid, size, (batch, frames), options)
+        return run_dense_head(head, projected, grid, (batch, frames, 3, *size), options)
 
     results = dict(zip(("depth", "depth_conf"), outputs(1.0), strict=True))
     if "conf_small" in case.outputs:

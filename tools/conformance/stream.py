@@ -9,11 +9,12 @@ from manyview.attention.dense import SameFrameKeys
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.methods.flashvggt import DescriptorKeys
 from manyview.attention.plan import Plan
+from manyview.models.alternating import normalise_images
 from manyview.models.encoder import DinoEncoder
 from manyview.models.precision import Compute
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt.model import VGGT
-from manyview.models.vggt.trunk import LaterFrames, Trunk, normalise_images
+from manyview.models.vggt.trunk import LaterFrames, Trunk
 from manyview.streaming.plan_memory import PlanMemory, RetentionRule
 from tools.conformance.folder import Case
 from tools.conformance.sampling import sample

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from manyview.attention.plan import Plan
+from manyview.models.alternating import normalise_images
 from manyview.models.encoder import DinoEncoder
 from manyview.models.precision import Compute
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt.model import VGGT
-from manyview.models.vggt.trunk import normalise_images
 from tools.conformance.folder import Case
 from tools.conformance.sampling import sample
 from tools.conformance.settings import numbered, seeded_module, vggt_config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -18,7 +18,7 @@ from .blocks import Block
 from .config import NetworkConfig
 from .precision import Compute, ConvertedWeights
 from .recording import mark
-from .rotary import Rotation, frame_positions, rotation_for
+from .rotary import Rotation, frame_rotation
 from .run_options import RunOptions
 
 _IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -27,13 +27,16 @@ _IMAGE_STD = (0.229, 0.224, 0.225)
 FeatureTapReader = Callable[[int, Tensor, Tensor, Compute], None]
 
 
-@runtime_checkable
-class Known(Protocol):
-    """What is known of an input beside its images, as changes of tokens [B, S, P, C]."""
+class Known:
+    """What is known of an input beside its images, as changes of tokens [B, S, P, C]; here none."""
 
-    def embedded(self, x: Tensor, layout: TokenLayout, compute: Compute) -> Tensor: ...
+    def embedded(self, x: Tensor, layout: TokenLayout, compute: Compute) -> Tensor:
+        """Tokens after the encoder."""
+        return x
 
-    def after_pair(self, layer: int, x: Tensor, layout: TokenLayout, compute: Compute) -> Tensor: ...
+    def after_pair(self, layer: int, x: Tensor, layout: TokenLayout, compute: Compute) -> Tensor:
+        """Tokens after a pair of blocks."""
+        return x
 
 
 @runtime_checkable
@@ -72,12 +75,8 @@ class AlternatingLayers(nn.Module):
 
     def rotations(self, layout: TokenLayout, device: torch.device) -> tuple[Rotation | None, Rotation | None]:
         """Positions in frame blocks, and in global blocks."""
-        config = self.config
-        rotation = rotation_for(
-            frame_positions(layout.grid, layout.special_tokens, device),
-            config.dim // config.num_heads,
-            config.rope_base,
-        )
+        head_dim = self.config.dim // self.config.num_heads
+        rotation = frame_rotation(layout, head_dim, self.config.rope_base, device)
         return rotation, rotation
 
     def run_layers(
@@ -207,12 +206,39 @@ class AlternatingLayers(nn.Module):
         return x
 
 
-def first_and_others(
-    tokens: Float[Tensor, "1 2 n c"], batch: int, frames: int
-) -> Float[Tensor, "batch frames n c"]:
-    """Two learned sets of tokens: index 0 for the frame that defines the world, index 1 for all others."""
-    first, others = tokens[:, :1], tokens[:, 1:]
-    return torch.cat([first, others.expand(-1, frames - 1, -1, -1)], dim=1).expand(batch, -1, -1, -1)
+class Aggregator(AlternatingLayers):
+    """Layers whose first frame defines the world. Parameter names are those of checkpoints' `aggregator`.
+
+    `encoder` becomes `patch_embed`; `block()` makes the blocks, the global ones under the name `across`.
+    """
+
+    def __init__(
+        self, config: NetworkConfig, encoder: nn.Module, block: Callable[[], Block], across: str
+    ) -> None:
+        super().__init__()
+        self.config, self._across = config, across
+        # Two sets each: index 0 for the frame that defines the world, index 1 for all others.
+        self.camera_token = nn.Parameter(torch.zeros(1, 2, 1, config.dim))
+        self.register_token = nn.Parameter(torch.zeros(1, 2, config.special_tokens - 1, config.dim))
+        self.patch_embed = encoder
+        self.frame_blocks = nn.ModuleList(block() for _ in range(config.pairs))
+        self.add_module(across, nn.ModuleList(block() for _ in range(config.pairs)))
+
+    forward = AlternatingLayers.run_layers
+
+    def image_encoder(self) -> ImageEncoder:
+        return cast(ImageEncoder, self.patch_embed)
+
+    def frame_block(self, layer: int) -> Block:
+        return cast(Block, self.frame_blocks[layer])
+
+    def global_block(self, layer: int) -> Block:
+        return cast(Block, getattr(self, self._across)[layer])
+
+    def special_tokens(self, batch: int, frames: int) -> Float[Tensor, "b s n c"]:
+        tokens = torch.cat([self.camera_token, self.register_token], dim=2)
+        first, others = tokens[:, :1], tokens[:, 1:]
+        return torch.cat([first, others.expand(-1, frames - 1, -1, -1)], dim=1).expand(batch, -1, -1, -1)
 
 
 def _features(x: Float[Tensor, "b s p c"]) -> Float[Tensor, "b s c"]:

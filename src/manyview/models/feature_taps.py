@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -88,12 +88,11 @@ def run_dense_head(
     head: FeatureTapMaps,
     taps: list[Tensor],
     grid: tuple[int, int],
-    image_size: tuple[int, int],
-    batch_frames: tuple[int, int],
+    shape: Sequence[int],
     options: RunOptions,
     weights: ConvertedWeights | None = None,
 ) -> tuple[Tensor, ...]:
-    """Outputs of a dense head, each [B, S, ...], as `options` say.
+    """Outputs of a dense head, each [B, S, ...], for images of `shape` [B, S, 3, H, W], as `options` say.
 
     `weights`: converted weights that several passes share (None: kept for this call).
     """
@@ -102,9 +101,10 @@ def run_dense_head(
         channels_last = taps[0].device.type == "cpu" and not torch.is_grad_enabled()
     compute = Compute.for_heads(options, weights)
     dtype = options.head_dtype or head.norm.weight.dtype
+    size = (shape[-2], shape[-1])
     outputs = in_slices(
-        lambda part: head((tap[part].to(dtype) for tap in taps), grid, image_size, channels_last, compute),
+        lambda part: head((tap[part].to(dtype) for tap in taps), grid, size, channels_last, compute),
         len(taps[0]),
         options.head_frames_per_chunk,
     )
-    return tuple(output.unflatten(0, batch_frames) for output in outputs)
+    return tuple(output.unflatten(0, shape[:2]) for output in outputs)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import torch
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from ..attention.plan import Plan
+from ..errors import UsageError
 from .config import NetworkConfig
 from .info import ModelInfo
 from .precision import ConvertedWeights
@@ -57,6 +59,15 @@ class Network(nn.Module):
     def available_heads(self) -> tuple[str, ...]:
         """Names of the heads that these weights have, of `run_options.HEADS`."""
         return self.config.available_heads
+
+    def completed(
+        self, images: Tensor, plan: Plan | None, options: RunOptions | None
+    ) -> tuple[Tensor, Plan, RunOptions]:
+        """Arguments of `forward`: images checked, the default plan and options filled in."""
+        options = options or RunOptions()
+        images = check_images(images)
+        self.config.require_heads(options.heads)
+        return images, plan or Plan.dense(self.config.depth), options
 
     def forward(
         self,
@@ -115,3 +126,14 @@ class Network(nn.Module):
     ) -> Float[Tensor, "batch frames 9"]:
         """Pose encodings of frames whose camera tokens are attended to together."""
         raise NotImplementedError
+
+
+def check_images(images: Tensor) -> Tensor:
+    """Images as [B, S, 3, H, W]; UsageError unless they have that shape (or lack B) and a usable type."""
+    images = images[None] if images.ndim == 4 else images
+    if images.ndim != 5 or images.shape[2] != 3:
+        raise UsageError(f"images must have shape [B, S, 3, H, W], got {tuple(images.shape)}")
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        kind = str(images.dtype).removeprefix("torch.")
+        raise UsageError(f"images must be uint8, or floating in [0, 1], not {kind}")
+    return images

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..attention.layout import TokenLayout
+
 
 @dataclasses.dataclass(frozen=True)
 class Rotation:
@@ -60,3 +62,8 @@ def frame_positions(
     )
     patches = torch.stack([y.flatten(), x.flatten()], dim=-1)
     return torch.cat([patches.new_zeros(special_tokens, 2), patches])
+
+
+def frame_rotation(layout: TokenLayout, head_dim: int, base: float, device: torch.device) -> Rotation:
+    """`rotation_for` the tokens of one frame."""
+    return rotation_for(frame_positions(layout.grid, layout.special_tokens, device), head_dim, base)

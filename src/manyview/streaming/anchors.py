@@ -15,8 +15,7 @@ from ..attention.global_attention import GlobalAttention
 from ..attention.methods.anchors import AnchorKeys
 from ..attention.plan import Plan
 from ..errors import UsageError
-from ..models.check_images import check_images
-from ..models.network import Network
+from ..models.network import Network, check_images
 from ..models.precision import ConvertedWeights
 from ..models.predictions import Predictions
 from ..models.run_options import RunOptions

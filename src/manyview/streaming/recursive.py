@@ -19,8 +19,7 @@ from ..attention.layout import TokenLayout
 from ..attention.plan import Plan, PlanCost
 from ..errors import UsageError
 from ..geometry.cameras import pose_encoding_to_cameras
-from ..models.check_images import check_images
-from ..models.network import Network
+from ..models.network import Network, check_images
 from ..models.precision import ConvertedWeights
 from ..models.run_options import RunOptions
 from ..reconstruction.plan.machine import synchronise

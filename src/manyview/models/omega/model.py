@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...attention.layout import TokenLayout
 from ...attention.plan import Plan
 from ...kernels import launch_device
-from ..alternating import AlternatingLayers, first_and_others
-from ..blocks import Block
-from ..check_images import check_images
+from ..alternating import Aggregator
 from ..feature_taps import FeatureTaps, run_dense_head
 from ..network import Network
 from ..pose_encoding import frames_meet
@@ -29,7 +26,7 @@ from .encoder import OmegaEncoder
 from .heads import OmegaCameraHead, OmegaDenseHead, TextHead
 
 
-class OmegaTrunk(AlternatingLayers):
+class OmegaTrunk(Aggregator):
     """Images to feature taps. Parameter names are those of the public checkpoints' `aggregator`.
 
     Frame blocks have positions, inter-frame blocks have none. A plan covers the inter-frame blocks with
@@ -37,37 +34,17 @@ class OmegaTrunk(AlternatingLayers):
     """
 
     config: OmegaConfig
+    patch_embed: OmegaEncoder
 
     def __init__(self, config: OmegaConfig) -> None:
-        super().__init__()
-        self.config = config
         dim, heads = config.dim, config.num_heads
-        self.camera_token = nn.Parameter(torch.zeros(1, 2, 1, dim))
-        self.register_token = nn.Parameter(torch.zeros(1, 2, config.registers, dim))
-        self.patch_embed = OmegaEncoder(dim, config.patch_size, config.encoder, config.rope_base)
-        self.rope_embed = RotaryPeriods(dim // heads, config.rope_base)
-        self.frame_blocks, self.inter_frame_blocks = (
-            nn.ModuleList(
-                omega_block(dim, heads, config.mlp_ratio, qk_norm=True) for _ in range(config.pairs)
-            )
-            for _ in range(2)
+        super().__init__(
+            config,
+            OmegaEncoder(dim, config.patch_size, config.encoder, config.rope_base),
+            lambda: omega_block(dim, heads, config.mlp_ratio, qk_norm=True),
+            "inter_frame_blocks",
         )
-
-    def image_encoder(self) -> OmegaEncoder:
-        return self.patch_embed
-
-    def frame_block(self, layer: int) -> Block:
-        block = self.frame_blocks[layer]
-        assert isinstance(block, Block)
-        return block
-
-    def global_block(self, layer: int) -> Block:
-        block = self.inter_frame_blocks[layer]
-        assert isinstance(block, Block)
-        return block
-
-    def special_tokens(self, batch: int, frames: int) -> Float[Tensor, "b s n c"]:
-        return first_and_others(torch.cat([self.camera_token, self.register_token], 2), batch, frames)
+        self.rope_embed = RotaryPeriods(dim // heads, config.rope_base)
 
     def plan_layers(self) -> Sequence[int | None]:
         layers = iter(range(self.config.depth))
@@ -111,48 +88,32 @@ class Omega(Network):
         `plan` has a layer for each inter-frame block with attention among all tokens (None: dense).
         `weights`: see `run_layers`. Raises UsageError as VGGT does.
         """
-        options = options or RunOptions()
-        images = check_images(images)
-        self.config.require_heads(options.heads)
-        plan = plan or Plan.dense(self.config.depth)
+        images, plan, options = self.completed(images, plan, options)
         with launch_device(options.kernels, images.device):
-            return self._predict(images, plan, options, recorder, weights)
-
-    def _predict(
-        self,
-        images: Tensor,
-        plan: Plan,
-        options: RunOptions,
-        recorder: Any,
-        weights: ConvertedWeights | None,
-    ) -> Predictions:
-        dense = {"depth": self.dense_head} if "depth" in options.heads else {}
-        kept = self.config.special_tokens
-        feature_taps = FeatureTaps(self.config, dense, options, kept)
-        memory: dict[Any, Any] = {}
-        layout = self.aggregator.run_layers(
-            images, plan, options, feature_taps, recorder, memory=memory, weights=weights
-        )
-        result = Predictions(images.shape[-2], images.shape[-1], layout)
-        assert feature_taps.special_tokens is not None
-        # Heads run in the precision of the weights.
-        specials = feature_taps.special_tokens.to(self.aggregator.camera_token.dtype)
-        compute = Compute.for_heads(options, weights)
-        if "camera" in options.heads:
-            meet = None
-            if plan.camera is not None:
-                meet = frames_meet(plan.camera, layout, memory, options.kernels, kept)
-            result.pose_encoding_list = [self.camera_head(specials, meet, compute)]
-            mark(recorder, "camera head")
-        if "depth" in options.heads:
-            size, count = (result.height, result.width), (images.shape[0], images.shape[1])
-            depth, result.depth_conf = run_dense_head(
-                self.dense_head, feature_taps.take("depth"), layout.grid, size, count, options, weights
-            )
-            result.z_depth = depth.squeeze(-1)
-            mark(recorder, "depth head")
-        if "text" in options.heads:
-            token, embedding = self.text_alignment_head(specials, compute)
-            result.text_alignment_token, result.text_alignment_embedding = token, embedding
-            mark(recorder, "text head")
+            dense = {"depth": self.dense_head} if "depth" in options.heads else {}
+            kept = self.config.special_tokens
+            feature_taps = FeatureTaps(self.config, dense, options, kept)
+            memory: dict[Any, Any] = {}
+            layout = self.aggregator(images, plan, options, feature_taps, recorder, None, memory, weights)
+            result = Predictions(images.shape[-2], images.shape[-1], layout)
+            assert feature_taps.special_tokens is not None
+            # Heads run in the precision of the weights.
+            specials = feature_taps.special_tokens.to(self.aggregator.camera_token.dtype)
+            compute = Compute.for_heads(options, weights)
+            if "camera" in options.heads:
+                meet = None
+                if plan.camera is not None:
+                    meet = frames_meet(plan.camera, layout, memory, options.kernels, kept)
+                result.pose_encoding_list = [self.camera_head(specials, meet, compute)]
+                mark(recorder, "camera head")
+            if "depth" in options.heads:
+                depth, result.depth_conf = run_dense_head(
+                    self.dense_head, feature_taps.take("depth"), layout.grid, images.shape, options, weights
+                )
+                result.z_depth = depth.squeeze(-1)
+                mark(recorder, "depth head")
+            if "text" in options.heads:
+                token, embedding = self.text_alignment_head(specials, compute)
+                result.text_alignment_token, result.text_alignment_embedding = token, embedding
+                mark(recorder, "text head")
         return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,6 @@ from ...geometry.cameras import invert_rigid, relative_to_first
 from ...kernels import launch_device
 from ..alternating import AlternatingLayers, Known
 from ..blocks import Block
-from ..check_images import check_images
 from ..encoder import DinoEncoder
 from ..layers import in_slices
 from ..network import Network
@@ -23,7 +22,7 @@ from ..precision import Compute, ConvertedWeights
 from ..predictions import Predictions
 from ..priors import Priors
 from ..recording import mark
-from ..rotary import frame_positions, rotation_for
+from ..rotary import frame_rotation
 from ..run_options import RunOptions
 from .config import Pi3Config
 from .heads import HeadDecoder, PixelHead, PoseHead, local_points
@@ -82,18 +81,13 @@ class Pi3(Network, AlternatingLayers):
         return self.encoder
 
     def frame_block(self, layer: int) -> Block:
-        return self._block(2 * layer)
+        return cast(Block, self.decoder[2 * layer])
 
     def global_block(self, layer: int) -> Block:
-        return self._block(2 * layer + 1)
+        return cast(Block, self.decoder[2 * layer + 1])
 
     def special_tokens(self, batch: int, frames: int) -> Float[Tensor, "b s n c"]:
         return self.register_token.expand(batch, frames, -1, -1)
-
-    def _block(self, index: int) -> Block:
-        block = self.decoder[index]
-        assert isinstance(block, Block)
-        return block
 
     def forward(
         self,
@@ -114,40 +108,26 @@ class Pi3(Network, AlternatingLayers):
         `continues` cameras and points stay in the network's own world, as the scene's first frame is not
         among these. `memory` and `weights`: see `run_layers`. Raises UsageError as VGGT does.
         """
-        options = options or RunOptions()
-        images = check_images(images)
-        self.config.require_heads(options.heads)
+        images, plan, options = self.completed(images, plan, options)
         known = None if priors is None else self._known(priors, images, options)
-        plan = plan or Plan.dense(self.config.depth)
         with launch_device(options.kernels, images.device):
-            return self._predict(images, plan, options, recorder, known, continues, memory, weights)
-
-    def _predict(
-        self,
-        images: Tensor,
-        plan: Plan,
-        options: RunOptions,
-        recorder: Any,
-        known: Known | None,
-        continues: bool,
-        memory: dict[Any, Any] | None,
-        weights: ConvertedWeights | None,
-    ) -> Predictions:
-        tap = _LastPair(self.config.depth - 1)
-        layout = self.run_layers(images, plan, options, tap, recorder, known, memory, weights)
-        compute = Compute.for_heads(options, weights)
-        height, width = images.shape[-2:]
-        result = Predictions(height, width, layout)
-        hidden = tap.take()
-        metres = self._metric_scale(hidden, layout, len(images), compute)
+            tap = _LastPair(self.config.depth - 1)
+            layout = self.run_layers(images, plan, options, tap, recorder, known, memory, weights)
+            compute = Compute.for_heads(options, weights)
+            hidden = tap.take()
+            metres = self._metric_scale(hidden, layout, len(images), compute)
+            parts = self._heads(hidden, layout, options, compute)
+            del hidden
+        result = Predictions(images.shape[-2], images.shape[-1], layout)
         result.local_points, result.confidence_logits, poses, intrinsics = (
-            part.unflatten(0, images.shape[:2]) for part in self._heads(hidden, layout, options, compute)
+            part.unflatten(0, images.shape[:2]) for part in parts
         )
-        del hidden
+        del parts
         if metres is not None:
             result.metric_scale = metres
             result.local_points = result.local_points * metres[:, None, None, None, None]
-            poses = torch.cat([poses[..., :3], poses[..., 3:] * _translation_only(metres)], -1)
+            poses = poses.clone()
+            poses[..., :3, 3] *= metres[:, None, None]
         result.world_from_cam = poses
         for head in options.heads:
             mark(recorder, f"{head} head")
@@ -180,11 +160,8 @@ class Pi3(Network, AlternatingLayers):
     ) -> list[Tensor]:
         """Local points, confidence logits, poses and intrinsics of [B*S] frames, some frames at a time."""
         config = self.config
-        rotation = rotation_for(
-            frame_positions(layout.grid, layout.special_tokens, hidden.device),
-            config.decoder_dim // config.decoder_heads,
-            config.rope_base,
-        )
+        head_dim = config.decoder_dim // config.decoder_heads
+        rotation = frame_rotation(layout, head_dim, config.rope_base, hidden.device)
         dtype = self.camera_head.fc_t.weight.dtype
 
         def run(part: slice) -> list[Tensor]:
@@ -200,13 +177,6 @@ class Pi3(Network, AlternatingLayers):
             return [local, logits, self.camera_head(camera), intrinsics]
 
         return in_slices(run, len(hidden), options.head_frames_per_chunk)
-
-
-def _translation_only(scale: Float[Tensor, " batch"]) -> Float[Tensor, "batch 1 4 1"]:
-    """Factors of the last column of 4x4 poses: the translation's three, and one for its last row."""
-    factors = scale[:, None].repeat(1, 4)
-    factors[:, 3] = 1
-    return factors[:, None, :, None]
 
 
 class _LastPair:

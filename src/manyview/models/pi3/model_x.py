@@ -15,7 +15,7 @@ from ..alternating import Known
 from ..encoder import DinoEncoder, PatchConv
 from ..precision import Compute
 from ..priors import Priors
-from ..rotary import frame_positions, rotation_for
+from ..rotary import frame_rotation
 from ..run_options import RunOptions
 from .config import Pi3Config, Pi3XConfig
 from .conv_head import ConvHead
@@ -77,17 +77,14 @@ class Pi3X(Pi3):
         return rows * self.config.patch_size, columns * self.config.patch_size
 
     def _metric_scale(self, hidden: Tensor, layout: TokenLayout, batch: int, compute: Compute) -> Tensor:
-        rotation = rotation_for(
-            frame_positions(layout.grid, layout.special_tokens, hidden.device),
-            self.config.metric_dim // self.config.metric_heads,
-            self.config.rope_base,
-        )
+        head_dim = self.config.metric_dim // self.config.metric_heads
+        rotation = frame_rotation(layout, head_dim, self.config.rope_base, hidden.device)
         query = self.metric_token.expand(batch, -1, -1)
         context = hidden.unflatten(0, (batch, -1)).flatten(1, 2).to(query.dtype)
         return self.metric_head(self.metric_decoder(query, context, rotation, compute))[:, 0, 0].exp()
 
 
-class KnownTokens:
+class KnownTokens(Known):
     """What is known of an input, as changes of Pi3X's tokens; only frames that are known are run."""
 
     def __init__(

@@ -10,7 +10,6 @@ from torch import Tensor
 from ...attention.plan import Plan
 from ...errors import UsageError
 from ...kernels import launch_device
-from ..check_images import check_images
 from ..dense_head import DenseHead
 from ..feature_taps import FeatureTaps, run_dense_head
 from ..network import ChunkOutput, Network
@@ -71,74 +70,42 @@ class VGGT(Network):
             UsageError: for images of another shape or type, a head these weights lack, a plan of another
                 depth, query points that do not fit, or kernels that do not run on the images' device.
         """
-        options = options or RunOptions()
-        images = check_images(images)
-        self.config.require_heads(options.heads)
+        images, plan, options = self.completed(images, plan, options)
         if "track" in options.heads:
             query_points = self.track_head.check(images.shape[-2], images.shape[-1], query_points)
             if len(query_points) != len(images):
                 raise UsageError(f"there are {len(images)} scenes, but query_points for {len(query_points)}")
-        plan = plan or Plan.dense(self.config.depth)
+        memory = {} if memory is None else memory
         with launch_device(options.kernels, images.device):
-            return self._predict(
-                images,
-                plan,
-                options,
-                recorder,
-                query_points,
-                continues,
-                {} if memory is None else memory,
-                weights,
-            )
-
-    def _predict(
-        self,
-        images: Tensor,
-        plan: Plan,
-        options: RunOptions,
-        recorder: Any,
-        query_points: Tensor | None,
-        continues: bool,
-        memory: dict[Any, Any],
-        weights: ConvertedWeights | None,
-    ) -> Predictions:
-        dense = {name: self._dense_head(name) for name in options.heads if name != "camera"}
-        feature_taps = FeatureTaps(self.config, dense, options)
-        known = LaterFrames(self.aggregator) if continues else None
-        layout = self.aggregator(images, plan, options, feature_taps, recorder, known, memory, weights)
-        height, width = images.shape[-2:]
-        result = Predictions(height, width, layout)
-        if "camera" in options.heads:
-            assert feature_taps.camera_tokens is not None
-            tokens = feature_taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)
-            meet = None
-            if plan.camera is not None:
-                meet = frames_meet(plan.camera, layout, memory, options.kernels)
-            result.pose_encoding_list = self.camera_head(
-                tokens, meet=meet, compute=Compute.for_heads(options, weights)
-            )
-            mark(recorder, "camera head")
-        batch_frames = (images.shape[0], images.shape[1])
-        for name, extractor in dense.items():
-            maps = run_dense_head(
-                extractor,
-                feature_taps.take(name),
-                layout.grid,
-                (height, width),
-                batch_frames,
-                options,
-                weights,
-            )
-            if name == "depth":
-                result.z_depth, result.depth_conf = maps[0].squeeze(-1), maps[1]
-            elif name == "points":
-                result.world_points, result.world_points_conf = maps
-            else:
-                assert query_points is not None
-                tracks, visibility, confidence = self.track_head(maps[0], query_points)
-                result.track_list, result.track_visibility = tracks, visibility
-                result.track_confidence = confidence
-            mark(recorder, f"{name} head")
+            dense = {name: self._dense_head(name) for name in options.heads if name != "camera"}
+            feature_taps = FeatureTaps(self.config, dense, options)
+            known = LaterFrames(self.aggregator) if continues else None
+            layout = self.aggregator(images, plan, options, feature_taps, recorder, known, memory, weights)
+            result = Predictions(images.shape[-2], images.shape[-1], layout)
+            if "camera" in options.heads:
+                assert feature_taps.camera_tokens is not None
+                tokens = feature_taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)
+                meet = None
+                if plan.camera is not None:
+                    meet = frames_meet(plan.camera, layout, memory, options.kernels)
+                result.pose_encoding_list = self.camera_head(
+                    tokens, meet=meet, compute=Compute.for_heads(options, weights)
+                )
+                mark(recorder, "camera head")
+            for name, extractor in dense.items():
+                maps = run_dense_head(
+                    extractor, feature_taps.take(name), layout.grid, images.shape, options, weights
+                )
+                if name == "depth":
+                    result.z_depth, result.depth_conf = maps[0].squeeze(-1), maps[1]
+                elif name == "points":
+                    result.world_points, result.world_points_conf = maps
+                else:
+                    assert query_points is not None
+                    tracks, visibility, confidence = self.track_head(maps[0], query_points)
+                    result.track_list, result.track_visibility = tracks, visibility
+                    result.track_confidence = confidence
+                mark(recorder, f"{name} head")
         return result
 
     def encoder_features(
@@ -162,13 +129,12 @@ class VGGT(Network):
     ) -> ChunkOutput:
         feature_taps = FeatureTaps(self.config, {"depth": self.depth_head}, options)
         known = None if starts_stream else LaterFrames(self.aggregator)
-        size, batch_frames = (images.shape[-2], images.shape[-1]), (images.shape[0], images.shape[1])
         with launch_device(options.kernels, images.device):
             layout = self.aggregator.run_layers(
                 images, plan, options, feature_taps, recorder, known, weights=weights
             )
             depth, conf = run_dense_head(
-                self.depth_head, feature_taps.take("depth"), layout.grid, size, batch_frames, options, weights
+                self.depth_head, feature_taps.take("depth"), layout.grid, images.shape, options, weights
             )
         assert feature_taps.camera_tokens is not None
         tokens = feature_taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)
