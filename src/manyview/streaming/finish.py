@@ -18,7 +18,7 @@ from ..reconstruction.inputs.views import ViewRecord
 from ..reconstruction.result.arrays import ARRAY_FIELDS, array_shapes
 from ..reconstruction.result.result import Reconstruction
 from ..reconstruction.result.save import save_rows
-from ..reconstruction.result.view_validity import invalid_view_notes, valid_views
+from ..reconstruction.result.view_validity import keep_valid, valid_views
 from .journal import StreamJournal
 
 
@@ -48,14 +48,12 @@ def write_result(
             good[list(rows)] = _valid_frames(arrays)
             for name, values in arrays.items():
                 file.write(name, rows, values.astype(ARRAY_FIELDS[name][0], copy=False))
-        left_out = invalid_view_notes(
-            good, tuple(record.name for record in records), journal.settings["precision"]
-        )
+        views, left_out = keep_valid(records, good, journal.settings["precision"])
         file.keep(good.numpy())
         log = journal.log()
         return Reconstruction(
             **file.mapped(),  # type: ignore[arg-type]
-            views=tuple(r for r, valid in zip(records, good.tolist(), strict=True) if valid),
+            views=views,
             settings={**journal.settings, "views": len(records)},
             timings_s={"forward": sum(line["seconds"] for line in log)},
             memory_bytes={"memory of the stream": max(line["memory_bytes"] for line in log)},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,14 +14,14 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ..errors import DamagedInputError, InputError, UsageError
-from ..files.naming import printable
 from ..reconstruction.inputs.decode import ImageReadError
 from ..reconstruction.inputs.decode_pool import load_network_images
 from ..reconstruction.inputs.find import find_inputs
 from ..reconstruction.inputs.in_memory import decode_input, split_batches
+from ..reconstruction.inputs.load import video_views
 from ..reconstruction.inputs.network_image import NetworkImage, Sizing, make_network_image
 from ..reconstruction.inputs.options import InputOptions, InputSet
-from ..reconstruction.inputs.preprocess import WHITE, canvas_offset, centre_on_canvas
+from ..reconstruction.inputs.preprocess import paste_on_canvas
 from ..reconstruction.inputs.video import VideoReader
 from ..reconstruction.inputs.views import ViewRecord
 
@@ -94,22 +93,11 @@ class FrameSource:
     def _from_video(self) -> Iterator[tuple[ViewRecord, NetworkImage]]:
         reader = self._reader
         assert reader is not None
-        source = printable(os.path.abspath(reader.path))
         done = -1 if self._after is None or self._after.video_frame is None else self._after.video_frame
-        used = 0
-        for frame in reader.frames():
-            used += 1
-            if frame.index <= done:
-                continue
-            try:
-                view = make_network_image(frame.decoded, self._sizing)
-            except ImageReadError as error:
-                raise InputError(f"the frames of '{reader.path}' cannot be used: {error}") from error
-            name = f"frame_{frame.index:06d}.png"
-            yield ViewRecord(name, source, view.transform, frame.index, frame.time_s), view
+        yield from video_views(reader, self._found.files[0], self._sizing, done)
         if self._strict and reader.damage:
             raise DamagedInputError(f"'{reader.path}' {reader.damage}; leave strict reading off to go on")
-        self.warnings += reader.warnings(used)
+        self.warnings += reader.warnings()
 
     def _from_photos(self) -> Iterator[tuple[ViewRecord, NetworkImage]]:
         seen: set[str] = set()
@@ -190,7 +178,6 @@ def _on_canvas(
             f"{name} becomes {width}x{height} pixels, the stream has {canvas[1]}x{canvas[0]}: all its frames "
             "share one size; use --size-policy pad for mixed shapes"
         )
-    image = np.full((3, *canvas), WHITE, dtype=np.uint8)
-    left, top = canvas_offset(view.transform, *canvas)
-    image[:, top : top + height, left : left + width] = view.pixels.transpose(2, 0, 1)
-    return torch.from_numpy(image), centre_on_canvas(view.transform, *canvas)
+    image = np.empty((3, *canvas), dtype=np.uint8)
+    transform = paste_on_canvas(image, view.pixels, view.transform)
+    return torch.from_numpy(image), transform

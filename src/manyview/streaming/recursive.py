@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from ..attention.layout import TokenLayout
 from ..attention.plan import Plan, PlanCost
 from ..errors import UsageError
 from ..geometry.cameras import pose_encoding_to_cameras
@@ -115,15 +114,11 @@ class RecursiveEngine:
         cameras = [] if self._window is None else [self._window, *self._all]
         return self._memory.nbytes + sum(tokens.nbytes for tokens in cameras)
 
-    def layout(self, frames: int, size: tuple[int, int]) -> TokenLayout:
-        """Tokens of `frames` images of `size` (height, width)."""
-        return self._model.config.layout(frames, *size)
-
     def cost(self, frames: int, size: tuple[int, int]) -> PlanCost:
-        """Operations of global attention if the next chunk has `frames` images of `size`."""
+        """Operations of global attention if the next chunk has `frames` images of `size` (height, width)."""
         config = self._model.config
         plan = self._memory.plan(frames)
-        return plan.cost(self.layout(frames, size), config.dim, head_dim=config.dim // config.num_heads)
+        return plan.cost(config.layout(frames, *size), config.dim, head_dim=config.dim // config.num_heads)
 
     @torch.no_grad()  # not inference mode: what users get are plain tensors
     def push(self, images: Num[Tensor, "views 3 height width"]) -> StreamUpdate:

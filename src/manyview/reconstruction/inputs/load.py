@@ -16,8 +16,8 @@ from .decode import HeifSupportError, ImageReadError
 from .decode_pool import load_network_images, with_size_of_first
 from .input_warnings import image_warnings
 from .network_image import NetworkImage, Sizing, make_network_image
-from .options import InputSet
-from .preprocess import WHITE, SizePolicy, canvas_offset, centre_on_canvas, check_sizes, shared_canvas
+from .options import InputFile, InputSet
+from .preprocess import SizePolicy, check_sizes, paste_on_canvas, shared_canvas
 from .spool import DiskImages, PixelSpool
 from .video import VideoReader
 from .views import ViewRecord
@@ -132,28 +132,36 @@ def _refusal(name: str, error: ImageReadError) -> Exception:
     return DamagedInputError(f"'{name}' {error}; repair or remove it, or leave strict reading off to skip it")
 
 
-def _read_video(
-    input_set: InputSet, sizing: Sizing, strict: bool, progress: Progress, spool: PixelSpool | None
-) -> LoadedViews:
-    path, source = input_set.files[0].path, input_set.files[0].source
-    reader = VideoReader(path, input_set.options)
-    views: list[tuple[ViewRecord, NetworkImage]] = []
+def video_views(
+    reader: VideoReader, file: InputFile, sizing: Sizing, after: int = -1
+) -> Iterator[tuple[ViewRecord, NetworkImage]]:
+    """The chosen frames of the video `file` as network images of one size, from behind the frame `after`."""
     for frame in reader.frames():
+        if frame.index <= after:
+            continue
         try:
             view = make_network_image(frame.decoded, sizing)
         except ImageReadError as error:
-            raise InputError(f"the frames of '{path}' cannot be used: the image {error}") from error
-        if not views:
-            sizing = sizing.with_size_of(view.transform)
+            raise InputError(f"the frames of '{file.path}' cannot be used: the image {error}") from error
+        sizing = sizing.with_size_of(view.transform)
         name = f"frame_{frame.index:06d}.png"
-        kept = view if spool is None else spool.keep(view)
-        views.append((ViewRecord(name, source, view.transform, frame.index, frame.time_s), kept))
+        yield ViewRecord(name, file.source, view.transform, frame.index, frame.time_s), view
+
+
+def _read_video(
+    input_set: InputSet, sizing: Sizing, strict: bool, progress: Progress, spool: PixelSpool | None
+) -> LoadedViews:
+    file = input_set.files[0]
+    path, reader = file.path, VideoReader(file.path, input_set.options)
+    views: list[tuple[ViewRecord, NetworkImage]] = []
+    for record, view in video_views(reader, file, sizing):
+        views.append((record, view if spool is None else spool.keep(view)))
         progress(len(views), max(len(views), reader.sampling.groups))
     if strict and reader.damage:
         raise DamagedInputError(f"'{path}' {reader.damage}; leave strict reading off to use what decodes")
     if not views:
         raise InputError(f"'{path}' has no usable frame in the asked range of time")
-    notes = [*input_set.warnings, *reader.warnings(len(views))]
+    notes = [*input_set.warnings, *reader.warnings()]
     return _assembled(views, sizing, notes, "frame", spool)
 
 
@@ -179,12 +187,7 @@ def _assembled(
     records: list[ViewRecord] = []
     for image, (record, view) in zip(images, _drained(views)):
         pixels = view.pixels if spool is None else spool.next(view.pixels.shape)
-        own_height, own_width = pixels.shape[:2]
-        left, top = canvas_offset(view.transform, height, width)
-        if (own_height, own_width) != (height, width):
-            image.fill(WHITE)
-        image[:, top : top + own_height, left : left + own_width] = pixels.transpose(2, 0, 1)
-        transform = centre_on_canvas(view.transform, height, width)
+        transform = paste_on_canvas(image, pixels, view.transform)
         records.append(dataclasses.replace(record, transform=transform))
         if disk is not None and len(records) % 64 == 0:
             disk.release()

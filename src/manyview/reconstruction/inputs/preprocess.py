@@ -36,6 +36,7 @@ SizePolicy = Literal["fit", "crop", "pad", "square", "area", "balanced", "max_si
 SIZE_POLICIES: tuple[SizePolicy, ...] = get_args(SizePolicy)
 
 WHITE = 255
+_ROUNDING_SLACK = 1e-6  # float noise must not move a box edge that lies on a whole pixel
 _MOST_ELONGATED = 2  # longer side over shorter side, of "balanced" and "max_size"
 
 
@@ -161,7 +162,8 @@ def _plan_square(width: int, height: int, target_size: int, orientation: int) ->
     top = (side - height) // 2 * scale
     right, bottom = left + width * scale, top + height * scale
     # Rounded inwards, so that the box holds no pixel that is partly bar; never empty.
-    box_left, box_top = min(_ceil(left), target_size - 1), min(_ceil(top), target_size - 1)
+    box_left, box_top = (min(math.ceil(x - _ROUNDING_SLACK), target_size - 1) for x in (left, top))
+    box_right, box_bottom = (math.floor(x + _ROUNDING_SLACK) for x in (right, bottom))
     return ViewTransform(
         **_source_fields(width, height, orientation),
         network_width=target_size,
@@ -170,24 +172,8 @@ def _plan_square(width: int, height: int, target_size: int, orientation: int) ->
         scale_y=scale,
         offset_x=left,
         offset_y=top,
-        content_box=(
-            box_left,
-            box_top,
-            max(_floor(right), box_left + 1),
-            max(_floor(bottom), box_top + 1),
-        ),
+        content_box=(box_left, box_top, max(box_right, box_left + 1), max(box_bottom, box_top + 1)),
     )
-
-
-_ROUNDING_SLACK = 1e-6  # float noise must not move a box edge that lies on a whole pixel
-
-
-def _ceil(value: float) -> int:
-    return int(np.ceil(value - _ROUNDING_SLACK))
-
-
-def _floor(value: float) -> int:
-    return int(np.floor(value + _ROUNDING_SLACK))
 
 
 def _source_fields(width: int, height: int, orientation: int) -> dict[str, int]:
@@ -242,9 +228,23 @@ def shared_canvas(transforms: Sequence[ViewTransform]) -> tuple[int, int]:
     return max(t.network_height for t in transforms), max(t.network_width for t in transforms)
 
 
+def paste_on_canvas(
+    canvas: UInt8[np.ndarray, "3 height width"],
+    pixels: UInt8[np.ndarray, "rows columns 3"],
+    transform: ViewTransform,
+) -> ViewTransform:
+    """Draw a network image on the centre of `canvas`, white around it, and return its transform there."""
+    rows, columns = pixels.shape[:2]
+    left, top = _canvas_offset(transform, *canvas.shape[1:])
+    if pixels.shape[:2] != canvas.shape[1:]:
+        canvas.fill(WHITE)
+    canvas[:, top : top + rows, left : left + columns] = pixels.transpose(2, 0, 1)
+    return centre_on_canvas(transform, *canvas.shape[1:])
+
+
 def centre_on_canvas(transform: ViewTransform, height: int, width: int) -> ViewTransform:
     """The transform after its network image was centred on a larger canvas of `height` x `width`."""
-    left, top = canvas_offset(transform, height, width)
+    left, top = _canvas_offset(transform, height, width)
     box = transform.content_box
     return dataclasses.replace(
         transform,
@@ -256,6 +256,6 @@ def centre_on_canvas(transform: ViewTransform, height: int, width: int) -> ViewT
     )
 
 
-def canvas_offset(transform: ViewTransform, height: int, width: int) -> tuple[int, int]:
+def _canvas_offset(transform: ViewTransform, height: int, width: int) -> tuple[int, int]:
     """(left, top) padding that centres the view on the canvas; an odd pixel goes to the right or bottom."""
     return (width - transform.network_width) // 2, (height - transform.network_height) // 2

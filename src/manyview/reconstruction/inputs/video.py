@@ -49,7 +49,7 @@ class VideoReader:
         self.path = path
         self.options = options
         self.decoded = 0  # frames that decoded, before the end of the range
-        self.in_range = 0
+        self.in_range = self.used = 0
         self.faults = 0  # decoding errors and frames with visible damage
         self.interlaced = False
         with self._opened() as (container, stream):
@@ -132,6 +132,7 @@ class VideoReader:
             for index, time_s, frame in self._sound_frames()
         )
         for index, time_s, frame in pick_frames(candidates, self.sampling, lambda c: convert.sharpness(c[2])):
+            self.used += 1
             angle = round(frame.rotation / 90) * 90 % 360
             yield VideoFrame(
                 apply_orientation(convert.to_rgb(frame), _ORIENTATION_OF_ANGLE[angle]), index, time_s
@@ -205,7 +206,7 @@ class VideoReader:
             return f"is damaged in {counted(self.faults, 'place')}; {self.decoded} frames decode"
         return None
 
-    def warnings(self, used: int) -> list[str]:
+    def warnings(self) -> list[str]:
         """Sentences for the user about the video and the choice of frames; call when all are read."""
         name = self.path.name
         notes = []
@@ -214,11 +215,11 @@ class VideoReader:
         sampling = self.sampling
         if sampling.limited_by_default:
             notes.append(
-                f"{used} of {self.in_range} frames are used, evenly spread; "
+                f"{self.used} of {self.in_range} frames are used, evenly spread; "
                 "choose with --max-frames, --stride or --fps (max_frames, stride, fps) to use more or fewer"
             )
-        elif used < self.in_range:
-            notes.append(f"{used} of {self.in_range} frames are used")
+        elif self.used < self.in_range:
+            notes.append(f"{self.used} of {self.in_range} frames are used")
         if self.options.fps is not None and self.options.fps > self.native_fps * 1.01:
             asked = f"fewer than the {self.options.fps:g} asked for"
             notes.append(f"'{name}' has {self.native_fps:.3g} frames per second, {asked}")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from ...errors import ManyViewError
+from ...files.naming import enumerated
 from ...models.network import Predictions
+from ..inputs.views import ViewRecord
+from .arrays import ARRAY_FIELDS
 
 # Fields of view outside of this are no pinhole camera's.
 _FOV_LIMITS = (math.radians(0.5), math.radians(179.0))
@@ -32,31 +38,27 @@ def valid_views(result: Predictions) -> Bool[Tensor, " views"]:
     return valid.cpu()
 
 
-def invalid_view_notes(
-    valid: Bool[Tensor, " views"], names: tuple[str, ...], precision: str
-) -> tuple[str, ...]:
-    """Notes about views that are left out. Raises ManyViewError if none would be left."""
-    bad = [name for name, kept in zip(names, valid.tolist(), strict=True) if not kept]
-    if not bad:
-        return ()
+def keep_valid(
+    records: Sequence[ViewRecord], valid: Bool[Tensor, " views"], precision: str
+) -> tuple[tuple[ViewRecord, ...], tuple[str, ...]]:
+    """Records of the valid views, and notes about the others. Raises ManyViewError if no view is valid."""
+    kept = tuple(itertools.compress(records, valid.tolist()))
+    if len(kept) == len(records):
+        return kept, ()
     remedy = "try --precision fp32" if precision != "fp32" else "the weights do not suit these images"
-    if len(bad) == len(names):
+    count = len(records)
+    if not kept:
         raise ManyViewError(
-            f"the model gave no camera or depth that is finite for any of {len(names)} views in {precision}; "
+            f"the model gave no camera or depth that is finite for any of {count} views in {precision}; "
             f"{remedy}"
         )
-    shown = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
-    return (f"{len(bad)} of {len(names)} views left out, the model gave them no camera: {shown}; {remedy}",)
+    shown = enumerated(itertools.compress((r.name for r in records), (~valid).tolist()), 5)
+    left_out = f"{count - len(kept)} of {count} views left out, the model gave them no camera"
+    return kept, (f"{left_out}: {shown}; {remedy}",)
 
 
-def select_views(tensor: Tensor, valid: Bool[Tensor, " views"]) -> Tensor:
-    """The valid views of an output [1, views, ...], on the CPU; not copied if all are."""
-    tensor = tensor[0].cpu()
-    return tensor if bool(valid.all()) else tensor[valid]
-
-
-def predicted_arrays(predictions: Predictions) -> dict[str, Tensor]:
-    """The tensors [1, views, ...] of `predictions` by the name of the array that stores them."""
+def predicted_arrays(predictions: Predictions) -> dict[str, np.ndarray]:
+    """The arrays of a result [views, ...] from `predictions`, copied only for another type or device."""
     tensors = {
         "cam_from_world": predictions.cam_from_world,
         "intrinsics": predictions.intrinsics,
@@ -65,4 +67,9 @@ def predicted_arrays(predictions: Predictions) -> dict[str, Tensor]:
         "head_points": predictions.world_points,
         "head_points_conf": predictions.world_points_conf,
     }
-    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    # Converted on the CPU: Apple's GPU has no float64.
+    return {
+        name: tensor[0].cpu().numpy().astype(ARRAY_FIELDS[name][0], copy=False)
+        for name, tensor in tensors.items()
+        if tensor is not None
+    }

@@ -5,7 +5,6 @@ Each view depends on the anchors and itself alone, so the size of a chunk change
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import gc
 import logging
@@ -23,37 +22,17 @@ from ...files.array_file import ArrayFile
 from ...models.network import Network, Predictions
 from ...models.precision import ConvertedWeights
 from ..plan.chunked_plan import result_shapes
-from ..plan.machine import synchronise
 from ..plan.preflight import format_gib
-from ..result.arrays import ARRAY_FIELDS
 from ..result.result import Reconstruction
 from ..result.save import save_rows
-from ..result.view_validity import invalid_view_notes, predicted_arrays, valid_views
+from ..result.view_validity import keep_valid, predicted_arrays, valid_views
 from .anchored import encoder_features, solve_anchors
+from .assemble import assemble, start_counting
 from .forward import out_of_memory
-from .peak_memory import measured_bytes, start_counting
 from .prepare import PreparedRun
-from .progress import ProgressCallback
+from .progress import ProgressCallback, StageClock
 
 logger = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass
-class _Progress:
-    """Seconds by stage and the number of views done, reported to the caller."""
-
-    total: int
-    callback: ProgressCallback | None
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
-    done: int = 0
-    last: float = dataclasses.field(default_factory=time.perf_counter)
-
-    def finish(self, stage: str, views: int) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.last
-        self.last, self.done = now, self.done + views
-        if self.callback is not None:
-            self.callback("reconstruct", self.done, self.total)
 
 
 def run_chunked(
@@ -75,26 +54,12 @@ def run_chunked(
         start = time.perf_counter()
         with torch.inference_mode():
             valid, chunk, seconds = _fill(ready, model, file, progress)
-        records = ready.views.records
-        notes = ready.notes + invalid_view_notes(
-            valid, tuple(r.name for r in records), ready.settings["precision"]
-        )
+        views, notes = keep_valid(ready.views.records, valid, ready.settings["precision"])
         file.keep(valid.numpy())
-        timings = {**ready.timings_s, "forward": time.perf_counter() - start}
-        timings |= {f"forward: {stage}": value for stage, value in seconds.items()}
+        timings = {"forward": time.perf_counter() - start, **seconds}
         if chunk != ready.chosen.chunk:
             notes = (*notes, f"memory ran out; {chunk} views at a time went through")
-        device = ready.chosen.machine.device
-        return Reconstruction(
-            views=tuple(r for r, kept in zip(records, valid.tolist(), strict=True) if kept),
-            settings=ready.settings,
-            timings_s=timings,
-            memory_bytes={"expected peak": ready.chosen.peak_bytes, **measured_bytes(device, held)},
-            notes=notes,
-            pixel_centres=ready.settings["pixel_centres"],
-            comparison=comparison,
-            **file.mapped(),
-        )
+        return assemble(ready, views, file.mapped(), notes, timings, held, comparison)
 
     return save_rows(folder, result_shapes(ready.chosen.request), fill, overwrite, ready.settings)
 
@@ -106,15 +71,14 @@ def _fill(
     chosen, images = ready.chosen, ready.views.images
     device, plan, options = chosen.machine.device, chosen.request.plan, chosen.options
     count = len(images)
-    progress = _Progress(count * (1 + plan.needs_frame_features), callback)
+    clock = StageClock(device, count * (1 + plan.needs_frame_features), callback)
 
     def read(start: int, stop: int) -> Tensor:
         return images[start:stop].to(device)
 
     def finished(stage: str, views: int) -> None:
-        synchronise(device)
+        clock.mark(stage, views)
         ready.views.release()
-        progress.finish(stage, views)
 
     features, weights = None, ConvertedWeights()  # converted once, for all chunks
     if plan.needs_frame_features:
@@ -132,7 +96,7 @@ def _fill(
     for view, kept in file.done.items():  # of an earlier run that was interrupted
         valid[view] = kept
     others = [view for view in range(count) if view not in done]
-    progress.done = progress.total - len(others)
+    clock.done = clock.total - len(others)
     chunk = chosen.chunk or count
     while others:
         rows, part = others[:chunk], None
@@ -158,13 +122,12 @@ def _fill(
         file.finish(rows, part_valid.tolist())
         others = others[len(rows) :]
         finished("others", len(rows))
-    return valid, chunk, progress.seconds
+    return valid, chunk, clock.seconds
 
 
 def _write(file: ArrayFile, rows: Sequence[int], predictions: Predictions, images: Tensor) -> Tensor:
     """Write the predictions for these rows; which of them are valid."""
-    for name, tensor in predicted_arrays(predictions).items():
-        # Converted on the CPU: Apple's GPU has no float64.
-        file.write(name, rows, tensor[0].cpu().numpy().astype(ARRAY_FIELDS[name][0], copy=False))
+    for name, values in predicted_arrays(predictions).items():
+        file.write(name, rows, values)
     file.write("images", rows, images[list(rows)].permute(0, 2, 3, 1).numpy())
     return valid_views(predictions)

@@ -35,7 +35,7 @@ def run_forward(
     known = {} if priors is None else {"priors": priors.to(device)}
     ladder = [o for o in run_options_candidates(chosen.request) if _tokens(o) <= _tokens(chosen.options)]
     for options in ladder:
-        clock = StageClock(device, stage_counts(model.config.depth, options.heads), progress)
+        clock = StageClock(device, sum(stage_counts(model.config.depth, options.heads).values()), progress)
         try:
             with torch.inference_mode():
                 result = model(images.to(device), chosen.request.plan, options, clock, **known)

@@ -14,22 +14,20 @@ ProgressCallback = Callable[[str, int, int], None]
 
 
 class StageClock:
-    """Recorder of a forward pass: seconds by stage, and progress over all stages together."""
+    """Recorder of a forward pass: seconds by stage ("forward: encoder"), and parts `done` of `total`."""
 
-    def __init__(
-        self, device: torch.device, counts: dict[str, int], progress: ProgressCallback | None = None
-    ) -> None:
+    def __init__(self, device: torch.device, total: int, progress: ProgressCallback | None = None) -> None:
         self.seconds: dict[str, float] = {}
+        self.done, self.total = 0, total
         self._device, self._progress = device, progress
-        self._done, self._total = 0, sum(counts.values())
         self._last = time.perf_counter()
 
-    def mark(self, stage: str) -> None:
-        """A part of `stage` is queued; wait for it and book its time."""
+    def mark(self, stage: str, parts: int = 1) -> None:
+        """So many parts of `stage` are queued; wait for them and book their time."""
         synchronise(self._device)
         now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self.seconds[f"forward: {stage}"] = self.seconds.get(f"forward: {stage}", 0.0) + now - self._last
         self._last = now
-        self._done += 1
+        self.done += parts
         if self._progress is not None:
-            self._progress("reconstruct", self._done, self._total)
+            self._progress("reconstruct", self.done, self.total)
