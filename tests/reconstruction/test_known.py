@@ -19,10 +19,8 @@ from manyview.reconstruction.inputs.preprocess import plan_view
 from manyview.reconstruction.inputs.views import ViewRecord
 from manyview.reconstruction.known.arrays import KnownViews
 from manyview.reconstruction.known.cameras import KnownCamera, KnownCameras, read_known_cameras
-from manyview.reconstruction.known.files import KnownFiles
-from manyview.reconstruction.known.known import check_accepts_priors, read_known
-from manyview.reconstruction.known.match import match_views
-from manyview.reconstruction.known.poses import relative_to_first_known
+from manyview.reconstruction.known.files import KnownFiles, match_views
+from manyview.reconstruction.known.known import check_accepts_priors, read_known, relative_to_first_known
 from tests.models.tiny import TINY
 from tests.models.tiny_pi3 import SMALL, SMALL_X, tiny_pi3x
 

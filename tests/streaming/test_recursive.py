@@ -17,7 +17,7 @@ from manyview.attention.plan import Plan
 from manyview.attention.protocols import Keys, LayerInput, LayerRun
 from manyview.errors import UsageError
 from manyview.models.run_options import RunOptions
-from manyview.streaming.frame_retention import retained_frames
+from manyview.streaming.plan_memory import retained_frames
 from manyview.streaming.recursive import RecursiveEngine, RecursiveOptions
 from manyview.streaming.recursive_keys import LayerMemory, RecursiveKeys
 from tests.attention.settings import small_layer

@@ -141,7 +141,7 @@ class FrameSource:
 
     def _placed(self, record: ViewRecord, view: NetworkImage) -> Frame:
         if self._canvas is None:
-            self._canvas = view.transform.network_height, view.transform.network_width
+            self._canvas = view.transform.network_size
         image, transform = _on_canvas(record.name, view, self._canvas)
         return Frame(image, dataclasses.replace(record, transform=transform))
 
@@ -165,7 +165,7 @@ def frames_of_objects(items: Iterable[Any], sizing: Sizing) -> Iterator[UInt8[Te
             view = make_network_image(decode_input(item, f"frame {number}"), sizing)
         except ImageReadError as error:
             raise InputError(f"frame {number} of the stream {error}") from error
-        canvas = canvas or (view.transform.network_height, view.transform.network_width)
+        canvas = canvas or view.transform.network_size
         yield _on_canvas(f"frame {number}", view, canvas)[0]
 
 

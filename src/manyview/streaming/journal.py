@@ -41,7 +41,11 @@ class StreamJournal:
         self.chunks = 0
         self.finished = False
         self.last: ViewRecord | None = None
-        self.canvas: tuple[int, int] | None = None
+
+    @property
+    def canvas(self) -> tuple[int, int] | None:
+        """(height, width) of the network images; None before the first chunk."""
+        return None if self.last is None else self.last.transform.network_size
 
     @classmethod
     def is_one(cls, folder: Path) -> bool:
@@ -78,9 +82,7 @@ class StreamJournal:
             with _damaged_input_errors(path), safe_open(path, framework="pt") as file:
                 self.chunks = int(file.metadata()["chunks"])
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            records = self._records(self.chunks - 1)
-            self.last = records[-1]
-            self.canvas = (self.last.transform.network_height, self.last.transform.network_width)
+            self.last = self._records(self.chunks - 1)[-1]
         if not self.finished:
             self._discard_newer()
         return state
@@ -107,7 +109,6 @@ class StreamJournal:
             log.write(json.dumps(line) + "\n")
         self.chunks += 1
         self.last = frames[-1].record
-        self.canvas = self.last.transform.network_height, self.last.transform.network_width
         if self.chunks % self._every == 0:
             self.save_state(state())
 

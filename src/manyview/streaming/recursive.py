@@ -24,8 +24,7 @@ from ..models.run_options import RunOptions
 from ..reconstruction.plan.machine import synchronise
 from .engine import StreamUpdate
 from .forward import check_streamable
-from .frame_retention import retained_frames
-from .plan_memory import PlanMemory, RetentionRule
+from .plan_memory import PlanMemory, RetentionRule, retained_frames
 
 DEFAULT_MEMORY_FRAMES = 128
 _TRAINING_FREE = "flash:r=2"  # weights not trained with descriptors lose less with more of them

@@ -37,7 +37,7 @@ class LayerMemory:
         if past is None:
             self.whole, self.short = self.new_whole, self.new_short
         else:
-            self.short = _concatenated(past, self.new_short, 2)
+            self.short = _concatenated(past, self.new_short)
         if len(kept) < self.short[0].shape[2]:
             index = kept.to(self.short[0].device)
             self.short = self.short[0][:, :, index], self.short[1][:, :, index]
@@ -74,7 +74,7 @@ class RecursiveKeys(Keys):
         layout, memory = layer.layout, self.memory
         k, v = shortened(layer, self.descriptors.reduction, self.descriptors.resample)
         each = tokens_per_short_frame(layout, self.descriptors.reduction)
-        new = _framewise(k, each), _framewise(v, each)
+        new = k.unflatten(2, (-1, each)), v.unflatten(2, (-1, each))
         if self.seen is not None and len(self.seen) < layout.frames:
             index = torch.tensor(self.seen, device=k.device)
             new = new[0][:, :, index], new[1][:, :, index]
@@ -83,10 +83,10 @@ class RecursiveKeys(Keys):
             memory.new_whole = layer.keys_values_of(first_frame, patch_places(layout))
         whole = memory.new_whole if memory.whole is None else memory.whole
         memory.new_short = new
-        short = new if memory.short is None else _concatenated(memory.short, new, 2)
+        short = new if memory.short is None else _concatenated(memory.short, new)
         assert whole is not None
         frames = short[0].shape[2]
-        keys, values = _concatenated(whole, (short[0].flatten(2, 3), short[1].flatten(2, 3)), 2)
+        keys, values = _concatenated(whole, (short[0].flatten(2, 3), short[1].flatten(2, 3)))
         return KeySet(keys, values, self._log_weight(layout, frames, keys))
 
     def count(self, layout: TokenLayout) -> float:
@@ -110,9 +110,5 @@ class RecursiveKeys(Keys):
         return torch.nn.functional.pad(weight.flatten(), (layout.patches_per_frame, 0))[None, None]
 
 
-def _framewise(x: Tensor, each: int) -> Tensor:
-    return x.unflatten(2, (-1, each))
-
-
-def _concatenated(first: Pair, second: Pair, dim: int) -> Pair:
-    return torch.cat([first[0], second[0]], dim), torch.cat([first[1], second[1]], dim)
+def _concatenated(first: Pair, second: Pair) -> Pair:
+    return torch.cat([first[0], second[0]], 2), torch.cat([first[1], second[1]], 2)

@@ -28,7 +28,7 @@ def load_network_images(
     """
     workers = threads or min(_MOST_THREADS, _usable_cores())
     pool = ThreadPoolExecutor(workers, thread_name_prefix="manyview-decode")
-    in_work: deque[tuple[InputFile, Future[NetworkImage] | ImageReadError]] = deque()
+    in_work: deque[tuple[InputFile, Future[NetworkImage]]] = deque()
     try:
         for file in files:
             in_work.append((file, _submit(pool, file, sizing)))
@@ -46,14 +46,13 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _submit(
-    pool: ThreadPoolExecutor, file: InputFile, sizing: Sizing
-) -> Future[NetworkImage] | ImageReadError:
+def _submit(pool: ThreadPoolExecutor, file: InputFile, sizing: Sizing) -> Future[NetworkImage]:
     try:
-        image = _open(file)
+        return pool.submit(_decode_and_prepare, _open(file), sizing)
     except ImageReadError as error:
-        return error
-    return pool.submit(_decode_and_prepare, image, sizing)
+        failed: Future[NetworkImage] = Future()
+        failed.set_exception(error)
+        return failed
 
 
 def _open(file: InputFile) -> Image.Image:
@@ -77,11 +76,7 @@ def with_size_of_first(files: Sequence[InputFile], sizing: Sizing) -> Sizing:
     return sizing
 
 
-def _finished(
-    file: InputFile, work: Future[NetworkImage] | ImageReadError
-) -> tuple[InputFile, NetworkImage | ImageReadError]:
-    if isinstance(work, ImageReadError):
-        return file, work
+def _finished(file: InputFile, work: Future[NetworkImage]) -> tuple[InputFile, NetworkImage | ImageReadError]:
     try:
         return file, work.result()
     except ImageReadError as error:

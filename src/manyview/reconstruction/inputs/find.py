@@ -101,9 +101,7 @@ def _from_folder(label: str, root: Path, options: InputOptions) -> InputSet:
 
 def _about_order(names: Sequence[str]) -> list[str]:
     example = numbers_change_order(names)
-    if example is None:
-        return []
-    return [f"images are ordered by the numbers in their names ({example}), not as text"]
+    return [f"images are ordered by the numbers in their names ({example}), not as text"] if example else []
 
 
 def _nothing_in_folder(label: str, root: Path, videos: list[str], raws: list[str]) -> str:
@@ -160,7 +158,10 @@ def _from_file(label: str, path: Path, options: InputOptions) -> InputSet:
         return _from_list(label, path, options)
     if suffix in IMAGE_SUFFIXES:
         return _photos(label, [path], path.parent, options)
-    head = _head(label, path)
+    try:
+        head = read_head(path)
+    except OSError as error:
+        raise InputError(f"'{label}' cannot be opened: {error.strerror}") from error
     if suffix in VIDEO_SUFFIXES or is_video(head):
         return _video(label, path, options)
     if is_image(head):
@@ -168,13 +169,6 @@ def _from_file(label: str, path: Path, options: InputOptions) -> InputSet:
     if is_text(head):
         return _from_list(label, path, options)
     raise InputError(f"'{label}' is neither an image nor a video nor a text list of images")
-
-
-def _head(label: str, path: Path) -> bytes:
-    try:
-        return read_head(path)
-    except OSError as error:
-        raise InputError(f"'{label}' cannot be opened: {error.strerror}") from error
 
 
 def _from_list(label: str, path: Path, options: InputOptions) -> InputSet:

@@ -135,7 +135,7 @@ def _refusal(name: str, error: ImageReadError) -> Exception:
 def video_views(
     reader: VideoReader, file: InputFile, sizing: Sizing, after: int = -1
 ) -> Iterator[tuple[ViewRecord, NetworkImage]]:
-    """The chosen frames of the video `file` as network images of one size, from behind the frame `after`."""
+    """The chosen frames of the video `file` as network images of one size: those after the frame `after`."""
     for frame in reader.frames():
         if frame.index <= after:
             continue

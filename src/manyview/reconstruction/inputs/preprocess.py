@@ -216,9 +216,9 @@ def render_view(
     first_row = top - round(transform.offset_y)
     first_column = left - round(transform.offset_x)
     shown = resized[first_row : first_row + bottom - top, first_column : first_column + right - left]
-    if shown.shape[:2] == (transform.network_height, transform.network_width):
+    if shown.shape[:2] == transform.network_size:
         return shown
-    canvas = np.full((transform.network_height, transform.network_width, 3), WHITE, dtype=np.uint8)
+    canvas = np.full((*transform.network_size, 3), WHITE, dtype=np.uint8)
     canvas[top:bottom, left:right] = shown
     return canvas
 

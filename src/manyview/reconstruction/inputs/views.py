@@ -40,6 +40,11 @@ class ViewTransform:
     content_box: tuple[int, int, int, int]
 
     @property
+    def network_size(self) -> tuple[int, int]:
+        """(height, width) of the network image."""
+        return self.network_height, self.network_width
+
+    @property
     def network_from_upright(self) -> Float[np.ndarray, "3 3"]:
         """Homogeneous 2-D map from upright source pixels to network pixels."""
         return np.array(
@@ -65,7 +70,7 @@ class ViewTransform:
 
     def content_mask(self) -> np.ndarray:
         """Boolean [network_height, network_width]: True where the image is, False on padding."""
-        mask = np.zeros((self.network_height, self.network_width), dtype=bool)
+        mask = np.zeros(self.network_size, dtype=bool)
         left, top, right, bottom = self.content_box
         mask[top:bottom, left:right] = True
         return mask
@@ -131,7 +136,7 @@ def depth_at_network_pixels(
         The sampled depth in the unit of `depth`; NaN on padding, and everywhere for None.
     """
     if depth is None:
-        return np.full((transform.network_height, transform.network_width), np.nan, dtype=np.float32)
+        return np.full(transform.network_size, np.nan, dtype=np.float32)
     row, column = sampled_pixels(transform, *depth.shape)
     sampled = np.where(transform.content_mask(), depth[np.ix_(row, column)], np.nan)
     return sampled.astype(np.float32)

@@ -19,7 +19,6 @@ from ..inputs.views import ViewRecord, depth_at_network_pixels
 from .arrays import KnownViews
 from .cameras import KnownCamera, KnownData
 from .files import KnownFiles
-from .poses import relative_to_first_known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +68,30 @@ def read_known(
     facts = {what: int(mask.sum()) for what, mask in masks.items()} | {"sha256": digest.hexdigest()}
     counts = ", ".join(f"{what} of {mask.sum()}" for what, mask in masks.items() if mask.any())
     return KnownInputs(priors, facts, (*data.notes, f"known of {counted(len(records), 'view')}: {counts}"))
+
+
+def relative_to_first_known(
+    world_from_cam: Sequence[Float64[np.ndarray, "3 4"] | None],
+) -> Float64[np.ndarray, "views 4 4"]:
+    """world_from_cam with the first known view as the world; at least two are known.
+
+    Pi3X takes poses relative to frame 0 and the mean distance of all others from it as the unit of length,
+    masked frames included. So an unknown frame 0 gets the pose of the first known one, and other unknown ones
+    a pose that leaves the mean at that of the known.
+    """
+    known = [i for i, pose in enumerate(world_from_cam) if pose is not None]
+    full = np.tile(np.eye(4), (len(world_from_cam), 1, 1))
+    for i in known:
+        full[i, :3] = world_from_cam[i]
+    relative = np.linalg.inv(full[known[0]]) @ full
+    lengths = np.linalg.norm(relative[known[1:], :3, 3], axis=1)
+    unknown = [i for i in range(1, len(full)) if world_from_cam[i] is None]
+    for i in unknown:
+        relative[i] = np.eye(4)
+        relative[i, 0, 3] = (lengths.mean() * (len(full) - 1) - lengths.sum()) / len(unknown)
+    if world_from_cam[0] is None:
+        relative[0] = np.eye(4)
+    return relative
 
 
 def _intrinsics(

@@ -13,7 +13,7 @@ from ...files.array_file import Shapes
 from ...models.run_options import RunOptions
 from ..result.arrays import array_shapes
 from .machine import Machine
-from .preflight import _EFFICIENCY, _USABLE, Preflight, Request, format_gib, run_options_candidates
+from .preflight import Preflight, Request, format_gib, run_options_candidates
 
 _CHUNKS = (64, 32, 16, 8, 4, 2, 1)
 
@@ -26,10 +26,8 @@ def preflight_chunks(
     for views in sizes:
         for options in run_options_candidates(request):
             peak = long_peak_bytes(request, views, options)
-            if peak <= _USABLE * machine.free_bytes:
-                seconds = None
-                if flops_per_s is not None:
-                    seconds = request.total_flops() / (flops_per_s * _EFFICIENCY[machine.device.type])
+            if peak <= machine.usable_bytes:
+                seconds = request.seconds(machine, flops_per_s)
                 return Preflight(request, machine, options, peak, seconds, views, disk_bytes(request))
     least = long_peak_bytes(request, sizes[-1], list(run_options_candidates(request))[-1])
     remedy = "fewer anchors, smaller images or --precision bf16"

@@ -25,6 +25,11 @@ class Machine:
     free_bytes: int
     total_bytes: int
 
+    @property
+    def usable_bytes(self) -> float:
+        """What a run may plan for; the rest is the allocator's and other programs'."""
+        return 0.9 * self.free_bytes
+
 
 def pick_device(name: str = "auto") -> torch.device:
     """The device called `name`; "auto" takes CUDA, else the CPU.

@@ -12,14 +12,13 @@ from ...attention.layout import TokenLayout
 from ...attention.plan import Plan, PlanCost
 from ...attention.softmax.bf16_cpu import scratch_bytes
 from ...errors import MemoryLimitError
+from ...files.naming import counted
 from ...models.flops import forward_flops
 from ...models.network import NetworkConfig
 from ...models.run_options import RunOptions
 from .footprint import estimate_peak_bytes
 from .machine import Machine, multiplies_bf16, precision_name
 
-# Share of the free memory a run may plan for; the rest is the allocator's and other programs'.
-_USABLE = 0.9
 # Share of a large matrix product's speed that a whole pass reaches.
 _EFFICIENCY = {"cpu": 0.5, "cuda": 0.4, "mps": 0.4}
 
@@ -74,6 +73,12 @@ class Request:
         """Operations of the whole pass, with what the plan spends on choosing or merging tokens."""
         return sum(self.flops_by_stage().values()) + self.attention_cost().extra_flops
 
+    def seconds(self, machine: Machine, flops_per_s: float | None) -> float | None:
+        """Expected time of the whole pass at this speed of matrix products; None if that is unknown."""
+        if flops_per_s is None:
+            return None
+        return self.total_flops() / (flops_per_s * _EFFICIENCY[machine.device.type])
+
 
 @dataclasses.dataclass(frozen=True)
 class Preflight:
@@ -97,7 +102,7 @@ class Preflight:
         time = "" if self.seconds is None else f", about {_duration(self.seconds)}"
         chunks = f", {self.chunk} at a time, {format_gib(self.disk_bytes)} on disk" if self.chunk else ""
         return (
-            f"{r.views} view{'s' * (r.views != 1)} of {r.width}x{r.height} "
+            f"{counted(r.views, 'view')} of {r.width}x{r.height} "
             f"({r.layout.tokens:,} tokens), {r.plan} attention, "
             f"{precision_name(r.dtype)} on {self.machine.name}: expected peak {format_gib(self.peak_bytes)} "
             f"of {format_gib(self.machine.free_bytes)} free{chunks}{time}"
@@ -108,10 +113,8 @@ def preflight(request: Request, machine: Machine, flops_per_s: float | None = No
     """Choose the largest chunks that fit. Raises MemoryLimitError, with settings that would, if none fits."""
     for options in run_options_candidates(request):
         peak = _peak_bytes(request, options, machine.device)
-        if peak <= _USABLE * machine.free_bytes:
-            efficiency = _EFFICIENCY[machine.device.type]
-            seconds = None if flops_per_s is None else request.total_flops() / (flops_per_s * efficiency)
-            return Preflight(request, machine, options, peak, seconds)
+        if peak <= machine.usable_bytes:
+            return Preflight(request, machine, options, peak, request.seconds(machine, flops_per_s))
     raise memory_limit_error(request, machine)
 
 
@@ -164,7 +167,7 @@ def largest_input(request: Request, machine: Machine) -> int:
 
 def _fits(request: Request, machine: Machine) -> bool:
     frugal = list(run_options_candidates(request))[-1]
-    return _peak_bytes(request, frugal, machine.device) <= _USABLE * machine.free_bytes
+    return _peak_bytes(request, frugal, machine.device) <= machine.usable_bytes
 
 
 def alternatives(request: Request, machine: Machine) -> list[str]:

@@ -49,7 +49,7 @@ def check_views(views: Sequence[ViewRecord], height: int, width: int) -> None:
         if name in seen:
             raise ValueError(f"view name {name!r} occurs twice; names must be unique")
         seen.add(name)
-        if (transform.network_height, transform.network_width) != (height, width):
+        if transform.network_size != (height, width):
             raise ValueError(
                 f"view {name!r}: its transform leads to {transform.network_width}x{transform.network_height} "
                 f"pixels, the images have {width}x{height}"

@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 from ..._version import __version__
 from ...errors import OutputError
 from ...files.array_file import ArrayFile, Shapes
+from ...files.naming import enumerated
 from ...files.writing import (
     PARTIAL_PREFIX,
     atomic_file,
@@ -58,9 +59,8 @@ def check_output_folder(folder: str | Path, overwrite: bool = False) -> None:
         names = entries(folder) if folder.exists() else []
         check_writable(folder)
     if names and not overwrite:
-        what = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
         raise OutputError(
-            f"{folder}: the folder is not empty ({what}); choose an empty one, "
+            f"{folder}: the folder is not empty ({enumerated(names, 1)}); choose an empty one, "
             "or use --overwrite, which replaces only files that ManyView wrote"
         )
     for name in (HEADER_NAME, ARRAYS_NAME):
@@ -81,7 +81,7 @@ def save(scene: Reconstruction, folder: str | Path, overwrite: bool = False) -> 
     check_output_folder(folder, overwrite)
     save_id = uuid.uuid4().hex
     arrays = {name: np.ascontiguousarray(array) for name, array in _arrays(scene).items()}
-    header = json.dumps(_header(scene, save_id), indent=1, allow_nan=False, ensure_ascii=False)
+    header = _to_text(_header(scene, save_id))
     needed = sum(array.nbytes for array in arrays.values()) + len(header) + 10_000
     with output_errors(folder, needed), created_folder(folder):
         require_space(folder, needed)
@@ -126,8 +126,7 @@ def save_rows(
                 raise
         _flush(unfinished)
         with atomic_file(folder / HEADER_NAME) as header_path:
-            header = json.dumps(_header(scene, save_id), indent=1, allow_nan=False, ensure_ascii=False)
-            header_path.write_text(header, encoding="utf-8")
+            header_path.write_text(_to_text(_header(scene, save_id)), encoding="utf-8")
             _flush(header_path)
             os.replace(unfinished, folder / ARRAYS_NAME)
         for old in folder.glob(f"{PARTIAL_PREFIX}long-*"):  # of other settings, and the list of rows
@@ -142,7 +141,7 @@ def write_comparison(scene: Reconstruction, folder: str | Path) -> Path | None:
     OutputError if a file that ManyView did not write is in the way.
     """
     path = Path(folder) / COMPARISON_NAME
-    ours = not path.exists() or _is_comparison(path)
+    ours = not path.exists() or _json_format(path) == COMPARISON_FORMAT
     if scene.comparison is None:
         if ours:
             path.unlink(missing_ok=True)
@@ -151,7 +150,7 @@ def write_comparison(scene: Reconstruction, folder: str | Path) -> Path | None:
         raise OutputError(f"{path}: is in the way and was not written by ManyView, so it is not replaced")
     content = {"format": COMPARISON_FORMAT, "settings_hash": scene.settings_hash, **scene.comparison}
     with output_errors(path, 10_000), atomic_file(path) as part:
-        part.write_text(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False), encoding="utf-8")
+        part.write_text(_to_text(content), encoding="utf-8")
     return path
 
 
@@ -186,21 +185,24 @@ def _header(scene: Reconstruction, save_id: str) -> dict[str, Any]:
 
 def _is_ours(path: Path) -> bool:
     """True if `path` is a header or an array file that ManyView wrote."""
-    with contextlib.suppress(OSError, ValueError, SafetensorError):
-        if path.name == HEADER_NAME:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            return isinstance(data, dict) and data.get("format") == FORMAT
-        with safe_open(path, framework="numpy") as file:
-            return (file.metadata() or {}).get("format") == FORMAT
+    if path.name == HEADER_NAME:
+        return _json_format(path) == FORMAT
+    with contextlib.suppress(OSError, SafetensorError), safe_open(path, framework="numpy") as file:
+        return (file.metadata() or {}).get("format") == FORMAT
     # Damaged arrays beside a header of ours are ours too.
-    return path.name == ARRAYS_NAME and _is_ours(path.with_name(HEADER_NAME))
+    return _json_format(path.with_name(HEADER_NAME)) == FORMAT
 
 
-def _is_comparison(path: Path) -> bool:
+def _json_format(path: Path) -> str | None:
+    """The "format" that a JSON file names; None for any other file."""
     with contextlib.suppress(OSError, ValueError):
         data = json.loads(path.read_text(encoding="utf-8"))
-        return isinstance(data, dict) and data.get("format") == COMPARISON_FORMAT
-    return False
+        return data.get("format") if isinstance(data, dict) else None
+    return None
+
+
+def _to_text(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
 
 
 def _flush(path: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from ...errors import UsageError
+from ...files.naming import counted
 from ..plan.preflight import Request
 from .deviation import Deviation
 
@@ -98,12 +99,12 @@ class PlanComparison:
     def lines(self) -> tuple[str, ...]:
         """Two or three lines for a person."""
         many = len(self.sample)
-        where = f"all {_views(many)}" if many == self.views else f"{many} of {self.views} views"
+        where = f"all {counted(many, 'view')}" if many == self.views else f"{many} of {self.views} views"
         share = self.cost.total / self.dense_cost.total
         attention = self.cost.attention / self.dense_cost.attention
         speed = (
             f"receipt on {where}: {self.plan} {self.seconds:.3g} s, dense {self.dense_seconds:.3g} s "
-            f"({self.dense_seconds / self.seconds:.2f}x); for all {_views(self.views)} it needs "
+            f"({self.dense_seconds / self.seconds:.2f}x); for all {counted(self.views, 'view')} it needs "
             f"{share:.0%} of dense's operations ({attention:.0%} of those in attention)"
         )
         return (speed, f"deviation from dense: {_deviation_text(self.deviation)}", *self._caveats())
@@ -117,17 +118,17 @@ class PlanComparison:
             below = (
                 f"with up to {max(self.views, MOST_VIEWS)} views"
                 if self.break_even_views is None
-                else f"below {_views(self.break_even_views)}"
+                else f"below {counted(self.break_even_views, 'view')}"
             )
             verdict = "it pays only for many views" if self.pays else "it does not pay here"
             lines.append(
                 f"{verdict}: {below} dense is as fast "
-                f"(from operations, at the rates measured on {_views(many)})"
+                f"(from operations, at the rates measured on {counted(many, 'view')})"
             )
         if many < self.views and self.sample_cost.attention >= self.dense_sample_cost.attention:
             lines.append(
-                f"on only {_views(many)} this plan leaves nothing out, so the deviation says nothing about "
-                f"{self.views}: sample more with --receipt-views"
+                f"on only {counted(many, 'view')} this plan leaves nothing out, so the deviation says "
+                f"nothing about {self.views}: sample more with --receipt-views"
             )
         return tuple(lines)
 
@@ -148,10 +149,6 @@ def _deviation_text(found: Deviation) -> str:
     if not parts:
         return "undefined, as the views have no finite cameras and depth"
     return ", ".join(parts) + "; medians over pairs of views and pixels"
-
-
-def _views(number: int) -> str:
-    return f"{number} view{'s' * (number != 1)}"
 
 
 def _short(value: float | None) -> str:
