@@ -191,18 +191,15 @@ def render_view(
     image: Image.Image, transform: ViewTransform, policy: SizePolicy
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The network image that `plan_view` described, from the upright RGB `image`, padding included."""
+    size = (transform.network_width, transform.network_height)
     if policy == "square":
         side = max(image.size)
         squared = Image.new("RGB", (side, side), (0, 0, 0))
         squared.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-        size = (transform.network_width, transform.network_height)
         return np.asarray(squared.resize(size, Image.Resampling.BICUBIC))
     if policy in ("balanced", "max_size"):
-        left, top = (
-            round(-transform.offset_x / transform.scale_x),
-            round(-transform.offset_y / transform.scale_y),
-        )
-        size = (transform.network_width, transform.network_height)
+        left = round(-transform.offset_x / transform.scale_x)
+        top = round(-transform.offset_y / transform.scale_y)
         right, bottom = left + round(size[0] / transform.scale_x), top + round(size[1] / transform.scale_y)
         cut = image.crop((left, top, right, bottom))  # first, so that nothing outside shows at the edges
         return np.asarray(cut.resize(size, Image.Resampling.BICUBIC))

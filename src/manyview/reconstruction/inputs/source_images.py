@@ -92,9 +92,11 @@ def write_source_images(
     """
     report = progress or (lambda done, total: None)
     done = 0
-    for index, (view, name) in enumerate(zip(views, names, strict=True)):
+    targets = [folder / name for name in names]
+    for target in targets:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    for index, (view, target) in enumerate(zip(views, targets, strict=True)):
         if view.video_frame is None:
-            target = _made(folder / name)
             if view.source:
                 _write_photo(view, target)
             elif view.image is not None:
@@ -106,13 +108,12 @@ def write_source_images(
     videos = dict.fromkeys(view.source for view in views if view.video_frame is not None)
     for source in videos:
         places = {
-            view.video_frame: (view, name)
-            for view, name in zip(views, names, strict=True)
+            view.video_frame: (view, target)
+            for view, target in zip(views, targets, strict=True)
             if view.source == source and view.video_frame is not None
         }
         for index, image in _video_frames(source, set(places)):
-            view, name = places[index]
-            _write(image, view, _made(folder / name))
+            _write(image, *places[index])
             done += 1
             report(done, len(views))
 
@@ -182,8 +183,3 @@ def _video_frames(source: str, wanted: set[int]) -> Iterator[tuple[int, Image.Im
             return
     if left:
         raise InputError(f"{path}: has no frame {min(left)} any more, so it was changed; {_REMEDY}")
-
-
-def _made(target: Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return target

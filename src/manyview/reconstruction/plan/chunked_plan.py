@@ -29,10 +29,9 @@ def preflight_chunks(
             if peak <= machine.usable_bytes:
                 seconds = request.seconds(machine, flops_per_s)
                 return Preflight(request, machine, options, peak, seconds, views, disk_bytes(request))
-    least = long_peak_bytes(request, sizes[-1], list(run_options_candidates(request))[-1])
     remedy = "fewer anchors, smaller images or --precision bf16"
     raise MemoryLimitError(
-        f"{request.views} views in chunks of {sizes[-1]} need about {format_gib(least)} beside the weights, "
+        f"{request.views} views in chunks of {sizes[-1]} need about {format_gib(peak)} beside the weights, "
         f"and {machine.name} has {format_gib(machine.free_bytes)} free; use "
         + (remedy if sizes[-1] == 1 else f"a smaller --chunk, {remedy}")
     )

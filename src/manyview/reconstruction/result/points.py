@@ -95,15 +95,12 @@ def depth_edges(
 ) -> Bool[np.ndarray, "height width"]:
     """True where depth differs from a direct neighbour's by more than `tolerance` of the nearer one."""
     edges = np.zeros(z_depth.shape, dtype=bool)
-    for axis in (0, 1):
-        first = np.delete(z_depth, -1, axis=axis)
-        second = np.delete(z_depth, 0, axis=axis)
+    for depth, marked in ((z_depth, edges), (z_depth.T, edges.T)):  # rows, then columns
+        first, second = depth[:-1], depth[1:]
         with np.errstate(invalid="ignore"):
             jump = ~(np.abs(second - first) <= tolerance * np.minimum(first, second))
-        before = (slice(None, -1), slice(None)) if axis == 0 else (slice(None), slice(None, -1))
-        after = (slice(1, None), slice(None)) if axis == 0 else (slice(None), slice(1, None))
-        edges[before] |= jump
-        edges[after] |= jump
+        marked[:-1] |= jump
+        marked[1:] |= jump
     return edges
 
 

@@ -187,10 +187,11 @@ def _is_ours(path: Path) -> bool:
     """True if `path` is a header or an array file that ManyView wrote."""
     if path.name == HEADER_NAME:
         return _json_format(path) == FORMAT
-    with contextlib.suppress(OSError, SafetensorError), safe_open(path, framework="numpy") as file:
-        return (file.metadata() or {}).get("format") == FORMAT
-    # Damaged arrays beside a header of ours are ours too.
-    return _json_format(path.with_name(HEADER_NAME)) == FORMAT
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    except (OSError, ValueError, SafetensorError):  # damaged arrays beside a header of ours are ours too
+        return _json_format(path.with_name(HEADER_NAME)) == FORMAT
 
 
 def _json_format(path: Path) -> str | None:

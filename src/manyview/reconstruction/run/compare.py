@@ -70,22 +70,21 @@ def compare_with_dense(
     some = images[list(sample)]
     walls: tuple[list[float], list[float]] = ([], [])
     results: list[Predictions] = []
+    report = progress or (lambda stage, done, total: None)
     total = 2 * (1 + _RUNS)
     runs = _RUNS
     for turn in range(1 + _RUNS):  # the first one warms up
         if turn > runs:
             break
         for which, one in enumerate(few):
-            if progress is not None:
-                progress("receipt", 2 * turn + which, total)
+            report("receipt", 2 * turn + which, total)
             wall, result = _timed(model, some, one)
             if turn == 0:
                 results.append(result)
                 runs = 1 if wall > _LONG_PASS_S else runs
             else:
                 walls[which].append(wall)
-    if progress is not None:
-        progress("receipt", total, total)
+    report("receipt", total, total)
     seconds, dense_seconds = (statistics.median(wall) for wall in walls)
     differences, lost = _deviation(results[0], results[1], [records[index] for index in sample])
     small, small_dense = (PassCost.of(one.request) for one in few)
