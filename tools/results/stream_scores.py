@@ -204,7 +204,7 @@ def _streamed(model: Network, images: Tensor, variant: Variant, chunk: int) -> V
     found = Predictions(
         height,
         width,
-        engine.layout(images.shape[1], (height, width)),
+        model.config.layout(images.shape[1], height, width),
         z_depth=joined("z_depth"),
         depth_conf=joined("depth_conf"),
         cameras=(joined("cam_from_world"), joined("intrinsics")),
