@@ -11,13 +11,14 @@ import pytest
 from PIL import Image
 
 from manyview.bench.figures import BenchReport, Measurement, Refusal
-from manyview.bench.files import NAMES, check_folder, write_report
+from manyview.bench.files import NAMES, write_report
 from manyview.bench.methods import Method
 from manyview.bench.options import BenchOptions
 from manyview.bench.plot import plot
 from manyview.bench.table import table
 from manyview.cli.bench import Bench
 from manyview.errors import MissingExtraError, OutputError
+from manyview.files.writing import prepare_folder
 
 STAGES = ("encoder", "frame layers", "global layers", "camera head", "depth head")
 
@@ -77,10 +78,10 @@ def test_files_are_written_and_kept(report, tmp_path: Path):
     assert figures["refusals"][0]["frames"] == 900
     assert paths[1].read_text() == table(report) + "\n"
     with pytest.raises(OutputError, match=r"bench\.json"):
-        check_folder(folder, overwrite=False)
-    check_folder(folder, overwrite=True)
+        prepare_folder(folder, NAMES, overwrite=False)
+    prepare_folder(folder, NAMES, overwrite=True)
     with pytest.raises(OutputError) as error:
-        check_folder(paths[0], overwrite=True)
+        prepare_folder(paths[0], NAMES, overwrite=True)
     assert str(paths[0]) in str(error.value)
 
 

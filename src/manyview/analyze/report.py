@@ -9,8 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError
-from ..files.writing import atomic_file, check_writable, output_errors
+from ..files.writing import write_files
 from .analysis import Analysis
 from .charts import draw
 from .knockouts import Change
@@ -32,18 +31,6 @@ strongest keys that moved with the content, and that stayed in place. Cut, mean,
 changed; median change of relative poses in degrees, and of AUC@30 in points if there is ground truth.
 analysis.json has all numbers.
 """
-
-
-def check_folder(folder: Path, overwrite: bool) -> None:
-    """Create the folder; OutputError if it cannot be written or holds an analysis without `overwrite`."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: is no folder; choose another place")
-    earlier = [name for name in FILES if (folder / name).exists()]
-    if earlier and not overwrite:
-        raise OutputError(f"{folder}: holds {earlier[0]} already; choose another folder or add --overwrite")
-    with output_errors(folder, 0):
-        folder.mkdir(parents=True, exist_ok=True)
-    check_writable(folder)
 
 
 def rows(analysis: Analysis) -> list[list[str]]:
@@ -121,12 +108,7 @@ def write_analysis(analysis: Analysis, folder: Path, about: dict[str, Any]) -> l
         *("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows(analysis)),
         f"</table><p>{_LEGEND}</p></html>",
     ]
-    paths = []
-    for name, text in zip(FILES, (data, "\n".join(page)), strict=True):
-        with output_errors(folder / name, len(text)), atomic_file(folder / name) as part:
-            part.write_text(text, encoding="utf-8")
-        paths.append(folder / name)
-    return paths
+    return write_files(folder, dict(zip(FILES, (data, "\n".join(page)), strict=True)))
 
 
 def _without_nan(value: Any) -> Any:

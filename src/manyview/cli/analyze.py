@@ -49,8 +49,9 @@ class Analyze:
 
     def run(self) -> int:
         from ..analyze.analysis import analyse
-        from ..analyze.report import check_folder, table, write_analysis
+        from ..analyze.report import FILES, table, write_analysis
         from ..errors import UsageError, require_plot
+        from ..files.writing import prepare_folder
         from ..reconstruction.plan.machine import pick_device, pick_dtype
 
         if not self.paths:
@@ -61,7 +62,7 @@ class Analyze:
             raise UsageError("an analysis measures dense attention: leave out --accel")
         if self.out is not None:
             require_plot("the report's plots")
-            check_folder(self.out, self.overwrite)
+            prepare_folder(self.out, FILES, self.overwrite)
         model = self.model.load()
         with Bars() as bars:
             subjects = self._subjects(model, bars)

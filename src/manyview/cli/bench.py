@@ -52,16 +52,17 @@ class Bench(BenchOptions):
     ) -> int:
         """Run, show and write the figures; with other implementations, and with remarks at the end."""
         from ..bench.comparison import comparison
-        from ..bench.files import check_folder, write_report
+        from ..bench.files import NAMES, write_report
         from ..bench.measure import run_bench
         from ..bench.table import table
+        from ..files.writing import prepare_folder
 
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(BenchOptions)}
         if self.accel is not None:
             values |= {"plans": self.accel, "in_turns": True}
         options = BenchOptions(**values)
         if self.out is not None:
-            check_folder(self.out, self.overwrite)
+            prepare_folder(self.out, NAMES, self.overwrite)
             if self.plot:
                 require_plot()
         written = 0

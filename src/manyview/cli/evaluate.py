@@ -85,13 +85,14 @@ class Evaluate:
     def _benchmark(self, out: Path) -> int:
         from ..errors import require_plot
         from ..evaluate.protocols.procedural import chosen_cases
-        from ..evaluate.report.benchmark import benchmark_table, check_folder, write_benchmark
+        from ..evaluate.report.benchmark import FILES, benchmark_table, write_benchmark
         from ..evaluate.runner.benchmark import compare_plans
+        from ..files.writing import prepare_folder
 
         cases = chosen_cases(self.level, self.views, self.order)
         if self.plot:
             require_plot()
-        check_folder(out, self.overwrite)
+        prepare_folder(out, FILES, self.overwrite)
         model = self.model.load()
         command = shlex.join(["manyview", *sys.argv[1:]])
 
@@ -117,8 +118,8 @@ class Evaluate:
     def _quick(self, model: Network) -> int:
         from ..evaluate.protocols.procedural import Case
         from ..evaluate.report.benchmark import synthetic_table
-        from ..evaluate.report.markdown import write_files
         from ..evaluate.runner.synthetic import evaluate_synthetic
+        from ..files.writing import write_files
         from ..synthetic import SceneOptions
 
         level = self.level[0]

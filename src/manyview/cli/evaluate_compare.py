@@ -38,8 +38,7 @@ class EvaluateCompare:
         )
         from ..evaluate.report.comparison_plot import draw_differences
         from ..evaluate.report.files import read_evaluation
-        from ..evaluate.report.markdown import write_files
-        from ..files.writing import atomic_file, output_errors
+        from ..files.writing import atomic_file, output_errors, write_files
 
         if self.plot is not None:
             require_plot()

@@ -55,9 +55,10 @@ class EvaluatePosed:
     def run(self) -> int:
         from ..errors import UsageError
         from ..evaluate.references import reference_names
-        from ..evaluate.report.benchmark import check_folder
+        from ..evaluate.report.benchmark import FILES
         from ..evaluate.report.posed import posed_table, write_posed
         from ..evaluate.runner.image_sets import evaluate_posed
+        from ..files.writing import prepare_folder
         from ..reconstruction.run.options import ReconstructOptions
 
         if not self.folders:
@@ -68,7 +69,7 @@ class EvaluatePosed:
             raise UsageError("an evaluation needs at least one --accel")
         references = reference_names(self.references)
         if self.out is not None:
-            check_folder(self.out, self.overwrite)
+            prepare_folder(self.out, FILES, self.overwrite)
         command = shlex.join(["manyview", *sys.argv[1:]])
 
         def keep(so_far: Evaluation) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ...errors import OutputError
-from ...files.writing import atomic_file, check_writable, output_errors
+from ...files.writing import atomic_file, output_errors, write_files
 from ..runner.benchmark import CaseRow, Comparison
 from ..runner.synthetic import SyntheticTable
-from .markdown import fixed, measured_on, percent, table, write_files
+from .markdown import fixed, measured_on, percent, table
 from .pareto import draw_pareto
 
 FILES = ("results.json", "table.md", "pareto.png")
@@ -28,18 +27,6 @@ _HEAD = (
     ),
     *("Acc", "Comp", "conf (least)", "abs. conf, 1/z (least)", "attn GFLOPs", "s/scene"),
 )
-
-
-def check_folder(folder: Path, overwrite: bool) -> None:
-    """Make the folder; OutputError if it cannot be written or holds earlier results without `overwrite`."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: is no folder; choose another place")
-    earlier = [name for name in FILES if (folder / name).exists()]
-    if earlier and not overwrite:
-        raise OutputError(f"{folder}: holds {earlier[0]} already; choose another folder or add --overwrite")
-    with output_errors(folder, 0):
-        folder.mkdir(parents=True, exist_ok=True)
-    check_writable(folder)
 
 
 def write_benchmark(comparison: Comparison, folder: Path, command: str, plot: bool = True) -> list[Path]:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError, OutputError
+from ...files.writing import write_files
 from ..runner.records import FORMAT, Evaluation, PlanRow, SceneRows
 from .evaluation import evaluation_table
-from .markdown import write_files
 
 
 def file_stem(settings: dict[str, Any]) -> str:

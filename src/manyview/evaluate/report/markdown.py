@@ -1,12 +1,9 @@
-"""What all tables share: cells, Markdown, the line that says where figures were measured, and files."""
+"""What all tables share: cells, Markdown, and the line that says where figures were measured."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-from ...files.writing import atomic_file, output_errors
 
 NONE = "–"
 REFERENCES = {
@@ -50,11 +47,3 @@ def measured_on(settings: Mapping[str, Any], *more: str) -> str:
         f"Weights {settings['weights_sha256'][:12]}, ManyView {machine['manyview']}, PyTorch "
         f"{machine['torch']}, {', '.join(where)}"
     )
-
-
-def write_files(folder: Path, texts: Mapping[str, str]) -> list[Path]:
-    """Write each text under its name, whole or not at all. OutputError where that fails."""
-    for name, text in texts.items():
-        with output_errors(folder / name, len(text)), atomic_file(folder / name) as part:
-            part.write_text(text, encoding="utf-8")
-    return [folder / name for name in texts]

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ...files.writing import write_files
 from ..protocols.measures import Figures
 from ..references import COLMAP, MEAN_STEP
 from ..runner.records import Evaluation, PlanRow, SceneRows
-from .markdown import NONE, REFERENCES, fixed, measured_on, table, write_files
+from .markdown import NONE, REFERENCES, fixed, measured_on, table
 
 _HEAD = (
     *("row", "AUC@3", "AUC@5", "AUC@15", "AUC@30", "RRA@5/15/30", "RTA@5/15/30", "rot deg", "dir deg", "ATE"),
