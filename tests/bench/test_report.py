@@ -18,7 +18,7 @@ from manyview.bench.plot import plot
 from manyview.bench.table import table
 from manyview.cli.bench import Bench
 from manyview.errors import MissingExtraError, OutputError
-from manyview.files.writing import prepare_folder
+from manyview.files.writing import check_results_folder
 
 STAGES = ("encoder", "frame layers", "global layers", "camera head", "depth head")
 
@@ -78,10 +78,10 @@ def test_files_are_written_and_kept(report, tmp_path: Path):
     assert figures["refusals"][0]["frames"] == 900
     assert paths[1].read_text() == table(report) + "\n"
     with pytest.raises(OutputError, match=r"bench\.json"):
-        prepare_folder(folder, NAMES, overwrite=False)
-    prepare_folder(folder, NAMES, overwrite=True)
+        check_results_folder(folder, NAMES, overwrite=False)
+    check_results_folder(folder, NAMES, overwrite=True)
     with pytest.raises(OutputError) as error:
-        prepare_folder(paths[0], NAMES, overwrite=True)
+        check_results_folder(paths[0], NAMES, overwrite=True)
     assert str(paths[0]) in str(error.value)
 
 

@@ -35,11 +35,9 @@ _SHARPNESS = (
 
 def draw(analysis: Analysis, out: BinaryIO) -> None:
     """Write a PNG: attention mass, matches, sharpness, similarity, and the effect of knock-outs."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 14), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(3, 3).flatten()
     _mass(panels[0], analysis)
     curves = [view.mass_by_distance.tolist() for view in analysis.views]

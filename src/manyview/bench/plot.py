@@ -27,11 +27,9 @@ _HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--", "**", "||")
 def plot(report: BenchReport, path: Path) -> None:
     """Write a PNG with three panels: time of every method, its stages stacked, and peak memory."""
     require_plot()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(19, 5.6), layout="constrained")
-    FigureCanvasAgg(figure)
     time_axes, stage_axes, memory_axes = figure.subplots(1, 3, width_ratios=(1, 1.3, 1))
     _draw_time(time_axes, report)
     _draw_stages(stage_axes, report)

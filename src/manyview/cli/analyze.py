@@ -51,7 +51,7 @@ class Analyze:
         from ..analyze.analysis import analyse
         from ..analyze.report import FILES, table, write_analysis
         from ..errors import UsageError, require_plot
-        from ..files.writing import prepare_folder
+        from ..files.writing import check_results_folder
         from ..reconstruction.plan.machine import pick_device, pick_dtype
 
         if not self.paths:
@@ -62,7 +62,7 @@ class Analyze:
             raise UsageError("an analysis measures dense attention: leave out --accel")
         if self.out is not None:
             require_plot("the report's plots")
-            prepare_folder(self.out, FILES, self.overwrite)
+            check_results_folder(self.out, FILES, self.overwrite)
         model = self.model.load()
         with Bars() as bars:
             subjects = self._subjects(model, bars)

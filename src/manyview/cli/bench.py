@@ -55,14 +55,14 @@ class Bench(BenchOptions):
         from ..bench.files import NAMES, write_report
         from ..bench.measure import run_bench
         from ..bench.table import table
-        from ..files.writing import prepare_folder
+        from ..files.writing import check_results_folder
 
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(BenchOptions)}
         if self.accel is not None:
             values |= {"plans": self.accel, "in_turns": True}
         options = BenchOptions(**values)
         if self.out is not None:
-            prepare_folder(self.out, NAMES, self.overwrite)
+            check_results_folder(self.out, NAMES, self.overwrite)
             if self.plot:
                 require_plot()
         written = 0

@@ -87,12 +87,12 @@ class Evaluate:
         from ..evaluate.protocols.procedural import chosen_cases
         from ..evaluate.report.benchmark import FILES, benchmark_table, write_benchmark
         from ..evaluate.runner.benchmark import compare_plans
-        from ..files.writing import prepare_folder
+        from ..files.writing import check_results_folder
 
         cases = chosen_cases(self.level, self.views, self.order)
         if self.plot:
             require_plot()
-        prepare_folder(out, FILES, self.overwrite)
+        check_results_folder(out, FILES, self.overwrite)
         model = self.model.load()
         command = shlex.join(["manyview", *sys.argv[1:]])
 

@@ -58,7 +58,7 @@ class EvaluatePosed:
         from ..evaluate.report.benchmark import FILES
         from ..evaluate.report.posed import posed_table, write_posed
         from ..evaluate.runner.image_sets import evaluate_posed
-        from ..files.writing import prepare_folder
+        from ..files.writing import check_results_folder
         from ..reconstruction.run.options import ReconstructOptions
 
         if not self.folders:
@@ -69,7 +69,7 @@ class EvaluatePosed:
             raise UsageError("an evaluation needs at least one --accel")
         references = reference_names(self.references)
         if self.out is not None:
-            prepare_folder(self.out, FILES, self.overwrite)
+            check_results_folder(self.out, FILES, self.overwrite)
         command = shlex.join(["manyview", *sys.argv[1:]])
 
         def keep(so_far: Evaluation) -> None:

@@ -6,7 +6,6 @@ on its shift (Lucas and Kanade, 1981, with the template's gradient; brightness a
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import TYPE_CHECKING
 
@@ -31,14 +30,6 @@ _SURFACE_TOLERANCE = 0.1
 _MATCHES_AT_ONCE = 20_000
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class PatchMatches:
-    """Pixels (centres at +0.5) and whether each was measured reliably."""
-
-    pixels: Float[np.ndarray, "m 2"]
-    found: Bool[np.ndarray, " m"]
-
-
 def match_patches(
     scene: Reconstruction,
     greys: tuple[Float32[np.ndarray, "v h w"], ...],
@@ -47,20 +38,19 @@ def match_patches(
     targets: Int[np.ndarray, " m"],
     guesses: Float[np.ndarray, "m 2"],
     max_shift: float,
-) -> PatchMatches:
+) -> tuple[Bool[np.ndarray, " m"], Float[np.ndarray, "m 2"]]:
     """Find the surroundings of `seeds` (pixel centres of `view`) in the views `targets` near `guesses`.
 
-    A match is found where the patch lies on one surface, and the best match correlates and is within
-    `max_shift` pixels of the guess. Seeds should be `textured`. Pixels are those of the network images.
+    Returns which were found, and their pixels (centres at +0.5). A match is found where the patch lies on
+    one surface, and the best match correlates and is within `max_shift` pixels of the guess. Seeds should be
+    `textured`. Pixels are those of the network images.
     """
-    pieces = []
+    found, pixels = np.empty(len(seeds), dtype=bool), np.empty((len(seeds), 2))
     for start in range(0, len(seeds), _MATCHES_AT_ONCE):
         part = slice(start, start + _MATCHES_AT_ONCE)
-        pieces.append(_match(scene, greys, view, seeds[part], targets[part], guesses[part], max_shift))
-    return PatchMatches(
-        np.concatenate([np.empty((0, 2)), *(piece.pixels for piece in pieces)]),
-        np.concatenate([np.empty(0, dtype=bool), *(piece.found for piece in pieces)]),
-    )
+        pairs = seeds[part], targets[part], guesses[part]
+        found[part], pixels[part] = _match(scene, greys, view, *pairs, max_shift)
+    return found, pixels
 
 
 def _match(
@@ -71,7 +61,7 @@ def _match(
     targets: Int[np.ndarray, " m"],
     guesses: Float[np.ndarray, "m 2"],
     max_shift: float,
-) -> PatchMatches:
+) -> tuple[Bool[np.ndarray, " m"], Float[np.ndarray, "m 2"]]:
     warp, found = local_warp(scene, view, seeds, targets)
     shift = np.zeros(guesses.shape, dtype=np.float32)
     for (spacing, steps), grey, enough in zip(_LEVELS, greys, _LEAST_CORRELATIONS, strict=True):
@@ -83,7 +73,7 @@ def _match(
         shift[alive] = moved
         found[alive] = patch.correlation(targets[alive], guesses[alive] + moved) >= enough
     found &= np.linalg.norm(shift, axis=1) <= max_shift
-    return PatchMatches(guesses + shift, found)
+    return found, guesses + shift
 
 
 class _Patch:

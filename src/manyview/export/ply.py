@@ -48,14 +48,11 @@ def write_ply(
 ) -> None:
     """Write coloured vertices, and triangles if given, as little-endian binary PLY with float32 positions."""
     fields = [(axis, "<f4") for axis in "xyz"] + [(name, "u1") for name in ("red", "green", "blue")]
+    columns = [*points.T, *colours.T]
     if confidence is not None:
         fields.append(("confidence", "<f4"))
-    vertices = np.empty(len(points), dtype=fields)
-    for index in range(3):
-        vertices["xyz"[index]] = points[:, index]
-        vertices[("red", "green", "blue")[index]] = colours[:, index]
-    if confidence is not None:
-        vertices["confidence"] = confidence
+        columns.append(confidence)
+    vertices = np.rec.fromarrays(columns, dtype=fields)
     kinds = {"<f4": "float", "u1": "uchar"}
     lines = ["ply", "format binary_little_endian 1.0", "comment ManyView", f"element vertex {len(points)}"]
     lines += [f"property {kinds[kind]} {name}" for name, kind in fields]

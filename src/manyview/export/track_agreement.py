@@ -30,7 +30,7 @@ def overlapping_views(
     if len(samples) == 0:
         return np.empty(0, dtype=np.int64)
     samples = rng.choice(samples, size=min(_OVERLAP_SAMPLES, len(samples)), replace=False)
-    points = lift(scene, view, *seed_pixels(scene, view, samples))
+    _, points = pixel_points(scene, view, samples)
     pixels, z = project(points[None], scene.cam_from_world, scene.intrinsics)
     x, y, inside = to_index(pixels, scene.width, scene.height)
     index = np.arange(len(scene))[:, None]
@@ -57,8 +57,7 @@ def agreement(
     A view agrees if its depth at the projected point is within `depth_tolerance` (relative), and the point
     lifted by that depth projects back to within `max_error_px` of the seed.
     """
-    start, start_z = seed_pixels(scene, view, seeds)
-    points = lift(scene, view, start, start_z)
+    start, points = pixel_points(scene, view, seeds)
     cameras, intrinsics = scene.cam_from_world[neighbours], scene.intrinsics[neighbours]
     pixels, z = project(points[None], cameras, intrinsics)
     found_z, known = _sample_depth(scene, valid, neighbours, pixels, depth_tolerance)
@@ -80,19 +79,14 @@ def agreement(
     return mean, member, pixels
 
 
-def seed_pixels(
+def pixel_points(
     scene: Reconstruction, view: int, flat: Int[np.ndarray, " n"]
-) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, " n"]]:
-    """Centres and z-depth of pixels of a view, given by flat index."""
+) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 3"]]:
+    """Centres of pixels of a view, given by flat index, and their world points."""
     pixels = np.stack([flat % scene.width + 0.5, flat // scene.width + 0.5], axis=-1)
-    return pixels, scene.z_depth[view].reshape(-1)[flat]
-
-
-def lift(
-    scene: Reconstruction, view: int, pixels: Float[np.ndarray, "n 2"], z: Float[np.ndarray, " n"]
-) -> Float[np.ndarray, "n 3"]:
-    """World points of pixels of a view."""
-    return unproject(pixels, z, scene.cam_from_world[view], scene.intrinsics[view], scene.pixel_centres)
+    z = scene.z_depth[view].reshape(-1)[flat]
+    camera = scene.cam_from_world[view], scene.intrinsics[view]
+    return pixels, unproject(pixels, z, *camera, scene.pixel_centres)
 
 
 def to_index(

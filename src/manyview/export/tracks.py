@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from ..errors import UsageError
 from .grey_levels import grey_levels, textured
 from .patch_matching import match_patches
-from .track_agreement import agreement, lift, overlapping_views, seed_pixels, to_index
+from .track_agreement import agreement, overlapping_views, pixel_points, to_index
 
 if TYPE_CHECKING:
     from ..reconstruction.result.result import Reconstruction
@@ -161,11 +161,9 @@ def _grow(
         rows, columns = np.nonzero(member[1:])
         rows += 1  # the seed itself is exact by definition
         seen = pixels[rows, columns]
-        matches = match_patches(
+        member[rows, columns], pixels[rows, columns] = match_patches(
             scene, work.greys, view, pixels[0, columns], members[rows], seen, options.max_error_px
         )
-        member[rows, columns] = matches.found
-        pixels[rows, columns] = matches.pixels
     x, y, inside = to_index(pixels, scene.width, scene.height)
     member &= inside & ~work.used[members[:, None], y, x]
     member = _first_of_each(y * scene.width + x, member)
@@ -184,10 +182,9 @@ def _single_view_points(
     for view in range(len(scene)):
         share = -(-count // (len(scene) - view))
         seeds = rng.permutation(np.flatnonzero(free[view]))[:share]
-        pixels, z = seed_pixels(scene, view, seeds)
+        pixels, points = pixel_points(scene, view, seeds)
         colours = scene.images[view].reshape(-1, 3)[seeds]
         alone = np.ones((1, len(seeds)), dtype=bool)
-        points = lift(scene, view, pixels, z)
         pieces.append(_Piece(points, colours, np.array([view]), alone, pixels[None]))
         count -= len(seeds)
     return pieces

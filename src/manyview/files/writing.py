@@ -112,24 +112,20 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 def write_files(folder: Path, texts: Mapping[str, str]) -> list[Path]:
     """Write each text under its name, whole or not at all. OutputError where that fails."""
-    for name, text in texts.items():
-        with output_errors(folder / name, len(text)), atomic_file(folder / name) as part:
-            part.write_text(text, encoding="utf-8")
+    with output_errors(folder, 0), created_folder(folder):
+        for name, text in texts.items():
+            with output_errors(folder / name, len(text)), atomic_file(folder / name) as part:
+                part.write_text(text, encoding="utf-8")
     return [folder / name for name in texts]
 
 
-def prepare_folder(folder: Path, names: Sequence[str], overwrite: bool) -> None:
-    """Make the folder of results; OutputError if it is not writable or has one of `names` already.
-
-    `overwrite` allows earlier results. Call it before long work.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: is a file, a folder was expected; choose another output folder")
+def check_results_folder(folder: Path, names: Sequence[str], overwrite: bool) -> None:
+    """Raise OutputError if `names` cannot be written to a folder, or are there and not to be replaced."""
+    if not _nearest_existing(folder).is_dir():
+        raise OutputError(f"{folder}: a file is in the way of a folder; choose another output folder")
     earlier = [name for name in names if (folder / name).exists()]
     if earlier and not overwrite:
         raise OutputError(f"{folder}: holds {earlier[0]} already; choose another folder or add --overwrite")
-    with output_errors(folder, 0):
-        folder.mkdir(parents=True, exist_ok=True)
     check_writable(folder)
 
 

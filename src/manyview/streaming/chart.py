@@ -12,12 +12,10 @@ from ..errors import require_plot
 def draw(log: Sequence[dict[str, Any]], path: Path, accuracy: Sequence[dict[str, float]] = ()) -> None:
     """Write a PNG of a journal's log: time per frame, memory, and errors by part if given."""
     require_plot()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     frames = [line["first"] + line["frames"] for line in log]
     figure = Figure(figsize=(9, 5.5), layout="constrained")
-    FigureCanvasAgg(figure)
     above, below, *errors = figure.subplots(2 + bool(accuracy), 1, sharex=True)
     above.plot(frames, [line["ms_per_frame"] for line in log], linewidth=0.9)
     above.set(ylabel="ms per frame", ylim=(0, None))

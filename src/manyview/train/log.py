@@ -40,7 +40,6 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def plot_curves(log: Path, path: Path) -> None:
     """Draw losses, accuracy on held-out scenes and learning rate against minutes."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("drawing the training curves", "plot") from error
@@ -50,7 +49,6 @@ def plot_curves(log: Path, path: Path) -> None:
     if not train:
         raise UsageError(f"{log} holds no training steps yet: run the training first")
     figure = Figure(figsize=(12, 7), layout="constrained")
-    FigureCanvasAgg(figure)
     (losses, accuracy), (rotation, rate) = figure.subplots(2, 2)
     minutes = [line["minutes"] for line in train]
     for name in sorted({name for line in train for name in line["losses"]}):

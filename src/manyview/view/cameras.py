@@ -9,24 +9,18 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from ..export.colours import by_order
-from ..export.frusta import FRUSTUM_EDGES, frustum_corners
+from ..export.frusta import FRUSTUM_EDGES
 from ..export.images import thumbnail
 from ..reconstruction.result.result import Reconstruction
-from .space import PageSpace
 
 _THUMBNAIL = 160  # pixels on the longer side
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CameraShapes:
-    """Frusta of unit size factor in page coordinates, apex first."""
+    """Frusta of unit size factor in page coordinates, as `frustum_corners` orders them."""
 
     corners: Float32[np.ndarray, "views 6 3"]
-
-    @classmethod
-    def of(cls, scene: Reconstruction, space: PageSpace, size: float) -> CameraShapes:
-        """`size` is the depth of a frustum in world units."""
-        return cls(space(frustum_corners(scene, size)))
 
     def scaled(self, factor: float) -> Float32[np.ndarray, "views 6 3"]:
         """Corners after growing each frustum around its apex."""

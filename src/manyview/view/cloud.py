@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
-from ..geometry.unproject_np import unproject
+from ..export.track_agreement import pixel_points
 from ..reconstruction.result.points import depth_edges
 from ..reconstruction.result.result import Reconstruction
 from .options import ViewOptions
@@ -77,7 +77,8 @@ def frame_cloud(
     pixels = np.flatnonzero(mask)
     if at_most is not None and len(pixels) > at_most:
         pixels = np.random.default_rng(index).choice(pixels, at_most, replace=False)
-    points = _points_at(scene, index, pixels)
+    # Not of whole frames: a thousand of them would take a minute.
+    points = pixel_points(scene, index, pixels)[1].astype(np.float32)
     usable = np.isfinite(points).all(axis=1)
     pixels, points = pixels[usable], points[usable]
     # At least 0: a sample's lowest threshold may lie above a pixel's confidence.
@@ -107,21 +108,6 @@ def scene_cloud(
             kept = np.random.default_rng(0).choice(kept, options.max_points, replace=False)
         points, colours, level = points[kept], colours[kept], level[kept]
     return _ranked(points, colours, level)
-
-
-def _points_at(
-    scene: Reconstruction, index: int, pixels: Int[np.ndarray, " n"]
-) -> Float32[np.ndarray, "n 3"]:
-    """World points of some pixels (flat indices): a thousand whole frames would take a minute."""
-    rows, columns = np.divmod(pixels, scene.width)
-    points = unproject(
-        np.stack([columns + 0.5, rows + 0.5], axis=-1),
-        scene.z_depth[index].reshape(-1)[pixels],
-        scene.cam_from_world[index],
-        scene.intrinsics[index],
-        scene.pixel_centres,
-    )
-    return points.astype(np.float32)
 
 
 def _ranked(

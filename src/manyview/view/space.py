@@ -32,14 +32,6 @@ class PageSpace:
         return ((np.asarray(world, dtype=np.float64) - self.centre) * self.scale).astype(np.float32)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Eye:
-    """Where the page looks from and to, in page coordinates."""
-
-    position: Float[np.ndarray, " 3"]
-    look_at: Float[np.ndarray, " 3"]
-
-
 def fit_space(scene: Reconstruction, points: Float[np.ndarray, "n 3"]) -> PageSpace:
     """The bulk of the points, and the cameras, in a box of diagonal `PAGE_EXTENT` around the origin."""
     centres = camera_centres(scene.cam_from_world)
@@ -52,8 +44,8 @@ def fit_space(scene: Reconstruction, points: Float[np.ndarray, "n 3"]) -> PageSp
     return PageSpace((low + high) / 2, PAGE_EXTENT / extent if extent > 0 else 1.0, up)
 
 
-def first_eye(scene: Reconstruction, space: PageSpace) -> Eye:
-    """From behind and above the cameras, towards what they look at."""
+def first_eye(scene: Reconstruction, space: PageSpace) -> Float[np.ndarray, " 3"]:
+    """Where the page looks at its origin from: behind and above the cameras, towards what they look at."""
     ahead = scene.cam_from_world[:, 2, :3].mean(axis=0)
     ahead -= space.up * (ahead @ space.up)
     if np.linalg.norm(ahead) < 0.2:  # cameras that look all around have no common direction
@@ -61,4 +53,4 @@ def first_eye(scene: Reconstruction, space: PageSpace) -> Eye:
     if np.linalg.norm(ahead) < 1e-3:  # straight down or up: up in the image is ahead
         ahead = -scene.cam_from_world[0, 1, :3]
     ahead = ahead / np.linalg.norm(ahead)
-    return Eye(0.62 * PAGE_EXTENT * (-ahead + 0.55 * space.up), np.zeros(3))
+    return 0.62 * PAGE_EXTENT * (-ahead + 0.55 * space.up)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingExtraError, UsageError
-from ..export.frusta import frustum_size
+from ..export.frusta import frustum_corners, frustum_size
 from ..export.images import evenly_spread
 from ..reconstruction.result.result import Reconstruction
 from .cameras import CameraShapes, line_colours, small_image
@@ -84,7 +84,7 @@ class Viewer:
         self._frame_cloud = (-1, self._cloud)
         self._space = fit_space(scene, self._cloud.points)
         size = frustum_size(scene, self._cloud.points.astype(np.float64))
-        self._shapes = CameraShapes.of(scene, self._space, size)
+        self._shapes = CameraShapes(self._space(frustum_corners(scene, size)))
         self._applied: Choices | None = None
         self._only_frame: Any = None
         start = Choices(percentile=float(level_of(options.conf_percentile) * LEVEL_STEP))
@@ -139,13 +139,13 @@ class Viewer:
             self._applied = now
 
     def _set_stage(self) -> None:
-        stage, eye = self.server.scene, first_eye(self.scene, self._space)
+        stage = self.server.scene
         # Nothing on the page is lit, and viser would download its environment maps.
         stage.configure_environment_map(None)
         stage.configure_default_lights(False)
         stage.set_up_direction(tuple(float(x) for x in self._space.up))
-        self.server.initial_camera.position = eye.position
-        self.server.initial_camera.look_at = eye.look_at
+        self.server.initial_camera.position = first_eye(self.scene, self._space)
+        self.server.initial_camera.look_at = np.zeros(3)
 
     def _add_points(self, point_size: float) -> dict[int, Any]:
         """A node for each level of confidence that has points."""

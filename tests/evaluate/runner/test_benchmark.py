@@ -15,7 +15,7 @@ from manyview.evaluate.protocols.procedural import Case, chosen_cases
 from manyview.evaluate.report.benchmark import FILES, benchmark_table, write_benchmark
 from manyview.evaluate.report.pareto import pareto_front
 from manyview.evaluate.runner.benchmark import compare_plans
-from manyview.files.writing import prepare_folder
+from manyview.files.writing import check_results_folder
 from manyview.models.part_configs import DenseHeadConfig, EncoderConfig
 from manyview.models.vggt.config import CameraHeadConfig, VGGTConfig
 from manyview.models.vggt.model import VGGT
@@ -86,7 +86,7 @@ def test_auto_is_chosen_for_each_case_and_cases_are_heard_of_as_they_end(model):
 
 def test_files(result, tmp_path: Path):
     pytest.importorskip("matplotlib")
-    prepare_folder(tmp_path / "new", FILES, overwrite=False)
+    check_results_folder(tmp_path / "new", FILES, overwrite=False)
     paths = write_benchmark(result, tmp_path / "new", "manyview evaluate synthetic")
     assert [path.name for path in paths] == ["results.json", "table.md", "pareto.png"]
     data = json.loads(paths[0].read_text())
@@ -99,10 +99,10 @@ def test_files(result, tmp_path: Path):
     assert text.count("| `frame` |") == 3 and "nan" not in text and "## rotation, 3 views, sequence" in text
     assert paths[2].read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(OutputError, match=r"results\.json"):
-        prepare_folder(tmp_path / "new", FILES, overwrite=False)
-    prepare_folder(tmp_path / "new", FILES, overwrite=True)
+        check_results_folder(tmp_path / "new", FILES, overwrite=False)
+    check_results_folder(tmp_path / "new", FILES, overwrite=True)
     with pytest.raises(OutputError, match=re.escape(paths[0].name)):
-        prepare_folder(paths[0], FILES, overwrite=True)
+        check_results_folder(paths[0], FILES, overwrite=True)
 
 
 def test_the_picture_needs_no_dense_row(model, tmp_path: Path):

@@ -14,12 +14,10 @@ _MOST = 12
 def draw_differences(differences: Sequence[Difference], names: tuple[str, str], path: Path) -> None:
     """A PNG with one axis a figure, as figures differ in unit. MissingExtraError without matplotlib."""
     require_plot()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     shown = list(differences)[:_MOST]
     figure = Figure(figsize=(8, 0.9 + 0.75 * max(1, len(shown))), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(max(1, len(shown)), 1, squeeze=False)[:, 0]
     for which, one in zip(axes, shown):
         change = [b - a for a, b in zip(one.a, one.b)]

@@ -23,7 +23,6 @@ def draw_pareto(comparison: Comparison, path: Path) -> None:
     """
     require_plot()
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -32,7 +31,6 @@ def draw_pareto(comparison: Comparison, path: Path) -> None:
     plans = list(dict.fromkeys(row.plan for one in cases for row in one.rows))
     colours = {plan: colormaps["tab20"](number % 20) for number, plan in enumerate(plans)}
     figure = Figure(figsize=(3.6 * len(cases) + 3.4, 7.4), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(cases), sharey=True, squeeze=False)
     for column, one in enumerate(cases):
         for row, (cost, what) in enumerate(_COSTS):
