@@ -6,6 +6,9 @@ failure while doing what was asked.
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 
 class ManyViewError(Exception):
     """Base of every error this package raises on purpose; the message is one sentence for a person."""
@@ -47,9 +50,14 @@ class MissingExtraError(UsageError):
         super().__init__(f"{what} needs an optional library; {remedy}")
 
 
+def optional_module(name: str, what: str, extra: str) -> Any:
+    """The module `name` of an optional library. Raises MissingExtraError that says `what` needs it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingExtraError(what, extra) from error
+
+
 def require_plot(what: str = "the plot") -> None:
     """Raise MissingExtraError unless plots can be drawn; ask before long work."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(what, "plot") from error
+    optional_module("matplotlib", what, "plot")

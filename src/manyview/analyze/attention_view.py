@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -9,10 +11,10 @@ from torch import Tensor
 from ..attention.layout import TokenLayout
 from .layer_numbers import LayerNumbers, LayerView
 from .matches import Matches
-from .similarity import cosines
 from .tiles import SCORES_AT_ONCE, queries_at_once, rows_of
 
 _TOP = 8
+_PAIRS = ("neighbour", "next_frame", "random")
 
 
 def view_layer(
@@ -41,7 +43,7 @@ def view_layer(
     alike = {
         f"cos_{name}_{kind}": by_head
         for name, x in (("q", q), ("k", keys))
-        for kind, by_head in cosines(x, layout).items()
+        for kind, by_head in _cosines(x, layout).items()
     }
     numbers = LayerNumbers(
         **shares,
@@ -56,15 +58,7 @@ def view_layer(
 
 _BELOW = {"below_uniform": 1.0, "below_tenth": 0.1, "below_hundredth": 0.01}
 _MASSES = ("mass_own_patch", "mass_own_frame", "mass_reference", "mass_other_frames", "mass_special")
-_PER_QUERY = (
-    "same_row",
-    "same_place",
-    "entropy",
-    "keys_for_90",
-    "below_uniform",
-    "below_tenth",
-    "below_hundredth",
-)
+_PER_QUERY = ("same_row", "same_place", "entropy", "keys_for_90", *_BELOW)
 
 
 def _tile(q: Tensor, k: Tensor, layout: TokenLayout, queries: Tensor, matches: Matches) -> dict[str, Tensor]:
@@ -91,7 +85,8 @@ def _tile(q: Tensor, k: Tensor, layout: TokenLayout, queries: Tensor, matches: M
         "mass_reference": reference.sum(),
         "mass_other_frames": (total - same_frame - reference).sum(),
         "mass_special": (1 - total).sum(),
-        "entropy": -torch.special.xlogy(weights, weights).sum(-1).mean(0).sum() / _log(weights.shape[-1]),
+        "entropy": -torch.special.xlogy(weights, weights).sum(-1).mean(0).sum()
+        / math.log(max(layout.tokens, 2)),
         "keys_for_90": _keys_for(weights, 0.9).mean(0).sum(),
     } | {name: _below(weights, share) for name, share in _BELOW.items()}
     sums |= _by_distance(per_frame, frame, layout)
@@ -100,10 +95,6 @@ def _tile(q: Tensor, k: Tensor, layout: TokenLayout, queries: Tensor, matches: M
     top = others.flatten(2).topk(min(_TOP, max(1, (frames - 1) * layout.patches_per_frame)), -1).indices
     sums |= _matching(top, frame, patch, grid, layout, matches)
     return {name: value.cpu() for name, value in sums.items()}
-
-
-def _log(keys: int) -> float:
-    return float(torch.tensor(float(max(keys, 2))).log())
 
 
 def _by_distance(per_frame: Tensor, frame: Tensor, layout: TokenLayout) -> dict[str, Tensor]:
@@ -167,3 +158,21 @@ def _matching(
         "match_top8": (right.float().mean(-1) * seen).mean(0).sum(),
         "chance": (chance * seen).sum(),
     }
+
+
+def _cosines(x: Float[Tensor, "heads tokens dim"], layout: TokenLayout) -> dict[str, Float[Tensor, " heads"]]:
+    """Mean cosine of each head over three kinds of pairs of patches; NaN where there is no such pair.
+
+    It bounds merging (HTTM, arXiv 2511.21317). `neighbour`: right neighbour in the same frame;
+    `next_frame`: same place a frame later; `random`: any two patches of two different frames.
+    """
+    unit = torch.nn.functional.normalize(x.float(), dim=-1)
+    frames = unit.unflatten(1, (layout.frames, -1))[:, :, layout.special_tokens :].unflatten(2, layout.grid)
+    beside = (frames[..., 1:, :] * frames[..., :-1, :]).sum(-1).flatten(1).mean(1)
+    later = (frames[:, 1:] * frames[:, :-1]).sum(-1).flatten(1).mean(1)
+    # The mean over all pairs of different frames, from the sums of frames.
+    sums = frames.sum((2, 3))
+    pairs = sums.sum(1).square().sum(-1) - sums.square().sum((1, 2))
+    count = layout.frames * (layout.frames - 1) * layout.patches_per_frame**2
+    everywhere = pairs / count if count else torch.full_like(pairs, torch.nan)
+    return dict(zip(_PAIRS, (part.cpu() for part in (beside, later, everywhere)), strict=True))

@@ -21,7 +21,7 @@ class LayerNumbers:
     `same_place`: whether the strongest key has the row, or the position, of the query. `entropy` is divided
     by the log of the number of keys; `keys_for_90` is the smallest share of keys that holds 90 % of the
     mass, `below_*` the share of keys under the uniform weight, a tenth and a hundredth of it. `cos_*` are
-    mean cosines of pairs of queries (keys): see `similarity`.
+    mean cosines of pairs of queries (keys): see `attention_view`.
     """
 
     mass_own_patch: float

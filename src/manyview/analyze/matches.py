@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..geometry.unproject import world_points
 from ..models.network import Predictions
 from ..synthetic import SceneBatch, correspondence
 
@@ -39,12 +40,7 @@ def predicted_matches(images: Float[Tensor, "s 3 h w"], found: Predictions, patc
     z_depth, cameras, intrinsics = (
         x.float() for x in (found.z_depth, found.cam_from_world, found.intrinsics)
     )
-    height, width = z_depth.shape[-2:]
-    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    pixel = torch.stack([x, y, torch.ones_like(x)], -1).to(z_depth)
-    rays = torch.einsum("bsij,hwj->bshwi", torch.linalg.inv(intrinsics), pixel)
-    local = rays * z_depth[..., None] - cameras[..., None, None, :, 3]
-    world = torch.einsum("bsji,bshwj->bshwi", cameras[..., :3], local)
+    world = world_points(z_depth, cameras, intrinsics)
     valid = z_depth.isfinite() & (z_depth > 0)
     batch = SceneBatch(images[None], z_depth, world, cameras, intrinsics, valid)
     return exact_matches(batch, patch_size, _LOOSE)

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..export import export
 from ..reconstruction.inputs.find import find_inputs
 from ..reconstruction.inputs.load import LoadedViews, read_views
+from ..reconstruction.inputs.options import InputSet
 from ..reconstruction.result.result import Reconstruction
 
 EXPORTS = ("npz", "ply")
@@ -71,12 +72,8 @@ def export_seconds(images: Tensor, patch_size: int, formats: Sequence[str] = EXP
         return time.perf_counter() - start
 
 
-def _read(found: object, images: Tensor, patch_size: int) -> LoadedViews:
-    height, width = images.shape[-2:]
-    views = read_views(found, "fit", max(height, width), patch_size)  # type: ignore[arg-type]
-    if views.images.shape != images.shape:
-        raise AssertionError(f"read {tuple(views.images.shape)}, expected {tuple(images.shape)}")
-    return views
+def _read(found: InputSet, images: Tensor, patch_size: int) -> LoadedViews:
+    return read_views(found, "fit", max(images.shape[-2:]), patch_size)
 
 
 def _made_up(views: LoadedViews, height: int, width: int, count: int | None = None) -> Reconstruction:

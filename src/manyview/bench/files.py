@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..files.writing import atomic_file, created_folder, output_errors, write_files
+from ..files.writing import atomic_file, output_errors, write_files
 from .comparison import report_text
 from .figures import BenchReport
 from .plot import plot
@@ -16,7 +16,7 @@ _ENOUGH_BYTES = 2_000_000
 
 def write_report(report: BenchReport, folder: Path, with_plot: bool = True, remarks: str = "") -> list[Path]:
     """Write the figures measured so far, each file whole or not at all; `remarks` end bench.txt."""
-    with output_errors(folder, _ENOUGH_BYTES), created_folder(folder):
+    with output_errors(folder, _ENOUGH_BYTES):
         figures = json.dumps(report.to_json(), indent=1, allow_nan=False) + "\n"
         text = "\n\n".join(filter(None, (report_text(report), remarks))) + "\n"
         paths = write_files(folder, dict(zip(NAMES, (figures, text))))

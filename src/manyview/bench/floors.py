@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import statistics
 from collections.abc import Sequence
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from ..attention.layout import TokenLayout
 from ..models.network import NetworkConfig
 from ..models.run_options import RunOptions
-from ..reconstruction.plan.machine import synchronise
+from ..reconstruction.plan.machine import calls_per_second
 
 # Reads and writes of one token tensor in a block with an MLP four times as wide, inputs and outputs of the
 # matrix products among them: every norm, rotation, activation and residual a pass of its own; and all of
@@ -54,20 +54,9 @@ def measure_copy(device: torch.device, seconds: float = 0.3) -> float:
     count = (1 << 28) if device.type == "cuda" else (1 << 26)
     source = torch.ones(count, dtype=torch.float32, device=device)
     target = torch.empty_like(source)
-    target.copy_(source)
-    synchronise(device)
-    start, done = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds or done < 2:
-        target.copy_(source)
-        synchronise(device)
-        done += 1
-    return done * 2.0 * source.nbytes / (time.perf_counter() - start)
+    return 2.0 * source.nbytes * calls_per_second(device, lambda: target.copy_(source), seconds)
 
 
 def slope(frames: Sequence[int], values: Sequence[float]) -> float | None:
     """Growth per frame by least squares over all numbers of frames; None with fewer than two."""
-    if len(set(frames)) < 2:
-        return None
-    middle, mean = sum(frames) / len(frames), sum(values) / len(values)
-    above = sum((n - middle) * (v - mean) for n, v in zip(frames, values, strict=True))
-    return above / sum((n - middle) ** 2 for n in frames)
+    return statistics.linear_regression(frames, values).slope if len(set(frames)) > 1 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,10 +51,7 @@ def load_warning(load: dict[str, Any] | None) -> str | None:
 
 def spread(seconds: Sequence[float]) -> float:
     """Longest minus shortest, as a share of the median."""
-    ordered = sorted(seconds)
-    middle = len(ordered) // 2
-    median = ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-    return (ordered[-1] - ordered[0]) / median
+    return (max(seconds) - min(seconds)) / statistics.median(seconds)
 
 
 def _busy_ticks() -> int | None:

@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..geometry.unproject_np import invert_rigid
 from .dataset import Dataset
 from .image_files import image_size
-from .posed_set import PosedSet, posed_set
+from .posed_set import PosedSet, counted_note, posed_set
 
 _LAYOUT = (
     "apple/110_13051_23361/images/frame000001.jpg with apple/frame_annotations.jgz or "
@@ -118,14 +118,13 @@ def read(folder: Path) -> PosedSet:
     flip = np.array([-1.0, -1.0, 1.0])
     rotation = (np.array([frame["R"] for frame in there]) * flip).transpose(0, 2, 1)
     translation = np.array([frame["T"] for frame in there]) * flip
-    absent = len(frames) - len(there)
     return posed_set(
         folder,
         (root / frame["path"] for frame in there),
         invert_rigid(np.concatenate([rotation, translation[..., None]], -1)),
         path,
         _intrinsics(there, root),
-        notes=(f"{absent} of {len(frames)} images are not there",) if absent else (),
+        notes=counted_note(len(frames) - len(there), f"of {len(frames)} images are not there"),
         unit="units",
         name=f"{sequence.parent.name}-{sequence.name}",
     )

@@ -8,7 +8,6 @@ matrix for pixel centres at whole numbers. Depth (`depths/` as .npy or .pfm) is 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +32,7 @@ class MaskedDepth(DepthFiles):
     """Depth that counts only where an eroded mask says so; None: everywhere."""
 
     masks: tuple[Path | None, ...] = ()
+    _per_view = ("paths", "masks")
 
     def read(self, index: int) -> Float64[np.ndarray, "height width"] | None:
         depth, mask = super().read(index), self.masks[index]
@@ -41,10 +41,6 @@ class MaskedDepth(DepthFiles):
         with Image.open(mask) as image:
             inside = np.asarray(image.convert("L").resize(depth.shape[::-1], Image.Resampling.NEAREST)) > 127
         return np.where(eroded(inside, _ERODED), depth, np.nan)
-
-    def select(self, views: Sequence[int]) -> MaskedDepth:
-        paths = super().select(views).paths
-        return dataclasses.replace(self, paths=paths, masks=tuple(self.masks[i] for i in views))
 
 
 def eroded(mask: Bool[np.ndarray, "height width"], side: int) -> Bool[np.ndarray, "height width"]:

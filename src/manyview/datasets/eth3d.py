@@ -34,6 +34,7 @@ class LensDepth(DepthFiles):
     cameras: tuple[tuple[ColmapCamera, ColmapCamera], ...] = ()
     most_width: int = 1024
     """Depth is read on a grid of the image's shape at most this wide; images have 24 megapixels."""
+    _per_view = ("paths", "cameras")
 
     def read(self, index: int) -> Float64[np.ndarray, "height width"] | None:
         path = self.paths[index]
@@ -58,10 +59,6 @@ class LensDepth(DepthFiles):
         x, y = (np.where(inside, place[..., axis], 0).astype(int) for axis in (0, 1))
         depth = values.reshape(lens.height, lens.width)[y, x].astype(np.float64)
         return np.where(inside & np.isfinite(depth) & (depth > 0), depth, np.nan) / self.per_unit
-
-    def select(self, views: Sequence[int]) -> LensDepth:
-        paths = super().select(views).paths
-        return dataclasses.replace(self, paths=paths, cameras=tuple(self.cameras[i] for i in views))
 
 
 def distorted_pixels(

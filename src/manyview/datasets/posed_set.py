@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from jaxtyping import Float64
@@ -28,6 +28,8 @@ class DepthFiles:
     invalid: tuple[int, ...] = ()
     farthest: float = float("inf")
 
+    _per_view: ClassVar[tuple[str, ...]] = ("paths",)
+
     @classmethod
     def existing(
         cls, paths: Iterable[Path | None], per_unit: float = 1.0, **options: Any
@@ -48,9 +50,10 @@ class DepthFiles:
         depth[depth > self.farthest] = np.nan
         return depth
 
-    def select(self, views: Sequence[int]) -> DepthFiles:
+    def select(self, views: Sequence[int]) -> Self:
         """The depth of these views alone, in this order."""
-        return dataclasses.replace(self, paths=tuple(self.paths[i] for i in views))
+        per_view = {name: tuple(getattr(self, name)[i] for i in views) for name in self._per_view}
+        return dataclasses.replace(self, **per_view)
 
 
 @dataclasses.dataclass(frozen=True)

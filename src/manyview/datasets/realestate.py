@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..geometry.unproject_np import invert_rigid
 from .dataset import Dataset
 from .image_files import image_size, images_in
-from .posed_set import PosedSet, posed_set
+from .posed_set import PosedSet, counted_note, posed_set
 from .text_files import lines_of, numbers
 
 _LAYOUT = "test/SEQUENCE.txt with frames/test/SEQUENCE/TIMESTAMP.png (or test/SEQUENCE/TIMESTAMP.png)"
@@ -62,14 +62,13 @@ def read(folder: Path) -> PosedSet:
     intrinsics = np.tile(np.eye(3), (len(times), 1, 1))
     intrinsics[:, 0, 0], intrinsics[:, 1, 1] = table[:, 0] * width, table[:, 1] * height
     intrinsics[:, 0, 2], intrinsics[:, 1, 2] = table[:, 2] * width, table[:, 3] * height
-    absent = len(rows) - len(times)
     return posed_set(
         folder,
         (images[time] for time in times),
         invert_rigid(table[:, 6:].reshape(-1, 3, 4)),
         path,
         intrinsics,
-        notes=(f"{absent} of {len(rows)} frames are not downloaded",) if absent else (),
+        notes=counted_note(len(rows) - len(times), f"of {len(rows)} frames are not downloaded"),
         unit="units",
     )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..errors import MissingExtraError, UsageError
+from ..errors import UsageError, optional_module
 from .export_format import ExportFormat, ExportTarget, check_choice
 from .tracks import TrackOptions, Tracks, build_tracks
 
@@ -43,10 +43,7 @@ class ColmapOptions:
 
 
 def _write(scene: Reconstruction, options: ColmapOptions, target: ExportTarget) -> None:
-    try:
-        import pycolmap  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("The COLMAP export", "colmap") from error
+    optional_module("pycolmap", "The COLMAP export", "colmap")
     copy = options.images == "copy"
     names = scene.source_image_names if copy else scene.names
     if not copy and options.files != "binary":

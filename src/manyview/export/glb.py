@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import MissingExtraError
+from ..errors import optional_module
 from .export_format import ExportFormat, ExportTarget, PointOptions
 from .frusta import frustum_mesh, frustum_size
 
@@ -28,10 +28,7 @@ class GlbOptions(PointOptions):
 
 
 def _write(scene: Reconstruction, options: GlbOptions, target: ExportTarget) -> None:
-    try:
-        import trimesh
-    except ImportError as error:
-        raise MissingExtraError("The GLB export", "mesh") from error
+    trimesh = optional_module("trimesh", "The GLB export", "mesh")
     cloud = options.cloud(scene)
     model = trimesh.Scene()
     if len(cloud):

@@ -78,17 +78,10 @@ class SceneOptions:
             ("haze_length", 0.5, 1e6, False),
         ):
             object.__setattr__(self, name, _checked_range(name, getattr(self, name), low, high, whole))
-        for name in (
-            "texture_hardness",
-            "repeated",
-            "haze_free_share",
-            "light_strength",
-            "light_change",
-            "terrain_relief",
-        ):
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 <= value <= 1:
-                raise UsageError(f"Scene option {name} is {value!r}; it must lie from 0 to 1.")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(field.default, float) and (not _is_number(value) or not 0 <= value <= 1):
+                raise UsageError(f"Scene option {field.name} is {value!r}; it must lie from 0 to 1.")
         if self.samples_per_side not in (1, 3):
             raise UsageError(f"Scene option samples_per_side is {self.samples_per_side!r}; choose 1 or 3.")
         seed = self.texture_bank_seed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -53,9 +54,7 @@ def cast(scenes: Scenes, rays: Rays) -> Hits:
     level_square = dx * dx + dy * dy
     length_square = level_square + dz * dz
     up_inverse, level_inverse, length_inverse = (
-        dz.reciprocal(),
-        level_square.reciprocal(),
-        length_square.reciprocal(),
+        value.reciprocal() for value in (dz, level_square, length_square)
     )
     boxes, spheres, _ = scenes.counts
     for number in range(1, 1 + sum(scenes.counts)):
@@ -74,11 +73,7 @@ def cast(scenes: Scenes, rays: Rays) -> Hits:
         elif number <= boxes + spheres:
             # From the point of the ray nearest to the centre: no small difference of large squares.
             middle = -(ox * dx + oy * dy + oz * dz) * length_inverse
-            px, py, pz = (
-                torch.addcmul(ox, middle, dx),
-                torch.addcmul(oy, middle, dy),
-                torch.addcmul(oz, middle, dz),
-            )
+            px, py, pz = (torch.addcmul(start, middle, ray) for start, ray in zip((ox, oy, oz), rays))
             beside = torch.addcmul(torch.addcmul(px * px, py, py), pz, pz)
             near = middle - torch.sqrt((half[:, 0] * half[:, 0].abs() - beside) * length_inverse)
             far = middle
@@ -109,10 +104,6 @@ def _slab(offset: Tensor, inverse: Tensor, half: Tensor) -> tuple[Tensor, Tensor
 
 def _room_wall(scenes: Scenes, rays: Rays) -> Tensor:
     """Ray parameter at which the room's box is left."""
-    nearest: Tensor | None = None
-    for axis, ray in enumerate(rays):
-        offset = (scenes.eye[..., axis] - scenes.centre[:, :1, axis])[..., None]
-        _, leave = _slab(offset, ray.reciprocal(), scenes.half[:, :1, axis, None])
-        nearest = leave if nearest is None else torch.minimum(nearest, leave)
-    assert nearest is not None
-    return nearest
+    offset, half = (scenes.eye - scenes.centre[:, :1])[..., None], scenes.half[:, :1, :, None]
+    leave = (_slab(offset[:, :, i], ray.reciprocal(), half[:, :, i])[1] for i, ray in enumerate(rays))
+    return functools.reduce(torch.minimum, leave)

@@ -55,7 +55,7 @@ def slope(terrain: Terrain, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Derivatives of the height by x and y at x, y [b, views, n]."""
     dx, dy = torch.zeros_like(x), torch.zeros_like(x)
     for wave in range(WAVES):
-        a, kx, ky, phase = (_wave(field, wave) for field in _fields(terrain))
+        a, kx, ky, phase = _wave(terrain, wave)
         cosine = torch.cos(kx * x + ky * y + phase)
         dx = dx + (a * kx) * cosine
         dy = dy + (a * ky) * cosine
@@ -73,7 +73,7 @@ def meet_ground(
     """
     dx, dy, dz = rays
     ox, oy, oz = (origin[..., i : i + 1] for i in range(3))
-    waves = [tuple(_wave(field, i) for field in _fields(terrain)) for i in range(WAVES)]
+    waves = [_wave(terrain, i) for i in range(WAVES)]
     top = sum(amplitude for amplitude, *_ in waves)
     steepest = (terrain.amplitude * torch.hypot(terrain.kx, terrain.ky)).sum(-1)[:, None, None]
     level_square = dx * dx + dy * dy
@@ -99,13 +99,13 @@ def meet_ground(
     )
     low, far, fall = chosen(low), chosen(far), chosen(fall)
     for steps, final in _MARCH:
-        bracket = _march(lines, low, far, fall, steps, final)
-        found = bracket.found.nonzero().squeeze(1)
-        met = _refine(lines.at(found), *(end.index_select(0, found) for end in bracket.ends))
+        crossed, ends = _march(lines, low, far, fall, steps, final)
+        found = crossed.nonzero().squeeze(1)
+        met = _refine(lines.at(found), *(end.index_select(0, found) for end in ends))
         meeting.index_copy_(0, index.index_select(0, found), met)
-        rest = (~bracket.found & (bracket.ends[0] < far)).nonzero().squeeze(1)
+        rest = (~crossed & (ends[0] < far)).nonzero().squeeze(1)
         index, lines = index.index_select(0, rest), lines.at(rest)
-        low, far, fall = (value.index_select(0, rest) for value in (bracket.ends[0], far, fall))
+        low, far, fall = (value.index_select(0, rest) for value in (ends[0], far, fall))
     return meeting.view(dz.shape)
 
 
@@ -115,7 +115,7 @@ class _Lines:
 
     height: Tensor
     rise: Tensor
-    waves: list[tuple[Tensor, Tensor, Tensor]]
+    waves: list[tuple[Tensor, ...]]
 
     def clearance(self, t: Tensor) -> Tensor:
         """Height above the ground at ray parameter t."""
@@ -126,23 +126,17 @@ class _Lines:
 
     def at(self, index: Tensor) -> _Lines:
         """Some of the rays."""
-        waves = [
-            (a.index_select(0, index), p.index_select(0, index), v.index_select(0, index))
-            for a, p, v in self.waves
-        ]
+        waves = [tuple(part.index_select(0, index) for part in wave) for wave in self.waves]
         return _Lines(self.height.index_select(0, index), self.rise.index_select(0, index), waves)
 
 
-@dataclass(frozen=True)
-class _Bracket:
-    """Where a crossing was found: `ends` are (low, f_low, high, f_high), f being the clearance there."""
+def _march(
+    lines: _Lines, low: Tensor, far: Tensor, fall: Tensor, steps: int, final: bool
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Advance from `low` until the ground is crossed or `far` is reached; the final march always arrives.
 
-    found: Tensor
-    ends: tuple[Tensor, Tensor, Tensor, Tensor]
-
-
-def _march(lines: _Lines, low: Tensor, far: Tensor, fall: Tensor, steps: int, final: bool) -> _Bracket:
-    """Advance from `low` until the ground is crossed or `far` is reached; the final march always arrives."""
+    Returns where a crossing was found, and (low, f_low, high, f_high), f being the clearance there.
+    """
     f_low = lines.clearance(low)
     high, f_high = low, f_low
     found = f_low <= 0
@@ -156,7 +150,7 @@ def _march(lines: _Lines, low: Tensor, far: Tensor, fall: Tensor, steps: int, fi
         high, f_high = torch.where(crossed, ahead, high), torch.where(crossed, f_ahead, f_high)
         found = found | crossed
         low, f_low = torch.where(found, low, ahead), torch.where(found, f_low, f_ahead)
-    return _Bracket(found, (low, f_low, high, f_high))
+    return found, (low, f_low, high, f_high)
 
 
 def _refine(lines: _Lines, low: Tensor, f_low: Tensor, high: Tensor, f_high: Tensor) -> Tensor:
@@ -175,9 +169,6 @@ def _refine(lines: _Lines, low: Tensor, f_low: Tensor, high: Tensor, f_high: Ten
     return middle
 
 
-def _fields(terrain: Terrain) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return terrain.amplitude, terrain.kx, terrain.ky, terrain.phase
-
-
-def _wave(field: Tensor, wave: int) -> Tensor:
-    return field[:, wave, None, None]
+def _wave(terrain: Terrain, wave: int) -> tuple[Tensor, ...]:
+    """Amplitude, kx, ky and phase of a wave, each [b, 1, 1]."""
+    return tuple(field[:, wave, None, None] for field in vars(terrain).values())

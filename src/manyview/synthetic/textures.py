@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -29,16 +29,13 @@ class TextureBank:
     smooth: int
     tiles: int
 
-    def to(self, device: torch.device | str) -> TextureBank:
-        """The same bank on another device."""
-        return TextureBank(self.texels.to(device), self.smooth, self.tiles)
-
 
 @lru_cache(maxsize=8)
 def texture_bank(seed: int, device: str = "cpu") -> TextureBank:
     """The bank of this seed, drawn once: 48 smooth tiles and 20 of each of the hard kinds."""
     if device != "cpu":
-        return texture_bank(seed).to(device)
+        bank = texture_bank(seed)
+        return replace(bank, texels=bank.texels.to(device))
     smooth = smooth_tiles(Draws([seed * 1000 + i for i in range(48)]), RESOLUTION)
     hard = [
         tiles(Draws([seed * 1000 + 100 * (kind + 1) + i for i in range(20)]), RESOLUTION)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError, UsageError
+from ..errors import UsageError, optional_module
 
 LOG_NAME = "log.jsonl"
 
@@ -39,16 +39,13 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 def plot_curves(log: Path, path: Path) -> None:
     """Draw losses, accuracy on held-out scenes and learning rate against minutes."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("drawing the training curves", "plot") from error
+    figures = optional_module("matplotlib.figure", "drawing the training curves", "plot")
     lines = read_log(log) if log.is_file() else []
     train = [line for line in lines if line["kind"] == "train"]
     held_out = [line for line in lines if line["kind"] == "evaluate"]
     if not train:
         raise UsageError(f"{log} holds no training steps yet: run the training first")
-    figure = Figure(figsize=(12, 7), layout="constrained")
+    figure = figures.Figure(figsize=(12, 7), layout="constrained")
     (losses, accuracy), (rotation, rate) = figure.subplots(2, 2)
     minutes = [line["minutes"] for line in train]
     for name in sorted({name for line in train for name in line["losses"]}):

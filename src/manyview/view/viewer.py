@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import MissingExtraError, UsageError
+from ..errors import UsageError, optional_module
 from ..export.frusta import frustum_corners, frustum_size
 from ..export.images import evenly_spread
 from ..reconstruction.result.result import Reconstruction
@@ -32,10 +32,7 @@ def start_viewer(scene: Reconstruction, options: ViewOptions | None = None) -> V
     Raises MissingExtraError without viser, UsageError for an address that cannot be served.
     """
     options = options or ViewOptions()
-    try:
-        import viser
-    except ImportError as error:
-        raise MissingExtraError("the viewer", "view") from error
+    viser = optional_module("viser", "the viewer", "view")
     port = free_port(options.host, options.port)
     with _quiet():
         server = viser.ViserServer(host=options.host, port=port, label="ManyView", verbose=False)

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from ...errors import MissingExtraError
 from ...geometry.align import umeyama
 
 _CHUNK = 200_000
@@ -35,14 +34,13 @@ class Neighbours:
 
     def __init__(self, points: Float[np.ndarray, "n 3"], workers: int = -1) -> None:
         """MissingExtraError without scipy."""
-        try:
-            from scipy.spatial import cKDTree
-        except ImportError as error:
-            raise MissingExtraError("comparing point clouds", "eval") from error
+        spatial = optional_module("scipy.spatial", "comparing point clouds", "eval")
         self._order = cell_order(points)
         # Measured on surfaces: loose nodes of many points are three times faster far from the cloud, where
         # tight ones are all about equally near, and as fast beside it.
-        self._tree = cKDTree(points[self._order], balanced_tree=False, compact_nodes=False, leafsize=64)
+        self._tree = spatial.cKDTree(
+            points[self._order], balanced_tree=False, compact_nodes=False, leafsize=64
+        )
         self._workers = workers
 
     def query(

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from ...errors import DamagedInputError, InputError, MissingExtraError
+from ...errors import DamagedInputError, InputError, optional_module
 from ...files.naming import counted
 from .decode import DecodedImage, apply_orientation
 from .options import InputOptions
@@ -79,10 +79,7 @@ class VideoReader:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tuple[Any, Any]]:
-        try:
-            import av
-        except ImportError as error:
-            raise MissingExtraError(f"reading the video '{self.path}'", "video") from error
+        av = optional_module("av", f"reading the video '{self.path}'", "video")
         try:
             # The prefix keeps FFmpeg from taking "name:..." for a protocol.
             container = av.open(f"file:{self.path}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -118,14 +119,19 @@ def measure_flops(device: torch.device, dtype: torch.dtype, seconds: float = 0.1
     size = 4096 if device.type == "cuda" else 768
     a = torch.randn(size, size, device=device).to(dtype)
     b = torch.randn(size, size, device=device).to(dtype)
-    a @ b
+    return 2.0 * size**3 * calls_per_second(device, lambda: a @ b, seconds)
+
+
+def calls_per_second(device: torch.device, run: Callable[[], object], seconds: float) -> float:
+    """How often a device can do `run`, tried for so long after one call that does not count."""
+    run()
     synchronise(device)
     start, count = time.perf_counter(), 0
     while time.perf_counter() - start < seconds or count < 2:
-        a @ b
+        run()
         synchronise(device)
         count += 1
-    return count * 2.0 * size**3 / (time.perf_counter() - start)
+    return count / (time.perf_counter() - start)
 
 
 def synchronise(device: torch.device) -> None:
