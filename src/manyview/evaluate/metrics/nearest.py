@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from ...errors import optional_module
 from ...geometry.align import umeyama
 
 _CHUNK = 200_000
