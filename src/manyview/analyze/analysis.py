@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -77,16 +78,6 @@ class Analysis:
             "suggested": [dataclasses.asdict(tried) for tried in self.suggested],
             "exact_matches": self.exact,
         }
-
-
-class _Probe:
-    """Recorder that passes queries and keys of every global layer on, and keeps none."""
-
-    def __init__(self, callback: Callable[[int, Tensor, Tensor], None]) -> None:
-        self._callback = callback
-
-    def global_attention(self, layer: int, q: Tensor, k: Tensor) -> None:
-        self._callback(layer, q[0], k[0])
 
 
 @dataclasses.dataclass
@@ -191,17 +182,17 @@ def _measure_scene(
     before: list[Tensor] = []
 
     def measure(layer: int, q: Tensor, k: Tensor) -> None:
-        scene.views.append(view_layer(q, k, layout, sampled, matches))
-        before.append(strongest_patches(q, k, layout, sampled, rotated))
+        scene.views.append(view_layer(q[0], k[0], layout, sampled, matches))
+        before.append(strongest_patches(q[0], k[0], layout, sampled, rotated))
 
     def compare(layer: int, q: Tensor, k: Tensor) -> None:
-        after = strongest_patches(q, k, layout, sampled, rotated)
+        after = strongest_patches(q[0], k[0], layout, sampled, rotated)
         scene.follows.append(follows(before[layer], after, layout.grid))
 
-    predict(model, images, plan, dtype, _Probe(measure))
+    predict(model, images, plan, dtype, SimpleNamespace(global_attention=measure))
     step()
     images = torch.where(rotated.to(images.device)[:, None, None, None], images.flip((2, 3)), images)
-    predict(model, images, plan, dtype, _Probe(compare))
+    predict(model, images, plan, dtype, SimpleNamespace(global_attention=compare))
     step()
     return scene
 

@@ -67,11 +67,10 @@ class Case:
 
     def run(self, counts: bool) -> None:
         """One timed pass; a warm-up does not count."""
-        with self._memory(), torch.inference_mode():
-            wall, timer = self._pass(StageTimer)
+        wall, parts = self._timed_pass()
         if counts:
             self._rounds[-1].append(wall)
-            self._stages[-1].append(timer.seconds())
+            self._stages[-1].append(parts)
 
     def split(self) -> None:
         """A pass that separates attention from the rest of global layers; a long case has it already."""
@@ -130,6 +129,11 @@ class Case:
             first_pass=self._first_counts,
             noisy=spreads[best] > self._options.quiet,
         )
+
+    def _timed_pass(self) -> tuple[float, dict[str, float]]:
+        with self._memory(), torch.inference_mode():
+            wall, timer = self._pass(StageTimer)
+        return wall, timer.seconds()
 
     def _pass(self, kind: type[Timer]) -> tuple[float, Timer]:
         """Seconds of a pass and its timer, one inside global layers if it is a SplitTimer."""

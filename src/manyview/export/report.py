@@ -12,6 +12,7 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import UsageError
+from ..files.naming import counted
 from ..files.writing import format_bytes
 from .colours import by_order, css_colour
 from .export_format import ExportFormat, ExportTarget, PointOptions
@@ -86,10 +87,10 @@ def _section(title: str, content: str, kind: str = "") -> str:
 
 def _subtitle(scene: Reconstruction) -> str:
     sources = {Path(view.source).name for view in scene.views if view.video_frame is not None}
-    plural = "" if len(scene) == 1 else "s"
-    origin = f"frame{plural} of {', '.join(sorted(sources))}" if sources else f"photo{plural}"
+    origin = counted(len(scene), "frame" if sources else "photo")
+    origin += f" of {', '.join(sorted(sources))}" if sources else ""
     first, last = html.escape(scene.names[0]), html.escape(scene.names[-1])
-    return f"{len(scene)} {html.escape(origin)}, from {first} to {last}"
+    return f"{html.escape(origin)}, from {first} to {last}"
 
 
 def _facts(scene: Reconstruction) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ..export.images import confidence_image, depth_image
+from ..files.naming import counted
 from ..reconstruction.result.result import Reconstruction
 from .cameras import unpadded
 from .cloud import LEVEL_STEP, LEVELS
@@ -108,8 +109,7 @@ class Panel:
 
 def headline(scene: Reconstruction) -> str:
     """What the page shows, in one line of Markdown."""
-    frames = "1 frame" if len(scene) == 1 else f"{len(scene)} frames"
-    return f"**{frames}** of {scene.width} × {scene.height} pixels"
+    return f"**{counted(len(scene), 'frame')}** of {scene.width} × {scene.height} pixels"
 
 
 def frame_image(scene: Reconstruction, index: int, show_as: str) -> UInt8[np.ndarray, "height width 3"]:
