@@ -52,7 +52,9 @@ class DepthFiles:
 
     def select(self, views: Sequence[int]) -> Self:
         """The depth of these views alone, in this order."""
-        per_view = {name: tuple(getattr(self, name)[i] for i in views) for name in self._per_view}
+        per_view: dict[str, Any] = {
+            name: tuple(getattr(self, name)[i] for i in views) for name in self._per_view
+        }
         return dataclasses.replace(self, **per_view)
 
 
