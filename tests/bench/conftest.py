@@ -12,5 +12,5 @@ def known_rates() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("manyview.bench.set_up.measure_flops", lambda *_, **__: 1e11)
         patch.setattr("manyview.bench.set_up.measure_copy", lambda *_, **__: 1e10)
-        patch.setattr("manyview.bench.set_up.look_at_load", lambda *_, **__: {"busy_cores": 0.0})
+        patch.setattr("manyview.bench.set_up.machine_load", lambda *_, **__: {"busy_cores": 0.0})
         yield

@@ -13,7 +13,7 @@ from manyview.bench import noise as noise_module
 from manyview.bench.case import Case
 from manyview.bench.expect import Budget, expected
 from manyview.bench.methods import Method
-from manyview.bench.noise import load_warning, look_at_load, spread
+from manyview.bench.noise import load_warning, machine_load, spread
 from manyview.bench.subject import SIZES
 from manyview.bench.table import table
 from manyview.errors import UsageError
@@ -59,7 +59,7 @@ def test_load_is_that_of_others_and_warned_of(monkeypatch):
     ticks = iter([1000, 1060])
     monkeypatch.setattr(noise_module, "_busy_ticks", lambda: next(ticks))
     monkeypatch.setattr("os.sysconf", lambda name: 100)
-    load = look_at_load(CPU, seconds=0.2)
+    load = machine_load(CPU, seconds=0.2)
     assert load["busy_cores"] == 3.0 and len(load["average"]) == 3
     assert "3.0 of" in load_warning(load)
     assert load_warning({"busy_cores": 0.1, "average": [4.0, 4.0, 4.0]}) is None  # it has ended by now

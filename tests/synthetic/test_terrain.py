@@ -6,14 +6,14 @@ from manyview.synthetic import SceneOptions
 from manyview.synthetic.draws import Draws
 from manyview.synthetic.raycast import camera_rays
 from manyview.synthetic.scenes import draw_scenes
-from manyview.synthetic.terrain import FAR, height_at, meet_ground
+from manyview.synthetic.terrain import FAR, height_at, intersect_ground
 
 
 def test_rays_meet_the_ground_where_a_dense_search_first_does():
     options = SceneOptions.hard(kind="outdoor")
     scenes = draw_scenes(Draws(range(6)), True, 2, 32, 32, options, "cpu")
     rays = camera_rays(scenes, 32, 32, 1)
-    found = meet_ground(scenes.terrain, scenes.eye, rays, torch.full_like(rays[0], torch.inf))
+    found = intersect_ground(scenes.terrain, scenes.eye, rays, torch.full_like(rays[0], torch.inf))
     waves = {name: value.double().numpy() for name, value in vars(scenes.terrain).items()}
     directions = [ray.double() for ray in rays]
 
@@ -41,7 +41,9 @@ def test_rays_meet_the_ground_where_a_dense_search_first_does():
 def test_ground_behind_an_object_is_not_met():
     scenes = draw_scenes(Draws([0]), True, 1, 16, 16, SceneOptions(kind="outdoor"), "cpu")
     rays = camera_rays(scenes, 16, 16, 1)
-    free = meet_ground(scenes.terrain, scenes.eye, rays, torch.full_like(rays[0], torch.inf))
-    hidden = meet_ground(scenes.terrain, scenes.eye, rays, torch.where(torch.isfinite(free), 0.9 * free, 1.0))
+    free = intersect_ground(scenes.terrain, scenes.eye, rays, torch.full_like(rays[0], torch.inf))
+    hidden = intersect_ground(
+        scenes.terrain, scenes.eye, rays, torch.where(torch.isfinite(free), 0.9 * free, 1.0)
+    )
     assert torch.isfinite(free).any()
     assert torch.isinf(hidden).all()

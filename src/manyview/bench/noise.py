@@ -15,11 +15,11 @@ _BUSY_CORES = 0.3
 _STAT = Path("/proc/stat")
 
 
-def look_at_load(device: torch.device, seconds: float = 0.3) -> dict[str, Any]:
+def machine_load(device: torch.device, seconds: float = 0.3) -> dict[str, Any]:
     """What else ran when the benchmark started, as JSON types; call while this program is idle.
 
-    `average` is the system's over 1, 5 and 15 minutes; `busy_cores` those at work during the look (None
-    where the system does not tell); `device_bytes` what others hold of a CUDA card's memory.
+    `average` is the system's over 1, 5 and 15 minutes; `busy_cores` those at work meanwhile (None
+    where the system has no figure); `device_bytes` what others hold of a CUDA card's memory.
     """
     result: dict[str, Any] = {"average": None, "busy_cores": None}
     if hasattr(os, "getloadavg"):

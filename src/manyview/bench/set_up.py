@@ -18,7 +18,7 @@ from .figures import BenchReport
 from .floors import measure_copy
 from .images import bench_images
 from .methods import Method
-from .noise import look_at_load
+from .noise import machine_load
 from .options import BenchOptions
 from .subject import subject
 
@@ -67,10 +67,10 @@ class SetUp:
 
 
 def set_up(options: BenchOptions) -> SetUp:
-    """Load the model and look at the machine. Raises UsageError or WeightsError."""
+    """Load the model and measure the machine. Raises UsageError or WeightsError."""
     device = pick_device(options.device)
     dtype = pick_dtype(device, options.precision)
-    load = look_at_load(device)
+    load = machine_load(device)
     for kernels in options.kernels:
         check_kernels(kernels, device)  # now, not case by case
     model = subject(options.model, device, options.heads, options.seed)

@@ -1,7 +1,7 @@
 """How a global layer's time divides between its linear layers and attention, in a pass of its own.
 
-A network calls a plan's answers, and the answers call the attention module: both are wrapped here, so that
-neither networks nor methods know of it. Marks inside layers make a device without a stream of events wait,
+A network calls the layers of a plan, and these call the attention module: both are wrapped here, so that
+networks and methods have no code for it. Marks inside layers make a device without a stream of events wait,
 which is why a timed pass has none.
 """
 
@@ -21,7 +21,7 @@ from .clock import StageTimer
 
 
 class SplitTimer(StageTimer):
-    """A stage timer that also books stretches inside a stage."""
+    """A stage timer that also times stretches inside a stage."""
 
     def __init__(self, device: Any) -> None:
         super().__init__(device)
@@ -39,17 +39,17 @@ class SplitTimer(StageTimer):
         What a method spends on choosing, merging and restoring tokens belongs to it. None without global
         layers. The device must be idle.
         """
-        inside = {"meeting": 0.0, "projecting": 0.0}
+        inside = {"attention": 0.0, "projections": 0.0}
         for name, start, stop in self._stretches:
             inside[name] += self._between(start, stop)
         whole = self.seconds().get("global layers", 0.0)
         if whole <= 0 or not self._stretches:
             return None
-        return min(1.0, max(0.0, inside["meeting"] - inside["projecting"]) / whole)
+        return min(1.0, max(0.0, inside["attention"] - inside["projections"]) / whole)
 
 
 class _TimedParts:
-    """An attention module whose methods are booked as projections."""
+    """An attention module whose methods are timed as projections."""
 
     def __init__(self, attention: Any, timer: SplitTimer) -> None:
         self._attention, self._timer = attention, timer
@@ -60,7 +60,7 @@ class _TimedParts:
             return value
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            with self._timer.stretch("projecting"):
+            with self._timer.stretch("projections"):
                 return value(*args, **kwargs)
 
         return timed
@@ -76,11 +76,11 @@ class _TimedLayer:
         return self.inner.needs_frame_features
 
     def __call__(self, attention: Any, tokens: Tensor, *rest: Any) -> Tensor:
-        with self.timer.stretch("meeting"):
+        with self.timer.stretch("attention"):
             return self.inner(_TimedParts(attention, self.timer), tokens, *rest)
 
 
 def timed_plan(plan: Plan, timer: SplitTimer) -> Plan:
-    """The same plan, with the parts of its layers booked by the timer."""
+    """The same plan, with the parts of its layers recorded by the timer."""
     layers: Any = tuple(_TimedLayer(layer, timer) for layer in plan.layers)
     return dataclasses.replace(plan, layers=layers)

@@ -14,22 +14,22 @@ def measure_together(place: SetUp, methods: list[Method], frames: int, budget: B
     """Measure methods on as many frames, one pass of each in turn; returns those that did not fit."""
     report, options = place.report, place.report.options
     cases: dict[Method, Case] = {}
-    lost: list[Method] = []
+    dropped: list[Method] = []
 
-    def lose(method: Method, error: Exception) -> None:
+    def drop(method: Method, error: Exception) -> None:
         report.refusals.append(Refusal(method.name, frames, str(error)))
-        lost.append(method)
+        dropped.append(method)
         cases.pop(method, None)
         tidy(place.device)
 
-    def everyone(repeat: int | None) -> None:
+    def run_each(repeat: int | None) -> None:
         for method, case in list(cases.items()):
             if repeat is not None and repeat >= case.passes_of_a_round:
                 continue
             try:
                 case.run(counts=repeat is not None)
             except MemoryLimitError as error:
-                lose(method, error)
+                drop(method, error)
 
     for method in methods:
         if too_long(place, method, frames, budget):
@@ -38,17 +38,17 @@ def measure_together(place: SetUp, methods: list[Method], frames: int, budget: B
             request = place.request(method, frames)
             cases[method] = Case(place.model, method, request, place.images(frames), options)
         except MemoryLimitError as error:
-            lose(method, error)
+            drop(method, error)
         tidy(place.device)
     long = any(case.long for case in cases.values())
     for _ in range(0 if long else options.warmup - 1):
-        everyone(None)
+        run_each(None)
     for turn in range(options.rounds):
         if turn:
             for case in cases.values():
                 case.begin_round()
         for repeat in range(options.runs):
-            everyone(repeat)
+            run_each(repeat)
         if all(case.spreads[-1] <= options.quiet for case in cases.values()):
             break
     # One round counts for all, or they would not have been side by side.
@@ -57,9 +57,9 @@ def measure_together(place: SetUp, methods: list[Method], frames: int, budget: B
         try:
             case.split()
         except MemoryLimitError as error:
-            lose(method, error)
+            drop(method, error)
             continue
         report.measurements.append(case.figures(worst.index(min(worst)), place.edges(frames)))
     cases.clear()
     tidy(place.device)
-    return lost
+    return dropped

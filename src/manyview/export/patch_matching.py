@@ -48,32 +48,20 @@ def match_patches(
     found, pixels = np.empty(len(seeds), dtype=bool), np.empty((len(seeds), 2))
     for start in range(0, len(seeds), _MATCHES_AT_ONCE):
         part = slice(start, start + _MATCHES_AT_ONCE)
-        pairs = seeds[part], targets[part], guesses[part]
-        found[part], pixels[part] = _match(scene, greys, view, *pairs, max_shift)
+        seed, target, guess = seeds[part], targets[part], guesses[part]
+        warp, good = local_warp(scene, view, seed, target)
+        shift = np.zeros(guess.shape, dtype=np.float32)
+        for (spacing, steps), grey, enough in zip(_LEVELS, greys, _LEAST_CORRELATIONS, strict=True):
+            alive = np.flatnonzero(good)
+            patch = _Patch(grey, view, seed[alive], spacing * _OFFSETS, warp[alive].astype(np.float32))
+            moved = np.clip(shift[alive], -max_shift, max_shift)
+            for _ in range(steps):
+                moved -= np.clip(patch.step(target[alive], guess[alive] + moved), -spacing, spacing)
+            shift[alive] = moved
+            good[alive] = patch.correlation(target[alive], guess[alive] + moved) >= enough
+        found[part] = good & (np.linalg.norm(shift, axis=1) <= max_shift)
+        pixels[part] = guess + shift
     return found, pixels
-
-
-def _match(
-    scene: Reconstruction,
-    greys: tuple[Float32[np.ndarray, "v h w"], ...],
-    view: int,
-    seeds: Float[np.ndarray, "m 2"],
-    targets: Int[np.ndarray, " m"],
-    guesses: Float[np.ndarray, "m 2"],
-    max_shift: float,
-) -> tuple[Bool[np.ndarray, " m"], Float[np.ndarray, "m 2"]]:
-    warp, found = local_warp(scene, view, seeds, targets)
-    shift = np.zeros(guesses.shape, dtype=np.float32)
-    for (spacing, steps), grey, enough in zip(_LEVELS, greys, _LEAST_CORRELATIONS, strict=True):
-        alive = np.flatnonzero(found)
-        patch = _Patch(grey, view, seeds[alive], spacing * _OFFSETS, warp[alive].astype(np.float32))
-        moved = np.clip(shift[alive], -max_shift, max_shift)
-        for _ in range(steps):
-            moved -= np.clip(patch.step(targets[alive], guesses[alive] + moved), -spacing, spacing)
-        shift[alive] = moved
-        found[alive] = patch.correlation(targets[alive], guesses[alive] + moved) >= enough
-    found &= np.linalg.norm(shift, axis=1) <= max_shift
-    return found, guesses + shift
 
 
 class _Patch:

@@ -1,4 +1,4 @@
-"""What training never draws, so that evaluation and the demo meet it for the first time."""
+"""Scenes and textures that training never draws: for evaluation and the demo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Meeting rays with the objects of scenes; a ray is as long as makes its parameter the z-depth."""
+"""Intersection of rays with the objects of scenes; the parameter of a ray is the z-depth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .scenes import Scenes
-from .terrain import meet_ground
+from .terrain import intersect_ground
 
 _NEAR = 1e-3
 Rays = tuple[Tensor, Tensor, Tensor]
@@ -18,7 +18,7 @@ Rays = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Hits:
-    """What each ray meets first: z-depth (inf where nothing) and the slot of the object (0 where nothing)."""
+    """The first intersection of each ray: z-depth (inf where none), and the object's slot (0 where none)."""
 
     z_depth: Float[Tensor, "b views n"]
     slot: Int[Tensor, "b views n"]
@@ -44,12 +44,9 @@ _STEEPEST = 1e9
 
 
 def cast(scenes: Scenes, rays: Rays) -> Hits:
-    """The first meeting of each ray with the scene it belongs to."""
+    """The first intersection of each ray with the scene it belongs to."""
     dx, dy, dz = rays
-    if scenes.outdoor:
-        z_depth = torch.full_like(dx, torch.inf)
-    else:
-        z_depth = _room_wall(scenes, rays)
+    z_depth = torch.full_like(dx, torch.inf) if scenes.outdoor else _room_wall(scenes, rays)
     slot = torch.zeros(dx.shape, dtype=torch.int32, device=dx.device)
     level_square = dx * dx + dy * dy
     length_square = level_square + dz * dz
@@ -88,7 +85,7 @@ def cast(scenes: Scenes, rays: Rays) -> Hits:
         z_depth = torch.where(hit, near, z_depth)
         slot.masked_fill_(hit, number)
     if scenes.terrain is not None:
-        ground = meet_ground(scenes.terrain, scenes.eye, rays, z_depth)
+        ground = intersect_ground(scenes.terrain, scenes.eye, rays, z_depth)
         slot.masked_fill_(ground < z_depth, 0)
         z_depth = torch.minimum(ground, z_depth)
     return Hits(z_depth, slot)

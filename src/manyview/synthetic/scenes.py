@@ -28,7 +28,7 @@ _BEFORE_LENS = (0.0, 0.2, 0.45)  # shares of the way to the look-at point that o
 class Scenes:
     """A batch of scenes of one kind, as the ray caster wants them; metres, world z up, all float32.
 
-    Slots are those of Objects; `turn` is (cos, sin) of the yaw. `surfaces` holds the looks of six faces
+    Slots are those of Objects; `turn` is (cos, sin) of the yaw. `surfaces` holds the appearance of six faces
     a slot (surfaces.py), `haze` the inverse of the haze length, `exposure` each view's factor on colours.
     """
 
@@ -39,7 +39,7 @@ class Scenes:
     half: Float[Tensor, "b slots 3"]
     turn: Float[Tensor, "b slots 2"]
     terrain: Terrain | None
-    surfaces: Float[Tensor, "looks b faces"]
+    surfaces: Float[Tensor, "appearance b faces"]
     eye: Float[Tensor, "b views 3"]
     cam_from_world: Float[Tensor, "b views 3 4"]
     intrinsics: Float[Tensor, "b views 3 3"]

@@ -1,4 +1,4 @@
-"""Colour of what a ray meets: texture, light and haze."""
+"""Colour of what a ray hits: texture, light and haze."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from . import surfaces as look
+from . import surfaces
 from .raycast import Hits, Rays
 from .scenes import HAZE_COLOUR, Scenes
 from .terrain import slope
@@ -20,13 +20,13 @@ _RIM = 1.0 - 1e-4  # beyond this share of its height a cylinder's point is on a 
 
 @dataclass(frozen=True)
 class _Spots:
-    """The points met, every tensor [b, views, n].
+    """The points hit, every tensor [b, views, n].
 
     `t` is the z-depth (0 at the sky), `world` the point, `local` the point in the axes of its object,
     metres, `normal` the unit world normal (0 at the sky), `face` 0 to 5 for -x, +x, -y, +y, -z, +z.
     """
 
-    met: Tensor
+    hit: Tensor
     t: Tensor
     world: Rays
     local: Rays
@@ -50,19 +50,19 @@ def shade(
         colour = HAZE_COLOUR + (own * lit - HAZE_COLOUR) * clear
         if rise is not None:
             zenith = scenes.sky[:, channel, None, None]
-            colour = torch.where(spots.met, colour, HAZE_COLOUR + (zenith - HAZE_COLOUR) * rise)
+            colour = torch.where(spots.hit, colour, HAZE_COLOUR + (zenith - HAZE_COLOUR) * rise)
         channels.append((colour * scenes.exposure[..., channel, None]).clamp_(0.0, 1.0))
     return torch.stack(channels, -1), torch.stack(spots.normal, -1)
 
 
 def _spots(scenes: Scenes, rays: Rays, hits: Hits) -> _Spots:
-    met = torch.isfinite(hits.z_depth)
-    t = hits.z_depth.masked_fill(~met, 0.0)
+    hit = torch.isfinite(hits.z_depth)
+    t = hits.z_depth.masked_fill(~hit, 0.0)
     x, y, z = (torch.addcmul(scenes.eye[..., i, None], t, ray) for i, ray in enumerate(rays))
 
     # The point in its object's axes: in metres, and as shares q of the half size.
     table = torch.cat([scenes.centre, scenes.turn, scenes.half.reciprocal()], -1).movedim(-1, 0)
-    x0, y0, z0, cos, sin, ix, iy, iz = _looked_up(table, hits.slot)
+    x0, y0, z0, cos, sin, ix, iy, iz = _gathered(table, hits.slot)
     px, py, pz = x - x0, y - y0, z - z0
     lx, ly = torch.addcmul(cos * px, sin, py), torch.addcmul(cos * py, -sin, px)
     qx, qy, qz = lx * ix, ly * iy, pz * iz
@@ -92,32 +92,32 @@ def _spots(scenes: Scenes, rays: Rays, hits: Hits) -> _Spots:
         slope_x, slope_y = slope(scenes.terrain, x, y)
         scale = torch.rsqrt(1.0 + slope_x * slope_x + slope_y * slope_y)
         normal = (
-            torch.where(is_shell, -slope_x * scale, nx) * met,
-            torch.where(is_shell, -slope_y * scale, ny) * met,
-            torch.where(is_shell, scale, nz) * met,
+            torch.where(is_shell, -slope_x * scale, nx) * hit,
+            torch.where(is_shell, -slope_y * scale, ny) * hit,
+            torch.where(is_shell, scale, nz) * hit,
         )
-    return _Spots(met, t, (x, y, z), (lx, ly, pz), normal, face)
+    return _Spots(hit, t, (x, y, z), (lx, ly, pz), normal, face)
 
 
 def _albedo(scenes: Scenes, bank: TextureBank, hits: Hits, rays: Rays, spots: _Spots) -> list[Tensor]:
     """The three channels of the surface's own colour, each [b, views, n]."""
-    looks = _looked_up(scenes.surfaces, hits.slot * look.FACES + spots.face)
+    appearance = _gathered(scenes.surfaces, hits.slot * surfaces.FACES + spots.face)
     lx, ly, lz = spots.local
     u = torch.where(spots.face < 2, ly, lx)
     v = torch.where(spots.face < 4, lz, ly)
-    density, cos, sin = looks[look.DENSITY], looks[look.COS], looks[look.SIN]
+    density, cos, sin = appearance[surfaces.DENSITY], appearance[surfaces.COS], appearance[surfaces.SIN]
     u, v = (
-        torch.addcmul(looks[look.SHIFT_U], density, torch.addcmul(cos * u, -sin, v)),
-        torch.addcmul(looks[look.SHIFT_V], density, torch.addcmul(cos * v, sin, u)),
+        torch.addcmul(appearance[surfaces.SHIFT_U], density, torch.addcmul(cos * u, -sin, v)),
+        torch.addcmul(appearance[surfaces.SHIFT_V], density, torch.addcmul(cos * v, sin, u)),
     )
     # Edge of the pixel on the surface: its size at this depth, longer where the surface is seen aslant.
     aslant = _dot(rays, spots.normal).abs().clamp_min(0.25)
     footprint = spots.t / scenes.intrinsics[..., 0, 0, None] * density * torch.rsqrt(aslant)
-    texel = sample(bank, *(value.flatten() for value in (looks[look.TILE], u, v, footprint)))
+    texel = sample(bank, *(value.flatten() for value in (appearance[surfaces.TILE], u, v, footprint)))
     a, b, c = (channel.view(u.shape) for channel in texel.unbind(-1))
     colours = []
     for channel in range(3):
-        base, mix = looks[look.BASE + channel], looks[look.MIX + 3 * channel :]
+        base, mix = appearance[surfaces.BASE + channel], appearance[surfaces.MIX + 3 * channel :]
         colour = torch.addcmul(torch.addcmul(torch.addcmul(base, mix[0], a), mix[1], b), mix[2], c)
         colours.append(colour.clamp_(0.03, 0.97))
     return colours
@@ -136,7 +136,7 @@ def _dot(a: Rays, b: Rays) -> Tensor:
     return torch.addcmul(torch.addcmul(a[0] * b[0], a[1], b[1]), a[2], b[2])
 
 
-def _looked_up(table: Tensor, index: Tensor) -> Tensor:
+def _gathered(table: Tensor, index: Tensor) -> Tensor:
     """Rows of a table [rows, b, m] at each scene's index [b, views, n] -> [rows, b, views, n]."""
     rows, count, width = table.shape
     first = width * torch.arange(count, dtype=index.dtype, device=index.device)[:, None, None]

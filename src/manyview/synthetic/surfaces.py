@@ -9,16 +9,16 @@ from .draws import Draws
 from .options import SceneOptions
 from .textures import texture_bank
 
-# Rows of the table of looks: tile, tiles a metre, cos and sin of the tile's turn, its offset, then the
+# Rows of the table of appearance: tile, tiles a metre, cos and sin of the tile's turn, its offset, then the
 # colour transform: base colour and 3x3 mix, row by row.
-TILE, DENSITY, COS, SIN, SHIFT_U, SHIFT_V, BASE, MIX, LOOKS = 0, 1, 2, 3, 4, 5, 6, 9, 18
+TILE, DENSITY, COS, SIN, SHIFT_U, SHIFT_V, BASE, MIX, ROWS = 0, 1, 2, 3, 4, 5, 6, 9, 18
 FACES = 6
 
 
 def draw_surfaces(
     draws: Draws, half: Float[np.ndarray, "b slots 3"], options: SceneOptions, scale: float
-) -> Float[np.ndarray, "looks b faces"]:
-    """The looks of the six faces of every slot. `scale` multiplies the lengths of hard tiles."""
+) -> Float[np.ndarray, "appearance b faces"]:
+    """The appearance of the six faces of every slot. `scale` multiplies the lengths of hard tiles."""
     bank = texture_bank(options.texture_bank_seed)
     slots = half.shape[1]
     shape = (slots, FACES)
@@ -44,31 +44,31 @@ def draw_surfaces(
     # The mean of three channels varies less than one; 1.6 keeps the contrast of greyish surfaces.
     mix = mix + grey[..., None] * (1.6 * mix.mean(-2, keepdims=True) - mix)
 
-    looks = np.empty((LOOKS, len(draws), slots, FACES))
-    looks[TILE] = np.where(hard, hard_tile, smooth_tile)
-    looks[DENSITY] = 1.0 / np.where(hard, hard_length, smooth_length)
-    looks[COS], looks[SIN] = np.cos(turn), np.sin(turn)
-    looks[SHIFT_U] = draws.uniform("shift u", *shape)
-    looks[SHIFT_V] = draws.uniform("shift v", *shape)
-    looks[BASE:MIX] = np.moveaxis(base, -1, 0)
-    looks[MIX:] = np.moveaxis(mix.reshape(*mix.shape[:3], 9), -1, 0)
-    return _repeated(draws, looks.reshape(LOOKS, len(draws), slots * FACES), options, scale)
+    appearance = np.empty((ROWS, len(draws), slots, FACES))
+    appearance[TILE] = np.where(hard, hard_tile, smooth_tile)
+    appearance[DENSITY] = 1.0 / np.where(hard, hard_length, smooth_length)
+    appearance[COS], appearance[SIN] = np.cos(turn), np.sin(turn)
+    appearance[SHIFT_U] = draws.uniform("shift u", *shape)
+    appearance[SHIFT_V] = draws.uniform("shift v", *shape)
+    appearance[BASE:MIX] = np.moveaxis(base, -1, 0)
+    appearance[MIX:] = np.moveaxis(mix.reshape(*mix.shape[:3], 9), -1, 0)
+    return _repeated(draws, appearance.reshape(ROWS, len(draws), slots * FACES), options, scale)
 
 
 def _repeated(
-    draws: Draws, looks: Float[np.ndarray, "looks b faces"], options: SceneOptions, scale: float
-) -> Float[np.ndarray, "looks b faces"]:
+    draws: Draws, appearance: Float[np.ndarray, "appearance b faces"], options: SceneOptions, scale: float
+) -> Float[np.ndarray, "appearance b faces"]:
     """A share `options.repeated` of the scenes gets one hard tile of one size and colour on all faces.
 
     Appearance alone then matches wrongly. Its draws are separate: other scenes stay what they are.
     """
     if options.repeated == 0:
-        return looks
+        return appearance
     chosen = draws.uniform("repeated") < options.repeated
     bank = texture_bank(options.texture_bank_seed)
-    same = looks[:, :, :1].copy()  # colour and shift of the first face
+    same = appearance[:, :, :1].copy()  # colour and shift of the first face
     same[TILE, :, 0] = draws.integers("repeated tile", low=bank.smooth, high=bank.tiles - 1)
     low, high = options.tile_length
     same[DENSITY, :, 0] = 1.0 / (scale * low * (high / low) ** draws.uniform("repeated length"))
     same[COS], same[SIN] = 1.0, 0.0
-    return np.where(chosen[None, :, None], same, looks)
+    return np.where(chosen[None, :, None], same, appearance)

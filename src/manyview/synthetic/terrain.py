@@ -1,4 +1,4 @@
-"""Ground of outdoor scenes: a height field made of waves, met by rays exactly."""
+"""Ground of outdoor scenes: a height field made of waves, and its exact intersection with rays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from .draws import Draws
 
 WAVES = 3
-FAR = 90.0  # metres; rays that meet no ground before this see the sky
+FAR = 90.0  # metres; rays that hit no ground before this see the sky
 # Marches of (steps, whether it must arrive): most rays are decided in the first, few need the last.
 _MARCH = ((8, False), (10, False), (30, True))
 _REFINE_STEPS = 7
@@ -62,10 +62,10 @@ def slope(terrain: Terrain, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return dx, dy
 
 
-def meet_ground(
+def intersect_ground(
     terrain: Terrain, origin: Tensor, rays: tuple[Tensor, Tensor, Tensor], nearer: Tensor
 ) -> Float[Tensor, "b views n"]:
-    """Ray parameter of the first meeting with the ground, inf where none comes before `nearer` or FAR.
+    """Ray parameter of the first intersection with the ground, inf where none comes before `nearer` or FAR.
 
     origin [b, views, 3], rays three [b, views, n], nearer [b, views, n]. The march steps by what the
     steepest slope allows, so that crests are not jumped; the crossing found is refined by the Illinois
@@ -83,7 +83,7 @@ def meet_ground(
     far = torch.where(dz < 0, torch.minimum(far, (oz + top) * inverse * 1.0001 + 1e-4), far)
     low = ((oz - top) * inverse).clamp_min(0.0)  # above the highest crest until here
 
-    meeting = torch.full_like(dz, torch.inf).flatten()
+    distance = torch.full_like(dz, torch.inf).flatten()
     index = ((low < far) & (fall > 1e-6)).flatten().nonzero().squeeze(1)
 
     def chosen(value: Tensor) -> Tensor:
@@ -102,11 +102,11 @@ def meet_ground(
         crossed, ends = _march(lines, low, far, fall, steps, final)
         found = crossed.nonzero().squeeze(1)
         met = _refine(lines.at(found), *(end.index_select(0, found) for end in ends))
-        meeting.index_copy_(0, index.index_select(0, found), met)
+        distance.index_copy_(0, index.index_select(0, found), met)
         rest = (~crossed & (ends[0] < far)).nonzero().squeeze(1)
         index, lines = index.index_select(0, rest), lines.at(rest)
         low, far, fall = (value.index_select(0, rest) for value in (ends[0], far, fall))
-    return meeting.view(dz.shape)
+    return distance.view(dz.shape)
 
 
 @dataclass(frozen=True)
