@@ -141,7 +141,7 @@ def _attention(attn: Any, x: Tensor, places: Tensor | None, tables: Any, recorde
     if places is not None:
         q, k = _turn(q, places, tables), _turn(k, places, tables)
     stretch = getattr(recorder, "stretch", None)
-    with contextlib.nullcontext() if stretch is None else stretch("meeting"):
+    with contextlib.nullcontext() if stretch is None else stretch("attention"):
         heads = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
     return _linear(attn.proj, heads.transpose(1, 2).reshape(batch, tokens, dim))
 

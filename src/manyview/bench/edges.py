@@ -57,15 +57,14 @@ def decode_seconds(images: Tensor, patch_size: int, repeats: int = 3) -> float:
 
 def export_seconds(images: Tensor, patch_size: int, formats: Sequence[str] = EXPORTS) -> float:
     """Seconds to write a result with as many views as there are images, in each of the formats."""
-    height, width = images.shape[-2:]
     with tempfile.TemporaryDirectory(prefix="manyview-bench-") as name:
         photos, out = Path(name) / "photos", Path(name) / "out"
         photos.mkdir()
         write_photos(images, photos)
         views = _read(find_inputs(photos), images, patch_size)
-        scene = _made_up(views, height, width)
+        scene = _made_up(views)
         for form in formats:  # the first use of a format loads what it needs
-            export(_made_up(views, height, width, count=1), out / f"{form}-first", form)
+            export(_made_up(views, count=1), out / f"{form}-first", form)
         start = time.perf_counter()
         for form in formats:
             export(scene, out / form, form)
@@ -76,9 +75,9 @@ def _read(found: InputSet, images: Tensor, patch_size: int) -> LoadedViews:
     return read_views(found, "fit", max(images.shape[-2:]), patch_size)
 
 
-def _made_up(views: LoadedViews, height: int, width: int, count: int | None = None) -> Reconstruction:
+def _made_up(views: LoadedViews, count: int | None = None) -> Reconstruction:
     """A smooth surface seen by a row of cameras: the time to write a result depends on its size."""
-    count = count or len(views.records)
+    count, (height, width) = count or len(views.records), views.images.shape[-2:]
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     depth = 2 + np.sin(rows / height * 3) * np.cos(columns / width * 3)
     cameras = np.tile(np.eye(3, 4), (count, 1, 1))

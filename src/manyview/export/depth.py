@@ -48,8 +48,8 @@ def _write(scene: Reconstruction, options: DepthOptions, target: ExportTarget) -
             f"choose counts_per_unit of at most {_LARGEST / deepest:.4g}, or leave it out"
         )
     names = depth_names(scene.names)
-    pixels = [_output_size(view.transform, options.original_resolution) for view in scene.views]
-    needed = sum(2 * width * height + 1000 for width, height in pixels)
+    upright = sum(view.transform.upright_width * view.transform.upright_height for view in scene.views)
+    needed = 2 * (upright if options.original_resolution else scene.z_depth.size) + 1000 * len(scene)
     intrinsics = scene.upright_intrinsics if options.original_resolution else scene.intrinsics
     with target.staged(needed) as stage:
         entries = []
@@ -103,12 +103,6 @@ def _quantise(depth: Float32[np.ndarray, "h w"], counts: float) -> UInt16[np.nda
     values = np.rint(depth.astype(np.float64) * counts)
     # A pixel with depth must not turn into "no depth" by rounding.
     return np.where(depth > 0, np.clip(values, 1, _LARGEST), 0).astype(np.uint16)
-
-
-def _output_size(transform: ViewTransform, original: bool) -> tuple[int, int]:
-    if original:
-        return transform.upright_width, transform.upright_height
-    return transform.network_width, transform.network_height
 
 
 FORMAT = ExportFormat("depth", "16-bit depth PNG per view", DepthOptions, _write)
