@@ -8,7 +8,7 @@ from torch import Tensor
 
 import manyview
 from manyview.evaluate.protocols.procedural import Case
-from manyview.models.convolutions import Conv2d, ConvTranspose2d
+from manyview.models.layers import Conv2d, ConvTranspose2d
 from manyview.models.network import Network
 from manyview.models.precision import Compute, ConvertedWeights
 from manyview.models.run_options import RunOptions

@@ -13,9 +13,8 @@ from manyview.models.run_options import RunOptions
 from manyview.models.vggt.config import TrackHeadConfig
 from manyview.models.vggt.track_head import TrackHead
 from manyview.models.vggt.tracker import correlation
-from manyview.models.vggt.tracker.correlation import local_correlation, pyramid
+from manyview.models.vggt.tracker.correlation import local_correlation, pyramid, sample_bilinear
 from manyview.models.vggt.tracker.embeddings import flow_embedding, position_table
-from manyview.models.vggt.tracker.sampling import sample_bilinear
 
 from .tiny import TINY, tiny_vggt
 

@@ -80,10 +80,10 @@ def test_the_camera_head_joins_each_frame_with_the_anchors_only(own):
         return GlobalAttention(keys=keys)(attention, x, layout, None, LayerRun(place))
 
     with torch.inference_mode():
-        want, got = head(tokens, meet=masked), head(tokens, meet=meet)
+        want, got = head(tokens, across_frames=masked), head(tokens, across_frames=meet)
         plain = head(tokens)
         torch.testing.assert_close(got, want)
-        torch.testing.assert_close(head(tokens, meet=lambda _, attention, x: attention(x)), plain)
+        torch.testing.assert_close(head(tokens, across_frames=lambda _, attention, x: attention(x)), plain)
     assert not torch.allclose(got[-1], plain[-1])
 
 

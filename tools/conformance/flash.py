@@ -95,8 +95,10 @@ def block(case: Case) -> dict[str, Tensor]:
     """A whole global block."""
     c = case.config
     module = seeded_module(case, lambda: Block(c["dim"], c["num_heads"], qk_norm=c["qk_norm"]))
-    meet, layout, rotation = _meeting(case), _layout(case), _rotation(case)
-    return {"y": module(case.inputs["x"], meet=lambda a, x: meet(a, x, layout, rotation, LayerRun()))}
+    attend, layout, rotation = _meeting(case), _layout(case), _rotation(case)
+    return {
+        "y": module(case.inputs["x"], across_frames=lambda a, x: attend(a, x, layout, rotation, LayerRun()))
+    }
 
 
 def keyframes(case: Case) -> dict[str, Tensor]:

@@ -18,9 +18,8 @@ from manyview.geometry.unproject import camera_points, world_points
 from manyview.models.dense_ops import activate_confidence, activate_values, embed_image_plane, image_plane
 from manyview.models.pose_encoding import activate_pose
 from manyview.models.rotary import rotation_for
-from manyview.models.vggt.tracker.correlation import local_correlation, pyramid
+from manyview.models.vggt.tracker.correlation import local_correlation, pyramid, sample_bilinear
 from manyview.models.vggt.tracker.embeddings import flow_embedding, position_table
-from manyview.models.vggt.tracker.sampling import sample_bilinear
 from tools.conformance.folder import Case
 from tools.conformance.settings import numbered
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +17,7 @@ from .descriptors import (
     shortened,
     tokens_per_short_frame,
 )
-from .index_cache import for_later_calls
+from .index_cache import kept_for_later
 from .layout import TokenLayout
 from .protocols import Keys, LayerInput
 from .softmax.extended import attend_extended
@@ -100,7 +99,7 @@ class CausalDescriptorKeys(Keys):
         return 0 if self.hide_reference or layout.reference_frame is None else layout.patches_per_frame
 
 
-@functools.lru_cache(maxsize=64)
+@kept_for_later
 def _group_keys(
     whole: int, each: int, start: int, stop: int, keep_one_in: int
 ) -> tuple[Tensor, Bool[Tensor, "frames owners"]]:
@@ -109,12 +108,11 @@ def _group_keys(
     The keys are `whole` ones, then `each` a frame: kept frames before `start`, then all from `start` on.
     `hidden` has a column for each of the latter; all other keys are seen by every frame of the group.
     """
-    with for_later_calls():
-        frames = torch.tensor([*range(0, start, keep_one_in), *range(start, stop)])
-        short = whole + frames[:, None] * each + torch.arange(each)
-        new = torch.arange(start, stop)
-        seen = (new[:, None] > new) & (new % keep_one_in == 0) | (new[:, None] == new)
-        return torch.cat([torch.arange(whole), short.flatten()]), ~seen
+    frames = torch.tensor([*range(0, start, keep_one_in), *range(start, stop)])
+    short = whole + frames[:, None] * each + torch.arange(each)
+    new = torch.arange(start, stop)
+    seen = (new[:, None] > new) & (new % keep_one_in == 0) | (new[:, None] == new)
+    return torch.cat([torch.arange(whole), short.flatten()]), ~seen
 
 
 def _attend_hiding(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Literal, get_args
 
@@ -11,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import UsageError
-from .index_cache import for_later_calls
+from .index_cache import kept_for_later
 from .layout import TokenLayout
 from .protocols import LayerInput
 
@@ -63,36 +62,34 @@ def _coarse_grid(grid: tuple[int, int], reduction: int) -> tuple[int, int]:
     return max(1, grid[0] // reduction), max(1, grid[1] // reduction)
 
 
-@functools.lru_cache(maxsize=64)
+@kept_for_later
 def _nearest(layout: TokenLayout, reduction: int) -> Int[Tensor, " short"]:
     """Tokens of a frame whose positions the shortened frame has: specials, then cells' upper left."""
     (rows, columns), size = layout.grid, _coarse_grid(layout.grid, reduction)
-    with for_later_calls():
-        y = torch.arange(size[0]) * rows // size[0]
-        x = torch.arange(size[1]) * columns // size[1]
-        patches = layout.special_tokens + (y[:, None] * columns + x).flatten()
-        return torch.cat([torch.arange(layout.special_tokens), patches])
+    y = torch.arange(size[0]) * rows // size[0]
+    x = torch.arange(size[1]) * columns // size[1]
+    patches = layout.special_tokens + (y[:, None] * columns + x).flatten()
+    return torch.cat([torch.arange(layout.special_tokens), patches])
 
 
-@functools.lru_cache(maxsize=64)
+@kept_for_later
 def _corners(layout: TokenLayout, reduction: int, resample: str) -> tuple[tuple[Tensor, Tensor], ...]:
     """(tokens, weights) [short] whose weighted sum is the shortened frame; tokens with weight 1 pass."""
     nearest = _nearest(layout, reduction)
-    with for_later_calls():
-        if resample == "nearest":
-            return ((nearest, torch.ones(len(nearest))),)
-        axes = [_linear(n, m) for n, m in zip(layout.grid, _coarse_grid(layout.grid, reduction), strict=True)]
-        special = torch.arange(layout.special_tokens)
-        corners = []
-        for j, (y, wy) in enumerate(axes[0]):
-            for i, (x, wx) in enumerate(axes[1]):
-                weight = (wy[:, None] * wx).flatten()
-                if i + j and not weight.any():
-                    continue
-                index = layout.special_tokens + (y[:, None] * layout.grid[1] + x).flatten()
-                pass_on = torch.full((len(special),), float(i + j == 0))
-                corners.append((torch.cat([special, index]), torch.cat([pass_on, weight])))
-        return tuple(corners)
+    if resample == "nearest":
+        return ((nearest, torch.ones(len(nearest))),)
+    axes = [_linear(n, m) for n, m in zip(layout.grid, _coarse_grid(layout.grid, reduction), strict=True)]
+    special = torch.arange(layout.special_tokens)
+    corners = []
+    for j, (y, wy) in enumerate(axes[0]):
+        for i, (x, wx) in enumerate(axes[1]):
+            weight = (wy[:, None] * wx).flatten()
+            if i + j and not weight.any():
+                continue
+            index = layout.special_tokens + (y[:, None] * layout.grid[1] + x).flatten()
+            pass_on = torch.full((len(special),), float(i + j == 0))
+            corners.append((torch.cat([special, index]), torch.cat([pass_on, weight])))
+    return tuple(corners)
 
 
 def _linear(size: int, target: int) -> list[tuple[Tensor, Tensor]]:

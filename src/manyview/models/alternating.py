@@ -62,7 +62,7 @@ class AlternatingLayers(nn.Module):
         raise NotImplementedError
 
     def global_block(self, layer: int) -> Block:
-        """The block of a pair in which frames meet."""
+        """The block of a pair that attends across frames."""
         raise NotImplementedError
 
     def special_tokens(self, batch: int, frames: int) -> Float[Tensor, "b s n c"]:
@@ -70,7 +70,7 @@ class AlternatingLayers(nn.Module):
         raise NotImplementedError
 
     def plan_layers(self) -> Sequence[int | None]:
-        """For each pair the layer of a plan that it follows; None: only special tokens meet in it."""
+        """For each pair the layer of a plan that it follows; None: it attends among special tokens only."""
         return range(self.config.depth)
 
     def rotations(self, layout: TokenLayout, device: torch.device) -> tuple[Rotation | None, Rotation | None]:
@@ -123,14 +123,14 @@ class AlternatingLayers(nn.Module):
                 mark(recorder, "frame layers")
             frame_tokens = x.clone() if inplace and pair in wanted else x
             if layer is None:
-                x = self._specials_meet(pair, x, inplace, compute)
+                x = self._special_token_attention(pair, x, inplace, compute)
             else:
                 record = getattr(recorder, "global_attention", None)
                 run = LayerRun(layer, piece, record, features, memory, compute.kernels)
-                meeting = plan.layers[layer]
+                attend = plan.layers[layer]
                 x = self.global_block(pair)(
                     x.flatten(1, 2),
-                    meet=lambda attn, y, m=meeting, r=run: m(attn, y, layout, across, r),
+                    across_frames=lambda attn, y, m=attend, r=run: m(attn, y, layout, across, r),
                     mlp_tokens_per_chunk=options.mlp_tokens_per_chunk,
                     inplace=inplace,
                     compute=compute,
@@ -184,14 +184,14 @@ class AlternatingLayers(nn.Module):
             x[start:stop, layout.special_tokens :] = encode(flat[start:stop])
         return x.unflatten(0, (batch, frames))
 
-    def _specials_meet(self, pair: int, x: Tensor, inplace: bool, compute: Compute) -> Tensor:
+    def _special_token_attention(self, pair: int, x: Tensor, inplace: bool, compute: Compute) -> Tensor:
         """The special tokens of all frames pass a global block; patches stay as they are."""
         count = self.config.special_tokens
-        met = self.global_block(pair)(x[:, :, :count].flatten(1, 2), compute=compute)
-        met = met.unflatten(1, (x.shape[1], count))
+        attended = self.global_block(pair)(x[:, :, :count].flatten(1, 2), compute=compute)
+        attended = attended.unflatten(1, (x.shape[1], count))
         if not inplace:
-            return torch.cat([met, x[:, :, count:]], dim=2)
-        x[:, :, :count] = met
+            return torch.cat([attended, x[:, :, count:]], dim=2)
+        x[:, :, :count] = attended
         return x
 
     def _frame_layer(

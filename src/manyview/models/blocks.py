@@ -175,20 +175,20 @@ class Block(nn.Module):
         x: Tokens,
         rotation: Rotation | None = None,
         *,
-        meet: Callable[[BoundAttention, Tokens], Tokens] | None = None,
+        across_frames: Callable[[BoundAttention, Tokens], Tokens] | None = None,
         mlp_tokens_per_chunk: int | None = None,
         inplace: bool = False,
         compute: Compute = PLAIN,
     ) -> Tokens:
-        """One block. `meet` replaces self-attention (the seam for global layers).
+        """One block. `across_frames` replaces self-attention (the seam for global layers).
 
         `inplace` overwrites `x` (only without gradients); `mlp_tokens_per_chunk` tokens pass the MLP
         at a time.
         """
-        if meet is None:
+        if across_frames is None:
             branch = self.attn(self.norm1(x, compute), rotation, compute)
         else:
-            branch = meet(BoundAttention(self.attn, compute), self.norm1(x, compute))
+            branch = across_frames(BoundAttention(self.attn, compute), self.norm1(x, compute))
         if not inplace or mlp_tokens_per_chunk is None or mlp_tokens_per_chunk >= x.shape[1]:
             x, y = self.ls1.add_and_norm(x, branch, self.norm2, inplace, compute)
             del branch

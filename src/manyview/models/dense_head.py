@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .convolutions import Conv2d, ConvTranspose2d
 from .dense_ops import activate_confidence, activate_values, add_image_plane
-from .layers import LayerNorm
+from .layers import Conv2d, ConvTranspose2d, LayerNorm
 from .part_configs import DenseHeadConfig
 from .precision import PLAIN, Compute, in_dtype
 

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from ..errors import WeightsError
 from .checkpoints.named import NamedModel
 from .checkpoints.read import Checkpoint
-from .checkpoints.recognise import foreign_architecture
 from .omega.spec import SPEC as OMEGA
 from .pi3.spec import PI3_SPEC, PI3X_SPEC
 from .spec import ModelSpec
@@ -17,6 +16,25 @@ FAMILIES: tuple[ModelSpec, ...] = (VGGT, PI3_SPEC, PI3X_SPEC, OMEGA)
 """A new network is a folder with a `ModelSpec`, and an entry here."""
 
 MODELS: tuple[NamedModel, ...] = tuple(row for family in FAMILIES for row in family.models)
+
+
+# (name, beginnings of keys that must all occur); the first line that fits names the checkpoint.
+_FOREIGN: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("DUSt3R or MASt3R", ("enc_blocks.", "dec_blocks2.", "downstream_head1.")),
+    ("CroCo", ("enc_blocks.", "dec_blocks.", "mask_token")),
+    ("MapAnything", ("info_sharing.", "encoder.")),
+    ("Depth Anything", ("pretrained.blocks.", "depth_head.")),
+    ("a DPT depth network", ("backbone.", "neck.fusion_stage.")),
+    ("Segment Anything", ("image_encoder.", "mask_decoder.")),
+    ("DINOv3", ("rope_embed.periods", "storage_tokens", "blocks.")),
+    ("DINOv2", ("cls_token", "pos_embed", "blocks.0.ls1.gamma", "patch_embed.proj.")),
+    ("DINOv2 (transformers format)", ("embeddings.cls_token", "encoder.layer.0.")),
+    ("a vision transformer", ("cls_token", "pos_embed", "blocks.0.")),
+    ("CLIP", ("visual.", "token_embedding.")),
+    ("a diffusion network", ("down_blocks.", "up_blocks.")),
+    ("a language model", ("layers.0.self_attn.", "embed_tokens.")),
+    ("a ResNet", ("conv1.weight", "layer1.0.", "fc.weight")),
+)
 
 
 def family_of(keys: Collection[str]) -> ModelSpec | None:
@@ -30,7 +48,7 @@ def required_family(checkpoint: Checkpoint) -> ModelSpec:
     if found is not None:
         return found
     names = f"{', '.join(family.name for family in FAMILIES[:-1])} or {FAMILIES[-1].name}"
-    foreign = foreign_architecture(checkpoint.tensors)
+    foreign = _foreign_architecture(checkpoint.tensors)
     if foreign is not None:
         raise WeightsError(
             f"{checkpoint.source} is a checkpoint of {foreign}, not of {names}: use weights such as "
@@ -48,3 +66,11 @@ def find_model(name: str) -> NamedModel | None:
 def model_names() -> str:
     """The short names, for messages."""
     return ", ".join(row.name for row in MODELS)
+
+
+def _foreign_architecture(keys: Collection[str]) -> str | None:
+    """Name of the architecture, none of ours, that these keys belong to, or None."""
+    for name, needed in _FOREIGN:
+        if all(any(key.startswith(start) for key in keys) for start in needed):
+            return name
+    return None

@@ -18,7 +18,7 @@ def mlp(dim: int, ratio: float) -> float:
 
 
 def block(tokens: int, dim: int, ratio: float) -> float:
-    """A transformer block on `tokens` that all meet each other."""
+    """A transformer block with self-attention among all `tokens`."""
     return tokens * (linear(4, dim, dim) + mlp(dim, ratio)) + 4.0 * tokens**2 * dim
 
 

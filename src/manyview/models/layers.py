@@ -1,4 +1,4 @@
-"""Layers whose arithmetic follows the dtype of their input, and a loop over pieces.
+"""Layers whose arithmetic (and convolutions their memory order) follows their input, and a loop over pieces.
 
 Parameters keep the precision they were loaded in; a run chooses its own by the dtype of the tokens it
 passes in, so that running a model never changes it.
@@ -131,3 +131,26 @@ def in_slices(
             whole.narrow(dim, start, o.shape[dim]).copy_(o)
         del out, outputs
     return results
+
+
+class Conv2d(nn.Conv2d):
+    def forward(self, input: Tensor, compute: Compute = PLAIN) -> Tensor:
+        return self._conv_forward(input, *_conv_parameters(input, self.weight, self.bias, compute))
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """Without a choice of `output_size`."""
+
+    def forward(self, input: Tensor, compute: Compute = PLAIN) -> Tensor:  # type: ignore[override]
+        assert isinstance(self.padding, tuple)
+        weight, bias = _conv_parameters(input, self.weight, self.bias, compute)
+        return F.conv_transpose2d(input, weight, bias, self.stride, self.padding)
+
+
+def _conv_parameters(
+    x: Tensor, weight: Tensor, bias: Tensor | None, compute: Compute
+) -> tuple[Tensor, Tensor | None]:
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    order = torch.channels_last if last else torch.contiguous_format
+    bias = None if bias is None else in_dtype(bias, x.dtype, compute)
+    return in_dtype(weight, x.dtype, compute, order), bias

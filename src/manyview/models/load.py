@@ -13,7 +13,7 @@ import torch
 
 from ..errors import UsageError, WeightsError
 from .checkpoints import read_checkpoint
-from .checkpoints.card import card_licence
+from .checkpoints.folder import card_licence
 from .checkpoints.hub import HubRequest, is_hub_id
 from .checkpoints.metadata import stored_metadata
 from .checkpoints.named import NamedModel

@@ -18,16 +18,16 @@ from .blocks import BoundAttention
 POSE_NUMBERS = 9
 
 # (place of the block among all that run, its attention, normalised tokens [B, S, C]) to tokens
-FramesMeet = Callable[[int, BoundAttention, Tensor], Tensor]
+FrameAttention = Callable[[int, BoundAttention, Tensor], Tensor]
 
 
-def frames_meet(
-    meeting: GlobalAttention, layout: TokenLayout, memory: dict[Any, Any], kernels: str, tokens: int = 1
-) -> FramesMeet:
+def frame_attention(
+    attend: GlobalAttention, layout: TokenLayout, memory: dict[Any, Any], kernels: str, tokens: int = 1
+) -> FrameAttention:
     """A plan's attention for a camera head, whose frames have few `tokens` each."""
     frames = TokenLayout(layout.frames, tokens - 1, (1, 1), layout.reference_frame)
     features = memory.get("frame features")
-    return lambda place, attention, x: meeting(
+    return lambda place, attention, x: attend(
         attention, x, frames, None, LayerRun(place, frame_features=features, memory=memory, kernels=kernels)
     )
 

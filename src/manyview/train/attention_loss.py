@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from .losses import masked_mean
+
 
 @dataclass(frozen=True)
 class SoftMatches:
@@ -95,8 +97,4 @@ def attention_loss(
     count = seen_other.sum(-1)
     nll_other = -(to_other * seen_other).sum(-1) / count.clamp(min=1)
 
-    def mean(values: Tensor, mask: Tensor) -> Tensor:
-        weight = mask.to(values.dtype)
-        return (values * weight).sum() / weight.sum().clamp(min=1)
-
-    return 0.5 * (mean(nll_first, seen_first) + mean(nll_other, count > 0))
+    return 0.5 * (masked_mean(nll_first, seen_first) + masked_mean(nll_other, count > 0))

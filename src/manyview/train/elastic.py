@@ -12,19 +12,17 @@ from ..errors import UsageError
 _MOST_EARLY = 9 / 24
 
 
-def stage_plan(
-    fixed: str, shares: Mapping[str, float], depth: int, seed: int, step: int, early_share: float = 0.0
-) -> Plan:
-    """Plan of a step: `fixed` for the whole network, unless the stage draws one for each layer."""
-    if set(shares) == {"dense"}:
-        return Plan.parse(fixed, depth)
-    return draw_plan(shares, depth, seed, step, early_share)
-
-
 def draw_plan(
-    shares: Mapping[str, float], depth: int, seed: int, step: int, early_share: float = 0.0
+    shares: Mapping[str, float],
+    depth: int,
+    seed: int,
+    step: int,
+    early_share: float = 0.0,
+    fixed: str = "dense",
 ) -> Plan:
     """Plan of a step: every layer draws one of `shares` (plan spec to weight) by itself.
+
+    Where "dense" is the only one, the plan is `fixed`.
 
     A spec stands for its last layer, that is, the main part of presets that treat early layers apart. In a
     share `early_share` of steps the first layers use same-frame attention instead: one of them, two, ... up
@@ -33,7 +31,7 @@ def draw_plan(
     """
     check_shares(shares)
     if set(shares) == {"dense"}:
-        return Plan.dense(depth)
+        return Plan.parse(fixed, depth)
     draws = random.Random(f"plan:{seed}:{step}")
     specs = draws.choices(list(shares), list(shares.values()), k=depth)
     layers = [Plan.parse(spec, depth).layers[-1] for spec in specs]

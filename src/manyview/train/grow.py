@@ -60,13 +60,8 @@ def grow_from(model: VGGT, source: VGGT, layers: tuple[int, ...] = (), layer_sca
         model.load_state_dict({name: placed.get(name, tensor) for name, tensor in state.items()})
 
 
-def grow_from_weights(model: VGGT, name: str, layers: tuple[int, ...], layer_scale: float) -> None:
-    """`grow_from` the weights called `name` (a file or a known model)."""
-    grow_from(model, load_trainable(name).float(), layers, layer_scale)
-
-
 def load_trainable(name: str) -> VGGT:
-    """The weights called `name`. Raises UsageError for a network that training cannot start from."""
+    """The weights called `name` (a file or a known model). Raises UsageError where they are no VGGT."""
     source = load(name, device="cpu")
     if not source.trainable:
         raise UsageError(f"'{name}' is not a VGGT: training starts from VGGT weights only")

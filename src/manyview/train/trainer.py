@@ -16,8 +16,8 @@ from ..models.vggt.model import VGGT
 from .auxiliary import AuxiliaryHeads
 from .config import TrainConfig, config_from_json
 from .distill import Teacher
-from .elastic import stage_plan
-from .grow import grow_from_weights
+from .elastic import draw_plan
+from .grow import grow_from, load_trainable
 from .initialise import initialise, set_output_biases
 from .model_setup import checkpoint_blocks, compile_blocks, train_only
 from .objective import draw_losses, render_draw
@@ -48,7 +48,8 @@ class Trainer:
         self.heads = AuxiliaryHeads(config.model.depth, config.model.dim, config.seed)
         initialise(self.model, config)
         if config.init is not None:
-            grow_from_weights(self.model, config.init, config.init_layers, config.grown_layer_scale)
+            initial = load_trainable(config.init).float()
+            grow_from(self.model, initial, config.init_layers, config.grown_layer_scale)
         self.model.to(device)
         distilled = any(stage.weights.distill > 0 for stage in config.stages)
         if distilled and config.init is None:
@@ -113,8 +114,8 @@ class Trainer:
         points = self.step % here.stage.points_every == 0
         self.optimiser.zero_grad()
         stage = here.stage
-        plan = stage_plan(
-            stage.plan, stage.plans, config.model.depth, config.seed, self.step, stage.early_share
+        plan = draw_plan(
+            stage.plans, config.model.depth, config.seed, self.step, stage.early_share, stage.plan
         )
         values = self._gradient(draws, plan, points)
         norm = clip_gradients(self.optimiser.parameters, config.optimiser.clip)

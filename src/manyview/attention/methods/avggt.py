@@ -22,7 +22,6 @@ Where the paper is silent, the defaults are the plainest reading and options giv
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from typing import Literal
 
@@ -32,7 +31,7 @@ from torch import Tensor
 
 from ..dense import NoFill
 from ..global_attention import SAME_FRAME, GlobalAttention
-from ..index_cache import for_later_calls
+from ..index_cache import kept_for_later
 from ..layout import TokenLayout
 from ..preset import Preset
 from ..protocols import Fill, Keys, KeySet, LayerInput, Queries, QuerySet
@@ -159,21 +158,20 @@ class Avggt(Preset):
         return (SAME_FRAME,) * early + (layer,) * (depth - early)
 
 
-@functools.lru_cache(maxsize=32)
+@kept_for_later
 def _kept(
     layout: TokenLayout, stride: tuple[int, int], edge: str, phase_shift: bool
 ) -> Bool[Tensor, " tokens"]:
-    with for_later_calls():
-        rows, columns = (torch.arange(n) for n in layout.grid)
-        frame = torch.arange(layout.frames) if phase_shift else torch.zeros(layout.frames, dtype=torch.long)
-        phase = frame % (stride[0] * stride[1])
-        row_kept = _on_stride(rows, phase // stride[1], stride[0], edge)
-        column_kept = _on_stride(columns, phase % stride[1], stride[1], edge)
-        patches = (row_kept[:, :, None] & column_kept[:, None]).flatten(1)
-        if layout.reference_frame is not None:
-            patches[layout.reference_frame] = True
-        specials = torch.ones(layout.frames, layout.special_tokens, dtype=torch.bool)
-        return torch.cat([specials, patches], 1).flatten()
+    rows, columns = (torch.arange(n) for n in layout.grid)
+    frame = torch.arange(layout.frames) if phase_shift else torch.zeros(layout.frames, dtype=torch.long)
+    phase = frame % (stride[0] * stride[1])
+    row_kept = _on_stride(rows, phase // stride[1], stride[0], edge)
+    column_kept = _on_stride(columns, phase % stride[1], stride[1], edge)
+    patches = (row_kept[:, :, None] & column_kept[:, None]).flatten(1)
+    if layout.reference_frame is not None:
+        patches[layout.reference_frame] = True
+    specials = torch.ones(layout.frames, layout.special_tokens, dtype=torch.bool)
+    return torch.cat([specials, patches], 1).flatten()
 
 
 def _on_stride(

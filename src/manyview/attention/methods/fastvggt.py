@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..global_attention import DENSE, GlobalAttention
-from ..index_cache import for_later_calls
+from ..index_cache import kept_for_later
 from ..layout import TokenLayout
 from ..merging.blocks import MergeBlocks, MergePlan
 from ..merging.matching import match
@@ -149,20 +149,19 @@ class FastVggt(Preset):
         return (DENSE,) * self.start + (GlobalAttention(merge, merge),) * (depth - self.start)
 
 
-@functools.lru_cache(maxsize=32)
+@kept_for_later
 def _sequence_plan(merge: SequenceMerge, layout: TokenLayout) -> SequencePlan:
-    with for_later_calls():
-        specials = torch.ones(layout.frames, layout.special_tokens, dtype=torch.bool)
-        into = torch.cat([specials, _one_of_each_window(merge, layout)], 1).flatten()
-        many = int(merge.protect * layout.tokens)
-        protected = torch.arange(many) * (layout.tokens // max(many, 1))
-        free = torch.ones(layout.tokens, dtype=torch.bool)
-        free[protected] = False
-        tokens = (free | into).nonzero()[:, 0]
-        places, sources = into[tokens].nonzero()[:, 0], (~into[tokens]).nonzero()[:, 0]
-        merged = min(int(merge.ratio * layout.tokens), len(sources)) if len(places) else 0
-        block = MergeBlocks(tokens[None], places, sources, merged)
-        return SequencePlan(MergePlan(torch.arange(0), (block,)), protected)
+    specials = torch.ones(layout.frames, layout.special_tokens, dtype=torch.bool)
+    into = torch.cat([specials, _one_of_each_window(merge, layout)], 1).flatten()
+    many = int(merge.protect * layout.tokens)
+    protected = torch.arange(many) * (layout.tokens // max(many, 1))
+    free = torch.ones(layout.tokens, dtype=torch.bool)
+    free[protected] = False
+    tokens = (free | into).nonzero()[:, 0]
+    places, sources = into[tokens].nonzero()[:, 0], (~into[tokens]).nonzero()[:, 0]
+    merged = min(int(merge.ratio * layout.tokens), len(sources)) if len(places) else 0
+    block = MergeBlocks(tokens[None], places, sources, merged)
+    return SequencePlan(MergePlan(torch.arange(0), (block,)), protected)
 
 
 def _one_of_each_window(merge: SequenceMerge, layout: TokenLayout) -> Bool[Tensor, "frames patches"]:

@@ -11,7 +11,6 @@ needed, and the reference frame comes first.
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import torch
 from jaxtyping import Int
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from ..frame_choice import covering_frames
 from ..global_attention import SAME_FRAME, GlobalAttention
-from ..index_cache import for_later_calls
+from ..index_cache import kept_for_later
 from ..layout import TokenLayout
 from ..preset import Preset
 from ..protocols import Keys, KeySet, LayerInput
@@ -76,9 +75,8 @@ class GoToHunt(Preset):
         return (SAME_FRAME,) * early + (coarse,) * (full - early) + (whole,) * (depth - full)
 
 
-@functools.lru_cache(maxsize=32)
+@kept_for_later
 def _every_patch(layout: TokenLayout, stride: int) -> Int[Tensor, " kept"]:
     """Tokens of a frame: specials, and the patches on every `stride`-th row and column."""
-    with for_later_calls():
-        patches = torch.arange(layout.patches_per_frame).view(layout.grid)[::stride, ::stride].flatten()
-        return torch.cat([torch.arange(layout.special_tokens), layout.special_tokens + patches])
+    patches = torch.arange(layout.patches_per_frame).view(layout.grid)[::stride, ::stride].flatten()
+    return torch.cat([torch.arange(layout.special_tokens), layout.special_tokens + patches])

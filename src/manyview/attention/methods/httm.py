@@ -31,7 +31,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ..global_attention import GlobalAttention
-from ..index_cache import for_later_calls
+from ..index_cache import kept_for_later
 from ..layout import TokenLayout
 from ..merging.blocks import MergeBlocks, MergePlan
 from ..merging.matching import match
@@ -146,28 +146,27 @@ class Httm(Preset):
         return (GlobalAttention(queries, MergedKeys(self.kv, self.count_bias, blocks)),) * depth
 
 
-@functools.lru_cache(maxsize=32)
+@kept_for_later
 def merge_plan(layout: TokenLayout, cut: SpaceTimeBlocks, ratio: float) -> MergePlan:
     """Blocks of a layout, those of equal shape together."""
-    with for_later_calls():
-        specials = torch.arange(layout.frames)[:, None] * layout.tokens_per_frame
-        alone = (specials + torch.arange(layout.special_tokens)).flatten()
-        found = []
-        whole_runs, rest = divmod(layout.patches_per_frame, cut.space)
-        runs = [(0, whole_runs, cut.space), (whole_runs * cut.space, 1, rest)]
-        anchor = layout.reference_frame if cut.anchor_first else None
-        for first, groups, frames in _frame_groups(layout.frames, cut.time, anchor):
-            for start, count, length in runs:
-                if not (groups and frames and count and length):
-                    continue
-                patch = layout.special_tokens + start + torch.arange(count * length).view(count, 1, length)
-                frame = first + torch.arange(groups * frames).view(groups, 1, frames, 1)
-                tokens = (frame * layout.tokens_per_frame + patch).reshape(groups * count, -1)
-                into = torch.zeros(frames, length, dtype=torch.bool)
-                if anchor is not None and first <= anchor < first + groups * frames:
-                    into[anchor - first] = True
-                found.append(_roles(tokens, ratio, cut.into, into.flatten()))
-        return MergePlan(alone, tuple(found))
+    specials = torch.arange(layout.frames)[:, None] * layout.tokens_per_frame
+    alone = (specials + torch.arange(layout.special_tokens)).flatten()
+    found = []
+    whole_runs, rest = divmod(layout.patches_per_frame, cut.space)
+    runs = [(0, whole_runs, cut.space), (whole_runs * cut.space, 1, rest)]
+    anchor = layout.reference_frame if cut.anchor_first else None
+    for first, groups, frames in _frame_groups(layout.frames, cut.time, anchor):
+        for start, count, length in runs:
+            if not (groups and frames and count and length):
+                continue
+            patch = layout.special_tokens + start + torch.arange(count * length).view(count, 1, length)
+            frame = first + torch.arange(groups * frames).view(groups, 1, frames, 1)
+            tokens = (frame * layout.tokens_per_frame + patch).reshape(groups * count, -1)
+            into = torch.zeros(frames, length, dtype=torch.bool)
+            if anchor is not None and first <= anchor < first + groups * frames:
+                into[anchor - first] = True
+            found.append(_roles(tokens, ratio, cut.into, into.flatten()))
+    return MergePlan(alone, tuple(found))
 
 
 def _frame_groups(frames: int, time: int, anchor: int | None) -> list[tuple[int, int, int]]:

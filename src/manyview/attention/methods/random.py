@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import torch
 from jaxtyping import Bool
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from ..dense import NoFill
 from ..global_attention import GlobalAttention
-from ..index_cache import for_later_calls
+from ..index_cache import kept_for_later
 from ..layout import TokenLayout
 from ..preset import Preset
 from ..subsampling import SubsampledKeys
@@ -54,15 +53,14 @@ class Random(Preset):
         return (GlobalAttention(keys=keys, fill=DiagonalMean() if self.fill else NoFill()),) * depth
 
 
-@functools.lru_cache(maxsize=32)
+@kept_for_later
 def _kept(layout: TokenLayout, keep: float, seed: int) -> Bool[Tensor, " tokens"]:
-    with for_later_calls():
-        many = max(1, round(keep * layout.patches_per_frame))
-        generator = torch.Generator().manual_seed(seed)
-        chance = torch.rand(layout.frames, layout.patches_per_frame, generator=generator)
-        patches = torch.zeros_like(chance, dtype=torch.bool)
-        patches.scatter_(1, chance.topk(many, dim=1).indices, True)
-        if layout.reference_frame is not None:
-            patches[layout.reference_frame] = True
-        specials = torch.ones(layout.frames, layout.special_tokens, dtype=torch.bool)
-        return torch.cat([specials, patches], 1).flatten()
+    many = max(1, round(keep * layout.patches_per_frame))
+    generator = torch.Generator().manual_seed(seed)
+    chance = torch.rand(layout.frames, layout.patches_per_frame, generator=generator)
+    patches = torch.zeros_like(chance, dtype=torch.bool)
+    patches.scatter_(1, chance.topk(many, dim=1).indices, True)
+    if layout.reference_frame is not None:
+        patches[layout.reference_frame] = True
+    specials = torch.ones(layout.frames, layout.special_tokens, dtype=torch.bool)
+    return torch.cat([specials, patches], 1).flatten()

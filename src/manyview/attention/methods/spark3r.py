@@ -22,7 +22,7 @@ import math
 import torch
 
 from ..global_attention import GlobalAttention
-from ..index_cache import for_later_calls
+from ..index_cache import kept_for_later
 from ..layout import TokenLayout
 from ..merging.blocks import MergeBlocks, MergePlan
 from ..merging.matching import match
@@ -129,24 +129,23 @@ def query_factor(frames: int) -> int:
     return 1 + (frames > 100) + (frames > 300) + (frames > 500)
 
 
-@functools.lru_cache(maxsize=32)
+@kept_for_later
 def _group_plan(merge: GroupMergedQueries, layout: TokenLayout) -> MergePlan:
     factor = query_factor(layout.frames) if merge.factor is None else merge.factor
-    with for_later_calls():
-        starts = torch.arange(layout.frames)[:, None] * layout.tokens_per_frame
-        alone = (starts + torch.arange(layout.special_tokens)).flatten()
-        patches = starts + torch.arange(layout.special_tokens, layout.tokens_per_frame)
-        row, column = torch.meshgrid(*(torch.arange(n) for n in layout.grid), indexing="ij")
-        lattice = (column + max(1, factor // 2) * row).flatten()
-        full, rest = divmod(layout.frames, merge.group)
-        found = []
-        for first, groups, frames in ((0, full, merge.group), (full * merge.group, 1, rest)):
-            if not groups * frames:
-                continue
-            into = ((lattice + torch.arange(frames)[:, None]) % factor == 0).flatten()
-            if not into.any():  # a grid smaller than the lattice
-                into[0] = True
-            tokens = patches[first : first + groups * frames].reshape(groups, -1)
-            sources = (~into).nonzero()[:, 0]
-            found.append(MergeBlocks(tokens, into.nonzero()[:, 0], sources, len(sources)))
-        return MergePlan(alone, tuple(found))
+    starts = torch.arange(layout.frames)[:, None] * layout.tokens_per_frame
+    alone = (starts + torch.arange(layout.special_tokens)).flatten()
+    patches = starts + torch.arange(layout.special_tokens, layout.tokens_per_frame)
+    row, column = torch.meshgrid(*(torch.arange(n) for n in layout.grid), indexing="ij")
+    lattice = (column + max(1, factor // 2) * row).flatten()
+    full, rest = divmod(layout.frames, merge.group)
+    found = []
+    for first, groups, frames in ((0, full, merge.group), (full * merge.group, 1, rest)):
+        if not groups * frames:
+            continue
+        into = ((lattice + torch.arange(frames)[:, None]) % factor == 0).flatten()
+        if not into.any():  # a grid smaller than the lattice
+            into[0] = True
+        tokens = patches[first : first + groups * frames].reshape(groups, -1)
+        sources = (~into).nonzero()[:, 0]
+        found.append(MergeBlocks(tokens, into.nonzero()[:, 0], sources, len(sources)))
+    return MergePlan(alone, tuple(found))

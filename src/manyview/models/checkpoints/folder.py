@@ -1,14 +1,16 @@
-"""Which files of a folder are the weights."""
+"""Which files of a folder are the weights, and the licence that its model card states."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from ...errors import WeightsError
 
 SINGLE_FILES = ("model.safetensors", "model.pt", "model.pth", "pytorch_model.bin")
 SHARD_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_LICENCE = re.compile(r"^licen[cs]e(_name)?:\s*['\"]?([^'\"\n]+?)['\"]?\s*$", re.MULTILINE)
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
@@ -58,3 +60,14 @@ def shards_of(index: Path) -> tuple[Path, ...]:
             f"{index.parent}: {len(missing)} of {len(paths)} shards are missing, the first being {missing[0]}"
         )
     return paths
+
+
+def card_licence(card: Path) -> str | None:
+    """Short name of the licence in the header of a model card; None without a card, header or licence."""
+    try:
+        parts = card.read_text(encoding="utf-8", errors="replace").split("---", 2)
+    except OSError:
+        return None
+    found = dict(_LICENCE.findall(parts[1])) if len(parts) == 3 and not parts[0].strip() else {}
+    named = found.get("_name")
+    return named if named and found.get("", "other") == "other" else found.get("")

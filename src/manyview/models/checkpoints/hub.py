@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ManyViewError, MissingExtraError, UsageError, WeightsError
-from .card import card_licence
-from .folder import SHARD_INDEXES, SINGLE_FILES, shard_names
+from .folder import SHARD_INDEXES, SINGLE_FILES, card_licence, shard_names
 
 logger = logging.getLogger(__name__)
 

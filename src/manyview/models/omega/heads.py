@@ -10,12 +10,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..convolutions import Conv2d
 from ..dense_head import PLANE_WEIGHT, FeatureTapMaps, Pyramid
 from ..dense_ops import activate_confidence, activate_values, add_image_plane
-from ..layers import LayerNorm, Linear
+from ..layers import Conv2d, LayerNorm, Linear
 from ..part_configs import DenseHeadConfig
-from ..pose_encoding import POSE_NUMBERS, FramesMeet, activate_pose
+from ..pose_encoding import POSE_NUMBERS, FrameAttention, activate_pose
 from ..precision import PLAIN, Compute
 from .blocks import omega_block
 from .config import ReadoutConfig
@@ -43,15 +42,15 @@ class OmegaCameraHead(nn.Module):
     def forward(
         self,
         specials: Float[Tensor, "batch frames specials dim"],
-        meet: FramesMeet | None = None,
+        across_frames: FrameAttention | None = None,
         compute: Compute = PLAIN,
     ) -> Float[Tensor, "batch frames 9"]:
-        """`meet` replaces the attention among the special tokens of all frames (None)."""
+        """`across_frames` replaces the attention among the special tokens of all frames (None)."""
         x = self.token_norm(specials, compute).flatten(1, 2)
         inplace = not torch.is_grad_enabled()
         for place, block in enumerate(self.trunk):
-            across = None if meet is None else partial(meet, place)
-            x = block(x, meet=across, inplace=inplace, compute=compute)
+            across = None if across_frames is None else partial(across_frames, place)
+            x = block(x, across_frames=across, inplace=inplace, compute=compute)
         cameras = x.unflatten(1, specials.shape[1:3])[:, :, 0]
         pose = activate_pose(self.camera_branch(self.trunk_norm(cameras, compute)))
         return torch.cat([pose[..., :7], pose[..., 7:] + _LEAST_ANGLE], dim=-1)

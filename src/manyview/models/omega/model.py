@@ -14,7 +14,7 @@ from ...kernels import launch_device
 from ..alternating import Aggregator
 from ..feature_taps import FeatureTaps, run_dense_head
 from ..network import Network
-from ..pose_encoding import frames_meet
+from ..pose_encoding import frame_attention
 from ..precision import Compute, ConvertedWeights
 from ..predictions import Predictions
 from ..recording import mark
@@ -101,10 +101,10 @@ class Omega(Network):
             specials = feature_taps.special_tokens.to(self.aggregator.camera_token.dtype)
             compute = Compute.for_heads(options, weights)
             if "camera" in options.heads:
-                meet = None
+                across_frames = None
                 if plan.camera is not None:
-                    meet = frames_meet(plan.camera, layout, memory, options.kernels, kept)
-                result.pose_encoding_list = [self.camera_head(specials, meet, compute)]
+                    across_frames = frame_attention(plan.camera, layout, memory, options.kernels, kept)
+                result.pose_encoding_list = [self.camera_head(specials, across_frames, compute)]
                 mark(recorder, "camera head")
             if "depth" in options.heads:
                 depth, result.depth_conf = run_dense_head(

@@ -1,4 +1,4 @@
-"""Pi3X's metric scale: one learned query looks at all tokens of all frames."""
+"""Pi3X's metric scale: one learned query attends to all tokens of all frames."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class PoseInjection(nn.Module):
         mlp_tokens_per_chunk: int | None = None,
         compute: Compute = PLAIN,
     ) -> Float[Tensor, "batch tokens dim"]:
-        """`known`: frames with a pose; tokens of other frames neither look nor are looked at.
+        """`known`: frames with a pose; tokens of other frames are masked as queries and keys.
 
         What comes out for them has no meaning; the caller leaves it out, or better gives known frames alone,
         as the mask is a matrix over pairs of tokens. `mlp_tokens_per_chunk`: tokens that pass the MLP at a
@@ -59,7 +59,7 @@ class PoseInjection(nn.Module):
         k, v = (coordinates.apply(t, world_from_cam) for t in (k, v))
         if known is not None and not bool(known.all()):
             tokens = known.repeat_interleave(grid[0] * grid[1], 1)
-            # A token without a pose looks at itself, which keeps its softmax finite.
+            # A token without a pose attends to itself, which keeps its softmax finite.
             alone = torch.eye(tokens.shape[1], dtype=torch.bool, device=x.device)
             mask = ((tokens[:, :, None] & tokens[:, None]) | alone)[:, None]
             heads = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)

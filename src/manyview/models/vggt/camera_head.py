@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..blocks import Block
 from ..layers import LayerNorm, Linear, Mlp
-from ..pose_encoding import POSE_NUMBERS, FramesMeet, activate_pose
+from ..pose_encoding import POSE_NUMBERS, FrameAttention, activate_pose
 from ..precision import PLAIN, Compute
 from .config import CameraHeadConfig
 
@@ -40,12 +40,12 @@ class CameraHead(nn.Module):
         self,
         camera_tokens: Float[Tensor, "batch frames dim"],
         iterations: int | None = None,
-        meet: FramesMeet | None = None,
+        across_frames: FrameAttention | None = None,
         compute: Compute = PLAIN,
     ) -> list[Float[Tensor, "batch frames 9"]]:
         """Activated pose encodings after each pass; the last one is the result.
 
-        `meet` replaces the attention over all frames (None).
+        `across_frames` replaces the attention over all frames (None).
         """
         tokens = self.token_norm(camera_tokens, compute)
         batch, frames, _ = tokens.shape
@@ -60,7 +60,8 @@ class CameraHead(nn.Module):
             shift, scale, gate = modulation.chunk(3, dim=-1)
             x = tokens + gate * (self.adaln_norm(tokens, compute) * (1 + scale) + shift)
             for place, block in enumerate(self.trunk, start=turn * len(self.trunk)):
-                x = block(x, meet=None if meet is None else partial(meet, place), compute=compute)
+                across = None if across_frames is None else partial(across_frames, place)
+                x = block(x, across_frames=across, compute=compute)
             correction = self.pose_branch(self.trunk_norm(x, compute), compute)
             estimate = correction if estimate is None else estimate + correction
             results.append(activate_pose(estimate))

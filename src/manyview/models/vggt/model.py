@@ -13,7 +13,7 @@ from ...kernels import launch_device
 from ..dense_head import DenseHead
 from ..feature_taps import FeatureTaps, run_dense_head
 from ..network import ChunkOutput, Network
-from ..pose_encoding import frames_meet
+from ..pose_encoding import frame_attention
 from ..precision import Compute, ConvertedWeights
 from ..predictions import Predictions
 from ..recording import mark
@@ -85,11 +85,11 @@ class VGGT(Network):
             if "camera" in options.heads:
                 assert feature_taps.camera_tokens is not None
                 tokens = feature_taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)
-                meet = None
+                across_frames = None
                 if plan.camera is not None:
-                    meet = frames_meet(plan.camera, layout, memory, options.kernels)
+                    across_frames = frame_attention(plan.camera, layout, memory, options.kernels)
                 result.pose_encoding_list = self.camera_head(
-                    tokens, meet=meet, compute=Compute.for_heads(options, weights)
+                    tokens, across_frames=across_frames, compute=Compute.for_heads(options, weights)
                 )
                 mark(recorder, "camera head")
             for name, extractor in dense.items():

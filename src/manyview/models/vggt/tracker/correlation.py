@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-
-from .sampling import sample_bilinear
 
 _POINTS_AT_ONCE = 1024  # their windows take about 40 MB at 128 channels
 
@@ -52,3 +51,21 @@ def _correlate(maps: list[Tensor], targets: Tensor, coords: Tensor, radius: int)
         window = sample_bilinear(level_map, centres[:, :, None] + offsets, padding="zeros")
         products.append(torch.einsum("bnwc,bnc->bnw", window, targets) * scale)
     return torch.cat(products, dim=-1)
+
+
+def sample_bilinear(
+    maps: Float[Tensor, "b c h w"],
+    coords: Float[Tensor, "b *points 2"],
+    padding: Literal["border", "zeros"],
+) -> Float[Tensor, "b *points c"]:
+    """Bilinear samples at (x, y) in pixels of `maps`, where integer coordinates are pixel centres.
+
+    Outside the map the nearest edge pixel ("border") or zero ("zeros") is read.
+    """
+    batch, channels, height, width = maps.shape
+    size = torch.tensor((max(width - 1, 1), max(height - 1, 1)), dtype=coords.dtype, device=coords.device)
+    unit = coords * (2.0 / size) - 1.0
+    sampled = F.grid_sample(
+        maps, unit.reshape(batch, 1, -1, 2), mode="bilinear", padding_mode=padding, align_corners=True
+    )
+    return sampled[:, :, 0].transpose(1, 2).reshape(*coords.shape[:-1], channels)

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from ...layers import Mlp
 from ..config import TrackHeadConfig
-from .correlation import local_correlation, pyramid
+from .correlation import local_correlation, pyramid, sample_bilinear
 from .embeddings import flow_embedding, position_table
-from .sampling import sample_bilinear
 from .transformer import UpdateTransformer
 
 
