@@ -76,14 +76,16 @@ def test_the_camera_head_joins_each_frame_with_the_anchors_only(own):
         scores = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).masked_fill(~seen, float("-inf"))
         return attention.output(scores.softmax(-1) @ v)
 
-    def meet(place, attention, x):
+    def sparse(place, attention, x):
         return GlobalAttention(keys=keys)(attention, x, layout, None, LayerRun(place))
 
     with torch.inference_mode():
-        want, got = head(tokens, across_frames=masked), head(tokens, across_frames=meet)
+        want, got = head(tokens, across_frames=masked), head(tokens, across_frames=sparse)
         plain = head(tokens)
         torch.testing.assert_close(got, want)
-        torch.testing.assert_close(head(tokens, across_frames=lambda _, attention, x: attention(x)), plain)
+        torch.testing.assert_close(
+            head(tokens, across_frames=lambda _, attention, x: attention.module(x)), plain
+        )
     assert not torch.allclose(got[-1], plain[-1])
 
 
