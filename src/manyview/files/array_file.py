@@ -1,6 +1,6 @@
 """Arrays of a result in one safetensors file that is written row by row, in any order, and read as a map.
 
-The file is an ordinary `arrays.safetensors`; only its making differs from `result_io.save`: nothing but the
+The file is an ordinary `arrays.safetensors`; only its making differs from `result.save.save`: nothing but the
 rows at hand is ever in memory.
 """
 
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -52,7 +53,9 @@ class ArrayFile:
         self._list = path.with_name(f"{path.name}.rows")
         self.done: dict[int, bool] = {}
         if self._is_there():
-            self.done = {int(row): good == "1" for row, good in _pairs(self._list.read_text())}
+            # Whole lines "row good" only: the last one may have been cut off.
+            lines = [line.split() for line in self._list.read_text().split("\n")[:-1]]
+            self.done = {int(row): good == "1" for row, good in lines}
             self._file = path.open("rb+")
         else:
             self._file = path.open("wb+")
@@ -115,16 +118,12 @@ class ArrayFile:
 
     def _place(self, name: str) -> tuple[int, int]:
         """Where an array starts in the file, and the bytes of a row."""
-        start = 8 + self._length
-        for other, (dtype, shape) in self._shapes.items():
-            width = np.dtype(dtype).itemsize * math.prod(shape[1:])
-            if other == name:
-                return start, width
-            start += width * shape[0]
-        raise KeyError(name)
+        dtype, shape = self._shapes[name]
+        start = self._header()[name]["data_offsets"][0]
+        return 8 + self._length + start, np.dtype(dtype).itemsize * math.prod(shape[1:])
 
-    def _header(self) -> dict[str, object]:
-        header: dict[str, object] = {"__metadata__": self._metadata}
+    def _header(self) -> dict[str, Any]:
+        header: dict[str, Any] = {"__metadata__": self._metadata}
         start = 0
         for name, (dtype, shape) in self._shapes.items():
             stop = start + np.dtype(dtype).itemsize * math.prod(shape)
@@ -150,11 +149,3 @@ class ArrayFile:
         with self._path.open("rb") as file:
             same = file.read(len(wanted)) == wanted
         return same and self._path.stat().st_size == len(wanted) + self._total
-
-
-def _pairs(text: str) -> Iterator[tuple[str, str]]:
-    """Row and goodness of each whole line; the last one may have been cut off."""
-    for line in text.splitlines(keepends=True):
-        if line.endswith("\n"):
-            row, good = line.split()
-            yield row, good

@@ -9,19 +9,17 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
-_IMAGES = "jpg jpeg jpe jfif jp2 png webp tif tiff bmp gif mpo ppm pgm pnm heic heif hif avif"
-_VIDEOS = "mp4 mov m4v avi mkv webm mpg mpeg mts m2ts 3gp wmv flv ogv insv"
-_RAWS = "dng cr2 cr3 nef arw orf rw2 raf srw pef"
-
 
 def _suffixes(names: str) -> frozenset[str]:
     return frozenset("." + name for name in names.split())
 
 
-IMAGE_SUFFIXES = _suffixes(_IMAGES)
-VIDEO_SUFFIXES = _suffixes(_VIDEOS)
+IMAGE_SUFFIXES = _suffixes(
+    "jpg jpeg jpe jfif jp2 png webp tif tiff bmp gif mpo ppm pgm pnm heic heif hif avif"
+)
+VIDEO_SUFFIXES = _suffixes("mp4 mov m4v avi mkv webm mpg mpeg mts m2ts 3gp wmv flv ogv insv")
 # Camera raw files hold no finished image; they are reported rather than ignored.
-RAW_SUFFIXES = _suffixes(_RAWS)
+RAW_SUFFIXES = _suffixes("dng cr2 cr3 nef arw orf rw2 raf srw pef")
 LIST_SUFFIXES = _suffixes("txt lst list")
 
 _DIGITS = re.compile(r"([0-9]+)")
@@ -60,7 +58,10 @@ def view_names(paths: Sequence[Path], root: Path | None) -> list[str]:
     absolute = [os.path.abspath(path) for path in paths]
     base = "" if root is None else os.path.abspath(root)
     if root is None or any(not path.startswith(base.rstrip(os.sep) + os.sep) for path in absolute):
-        base = _common_folder(absolute)
+        try:
+            base = os.path.commonpath([os.path.dirname(path) for path in absolute])
+        except ValueError:  # several drives
+            base = os.sep
     names = [printable(PurePath(os.path.relpath(path, base)).as_posix()) for path in absolute]
     seen: dict[str, int] = {}
     unique = []
@@ -71,14 +72,6 @@ def view_names(paths: Sequence[Path], root: Path | None) -> list[str]:
     return unique
 
 
-def _common_folder(paths: Sequence[str]) -> str:
-    try:
-        common = os.path.commonpath([os.path.dirname(path) for path in paths])
-    except ValueError:  # several drives
-        return os.sep
-    return common
-
-
 def printable(text: str) -> str:
     """`text` with bytes that are not valid UTF-8 replaced, so that it can be printed and stored."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
@@ -86,13 +79,10 @@ def printable(text: str) -> str:
 
 def suggestion(missing: Path) -> str:
     """A half-sentence that helps with a path that does not exist: close names, or the missing folder."""
-    parent = missing.parent
-    if not parent.is_dir():
-        while not parent.is_dir() and parent != parent.parent:
-            missing, parent = parent, parent.parent
+    parent, prefix = missing.parent, ""
+    while not parent.is_dir() and parent != parent.parent:
+        missing, parent = parent, parent.parent
         prefix = f"; there is no folder '{missing.name}' in '{parent}'"
-    else:
-        prefix = ""
     try:
         names = [entry for entry in os.listdir(parent) if not is_clutter(entry)]
     except OSError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,16 +45,14 @@ def output_errors(target: Path, needed_bytes: int) -> Iterator[None]:
         yield
     except Exception as error:
         # safetensors reports I/O failures of its Rust side as text only.
-        full = (isinstance(error, OSError) and error.errno in _DISK_FULL) or "os error 28" in str(error)
-        if full:
+        named = re.search(r"os error (\d+)", str(error))
+        number = getattr(error, "errno", None) or (named and int(named[1]))
+        if number in _DISK_FULL:
             raise OutputError(
                 f"{target}: the disk is full; writing needs {format_bytes(needed_bytes)}, "
                 "nothing was left half written; free some space or choose another disk"
             ) from error
-        forbidden = (isinstance(error, OSError) and error.errno in _FORBIDDEN) or any(
-            f"(os error {number})" in str(error) for number in _FORBIDDEN
-        )
-        if forbidden:
+        if number in _FORBIDDEN:
             place = getattr(error, "filename", None) or target
             raise OutputError(f"{place}: no permission to write there; choose another folder") from error
         if isinstance(error, FileExistsError | NotADirectoryError):

@@ -46,6 +46,13 @@ def relative_to_first(cam_from_world: Float[Tensor, "*batch views 3 4"]) -> Floa
     return compose_rigid(cam_from_world, world_from_first.expand_as(cam_from_world))
 
 
+def relative_pairs(cam_from_world: Float[Tensor, "*batch views 3 4"]) -> Float[Tensor, "*batch pairs 3 4"]:
+    """`i_from_j` of all pairs of views i < j, in float64."""
+    cameras = cam_from_world.double()
+    i, j = torch.triu_indices(cameras.shape[-3], cameras.shape[-3], offset=1)
+    return compose_rigid(cameras[..., i, :, :], invert_rigid(cameras[..., j, :, :]))
+
+
 def pose_encoding_to_cameras(
     pose_encoding: Float[Tensor, "*batch 9"], height: int, width: int
 ) -> tuple[Float[Tensor, "*batch 3 4"], Float[Tensor, "*batch 3 3"]]:

@@ -33,7 +33,8 @@ def write_result(
     One chunk at a time is in memory. `cameras` replace those of the updates. Frames without a finite camera
     or depth are left out, with a note. Raises ManyViewError if none is left.
     """
-    frames = journal.frames_done()
+    log = journal.log()
+    frames = sum(line["frames"] for line in log)
     height, width = journal.canvas or (1, 1)
     shapes = array_shapes(frames, height, width)
 
@@ -50,7 +51,6 @@ def write_result(
                 file.write(name, rows, values.astype(ARRAY_FIELDS[name][0], copy=False))
         views, left_out = keep_valid(records, good, journal.settings["precision"])
         file.keep(good.numpy())
-        log = journal.log()
         return Reconstruction(
             **file.mapped(),  # type: ignore[arg-type]
             views=views,

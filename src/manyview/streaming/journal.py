@@ -94,8 +94,8 @@ class StreamJournal:
         images = torch.stack([frame.image for frame in frames]).permute(0, 2, 3, 1).contiguous()
         arrays = {name: getattr(update, name) for name in _ARRAYS if name != "images"} | {"images": images}
         records = json.dumps([frame.record.to_json() for frame in frames])
-        name = f"chunk-{self.chunks:06d}.safetensors"
-        self._write_tensors(name, arrays, {"records": records, "first": str(update.first)})
+        path = self._chunk_path(self.chunks)
+        self._write_tensors(path, arrays, {"records": records, "first": str(update.first)})
         line = {
             "chunk": self.chunks,
             "first": update.first,
@@ -114,7 +114,7 @@ class StreamJournal:
 
     def save_state(self, state: dict[str, Tensor]) -> None:
         """Write the engine's state."""
-        self._write_tensors(STATE_NAME, state, {"chunks": str(self.chunks)})
+        self._write_tensors(self.folder / STATE_NAME, state, {"chunks": str(self.chunks)})
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of the log, one per chunk."""
@@ -122,10 +122,6 @@ class StreamJournal:
         if not path.is_file():
             return []
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-    def frames_done(self) -> int:
-        """Number of frames in all chunks."""
-        return sum(line["frames"] for line in self.log())
 
     def parts(self) -> Iterator[tuple[int, dict[str, np.ndarray], list[ViewRecord]]]:
         """First frame, arrays (named as in `Reconstruction`) and records of each chunk."""
@@ -150,8 +146,7 @@ class StreamJournal:
         with atomic_file(self.folder / HEADER_NAME) as part:
             part.write_text(json.dumps(header, indent=1), encoding="utf-8")
 
-    def _write_tensors(self, name: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-        path = self.folder / name
+    def _write_tensors(self, path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         # Cloned, because tensors of a file may not share memory.
         plain = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
         needed = sum(tensor.nbytes for tensor in plain.values())

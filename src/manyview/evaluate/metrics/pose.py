@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...geometry.angles import UNDEFINED_DEG, direction_angle_deg, rotation_angle_deg
-from ...geometry.cameras import compose_rigid, invert_rigid
+from ...geometry.cameras import invert_rigid, relative_pairs
 
 AucBinning = Literal["vggt", "vggt-plus-one", "trapezoid", "exact"]
 AUC_BINNINGS: tuple[AucBinning, ...] = get_args(AucBinning)
@@ -41,17 +41,10 @@ def pair_errors(
     Scenes are compared independently and their pairs joined. Cameras that are not finite count as
     `UNDEFINED_DEG`. Computed in float64.
     """
-    views = truth.shape[-3]
-    i, j = torch.triu_indices(views, views, offset=1)
-    estimate, truth = estimate.double(), truth.double()
     # A camera of which one part is not finite is none: its rotation alone proves nothing.
     whole = estimate.isfinite().flatten(-2).all(-1)[..., None, None]
     estimate = torch.where(whole, estimate, torch.nan)
-
-    def relative(cameras: Tensor) -> Tensor:
-        return compose_rigid(cameras[..., i, :, :], invert_rigid(cameras[..., j, :, :]))
-
-    found, true = relative(estimate), relative(truth)
+    found, true = relative_pairs(estimate), relative_pairs(truth)
     rotation = rotation_angle_deg(true[..., :3].transpose(-1, -2) @ found[..., :3])
     rotation = torch.where(rotation.isfinite(), rotation, torch.full_like(rotation, UNDEFINED_DEG))
     translation = direction_angle_deg(found[..., 3], true[..., 3])

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...geometry.angles import UNDEFINED_DEG, direction_angle_deg, rotation_angle_deg
-from ...geometry.cameras import compose_rigid, invert_rigid
+from ...geometry.cameras import relative_pairs
 
 # A pair of views closer than this share of the longest baseline has no direction worth comparing.
 _SHORT_BASELINE = 0.01
@@ -40,7 +39,7 @@ def deviation(
     valid: Bool[Tensor, "views height width"],
 ) -> Deviation:
     """Compare two results on the same views; computed in float64, free of either's world and scale."""
-    found, meant = _relative(cam_from_world), _relative(reference_cam_from_world)
+    found, meant = relative_pairs(cam_from_world), relative_pairs(reference_cam_from_world)
     rotation = rotation_angle_deg(meant[..., :3].transpose(-1, -2) @ found[..., :3])
     translation = direction_angle_deg(found[..., 3], meant[..., 3], signed=True)
     baseline = meant[..., 3].norm(dim=-1)
@@ -51,14 +50,6 @@ def deviation(
     scale = float((reference / depth).median()) if depth.numel() else None
     relative = None if scale is None else float(((scale * depth - reference).abs() / reference).median())
     return Deviation(*_middle_and_most(rotation), *_middle_and_most(translation), relative, scale)
-
-
-def _relative(cam_from_world: Tensor) -> Float[Tensor, "pairs 3 4"]:
-    """`i_from_j` of all pairs i < j."""
-    views = cam_from_world.shape[0]
-    i, j = torch.triu_indices(views, views, offset=1)
-    cameras = cam_from_world.double()
-    return compose_rigid(cameras[i], invert_rigid(cameras[j]))
 
 
 def _middle_and_most(angles: Float[Tensor, " pairs"]) -> tuple[float | None, float | None]:
