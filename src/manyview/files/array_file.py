@@ -22,7 +22,7 @@ Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 
 
 def map_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a safetensors file, read-only, from the disk as they are looked at.
+    """All arrays of a safetensors file, read-only and memory-mapped.
 
     For files that `safetensors` opens: nothing is checked here. KeyError for types that results do not have.
     """
@@ -41,7 +41,7 @@ class ArrayFile:
     """Arrays by name, of a type and a shape whose first number is the rows (views); a context manager.
 
     Rows that were never written are zero. A file that an earlier process left unfinished, with the same
-    arrays and metadata, is gone on with: `done` says which rows it had finished (see `finish`), from a list
+    arrays and metadata, is continued: `done` says which rows it had finished (see `finish`), from a list
     beside the file. Raises OSError as writing files does.
     """
 
@@ -112,7 +112,7 @@ class ArrayFile:
         self._write_header()
 
     def mapped(self) -> dict[str, np.ndarray]:
-        """All arrays, read-only, from the disk as they are looked at."""
+        """All arrays, read-only and memory-mapped."""
         self._file.flush()
         return map_arrays(self._path)
 

@@ -32,9 +32,7 @@ def suffix_of(path: PurePath | str) -> str:
 def natural_key(name: str) -> tuple[tuple[tuple[str | int, ...], ...], str]:
     """Sort key by which frame_2 comes before frame_10, folder by folder; the name itself breaks ties."""
     parts = tuple(
-        tuple(
-            int(piece) if index % 2 else piece.casefold() for index, piece in enumerate(_DIGITS.split(part))
-        )
+        tuple(int(text) if index % 2 else text.casefold() for index, text in enumerate(_DIGITS.split(part)))
         for part in name.split("/")
     )
     return parts, name
@@ -65,7 +63,7 @@ def view_names(paths: Sequence[Path], root: Path | None) -> list[str]:
     names = [printable(PurePath(os.path.relpath(path, base)).as_posix()) for path in absolute]
     seen: dict[str, int] = {}
     unique = []
-    for name in names:  # two names can only meet when bytes that are no text were replaced
+    for name in names:  # two names can only be equal when bytes that are no text were replaced
         seen[name] = seen.get(name, 0) + 1
         stem, dot, suffix = name.rpartition(".")
         unique.append(name if seen[name] == 1 else f"{stem}~{seen[name]}{dot}{suffix}")

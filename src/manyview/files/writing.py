@@ -14,8 +14,8 @@ from pathlib import Path
 from ..errors import OutputError
 
 PARTIAL_PREFIX = ".manyview-partial-"
-# Put there by file browsers, owned by nobody.
-_LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+# Created by file browsers.
+_SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -30,11 +30,11 @@ def format_bytes(count: float) -> str:
 
 
 def entries(folder: Path) -> list[str]:
-    """Names in a folder that belong to somebody: no file-browser litter, no partial files of ours."""
+    """Names in a folder, without files of file browsers and partial files of ours."""
     return sorted(
         item.name
         for item in folder.iterdir()
-        if item.name not in _LITTER and not item.name.startswith(PARTIAL_PREFIX)
+        if item.name not in _SYSTEM_FILES and not item.name.startswith(PARTIAL_PREFIX)
     )
 
 

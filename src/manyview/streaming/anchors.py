@@ -151,18 +151,14 @@ class AnchorEngine:
         named = {
             "frames": torch.tensor(held.frames),
             "anchors": torch.tensor(held.anchors, dtype=torch.int64),
+            "full": torch.tensor(held.full),
+            "size": None if held.size is None else torch.tensor(held.size),
+            "images": held.images,
+            "features": held.features,
+            "world": None if held.solved is None else held.solved.world,
         }
-        named["full"] = torch.tensor(held.full)
-        if held.size is not None:
-            named["size"] = torch.tensor(held.size)
-        for name, tensor in (("images", held.images), ("features", held.features)):
-            if tensor is not None:
-                named[name] = tensor
-        if held.solved is None:
-            return named
-        if held.solved.world is not None:
-            named["world"] = held.solved.world
-        return named | held.solved.memory.tensors()
+        memory = {} if held.solved is None else held.solved.memory.tensors()
+        return {name: tensor for name, tensor in named.items() if tensor is not None} | memory
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         device = next(self._model.parameters()).device

@@ -75,7 +75,7 @@ def open_image(path: Path) -> Image.Image:
         raise ImageReadError("is empty (0 bytes)")
     try:
         with warnings.catch_warnings():
-            # Damage is judged by decoding, and a 100-megapixel photo is no attack: twice that is refused.
+            # Decoding finds damage, and a 100-megapixel photo is no attack: twice that is refused.
             warnings.simplefilter("ignore")
             image = _open_heif(data) if is_heif(data[:HEAD_BYTES]) else _open_pillow(data)
             image.getexif()  # parsed here, where its warnings are silent

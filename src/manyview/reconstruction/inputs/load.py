@@ -43,7 +43,7 @@ class LoadedViews:
     """The network's input: `images` uint8 RGB, one record per image, and warnings.
 
     `skipped` lists damaged files in input order; `warnings` are sentences for the user, the ones about
-    skipped files included. Where the images are on the disk, `release` frees the memory of those looked at.
+    skipped files included. Where the images are on the disk, `release` frees the memory of those read.
     """
 
     images: UInt8[torch.Tensor, "views 3 height width"]

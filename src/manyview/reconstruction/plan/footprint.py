@@ -14,9 +14,9 @@ from ...models.network import NetworkConfig
 from ...models.run_options import RunOptions
 
 _TRUNK_TENSORS = 7
-# Token tensors of a piece while a block runs on it: hidden layer before and after its activation
+# Token tensors of a chunk of frames while a block runs on it: hidden layer before and after its activation
 # (8) beside the normalised tokens and their share of the residual; attention holds less.
-_PIECE_TENSORS = 11
+_CHUNK_TENSORS = 11
 _MARGIN = 1.04
 
 
@@ -36,22 +36,22 @@ def estimate_peak_bytes(
     unit = tokens * dim * element_bytes
     pixels = layout.patches_per_frame * config.patch_size**2
     heads = config.head_footprint(layout, options, element_bytes)
-    piece = min(options.frames_per_chunk or frames, frames)
+    chunk = min(options.frames_per_chunk or frames, frames)
     mlp_tokens = min(options.mlp_tokens_per_chunk or frames * tokens, frames * tokens)
     hidden = mlp_tokens * dim * element_bytes * (2 * math.ceil(config.mlp_ratio) + 2)
     given = config.known_footprint(layout, options, element_bytes, known)
     held = frames * (heads.taps + 3 * pixels + given.held)
-    # Temporaries of one piece while q or k is normalised and rotated.
-    attention = held + frames * unit * _TRUNK_TENSORS + 2 * piece * unit
-    # Kernels add attention's branch piece by piece, so that it lives beside the tokens and the tap.
+    # Temporaries of one chunk while q or k is normalised and rotated.
+    attention = held + frames * unit * _TRUNK_TENSORS + 2 * chunk * unit
+    # Kernels add attention's branch chunk by chunk, so that it lives beside the tokens and the tap.
     beside = 3 if options.kernels == "triton" else 2
     mlp = held + frames * unit * beside + max(hidden, heads.project)
-    frame_layers = held + frames * unit + piece * unit * _PIECE_TENSORS + piece * pixels * 3 * 8
+    frame_layers = held + frames * unit + chunk * unit * _CHUNK_TENSORS + chunk * pixels * 3 * 8
     at_heads = held + frames * (heads.at_end + heads.outputs) + heads.work
     injecting = held + max(given.embedding, given.injecting)
     trunk = _MARGIN * max(attention, mlp, frame_layers, injecting)
     if options.linear_precision != "plain":  # an MLP's hidden layer on its way to codes, and products
-        trunk += max(mlp_tokens, piece * tokens) * math.ceil(config.mlp_ratio) * dim * 9
+        trunk += max(mlp_tokens, chunk * tokens) * math.ceil(config.mlp_ratio) * dim * 9
     return int(max(trunk + converted_bytes(config, options, element_bytes), _MARGIN * at_heads))
 
 

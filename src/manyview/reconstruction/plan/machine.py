@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -105,12 +106,10 @@ def _system_memory() -> tuple[int, int]:
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         free = int(fields["MemAvailable"].split()[0]) * 1024
     # A container may be allowed less than the machine has.
-    try:
+    with contextlib.suppress(OSError, ValueError):
         limit = int((_CGROUP / "memory.max").read_text())
         used = int((_CGROUP / "memory.current").read_text())
         free, total = min(free, max(0, limit - used)), min(total, limit)
-    except (OSError, ValueError):
-        pass
     return free, total
 
 

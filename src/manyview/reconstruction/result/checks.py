@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from ...errors import ManyViewError
 from ..inputs.views import ViewRecord
-from .arrays import ARRAY_FIELDS, OPTIONAL_ARRAYS
+from .arrays import OPTIONAL_ARRAYS, array_shapes
 
 if TYPE_CHECKING:
     from .result import Reconstruction
@@ -21,16 +21,15 @@ def check_arrays(scene: Reconstruction) -> None:
     images = scene.images
     if not isinstance(images, np.ndarray) or images.ndim != 4:
         raise ValueError("images must be a uint8 array [views, height, width, 3]")
-    sizes = dict(zip("vhw", images.shape))
-    if sizes["v"] == 0 or len(scene.views) != sizes["v"]:
+    views, height, width, _ = images.shape
+    if views == 0 or len(scene.views) != views:
         raise ValueError(
-            f"there are {sizes['v']} images and {len(scene.views)} view records; both must be equal, >= 1"
+            f"there are {views} images and {len(scene.views)} view records; both must be equal, >= 1"
         )
-    for name, (dtype, shape) in ARRAY_FIELDS.items():
+    for name, (dtype, wanted) in array_shapes(views, height, width, head_points=True).items():
         array = getattr(scene, name)
         if array is None and name in OPTIONAL_ARRAYS:
             continue
-        wanted = tuple(sizes[size] if isinstance(size, str) else size for size in shape)
         found = (getattr(array, "dtype", type(array).__name__), getattr(array, "shape", None))
         if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != wanted:
             raise ValueError(f"{name} must be {dtype} {list(wanted)}, got {found[0]} {found[1]}")

@@ -180,7 +180,7 @@ class Reconstruction:
         drop_edges: float | None = None,
         seed: int = 0,
     ) -> PointCloud:
-        """The confident pixels of all views as coloured world points; see `pointcloud.point_cloud`."""
+        """The confident pixels of all views as coloured world points; see `points.point_cloud`."""
         return point_cloud(
             self, min_conf_percentile, max_points, source=source, drop_edges=drop_edges, seed=seed
         )

@@ -42,8 +42,8 @@ def encoder_features(
 ) -> Float[Tensor, "frames dim"]:
     """By what frames are chosen as anchors, as one pass over all of them sees it.
 
-    `read(start, stop)` gives images on the device; they pass the encoder in pieces of their own, so that the
-    choice does not depend on how many are attached at a time later. `mark(views)` is called after each piece.
+    `read(start, stop)` gives images on the device; the encoder runs on chunks whose size does
+    not depend on how many are attached at a time later. `mark(views)` is called after each chunk.
     `weights`: see `SolvedAnchors`.
     """
     height, width = read(0, 1).shape[-2:]

@@ -68,7 +68,7 @@ def compare_with_dense(
         preflight(dataclasses.replace(one, views=len(sample)), chosen.machine) for one in (request, dense)
     )
     some = images[list(sample)]
-    walls: tuple[list[float], list[float]] = ([], [])
+    timings: tuple[list[float], list[float]] = ([], [])
     results: list[Predictions] = []
     report = progress or (lambda stage, done, total: None)
     total = 2 * (1 + _RUNS)
@@ -78,14 +78,14 @@ def compare_with_dense(
             break
         for which, one in enumerate(few):
             report("receipt", 2 * turn + which, total)
-            wall, result = _timed(model, some, one)
+            pass_s, result = _timed(model, some, one)
             if turn == 0:
                 results.append(result)
-                runs = 1 if wall > _LONG_PASS_S else runs
+                runs = 1 if pass_s > _LONG_PASS_S else runs
             else:
-                walls[which].append(wall)
+                timings[which].append(pass_s)
     report("receipt", total, total)
-    seconds, dense_seconds = (statistics.median(wall) for wall in walls)
+    seconds, dense_seconds = map(statistics.median, timings)
     differences, lost = _deviation(results[0], results[1], [records[index] for index in sample])
     small, small_dense = (PassCost.of(one.request) for one in few)
     return PlanComparison(

@@ -33,8 +33,8 @@ def run_forward(
     """
     device = chosen.machine.device
     known = {} if priors is None else {"priors": priors.to(device)}
-    ladder = [o for o in run_options_candidates(chosen.request) if _tokens(o) <= _tokens(chosen.options)]
-    for options in ladder:
+    smaller = [o for o in run_options_candidates(chosen.request) if _tokens(o) <= _tokens(chosen.options)]
+    for options in smaller:
         clock = StageClock(device, sum(stage_counts(model.config.depth, options.heads).values()), progress)
         try:
             with torch.inference_mode():
