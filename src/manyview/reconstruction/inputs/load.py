@@ -94,8 +94,7 @@ def _read_photos(
     skipped: list[SkippedFile] = []
     reasons: list[str] = []
     sizing = with_size_of_first(input_set.files, sizing)
-    results = load_network_images(input_set.files, sizing, threads)
-    try:
+    with contextlib.closing(load_network_images(input_set.files, sizing, threads)) as results:
         for done, (file, result) in enumerate(results, start=1):
             if isinstance(result, NetworkImage):
                 kept = result if spool is None else spool.keep(result)
@@ -108,8 +107,6 @@ def _read_photos(
                 skipped.append(SkippedFile(file.source or file.name, str(result)))
                 reasons.append(f"{file.name} {result}")
             progress(done, len(input_set.files))
-    finally:
-        results.close()
     if not views and len(skipped) == 1:
         raise InputError(f"'{skipped[0].path}' {skipped[0].reason}; there is no other image to use")
     if not views:

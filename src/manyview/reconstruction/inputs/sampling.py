@@ -7,6 +7,7 @@ Time is cut into slots (`slot_numbers`), slots are joined into at most `max_fram
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -64,24 +65,16 @@ def pick_frames(
     `frames` are (seconds into the range, frame) in order of presentation; only one is held at a time.
     """
     window = sampling.options.sharpest_of or 1
-    best: Frame | None = None
-    best_score = -np.inf
-    slot, rank, group, seen = -1, -1, -1, 0
-    for ordinal, (time_s, frame) in enumerate(frames):
-        current_slot = sampling.slot(ordinal, time_s)
-        if current_slot != slot:
-            slot, rank = current_slot, rank + 1
-        if sampling.group(rank) != group:
-            if best is not None:
-                yield best
-            group, seen, best, best_score = sampling.group(rank), 0, None, -np.inf
-        if seen < window:
-            frame_score = score(frame) if window > 1 else 0.0
-            if best is None or frame_score > best_score:
-                best, best_score = frame, frame_score
-        seen += 1
-    if best is not None:
-        yield best
+
+    def numbered() -> Iterator[tuple[int, Frame]]:
+        slots = itertools.groupby(enumerate(frames), lambda item: sampling.slot(item[0], item[1][0]))
+        for rank, (_, slot) in enumerate(slots):
+            for _, (_, frame) in slot:
+                yield sampling.group(rank), frame
+
+    for _, group in itertools.groupby(numbered(), lambda item: item[0]):
+        first = (frame for _, frame in itertools.islice(group, window))
+        yield max(first, key=score) if window > 1 else next(first)
 
 
 def laplacian_variance(grey: UInt8[np.ndarray, "height width"]) -> float:

@@ -101,25 +101,15 @@ class VideoReader:
         return float((stamp - (self._start or 0)) * time_base)
 
     def _scan(self, container: Any, stream: Any) -> list[float]:
-        times_s: list[float] = []
-        for packet in self._packets_of(container, stream):
-            if packet.size and not packet.is_discard:
-                times_s.append(self._time_s(packet.pts, len(times_s), stream.time_base))
-        return sorted(times_s)
+        packets = (p for p in self._packets_of(container, stream) if p.size and not p.is_discard)
+        return sorted(self._time_s(p.pts, index, stream.time_base) for index, p in enumerate(packets))
 
     def _packets_of(self, container: Any, stream: Any) -> Iterator[Any]:
         """Packets up to the end or up to where the file breaks; a break shows as missing frames."""
         from av.error import FFmpegError
 
-        packets = container.demux(stream)
-        while True:
-            try:
-                packet = next(packets, None)
-            except FFmpegError:
-                return
-            if packet is None:
-                return
-            yield packet
+        with contextlib.suppress(FFmpegError):
+            yield from container.demux(stream)
 
     def frames(self) -> Iterator[VideoFrame]:
         """The chosen frames, each decoded when it is asked for."""
