@@ -48,13 +48,13 @@ def split_batches(inputs: Iterable[ImageInput]) -> Iterator[ImageInput]:
         yield from [item] if len(shape) == 3 else item
 
 
-def decode_input(item: ImageInput, name: str, ignore_transparency: bool = False) -> DecodedImage:
+def decode_input(item: ImageInput, name: str) -> DecodedImage:
     """Upright RGB of a path or of one image in memory.
 
     Raises ImageReadError if it cannot be read, UsageError for floats outside [0, 1], with `name`.
     """
     with open_input(item, name) as image:
-        return decode_image(image, ignore_transparency)
+        return decode_image(image)
 
 
 def open_input(item: ImageInput, name: str) -> Image.Image:

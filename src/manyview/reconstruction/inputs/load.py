@@ -118,9 +118,8 @@ def _read_photos(
     return _assembled(views, sizing, notes, "image", spool, tuple(skipped))
 
 
-def _joined(reasons: list[str], limit: int = 5) -> str:
-    rest = f"; and {len(reasons) - limit} more" if len(reasons) > limit else ""
-    return "; ".join(reasons[:limit]) + rest
+def _joined(reasons: list[str]) -> str:
+    return "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
 
 
 def _refusal(name: str, error: ImageReadError) -> Exception:
