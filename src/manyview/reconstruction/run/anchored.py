@@ -110,6 +110,7 @@ def solve_anchors(
     images: Num[Tensor, "anchors 3 height width"],
     chosen: ChosenAnchors,
     options: RunOptions,
+    recorder: Any = None,
     weights: ConvertedWeights | None = None,
 ) -> tuple[SolvedAnchors, Predictions]:
     """One pass over the anchors of `chosen`, and its predictions for them.
@@ -120,6 +121,6 @@ def solve_anchors(
     if problem is not None:
         raise UsageError(f"frames cannot be attached to anchors with {model.name}: {problem}")
     memory = AnchorMemory()
-    result = model(images, solving_plan(chosen.plan, memory), options, weights=weights)
+    result = model(images, solving_plan(chosen.plan, memory), options, recorder, weights=weights)
     world = None if result.world_from_cam is None else result.world_from_cam[:, :1, :3]
     return SolvedAnchors(model, chosen.plan, options, memory, world, weights), result
