@@ -33,15 +33,15 @@ from .conftest import Command
     ],
 )
 def test_a_wrong_command_line_is_one_sentence(command: Command, args: tuple[str, ...], part: str):
-    status, said, told = command(*args)
-    assert status == 2 and not said
-    assert told.startswith("manyview: ") and told.count("\n") == 1
-    assert part in told and "--help" in told and "│" not in told
+    status, stdout, stderr = command(*args)
+    assert status == 2 and not stdout
+    assert stderr.startswith("manyview: ") and stderr.count("\n") == 1
+    assert part in stderr and "--help" in stderr and "│" not in stderr
 
 
 def test_help_is_still_help(command: Command):
-    status, said, told = command("reconstruct", "--help")
-    assert status == 0 and "--max-frames" in said and not told
+    status, stdout, stderr = command("reconstruct", "--help")
+    assert status == 0 and "--max-frames" in stdout and not stderr
 
 
 def test_help_does_not_load_pytorch():
@@ -49,20 +49,20 @@ def test_help_does_not_load_pytorch():
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
 
 
-def test_a_misspelt_input_is_told_before_weights_are_looked_for(command: Command, tmp_path: Path):
+def test_a_misspelt_input_is_reported_before_weights_are_looked_for(command: Command, tmp_path: Path):
     line = ("reconstruct", tmp_path / "nowhere", tmp_path / "out", "--model", tmp_path / "none.safetensors")
-    status, _, told = command(*line)
-    assert status == 2 and "nowhere" in told and "weights" not in told
+    status, _, stderr = command(*line)
+    assert status == 2 and "nowhere" in stderr and "weights" not in stderr
 
 
 def test_the_input_folder_is_never_the_output(command: Command, photos: Path, weights: Path):
     before = sorted(photos.iterdir())
-    status, _, told = command("reconstruct", photos, photos / ".", "--model", weights, "--overwrite")
-    assert status == 2 and "is the input" in told
+    status, _, stderr = command("reconstruct", photos, photos / ".", "--model", weights, "--overwrite")
+    assert status == 2 and "is the input" in stderr
     assert sorted(photos.iterdir()) == before
 
 
-def test_no_space_is_told_before_the_forward_pass(
+def test_no_space_is_reported_before_the_forward_pass(
     command: Command, photos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def full(folder: Path, needed: int) -> None:
@@ -70,15 +70,15 @@ def test_no_space_is_told_before_the_forward_pass(
 
     monkeypatch.setattr("manyview.files.writing.require_space", full)
     monkeypatch.setattr("manyview.reconstruction.run.whole.run_forward", pytest.fail)
-    status, _, told = command("reconstruct", photos, tmp_path / "out", "--model", weights)
-    assert status == 1 and f"needs {4 * 42 * 56 * 11}" in told
+    status, _, stderr = command("reconstruct", photos, tmp_path / "out", "--model", weights)
+    assert status == 1 and f"needs {4 * 42 * 56 * 11}" in stderr
 
 
 def test_array_bytes_are_those_of_the_result(command: Command, photos: Path, weights: Path, tmp_path: Path):
-    status, _, told = command(
+    status, _, stderr = command(
         "reconstruct", photos, tmp_path / "out", "--model", weights, "--to", "none", "--point-head"
     )
-    assert status == 0, told
+    assert status == 0, stderr
     scene = manyview.load_reconstruction(tmp_path / "out")
     pixels = (scene.images, scene.z_depth, scene.depth_conf, scene.head_points, scene.head_points_conf)
     views, height, width, _ = scene.images.shape
@@ -125,17 +125,17 @@ def test_a_run_that_nobody_listens_to_is_kept(photos: Path, weights: Path, tmp_p
 
 
 def test_evaluate_asks_for_its_file_first(command: Command, weights: Path, tmp_path: Path):
-    status, said, told = command(
+    status, stdout, stderr = command(
         "evaluate", "synthetic", "--model", weights, "--json", tmp_path / "no" / "t.json"
     )
-    assert status == 1 and not said and "t.json" in told
+    assert status == 1 and not stdout and "t.json" in stderr
 
 
 def test_options_out_of_range(command: Command, photos: Path, weights: Path, tmp_path: Path):
     with pytest.raises(UsageError, match="image size"):
         ReconstructOptions(image_size=0)
-    status, _, told = command("train", "base", "--out", tmp_path / "t", "--minutes", "-1")
-    assert status == 2 and "minutes" in told
+    status, _, stderr = command("train", "base", "--out", tmp_path / "t", "--minutes", "-1")
+    assert status == 2 and "minutes" in stderr
     assert command("reconstruct", photos, tmp_path / "out", "--model", weights, "--to", "none")[0] == 0
     scene = manyview.load_reconstruction(tmp_path / "out")
     for name in ("colmap", "nerfstudio"):

@@ -24,57 +24,57 @@ from tests.models.tiny import TINY
 from .conftest import Command
 
 
-def one_sentence(told: str, *parts: str) -> None:
-    lines = [line for line in told.splitlines() if line.startswith("manyview: ")]
-    assert len(lines) == 1, told
-    assert "Traceback" not in told
+def one_sentence(stderr: str, *parts: str) -> None:
+    lines = [line for line in stderr.splitlines() if line.startswith("manyview: ")]
+    assert len(lines) == 1, stderr
+    assert "Traceback" not in stderr
     for part in parts:
         assert part in lines[0], lines[0]
 
 
 def test_missing_path(command: Command, weights: Path, tmp_path: Path):
-    status, _, told = command("reconstruct", tmp_path / "nowhere", tmp_path / "out", "--model", weights)
+    status, _, stderr = command("reconstruct", tmp_path / "nowhere", tmp_path / "out", "--model", weights)
     assert status == 2 and not (tmp_path / "out").exists()
-    one_sentence(told, "nowhere")
+    one_sentence(stderr, "nowhere")
 
 
 def test_empty_folder(command: Command, weights: Path, tmp_path: Path):
     (tmp_path / "empty").mkdir()
-    status, _, told = command("reconstruct", tmp_path / "empty", tmp_path / "out", "--model", weights)
+    status, _, stderr = command("reconstruct", tmp_path / "empty", tmp_path / "out", "--model", weights)
     assert status == 2
-    one_sentence(told, "empty")
+    one_sentence(stderr, "empty")
 
 
-def test_text_named_jpg_is_skipped_and_told(command: Command, photos: Path, weights: Path, tmp_path: Path):
-    (photos / "notes.jpg").write_text("not a picture")
+def test_text_named_jpg_is_skipped_with_a_note(command: Command, photos: Path, weights: Path, tmp_path: Path):
+    (photos / "notes.jpg").write_text("not an image")
     line = ("reconstruct", photos, tmp_path / "out", "--model", weights, "--to", "none")
-    status, _, told = command(*line, "--strict")
+    status, _, stderr = command(*line, "--strict")
     assert status == 1 and not (tmp_path / "out").exists()
-    one_sentence(told, "notes.jpg")
-    status, said, _ = command(*line)
-    assert status == 0 and "notes.jpg" in said
+    one_sentence(stderr, "notes.jpg")
+    status, stdout, _ = command(*line)
+    assert status == 0 and "notes.jpg" in stdout
 
 
-def test_only_damaged_pictures(command: Command, weights: Path, tmp_path: Path):
+def test_only_damaged_images(command: Command, weights: Path, tmp_path: Path):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "a.jpg").write_text("text")
-    status, _, told = command("reconstruct", tmp_path / "p", tmp_path / "out", "--model", weights)
+    status, _, stderr = command("reconstruct", tmp_path / "p", tmp_path / "out", "--model", weights)
     assert status == 2
-    one_sentence(told, "a.jpg")
+    one_sentence(stderr, "a.jpg")
 
 
 def test_truncated_video(command: Command, weights: Path, tmp_path: Path, shared_data: Path):
     line = ("--model", weights, "--to", "none", "--max-frames", 4)
     cut = shared_data / "video-short" / "robot_truncated_500k.mp4"
-    status, _, told = command("reconstruct", cut, tmp_path / "out", *line)
+    status, _, stderr = command("reconstruct", cut, tmp_path / "out", *line)
     assert status in (1, 2)
-    one_sentence(told, "robot_truncated_500k.mp4")
+    one_sentence(stderr, "robot_truncated_500k.mp4")
     partly = shared_data / "video-short" / "robot_faststart_cut_45pct.mp4"
-    status, _, told = command("reconstruct", partly, tmp_path / "out", *line, "--strict")
+    status, _, stderr = command("reconstruct", partly, tmp_path / "out", *line, "--strict")
     assert status == 1
-    one_sentence(told, "robot_faststart_cut_45pct.mp4")
-    status, said, _ = command("reconstruct", partly, tmp_path / "out", *line)
-    assert status == 0 and "70" in said
+    one_sentence(stderr, "robot_faststart_cut_45pct.mp4")
+    status, stdout, _ = command("reconstruct", partly, tmp_path / "out", *line)
+    assert status == 0 and "70" in stdout
 
 
 class Harmful:
@@ -123,9 +123,9 @@ def test_bad_checkpoints(
 ):
     monkeypatch.chdir(tmp_path)
     path = bad_checkpoints(tmp_path, weights)[kind]
-    status, _, told = command("reconstruct", photos, tmp_path / "out", "--model", path)
+    status, _, stderr = command("reconstruct", photos, tmp_path / "out", "--model", path)
     assert status == 1 and not (tmp_path / "out").exists() and not (tmp_path / "harmed").exists()
-    one_sentence(told, says)
+    one_sentence(stderr, says)
 
 
 def test_output_folder_that_holds_something_else(
@@ -133,9 +133,9 @@ def test_output_folder_that_holds_something_else(
 ):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("years of work")
-    status, _, told = command("reconstruct", photos, tmp_path / "out", "--model", weights)
+    status, _, stderr = command("reconstruct", photos, tmp_path / "out", "--model", weights)
     assert status == 1 and (tmp_path / "out" / "thesis.txt").read_text() == "years of work"
-    one_sentence(told, "--overwrite")
+    one_sentence(stderr, "--overwrite")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["thesis.txt"]
 
 
@@ -144,9 +144,9 @@ def test_full_disk(command: Command, photos: Path, weights: Path, tmp_path: Path
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    status, _, told = command("reconstruct", photos, tmp_path / "out", "--model", weights)
+    status, _, stderr = command("reconstruct", photos, tmp_path / "out", "--model", weights)
     assert status == 1
-    one_sentence(told, "space")
+    one_sentence(stderr, "space")
     left = [p for p in tmp_path.rglob("*") if p.is_file() and p.parent != photos]
     assert left == []
 
@@ -161,24 +161,24 @@ def test_unknown_names_are_misuse(command: Command, photos: Path, weights: Path,
         (("--model", weights, "--device", "cuda:9"), "cuda:9"),
         (("--model", weights, "--image-size", "3"), "3"),
     ):
-        status, _, told = command(*line, *wrong)
-        assert status == 2, (wrong, told)
-        one_sentence(told, part)
+        status, _, stderr = command(*line, *wrong)
+        assert status == 2, (wrong, stderr)
+        one_sentence(stderr, part)
     assert not (tmp_path / "out").exists()
 
 
 def test_too_large_for_the_memory(command: Command, photos: Path, weights: Path, tmp_path: Path):
     line = ("reconstruct", photos, tmp_path / "out", "--model", weights, "--image-size", 280)
-    status, _, told = command(*line, "--memory-limit-gib", 0.0095)
+    status, _, stderr = command(*line, "--memory-limit-gib", 0.0095)
     assert status == 1 and not (tmp_path / "out").exists()
-    one_sentence(told, "What would fit", "--max-frames", "--image-size")
+    one_sentence(stderr, "What would fit", "--max-frames", "--image-size")
 
 
 def test_view_and_export_of_what_is_no_result(command: Command, tmp_path: Path, photos: Path):
     for verb in (("export", photos, "--to", "ply"), ("view", tmp_path / "nothing")):
-        status, _, told = command(*verb)
-        assert status == 2, told
-        one_sentence(told)
+        status, _, stderr = command(*verb)
+        assert status == 2, stderr
+        one_sentence(stderr)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -201,11 +201,11 @@ def test_ctrl_c_in_the_middle(photos: Path, weights: Path, tmp_path: Path):
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     try:
-        _, told = process.communicate(timeout=30)
+        _, stderr = process.communicate(timeout=30)
     finally:
         process.kill()
     assert process.returncode == 1
-    one_sentence(told, "Ctrl-C")
+    one_sentence(stderr, "Ctrl-C")
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
     assert hasattr(Trunk, "forward")
 
@@ -215,11 +215,11 @@ def test_debug_shows_the_traceback(photos: Path, tmp_path: Path, command: Comman
         command("--debug", "reconstruct", tmp_path / "nowhere", tmp_path / "out")
 
 
-def test_grayscale_and_tiny_pictures_still_work(command: Command, weights: Path, tmp_path: Path):
+def test_grayscale_and_tiny_images_still_work(command: Command, weights: Path, tmp_path: Path):
     (tmp_path / "p").mkdir()
     Image.new("L", (64, 48), 90).save(tmp_path / "p" / "grey.png")
-    status, said, told = command(
+    status, stdout, stderr = command(
         "reconstruct", tmp_path / "p", tmp_path / "out", "--model", weights, "--to", "none"
     )
-    assert status == 0, told
-    assert "1 view in" in said
+    assert status == 0, stderr
+    assert "1 view in" in stdout

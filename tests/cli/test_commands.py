@@ -15,19 +15,19 @@ from .conftest import Command
 
 def test_reconstruct_then_export_everything(command: Command, photos: Path, weights: Path, tmp_path: Path):
     out = tmp_path / "out"
-    status, said, told = command("reconstruct", photos, out, "--model", weights)
-    assert status == 0, told
-    assert "4 views" in said and "licence Apache-2.0" in told and "expected peak" in told
+    status, stdout, stderr = command("reconstruct", photos, out, "--model", weights)
+    assert status == 0, stderr
+    assert "4 views" in stdout and "licence Apache-2.0" in stderr and "expected peak" in stderr
     assert (out / "points.ply").is_file() and (out / "report.html").is_file()
     scene = manyview.load_reconstruction(out)
     assert scene.names == tuple(f"{i}.png" for i in range(4))
     assert scene.images.shape == (4, 42, 56, 3) and scene.settings["accel"] == "dense"
     before = (out / "arrays.safetensors").read_bytes()
     formats = ["colmap", "ply", "glb", "npz", "depth", "nerfstudio", "report"]
-    status, said, told = command("export", out, "--to", *formats, "--overwrite")
-    assert status == 0, told
+    status, stdout, stderr = command("export", out, "--to", *formats, "--overwrite")
+    assert status == 0, stderr
     for name in formats:
-        assert f"{name}: " in said
+        assert f"{name}: " in stdout
     assert (out / "sparse" / "0" / "cameras.bin").is_file() and (out / "transforms.json").is_file()
     assert (out / "arrays.safetensors").read_bytes() == before
 
@@ -36,13 +36,13 @@ def test_a_second_run_reuses_or_refuses(command: Command, photos: Path, weights:
     line = ("reconstruct", photos, tmp_path / "out", "--model", weights, "--to", "none")
     assert command(*line)[0] == 0
     first = (tmp_path / "out" / "arrays.safetensors").stat().st_mtime_ns
-    status, said, _ = command(*line)
-    assert status == 0 and "already holds" in said
+    status, stdout, _ = command(*line)
+    assert status == 0 and "already holds" in stdout
     assert (tmp_path / "out" / "arrays.safetensors").stat().st_mtime_ns == first
-    status, _, told = command(*line, "--image-size", 42)
-    assert status == 1 and "--overwrite" in told
-    status, _, told = command(*line, "--image-size", 42, "--overwrite")
-    assert status == 0, told
+    status, _, stderr = command(*line, "--image-size", 42)
+    assert status == 1 and "--overwrite" in stderr
+    status, _, stderr = command(*line, "--image-size", 42, "--overwrite")
+    assert status == 0, stderr
     assert manyview.load_reconstruction(tmp_path / "out").width == 42
     (photos / "1.png").write_bytes((photos / "2.png").read_bytes())
     assert command(*line, "--image-size", 42)[0] == 1
@@ -63,10 +63,10 @@ def test_several_files_a_glob_and_a_list(command: Command, photos: Path, weights
 
 def test_plan_writes_nothing_and_tells_all(command: Command, photos: Path, weights: Path, tmp_path: Path):
     before = sorted(tmp_path.rglob("*"))
-    status, said, _ = command("plan", photos, "--model", weights, "--max-frames", 3)
+    status, stdout, _ = command("plan", photos, "--model", weights, "--max-frames", 3)
     assert status == 0
-    assert "3 views of 56x42" in said and "expected peak" in said and "global layers" in said
-    assert "views fit" in said and sorted(tmp_path.rglob("*")) == before
+    assert "3 views of 56x42" in stdout and "expected peak" in stdout and "global layers" in stdout
+    assert "views fit" in stdout and sorted(tmp_path.rglob("*")) == before
 
 
 def test_accel_and_precision_reach_the_model(command: Command, photos: Path, weights: Path, tmp_path: Path):
@@ -82,17 +82,17 @@ def test_accel_and_precision_reach_the_model(command: Command, photos: Path, wei
 
 def test_evaluate_prints_a_table(command: Command, weights: Path, tmp_path: Path):
     line = ("evaluate", "synthetic", "--model", weights, "--scenes", 2, "--views", 3)
-    status, said, told = command(*line, "--json", tmp_path / "t.json")
-    assert status == 0, told
-    assert "dense" in said and "frame" in said and "AUC@30" in said
+    status, stdout, stderr = command(*line, "--json", tmp_path / "t.json")
+    assert status == 0, stderr
+    assert "dense" in stdout and "frame" in stdout and "AUC@30" in stdout
     assert set(json.loads((tmp_path / "t.json").read_text())["rows"]) >= {"dense", "frame"}
 
 
 def test_version_and_help(command: Command):
     assert command("--version")[:2] == (0, f"manyview {manyview.__version__}\n")
     for verb in ("reconstruct", "plan", "export", "view", "demo", "bench", "train", "evaluate", "doctor"):
-        status, said, _ = command(verb, "--help")
-        assert status == 0 and f"manyview {verb}" in said
+        status, stdout, _ = command(verb, "--help")
+        assert status == 0 and f"manyview {verb}" in stdout
 
 
 @pytest.mark.parametrize("line", [(), ("reconstrukt",), ("reconstruct", "--modle", "x"), ("export", "x")])
@@ -103,9 +103,11 @@ def test_a_wrong_command_line_is_misuse(command: Command, line):
 def test_doctor_tells_what_is_there_and_what_is_missing(command: Command, monkeypatch):
     import importlib.metadata
 
-    status, said, told = command("doctor")
-    assert status == 0, told
-    assert "torch" in said and "device cpu" in said and "weights whole" in said and "missing" not in said
+    status, stdout, stderr = command("doctor")
+    assert status == 0, stderr
+    assert (
+        "torch" in stdout and "device cpu" in stdout and "weights whole" in stdout and "missing" not in stdout
+    )
     real = importlib.metadata.version
 
     def without_av(name: str) -> str:
@@ -122,6 +124,6 @@ def test_an_export_option_that_means_nothing_is_refused(
 ):
     out = tmp_path / "out"
     assert command("reconstruct", photos, out, "--model", weights, "--to", "none")[0] == 0
-    status, _, told = command("export", out, "--to", "npz", "--max-points", 10)
-    assert status == 2 and "--max-points" in told and not (out / "scene.npz").exists()
+    status, _, stderr = command("export", out, "--to", "npz", "--max-points", 10)
+    assert status == 2 and "--max-points" in stderr and not (out / "scene.npz").exists()
     assert command("export", out, "--to", "npz", "ply", "--max-points", 10)[0] == 0

@@ -17,42 +17,44 @@ def test_a_dataset_into_files_and_on_again(command: Command, weights: Path, tmp_
         write_plain(tmp_path / "data" / name)
     out = tmp_path / "out"
     line = ("evaluate", "plain", "--root", tmp_path / "data", "--model", weights, "--views", 3, "--out", out)
-    status, said, told = command(*line, "--accel", "avggt,frame", "--workers", 1)
-    assert status == 0, told
-    assert "| `dense` |" in said and "| `frame` |" in said and "plain.default.csv" in said
+    status, stdout, stderr = command(*line, "--accel", "avggt,frame", "--workers", 1)
+    assert status == 0, stderr
+    assert "| `dense` |" in stdout and "| `frame` |" in stdout and "plain.default.csv" in stdout
     data = json.loads((out / "plain.default.json").read_text())
     assert [row["plan"] for row in data["scenes"][0]["rows"]] == ["dense", "avggt", "frame"]
     assert data["settings"]["weights_sha256"] and data["settings"]["protocol"]["measures"]
-    status, again, told = command(*line, "--accel", "avggt,frame", "--workers", 1)
-    assert status == 0 and again == said, told  # seconds too: nothing ran
-    status, _, told = command(*line[:-4], "--views", 2, "--out", out)
-    assert status == 1 and "made under other settings (frames)" in told and "--overwrite" in told
+    status, again, stderr = command(*line, "--accel", "avggt,frame", "--workers", 1)
+    assert status == 0 and again == stdout, stderr  # seconds too: nothing ran
+    status, _, stderr = command(*line[:-4], "--views", 2, "--out", out)
+    assert status == 1 and "made under other settings (frames)" in stderr and "--overwrite" in stderr
 
     file = out / "plain.default.json"
-    status, said, told = command(
+    status, stdout, stderr = command(
         "evaluate", "compare", file, "--csv", tmp_path / "c.csv", "--markdown", tmp_path / "c.md"
     )
-    assert status == 0, told
-    assert "# avggt against dense" in said and "# frame against dense" in said
-    table, written = said.rstrip().rsplit("\n", 1)
+    assert status == 0, stderr
+    assert "# avggt against dense" in stdout and "# frame against dense" in stdout
+    table, written = stdout.rstrip().rsplit("\n", 1)
     assert (tmp_path / "c.md").read_text().strip() == table.strip() and "c.csv" in written
     lines = (tmp_path / "c.csv").read_text().splitlines()
     assert lines[0] == "plan_a,plan_b,figure,scene,a,b,difference" and lines[1].startswith('"dense","avggt"')
     pytest.importorskip("matplotlib")
-    status, _, told = command("evaluate", "compare", file, "--plot", tmp_path / "d.png")
-    assert status == 0 and {p.name for p in tmp_path.glob("d*.png")} == {"d.avggt.png", "d.frame.png"}, told
-    status, said, told = command("evaluate", "compare", file, file, "--plan", "dense", "--figures", "auc_30")
-    assert status == 0 and "dense (B) against dense (A)" in said and "not distinguishable" in said, told
+    status, _, stderr = command("evaluate", "compare", file, "--plot", tmp_path / "d.png")
+    assert status == 0 and {p.name for p in tmp_path.glob("d*.png")} == {"d.avggt.png", "d.frame.png"}, stderr
+    status, stdout, stderr = command(
+        "evaluate", "compare", file, file, "--plan", "dense", "--figures", "auc_30"
+    )
+    assert status == 0 and "dense (B) against dense (A)" in stdout and "not distinguishable" in stdout, stderr
     weights_of = f"weights {data['settings']['weights_sha256'][:12]}"
-    assert said.startswith("- A: ") and said.count(weights_of) == 2 and "also differ" not in said
+    assert stdout.startswith("- A: ") and stdout.count(weights_of) == 2 and "also differ" not in stdout
 
 
 def test_protocols_are_listed(command: Command) -> None:
-    status, said, _ = command("evaluate", "sintel", "--protocol", "list")
-    assert status == 0 and "pi3-trajectory: " in said and "fastvggt-scannet50-1000: " in said
+    status, stdout, _ = command("evaluate", "sintel", "--protocol", "list")
+    assert status == 0 and "pi3-trajectory: " in stdout and "fastvggt-scannet50-1000: " in stdout
 
 
-def test_misuse_is_told_in_one_sentence(command: Command, weights: Path, tmp_path: Path) -> None:
+def test_misuse_is_reported_in_one_sentence(command: Command, weights: Path, tmp_path: Path) -> None:
     write_sintel(tmp_path / "final" / "alley_2")
     (tmp_path / "list.json").write_text("[1]")
     for line, sentence in (
@@ -69,5 +71,5 @@ def test_misuse_is_told_in_one_sentence(command: Command, weights: Path, tmp_pat
         (("compare",), "one or two results"),
         (("compare", tmp_path / "list.json"), "is no result"),
     ):
-        status, _, told = command("evaluate", *line)
-        assert status == 2 and sentence in told and told.strip().count("\n") <= 1, (line, told)
+        status, _, stderr = command("evaluate", *line)
+        assert status == 2 and sentence in stderr and stderr.strip().count("\n") <= 1, (line, stderr)

@@ -15,17 +15,17 @@ def test_two_folders_into_files(command: Command, weights: Path, tmp_path: Path)
     write_kitti(tmp_path / "sequences" / "03")
     folders = (tmp_path / "kitchen", tmp_path / "sequences" / "03")
     line = ("evaluate", "posed", *folders, "--model", weights, "--views", 3, "--out", tmp_path / "out")
-    status, said, told = command(*line, "--accel", "dense", "avggt")
-    assert status == 0, told
-    assert "## kitchen" in said and "| `avggt` |" in said and "| mean step |" in said
+    status, stdout, stderr = command(*line, "--accel", "dense", "avggt")
+    assert status == 0, stderr
+    assert "## kitchen" in stdout and "| `avggt` |" in stdout and "| mean step |" in stdout
     data = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [one["set"]["format"] for one in data["sets"]] == ["plain", "kitti"]
     assert (tmp_path / "out" / "table.md").is_file()
-    status, _, told = command(*line)
-    assert status == 1 and "--overwrite" in told
+    status, _, stderr = command(*line)
+    assert status == 1 and "--overwrite" in stderr
 
 
-def test_misuse_is_told_in_one_sentence(command: Command, weights: Path, tmp_path: Path) -> None:
+def test_misuse_is_reported_in_one_sentence(command: Command, weights: Path, tmp_path: Path) -> None:
     write_plain(tmp_path / "kitchen")
     (tmp_path / "photos").mkdir()
     for line, sentence in (
@@ -37,14 +37,14 @@ def test_misuse_is_told_in_one_sentence(command: Command, weights: Path, tmp_pat
         (("unposed",), "unposed"),
         ((), "synthetic, posed"),
     ):
-        status, _, told = command("evaluate", *line)
-        assert status == 2 and sentence in told and told.strip().count("\n") <= 1, (line, told)
+        status, _, stderr = command("evaluate", *line)
+        assert status == 2 and sentence in stderr and stderr.strip().count("\n") <= 1, (line, stderr)
 
 
 def test_synthetic_is_as_it_was(command: Command, weights: Path) -> None:
     line = ("--model", weights, "--scenes", 1, "--views", 2, "--size", 28, 28, "--accel", "dense")
-    status, said, told = command("evaluate", "synthetic", *line)
-    assert status == 0, told
-    assert "mean pose" in said
-    status, _, told = command("evaluate", "synthetic", "--scenes", 0)
-    assert status == 2 and "at least 1 scene" in told
+    status, stdout, stderr = command("evaluate", "synthetic", *line)
+    assert status == 0, stderr
+    assert "mean pose" in stdout
+    status, _, stderr = command("evaluate", "synthetic", "--scenes", 0)
+    assert status == 2 and "at least 1 scene" in stderr

@@ -8,11 +8,11 @@ from tests.models.omega.tiny_omega import write_omega
 
 def test_reconstruct_exports_and_plans(command, photos, tmp_path):
     weights, out = write_omega(tmp_path / "omega.safetensors"), tmp_path / "out"
-    status, said, errors = command(
+    status, stdout, errors = command(
         "reconstruct", photos, out, "--model", weights, "--accel", "avggt:early=1,stride=2x2"
     )
     assert status == 0, errors
-    assert "FAIR Noncommercial" in said + errors
+    assert "FAIR Noncommercial" in stdout + errors
     result = manyview.load_reconstruction(out)
     assert len(result.views) == 4
     assert result.settings["accel"].startswith("avggt") and result.settings["size_policy"] == "balanced"

@@ -26,7 +26,7 @@ def test_reconstruct_exports_and_plans(command, photos, tmp_path):
     assert (result.intrinsics[:, 0, 0] > 0).all()
     assert result.settings["accel"].startswith("avggt")
     assert result.settings["size_policy"] == "area"
-    # 64x48 pictures at 56x42; the weights' rays mean a focal length of about 56 there, so 64 here.
+    # 64x48 images at 56x42; the weights' rays mean a focal length of about 56 there, so 64 here.
     np.testing.assert_allclose(result.upright_intrinsics[:, [0, 1], [0, 1]], 64, rtol=0.1)
     status, _, errors = command("export", out, "--to", *EXPORTS, "--overwrite")
     assert status == 0, errors
@@ -45,10 +45,10 @@ def test_a_percentile_of_confidence_means_the_same_share(command, photos, tmp_pa
     """The scale is VGGT's, the order and the probability are π³'s own."""
     model, images = network(), torch.rand(2, 3, 28, 42)
     with torch.no_grad():
-        said = model(images)
-    own = said.confidence_logits[..., 0].sigmoid()
-    assert (said.depth_conf >= 1).all()
-    torch.testing.assert_close(1 - 1 / said.depth_conf, own, atol=1e-6, rtol=1e-5)
+        found = model(images)
+    own = found.confidence_logits[..., 0].sigmoid()
+    assert (found.depth_conf >= 1).all()
+    torch.testing.assert_close(1 - 1 / found.depth_conf, own, atol=1e-6, rtol=1e-5)
     out = tmp_path / "out"
     weights = write_pi3(tmp_path / "weights.safetensors", model)
     assert command("reconstruct", photos, out, "--model", weights, "--to", "none")[0] == 0

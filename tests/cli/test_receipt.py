@@ -10,12 +10,12 @@ import manyview
 from .conftest import Command
 
 
-def test_a_receipt_is_told_and_kept(command: Command, photos: Path, weights: Path, tmp_path: Path):
+def test_a_receipt_is_reported_and_kept(command: Command, photos: Path, weights: Path, tmp_path: Path):
     out = tmp_path / "out"
     line = ("reconstruct", photos, out, "--model", weights, "--to", "none", "--accel", "avggt:stride=2x2")
-    status, said, told = command(*line, "--receipt", "--receipt-views", 3)
-    assert status == 0, told
-    assert "receipt on 3 of 4 views" in said and "deviation from dense: rotation" in said
+    status, stdout, stderr = command(*line, "--receipt", "--receipt-views", 3)
+    assert status == 0, stderr
+    assert "receipt on 3 of 4 views" in stdout and "deviation from dense: rotation" in stdout
     written = json.loads((out / "receipt.json").read_text())
     assert len(written["sample"]) == 3 and written["plan"] == "avggt:stride=2x2"
     assert manyview.load_reconstruction(out).comparison is not None
@@ -29,11 +29,11 @@ def test_a_receipt_for_a_result_that_is_there_already(
     assert command(*line)[0] == 0
     assert not (out / "receipt.json").exists()
     depth = manyview.load_reconstruction(out).z_depth
-    status, said, told = command(*line, "--receipt")
-    assert status == 0, told
-    assert "already holds" in said and "receipt on all 4 views" in said
-    status, _, told = command(*line, "--receipt", "--to", "report")
-    assert status == 0, told
+    status, stdout, stderr = command(*line, "--receipt")
+    assert status == 0, stderr
+    assert "already holds" in stdout and "receipt on all 4 views" in stdout
+    status, _, stderr = command(*line, "--receipt", "--to", "report")
+    assert status == 0, stderr
     assert "receipt on all 4 views" in (out / "report.html").read_text()
     assert json.loads((out / "receipt.json").read_text())["views"] == 4
     assert (manyview.load_reconstruction(out).z_depth == depth).all()
@@ -44,8 +44,8 @@ def test_a_receipt_for_a_result_that_is_there_already(
 
 def test_dense_and_a_sample_without_a_receipt(command: Command, photos: Path, weights: Path, tmp_path: Path):
     line = ("reconstruct", photos, tmp_path / "out", "--model", weights, "--to", "none")
-    status, said, _ = command(*line, "--receipt")
-    assert status == 0 and "nothing to compare" in said
+    status, stdout, _ = command(*line, "--receipt")
+    assert status == 0 and "nothing to compare" in stdout
     assert not (tmp_path / "out" / "receipt.json").exists()
-    status, _, told = command(*line, "--receipt-views", 3)
-    assert status == 2 and "--receipt" in told
+    status, _, stderr = command(*line, "--receipt-views", 3)
+    assert status == 2 and "--receipt" in stderr

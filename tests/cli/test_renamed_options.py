@@ -14,7 +14,7 @@ def test_the_old_name_of_the_linear_precision(
     command: Command, photos: Path, weights: Path, spelling: tuple[str, ...]
 ):
     common = ("plan", photos, "--model", weights, "--image-size", 28, "--max-frames", 1)
-    status, said, told = command(*common, *spelling)
+    status, stdout, stderr = command(*common, *spelling)
     new = command(*common, "--linear-precision", "fp8")
-    assert status == 0 and told.count("--linears is now --linear-precision") == 1
-    assert new[0] == 0 and new[1] == said and "--linears" not in new[2]
+    assert status == 0 and stderr.count("--linears is now --linear-precision") == 1
+    assert new[0] == 0 and new[1] == stdout and "--linears" not in new[2]

@@ -17,13 +17,13 @@ def test_train_go_on_and_write_weights(command: Command, tmp_path: Path):
     config, out, weights = tmp_path / "config.json", tmp_path / "run", tmp_path / "weights.safetensors"
     config.write_text(json.dumps(tiny_config(steps=2).to_json()))
     line = ("train", "base", "--out", out)
-    status, said, told = command(*line, "--config", config)
-    assert status == 0, told
-    assert "100% of the schedule" in said and (out / "curves.png").is_file()
+    status, stdout, stderr = command(*line, "--config", config)
+    assert status == 0, stderr
+    assert "100% of the schedule" in stdout and (out / "curves.png").is_file()
     assert command(*line, "--config", config)[0] == 0
     assert command(*line, "--config", config, "--fresh")[0] != 0
-    status, _, told = command(*line, "--weights", weights, "--scenes", 1, "--no-more-views")
-    assert status == 0, told
+    status, _, stderr = command(*line, "--weights", weights, "--scenes", 1, "--no-more-views")
+    assert status == 0, stderr
     with safe_open(weights, "pt") as file:
         metadata = json.loads(file.metadata()["manyview"])
     assert list(metadata["numbers"]["levels"]) == ["easy", "medium", "hard"]
@@ -40,9 +40,9 @@ def test_errors_are_sentences(command: Command, tmp_path: Path):
         (("--out", tmp_path / "c", "--device", "cuda:99"), 2),
         (("--out", tmp_path / "nothing", "--weights", tmp_path / "w.safetensors", "--scenes", 0), 1),
     ):
-        status, _, told = command("train", "base", *line)
+        status, _, stderr = command("train", "base", *line)
         assert status == wanted
-        assert told.startswith("manyview: ") and "Traceback" not in told and len(told.splitlines()) == 1
+        assert stderr.startswith("manyview: ") and "Traceback" not in stderr and len(stderr.splitlines()) == 1
 
 
 def test_progress_is_read_from_the_log(tmp_path: Path):
@@ -62,11 +62,11 @@ def test_elastic_training_goes_on_from_weights_of_any_size(command: Command, tmp
     stages = [{**stage, "plans": menu} for stage in base.to_json()["stages"]]
     elastic.write_text(json.dumps({**base.to_json(), "stages": stages, "steps": 4}))
     line = ("train", "elastic", "--out", tmp_path / "b", "--config", elastic)
-    status, _, told = command(*line)
-    assert status == 2 and "--init" in told
-    status, said, told = command(*line, "--init", weights)
-    assert status == 0, told
-    assert "images/s" in said and "GFLOP/s" in said
+    status, _, stderr = command(*line)
+    assert status == 2 and "--init" in stderr
+    status, stdout, stderr = command(*line, "--init", weights)
+    assert status == 0, stderr
+    assert "images/s" in stdout and "GFLOP/s" in stdout
 
 
 def test_flash_training_goes_on_from_weights_and_stores_its_plan(command: Command, tmp_path: Path):
@@ -79,12 +79,12 @@ def test_flash_training_goes_on_from_weights_and_stores_its_plan(command: Comman
     recipe = {"trained": ["aggregator.global_blocks."], "trained_for": "flash:r=2", "stages": stages}
     flash.write_text(json.dumps({**base.to_json(), **recipe, "steps": 2}))
     line = ("train", "flash", "--out", tmp_path / "b", "--config", flash)
-    status, _, told = command(*line)
-    assert status == 2 and "--init" in told
-    status, _, told = command(*line, "--init", weights)
-    assert status == 0, told
-    status, _, told = command(*line, "--weights", trained, "--scenes", 1)
-    assert status == 0, told
+    status, _, stderr = command(*line)
+    assert status == 2 and "--init" in stderr
+    status, _, stderr = command(*line, "--init", weights)
+    assert status == 0, stderr
+    status, _, stderr = command(*line, "--weights", trained, "--scenes", 1)
+    assert status == 0, stderr
     with safe_open(trained, "pt") as file:
         metadata = json.loads(file.metadata()["manyview"])
     assert {"dense", "frame", "flash:r=2"} < set(metadata["numbers"]["levels"]["easy"]["rows"])

@@ -7,7 +7,7 @@ from pathlib import Path
 from manyview.models.families import MODELS
 
 
-def test_every_model_is_told_with_its_licence(command):
+def test_every_model_is_reported_with_its_licence(command):
     status, text, _ = command("weights")
     assert status == 0
     for row in MODELS:

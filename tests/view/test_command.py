@@ -13,6 +13,7 @@ import pytest
 
 from manyview.cli.view import View
 from manyview.errors import InputError, UsageError
+from manyview.view.options import ViewOptions
 from tests.interrupting import LISTENS_TO_CTRL_C
 
 from .scenes import wall_scene
@@ -23,8 +24,8 @@ _PROGRAM = (
     LISTENS_TO_CTRL_C
     + """
 import pathlib, sys
-from manyview.cli.view import View
-sys.exit(View(pathlib.Path(sys.argv[1]), port=0).run())
+from manyview.cli.view import View, ViewOptions
+sys.exit(View(pathlib.Path(sys.argv[1]), ViewOptions(port=0)).run())
 """
 )
 
@@ -58,4 +59,4 @@ def test_bad_folders_and_options_are_one_sentence(tmp_path: Path):
     with pytest.raises(InputError, match="nothing"):
         View(tmp_path / "nothing").run()
     with pytest.raises(UsageError, match="port"):
-        View(tmp_path, port=-1).run()
+        View(tmp_path, ViewOptions(port=-1)).run()

@@ -6,7 +6,6 @@ writes `table.md`, `summary.md` and `results.json`.
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import tyro
 import manyview
 from manyview.errors import ManyViewError, UsageError
 from manyview.evaluate.protocols.procedural import Case
-from manyview.files.writing import atomic_file, output_errors
+from manyview.files.writing import write_files
 from manyview.models.families import find_model
 from manyview.models.network import Network
 from tools.command import run_command
@@ -183,16 +182,7 @@ def measure(args: FlashTable, command: str) -> None:
     for name, one in facts["models"].items():
         one["name"] = models[name].name
     data = {"command": command, "settings": facts, "cases": [one.to_json() for one in results]}
-    texts = {
-        "results.json": json.dumps(data, indent=1, allow_nan=False) + "\n",
-        "table.md": markdown(data),
-        "summary.md": summary(data),
-    }
-    with output_errors(args.out, 0):
-        args.out.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        with output_errors(args.out / name, len(text)), atomic_file(args.out / name) as part:
-            part.write_text(text, encoding="utf-8")
+    write_files(args.out, {"results.json": data, "table.md": markdown(data), "summary.md": summary(data)})
 
 
 def main(arguments: list[str] | None = None) -> int:

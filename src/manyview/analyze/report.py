@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +93,7 @@ def sentences(analysis: Analysis) -> list[str]:
 
 def write_analysis(analysis: Analysis, folder: Path, about: dict[str, Any]) -> list[Path]:
     """Write both files with `about` (model, input, command)."""
-    data = json.dumps(_without_nan({**about, **analysis.to_json()}), indent=1, allow_nan=False) + "\n"
+    data = _without_nan({**about, **analysis.to_json()})
     image = io.BytesIO()
     draw(analysis, image)
     encoded = base64.b64encode(image.getvalue()).decode()

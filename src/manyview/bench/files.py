@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from ..files.writing import atomic_file, output_errors, write_files
@@ -17,9 +16,8 @@ _ENOUGH_BYTES = 2_000_000
 def write_report(report: BenchReport, folder: Path, with_plot: bool = True, remarks: str = "") -> list[Path]:
     """Write the figures measured so far, each file whole or not at all; `remarks` end bench.txt."""
     with output_errors(folder, _ENOUGH_BYTES):
-        figures = json.dumps(report.to_json(), indent=1, allow_nan=False) + "\n"
         text = "\n\n".join(filter(None, (report_text(report), remarks))) + "\n"
-        paths = write_files(folder, dict(zip(NAMES, (figures, text))))
+        paths = write_files(folder, dict(zip(NAMES, (report.to_json(), text))))
         if with_plot:
             paths.append(folder / NAMES[2])
             with atomic_file(paths[-1]) as part:

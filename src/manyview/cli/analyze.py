@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from .console import Bars, say
-from .options import ModelChoice, ModelFields, RunChoice, RunFields
+from .console import Bars, command_line, say, say_notes, say_written
+from .options import ModelChoice, RunChoice
 
 if TYPE_CHECKING:
     from ..analyze.analysis import Subject
@@ -28,8 +26,8 @@ class Analyze:
 
     paths: tyro.conf.Positional[tuple[str, ...]]
     """INPUT [INPUT ...]"""
-    model: ModelFields = dataclasses.field(default_factory=ModelChoice)
-    how: RunFields = dataclasses.field(default_factory=RunChoice)
+    model: ModelChoice = dataclasses.field(default_factory=ModelChoice)
+    how: RunChoice = dataclasses.field(default_factory=RunChoice)
     out: Path | None = None
     """Folder for analysis.json and report.html; default: only the table, on the screen."""
     overwrite: bool = False
@@ -74,16 +72,17 @@ class Analyze:
                 "model": model.name,
                 "input": " ".join(self.paths),
                 "views": [len(subject.images) for subject in subjects],
-                "command": shlex.join(["manyview", *sys.argv[1:]]),
+                "command": command_line(),
             }
-            say("written: " + ", ".join(str(path) for path in write_analysis(found, self.out, about)))
+            say_written(write_analysis(found, self.out, about))
         return 0
 
     def _subjects(self, model: Network, bars: Bars) -> list[Subject]:
         from ..analyze.analysis import Subject
         from ..errors import UsageError
+        from ..reconstruction.plan.machine import pick_device
 
-        device = _device(self.how.device)
+        device = pick_device(self.how.device)
         model.to(device)
         if self.paths == (SYNTHETIC,) and not Path(SYNTHETIC).exists():
             from ..evaluate.protocols.procedural import Case
@@ -98,17 +97,12 @@ class Analyze:
             return found
         from ..reconstruction.run.prepare import prepare
 
-        how = dataclasses.replace(self.how, max_frames=min(self.views, self.how.max_frames or self.views))
+        options = self.how.options()
+        most = min(self.views, options.inputs.max_frames or self.views)
+        options = dataclasses.replace(options, inputs=dataclasses.replace(options.inputs, max_frames=most))
         inputs = self.paths[0] if len(self.paths) == 1 else list(self.paths)
-        ready = prepare(inputs, model, how.options(), bars)
-        for note in ready.notes:
-            say(f"note: {note}")
+        ready = prepare(inputs, model, options, bars)
+        say_notes(ready.notes)
         if len(ready.views.images) < 2:
             raise UsageError("an analysis needs at least 2 views: it measures attention across frames")
         return [Subject(ready.views.images.to(device))]
-
-
-def _device(name: str) -> Any:
-    from ..reconstruction.plan.machine import pick_device
-
-    return pick_device(name)

@@ -11,7 +11,7 @@ import tyro
 
 from ..bench.options import BenchOptions
 from ..errors import UsageError, require_plot
-from .console import Bars, say
+from .console import Bars, say, say_written
 
 if TYPE_CHECKING:
     from ..bench.figures import BenchReport
@@ -62,9 +62,9 @@ class Bench(BenchOptions):
             values |= {"plans": self.accel, "in_turns": True}
         options = BenchOptions(**values)
         if self.out is not None:
-            check_results_folder(self.out, NAMES, self.overwrite)
             if self.plot:
                 require_plot()
+            check_results_folder(self.out, NAMES, self.overwrite)
         written = 0
 
         def watch(report: BenchReport, done: int, total: int) -> None:
@@ -81,6 +81,5 @@ class Bench(BenchOptions):
         if extra:
             say("\n" + extra)
         if self.out is not None:
-            files = write_report(report, self.out, self.plot, extra)
-            say("written: " + ", ".join(str(path) for path in files))
+            say_written(write_report(report, self.out, self.plot, extra))
         return 0 if report.measurements else 1

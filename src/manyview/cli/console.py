@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -29,6 +30,22 @@ def say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         raise OutputError(f"standard output cannot be written: {error.strerror or error}") from error
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """What a person should know of a run, a line each."""
+    for note in notes:
+        say(f"note: {note}")
+
+
+def say_written(files: Iterable[Path]) -> None:
+    """One line that names every file."""
+    say("written: " + ", ".join(str(path) for path in files))
+
+
+def command_line() -> str:
+    """The command that runs, as it is stored in results."""
+    return shlex.join(["manyview", *sys.argv[1:]])
 
 
 def written(name: str, files: Sequence[Path], folder: Path) -> str:

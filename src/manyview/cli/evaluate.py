@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import shlex
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Union
@@ -13,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union
 import tyro
 
 from ..datasets import TITLES
-from .console import Bars, say
+from .console import Bars, command_line, say, say_written
 from .evaluate_compare import EvaluateCompare
 from .evaluate_dataset import EvaluateDataset
 from .evaluate_posed import EvaluatePosed
-from .options import ModelChoice, ModelFields
+from .options import ModelChoice
 
 if TYPE_CHECKING:
-    from ..evaluate.runner.benchmark import Comparison
     from ..models.network import Network
 
 _Level = Literal["easy", "medium", "hard", "forward", "rotation", "repeated"]
@@ -33,7 +29,7 @@ class Evaluate:
 
     what: tyro.conf.Suppress[Literal["synthetic"]] = "synthetic"
     """synthetic: held-out procedural scenes, with textures that training never uses."""
-    model: ModelFields = dataclasses.field(default_factory=ModelChoice)
+    model: ModelChoice = dataclasses.field(default_factory=ModelChoice)
     level: Annotated[tuple[_Level, ...], tyro.conf.arg(aliases=["--difficulty"])] = ("easy",)
     """Which scenes; forward motion, pure rotation and repeated structure are medium scenes otherwise."""
     scenes: int | None = None
@@ -41,7 +37,7 @@ class Evaluate:
     views: tuple[int, ...] = (8,)
     """Views of each; the benchmark has 8, 24, 64 and 150."""
     accel: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--plans"])] = ("dense", "frame")
-    """How frames meet in global attention: one row each. Shares of dense need dense among them."""
+    """Plans of global attention: one row each. Shares of dense need dense among them."""
     size: tuple[int, int] | None = None
     """Height and width in pixels, multiples of the patch; default: the model's own square with --out,
     its own width at 4:3 without."""
@@ -94,11 +90,7 @@ class Evaluate:
             require_plot()
         check_results_folder(out, FILES, self.overwrite)
         model = self.model.load()
-        command = shlex.join(["manyview", *sys.argv[1:]])
-
-        def keep(so_far: Comparison) -> None:
-            write_benchmark(so_far, out, command, self.plot)
-
+        write = partial(write_benchmark, folder=out, command=command_line(), plot=self.plot)
         with Bars() as bars:
             result = compare_plans(
                 model,
@@ -107,12 +99,11 @@ class Evaluate:
                 self.scenes or 16,
                 self.size,
                 partial(bars, "evaluate"),
-                keep,
+                write,
                 self.precision,
             )
         say(benchmark_table(result))
-        files = write_benchmark(result, out, command, self.plot)
-        say("written: " + ", ".join(str(path) for path in files))
+        say_written(write(result))
         return 0
 
     def _quick(self, model: Network) -> int:
@@ -141,8 +132,7 @@ class Evaluate:
             )
         say(synthetic_table(table))
         if self.json is not None:
-            text = json.dumps(table.to_json(), indent=1) + "\n"
-            write_files(self.json.parent, {self.json.name: text})
+            write_files(self.json.parent, {self.json.name: table.to_json()})
         return 0
 
 
@@ -168,7 +158,7 @@ class EvaluateCommand:
     """Accuracy beside image-independent baselines (held-out procedural scenes, posed images), by the
     field's protocols on its datasets, or two results compared."""
 
-    what: tyro.conf.OmitArgPrefixes[Union[(_Known, _Posed, _Compare, *_Datasets)]]
+    what: Union[(_Known, _Posed, _Compare, *_Datasets)]
 
     def run(self) -> int:
         return self.what.run()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from .console import say
+from .console import say, say_written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +34,9 @@ class EvaluateCompare:
             compare_results,
             comparison_csv,
             comparison_table,
+            draw_differences,
             what_differs,
         )
-        from ..evaluate.report.comparison_plot import draw_differences
         from ..evaluate.report.files import read_evaluation
         from ..files.writing import atomic_file, output_errors, write_files
 
@@ -79,7 +79,7 @@ class EvaluateCompare:
             if path is not None:
                 files += write_files(path.parent, {path.name: text})
         if files:
-            say("written: " + ", ".join(str(path) for path in files))
+            say_written(files)
         return 0
 
     @staticmethod

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shlex
-import sys
+import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from .console import Bars, say
-from .options import ModelChoice, ModelFields
+from .console import Bars, command_line, say, say_written
+from .options import MeasureChoice, ModelChoice
 
 if TYPE_CHECKING:
     from ..evaluate.protocols.frames import Frames
-    from ..evaluate.runner.records import Evaluation, SceneRows
+    from ..evaluate.runner.records import SceneRows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class EvaluateDataset:
     dataset: tyro.conf.Suppress[str] = "plain"
     root: Path | None = None
     """The folder that the dataset was downloaded to."""
-    model: ModelFields = dataclasses.field(default_factory=ModelChoice)
+    model: ModelChoice = dataclasses.field(default_factory=ModelChoice)
     accel: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--plans"])] = ()
     """Plans beside dense, apart or joined by commas."""
     references: tuple[str, ...] = ()
@@ -43,14 +43,7 @@ class EvaluateDataset:
     """At most this many frames, evenly spread, in place of the protocol's."""
     frames: Path | None = None
     """JSON file with the names of the frames by scene, in place of the protocol's."""
-    image_size: int | None = None
-    """Longer side of the network's images in pixels; default: what the weights were made for."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1 or mps."""
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """Of the trunk; auto: bf16 where the device multiplies it, else fp16 on CUDA, fp32 on CPUs."""
-    memory_limit_gib: float | None = None
-    """Plan for at most this much memory."""
+    how: MeasureChoice = dataclasses.field(default_factory=MeasureChoice)
     jobs: int = 1
     """Scenes at a time, each in a process with its share of cores and memory; on CUDA over all cards of a
     kind, or on that of --device. The same figures; seconds are those of scenes that disturb each other."""
@@ -69,10 +62,8 @@ class EvaluateDataset:
         from ..evaluate.report.evaluation import evaluation_table
         from ..evaluate.report.files import earlier_scenes, file_stem, write_evaluation
         from ..evaluate.runner.image_sets import evaluate_dataset
-        from ..evaluate.runner.plan_lists import split_plans
         from ..evaluate.runner.settings import evaluation_settings
         from ..files.writing import check_writable
-        from ..reconstruction.run.options import ReconstructOptions
 
         if self.protocol == "list":
             for one in PROTOCOLS.values():
@@ -84,27 +75,16 @@ class EvaluateDataset:
         rule, references = self._frames(), reference_names(self.references)
         if rule is None:
             protocol.frames_of(dataset.name)
-        options = ReconstructOptions(
-            image_size=self.image_size,
-            device=self.device,
-            precision=self.precision,
-            memory_limit_gib=self.memory_limit_gib,
-        )
+        options = self.how.options()
         if self.out is not None:
             check_writable(self.out)
         model = self.model.load()
         settings = evaluation_settings(model, dataset, protocol, rule, options)
-        command = shlex.join(["manyview", *sys.argv[1:]])
-        out = self.out
+        write = None
         earlier: tuple[SceneRows, ...] = ()
-        if out is not None:
-            earlier = earlier_scenes(out, file_stem(settings), settings, self.overwrite)
-            out.mkdir(parents=True, exist_ok=True)
-
-        def keep(so_far: Evaluation) -> None:
-            if out is not None:
-                write_evaluation(so_far, out, command)
-
+        if self.out is not None:
+            earlier = earlier_scenes(self.out, file_stem(settings), settings, self.overwrite)
+            write = partial(write_evaluation, folder=self.out, command=command_line())
         with Bars() as bars:
             result = evaluate_dataset(
                 model,
@@ -118,14 +98,14 @@ class EvaluateDataset:
                 earlier,
                 self.workers,
                 partial(bars, "evaluate"),
-                keep,
+                write,
                 references,
                 self.reference_cache,
                 self.jobs,
             )
         say(evaluation_table(result))
-        if out is not None:
-            say("written: " + ", ".join(str(path) for path in write_evaluation(result, out, command)))
+        if write is not None:
+            say_written(write(result))
         return 0
 
     def _frames(self) -> Frames | dict[str, list[str]] | None:
@@ -146,3 +126,24 @@ class EvaluateDataset:
                 f"{self.frames}: is no list of frames ({error}); expected JSON such as "
                 '{"chess/seq-03": ["frame-000000.color.png"]}'
             ) from error
+
+
+def split_plans(texts: Sequence[str]) -> tuple[str, ...]:
+    """Plans given one by one or joined by commas, each once.
+
+    A part begins a new plan unless it is an option (stride=2x2) or goes on with a range of layers (4-5:dense
+    after 0-3:frame).
+    """
+    plans: list[str] = []
+    for text in texts:
+        joined = ""
+        for part in text.split(","):
+            head = part.strip().partition(":")[0]
+            goes_on = "=" in head or (re.match(r"\d", head) and re.match(r"\d", joined))
+            if joined and goes_on:
+                joined += "," + part.strip()
+                continue
+            plans += [joined] if joined else []
+            joined = part.strip()
+        plans += [joined] if joined else []
+    return tuple(dict.fromkeys(plans))

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
-import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import tyro
 
-from .console import Bars, say
-from .options import ModelChoice, ModelFields
-
-if TYPE_CHECKING:
-    from ..evaluate.runner.records import Evaluation
+from .console import Bars, command_line, say, say_written
+from .options import ModelChoice, SizedChoice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,25 +21,16 @@ class EvaluatePosed:
 
     folders: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of images with cameras, one table each."""
-    model: ModelFields = dataclasses.field(default_factory=ModelChoice)
+    model: ModelChoice = dataclasses.field(default_factory=ModelChoice)
     views: int = 24
     """At most this many views of each folder, evenly spread."""
     accel: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--plans"])] = ("dense", "frame")
-    """How frames meet in global attention: one row each."""
+    """Plans of global attention: one row each."""
     references: tuple[str, ...] = ("identity", "mean-step")
     """Rows beside the plans: identity, mean-step (both image-independent), colmap (an extra), or none."""
     reference_cache: Path | None = None
     """Folder that keeps what COLMAP found, for runs of other models on the same images."""
-    size_policy: Literal["auto", "fit", "crop", "pad", "square", "area", "balanced", "max_size"] = "auto"
-    """auto: the model's own; fit: whole images; crop, pad, square: VGGT's; area: π³'s; others: VGGT-Ω's."""
-    image_size: int | None = None
-    """Longer side of the network's images in pixels; default: what the weights were made for."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1 or mps."""
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """Of the trunk; auto: bf16 where the device multiplies it, else fp16 on CUDA, fp32 on CPUs."""
-    memory_limit_gib: float | None = None
-    """Plan for at most this much memory."""
+    how: SizedChoice = dataclasses.field(default_factory=SizedChoice)
     seed: int = 0
     """Of the random camera centres of the baseline identity."""
     out: Path | None = None
@@ -59,7 +45,6 @@ class EvaluatePosed:
         from ..evaluate.report.posed import posed_table, write_posed
         from ..evaluate.runner.image_sets import evaluate_posed
         from ..files.writing import check_results_folder
-        from ..reconstruction.run.options import ReconstructOptions
 
         if not self.folders:
             raise UsageError("give a folder of images with cameras: manyview evaluate posed DIR")
@@ -70,19 +55,7 @@ class EvaluatePosed:
         references = reference_names(self.references)
         if self.out is not None:
             check_results_folder(self.out, FILES, self.overwrite)
-        command = shlex.join(["manyview", *sys.argv[1:]])
-
-        def keep(so_far: Evaluation) -> None:
-            if self.out is not None:
-                write_posed(so_far, self.out, command)
-
-        options = ReconstructOptions(
-            size_policy=self.size_policy,
-            image_size=self.image_size,
-            device=self.device,
-            precision=self.precision,
-            memory_limit_gib=self.memory_limit_gib,
-        )
+        write = None if self.out is None else partial(write_posed, folder=self.out, command=command_line())
         model = self.model.load()
         with Bars() as bars:
             result = evaluate_posed(
@@ -91,14 +64,13 @@ class EvaluatePosed:
                 self.accel,
                 self.views,
                 self.seed,
-                options,
+                self.how.options(),
                 partial(bars, "evaluate"),
-                keep,
+                write,
                 references,
                 self.reference_cache,
             )
         say(posed_table(result))
-        if self.out is not None:
-            files = write_posed(result, self.out, command)
-            say("written: " + ", ".join(str(path) for path in files))
+        if write is not None:
+            say_written(write(result))
         return 0

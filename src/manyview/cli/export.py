@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -62,6 +62,15 @@ class Export:
         with Bars() as bars:
             export_all(scene, self.out or self.result, options, bars, self.overwrite)
         return 0
+
+
+def chosen_formats(to: Sequence[str]) -> list[str]:
+    """Names of exports; ("none",) stands for none. Raises UsageError for an unknown one."""
+    from ..export import check_formats
+
+    formats = [] if tuple(to) == ("none",) else list(to)
+    check_formats(formats)
+    return formats
 
 
 def export_all(

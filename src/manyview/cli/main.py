@@ -27,7 +27,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 # Options whose name has changed; the old one works until the next release.
-_RENAMED = {"--linears": "--linear-precision", "--pictures": "--images"}
+_RENAMED = {
+    "--linears": "--linear-precision",
+    "--pictures": "--images",
+    "--max-pictures": "--max-images",
+}
 
 # Another spelling of the first words of a command line.
 _ALSO = {("evaluate", "--compare"): ["evaluate", "compare"]}
@@ -76,9 +80,9 @@ def run(argv: Sequence[str]) -> int:
 
 def _renamed(arg: str) -> str:
     old, equals, value = arg.partition("=")
-    if old not in _RENAMED:
+    new = _RENAMED.get(old.replace("_", "-"))
+    if new is None:
         return arg
-    new = _RENAMED[old]
     logging.getLogger("manyview").warning("%s is now %s; the next release drops the old name", old, new)
     return new + equals + value
 
@@ -97,12 +101,16 @@ def _parse(args: Sequence[str]) -> Any:
     }
     complaint = io.StringIO()
     program = f"manyview {args[0]}" if len(parsers) == 1 else "manyview"
+    flat = (tyro.conf.OmitArgPrefixes,)
     try:
         with contextlib.redirect_stderr(complaint):
             if len(parsers) == 1:
                 (parser,) = parsers.values()
-                return tyro.cli(parser, args=args[1:], prog=program, description=parser.__doc__)
-            return tyro.extras.subcommand_cli_from_dict(parsers, args=args, prog=program, description=_ABOUT)
+                about = parser.__doc__
+                return tyro.cli(parser, args=args[1:], prog=program, description=about, config=flat)
+            return tyro.extras.subcommand_cli_from_dict(
+                parsers, args=args, prog=program, description=_ABOUT, config=flat
+            )
     except SystemExit as stop:
         if not stop.code:
             raise

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from ..attention.methods import METHODS
+from ..errors import UsageError
+from ..reconstruction.inputs.options import InputOptions
 
 if TYPE_CHECKING:
     from ..models.network import Network
@@ -46,18 +49,37 @@ class ModelChoice:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunChoice:
-    """How to read the input and run the model."""
+class MeasureChoice:
+    """Where the model runs, and the size of its images."""
 
-    accel: Annotated[str | None, tyro.conf.arg(help=_ACCEL)] = None
-    size_policy: Literal["auto", "fit", "crop", "pad", "square", "area", "balanced", "max_size"] = "auto"
-    """auto: the model's own; fit: whole images; crop, pad, square: VGGT's; area: π³'s; others: VGGT-Ω's."""
     image_size: int | None = None
     """Longer side of the network's images in pixels; default: what the weights were made for."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Of the trunk; auto: bf16 where the device multiplies it, else fp16 on CUDA, fp32 on CPUs."""
+    memory_limit_gib: float | None = None
+    """Plan for at most this much memory."""
+
+    def options(self) -> ReconstructOptions:
+        from ..reconstruction.run.options import ReconstructOptions
+
+        return ReconstructOptions(**vars(self))
+
+
+@dataclasses.dataclass(frozen=True)
+class SizedChoice(MeasureChoice):
+    """Where the model runs, and the size and shape of its images."""
+
+    size_policy: Literal["auto", "fit", "crop", "pad", "square", "area", "balanced", "max_size"] = "auto"
+    """auto: the model's own; fit: whole images; crop, pad, square: VGGT's; area: π³'s; others: VGGT-Ω's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunChoice(SizedChoice):
+    """How to read the input and run the model."""
+
+    accel: Annotated[str | None, tyro.conf.arg(help=_ACCEL)] = None
     kernels: Literal["plain", "triton"] = "plain"
     """triton: fused kernels, on CUDA; no card has run them yet."""
     linear_precision: Literal["plain", "fp8"] = "plain"
@@ -68,31 +90,9 @@ class RunChoice:
     """half is consistent; integer unprojects as upstream VGGT does."""
     strict: bool = False
     """Refuse damaged files instead of skipping them."""
-    memory_limit_gib: float | None = None
-    """Plan for at most this much memory."""
     chunk: int | None = None
     """With anchors: so many views at a time, results on the disk; default: all, or as many as fit."""
-    fps: float | None = None
-    """Video: frames a second to use."""
-    stride: int | None = None
-    """Use every n-th image or frame."""
-    max_frames: int | None = None
-    """Use at most this many, evenly spread."""
-    start_s: float | None = None
-    """Video: first second to use."""
-    end_s: float | None = None
-    """Video: last second to use."""
-    sharpest_of: int | None = None
-    """Video: of this many consecutive frames take the sharpest."""
-
-    def options(self) -> ReconstructOptions:
-        from ..reconstruction.inputs.options import InputOptions
-        from ..reconstruction.run.options import ReconstructOptions
-
-        input_names = {field.name for field in dataclasses.fields(InputOptions)}
-        values = dataclasses.asdict(self)
-        inputs = InputOptions(**{name: values.pop(name) for name in input_names})
-        return ReconstructOptions(inputs=inputs, **values)
+    inputs: InputOptions = dataclasses.field(default_factory=InputOptions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +113,7 @@ class KnownChoice:
         return dataclasses.replace(options, known=known)
 
 
-Flat = tyro.conf.OmitArgPrefixes
-ModelFields = Annotated[ModelChoice, Flat]
-RunFields = Annotated[RunChoice, Flat]
-KnownFields = Annotated[KnownChoice, Flat]
+def check_apart(inputs: Iterable[str], out: Path) -> None:
+    """UsageError where the output folder is one of the inputs."""
+    if out.is_dir() and any(Path(item).is_dir() and out.samefile(item) for item in inputs):
+        raise UsageError(f"{out} is the input; choose another folder for the result")

@@ -6,8 +6,8 @@ import dataclasses
 
 import tyro
 
-from .console import Bars, say
-from .options import KnownChoice, KnownFields, ModelChoice, ModelFields, RunChoice, RunFields
+from .console import Bars, say, say_notes
+from .options import KnownChoice, ModelChoice, RunChoice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,9 +16,9 @@ class PlanCommand:
 
     paths: tyro.conf.Positional[tuple[str, ...]]
     """INPUT [INPUT ...]"""
-    model: ModelFields = dataclasses.field(default_factory=ModelChoice)
-    how: RunFields = dataclasses.field(default_factory=RunChoice)
-    known: KnownFields = dataclasses.field(default_factory=KnownChoice)
+    model: ModelChoice = dataclasses.field(default_factory=ModelChoice)
+    how: RunChoice = dataclasses.field(default_factory=RunChoice)
+    known: KnownChoice = dataclasses.field(default_factory=KnownChoice)
 
     def run(self) -> int:
         from ..errors import UsageError
@@ -31,8 +31,7 @@ class PlanCommand:
         inputs = self.paths[0] if len(self.paths) == 1 else list(self.paths)
         with Bars() as bars:
             ready = prepare(inputs, model, self.known.onto(self.how.options()), bars)
-        for note in ready.notes:
-            say(f"note: {note}")
+        say_notes(ready.notes)
         chosen = ready.chosen
         request, options = chosen.request, chosen.options
         say(chosen.sentence())

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from .console import Bars, say
-from .export import ExportNames, export_all
-from .options import KnownChoice, KnownFields, ModelChoice, ModelFields, RunChoice, RunFields
+from .console import Bars, say, say_notes
+from .export import ExportNames, chosen_formats, export_all
+from .options import KnownChoice, ModelChoice, RunChoice, check_apart
 
 if TYPE_CHECKING:
     from ..models.network import Network
@@ -34,13 +34,12 @@ class Reconstruct:
     """First run --accel and dense attention on a sample of the views: time saved, deviation, break-even."""
     receipt_views: int | None = None
     """Views in that sample, evenly spread; default: up to 24, as many as dense should manage in a minute."""
-    model: ModelFields = dataclasses.field(default_factory=ModelChoice)
-    how: RunFields = dataclasses.field(default_factory=RunChoice)
-    known: KnownFields = dataclasses.field(default_factory=KnownChoice)
+    model: ModelChoice = dataclasses.field(default_factory=ModelChoice)
+    how: RunChoice = dataclasses.field(default_factory=RunChoice)
+    known: KnownChoice = dataclasses.field(default_factory=KnownChoice)
 
     def run(self) -> int:
         from ..errors import UsageError
-        from ..export import check_formats
         from ..files.writing import require_space
         from ..reconstruction.inputs.find import find_inputs
         from ..reconstruction.result.arrays import array_bytes
@@ -51,11 +50,9 @@ class Reconstruct:
         if len(self.paths) < 2:
             raise UsageError("give an input and an output folder: manyview reconstruct PHOTOS OUT")
         *inputs, out = self.paths
-        formats = [] if self.to == ("none",) else list(self.to)
-        check_formats(formats)
+        formats = chosen_formats(self.to)
         folder = Path(out)
-        if any(_same_folder(Path(item), folder) for item in inputs):
-            raise UsageError(f"{out} is the input; choose another folder for the result")
+        check_apart(inputs, folder)
         given = inputs[0] if len(inputs) == 1 else inputs
         options = dataclasses.replace(
             self.known.onto(self.how.options()), compare=self.receipt, compare_views=self.receipt_views
@@ -67,8 +64,7 @@ class Reconstruct:
         model = self.model.load()
         with Bars() as bars:
             ready = prepare(given, model, options, bars)
-            for note in ready.notes:
-                say(f"note: {note}")
+            say_notes(ready.notes)
             if earlier is not None and not self.overwrite:
                 if earlier == ready.settings and _is_whole(folder):
                     say(f"{out} already holds this reconstruction (same views, weights and settings)")
@@ -93,10 +89,6 @@ class Reconstruct:
             f"peak {scene.peak_memory_bytes / 2**20:.0f} MiB{whole}; written to {out}"
         )
         return 0
-
-
-def _same_folder(first: Path, second: Path) -> bool:
-    return first.is_dir() and second.is_dir() and first.samefile(second)
 
 
 def _earlier_settings(folder: Path) -> dict[str, Any] | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from .console import Bars, say
-from .export import ExportNames, export_all
-from .options import Flat, ModelChoice, ModelFields
+from .console import Bars, say, say_notes
+from .export import ExportNames, chosen_formats, export_all
+from .options import ModelChoice, check_apart
 
 if TYPE_CHECKING:
     from ..models.network import Network
@@ -111,13 +111,13 @@ class Stream:
     """Of the trunk; auto: bf16 where the device multiplies it, else fp16 on CUDA, fp32 on CPUs."""
     kernels: Literal["plain", "triton"] = "plain"
     """triton: fused kernels, on CUDA; no card has run them yet."""
-    model: ModelFields = dataclasses.field(default_factory=ModelChoice)
-    frames: Annotated[FrameFields, Flat] = dataclasses.field(default_factory=FrameFields)
-    memory: Annotated[MemoryFields, Flat] = dataclasses.field(default_factory=MemoryFields)
+    model: ModelChoice = dataclasses.field(default_factory=ModelChoice)
+    frames: FrameFields = dataclasses.field(default_factory=FrameFields)
+    memory: MemoryFields = dataclasses.field(default_factory=MemoryFields)
 
     def run(self) -> int:
         from ..errors import UsageError, require_plot
-        from ..export import check_formats
+        from ..streaming.chart import draw
         from ..streaming.finish import timing_summary, write_result
         from ..streaming.journal import StreamJournal
 
@@ -125,8 +125,7 @@ class Stream:
             raise UsageError("give one input and an output folder: manyview stream VIDEO OUT")
         if self.chunk < 1 or self.state_every < 1:
             raise UsageError("--chunk and --state-every are at least 1")
-        formats = [] if self.to == ("none",) else list(self.to)
-        check_formats(formats)
+        formats = chosen_formats(self.to)
         if self.plot:
             require_plot()
         folder = Path(self.paths[1])
@@ -154,22 +153,20 @@ class Stream:
             export_all(scene, folder, formats, bars)
         journal.finish(self.keep_chunks)
         if self.plot:
-            _draw(journal)
-        for note in scene.notes:
-            say(f"note: {note}")
+            draw(journal.log(), journal.folder / "stream.png")
+            say(f"plot: {journal.folder / 'stream.png'}")
+        say_notes(scene.notes)
         for line in timing_summary(journal.log()):
             say(line)
         say(f"{len(scene)} frames in chunks of {self.chunk}; written to {folder}")
         return 0
 
     def _check_new(self, folder: Path) -> None:
-        from ..errors import OutputError, UsageError
+        from ..errors import OutputError
         from ..reconstruction.result.save import check_output_folder
         from ..streaming.journal import StreamJournal
 
-        item = Path(self.paths[0])
-        if item.is_dir() and folder.is_dir() and item.samefile(folder):
-            raise UsageError(f"{folder} is the input; choose another folder for the result")
+        check_apart(self.paths[:1], folder)
         if not self.overwrite and StreamJournal.is_one(folder / JOURNAL):
             raise OutputError(f"{folder}: holds a stream; --resume goes on with it, --overwrite starts anew")
         check_output_folder(folder, self.overwrite)
@@ -253,11 +250,3 @@ class Stream:
             journal.save_state(engine.state())
         if not engine.frames:
             raise InputError(f"'{self.paths[0]}' has no usable frame")
-
-
-def _draw(journal: StreamJournal) -> None:
-    from ..streaming.chart import draw
-
-    path = journal.folder / "stream.png"
-    draw(journal.log(), path)
-    say(f"plot: {path}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import OutputError
 
@@ -109,13 +111,19 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_files(folder: Path, texts: Mapping[str, str]) -> list[Path]:
-    """Write each text under its name, whole or not at all. OutputError where that fails."""
+def write_files(folder: Path, contents: Mapping[str, str | dict[str, Any]]) -> list[Path]:
+    """Write each text, or JSON without NaN, under its name, whole or not at all; the folder is made.
+
+    Raises OutputError where that fails.
+    """
     with output_errors(folder, 0), created_folder(folder):
-        for name, text in texts.items():
+        for name, content in contents.items():
+            text = content
+            if not isinstance(text, str):
+                text = json.dumps(text, indent=1, allow_nan=False) + "\n"
             with output_errors(folder / name, len(text)), atomic_file(folder / name) as part:
                 part.write_text(text, encoding="utf-8")
-    return [folder / name for name in texts]
+    return [folder / name for name in contents]
 
 
 def check_results_folder(folder: Path, names: Sequence[str], overwrite: bool) -> None:

@@ -9,21 +9,20 @@ from ..errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class ViewOptions:
-    """Address and amounts; nothing here changes the reconstruction.
-
-    `host`, `port`: where the page is served; the next free port is taken if this one is busy.
-    `max_points`: points of all frames together that are sent to the page.
-    `max_images`: cameras drawn with their image, evenly spread; all are drawn as wire frames.
-    `conf_percentile`: least confident share hidden at first. `drop_edges`: hide pixels whose depth
-    differs by more than this share from a neighbour's, the veil between a near and a far surface.
-    """
+    """Address and amounts; nothing here changes the reconstruction."""
 
     host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 lets other machines in."""
     port: int = 8080
+    """Port of the page; the next free one if it is taken."""
     max_points: int = 1_000_000
+    """Points of all frames sent to the browser; overlaps are thinned first."""
     max_images: int = 150
+    """Cameras drawn with their image, evenly spread; all are drawn as wire frames."""
     conf_percentile: float = 50.0
+    """Share of least confident pixels hidden at first; the page has a slider."""
     drop_edges: float | None = None
+    """Hide pixels where depth jumps by more than this share (0.05 is 5 %)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

@@ -1,4 +1,4 @@
-"""A wavy wall seen by known cameras: pairs of an estimate and the truth whose figures can be said."""
+"""A wavy wall seen by known cameras: pairs of an estimate and the truth whose figures are known."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ import pytest
 from manyview.datasets.posed_set import PosedSet
 from manyview.errors import MissingExtraError, UsageError
 from manyview.evaluate.protocols.measures import RelativePose, Trajectory
-from manyview.evaluate.references import MapperOptions, colmap, colmap_estimate, reference_names
+from manyview.evaluate.references import colmap, reference_names
+from manyview.evaluate.references.colmap import MapperOptions, colmap_estimate
 from manyview.evaluate.runner.pairing import camera_pair
 from manyview.synthetic.demo import demo_scene
 from manyview.synthetic.files import write_scene
@@ -107,7 +108,7 @@ def test_kept_cameras_are_given_back_for_the_same_pictures_and_settings(
         ("import time; time.sleep(30)", MapperOptions(limit_s=0.5), "no result within 0.5 s"),
     ],
 )
-def test_a_crash_or_no_end_is_told_and_not_kept(
+def test_a_crash_or_no_end_is_reported_and_not_kept(
     program: str, options: MapperOptions, why: str, images: list[Path], worker, tmp_path: Path
 ) -> None:
     worker(program)

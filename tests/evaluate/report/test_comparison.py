@@ -19,9 +19,9 @@ from manyview.evaluate.report.comparison import (
     compare_results,
     comparison_csv,
     comparison_table,
+    draw_differences,
     what_differs,
 )
-from manyview.evaluate.report.comparison_plot import draw_differences
 from manyview.evaluate.runner.records import Evaluation, PlanRow, SceneRows
 from tests.evaluate.protocols.scene_pairs import noisy, similar, truth
 
@@ -106,7 +106,7 @@ def test_only_the_same_inputs_are_compared() -> None:
     assert compare_results(one, hole, ("dense", "dense"))[0].scenes == ("scene2",)
 
 
-def test_what_two_results_are_is_told() -> None:
+def test_what_two_results_are_is_reported() -> None:
     machine = {"device_name": "a card", "precision": "bf16", "manyview": "1"}
     own = {"model": "one", "weights_sha256": "a" * 64, "image_size": 518, "environment": machine}
     other = {**own, "model": "two", "weights_sha256": "b" * 64}

@@ -10,11 +10,10 @@ import pytest
 
 from manyview.attention.plan import Plan
 from manyview.cli.evaluate import EvaluateCommand
-from manyview.cli.evaluate_dataset import EvaluateDataset
+from manyview.cli.evaluate_dataset import EvaluateDataset, split_plans
 from manyview.cli.main import _parse
 from manyview.datasets import dataset_named
 from manyview.evaluate.protocols.published import PROTOCOLS, protocol_named
-from manyview.evaluate.runner.plan_lists import split_plans
 
 _DOCS = Path(__file__).parents[3] / "docs"
 

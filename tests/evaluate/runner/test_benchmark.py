@@ -161,7 +161,7 @@ def test_the_command_writes_the_folder_and_refuses_first(model, tmp_path: Path, 
             Evaluate("synthetic", **options).run()
 
 
-def test_precision_changes_the_pass_and_is_told(model):
+def test_precision_changes_the_pass_and_is_reported(model):
     plain, low = (
         compare_plans(model, ("frame",), [Case("easy", 2)], 1, precision=name) for name in (None, "bf16")
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from manyview.cli.evaluate_dataset import split_plans
 from manyview.datasets import dataset_named
 from manyview.errors import InputError, MemoryLimitError, OutputError, UsageError
 from manyview.evaluate.protocols.frames import Frames
@@ -24,7 +25,6 @@ from manyview.evaluate.report.files import (
 )
 from manyview.evaluate.runner import scene as runner_scene
 from manyview.evaluate.runner.image_sets import evaluate_dataset
-from manyview.evaluate.runner.plan_lists import split_plans
 from manyview.evaluate.runner.settings import evaluation_settings, inputs_digest
 from tests.datasets.posed_fixtures import write_image, write_nrgbd, write_plain, write_seven_scenes
 from tests.models.tiny import tiny_vggt

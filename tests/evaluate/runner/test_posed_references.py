@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from manyview.evaluate.references import CameraEstimate
+from manyview.evaluate.references.colmap import CameraEstimate
 from manyview.evaluate.report.posed import posed_json, posed_table
 from manyview.evaluate.runner import scene as runner_scene
 from manyview.evaluate.runner.image_sets import evaluate_posed

@@ -74,10 +74,10 @@ def test_two_at_a_time_give_what_one_by_one_gives(root: Path, tmp_path: Path) ->
 def test_a_failure_names_its_scene_and_others_are_kept(root: Path) -> None:
     (root / "fire" / "seq-02" / "frame-000002.depth.png").write_bytes(b"damaged")
     kept: list[Evaluation] = []
-    with pytest.raises(ManyViewError) as told:
+    with pytest.raises(ManyViewError) as error:
         run(root, jobs=2, on_scene=kept.append)
-    assert "fire/seq-02" in str(told.value) and "frame-000002.depth.png" in str(told.value)
-    assert told.value.exit_code == InputError.exit_code
+    assert "fire/seq-02" in str(error.value) and "frame-000002.depth.png" in str(error.value)
+    assert error.value.exit_code == InputError.exit_code
     names = {scene.name for scene in kept[-1].scenes}
     assert "chess/seq-01" in names and "fire/seq-02" not in names
     with pytest.raises(UsageError, match="0"):
@@ -134,8 +134,8 @@ def test_ctrl_c_leaves_a_result_to_go_on_with(root: Path, tmp_path: Path) -> Non
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == "kept\n"
         os.killpg(process.pid, signal.SIGINT)
-        _, told = process.communicate(timeout=60)
-    assert told.count("Traceback") == 1 and "KeyboardInterrupt" in told  # of the parent alone
+        _, stderr = process.communicate(timeout=60)
+    assert stderr.count("Traceback") == 1 and "KeyboardInterrupt" in stderr  # of the parent alone
     with pytest.raises(ProcessLookupError):
         for _ in range(200):  # Python's own tracker of resources takes a moment to notice
             os.killpg(process.pid, 0)

@@ -11,7 +11,8 @@ from manyview.datasets import dataset_named
 from manyview.evaluate.protocols.frames import Frames
 from manyview.evaluate.protocols.measures import Depth, PointMaps, RelativePose, Trajectory
 from manyview.evaluate.protocols.protocol import ANY, Protocol
-from manyview.evaluate.references import CameraEstimate, colmap
+from manyview.evaluate.references import colmap
+from manyview.evaluate.references.colmap import CameraEstimate
 from manyview.evaluate.report.evaluation import evaluation_table
 from manyview.evaluate.report.files import read_evaluation, write_evaluation
 from manyview.evaluate.runner import scene as runner_scene

@@ -1,4 +1,4 @@
-"""The table of held-out scenes: oracles score perfectly, baselines at chance, plans are told apart."""
+"""The table of held-out scenes: oracles score perfectly, baselines at chance, plans differ."""
 
 from __future__ import annotations
 

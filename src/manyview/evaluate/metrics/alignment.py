@@ -19,6 +19,7 @@ _LINE = 0.05
 """Centres whose second extent is below this share of the first do not fix a rotation about their line."""
 _FAR = 1.0
 """Distances count as at most this, in scene units, so that one stray point cannot rule a mean."""
+_MOST = 4096
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,7 @@ class Similarity:
 
 
 def nearest_rotation(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """The rotation nearest to each matrix in the Frobenius norm: of a mean of rotations, their chordal mean.
-    The rotation nearest to each matrix in the Frobenius norm: of a mean of rotations, their chordal mean."""
+    """The rotation nearest to each matrix in the Frobenius norm; of a mean of rotations, the chordal mean."""
     u, _, vh = torch.linalg.svd(matrix)
     sign = torch.ones_like(matrix[..., 0])
     sign[..., 2] = torch.det(u @ vh).sign()
@@ -89,16 +89,16 @@ def trajectory_error(
 
 
 def point_distances(
-    found: Float[Tensor, "n 3"], truth: Float[Tensor, "m 3"], unit: float, most: int = 4096
+    found: Float[Tensor, "n 3"], truth: Float[Tensor, "m 3"], unit: float
 ) -> tuple[float, float]:
     """(accuracy, completeness): mean distance to the nearest point from found to true, and back.
 
-    In scene units, each distance at most 1; of each set at most `most` points, drawn with a fixed seed.
+    In scene units, each distance at most 1; of each set at most 4096 points, drawn with a fixed seed.
     Points that are not finite count as 1 in the accuracy; no points at all give (1, 1).
     """
     generator = torch.Generator().manual_seed(0)
     found, truth = (
-        points[torch.randperm(len(points), generator=generator)[:most]].double() / unit
+        points[torch.randperm(len(points), generator=generator)[:_MOST]].double() / unit
         for points in (found, truth)
     )
     usable = found[found.isfinite().all(-1)]

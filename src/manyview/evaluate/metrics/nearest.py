@@ -134,10 +134,11 @@ def icp(
         settled = abs(fitness - before[0]) < tolerance and abs(rmse - before[1]) < tolerance
         if settled or near.sum() < 3 or done == iterations:
             break
-        _, turn, shift = umeyama(
+        _, step_rotation, step_translation = umeyama(
             torch.from_numpy(moved[near]), torch.from_numpy(target[index[near]]), with_scale=False
         )
-        rotation, translation = turn.numpy() @ rotation, turn.numpy() @ translation + shift.numpy()
+        rotation = step_rotation.numpy() @ rotation
+        translation = step_rotation.numpy() @ translation + step_translation.numpy()
         moved = source @ rotation.T + translation
     return IcpResult(rotation, translation, fitness, rmse, done)
 

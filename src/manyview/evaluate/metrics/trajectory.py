@@ -27,7 +27,7 @@ _STILL = 1e-12
 
 @dataclass(frozen=True)
 class ErrorStatistics:
-    """Of a list of errors of one kind, `count` of them."""
+    """Of a list of errors of one kind."""
 
     rmse: float
     mean: float
@@ -35,7 +35,6 @@ class ErrorStatistics:
     std: float
     minimum: float
     maximum: float
-    count: int
 
 
 def statistics(errors: Float[Tensor, " n"]) -> ErrorStatistics | None:
@@ -50,7 +49,6 @@ def statistics(errors: Float[Tensor, " n"]) -> ErrorStatistics | None:
         std=float(values.std(correction=0)),
         minimum=float(values.min()),
         maximum=float(values.max()),
-        count=len(values),
     )
 
 

@@ -167,7 +167,7 @@ def _crossings(
     weight: Float[Tensor, "n voxels"],
     voxel: float,
 ) -> Float[Tensor, "m 3"]:
-    """Where the line between the centres of two neighbours meets the surface, float64, about the middle."""
+    """Where lines between the centres of neighbours intersect the surface, float64, about the middle."""
     shape = (len(blocks), _SIDE, _SIDE, _SIDE)
     unsure = (weight == 0) | (value.abs() >= _SURE)
     value = value.masked_fill(unsure, torch.nan).reshape(shape)

@@ -38,8 +38,8 @@ def _average(name: str, scenes: Sequence[tuple[str, Figures]], how: str) -> floa
             return pooled
         return _weighted(values, [figures.get("pairs") or 0.0 for _, _, figures in rows])
     elif how == "pixels":
-        prefix = next((p for p in ("shift_",) if name.startswith(p)), "")
-        return _weighted(values, [figures.get(f"{prefix}pixels") or 0.0 for _, _, figures in rows])
+        pixels = "shift_pixels" if name.startswith("shift_") else "pixels"
+        return _weighted(values, [figures.get(pixels) or 0.0 for _, _, figures in rows])
     return sum(values) / len(values)
 
 

@@ -51,8 +51,7 @@ class RenderedErrors:
 
 
 def quick_errors(pair: ScenePair) -> RenderedErrors:
-    """Angles, `abs_rel` and `delta_125` after one median scale (None without a valid pixel), and the pixels.
-    Angles, `abs_rel` and `delta_125` after one median scale (None without a valid pixel), and the pixels."""
+    """Angles, `abs_rel` and `delta_125` after one median scale (None without a valid pixel), and pixels."""
     found, true, valid = _depths(pair)
     errors, pixels = depth_errors(found, true, valid), None
     if errors is not None and pair.confidence.size:

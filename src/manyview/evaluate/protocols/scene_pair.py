@@ -1,15 +1,16 @@
-"""An estimate beside the ground truth of one scene, in one order and on one grid: input of all measures."""
+"""An estimate beside the ground truth of one scene, in one order and on one grid, and what measures it."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 Grid = Literal["network", "truth"]
 Needs = Literal["cameras", "depth", "points"]
+Figures = dict[str, float | None]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,3 +45,16 @@ class ScenePair:
         if points is None and self.true_points is not None:
             points = self.true_points[np.isfinite(self.true_points).all(-1)]
         return points if points is not None and len(points) else None
+
+
+@runtime_checkable
+class Measure(Protocol):
+    """A frozen dataclass; its fields are all that decides its figures."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    needs: ClassVar[Needs]
+    """What a pair must hold."""
+
+    def figures(self, pair: ScenePair, workers: int) -> Figures:
+        """Figures by name; `workers` threads search neighbours (-1: all cores)."""
+        ...

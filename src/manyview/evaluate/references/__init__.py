@@ -5,20 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...errors import UsageError
-from .colmap import CameraEstimate, MapperOptions, colmap_estimate, colmap_settings, require_colmap
-
-__all__ = [
-    "COLMAP",
-    "IDENTITY",
-    "MEAN_STEP",
-    "REFERENCES",
-    "CameraEstimate",
-    "MapperOptions",
-    "colmap_estimate",
-    "colmap_settings",
-    "reference_names",
-    "require_colmap",
-]
+from .colmap import require_colmap
 
 IDENTITY, MEAN_STEP, COLMAP = "identity", "mean-step", "colmap"
 REFERENCES = (IDENTITY, MEAN_STEP, COLMAP)

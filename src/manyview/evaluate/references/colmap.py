@@ -21,7 +21,7 @@ from jaxtyping import Float64
 from PIL import Image
 
 from ...errors import InputError, MissingExtraError
-from ...files.writing import atomic_file, output_errors
+from ...files.writing import write_files
 
 _WORKER = Path(__file__).with_name("colmap_worker.py")
 
@@ -204,11 +204,7 @@ def _write(path: Path, estimate: CameraEstimate) -> None:
         "seconds": estimate.seconds,
         "notes": list(estimate.notes),
     }
-    text = json.dumps(data, allow_nan=False)
-    with output_errors(path, len(text)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as part:
-            part.write_text(text, encoding="utf-8")
+    write_files(path.parent, {path.name: json.dumps(data, allow_nan=False)})
 
 
 def _version() -> str | None:

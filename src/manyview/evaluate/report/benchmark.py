@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from ...files.writing import atomic_file, output_errors, write_files
@@ -13,30 +12,15 @@ from .pareto import draw_pareto
 
 FILES = ("results.json", "table.md", "pareto.png")
 _HEAD = (
-    *(
-        "plan",
-        "AUC@3",
-        "AUC@5",
-        "AUC@15",
-        "AUC@30",
-        "keeps AUC@5 / @30",
-        "rot deg",
-        "dir deg",
-        "ATE",
-        "AbsRel",
-    ),
-    *("Acc", "Comp", "conf (least)", "abs. conf, 1/z (least)", "attn GFLOPs", "s/scene"),
+    *("plan", "AUC@3", "AUC@5", "AUC@15", "AUC@30", "keeps AUC@5 / @30", "rot deg", "dir deg"),
+    *("ATE", "AbsRel", "Acc", "Comp", "conf (least)", "abs. conf, 1/z (least)", "attn GFLOPs", "s/scene"),
 )
 
 
 def write_benchmark(comparison: Comparison, folder: Path, command: str, plot: bool = True) -> list[Path]:
     """Write the files of the benchmark, each whole or not at all; `command` made it."""
     result = {"command": command, **comparison.to_json()}
-    texts = {
-        FILES[0]: json.dumps(result, indent=1, allow_nan=False) + "\n",
-        FILES[1]: benchmark_table(comparison, command),
-    }
-    paths = write_files(folder, texts)
+    paths = write_files(folder, {FILES[0]: result, FILES[1]: benchmark_table(comparison, command)})
     if plot:
         paths.append(folder / FILES[2])
         with output_errors(paths[-1], 1 << 20), atomic_file(paths[-1]) as part:

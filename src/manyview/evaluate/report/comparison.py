@@ -10,14 +10,16 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from ...errors import UsageError
+from ...errors import UsageError, require_plot
 from ..runner.records import Evaluation
 from .markdown import number
 
 _DRAWS = 10_000
+_MOST_AXES = 12
 # Figures of which more is better; of all others, less.
 _MORE = (
     *("auc_", "rra_", "rta_", "nc", "delta_", "f_score", "icp_fitness", "shift_delta_", "registered"),
@@ -53,15 +55,13 @@ class Difference:
         return "better" if (self.mean > 0) == self.figure.removeprefix("w2c_").startswith(_MORE) else "worse"
 
 
-def bootstrap_interval(
-    values: Sequence[float], draws: int = _DRAWS, seed: int = 0
-) -> tuple[float, float] | None:
+def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """95 percent interval of the mean by drawing scenes with repetition; None below three values."""
     if len(values) < 3:
         return None
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     array = np.asarray(values, dtype=np.float64)
-    means = array[generator.integers(0, len(array), (draws, len(array)))].mean(1)
+    means = array[generator.integers(0, len(array), (_DRAWS, len(array)))].mean(1)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 
@@ -176,3 +176,28 @@ def comparison_csv(differences: Sequence[Difference]) -> str:
     for d in differences:
         writer.writerows((d.figure, scene, a, b, b - a) for scene, a, b in zip(d.scenes, d.a, d.b))
     return text.getvalue()
+
+
+def draw_differences(differences: Sequence[Difference], names: tuple[str, str], path: Path) -> None:
+    """A PNG with one axis a figure, as figures differ in unit. MissingExtraError without matplotlib."""
+    require_plot()
+    from matplotlib.figure import Figure
+
+    shown = list(differences)[:_MOST_AXES]
+    figure = Figure(figsize=(8, 0.9 + 0.75 * max(1, len(shown))), layout="constrained")
+    axes = figure.subplots(max(1, len(shown)), 1, squeeze=False)[:, 0]
+    for which, one in zip(axes, shown):
+        change = [b - a for a, b in zip(one.a, one.b)]
+        which.axvline(0, color="0.6", linewidth=1)
+        # Dots are spread upwards in the order of the scenes, so that equal ones can be seen.
+        which.scatter(change, [i / max(1, len(change) - 1) for i in range(len(change))], s=9, alpha=0.5)
+        if one.interval is not None:
+            which.axvspan(*one.interval, color="C1", alpha=0.3)
+        which.axvline(one.mean, color="C1", linewidth=2)
+        which.set_yticks([])
+        which.set_ylabel(one.figure, rotation=0, ha="right", va="center", fontsize=8)
+        which.tick_params(labelsize=7)
+        widest = max(map(abs, change), default=0.0)
+        which.set_xlim(-1.1 * (widest or 1.0), 1.1 * (widest or 1.0))
+    figure.suptitle(f"{names[1]} minus {names[0]}: scenes, mean and 95 % interval", fontsize=9)
+    figure.savefig(path, dpi=130, format="png")

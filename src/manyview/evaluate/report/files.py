@@ -45,13 +45,12 @@ def evaluation_csv(evaluation: Evaluation) -> str:
 def write_evaluation(evaluation: Evaluation, folder: Path, command: str) -> list[Path]:
     """Write the three files, each whole or not at all; `command` made them."""
     stem = file_stem(evaluation.settings)
-    texts = {
-        f"{stem}.json": json.dumps({"command": command, **evaluation.to_json()}, indent=1, allow_nan=False)
-        + "\n",
+    contents: dict[str, str | dict[str, Any]] = {
+        f"{stem}.json": {"command": command, **evaluation.to_json()},
         f"{stem}.md": evaluation_table(evaluation, command),
         f"{stem}.csv": evaluation_csv(evaluation),
     }
-    return write_files(folder, texts)
+    return write_files(folder, contents)
 
 
 def read_evaluation(path: Path) -> Evaluation:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +97,7 @@ def _areas(confidence: dict[str, Figures] | None, kind: str) -> str:
 def write_posed(evaluation: Evaluation, folder: Path, command: str) -> list[Path]:
     """Write results.json and table.md, each whole or not at all; `command` made them."""
     result = {"command": command, **posed_json(evaluation)}
-    texts = {
-        "results.json": json.dumps(result, indent=1, allow_nan=False) + "\n",
-        "table.md": stored_table(result),
-    }
-    return write_files(folder, texts)
+    return write_files(folder, {"results.json": result, "table.md": stored_table(result)})
 
 
 def posed_json(evaluation: Evaluation) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def compare_plans(
     scenes: int,
     size: tuple[int, int] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    on_case: Callable[[Comparison], None] | None = None,
+    on_case: Callable[[Comparison], object] | None = None,
     precision: str | None = None,
 ) -> Comparison:
     """Run every plan on the same scenes of every case; time is a forward pass of one scene, heads included.

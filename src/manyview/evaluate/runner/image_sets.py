@@ -37,7 +37,7 @@ def evaluate_dataset(
     earlier: Sequence[SceneRows] = (),
     workers: int = -1,
     progress: Callable[[int, int], None] | None = None,
-    on_scene: Callable[[Evaluation], None] | None = None,
+    on_scene: Callable[[Evaluation], object] | None = None,
     references: Sequence[str] = (),
     reference_folder: Path | None = None,
     jobs: int = 1,
@@ -109,7 +109,7 @@ def evaluate_posed(
     seed: int = 0,
     options: ReconstructOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
-    on_scene: Callable[[Evaluation], None] | None = None,
+    on_scene: Callable[[Evaluation], object] | None = None,
     references: Sequence[str] = (IDENTITY, MEAN_STEP),
     reference_folder: Path | None = None,
 ) -> Evaluation:

@@ -39,7 +39,7 @@ def run_scenes(
     scenes: Sequence[LoopScene],
     result: Evaluation,
     progress: Callable[[int, int], None] | None = None,
-    on_scene: Callable[[Evaluation], None] | None = None,
+    on_scene: Callable[[Evaluation], object] | None = None,
     measure: Callable[[Network, Any, Callable[[], None]], Measured] = one_by_one,
 ) -> Evaluation:
     """Measure all scenes into `result`, in their order.

@@ -1,5 +1,4 @@
-"""Rendered scenes as scenes of the loop: images in memory, and the exact ground truth beside every estimate.
-Rendered scenes as scenes of the loop: images in memory, and the exact ground truth beside every estimate."""
+"""Rendered scenes as scenes of the loop: images in memory, with exact ground truth."""
 
 from __future__ import annotations
 
@@ -25,8 +24,7 @@ from .records import PlanRow, SceneRows
 
 
 def rendered_pairs(found: Predictions | Baseline, truth: SceneBatch) -> list[ScenePair]:
-    """Each scene of a batch beside its ground truth, on the CPU; a baseline has no confidence and no points.
-    Each scene of a batch beside its ground truth, on the CPU; a baseline has no confidence and no points."""
+    """Each scene of a batch and its ground truth, on the CPU; a baseline has no confidence and no points."""
     cameras, depth = _array(found.cam_from_world), _array(found.z_depth)
     confidence = intrinsics = None
     if isinstance(found, Predictions):
@@ -85,7 +83,6 @@ class RenderedScenes:
     errors: Callable[[ScenePair], RenderedErrors]
     run: RunOptions
     device: str = "cpu"
-    group: str = ""
     baselines: Mapping[str, Callable[[int], Baseline]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     warm: bool = False
@@ -112,4 +109,4 @@ class RenderedScenes:
             errors = tuple(self.errors(pair) for pair in rendered_pairs(baseline(len(there)), there))
             rows.append(PlanRow(name, "", reference=True, errors=errors))
             row_done()
-        return SceneRows(self.name, self.group, self.views, "", (), "", tuple(rows), facts=dict(self.facts))
+        return SceneRows(self.name, "", self.views, "", (), "", tuple(rows), facts=dict(self.facts))

@@ -189,8 +189,7 @@ def _baseline(name: str, ready: PreparedRun, posed: PosedSet, how: Recipe) -> Re
 
 
 def _colmap_row(key: str, posed: PosedSet, how: Recipe) -> PlanRow:
-    """COLMAP's cameras alone, with `registered` (percent of the views) and `ate_registered`, their own ATE.
-    COLMAP's cameras alone, with `registered` (percent of the views) and `ate_registered`, their own ATE."""
+    """COLMAP's cameras alone, with `registered` (percent of the views) and `ate_registered`, their ATE."""
     found = colmap_estimate(posed.images, None, how.reference_folder, how.workers)
     given = found.given
     figures = how.protocol.figures(camera_pair(found.cam_from_world, posed), how.workers)

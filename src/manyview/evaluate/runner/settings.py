@@ -118,8 +118,7 @@ def posed_settings(
 def environment(
     model: Network, options: ReconstructOptions | None = None, dtype: torch.dtype | None = None
 ) -> dict[str, Any]:
-    """Where figures are measured: on the device of `options`, or that of the model with a trunk of `dtype`.
-    Where figures are measured: on the device of `options`, or that of the model with a trunk of `dtype`."""
+    """The device of `options`, or that of the model with a trunk of `dtype`, and its software."""
     parameter, config = next(model.parameters()), model.config
     device, precision = parameter.device, dtype or parameter.dtype
     if options is not None:

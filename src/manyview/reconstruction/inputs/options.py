@@ -21,18 +21,21 @@ DEFAULT_VIDEO_FRAMES = 200
 class InputOptions:
     """Which images or frames to use; all None means every image, or up to 200 even frames of a video.
 
-    `max_frames` and `stride` apply to photos and video: every `stride`-th, then at most `max_frames`,
-    evenly spread. For video only: `fps` (frames per second of video time, instead of a stride),
-    `start_s`..`end_s` (seconds from the start of the video), and `sharpest_of` (of that many consecutive
-    frames, the least blurred stands for them).
+    First every `stride`-th, then of those at most `max_frames`.
     """
 
     fps: float | None = None
+    """Video: frames a second to use, in place of a stride."""
     max_frames: int | None = None
+    """Use at most this many, evenly spread."""
     stride: int | None = None
+    """Use every n-th image or frame."""
     start_s: float | None = None
+    """Video: first second to use."""
     end_s: float | None = None
+    """Video: last second to use."""
     sharpest_of: int | None = None
+    """Video: of this many consecutive frames take the sharpest."""
 
     def __post_init__(self) -> None:
         for name in ("max_frames", "stride", "sharpest_of"):

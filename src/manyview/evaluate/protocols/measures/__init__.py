@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..scene_pair import Figures, Measure
 from .cloud import CloudChamfer
 from .confidence import ConfidenceRanking
 from .depth import Depth
-from .measure import Figures, Measure
 from .point_maps import PointMaps
 from .relative_pose import RelativePose
 from .surface import FusedSurface

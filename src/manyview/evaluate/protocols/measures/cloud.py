@@ -9,9 +9,8 @@ import numpy as np
 
 from ...metrics.nearest import draw, thin
 from ...metrics.points import cloud_errors
-from ..scene_pair import Needs, ScenePair
+from ..scene_pair import Figures, Needs, ScenePair
 from .fit_points import PointFit, fit_points, moved
-from .measure import Figures
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,7 @@ import torch
 
 from ...metrics.confidence import ConfidenceRankings, confidence_rankings
 from ...metrics.depth import depth_errors
-from ..scene_pair import Needs, ScenePair
-from .measure import Figures
+from ..scene_pair import Figures, Needs, ScenePair
 
 
 @dataclasses.dataclass(frozen=True)

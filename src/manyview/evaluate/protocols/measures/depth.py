@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from ...metrics.depth import DepthFit, depth_errors
-from ..scene_pair import Needs, ScenePair
-from .measure import Figures
+from ..scene_pair import Figures, Needs, ScenePair
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,9 +31,9 @@ def fit_points(
     - "scale": first cameras made equal, scale the ratio of the median distances from it.
     - "box": first cameras made equal, scale the ratio of the diagonals of the bounding boxes, whose centres
       are then made equal (points need not correspond).
-    - "cameras": the similarity of the camera centres (`align_cameras`), depth not asked.
+    - "cameras": the similarity of the camera centres (`align_cameras`), depth is not used.
     - "ransac-cameras": of ten similarities, each of half the camera centres, the one with the least median
-      error over all; points are not asked at all.
+      error over all; points are not used.
 
     Not determined: fewer than three points (or, for the last, cameras), points that are all
     one, centres on a line, a first camera that was not given.

@@ -10,21 +10,21 @@ from jaxtyping import Bool
 
 from ...metrics.nearest import draw, estimate_normals, icp
 from ...metrics.points import cloud_errors
-from ..scene_pair import Needs, ScenePair
+from ..scene_pair import Figures, Needs, ScenePair
 from .fit_points import PointFit, fit_points, moved
-from .measure import Figures
 
 _FITTED = 10_000_000
-_NAMES = (
-    "accuracy",
-    "accuracy_median",
-    "completeness",
-    "completeness_median",
-    "nc",
-    "nc_median",
-    "chamfer",
-    "overall",
-)
+_FIGURES = {
+    "accuracy": "accuracy_mean",
+    "accuracy_median": "accuracy_median",
+    "completeness": "completeness_mean",
+    "completeness_median": "completeness_median",
+    "nc": "nc_mean",
+    "nc_median": "nc_median",
+    "chamfer": "chamfer",
+    "overall": "overall",
+}
+"""Names of figures, and those of `CloudErrors`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ class PointMaps:
     seed: int = 0
 
     def figures(self, pair: ScenePair, workers: int = -1) -> Figures:
-        names = [*_NAMES, *(f"f_score_{t:g}" for t in self.thresholds), "points_missing", "icp_fitness"]
+        names = [*_FIGURES, *(f"f_score_{t:g}" for t in self.thresholds), "points_missing", "icp_fitness"]
         nothing: Figures = {**dict.fromkeys(names), "points_compared": 0.0}
         if pair.true_points is None:
             return nothing
@@ -84,21 +84,7 @@ class PointMaps:
         thresholds = tuple(t * pair.per_metre for t in self.thresholds)
         errors = cloud_errors(own, true, one, two, thresholds, workers=workers)
         assert errors is not None  # there are at least three points of each
-        result: Figures = dict(
-            zip(
-                _NAMES,
-                (
-                    errors.accuracy_mean,
-                    errors.accuracy_median,
-                    errors.completeness_mean,
-                    errors.completeness_median,
-                    errors.nc_mean,
-                    errors.nc_median,
-                    errors.chamfer,
-                    errors.overall,
-                ),
-            )
-        )
+        result: Figures = {name: getattr(errors, field) for name, field in _FIGURES.items()}
         result |= {f"f_score_{t:g}": errors.f_score[t * pair.per_metre] for t in self.thresholds}
         result |= {"points_missing": missing, "icp_fitness": fitness, "points_compared": float(len(own))}
         return result | ({"from_head": float(head)} if self.points == "head" else {})

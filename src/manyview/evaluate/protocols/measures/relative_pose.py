@@ -10,8 +10,7 @@ import torch
 from ....geometry.cameras import invert_rigid
 from ...metrics.pose import AucBinning, auc, baselines, pair_errors, recall
 from ...metrics.trajectory import spread
-from ..scene_pair import Needs, ScenePair
-from .measure import Figures
+from ..scene_pair import Figures, Needs, ScenePair
 
 _NO_BASELINE = 1e-4
 HISTOGRAM_DEG = 30
@@ -24,7 +23,7 @@ class RelativePose:
     `relative`: E_i E_j^-1 for i < j ("vggt") or E_j E_i^-1 ("pi3"); directions differ where rotations
     are wrong. `undefined`: pairs whose true baseline is below 1e-4 of the spread have no direction;
     "rotation" judges them by their rotation alone and leaves them out of RTA, "wrong" counts them as the
-    papers' scripts do: an estimate of no direction is beyond every threshold, any other meets noise.
+    papers' scripts do: an estimate of no direction is beyond every threshold.
     `pairs` is the number of pairs and `below_N` how many have a worst error below N degrees, from which AUC
     is pooled over scenes. One view has no pair: all figures but `pairs` are None.
     """

@@ -14,9 +14,8 @@ from ....geometry.unproject_np import invert_rigid
 from ...metrics.nearest import draw, thin
 from ...metrics.points import cloud_errors
 from ...metrics.tsdf import TsdfOptions, fuse
-from ..scene_pair import Needs, ScenePair
+from ..scene_pair import Figures, Needs, ScenePair
 from .fit_points import PointFit, fit_points
-from .measure import Figures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,11 +94,11 @@ def _moved(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Depth, cameras and intrinsics in the truth's world and scale."""
     scale = float(np.cbrt(np.linalg.det(matrix[:3, :3])))
-    turn, shift = matrix[:3, :3] / scale, matrix[:3, 3]
+    rotation, translation = matrix[:3, :3] / scale, matrix[:3, 3]
     given = np.isfinite(pair.found_cameras).all((1, 2), keepdims=True)
     poses = invert_rigid(np.where(given, pair.found_cameras, np.nan).astype(np.float64))
-    centres = poses[:, :, 3] @ matrix[:3, :3].T + shift
-    cameras = invert_rigid(np.concatenate([turn @ poses[:, :, :3], centres[:, :, None]], -1))
+    centres = poses[:, :, 3] @ matrix[:3, :3].T + translation
+    cameras = invert_rigid(np.concatenate([rotation @ poses[:, :, :3], centres[:, :, None]], -1))
     depth = torch.from_numpy(np.where(pair.seen, pair.found_depth, np.nan)) * scale
     assert pair.found_intrinsics is not None
     return depth, torch.from_numpy(cameras), torch.from_numpy(pair.found_intrinsics)

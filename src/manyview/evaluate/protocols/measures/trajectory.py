@@ -9,8 +9,7 @@ import torch
 
 from ....geometry.cameras import invert_rigid
 from ...metrics.trajectory import Alignment, trajectory_errors
-from ..scene_pair import Needs, ScenePair
-from .measure import Figures
+from ..scene_pair import Figures, Needs, ScenePair
 
 
 @dataclasses.dataclass(frozen=True)
