@@ -149,7 +149,7 @@ def dense_head(case: Case) -> dict[str, Tensor]:
         case,
         lambda: DenseHead(
             c["dim_in"],
-            DenseHeadConfig(c["features"], c["out_channels"]),
+            DenseHeadConfig(c["features"], tuple(c["out_channels"])),
             None if c["feature_only"] else c["output_dim"],
             c["activation"],
             c["conf_activation"],
@@ -175,7 +175,7 @@ def track_head(case: Case) -> dict[str, Tensor]:
     depth = c.get("update_depth", 6)
     settings = TrackHeadConfig(
         features=c["features"],
-        out_channels=c["out_channels"],
+        out_channels=tuple(c["out_channels"]),
         hidden_size=c["hidden_size"],
         corr_levels=c["corr_levels"],
         corr_radius=c["corr_radius"],

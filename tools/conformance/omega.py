@@ -182,7 +182,7 @@ def _config(case: Case, shapes: dict[str, tuple[int, ...]]) -> OmegaConfig:
     if "register_attention_blocks" in c:
         stated = {
             "register_layers": c["register_attention_blocks"],
-            "taps": c["cached_layers"],
+            "taps": tuple(c["cached_layers"]),
             "readout_heads": c.get("camera", {}).get("num_heads", 16),
         }
     config: OmegaConfig = SPEC.config_from_shapes(shapes, case.id, **stated)

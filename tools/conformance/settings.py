@@ -73,7 +73,7 @@ def vggt_config(case: Case, shapes: dict[str, tuple[int, ...]]) -> VGGTConfig:
     settings = case.config
     trunk_only = not any(key.startswith(("camera_head.", "depth_head.", "point_head.")) for key in shapes)
     taps = settings.get("dpt", {}).get("intermediate_layer_idx") or ((0, 0, 0, 0) if trunk_only else None)
-    config: VGGTConfig = SPEC.config_from_shapes(shapes, case.id, taps=taps)
+    config: VGGTConfig = SPEC.config_from_shapes(shapes, case.id, taps=None if taps is None else tuple(taps))
     stated = {
         "embed_dim": config.dim,
         "depth": config.depth,

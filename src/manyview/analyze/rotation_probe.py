@@ -16,7 +16,7 @@ def strongest_patches(
     layout: TokenLayout,
     queries: Int[Tensor, "queries 2"],
     frames: Bool[Tensor, " frames"],
-) -> Int[Tensor, "heads queries chosen"]:
+) -> Int[Tensor, "heads others chosen"]:
     """The patch of the strongest key in each of the chosen `frames`, for queries of the others.
 
     `queries` are (frame, patch); those of chosen frames are left out. Only patch numbers are kept.

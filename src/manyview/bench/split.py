@@ -67,20 +67,15 @@ class _TimedParts:
 
 
 @dataclasses.dataclass(frozen=True)
-class _TimedLayer:
-    inner: GlobalAttention
-    timer: SplitTimer
-
-    @property
-    def needs_frame_features(self) -> bool:
-        return self.inner.needs_frame_features
+class _TimedLayer(GlobalAttention):
+    timer: Any = None
 
     def __call__(self, attention: Any, tokens: Tensor, *rest: Any) -> Tensor:
         with self.timer.stretch("attention"):
-            return self.inner(_TimedParts(attention, self.timer), tokens, *rest)
+            return super().__call__(_TimedParts(attention, self.timer), tokens, *rest)
 
 
 def timed_plan(plan: Plan, timer: SplitTimer) -> Plan:
     """The same plan, with the parts of its layers recorded by the timer."""
-    layers: Any = tuple(_TimedLayer(layer, timer) for layer in plan.layers)
+    layers = tuple(_TimedLayer(layer.queries, layer.keys, layer.fill, timer) for layer in plan.layers)
     return dataclasses.replace(plan, layers=layers)

@@ -32,8 +32,8 @@ def invert_rigid(target_from_source: Float[Tensor, "*batch 3 4"]) -> Float[Tenso
 
 
 def compose_rigid(
-    c_from_b: Float[Tensor, "*batch 3 4"], b_from_a: Float[Tensor, "*batch 3 4"]
-) -> Float[Tensor, "*batch 3 4"]:
+    c_from_b: Float[Tensor, "*#batch 3 4"], b_from_a: Float[Tensor, "*#batch 3 4"]
+) -> Float[Tensor, "... 3 4"]:
     """`c_from_a`: first `b_from_a`, then `c_from_b`."""
     rotation = c_from_b[..., :3] @ b_from_a[..., :3]
     translation = c_from_b[..., :3] @ b_from_a[..., 3:] + c_from_b[..., 3:]

@@ -37,7 +37,7 @@ def nearest_rigid(
     rigid = (error < _ROTATION_TOLERANCE) & (np.linalg.det(rotation) > 0)
     u, _, vh = np.linalg.svd(rotation)
     nearest = np.concatenate([u @ vh, transforms[..., 3:]], axis=-1)
-    return nearest, rigid & np.isfinite(transforms).all(axis=(-2, -1))
+    return nearest, np.asarray(rigid & np.isfinite(transforms).all(axis=(-2, -1)))
 
 
 def camera_centres(cam_from_world: Float[np.ndarray, "*batch 3 4"]) -> Float[np.ndarray, "*batch 3"]:

@@ -13,19 +13,21 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SceneBatch:
-    """Rendered scenes. Cameras are OpenCV's; pixel centres lie at +0.5; lengths are metres.
+    """Rendered scenes, or one without the first dimension.
+
+    Cameras are OpenCV's; pixel centres lie at +0.5; lengths are metres.
 
     `images` are RGB in [0, 1]. `z_depth` and `world_points` belong to pixel centres and are 0 where
     `valid` is False (the sky); so are the unit world `normals`, where they are known at all.
     """
 
-    images: Float[Tensor, "b views 3 height width"]
-    z_depth: Float[Tensor, "b views height width"]
-    world_points: Float[Tensor, "b views height width 3"]
-    cam_from_world: Float[Tensor, "b views 3 4"]
-    intrinsics: Float[Tensor, "b views 3 3"]
-    valid: Bool[Tensor, "b views height width"]
-    normals: Float[Tensor, "b views height width 3"] | None = None
+    images: Float[Tensor, "*b views 3 height width"]
+    z_depth: Float[Tensor, "*b views height width"]
+    world_points: Float[Tensor, "*b views height width 3"]
+    cam_from_world: Float[Tensor, "*b views 3 4"]
+    intrinsics: Float[Tensor, "*b views 3 3"]
+    valid: Bool[Tensor, "*b views height width"]
+    normals: Float[Tensor, "*b views height width 3"] | None = None
 
     def __len__(self) -> int:
         return len(self.images)

@@ -214,11 +214,11 @@ def config_from_json(data: Mapping[str, Any], where: str = "training config") ->
 
 
 def _mix(data: Mapping[str, Any], where: str) -> SceneMix:
-    mix = _build(SceneMix, data, where)
-    if mix.posed is None:
-        return mix
-    posed = {key: _tuples(value) for key, value in mix.posed.items()}
-    return dataclasses.replace(mix, posed=_build(PosedFolders, posed, f"{where}, posed"))
+    values = dict(data)
+    if values.get("posed") is not None:
+        posed = {key: _tuples(value) for key, value in values["posed"].items()}
+        values["posed"] = _build(PosedFolders, posed, f"{where}, posed")
+    return _build(SceneMix, values, where)
 
 
 def _config(data: Mapping[str, Any], where: str) -> TrainConfig:

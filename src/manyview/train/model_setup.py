@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -44,7 +46,7 @@ def checkpoint_blocks(model: VGGT) -> None:
         block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
 
 
-def compile_blocks(model: VGGT, backend: str = "inductor") -> None:
+def compile_blocks(model: VGGT, backend: str | Callable[..., Any] = "inductor") -> None:
     """Compile the blocks in place with dynamic shapes; parameter names and results are unchanged.
 
     Of a global block only the MLP is compiled: its attention may change from step to step, and each method

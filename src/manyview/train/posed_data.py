@@ -166,7 +166,7 @@ def _box(
 
 
 def _depth_at(
-    depth: Float64[np.ndarray, "height width"],
+    depth: Float64[np.ndarray, "depth_height depth_width"],
     box: tuple[float, float, float, float],
     image_size: tuple[int, int],
     size: tuple[int, int],

@@ -18,7 +18,7 @@ POINT_FITS: tuple[PointFit, ...] = get_args(PointFit)
 
 def fit_points(
     found: Float[np.ndarray, "n 3"],
-    truth: Float[np.ndarray, "n 3"],
+    truth: Float[np.ndarray, "true_n 3"],
     found_cameras: Float[np.ndarray, "views 3 4"],
     true_cameras: Float[np.ndarray, "views 3 4"],
     how: PointFit,
