@@ -25,7 +25,7 @@ def main() -> None:
     plan = manyview.Plan(early + late)
 
     images = demo_scene(views=6, height=80, width=112).images[0]  # [views, 3, height, width]
-    layout = model.layout(len(images), *images.shape[-2:])
+    layout = model.config.layout(len(images), *images.shape[-2:])
     print(plan.table(layout, model.config.dim))
     with torch.no_grad():
         dense, cheap = (model(images, p) for p in (manyview.Plan.dense(depth), plan))
