@@ -24,7 +24,8 @@ def main() -> None:
     scene.save(args.out / "result", overwrite=True)
     for path in scene.export(args.out / "colmap", "colmap", overwrite=True):
         print(path)
-    print(f"{len(scene.views)} views, {scene.settings['accel']} attention, {scene.timings_s['forward']:.2f} s")
+    seconds = scene.timings_s["forward"]
+    print(f"{len(scene.views)} views, {scene.settings['accel']} attention, {seconds:.2f} s")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from jaxtyping import Float64
@@ -13,6 +13,8 @@ from jaxtyping import Float64
 from ..errors import InputError
 from ..geometry.unproject_np import invert_rigid, nearest_rigid
 from .depth_maps import read_depth_map, valid_depth
+
+AnyDepth = TypeVar("AnyDepth", bound="DepthFiles")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,7 @@ class DepthFiles:
         depth[depth > self.farthest] = np.nan
         return depth
 
-    def select(self, views: Sequence[int]) -> Self:
+    def select(self: AnyDepth, views: Sequence[int]) -> AnyDepth:
         """The depth of these views alone, in this order."""
         per_view: dict[str, Any] = {
             name: tuple(getattr(self, name)[i] for i in views) for name in self._per_view
