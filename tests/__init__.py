@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jaxtyping
 import torch
 from beartype import BeartypeConf, beartype
 
@@ -29,8 +30,11 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
 @contextlib.contextmanager
 def wrong_types_allowed() -> Iterator[None]:
     """Calls go unchecked inside: what a test hands over may be what annotations forbid."""
-    before, _state["off"] = _state["off"], True
+    before = _state["off"]
+    _state["off"] = True
+    jaxtyping.config.update("jaxtyping_disable", True)
     try:
         yield
     finally:
         _state["off"] = before
+        jaxtyping.config.update("jaxtyping_disable", before)

@@ -69,6 +69,13 @@ def photos(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Calls go unchecked: for tests that count what thousands of calls do."""
+    with wrong_types_allowed():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)

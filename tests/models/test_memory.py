@@ -12,6 +12,8 @@ from manyview.models.run_options import RunOptions
 from manyview.models.vggt.config import VGGT_1B
 from manyview.models.vggt.model import VGGT
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 FEW, MANY = 24, 40  # growth is the same from 48 to 80
 
 

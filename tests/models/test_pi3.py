@@ -255,6 +255,7 @@ def test_operations_are_those_counted(plan, build):
     assert heads == pytest.approx(sum(v for k, v in expected.items() if k.endswith("head")), rel=0.02)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("pieces", [(None, None, None), (2, 2000, 1), (8, 9000, 4)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("public", "kind"), [(PI3, Pi3), (PI3X, Pi3X)])
@@ -272,6 +273,7 @@ def test_memory_estimate_is_near_and_not_below_counted_bytes(pieces, dtype, publ
     assert counted <= estimate <= 1.5 * counted
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("pieces", [(2, 2000, 1), (8, 9000, 4)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("known", [("poses",), ("depth",), ("intrinsics",), ("poses", "intrinsics", "depth")])

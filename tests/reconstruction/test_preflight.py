@@ -51,6 +51,7 @@ def wide_model() -> VGGT:
         return VGGT(WIDE)
 
 
+@pytest.mark.usefixtures("unchecked")
 # Every pair of heads and chunks, and each of both with either precision.
 @pytest.mark.parametrize("heads", [1, 2, 3])
 @pytest.mark.parametrize("chunks", [(None, None, None), (2, 2000, 1), (8, 9000, 8)])

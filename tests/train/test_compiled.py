@@ -16,6 +16,7 @@ from manyview.train.workers import Workers
 from .tiny import MODEL, tiny_config
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # the compiler reads it
 def test_a_compiled_step_is_the_plain_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the compiler's graphs run as they are, which needs no C++ compiler."""

@@ -114,7 +114,7 @@ def _text_head(case: Case) -> dict[str, Tensor]:
 
 def _dense_head(case: Case) -> dict[str, Tensor]:
     c = case.config
-    sizes = DenseHeadConfig(c["features"], c["out_channels"])
+    sizes = DenseHeadConfig(c["features"], tuple(c["out_channels"]))
     head = seeded_module(case, lambda: OmegaDenseHead(c["dim_in"], sizes, c["patch"]))
     grid = tuple(c["grid_hw"])
     size = (c["patch"] * grid[0], c["patch"] * grid[1])

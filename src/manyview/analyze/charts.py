@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO
+from io import BytesIO
+from typing import Any
 
 from .analysis import Analysis
 
@@ -33,7 +34,7 @@ _SHARPNESS = (
 )
 
 
-def draw(analysis: Analysis, out: BinaryIO) -> None:
+def draw(analysis: Analysis, out: BytesIO) -> None:
     """Write a PNG: attention mass, matches, sharpness, similarity, and the effect of knock-outs."""
     from matplotlib.figure import Figure
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import torch
 
 from manyview.evaluate.metrics.trajectory import spread
 from manyview.evaluate.protocols.measures import Figures
+from manyview.evaluate.protocols.measures.trajectory import Trajectory
 from manyview.evaluate.protocols.published import POSED
 from manyview.evaluate.protocols.scene_pair import ScenePair
 from manyview.evaluate.references.baselines import Baseline, identity, mean_step
@@ -34,7 +36,7 @@ class Truth:
         return invert_rigid(self.cam_from_world)[..., 3]
 
 
-def figures(found: Baseline, truth: Truth) -> Figures:
+def figures(found: Baseline, truth: Truth, measure: Any = POSED) -> Figures:
     depth = found.z_depth.float().contiguous().numpy()
     pair = ScenePair(
         found_cameras=found.cam_from_world.double().numpy(),
@@ -45,7 +47,7 @@ def figures(found: Baseline, truth: Truth) -> Figures:
         seen=np.ones(depth.shape, dtype=bool),
         true_depth=None if truth.z_depth is None else truth.z_depth.numpy(),
     )
-    return POSED.figures(pair)
+    return measure.figures(pair)
 
 
 def aligned_error(cameras: torch.Tensor, truth: Truth) -> float | None:
@@ -186,6 +188,6 @@ def test_ate_is_that_of_evo(name: str, index: int, shared_data: Path) -> None:
         for n in (name, "KITTI_00_gt")
     )
     expected = pair["sim3"]["ape_translation_m"]["rmse"]
-    numbers = figures(Baseline(found, torch.ones(len(found), 1, 1)), Truth(truth))
+    numbers = figures(Baseline(found, torch.ones(len(found), 1, 1)), Truth(truth), Trajectory())
     assert numbers["ate"] == pytest.approx(expected, rel=1e-3)
     assert numbers["path"] == pytest.approx(pair["reference_path_length_m"], rel=1e-4)

@@ -26,13 +26,13 @@ class ScenePair:
 
     found_cameras: Float[np.ndarray, "views 3 4"]
     true_cameras: Float[np.ndarray, "views 3 4"]
-    found_depth: Float[np.ndarray, "views found_height found_width"]
-    confidence: Float[np.ndarray, "views found_height found_width"]
-    found_points: Float[np.ndarray, "views found_height found_width 3"]
+    found_depth: Float[np.ndarray, "views _ _"]
+    confidence: Float[np.ndarray, "views _ _"]
+    found_points: Float[np.ndarray, "views _ _ 3"]
     seen: Bool[np.ndarray, "views height width"]
     true_depth: Float[np.ndarray, "views height width"] | None = None
     true_points: Float[np.ndarray, "views height width 3"] | None = None
-    head_points: Float[np.ndarray, "views found_height found_width 3"] | None = None
+    head_points: Float[np.ndarray, "views _ _ 3"] | None = None
     cloud: Float[np.ndarray, "n 3"] | None = None
     notes: tuple[str, ...] = ()
     per_metre: float = 1.0

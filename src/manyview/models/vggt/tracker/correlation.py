@@ -32,7 +32,7 @@ def local_correlation(
     targets: Float[Tensor, "b n c"],
     coords: Float[Tensor, "b n 2"],
     radius: int,
-) -> Float[Tensor, "b n levels*window"]:
+) -> Float[Tensor, "b n _"]:
     """Scaled products of each target with the window around its coordinates, level after level.
 
     `coords` are pixels of the finest map; level i reads at coords / 2^i, and zero outside. Only the windows

@@ -10,7 +10,7 @@ _TABLE_BASE = 10_000.0
 _FLOW_SCALE = 1_000.0
 
 
-def flow_embedding(flow: Float[Tensor, "*batch 2"], channels: int) -> Float[Tensor, "*batch 2*channels"]:
+def flow_embedding(flow: Float[Tensor, "*batch 2"], channels: int) -> Float[Tensor, "*batch _"]:
     """Embed a displacement in feature pixels: sine and cosine interleaved, first all of x, then all of y.
 
     Frequencies run from 0 in steps of 2000 / channels to almost 1000 radians a pixel, so a rounding error of
