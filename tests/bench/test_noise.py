@@ -10,8 +10,8 @@ import torch
 from manyview.attention.plan import Plan
 from manyview.bench import BenchOptions, run_bench
 from manyview.bench import noise as noise_module
-from manyview.bench.case import Case
 from manyview.bench.expect import Budget, expected
+from manyview.bench.method_run import MethodRun
 from manyview.bench.methods import Method
 from manyview.bench.noise import load_warning, machine_load, spread
 from manyview.bench.subject import SIZES
@@ -25,12 +25,12 @@ SMALL = BenchOptions("small-random", frames=(1,), size=(40, 32), device="cpu", r
 def seconds_of_passes(monkeypatch, *seconds: float) -> None:
     """Every timed pass that counts takes the next of these, with the stages of a real one."""
     left = list(seconds)
-    real = Case._timed_pass
+    real = MethodRun._timed_pass
 
-    def timed_pass(self: Case) -> tuple[float, dict[str, float]]:
+    def timed_pass(self: MethodRun) -> tuple[float, dict[str, float]]:
         return left.pop(0), real(self)[1]
 
-    monkeypatch.setattr(Case, "_timed_pass", timed_pass)
+    monkeypatch.setattr(MethodRun, "_timed_pass", timed_pass)
 
 
 @pytest.mark.parametrize("turns", [False, True])

@@ -107,7 +107,7 @@ def test_the_timer_books_each_stretch_under_its_stage():
 
 def test_what_does_not_fit_is_recorded_and_larger_cases_are_not_tried(monkeypatch):
     tiny = Machine(CPU, "a small box", 400_000, 400_000)
-    monkeypatch.setattr("manyview.bench.case.inspect_machine", lambda device: tiny)
+    monkeypatch.setattr("manyview.bench.method_run.inspect_machine", lambda device: tiny)
     report = run_bench(dataclasses.replace(SMALL, frames=(1, 40, 50)))
     assert [case.frames for case in report.measurements] == []
     assert [refusal.frames for refusal in report.refusals] == [1, 40, 50]
@@ -120,7 +120,7 @@ def test_running_out_of_memory_ends_a_case_and_other_errors_the_run(monkeypatch,
     def fail(*_: object) -> None:
         raise RuntimeError(message)
 
-    monkeypatch.setattr("manyview.bench.case.Case._first_pass", fail)
+    monkeypatch.setattr("manyview.bench.method_run.MethodRun._first_pass", fail)
     if stops:
         with pytest.raises(RuntimeError, match="a bug"):
             run_bench(SMALL)

@@ -10,7 +10,7 @@ from tools.bench.reference import ReferenceVGGT
 
 from manyview.attention.methods import METHODS
 from manyview.attention.plan import Plan
-from manyview.bench.case import Case
+from manyview.bench.method_run import MethodRun
 from manyview.bench.methods import Implementation, Method
 from manyview.bench.options import BenchOptions
 from manyview.bench.split import SplitTimer, timed_plan
@@ -66,9 +66,9 @@ def test_time_is_booked_where_it_is_spent(monkeypatch, slow, low, high):
     assert low <= timer.attention_share() <= high
 
 
-def case(method: Method, **changes: object) -> Case:
+def case(method: Method, **changes: object) -> MethodRun:
     request = Request(TINY, 3, 42, 56, method.plan, ("camera", "depth"), torch.float32)
-    return Case(tiny_vggt(), method, request, IMAGES, BenchOptions(**changes))
+    return MethodRun(tiny_vggt(), method, request, IMAGES, BenchOptions(**changes))
 
 
 @pytest.mark.parametrize("other", [None, Implementation("reference", ReferenceVGGT)])

@@ -11,8 +11,8 @@ import pytest
 from manyview.attention.methods import METHODS
 from manyview.attention.plan import Plan
 from manyview.bench import BenchOptions, BenchReport, Measurement, Refusal, run_bench
-from manyview.bench.case import Case
 from manyview.bench.comparison import comparison, report_text, sentences
+from manyview.bench.method_run import MethodRun
 from manyview.bench.methods import named_plans
 from manyview.bench.table import table
 from manyview.cli.bench import Bench
@@ -35,14 +35,14 @@ SMALL = BenchOptions(
 def ran() -> tuple[BenchReport, list[tuple[str, int, bool]]]:
     """A report, and every pass in order: plan, frames, whether it counts."""
     passes: list[tuple[str, int, bool]] = []
-    real = Case.run
+    real = MethodRun.run
 
-    def run(self: Case, counts: bool) -> None:
+    def run(self: MethodRun, counts: bool) -> None:
         passes.append((str(self._request.plan), self._request.views, counts))
         real(self, counts)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Case, "run", run)
+        patch.setattr(MethodRun, "run", run)
         return run_bench(SMALL), passes
 
 
@@ -89,14 +89,14 @@ def test_a_preset_the_network_cannot_have_is_recorded_and_a_misspelt_one_refused
 
 
 def test_a_plan_that_runs_out_of_memory_leaves_the_others(monkeypatch):
-    real = Case.run
+    real = MethodRun.run
 
-    def run(self: Case, counts: bool) -> None:
+    def run(self: MethodRun, counts: bool) -> None:
         if str(self._request.plan) == "frame" and self._request.views == 1 and counts:
             raise MemoryLimitError("memory ran out")
         real(self, counts)
 
-    monkeypatch.setattr(Case, "run", run)
+    monkeypatch.setattr(MethodRun, "run", run)
     report = run_bench(dataclasses.replace(SMALL, plans=("frame",)))
     assert [(case.plan, case.frames) for case in report.measurements] == [("dense", 1), ("dense", 3)]
     # Not tried with more frames, and that is recorded too.

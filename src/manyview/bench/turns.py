@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..errors import MemoryLimitError
-from .case import Case, tidy
 from .expect import Budget, too_long
 from .figures import Refusal
+from .method_run import MethodRun, tidy
 from .methods import Method
 from .set_up import SetUp
 
@@ -13,7 +13,7 @@ from .set_up import SetUp
 def measure_together(place: SetUp, methods: list[Method], frames: int, budget: Budget) -> list[Method]:
     """Measure methods on as many frames, one pass of each in turn; returns those that did not fit."""
     report, options = place.report, place.report.options
-    cases: dict[Method, Case] = {}
+    cases: dict[Method, MethodRun] = {}
     dropped: list[Method] = []
 
     def drop(method: Method, error: Exception) -> None:
@@ -36,7 +36,7 @@ def measure_together(place: SetUp, methods: list[Method], frames: int, budget: B
             continue
         try:
             request = place.request(method, frames)
-            cases[method] = Case(place.model, method, request, place.images(frames), options)
+            cases[method] = MethodRun(place.model, method, request, place.images(frames), options)
         except MemoryLimitError as error:
             drop(method, error)
         tidy(place.device)

@@ -26,7 +26,7 @@ from .options import BenchOptions
 from .split import SplitTimer, timed_plan
 
 
-class Case:
+class MethodRun:
     """One method on one number of frames: memory in a first pass when it is made, then a pass at a time.
 
     Raises MemoryLimitError wherever memory does not suffice.
