@@ -70,6 +70,7 @@ def test_keyword_arguments_are_the_fields_of_the_options() -> None:
     assert {name: hints[name] for name in fields} == changes
 
 
+@pytest.mark.usefixtures("unchecked")  # old names are in no signature
 def test_names_of_the_last_release_warn_and_work() -> None:
     with pytest.warns(DeprecationWarning, match="receipt_views"):
         options = ReconstructOptions(compare=True, receipt_views=3)  # type: ignore[call-arg]

@@ -46,6 +46,7 @@ def test_other_families_are_divided_too(make):
     assert 0 < timer.attention_share() < 1
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("slow, low, high", [("attend", 0.6, 1.0), ("project", 0.0, 0.3)])
 def test_time_is_booked_where_it_is_spent(monkeypatch, slow, low, high):
     real_attend, real_output = torch.nn.functional.scaled_dot_product_attention, Attention.output
