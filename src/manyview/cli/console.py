@@ -19,7 +19,7 @@ _PATIENCE_S = 2.0
 
 
 def say(text: str) -> None:
-    """One line of a command's result; work goes on if nobody reads it any more (`| head -1`, `>&-`)."""
+    """One line of a command's result; a closed output is no error (`| head -1`, `>&-`)."""
     if sys.stdout is None:
         return
     try:
