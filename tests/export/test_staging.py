@@ -15,7 +15,8 @@ from manyview.errors import OutputError
 from manyview.export import PlyOptions, export
 from manyview.export.ply import write_ply
 from manyview.files import staging
-from manyview.files.staging import MANIFEST_NAME, staged_files
+from manyview.files.manifest import MANIFEST_NAME
+from manyview.files.staging import staged_files
 from manyview.files.writing import atomic_file, format_bytes
 from manyview.reconstruction.result.result import Reconstruction
 from tests.analytic_scene import room_scene

@@ -19,9 +19,8 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import OutputError
+from .manifest import MANIFEST_NAME, read_manifest
 from .writing import atomic_file, created_folder, output_errors, partial_name, require_space
-
-MANIFEST_NAME = "manyview-export.json"
 
 
 @dataclasses.dataclass
@@ -58,7 +57,7 @@ def staged_files(
         raise OutputError(f"{out_dir}: is a file, a folder was expected; choose another output folder")
     with output_errors(out_dir, needed_bytes), created_folder(out_dir):
         require_space(out_dir, needed_bytes)
-        manifest = _read_manifest(out_dir)
+        manifest = read_manifest(out_dir / MANIFEST_NAME)
         stage = StagedFiles(out_dir / partial_name())
         stage.path.mkdir()
         try:
@@ -123,22 +122,6 @@ def _remove_stale(out_dir: Path, name: str, sums: dict[str, str], manifest: dict
 def _checksum(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_manifest(out_dir: Path) -> dict[str, Any]:
-    path = out_dir / MANIFEST_NAME
-    if not path.exists():
-        return {"exports": {}}
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        for entry in manifest["exports"].values():
-            dict.items(entry["files"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise OutputError(
-            f"{path}: cannot be read, so ManyView does not know which files here are its own; "
-            "remove it or export to another folder"
-        ) from error
-    return manifest
 
 
 def _write_manifest(out_dir: Path, manifest: dict[str, Any]) -> None:
