@@ -69,7 +69,7 @@ def take_screenshot(viewer: Viewer, path: Path, size: tuple[int, int], wait_s: f
             "request",
             lambda request: (
                 None
-                if request.url.startswith((viewer.url, "data:", "blob:"))
+                if request.url.startswith((viewer.url.partition("?")[0], "data:", "blob:"))
                 else outside.append(request.url)
             ),
         )

@@ -40,7 +40,7 @@ def viewer():
 
 
 def test_the_page_is_served_on_loopback(viewer):
-    assert viewer.url == f"http://127.0.0.1:{viewer.port}"
+    assert viewer.url.startswith(f"http://127.0.0.1:{viewer.port}/?token=")
     with urllib.request.urlopen(viewer.url, timeout=10) as answer:
         page = answer.read()
     assert answer.status == 200

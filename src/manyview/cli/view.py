@@ -6,6 +6,7 @@ import dataclasses
 import os
 import sys
 import threading
+import warnings
 import webbrowser
 from pathlib import Path
 
@@ -20,7 +21,7 @@ class View:
     """Show a reconstruction in the browser, until Ctrl-C.
 
     Points, cameras with their images, and sliders for confidence and frame. The page is served to
-    this machine only, unless --host is given.
+    this machine only, unless --host is given; a browser needs the whole address, with its token.
     """
 
     out: tyro.conf.Positional[Path]
@@ -34,12 +35,13 @@ class View:
         from ..view import start_viewer
 
         scene = load_reconstruction(self.out)
+        warnings.filterwarnings("ignore", module=r"viser\.")  # they are about what a client sent
         with start_viewer(scene, self.page) as viewer:
             say(f"{viewer.url} shows {self.out} ({len(scene)} views). Stop with Ctrl-C.")
             if self.page.host in ("127.0.0.1", "localhost", "::1"):
                 say(f"From another machine: ssh -L {viewer.port}:127.0.0.1:{viewer.port} THIS_MACHINE")
             else:
-                say("Every machine that can reach this address can see the images.")
+                say("Everybody who has this address and can reach this machine sees the images.")
             if self.open and _has_screen():
                 webbrowser.open(viewer.url)
             try:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import socket
 import threading
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -16,10 +13,12 @@ from ..errors import UsageError, optional_module
 from ..export.frusta import frustum_corners, frustum_size
 from ..export.images import evenly_spread
 from ..reconstruction.result.result import Reconstruction
+from .access import ANY_ADDRESS, Access
 from .cameras import CameraShapes, line_colours, small_image
 from .cloud import LEVEL_STEP, LEVELS, RankedPoints, frame_cloud, level_of, level_thresholds, scene_cloud
 from .options import ViewOptions
 from .panel import Choices, Panel
+from .server import guarded_server, logged, quiet
 from .space import first_eye, fit_space
 
 _PORTS_TRIED = 200
@@ -32,12 +31,11 @@ def start_viewer(scene: Reconstruction, options: ViewOptions | None = None) -> V
     Raises MissingExtraError without viser, UsageError for an address that cannot be served.
     """
     options = options or ViewOptions()
-    viser = optional_module("viser", "the viewer", "view")
-    port = free_port(options.host, options.port)
-    with _quiet():
-        server = viser.ViserServer(host=options.host, port=port, label="ManyView", verbose=False)
+    optional_module("viser", "the viewer", "view")
+    access = Access(options.host)
+    server = guarded_server(access, free_port(options.host, options.port))
     try:
-        return Viewer(server, scene, options)
+        return Viewer(server, scene, options, access)
     except BaseException:
         server.stop()
         raise
@@ -63,18 +61,11 @@ def free_port(host: str, port: int) -> int:
     )
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep viser from printing a banner and a farewell on standard output, which it has no option for."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
-
-
 class Viewer:
     """A running viewer. `server` is viser's, for additions of your own; usable as a context manager."""
 
-    def __init__(self, server: Any, scene: Reconstruction, options: ViewOptions) -> None:
-        self.server, self.scene, self.options = server, scene, options
+    def __init__(self, server: Any, scene: Reconstruction, options: ViewOptions, access: Access) -> None:
+        self.server, self.scene, self.options, self._access = server, scene, options, access
         self._lock = threading.Lock()
         self._thresholds = level_thresholds(scene)
         self._cloud = scene_cloud(scene, self._thresholds, options)
@@ -89,7 +80,7 @@ class Viewer:
             self._set_stage()
             self._levels = self._add_points(start.point_size)
             self._add_cameras(start)
-            self.panel = Panel(server, scene, start, self.refresh, self._look_through)
+            self.panel = Panel(server, scene, start, logged(self.refresh), logged(self._look_through))
             self.refresh()
 
     @property
@@ -98,11 +89,10 @@ class Viewer:
 
     @property
     def url(self) -> str:
-        """Address of the page, for a browser on this machine."""
-        host = self.options.host
-        if host in ("", "0.0.0.0", "::"):
-            host = "127.0.0.1"
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        """Address of the page with its token, for a browser on this machine."""
+        host = "127.0.0.1" if self.options.host in ANY_ADDRESS else self.options.host
+        place = f"[{host}]" if ":" in host else host
+        return f"http://{place}:{self.port}/?token={self._access.token}"
 
     @property
     def shown_points(self) -> int:
@@ -113,7 +103,7 @@ class Viewer:
 
     def stop(self) -> None:
         """Close the page and free the port."""
-        with _quiet():
+        with quiet():
             self.server.stop()
 
     def __enter__(self) -> Viewer:
@@ -188,7 +178,7 @@ class Viewer:
             format="jpeg", jpeg_quality=80, cast_shadow=False, receive_shadow=False,
             wxyz=SO3.from_matrix(axes).wxyz, position=middle,
         )  # fmt: skip
-        node.on_click(lambda _: self.panel.pick_frame(view))
+        node.on_click(logged(lambda _: self.panel.pick_frame(view)))
         return node
 
     def _show_points(self, now: Choices, before: Choices | None) -> None:

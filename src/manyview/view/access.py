@@ -1,0 +1,83 @@
+"""Who may talk to the viewer: a browser that knows the token, under a name that the viewer is served by."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import ipaddress
+import secrets
+import socket
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs, urlsplit
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+ANY_ADDRESS = frozenset({"", "0.0.0.0", "::"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Access:
+    """Checks of a request to a server on `host`.
+
+    Any program of this machine, and any page open in its browser, can send requests to a loopback address.
+    A page of another site is told by Origin; one whose name was made to point here (DNS rebinding) by Host;
+    and everything else lacks the token.
+    """
+
+    host: str
+    token: str = dataclasses.field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+
+    def refusal(self, path: str, headers: Mapping[str, str]) -> str | None:
+        """Why a request is refused, for the person who sent it; None if it is not.
+
+        `path` has the query; `headers` may raise LookupError for one that is repeated.
+        """
+        try:
+            host = headers.get("Host") or ""
+            origin = headers.get("Origin")
+            cookies = headers.get("Cookie") or ""
+            name = urlsplit(f"//{host}").hostname or ""
+        except (LookupError, ValueError):
+            return "the request cannot be read"
+        if not self._is_served_as(name):
+            return f"this viewer is not served as {name!r}"
+        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            return f"pages of {origin!r} may not use this viewer"
+        if not self._is_token(self.query_token(path)) and not self._is_token(self._cookie_token(cookies)):
+            return "open the whole address that ManyView printed, with its token"
+        return None
+
+    def query_token(self, path: str) -> str:
+        """The token in an address, right or wrong; empty if there is none."""
+        return parse_qs(path.partition("?")[2]).get("token", [""])[0]
+
+    @property
+    def cookie(self) -> str:
+        """What a browser is to send with the requests that follow, those of the websocket too."""
+        return f"{self._cookie_name}={self.token}; Path=/; HttpOnly; SameSite=Strict"
+
+    @property
+    def _cookie_name(self) -> str:
+        # Cookies of one host are shared by all of its ports, and so by all viewers.
+        return f"manyview-{hashlib.sha256(self.token.encode()).hexdigest()[:12]}"
+
+    def _cookie_token(self, text: str) -> str:
+        try:
+            found = SimpleCookie(text).get(self._cookie_name)
+        except CookieError:
+            return ""
+        return "" if found is None else found.value
+
+    def _is_token(self, text: str) -> bool:
+        return secrets.compare_digest(text.encode("utf-8", "surrogateescape"), self.token.encode())
+
+    def _is_served_as(self, name: str) -> bool:
+        if name in _LOOPBACK or (name and name == self.host.lower()):
+            return True
+        if self.host not in ANY_ADDRESS:
+            return False
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return name == socket.gethostname().lower()
+        return True  # an address is no name that somebody else could make point here
