@@ -10,6 +10,7 @@ import tyro
 
 from .console import Bars, say, say_notes
 from .export import ExportNames, chosen_formats, export_all
+from .long_run import check_long_run
 from .options import KnownChoice, ModelChoice, RunChoice, check_apart
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Reconstruct:
     """First run --accel and dense attention on a sample of the views: time saved, deviation, break-even."""
     receipt_views: int | None = None
     """Views in that sample, evenly spread; default: up to 24, as many as dense should manage in a minute."""
+    yes: bool = False
+    """Start a run of an hour or more without asking."""
     model: ModelChoice = dataclasses.field(default_factory=ModelChoice)
     how: RunChoice = dataclasses.field(default_factory=RunChoice)
     known: KnownChoice = dataclasses.field(default_factory=KnownChoice)
@@ -74,6 +77,7 @@ class Reconstruct:
                         export_all(scene, folder, [name for name in formats if name == "report"], bars)
                     return 0
                 check_output_folder(folder, self.overwrite)
+            check_long_run(ready, model, self.yes)
             require_space(folder, array_bytes(ready.views.images.shape, self.how.point_head))
             scene = reconstruct_into(ready, model, folder, self.overwrite, bars)
             write_comparison(scene, folder)

@@ -54,6 +54,11 @@ class InputOptions:
             raise UsageError(f"end_s ({self.end_s:g}) must be later than start_s ({self.start_s or 0:g})")
 
     @property
+    def every_frame(self) -> bool:
+        """Whether nothing says how many frames of a video to use."""
+        return self.max_frames is None and self.fps is None and self.stride is None
+
+    @property
     def video_only(self) -> tuple[str, ...]:
         """Names of the options that are set and have a meaning for video alone."""
         names = ("fps", "start_s", "end_s", "sharpest_of")

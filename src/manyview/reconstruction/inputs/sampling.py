@@ -49,7 +49,7 @@ def plan_sampling(options: InputOptions, times_s: Iterable[float]) -> Sampling:
     """The sampling of a video whose frames in range are shown at these times (from the range's start)."""
     spacing = Sampling(options, slots=1, groups=1, limited_by_default=False)
     slots = len({spacing.slot(ordinal, time_s) for ordinal, time_s in enumerate(times_s)})
-    free = options.max_frames is None and options.fps is None and options.stride is None
+    free = options.every_frame
     limit = DEFAULT_VIDEO_FRAMES if free else options.max_frames
     groups = slots if limit is None else min(slots, limit)
     return Sampling(

@@ -85,7 +85,7 @@ class Preflight:
     """What was chosen for a request, and what to expect of it.
 
     `chunk`: so many views are attached to solved anchors at a time, and results go to the disk as they are
-    ready, which takes `disk_bytes` (None: one pass over all views).
+    ready, which takes `disk_bytes` (None: one pass over all views). `hint`: how to spend less time.
     """
 
     request: Request
@@ -95,17 +95,19 @@ class Preflight:
     seconds: float | None
     chunk: int | None = None
     disk_bytes: int = 0
+    hint: str | None = None
 
     def sentence(self) -> str:
         """One line for the user."""
         r = self.request
-        time = "" if self.seconds is None else f", about {_duration(self.seconds)}"
+        time = "" if self.seconds is None else f", about {format_duration(self.seconds)}"
         chunks = f", {self.chunk} at a time, {format_gib(self.disk_bytes)} on disk" if self.chunk else ""
         return (
             f"{counted(r.views, 'view')} of {r.width}x{r.height} "
             f"({r.layout.tokens:,} tokens), {r.plan} attention, "
             f"{precision_name(r.dtype)} on {self.machine.name}: expected peak {format_gib(self.peak_bytes)} "
             f"of {format_gib(self.machine.free_bytes)} free{chunks}{time}"
+            + ("" if self.hint is None else f"; {self.hint}")
         )
 
 
@@ -162,7 +164,7 @@ def memory_limit_error(request: Request, machine: Machine) -> MemoryLimitError:
 
 def largest_input(request: Request, machine: Machine) -> int:
     """How many views of the request's size fit, with the smallest chunks (0: not even one)."""
-    return _largest(lambda n: _fits(dataclasses.replace(request, views=n), machine), 1, 10**6) or 0
+    return largest(lambda n: _fits(dataclasses.replace(request, views=n), machine), 1, 10**6) or 0
 
 
 def _fits(request: Request, machine: Machine) -> bool:
@@ -179,7 +181,7 @@ def alternatives(request: Request, machine: Machine) -> list[str]:
     ways = []
 
     def most_views(changed: Request) -> int:
-        fits = _largest(lambda n: _fits(dataclasses.replace(changed, views=n), machine), 1, request.views - 1)
+        fits = largest(lambda n: _fits(dataclasses.replace(changed, views=n), machine), 1, request.views - 1)
         return fits or 0
 
     def offer(text: str, changed: Request) -> None:
@@ -196,7 +198,7 @@ def alternatives(request: Request, machine: Machine) -> list[str]:
     views = most_views(request)
     if views:
         ways.append(f"--max-frames {views} (of {request.views} views)")
-    side = _largest(lambda n: _fits(_resized(request, n), machine), 4, longer - 1)
+    side = largest(lambda n: _fits(_resized(request, n), machine), 4, longer - 1)
     if side is not None:
         ways.append(f"--image-size {side * patch} (instead of {longer * patch})")
     if request.dtype == torch.float32 and most_views(low) > views:
@@ -220,7 +222,7 @@ def _resized(request: Request, longer_patches: int) -> Request:
     return dataclasses.replace(request, height=rows * patch, width=columns * patch)
 
 
-def _largest(fits: Callable[[int], bool], low: int, high: int) -> int | None:
+def largest(fits: Callable[[int], bool], low: int, high: int) -> int | None:
     """Largest n in low..high that fits, if any; what fits at n fits below."""
     if high < low or not fits(low):
         return None
@@ -237,7 +239,7 @@ def format_gib(count: float) -> str:
     return f"{count / 2**30:.1f} GiB"
 
 
-def _duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(seconds, 0.1):.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -31,6 +31,8 @@ from .settings import run_settings
 
 # From here on network images are kept on the disk if the run may turn out to be one in chunks.
 _MANY_FILES = 300
+# From here on a person is told how a video would take less time.
+_PATIENCE_S = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +123,9 @@ def prepare(
     limit = None if options.memory_limit_gib is None else int(options.memory_limit_gib * 2**30)
     machine = inspect_machine(device, limit, reserve_bytes=weights_elsewhere(model, device))
     chosen = _preflight(model, request, machine, options.chunk, measure_flops(device, dtype))
+    if found.kind == "video" and found.options.every_frame and (chosen.seconds or 0) >= _PATIENCE_S:
+        hint = f"{count} frames of the video are used, --fps or --max-frames takes fewer"
+        chosen = dataclasses.replace(chosen, hint=hint)
     notes = (
         *found.warnings,
         *views.warnings,
