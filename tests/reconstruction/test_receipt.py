@@ -12,12 +12,12 @@ import roma
 import torch
 
 from manyview.attention.plan import Plan
-from manyview.errors import MemoryLimitError, UsageError
+from manyview.errors import MemoryLimitError, OutputError, UsageError
 from manyview.models.vggt.config import VGGT_1B
 from manyview.reconstruction.plan.machine import Machine
 from manyview.reconstruction.plan.preflight import Request, preflight
 from manyview.reconstruction.result.load import load_reconstruction
-from manyview.reconstruction.result.save import save, write_comparison
+from manyview.reconstruction.result.save import save
 from manyview.reconstruction.run import compare, comparison, engine
 from manyview.reconstruction.run.compare import break_even, sample_views
 from manyview.reconstruction.run.deviation import Deviation, deviation
@@ -132,14 +132,18 @@ def test_a_receipt_reaches_result_and_files(photos, tmp_path):
     assert [stage for stage in stages if stage[0] == "receipt"][-1] == ("receipt", 8, 8)
     save(result, tmp_path / "out")
     assert load_reconstruction(tmp_path / "out").comparison == json.loads(json.dumps(found))
-    path = write_comparison(result, tmp_path / "out")
-    assert path is not None and json.loads(path.read_text())["plan"] == "frame"
+    path = tmp_path / "out" / "receipt.json"
+    assert json.loads(path.read_text())["plan"] == "frame"
     # A result without one takes it away, but nothing that others wrote.
     plain = dataclasses.replace(result, comparison=None)
-    assert write_comparison(plain, tmp_path / "out") is None and not path.exists()
+    save(plain, tmp_path / "out", overwrite=True)
+    assert not path.exists()
     path.write_text("{}")
-    write_comparison(plain, tmp_path / "out")
+    save(plain, tmp_path / "out", overwrite=True)
     assert path.read_text() == "{}"
+    with pytest.raises(OutputError, match=r"receipt\.json"):
+        save(result, tmp_path / "out", overwrite=True)
+    assert load_reconstruction(tmp_path / "out").comparison is None
 
 
 def test_the_deviation_is_that_of_the_two_results(photos):

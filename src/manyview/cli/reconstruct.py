@@ -46,7 +46,7 @@ class Reconstruct:
         from ..files.writing import require_space
         from ..reconstruction.inputs.find import find_inputs
         from ..reconstruction.result.arrays import array_bytes
-        from ..reconstruction.result.save import check_output_folder, write_comparison
+        from ..reconstruction.result.save import check_output_folder
         from ..reconstruction.run.engine import reconstruct_into
         from ..reconstruction.run.prepare import prepare
 
@@ -80,7 +80,6 @@ class Reconstruct:
             check_long_run(ready, model, self.yes)
             require_space(folder, array_bytes(ready.views.images.shape, self.how.point_head))
             scene = reconstruct_into(ready, model, folder, self.overwrite, bars)
-            write_comparison(scene, folder)
             export_all(scene, folder, formats, bars)
         for note in scene.notes[len(ready.notes) :]:
             say(note)
@@ -121,7 +120,7 @@ def _is_whole(folder: Path) -> bool:
 def _add_comparison(folder: Path, ready: PreparedRun, model: Network, bars: Bars) -> Reconstruction:
     """Compare with dense attention for the result that is in `folder` already, and store that there."""
     from ..reconstruction.result.load import load_reconstruction
-    from ..reconstruction.result.save import save, write_comparison
+    from ..reconstruction.result.save import save
     from ..reconstruction.run.engine import with_comparison
 
     earlier = load_reconstruction(folder)
@@ -131,5 +130,4 @@ def _add_comparison(folder: Path, ready: PreparedRun, model: Network, bars: Bars
             say(note)
     if scene.comparison is not None:
         save(scene, folder, overwrite=True)
-        write_comparison(scene, folder)
     return scene

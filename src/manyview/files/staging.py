@@ -1,4 +1,4 @@
-"""Several files written together or not at all: staged in a hidden folder, then moved into place.
+"""An export: its files are staged in a hidden folder, then moved into place together or not at all.
 
 `manyview-export.json` in the target folder lists the files that ManyView wrote with their checksums: a later
 export replaces only those, and only if they have not changed since.
@@ -19,8 +19,10 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import OutputError
+from .lock import sole_writer
 from .manifest import MANIFEST_NAME, read_manifest
-from .writing import atomic_file, created_folder, output_errors, partial_name, require_space
+from .transaction import commit, output_path, staging
+from .writing import require_space
 
 
 @dataclasses.dataclass
@@ -51,33 +53,27 @@ def staged_files(
 
     Raises:
         OutputError: a file is in the way that was not written by ManyView or has changed since, an earlier
-            set exists and `overwrite` is false, or the disk is full.
+            set exists and `overwrite` is false, another process writes there, or the disk is full.
     """
-    if out_dir.exists() and not out_dir.is_dir():
-        raise OutputError(f"{out_dir}: is a file, a folder was expected; choose another output folder")
-    with output_errors(out_dir, needed_bytes), created_folder(out_dir):
+    with sole_writer(out_dir, needed_bytes):
         require_space(out_dir, needed_bytes)
         manifest = read_manifest(out_dir / MANIFEST_NAME)
-        stage = StagedFiles(out_dir / partial_name())
-        stage.path.mkdir()
-        try:
+        with staging(out_dir) as path:
+            stage = StagedFiles(path)
             yield stage
             # pycolmap and Pillow may not notice that the disk filled up under them.
             if shutil.disk_usage(out_dir).free == 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out_dir))
-            files = sorted(item for item in stage.path.rglob("*") if item.is_file())
-            sums = {item.relative_to(stage.path).as_posix(): _checksum(item) for item in files}
-            for changed in _check_conflicts(out_dir, sums, manifest, overwrite):
-                (out_dir / changed).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(stage.path / changed, out_dir / changed)
-            if overwrite:
-                _remove_stale(out_dir, name, sums, manifest)
+            files = sorted(item for item in path.rglob("*") if item.is_file())
+            sums = {item.relative_to(path).as_posix(): _checksum(item) for item in files}
+            changed = _check_conflicts(out_dir, sums, manifest, overwrite)
+            stale = _stale(out_dir, name, sums, manifest) if overwrite else []
             manifest["exports"][name] = {**record, "files": sums}
-            _write_manifest(out_dir, manifest)
-            # Source images come last.
-            stage.written = [out_dir / n for n in sorted(sums, key=lambda n: (n.startswith("images/"), n))]
-        finally:
-            shutil.rmtree(stage.path, ignore_errors=True)
+            manifest["manyview_version"] = __version__
+            stage.file(MANIFEST_NAME).write_text(json.dumps(manifest, indent=1, sort_keys=True), "utf-8")
+            commit(out_dir, {file: path / file for file in (*changed, MANIFEST_NAME)}, stale)
+        # Source images come last.
+        stage.written = [out_dir / n for n in sorted(sums, key=lambda n: (n.startswith("images/"), n))]
 
 
 def _check_conflicts(
@@ -90,9 +86,8 @@ def _check_conflicts(
             ours.setdefault(name, set()).add(checksum)
     changed = []
     for name, checksum in sums.items():
-        target = out_dir / name
-        present = _checksum(target) if target.is_file() else ""
-        if target.exists() and present not in ours.get(name, ()):
+        target, present = out_dir / name, _present(out_dir, name)
+        if present and present not in ours.get(name, ()):
             raise OutputError(
                 f"{target}: is in the way and is not what ManyView wrote there, so it is not replaced; "
                 "move it away or export to another folder"
@@ -106,25 +101,24 @@ def _check_conflicts(
     return changed
 
 
-def _remove_stale(out_dir: Path, name: str, sums: dict[str, str], manifest: dict[str, Any]) -> None:
-    """Remove files of the last set of this name that the new one lacks, unless they changed since."""
+def _stale(out_dir: Path, name: str, sums: dict[str, str], manifest: dict[str, Any]) -> list[str]:
+    """Files of the last set of this name that the new one lacks, unless they changed since."""
     exports = manifest["exports"]
-    shared = {file for other, entry in exports.items() if other != name for file in entry["files"]}
-    for file, checksum in exports.get(name, {"files": {}})["files"].items():
-        target = out_dir / file
-        stale = file not in sums and file not in shared and target.is_file()
-        if stale and _checksum(target) == checksum:
-            target.unlink()
-            with contextlib.suppress(OSError):  # the folder still holds other things
-                target.parent.rmdir()
+    kept = {
+        file for other, entry in exports.items() if other != name for file in entry["files"]
+    } | sums.keys()
+    earlier = exports.get(name, {"files": {}})["files"]
+    return [
+        file for file, checksum in earlier.items() if file not in kept and _present(out_dir, file) == checksum
+    ]
+
+
+def _present(out_dir: Path, name: str) -> str | None:
+    """Checksum of a file in the output folder, or None if there is none."""
+    path = output_path(out_dir, name)
+    return _checksum(path) if path.exists() else None
 
 
 def _checksum(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_manifest(out_dir: Path, manifest: dict[str, Any]) -> None:
-    manifest["manyview_version"] = __version__
-    with atomic_file(out_dir / MANIFEST_NAME) as path:
-        path.write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")

@@ -15,7 +15,9 @@ from typing import Any
 
 from ..errors import OutputError
 
-PARTIAL_PREFIX = ".manyview-partial-"
+OWN_PREFIX = ".manyview-"
+"""Of files that a writer keeps in its output folder for itself."""
+PARTIAL_PREFIX = f"{OWN_PREFIX}partial-"
 # Created by file browsers.
 _SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -32,11 +34,11 @@ def format_bytes(count: float) -> str:
 
 
 def entries(folder: Path) -> list[str]:
-    """Names in a folder, without files of file browsers and partial files of ours."""
+    """Names in a folder, without files of file browsers and those that a writer of ours keeps for itself."""
     return sorted(
         item.name
         for item in folder.iterdir()
-        if item.name not in _SYSTEM_FILES and not item.name.startswith(PARTIAL_PREFIX)
+        if item.name not in _SYSTEM_FILES and not item.name.startswith(OWN_PREFIX)
     )
 
 

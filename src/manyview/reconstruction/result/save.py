@@ -1,7 +1,7 @@
-"""A reconstruction as a folder: `reconstruction.json` (header) and `arrays.safetensors`.
+"""A reconstruction as a folder: `reconstruction.json` (header), `arrays.safetensors`, perhaps `receipt.json`.
 
-The header is written last and carries the number of the save it belongs to, so a folder with a header
-is complete and header and arrays cannot be mixed up. Format version 1.
+They are moved into place together (`files.transaction`). The header carries the number of the save it belongs
+to, so that header and arrays cannot be mixed up. Format version 1.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,12 +21,11 @@ from safetensors.numpy import save_file
 from ..._version import __version__
 from ...errors import OutputError
 from ...files.array_file import ArrayFile, Shapes
+from ...files.lock import check_folder, sole_writer
 from ...files.naming import enumerated
+from ...files.transaction import RESUMABLE_PREFIX, commit, output_path, staging
 from ...files.writing import (
-    PARTIAL_PREFIX,
-    atomic_file,
     check_writable,
-    created_folder,
     entries,
     make_readable,
     output_errors,
@@ -44,18 +42,18 @@ COMPARISON_NAME = "receipt.json"
 COMPARISON_FORMAT = "manyview receipt"
 FORMAT = "manyview reconstruction"
 FORMAT_VERSION = 1
+_JSON_FORMATS = {HEADER_NAME: FORMAT, COMPARISON_NAME: COMPARISON_FORMAT}
 
 
-def check_output_folder(folder: str | Path, overwrite: bool = False) -> None:
+def check_output_folder(folder: str | Path, overwrite: bool = False, comparison: bool = False) -> None:
     """Raise OutputError unless a reconstruction may be written to `folder`; call it before the heavy part.
 
-    The folder may be missing or empty. With `overwrite` it may hold anything, of which only a header and
-    arrays that ManyView wrote are replaced.
+    The folder may be missing or empty. With `overwrite` it may hold anything, of which only a header, arrays
+    and (with `comparison`) a receipt that ManyView wrote are replaced.
     """
     folder = Path(folder)
     with output_errors(folder, 0):
-        if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder}: is a file, a folder was expected; choose another output folder")
+        check_folder(folder)
         names = entries(folder) if folder.exists() else []
         check_writable(folder)
     if names and not overwrite:
@@ -63,8 +61,8 @@ def check_output_folder(folder: str | Path, overwrite: bool = False) -> None:
             f"{folder}: the folder is not empty ({enumerated(names, 1)}); choose an empty one, "
             "or use --overwrite, which replaces only files that ManyView wrote"
         )
-    for name in (HEADER_NAME, ARRAYS_NAME):
-        if name in names and not _is_ours(folder / name):
+    for name in (HEADER_NAME, ARRAYS_NAME, *((COMPARISON_NAME,) if comparison else ())):
+        if name in names and not _is_ours(output_path(folder, name)):
             raise OutputError(
                 f"{folder / name}: is in the way and was not written by ManyView, so it is not replaced; "
                 "move it away or choose another folder"
@@ -74,26 +72,21 @@ def check_output_folder(folder: str | Path, overwrite: bool = False) -> None:
 def save(scene: Reconstruction, folder: str | Path, overwrite: bool = False) -> Path:
     """Write a reconstruction to `folder` and return the folder.
 
-    Either both files are there afterwards or, if anything goes wrong (a full disk, Ctrl-C), what was
-    there before. Raises OutputError when the folder holds something else or the disk is full.
+    Either all files are there afterwards or, if anything goes wrong (a full disk, Ctrl-C, a kill), what was
+    there before. Raises OutputError when the folder holds something else, another process writes there, or
+    the disk is full.
     """
     folder = Path(folder)
-    check_output_folder(folder, overwrite)
-    save_id = uuid.uuid4().hex
     arrays = {name: np.ascontiguousarray(array) for name, array in _arrays(scene).items()}
-    header = _to_text(_header(scene, save_id))
-    needed = sum(array.nbytes for array in arrays.values()) + len(header) + 10_000
-    with output_errors(folder, needed), created_folder(folder):
+    needed = sum(array.nbytes for array in arrays.values()) + 1_000_000
+    with sole_writer(folder, needed):
+        check_output_folder(folder, overwrite, scene.comparison is not None)
         require_space(folder, needed)
-        with (
-            atomic_file(folder / HEADER_NAME) as header_path,
-            atomic_file(folder / ARRAYS_NAME) as arrays_path,
-        ):
-            save_file(arrays, arrays_path, metadata={"format": FORMAT, "save_id": save_id})
-            make_readable(arrays_path)
-            _flush(arrays_path)
-            header_path.write_text(header, encoding="utf-8")
-            _flush(header_path)
+        save_id = uuid.uuid4().hex
+        with staging(folder) as stage:
+            save_file(arrays, stage / ARRAYS_NAME, metadata={"format": FORMAT, "save_id": save_id})
+            make_readable(stage / ARRAYS_NAME)
+            _commit(scene, folder, save_id, stage, stage / ARRAYS_NAME)
     return folder
 
 
@@ -111,47 +104,40 @@ def save_rows(
     rows that were finished.
     """
     folder = Path(folder)
-    check_output_folder(folder, overwrite)
     known = uuid.uuid4().hex if settings is None else dict(settings)
-    save_id = f"long-{hash_settings({'settings': known, 'shapes': dict(shapes)})}"
-    unfinished = folder / f"{PARTIAL_PREFIX}{save_id}"
+    settings_id = hash_settings({"settings": known, "shapes": dict(shapes)})
+    save_id = f"long-{settings_id}"
+    unfinished = folder / f"{RESUMABLE_PREFIX}{settings_id}"
     needed = sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in shapes.values()) + 1_000_000
-    with output_errors(folder, needed), created_folder(folder):
+    with sole_writer(folder, needed):
+        check_output_folder(folder, overwrite)
         require_space(folder, needed)
-        with ArrayFile(unfinished, shapes, {"format": FORMAT, "save_id": save_id}) as file:
+        with ArrayFile(
+            output_path(folder, unfinished.name), shapes, {"format": FORMAT, "save_id": save_id}
+        ) as file:
             try:
                 scene = fill(file)
             except Exception:  # what was interrupted from outside stays for the next time
                 file.remove()
                 raise
-        _flush(unfinished)
-        with atomic_file(folder / HEADER_NAME) as header_path:
-            header_path.write_text(_to_text(_header(scene, save_id)), encoding="utf-8")
-            _flush(header_path)
-            os.replace(unfinished, folder / ARRAYS_NAME)
-        for old in folder.glob(f"{PARTIAL_PREFIX}long-*"):  # of other settings, and the list of rows
-            old.unlink(missing_ok=True)
+        with staging(folder) as stage:
+            _commit(scene, folder, save_id, stage, unfinished)
     return scene
 
 
-def write_comparison(scene: Reconstruction, folder: str | Path) -> Path | None:
-    """Write the comparison of a saved result as `receipt.json` beside it, and return the file.
-
-    A result without one takes an earlier receipt of ManyView away, which was another result's. Raises
-    OutputError if a file that ManyView did not write is in the way.
-    """
-    path = Path(folder) / COMPARISON_NAME
-    ours = not path.exists() or _json_format(path) == COMPARISON_FORMAT
-    if scene.comparison is None:
-        if ours:
-            path.unlink(missing_ok=True)
-        return None
-    if not ours:
-        raise OutputError(f"{path}: is in the way and was not written by ManyView, so it is not replaced")
-    content = {"format": COMPARISON_FORMAT, "settings_hash": scene.settings_hash, **scene.comparison}
-    with output_errors(path, 10_000), atomic_file(path) as part:
-        part.write_text(_to_text(content), encoding="utf-8")
-    return path
+def _commit(scene: Reconstruction, folder: Path, save_id: str, stage: Path, arrays: Path) -> None:
+    """Put arrays, header and comparison in place; unfinished files and another result's comparison go."""
+    contents = {HEADER_NAME: _header(scene, save_id)}
+    if scene.comparison is not None:
+        about = {"format": COMPARISON_FORMAT, "settings_hash": scene.settings_hash}
+        contents[COMPARISON_NAME] = {**about, **scene.comparison}
+    for name, content in contents.items():
+        text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+        (stage / name).write_text(text, encoding="utf-8")
+    old = [path.name for path in folder.glob(f"{RESUMABLE_PREFIX}*") if path != arrays]
+    if scene.comparison is None and _is_ours(folder / COMPARISON_NAME):
+        old.append(COMPARISON_NAME)
+    commit(folder, {name: stage / name for name in contents} | {ARRAYS_NAME: arrays}, old)
 
 
 def _arrays(scene: Reconstruction) -> dict[str, np.ndarray]:
@@ -185,8 +171,8 @@ def _header(scene: Reconstruction, save_id: str) -> dict[str, Any]:
 
 def _is_ours(path: Path) -> bool:
     """True if `path` is a header or an array file that ManyView wrote."""
-    if path.name == HEADER_NAME:
-        return _json_format(path) == FORMAT
+    if path.name in _JSON_FORMATS:
+        return _json_format(path) == _JSON_FORMATS[path.name]
     try:
         with safe_open(path, framework="numpy") as file:
             return (file.metadata() or {}).get("format") == FORMAT
@@ -200,12 +186,3 @@ def _json_format(path: Path) -> str | None:
         data = json.loads(path.read_text(encoding="utf-8"))
         return data.get("format") if isinstance(data, dict) else None
     return None
-
-
-def _to_text(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
