@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from manyview.errors import DamagedInputError, InputError, OutputError
+from manyview.files import transaction
 from manyview.reconstruction.result import save as result_save
 from manyview.reconstruction.result.load import load_reconstruction
 from manyview.reconstruction.result.result import Reconstruction
@@ -146,7 +147,7 @@ def test_a_disk_that_fills_up_leaves_no_half_file(
         assert path.stat().st_size > 1000
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(result_save, "_flush", fill_up)
+    monkeypatch.setattr(transaction, "flush", fill_up)
     with pytest.raises(OutputError, match=r"out: .*[\d.]+ kB"):
         save(scene, folder, overwrite=keep_old)
     assert (
@@ -177,7 +178,7 @@ def test_an_interrupt_leaves_what_was_there(
     def interrupt(path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(result_save, "_flush", interrupt)
+    monkeypatch.setattr(transaction, "flush", interrupt)
     with pytest.raises(KeyboardInterrupt):
         save(scene, tmp_path, overwrite=True)
     assert listing(tmp_path) == [ARRAYS_NAME, HEADER_NAME]

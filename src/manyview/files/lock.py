@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..errors import OutputError
-from .transaction import recover
+from .transaction import COMMIT_NAME, recover
 from .writing import created_folder, output_errors
 
 LOCK_NAME = ".manyview-lock"
@@ -53,6 +53,13 @@ def sole_writer(folder: Path, needed_bytes: int = 0) -> Iterator[None]:
                 if first:  # while it is held: who waits for it notices that it is gone
                     (folder / LOCK_NAME).unlink(missing_ok=True)
                 lock.release()
+
+
+def finish_interrupted(folder: Path) -> None:
+    """Finish a commit that a killed writer left in `folder`, before the folder is read; raises as `sole_writer`."""
+    if (folder / COMMIT_NAME).exists():
+        with sole_writer(folder):
+            pass
 
 
 def check_folder(folder: Path) -> None:

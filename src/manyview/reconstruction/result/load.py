@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from ...errors import DamagedInputError, InputError, ManyViewError
 from ...files.array_file import map_arrays
+from ...files.lock import finish_interrupted
 from ..inputs.views import ViewRecord
 from .arrays import ARRAY_FIELDS, OPTIONAL_ARRAYS, hash_settings
 from .result import Reconstruction
@@ -25,9 +26,11 @@ def load_reconstruction(folder: str | Path) -> Reconstruction:
     """Read a reconstruction back from the folder `save` wrote; arrays of a gibibyte or more stay on the disk.
 
     Raises InputError when there is none or another version wrote it, DamagedInputError when a file is
-    truncated or does not fit the other; the message names the file.
+    truncated or does not fit the other; the message names the file. A save that was killed while it moved its
+    files is finished first (OutputError where it cannot be).
     """
     folder = Path(folder)
+    finish_interrupted(folder)
     header = _read_header(folder / HEADER_NAME)
     try:
         fields: dict[str, Any] = {

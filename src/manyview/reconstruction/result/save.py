@@ -78,7 +78,7 @@ def save(scene: Reconstruction, folder: str | Path, overwrite: bool = False) -> 
     """
     folder = Path(folder)
     arrays = {name: np.ascontiguousarray(array) for name, array in _arrays(scene).items()}
-    needed = sum(array.nbytes for array in arrays.values()) + 1_000_000
+    needed = sum(array.nbytes for array in arrays.values()) + 20_000 + 2000 * len(scene)
     with sole_writer(folder, needed):
         check_output_folder(folder, overwrite, scene.comparison is not None)
         require_space(folder, needed)
