@@ -56,7 +56,7 @@ def sole_writer(folder: Path, needed_bytes: int = 0) -> Iterator[None]:
 
 
 def finish_interrupted(folder: Path) -> None:
-    """Finish a commit that a killed writer left in `folder`, before the folder is read; raises as `sole_writer`."""
+    """Finish a commit that a killed writer left in `folder`, before it is read; raises as `sole_writer`."""
     if (folder / COMMIT_NAME).exists():
         with sole_writer(folder):
             pass
