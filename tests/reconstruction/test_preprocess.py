@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from tools.conformance.preprocess import run_preprocess_case
 
 from manyview.errors import InputError, UsageError
+from manyview.files.schema import parse_json
 from manyview.reconstruction.inputs.preprocess import (
     SIZE_POLICIES,
     SizePolicy,
@@ -144,7 +145,7 @@ def test_intrinsics_return_to_the_source_pixels(
 @given(_sides, _sides, st.integers(1, 8))
 def test_transform_survives_json(width: int, height: int, orientation: int) -> None:
     transform = plan_view(width, height, "square", 518, 2, orientation)
-    assert ViewTransform.from_json(json.loads(json.dumps(transform.to_json()))) == transform
+    assert parse_json(json.dumps(transform.to_json()), ViewTransform) == transform
     stored = (transform.stored_width, transform.stored_height)
     assert stored == ((width, height) if orientation < 5 else (height, width))
 

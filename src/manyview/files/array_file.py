@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import Bool
 
 _NAMES = {"float64": "F64", "float32": "F32", "uint8": "U8"}
+DTYPES = {short: name for name, short in _NAMES.items()}
+"""NumPy's name by the name of safetensors of the types that arrays may have."""
 _SPARE = 64  # bytes of header a name, so that shapes and places may change in a header of fixed length
 
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
@@ -24,14 +26,13 @@ Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 def map_arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of a safetensors file, read-only and memory-mapped.
 
-    For files that `safetensors` opens: nothing is checked here. KeyError for types that results do not have.
+    For files that `safetensors` opens, with arrays of `DTYPES`: nothing is checked here.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
-    types = {short: name for name, short in _NAMES.items()}
     return {
-        name: np.memmap(path, types[a["dtype"]], "r", 8 + length + a["data_offsets"][0], tuple(a["shape"]))
+        name: np.memmap(path, DTYPES[a["dtype"]], "r", 8 + length + a["data_offsets"][0], tuple(a["shape"]))
         for name, a in header.items()
         if name != "__metadata__"
     }

@@ -36,6 +36,8 @@ Positive = Annotated[float, msgspec.Meta(gt=0, le=1e300)]
 """A finite number above zero."""
 Finite = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
 """A number that is neither NaN nor infinite (a value in memory, unlike JSON, may be)."""
+Duration = Annotated[float, msgspec.Meta(ge=0, le=1e300)]
+"""Seconds."""
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))

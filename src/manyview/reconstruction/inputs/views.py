@@ -7,12 +7,18 @@ centre of the first pixel is (0.5, 0.5) (COLMAP's convention). Resizing is then 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from ...files.schema import Finite, Natural
 from .in_memory import InMemoryImage
+
+Side = Annotated[int, msgspec.Meta(ge=1, le=2**24)]
+Scale = Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
+Offset = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,18 +32,18 @@ class ViewTransform:
     that shows the image; what lies outside it is padding.
     """
 
-    stored_width: int
-    stored_height: int
-    orientation: int
-    upright_width: int
-    upright_height: int
-    network_width: int
-    network_height: int
-    scale_x: float
-    scale_y: float
-    offset_x: float
-    offset_y: float
-    content_box: tuple[int, int, int, int]
+    stored_width: Side
+    stored_height: Side
+    orientation: Annotated[int, msgspec.Meta(ge=1, le=8)]
+    upright_width: Side
+    upright_height: Side
+    network_width: Side
+    network_height: Side
+    scale_x: Scale
+    scale_y: Scale
+    offset_x: Offset
+    offset_y: Offset
+    content_box: tuple[Natural, Natural, Natural, Natural]
 
     @property
     def network_size(self) -> tuple[int, int]:
@@ -78,10 +84,6 @@ class ViewTransform:
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> ViewTransform:
-        return cls(**{**data, "content_box": tuple(data["content_box"])})
-
 
 @dataclasses.dataclass(frozen=True)
 class ViewRecord:
@@ -106,9 +108,25 @@ class ViewRecord:
         del fields["image"]
         return {**fields, "transform": self.transform.to_json()}
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> ViewRecord:
-        return cls(**{**data, "transform": ViewTransform.from_json(data["transform"])})
+
+class StoredView(msgspec.Struct, frozen=True):
+    """A `ViewRecord` as JSON holds it."""
+
+    name: str
+    source: str
+    transform: ViewTransform
+    video_frame: Natural | None = None
+    time_s: Finite | None = None
+
+    def __post_init__(self) -> None:
+        left, top, right, bottom = self.transform.content_box
+        if not (
+            left < right <= self.transform.network_width and top < bottom <= self.transform.network_height
+        ):
+            raise ValueError("content_box lies outside the network image")
+
+    def record(self) -> ViewRecord:
+        return ViewRecord(self.name, self.source, self.transform, self.video_frame, self.time_s)
 
 
 def sampled_pixels(
