@@ -119,7 +119,7 @@ class Stream:
         from ..errors import UsageError, require_plot
         from ..streaming.chart import draw
         from ..streaming.finish import timing_summary, write_result
-        from ..streaming.journal import StreamJournal
+        from ..streaming.journal import STATE_NAME, StreamJournal, damaged_input_errors
 
         if len(self.paths) != 2:
             raise UsageError("give one input and an output folder: manyview stream VIDEO OUT")
@@ -141,7 +141,8 @@ class Stream:
                 say(f"{folder} already holds this stream, whole")
                 return 0
             if state is not None:
-                engine.restore(state)
+                with damaged_input_errors(journal.folder / STATE_NAME):
+                    engine.restore(state)
                 say(f"going on after {engine.frames} frames")
         source = self._source(network, journal)
         if not going_on:

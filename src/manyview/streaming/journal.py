@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,8 +22,19 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import DamagedInputError, OutputError, UsageError
+from ..files.schema import (
+    Count,
+    Duration,
+    Natural,
+    check_regular,
+    convert,
+    parse_json,
+    read_regular,
+    schema_errors,
+)
 from ..files.writing import atomic_file, created_folder, output_errors
-from ..reconstruction.inputs.views import ViewRecord
+from ..reconstruction.inputs.views import StoredView, ViewRecord
+from ..reconstruction.result.arrays import array_shapes
 from .engine import StreamUpdate
 from .frames import Frame
 
@@ -31,6 +43,26 @@ FORMAT_VERSION = 1
 HEADER_NAME, STATE_NAME, LOG_NAME = "stream.json", "state.safetensors", "log.jsonl"
 
 _ARRAYS = ("images", "cam_from_world", "intrinsics", "z_depth", "depth_conf")
+_REMEDY = "start the stream again"
+
+
+class _Header(msgspec.Struct):
+    """`stream.json`."""
+
+    settings: dict[str, Any]
+    finished: bool = False
+
+
+class _LogLine(msgspec.Struct):
+    """What is used of a line of `log.jsonl`."""
+
+    chunk: Natural
+    first: Natural
+    frames: Count
+    seconds: Duration
+    ms_per_frame: Duration
+    memory_bytes: Natural
+    resident_bytes: Natural = 0
 
 
 class StreamJournal:
@@ -68,21 +100,22 @@ class StreamJournal:
         header = _read_header(self.folder)
         if header is None:
             raise UsageError(f"{self.folder}: holds no stream to resume")
-        changed = [name for name, value in self.settings.items() if header["settings"].get(name) != value]
+        changed = [name for name, value in self.settings.items() if header.settings.get(name) != value]
         if changed:
-            before, now = header["settings"].get(changed[0]), self.settings[changed[0]]
+            before, now = header.settings.get(changed[0]), self.settings[changed[0]]
             raise UsageError(
                 f"{self.folder}: that stream ran with another {changed[0].replace('_', ' ')} "
                 f"({before}, not {now}); give the same to resume"
             )
-        self.finished = bool(header.get("finished"))
+        self.finished = header.finished
         state = None
         path = self.folder / STATE_NAME
-        if path.is_file():
-            with _damaged_input_errors(path), safe_open(path, framework="pt") as file:
+        if path.exists():
+            with _opened(path, "pt") as file:
                 self.chunks = int(file.metadata()["chunks"])
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            self.last = self._records(self.chunks - 1)[-1]
+            with _opened(self._chunk_path(self.chunks - 1)) as file:
+                self.last = _stored_views(file)[-1]
         if not self.finished:
             self._discard_newer()
         return state
@@ -119,18 +152,31 @@ class StreamJournal:
     def log(self) -> list[dict[str, Any]]:
         """The lines of the log, one per chunk."""
         path = self.folder / LOG_NAME
-        if not path.is_file():
+        if not path.exists():
             return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        with damaged_input_errors(path):
+            lines = [parse_json(line, dict) for line in read_regular(path).splitlines()]
+            frames = 0
+            for index, line in enumerate(convert(lines, list[_LogLine])):
+                if (line.chunk, line.first) != (index, frames):
+                    raise ValueError(f"line {index + 1} does not follow the one before")
+                frames += line.frames
+        return lines
 
     def parts(self) -> Iterator[tuple[int, dict[str, np.ndarray], list[ViewRecord]]]:
         """First frame, arrays (named as in `Reconstruction`) and records of each chunk."""
+        frames = 0
         for chunk in range(self.chunks):
-            path = self._chunk_path(chunk)
-            with _damaged_input_errors(path), safe_open(path, framework="numpy") as file:
+            with _opened(self._chunk_path(chunk)) as file:
                 arrays = {name: file.get_tensor(name) for name in _ARRAYS}
-                first = int(file.metadata()["first"])
-            yield first, arrays, self._records(chunk)
+                records = _stored_views(file)
+                shapes = array_shapes(len(records), *(self.canvas or (0, 0)))
+                if int(file.metadata()["first"]) != frames or any(
+                    arrays[name].shape != shapes[name][1] for name in _ARRAYS
+                ):
+                    raise ValueError("the arrays are not those of its frames")
+            yield frames, arrays, records
+            frames += len(records)
 
     def finish(self, keep_chunks: bool = False) -> None:
         """Mark the stream as finished and remove its chunks and state."""
@@ -155,21 +201,17 @@ class StreamJournal:
             file.flush()
             os.fsync(file.fileno())
 
-    def _records(self, chunk: int) -> list[ViewRecord]:
-        path = self._chunk_path(chunk)
-        with _damaged_input_errors(path), safe_open(path, framework="numpy") as file:
-            return [ViewRecord.from_json(data) for data in json.loads(file.metadata()["records"])]
-
     def _discard_newer(self) -> None:
         """Remove chunks that the state does not include."""
         for path in self._chunk_files():
             if path >= self._chunk_path(self.chunks):
                 path.unlink()
         path = self.folder / LOG_NAME
-        if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        if path.exists():
+            with damaged_input_errors(path):
+                lines = read_regular(path).splitlines(keepends=True)
             with atomic_file(path) as part:
-                part.write_text("".join(lines[: self.chunks]), encoding="utf-8")
+                part.write_bytes(b"".join(lines[: self.chunks]))
 
     def _chunk_path(self, chunk: int) -> Path:
         return self.folder / f"chunk-{chunk:06d}.safetensors"
@@ -186,13 +228,24 @@ class StreamJournal:
         return [*self._chunk_files(), *(path for path in named if path.is_file())]
 
 
-def _read_header(folder: Path) -> dict[str, Any] | None:
+def _read_header(folder: Path) -> _Header | None:
+    """None for a folder without a header of ours."""
+    path = folder / HEADER_NAME
     try:
-        header = json.loads((folder / HEADER_NAME).read_text(encoding="utf-8"))
+        header = parse_json(read_regular(path), dict)
     except (OSError, ValueError):
         return None
-    ours = isinstance(header, dict) and header.get("format") == FORMAT
-    return header if ours and header.get("format_version") == FORMAT_VERSION else None
+    if header.get("format") != FORMAT or header.get("format_version") != FORMAT_VERSION:
+        return None
+    with schema_errors(str(path), _REMEDY):
+        return convert(header, _Header)
+
+
+def _stored_views(file: safe_open) -> list[ViewRecord]:
+    views = parse_json(file.metadata()["records"], list[StoredView])
+    if not views:
+        raise ValueError("it has no frame")
+    return [view.record() for view in views]
 
 
 def _resident_bytes() -> dict[str, int]:
@@ -204,8 +257,18 @@ def _resident_bytes() -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def _damaged_input_errors(path: Path) -> Iterator[None]:
+def _opened(path: Path, framework: str = "numpy") -> Iterator[safe_open]:
+    with damaged_input_errors(path):
+        check_regular(path)
+        with safe_open(path, framework=framework) as file:
+            yield file
+
+
+@contextlib.contextmanager
+def damaged_input_errors(path: Path) -> Iterator[None]:
+    """What reading a file of a journal may raise, as one sentence."""
     try:
         yield
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise DamagedInputError(f"{path}: is missing or damaged; start the stream again") from error
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise DamagedInputError(f"{path}: is missing or damaged ({why}); {_REMEDY}") from error
