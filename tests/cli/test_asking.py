@@ -132,7 +132,7 @@ def test_evaluate_asks_for_its_file_first(command: Command, weights: Path, tmp_p
 
 
 def test_options_out_of_range(command: Command, photos: Path, weights: Path, tmp_path: Path):
-    with pytest.raises(UsageError, match="image size"):
+    with pytest.raises(UsageError, match="image_size"):
         ReconstructOptions(image_size=0)
     status, _, stderr = command("train", "base", "--out", tmp_path / "t", "--minutes", "-1")
     assert status == 2 and "minutes" in stderr

@@ -61,7 +61,7 @@ def test_misuse_is_reported_in_one_sentence(command: Command, weights: Path, tmp
         (("sintel", "--model", weights), "--root DIR; expected DIR/training/final/alley_2"),
         (("sintel", "--root", tmp_path, "--protocol", "best"), "no protocol 'best'"),
         (("sintel", "--root", tmp_path, "--protocol", "pi3-pose"), "is not for sintel"),
-        (("sintel", "--root", tmp_path, "--views", 0), "--views is a positive number"),
+        (("sintel", "--root", tmp_path, "--views", 0), "views must be at least 1"),
         (("sintel", "--root", tmp_path, "--frames", tmp_path / "list.json"), "is no list of frames"),
         (
             ("sintel", "--root", tmp_path, "--model", weights, "--protocol", "pi3-trajectory"),

@@ -168,7 +168,7 @@ def test_misuse(photos):
         reconstruct(photos, tiny_vggt(), acceleration="dense")
     with pytest.raises(UsageError, match="pixel_centres"):
         ReconstructOptions(pixel_centres="both")
-    with pytest.raises(UsageError, match="memory limit"):
+    with pytest.raises(UsageError, match="memory_limit"):
         ReconstructOptions(memory_limit_gib=0)
 
 

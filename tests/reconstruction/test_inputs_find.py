@@ -235,7 +235,7 @@ def test_missing_path_suggests_what_was_meant(tmp_path: Path) -> None:
         (lambda p: (p / "l.txt").write_bytes(b"\xff\xfe\0\0") and p / "l.txt", "l.txt"),
         (lambda p: [], "empty"),
         (lambda p: "  ", "empty"),
-        (lambda p: "a\0b", "a\0b"),
+        (lambda p: "a\0b", r"a\x00b"),
         (lambda p: "a" * 5000, "aaaa"),
         (lambda p: [p / "no.jpg", p / "neither.jpg"], "no.jpg"),
     ],

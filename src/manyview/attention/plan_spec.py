@@ -8,6 +8,7 @@ import types
 import typing
 from typing import Any
 
+from .._option_checks import check_options
 from ..errors import UsageError
 from .methods import METHODS
 from .preset import Preset
@@ -42,9 +43,11 @@ def preset_from_spec(spec: str) -> Preset:
             raise UsageError(f"{spec!r} gives {option} twice")
         values[option] = _value(value, hints[option], f"{name}: {option}")
     try:
-        return kind(**values)
+        preset = kind(**values)
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from error
+    check_options(preset)
+    return preset
 
 
 def spec_of(preset: Preset) -> str:
@@ -77,7 +80,7 @@ def _value(text: str, hint: Any, where: str) -> Any:
         parts = text.lower().split("x")
         if len(parts) == 1:
             parts *= 2
-        if len(parts) != len(choices) or not all(part.isdigit() for part in parts):
+        if len(parts) != len(choices) or not all(part.isascii() and part.isdigit() for part in parts):
             raise UsageError(f"{where} must be two whole numbers such as 2x3, not {text!r}")
         return tuple(int(part) for part in parts)
     if hint is bool:
@@ -85,7 +88,7 @@ def _value(text: str, hint: Any, where: str) -> Any:
             return text.lower() == "true"
         raise UsageError(f"{where} must be true or false, not {text!r}")
     try:
-        return hint(text)
+        return hint(text if text.isascii() else "")  # digits of other scripts are numbers to Python
     except ValueError:
         kind = {int: "a whole number", float: "a number"}.get(hint, hint.__name__)
         raise UsageError(f"{where} must be {kind}, not {text!r}") from None

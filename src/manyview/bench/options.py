@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Literal
 
+from .._option_checks import check_options
 from ..errors import UsageError
 
 Kernels = Literal["plain", "triton"]
@@ -12,6 +13,8 @@ LinearPrecision = Literal["plain", "fp8"]
 Images = Literal["noise", "scene"]
 Head = Literal["camera", "depth", "points"]
 HeadPrecision = Literal["fp32", "bf16", "fp16"]
+
+_POSITIVE = ("runs", "warmup", "rounds", "quiet", "long_pass", "time_limit", "pass_limit", "single_pass")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,25 +80,4 @@ class BenchOptions:
             raise UsageError(f"numbers of frames must be at least 1, got {list(self.frames)}")
         if self.size is not None and min(self.size) < 1:
             raise UsageError(f"the image size must be positive, not {self.size[0]}x{self.size[1]}")
-        for name in (
-            "runs",
-            "warmup",
-            "rounds",
-            "quiet",
-            "long_pass",
-            "time_limit",
-            "pass_limit",
-            "single_pass",
-        ):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise UsageError(f"{name.replace('_', '-')} must be positive, not {value}")
-        for name, known in (
-            ("heads", Head), ("kernels", Kernels), ("linear_precision", LinearPrecision), ("images", Images),
-            ("head_precision", HeadPrecision),
-        ):  # fmt: skip
-            given = getattr(self, name)
-            for one in (given,) if isinstance(given, str) else given:
-                if one not in get_args(known):
-                    choices = ", ".join(get_args(known))
-                    raise UsageError(f"{name.replace('_', '-')}: unknown {one!r}; choose from {choices}")
+        check_options(self, above=dict.fromkeys(_POSITIVE, 0))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tyro
 
+from .._option_checks import check_options
 from .console import Bars, say, written
 
 
@@ -23,7 +24,7 @@ class Demo:
     """Replace an earlier demo in OUT."""
 
     def run(self) -> int:
-        from ..errors import MissingExtraError, UsageError
+        from ..errors import MissingExtraError
         from ..evaluate.runner.synthetic import compare_with_truth
         from ..export import export
         from ..models.load import load
@@ -31,8 +32,7 @@ class Demo:
         from ..reconstruction.run.engine import reconstruct
         from ..synthetic import demo_scene, write_scene
 
-        if self.views < 2:
-            raise UsageError(f"a demo needs at least 2 views, not {self.views}")
+        check_options(self, at_least={"views": 2})
         scene_dir, result_dir = self.out / "scene", self.out / "result"
         check_output_folder(result_dir, self.overwrite)
         model = load()

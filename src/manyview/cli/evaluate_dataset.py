@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from .._option_checks import check_options
 from .console import Bars, command_line, say, say_written
 from .options import MeasureChoice, ModelChoice
 
@@ -65,6 +66,7 @@ class EvaluateDataset:
         from ..evaluate.runner.settings import evaluation_settings
         from ..files.writing import check_writable
 
+        check_options(self, at_least={"views": 1})
         if self.protocol == "list":
             for one in PROTOCOLS.values():
                 say(f"{one.name}: {one.source}; {one.says} [{', '.join(name for name, _ in one.frames)}]")
@@ -113,8 +115,8 @@ class EvaluateDataset:
         from ..evaluate.protocols.frames import Frames
 
         if self.views is not None:
-            if self.frames is not None or self.views < 1:
-                raise UsageError("--views is a positive number and goes without --frames")
+            if self.frames is not None:
+                raise UsageError("--views goes without --frames")
             return Frames("spread", most=self.views)
         if self.frames is None:
             return None

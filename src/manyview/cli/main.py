@@ -10,6 +10,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from .._option_checks import check_options
+from .options import with_user_paths
+
 # verb: module of this package and the dataclass in it whose fields are the options.
 COMMANDS: dict[str, tuple[str, str]] = {
     "reconstruct": ("reconstruct", "Reconstruct"),
@@ -55,7 +58,10 @@ def run(argv: Sequence[str]) -> int:
         return 0
     _log_to_stderr(debug)
     try:
-        return int(_parse([_renamed(arg) for arg in args]).run() or 0)
+        _check_arguments(args)
+        command = _parse([_renamed(arg) for arg in args])
+        check_options(command)
+        return int(with_user_paths(command).run() or 0)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
     except KeyboardInterrupt:
@@ -76,6 +82,17 @@ def run(argv: Sequence[str]) -> int:
         if isinstance(error, OSError):
             return _fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
         return _fail(f"unexpected {type(error).__name__}: {error} (run again with --debug for details)", 1)
+
+
+def _check_arguments(args: Sequence[str]) -> None:
+    """UsageError for what is no argument of any command: an empty one would be the current folder."""
+    from ..errors import UsageError
+
+    for before, arg in zip(["manyview", *args], args, strict=False):
+        if not arg.strip():
+            raise UsageError(f"what follows {before} is empty, as from a variable that is not set")
+        if "\0" in arg:
+            raise UsageError(f"what follows {before} holds a NUL character")
 
 
 def _renamed(arg: str) -> str:

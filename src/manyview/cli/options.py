@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from ..attention.methods import METHODS
 from ..errors import UsageError
+from ..files.paths import user_path
 from ..reconstruction.inputs.options import InputOptions
 
 if TYPE_CHECKING:
@@ -111,6 +112,20 @@ class KnownChoice:
 
         known = KnownFiles(self.known_cameras, self.known_depth, self.known_depth_scale)
         return dataclasses.replace(options, known=known)
+
+
+def with_user_paths(command: Any) -> Any:
+    """A command's dataclass with ~ expanded in its paths, which no shell does in --out=~/x."""
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(command):
+        value = getattr(command, field.name)
+        if isinstance(value, Path):
+            changes[field.name] = user_path(value)
+        elif isinstance(value, tuple) and any(isinstance(item, Path) for item in value):
+            changes[field.name] = tuple(map(user_path, value))
+        elif dataclasses.is_dataclass(value):
+            changes[field.name] = with_user_paths(value)
+    return dataclasses.replace(command, **changes)
 
 
 def check_apart(inputs: Iterable[str], out: Path) -> None:

@@ -43,6 +43,7 @@ class Reconstruct:
 
     def run(self) -> int:
         from ..errors import UsageError
+        from ..files.paths import user_path
         from ..files.writing import require_space
         from ..reconstruction.inputs.find import find_inputs
         from ..reconstruction.result.arrays import array_bytes
@@ -54,7 +55,7 @@ class Reconstruct:
             raise UsageError("give an input and an output folder: manyview reconstruct PHOTOS OUT")
         *inputs, out = self.paths
         formats = chosen_formats(self.to)
-        folder = Path(out)
+        folder = user_path(out)
         check_apart(inputs, folder)
         given = inputs[0] if len(inputs) == 1 else inputs
         options = dataclasses.replace(

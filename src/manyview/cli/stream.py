@@ -117,6 +117,7 @@ class Stream:
 
     def run(self) -> int:
         from ..errors import UsageError, require_plot
+        from ..files.paths import user_path
         from ..streaming.chart import draw
         from ..streaming.finish import timing_summary, write_result
         from ..streaming.journal import STATE_NAME, StreamJournal, damaged_input_errors
@@ -128,7 +129,7 @@ class Stream:
         formats = chosen_formats(self.to)
         if self.plot:
             require_plot()
-        folder = Path(self.paths[1])
+        folder = user_path(self.paths[1])
         going_on = self.resume and StreamJournal.is_one(folder / JOURNAL)
         if not going_on:
             self._check_new(folder)

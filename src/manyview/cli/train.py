@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from .._option_checks import check_options
 from ..errors import OutputError, UsageError
 from .console import Bars, say
 
@@ -69,6 +70,7 @@ class Train:
         from ..train.loop import run, with_minutes
         from ..train.weights import export_weights, run_config, trained_model
 
+        check_options(self, at_least={"processes": 1, "scenes": 0}, above={"minutes": 0, "budget_minutes": 0})
         if self.docs:
             raise UsageError(
                 f"--docs {self.docs[0]}: this option is gone; write the tables of a page with "
@@ -83,8 +85,6 @@ class Train:
             export_weights(self.out, self.weights, numbers)
             say(f"weights: {self.weights}")
             return 0
-        if self.minutes is not None and self.minutes <= 0:
-            raise UsageError(f"the minutes to train must be positive, not {self.minutes:g}")
         require_plot()
         config = load_config(self.config or {"base": "small"}.get(self.what, self.what))
         if self.init is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError, UsageError
 from ..files.naming import suggestion
+from ..files.paths import user_path
 from .dataset import Dataset, Scene
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def read_posed_set(folder: str | Path) -> PosedSet:
         InputError: The folder fits no format (the message says what was looked for), its files contradict
             each other, or it has fewer than two views.
     """
-    folder = Path(folder).expanduser()
+    folder = user_path(folder)
     if not folder.is_dir():
         raise InputError(f"'{folder}' is no folder{suggestion(folder)}; give images with their cameras")
     dataset = dataset_of(folder)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..files.naming import enumerated, natural_key, suggestion
+from ..files.paths import user_path
 
 if TYPE_CHECKING:
     from .posed_set import PosedSet
@@ -71,7 +72,7 @@ class Dataset:
 
         Raises InputError where the root is no folder, holds no scene, or lacks one that is asked for.
         """
-        root = Path(root).expanduser()
+        root = user_path(root)
         expected = f"expected {root}/{self.layout} (from {self.source})"
         if not root.is_dir():
             raise InputError(f"'{root}' is no folder{suggestion(root)}; {expected}")

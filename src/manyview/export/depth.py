@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32, UInt16
 from PIL import Image
 
+from .._option_checks import check_options
 from ..errors import UsageError
 from .export_format import ExportFormat, ExportTarget
 
@@ -33,9 +34,7 @@ class DepthOptions:
     """Write 0 for pixels below this percentile of confidence."""
 
     def __post_init__(self) -> None:
-        counts = self.counts_per_unit
-        if counts is not None and not (np.isfinite(counts) and counts > 0):
-            raise UsageError(f"counts_per_unit must be a positive number, not {counts}")
+        check_options(self, above={"counts_per_unit": 0})
 
 
 def _write(scene: Reconstruction, options: DepthOptions, target: ExportTarget) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._option_checks import check_options
 from ..errors import UsageError
 from ..files.staging import StagedFiles, staged_files
 
@@ -60,6 +61,9 @@ class PointOptions:
     """At most this many points, chosen at random; None for all."""
     drop_edges: float | None = 0.1
     """Leave out pixels whose depth differs by more than this share from a neighbour's; None keeps them."""
+
+    def __post_init__(self) -> None:
+        check_options(self, at_least={"max_points": 1})
 
     def cloud(self, scene: Reconstruction) -> PointCloud:
         """The points of `scene` that these options choose."""

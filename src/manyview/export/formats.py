@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .._option_checks import check_options
 from ..errors import UsageError
 from ..reconstruction.result.result import Reconstruction
 from .export_format import ExportFormat, ExportTarget
@@ -74,6 +75,7 @@ def export(
         options = chosen.options(**(options or {}))
     if not isinstance(options, chosen.options):
         raise UsageError(f"format {format!r} takes {chosen.options.__name__}, not {type(options).__name__}")
+    check_options(options)
     record = {"settings_hash": scene.settings_hash, "options": dataclasses.asdict(options)}
     target = ExportTarget(Path(out_dir), format, record, overwrite, progress or (lambda done, total: None))
     chosen.write(scene, options, target)

@@ -30,6 +30,7 @@ class NerfstudioOptions(PointOptions):
     max_points: int | None = 200_000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("nerfstudio", "images", self.images, ("copy", "none"))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from .._option_checks import check_options
 from .colours import by_order
 from .export_format import ExportFormat, ExportTarget, PointOptions
 from .frusta import FRUSTUM_EDGES, frustum_corners, frustum_size
@@ -31,6 +32,10 @@ class OverviewOptions(PointOptions):
     width: int = 1400
     """Width of the image in pixels."""
     max_points: int | None = 400_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_options(self, at_least={"views": 1, "width": 64})
 
 
 def _write(scene: Reconstruction, options: OverviewOptions, target: ExportTarget) -> None:

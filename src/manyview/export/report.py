@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._option_checks import check_options
 from .._version import __version__
-from ..errors import UsageError
 from ..files.naming import counted
 from ..files.writing import format_bytes
 from .colours import by_order, css_colour
@@ -39,8 +39,8 @@ class ReportOptions(PointOptions):
     max_points: int | None = 400_000
 
     def __post_init__(self) -> None:
-        if self.max_views < 1:
-            raise UsageError(f"report: max_views must be at least 1, not {self.max_views}")
+        super().__post_init__()
+        check_options(self, at_least={"max_views": 1})
 
 
 def _write(scene: Reconstruction, options: ReportOptions, target: ExportTarget) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
+from .._option_checks import check_options
 from ..errors import UsageError
 from .grey_levels import grey_levels, textured
 from .patch_matching import match_patches
@@ -56,8 +57,9 @@ class TrackOptions:
     """Seed of the random choice of pixels."""
 
     def __post_init__(self) -> None:
-        if self.max_points < 1 or self.min_length < 1 or self.max_neighbours < 1:
-            raise UsageError("tracks: max_points, min_length and max_neighbours must be at least 1")
+        check_options(
+            self, at_least={"max_points": 1, "min_points": 0, "min_length": 1, "max_neighbours": 1, "seed": 0}
+        )
         if not (self.depth_tolerance > 0 and self.max_error_px > 0):
             raise UsageError("tracks: depth_tolerance and max_error_px must be positive")
 

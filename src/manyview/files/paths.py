@@ -53,6 +53,20 @@ def resolve_inside(
     return path
 
 
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """The path that a person gave, with ~ and ~user expanded. Raises InputError for one that cannot be."""
+    text = os.fspath(path)
+    if "\0" in text:
+        raise InputError(f"{text!r} is no path: it holds a NUL character")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        user = text.split(os.sep)[0].removeprefix("~")
+        raise InputError(
+            f"'{text}': there is no user '{user}'; give the whole path to a name that begins with ~"
+        ) from None
+
+
 def file_names(names: Sequence[str], suffixes: Sequence[str | None] | None = None) -> list[str]:
     """Relative names with forward slashes for files to write, one for each view.
 

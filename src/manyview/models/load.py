@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..errors import UsageError, WeightsError
+from ..files.paths import user_path
 from .checkpoints import read_checkpoint
 from .checkpoints.folder import card_licence
 from .checkpoints.hub import HubRequest, is_hub_id
@@ -117,7 +118,7 @@ def _find(
     known = find_model(text) if isinstance(name_or_path, str) else None
     if known is not None and known.hub_id is None:
         return _bundled(known)
-    path = Path(name_or_path).expanduser()
+    path = user_path(name_or_path)
     if known is None and path.exists():
         if revision is not None:
             raise UsageError(f"revision {revision!r} only applies to weights on the hub, not to {path}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..attention.plan import Plan
 from ..errors import UsageError
+from ..files.paths import user_path
 from ..models.vggt.config import VGGTConfig
 from .elastic import check_shares
 from .posed_data import PosedFolders
@@ -248,7 +249,7 @@ def with_posed_data(config: TrainConfig, folders: Sequence[str | Path], share: f
     """
     if not 0 < share < 1:
         raise UsageError(f"the share of scenes from data must lie between 0 and 1, not {share:g}")
-    paths = tuple(str(Path(folder).expanduser().resolve()) for folder in folders)
+    paths = tuple(str(user_path(folder).resolve()) for folder in folders)
     stages = []
     for stage in config.stages:
         ordered = all(mix.start.get("path") == "walk" for mix in stage.scenes)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..files.paths import user_path
 from ..models.checkpoints.metadata import stored_metadata
 from ..models.checkpoints.read import read_checkpoint
 from ..models.families import find_model
@@ -41,7 +42,7 @@ def licence_after(start: str | None) -> str:
     row = find_model(start)
     if row is not None:
         return row.licence if row.licence != "not stated" else _unknown(row.name)
-    path = Path(start).expanduser()
+    path = user_path(start)
     stored = stored_metadata(read_checkpoint(path)).get("licence") if path.exists() else None
     return stored if isinstance(stored, str) else _unknown(path.name)
 

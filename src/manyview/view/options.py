@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from .._option_checks import check_options
 from ..errors import UsageError
 
 
@@ -25,13 +26,8 @@ class ViewOptions:
     """Hide pixels where depth jumps by more than this share (0.05 is 5 %)."""
 
     def __post_init__(self) -> None:
+        check_options(self, at_least={"max_points": 1, "max_images": 0}, above={"drop_edges": 0})
         if not 0 <= self.port <= 65535:
             raise UsageError(f"port must be between 0 (any free one) and 65535, not {self.port}")
-        if self.max_points < 1:
-            raise UsageError(f"max_points must be at least 1, not {self.max_points}")
-        if self.max_images < 0:
-            raise UsageError(f"max_images must be 0 or more, not {self.max_images}")
         if not 0 <= self.conf_percentile < 100:
             raise UsageError(f"conf_percentile must be at least 0 and below 100, not {self.conf_percentile}")
-        if self.drop_edges is not None and not self.drop_edges > 0:
-            raise UsageError(f"drop_edges must be above 0 (0.05 is 5 %), not {self.drop_edges}")

@@ -67,7 +67,9 @@ def evaluate_dataset(
         InputError: For what is missing, before anything runs.
     """
     if jobs < 1:
-        raise UsageError(f"at least one scene is measured at a time, not {jobs}")
+        raise UsageError(f"at least one scene is measured at a time (jobs), not {jobs}")
+    if workers < 1 and workers != -1:
+        raise UsageError(f"workers is a number of threads, or -1 for all cores, not {workers}")
     specs = _checked_plans(model, (DENSE, *plans))
     settings = evaluation_settings(model, dataset, protocol, frames, options)
     rule = frames if isinstance(frames, Frames) else protocol.frames_of(dataset.name)

@@ -22,6 +22,7 @@ from ...files.naming import (
     suggestion,
     view_names,
 )
+from ...files.paths import user_path
 from .file_type import is_image, is_text, is_video, read_head
 from .folder import list_folder
 from .in_memory import ImageInput, split_batches
@@ -57,7 +58,7 @@ def find_inputs(spec: Inputs, options: InputOptions | None = None) -> InputSet:
 
 
 def _given(images: Sequence[ImageInput], options: InputOptions) -> InputSet:
-    paths = [_existing_file(Path(i).expanduser(), "") for i in images if isinstance(i, str | os.PathLike)]
+    paths = [_existing_file(user_path(i), "") for i in images if isinstance(i, str | os.PathLike)]
     if len(paths) == len(images):
         return _photos("the given paths", paths, None, options)
     _refuse_videos("the given images", paths, options)
@@ -76,7 +77,7 @@ def _find_one(spec: str | os.PathLike[str], options: InputOptions) -> InputSet:
     label = os.fspath(spec)
     if not label.strip():
         raise InputError("the input is an empty name; give a folder of photos, a video, a pattern or a list")
-    path = Path(label).expanduser()
+    path = user_path(label)
     try:
         is_folder, exists = path.is_dir(), path.exists()
     except OSError as error:
@@ -180,7 +181,7 @@ def _from_list(label: str, path: Path, options: InputOptions) -> InputSet:
     for number, line in enumerate(lines, start=1):
         entry = line.strip()
         if entry and not entry.startswith("#"):
-            listed = path.parent / Path(entry).expanduser()
+            listed = path.parent / user_path(entry)
             if not listed.exists():
                 shown = textwrap.shorten(str(listed), 120, placeholder="...")
                 raise InputError(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from pathlib import Path
 from typing import Literal
 
+from ..._option_checks import check_options
 from ...errors import UsageError
 from ...files.naming import printable
 from .in_memory import InMemoryImage
@@ -38,18 +38,13 @@ class InputOptions:
     """Video: of this many consecutive frames take the sharpest."""
 
     def __post_init__(self) -> None:
-        for name in ("max_frames", "stride", "sharpest_of"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} must be at least 1, not {value}")
-        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
-            raise UsageError(f"fps must be a positive number, not {self.fps}")
+        check_options(
+            self,
+            at_least={"max_frames": 1, "stride": 1, "sharpest_of": 1, "start_s": 0, "end_s": 0},
+            above={"fps": 0},
+        )
         if self.fps is not None and self.stride is not None:
             raise UsageError("fps and stride both choose the spacing of frames; give only one of them")
-        for name in ("start_s", "end_s"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise UsageError(f"{name} must be zero or more seconds, not {value}")
         if self.end_s is not None and self.end_s <= (self.start_s or 0.0):
             raise UsageError(f"end_s ({self.end_s:g}) must be later than start_s ({self.start_s or 0:g})")
 

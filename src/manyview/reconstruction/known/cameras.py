@@ -20,6 +20,7 @@ from ...datasets.posed_set import PosedSet, cameras_from_world_from_cam
 from ...datasets.text_files import intrinsics_file, lines_of, numbers, pose_matrices
 from ...errors import InputError
 from ...files.naming import suggestion
+from ...files.paths import user_path
 from ...geometry.unproject_np import invert_rigid
 
 
@@ -60,7 +61,7 @@ class KnownData:
 
 def read_known_cameras(path: Path) -> KnownCameras:
     """The cameras in a file or folder. Raises InputError where there are none."""
-    path = path.expanduser()
+    path = user_path(path)
     if path.is_file():
         return _from_text(path)
     if not path.is_dir():

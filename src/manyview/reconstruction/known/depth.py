@@ -14,6 +14,7 @@ from ...datasets.depth_maps import read_depth_map, valid_depth
 from ...datasets.posed_set import DepthFiles
 from ...errors import InputError
 from ...files.naming import suggestion
+from ...files.paths import user_path
 from ..inputs.views import ViewRecord
 
 _SUFFIXES = (".npy", ".png", ".pfm", ".tif", ".tiff", ".dpt")
@@ -37,7 +38,7 @@ class DepthFolder:
     """
 
     def __init__(self, folder: Path, per_unit: float | None = None) -> None:
-        self._folder = folder.expanduser()
+        self._folder = user_path(folder)
         if not self._folder.is_dir():
             raise InputError(f"'{folder}' is no folder{suggestion(folder)}; give a folder of depth maps")
         self._per_unit = _exported_scale(self._folder / "depth.json") if per_unit is None else per_unit

@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from ..._option_checks import check_options
 from ...errors import InputError, UsageError
 from ...files.naming import counted, suggestion
+from ...files.paths import user_path
 from ..inputs.views import ViewRecord
 from .cameras import KnownCamera, KnownCameras, KnownData, read_known_cameras
 from .depth import DepthFolder
@@ -35,13 +37,12 @@ class KnownFiles:
     depth_scale: float | None = None
 
     def __post_init__(self) -> None:
+        check_options(self, above={"depth_scale": 0})
         for path in (self.cameras, self.depth):  # before weights are fetched
-            if path is not None and not Path(path).expanduser().exists():
+            if path is not None and not user_path(path).exists():
                 raise InputError(
                     f"'{path}' does not exist{suggestion(Path(path))}; give known cameras or depth maps"
                 )
-        if self.depth_scale is not None and not self.depth_scale > 0:
-            raise UsageError(f"the scale of known depth must be above zero, not {self.depth_scale}")
         if self.depth_scale is not None and self.depth is None:
             raise UsageError("a scale of known depth needs known depth")
 

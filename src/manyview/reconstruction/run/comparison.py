@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ...errors import UsageError
+from ..._option_checks import check_options
 from ...files.naming import counted
 from ..plan.preflight import Request
 from .deviation import Deviation
@@ -21,8 +21,7 @@ class ComparisonOptions:
     views: int | None = None
 
     def __post_init__(self) -> None:
-        if self.views is not None and self.views < 1:
-            raise UsageError(f"a receipt needs at least 1 view, not {self.views}")
+        check_options(self, at_least={"views": 1})
 
 
 @dataclasses.dataclass(frozen=True)

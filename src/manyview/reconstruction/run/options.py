@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal, TypedDict
 
 from ..._deprecation import RenamedAttribute, accepts_renamed, new_names, renamed_arguments
+from ..._option_checks import check_options
 from ...errors import UsageError
 from ...kernels import KERNELS
 from ...models.run_options import LINEAR_PRECISIONS
@@ -13,7 +14,6 @@ from ..inputs.options import InputOptions
 from ..inputs.preprocess import SizePolicy
 from ..known.arrays import KnownViews
 from ..known.files import KnownFiles
-from .comparison import ComparisonOptions
 
 
 @accepts_renamed
@@ -70,14 +70,11 @@ class ReconstructOptions:
     linears = RenamedAttribute("linear_precision")
 
     def __post_init__(self) -> None:
+        check_options(
+            self, at_least={"image_size": 1, "chunk": 1, "compare_views": 1}, above={"memory_limit_gib": 0}
+        )
         if self.pixel_centres not in ("half", "integer"):
             raise UsageError(f"pixel_centres must be 'half' or 'integer', not {self.pixel_centres!r}")
-        if self.image_size is not None and self.image_size < 1:
-            raise UsageError(f"the image size must be positive, not {self.image_size}")
-        if self.memory_limit_gib is not None and self.memory_limit_gib <= 0:
-            raise UsageError(f"the memory limit must be positive, not {self.memory_limit_gib} GiB")
-        if self.chunk is not None and self.chunk < 1:
-            raise UsageError(f"a chunk has at least 1 view, not {self.chunk}")
         if self.kernels not in KERNELS:
             raise UsageError(f"kernels are {' or '.join(KERNELS)}, not {self.kernels!r}")
         if self.linear_precision not in LINEAR_PRECISIONS:
@@ -87,7 +84,6 @@ class ReconstructOptions:
             raise UsageError("--receipt-views is the size of the sample of --receipt: give --receipt too")
         if self.compare and self.known:
             raise UsageError("--receipt compares plans on images alone: leave out known cameras and depth")
-        ComparisonOptions(self.compare_views)
 
 
 class ReconstructChanges(TypedDict, total=False):
