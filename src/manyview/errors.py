@@ -6,7 +6,10 @@ failure while doing what was asked.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -40,6 +43,30 @@ class OutputError(ManyViewError):
 
 class MemoryLimitError(ManyViewError):
     """The run does not fit; the message gives the numbers and the cheapest settings that would."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """True for the errors with which Python, PyTorch and image decoders report that memory ran out."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    reports = ("allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
+    return isinstance(error, RuntimeError | OSError) and any(text in str(error) for text in reports)
+
+
+@contextlib.contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raises MemoryLimitError where memory runs out in whatever way."""
+    try:
+        yield
+    except ManyViewError:
+        raise
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not out_of_memory(error):
+            raise
+        raise MemoryLimitError(
+            "memory ran out; use fewer views (--max-frames), smaller images (--image-size) or "
+            "--precision bf16, or give the program more memory"
+        ) from error
 
 
 class MissingExtraError(UsageError):

@@ -7,14 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from manyview.errors import ManyViewError, MemoryLimitError, UsageError
+from manyview.errors import ManyViewError, MemoryLimitError, UsageError, out_of_memory
 from manyview.geometry.unproject import world_points
 from manyview.models.vggt.camera_head import CameraHead
 from manyview.models.vggt.trunk import Trunk
 from manyview.reconstruction.run import prepare as prepare_module
 from manyview.reconstruction.run import whole
 from manyview.reconstruction.run.engine import reconstruct
-from manyview.reconstruction.run.forward import out_of_memory
 from manyview.reconstruction.run.options import ReconstructOptions
 from manyview.reconstruction.run.prepare import prepare
 from tests.models.tiny import tiny_vggt
@@ -69,7 +68,7 @@ def test_weights_that_still_have_to_move_are_not_free_memory(photos, monkeypatch
     prepare(photos, model, ReconstructOptions(precision="fp32"))
     monkeypatch.setattr(prepare_module, "pick_device", lambda _: torch.device("cpu"))
     prepare(photos, model)
-    assert asked == [("cuda", weights), ("cpu", 0)]
+    assert asked == [("cuda", weights), ("cpu", 0), ("cpu", 0)]  # images are decoded in the CPU's memory
 
 
 def test_arrays_are_not_copied_when_they_are_right_as_they_are(photos, monkeypatch):

@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import MemoryLimitError
+from ..errors import MemoryLimitError, out_of_memory
 from ..models.network import Network
 from ..reconstruction.plan.machine import inspect_machine
 from ..reconstruction.plan.preflight import Request, preflight
-from ..reconstruction.run.forward import out_of_memory
 from .clock import StageTimer, Timer, timed
 from .figures import Measurement
 from .floors import EAGER_UNITS, FUSED_UNITS, memory_floor_bytes, traffic_bytes

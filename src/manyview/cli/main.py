@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._option_checks import check_options
+from ..errors import memory_errors
 from .options import with_user_paths
 
 # verb: module of this package and the dataclass in it whose fields are the options.
@@ -61,7 +62,8 @@ def run(argv: Sequence[str]) -> int:
         _check_arguments(args)
         command = _parse([_renamed(arg) for arg in args])
         check_options(command)
-        return int(with_user_paths(command).run() or 0)
+        with memory_errors():
+            return int(with_user_paths(command).run() or 0)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
     except KeyboardInterrupt:

@@ -6,16 +6,18 @@ and decoding (the pixels) are separate, so that many files can be decoded by a p
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ...errors import MissingExtraError
+from ...errors import MissingExtraError, out_of_memory
 from .file_type import HEAD_BYTES, is_heif, is_text, is_video
 
 # Nothing else may be opened: some of Pillow's formats start other programs (EPS) or fetch data.
@@ -73,36 +75,54 @@ def open_image(path: Path) -> Image.Image:
         raise ImageReadError(f"cannot be read: {error.strerror}") from error
     if not data:
         raise ImageReadError("is empty (0 bytes)")
+    return _parsed(io.BytesIO(data))
+
+
+@contextlib.contextmanager
+def open_header(path: Path) -> Iterator[Image.Image]:
+    """`open_image` for the sake of the header alone; pixels must not be asked for."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise ImageReadError(f"cannot be read: {error.strerror}") from error
+    with file:
+        yield _parsed(file)
+
+
+def _parsed(file: io.BufferedIOBase) -> Image.Image:
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
     try:
         with warnings.catch_warnings():
             # Decoding finds damage, and a 100-megapixel photo is no attack: twice that is refused.
             warnings.simplefilter("ignore")
-            image = _open_heif(data) if is_heif(data[:HEAD_BYTES]) else _open_pillow(data)
-            image.getexif()  # parsed here, where its warnings are silent
+            image = _open_heif(file) if is_heif(head) else _open_pillow(file)
+            if not _exif_follows_pixels(image):
+                image.getexif()  # parsed here, where its warnings are silent
             if image.width * image.height > 2 * (Image.MAX_IMAGE_PIXELS or sys.maxsize):
                 raise Image.DecompressionBombError
-    except ImageReadError:
+    except (ImageReadError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise ImageReadError("has too many pixels to be decoded safely; make it smaller") from error
     except UnidentifiedImageError as error:
-        raise ImageReadError(_what_it_is(data[:HEAD_BYTES])) from error
+        raise ImageReadError(_what_it_is(head)) from error
     except Exception as error:  # the parsers raise many kinds on damaged headers
         raise _damage(error) from error
     return image
 
 
-def _open_pillow(data: bytes) -> Image.Image:
+def _open_pillow(file: io.BufferedIOBase) -> Image.Image:
     Image.init()  # loads Pillow's plugins, once; older versions lack some of the formats
-    return Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
+    return Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
 
 
-def _open_heif(data: bytes) -> Image.Image:
+def _open_heif(file: io.BufferedIOBase) -> Image.Image:
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
         raise HeifSupportError(str(MissingExtraError("this HEIC image", "heif"))) from error
-    return HeifImageFile(io.BytesIO(data))
+    return HeifImageFile(file)
 
 
 def _what_it_is(head: bytes) -> str:
@@ -126,20 +146,20 @@ def decode_image(image: Image.Image, ignore_transparency: bool = False) -> Decod
     """Decode what `open_image` opened: first frame, upright, 8-bit RGB, transparency laid on white.
 
     With `ignore_transparency` transparent pixels show the colour they have. Raises `ImageReadError` with the
-    reason if the pixels are damaged or of an unsupported kind.
+    reason if the pixels are damaged or of an unsupported kind, MemoryError if they do not fit.
     """
     try:
         frame_count = int(getattr(image, "n_frames", 1)) if image.format in _ANIMATED_FORMATS else 1
-        orientation = _orientation(image)
+        orientation = orientation_of(image)
         image.load()
         rgb, transparent = _to_rgb(image, ignore_transparency)
         # Some decoders turn the image themselves (TIFF) and remove the tag: turn by what is left of it.
-        upright = apply_orientation(rgb, _orientation(image)).image
-    except ImageReadError:
+        upright = apply_orientation(rgb, orientation_of(image)).image
+    except (ImageReadError, MemoryError):
         raise
-    except MemoryError as error:
-        raise ImageReadError(f"is too large for memory ({image.width}x{image.height} pixels)") from error
     except Exception as error:  # the decoders raise many kinds on damaged data
+        if out_of_memory(error):
+            raise MemoryError(str(error)) from error
         raise _damage(error) from error
     return DecodedImage(upright, orientation, transparent, frame_count)
 
@@ -150,10 +170,20 @@ def apply_orientation(image: Image.Image, orientation: int) -> DecodedImage:
     return DecodedImage(image if turn is None else image.transpose(turn), orientation)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     """EXIF orientation 1..8; 1 when there is none or it makes no sense."""
     value = image.getexif().get(_EXIF_ORIENTATION, 1)
     return value if isinstance(value, int) and value in _TURN_UPRIGHT else 1
+
+
+def header_orientation(image: Image.Image) -> int:
+    """`orientation_of` as far as the header tells: nothing is decoded."""
+    return 1 if _exif_follows_pixels(image) else orientation_of(image)
+
+
+def _exif_follows_pixels(image: Image.Image) -> bool:
+    """Whether Pillow would decode the image in search of its EXIF."""
+    return image.format == "PNG" and "exif" not in image.info
 
 
 def _has_alpha(image: Image.Image) -> bool:

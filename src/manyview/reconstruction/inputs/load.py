@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from ...errors import DamagedInputError, InputError, MissingExtraError
 from ...files.naming import counted
 from .decode import HeifSupportError, ImageReadError
-from .decode_pool import load_network_images, with_size_of_first
+from .decode_pool import DECODING_BYTES, load_network_images, with_size_of_first
 from .input_warnings import image_warnings
 from .network_image import NetworkImage, Sizing, make_network_image
 from .options import InputFile, InputSet
@@ -64,14 +64,16 @@ def read_views(
     threads: int | None = None,
     pixel_limit: int | None = None,
     on_disk: bool = False,
+    budget_bytes: int = DECODING_BYTES,
 ) -> LoadedViews:
     """Decode and resize every view of `input_set`; the same files give the same result.
 
     `target_size` and `patch_size` are in network pixels; for the policy "area" a `pixel_limit` takes the
     place of the target size. Damaged files are skipped and named; with
     `strict` the first one raises `DamagedInputError`. Raises `InputError` if no usable view is left.
-    At full resolution only one image per thread is held; with `on_disk` the images are in an unnamed
-    temporary file, and memory does not grow with their number.
+    Images at full resolution take up to `budget_bytes` (see `load_network_images`); with `on_disk` the
+    network images are in an unnamed temporary file, and memory does not grow with their number. Raises
+    MemoryLimitError for an image that does not fit in memory.
     """
     check_sizes(policy, target_size, patch_size)
     sizing = Sizing(policy, target_size, patch_size, pixel_limit)
@@ -79,7 +81,7 @@ def read_views(
     with PixelSpool() if on_disk else contextlib.nullcontext() as spool:
         if input_set.kind == "video":
             return _read_video(input_set, sizing, strict, report, spool)
-        return _read_photos(input_set, sizing, strict, report, threads, spool)
+        return _read_photos(input_set, sizing, strict, report, threads, spool, budget_bytes)
 
 
 def _read_photos(
@@ -89,12 +91,13 @@ def _read_photos(
     progress: Progress,
     threads: int | None,
     spool: PixelSpool | None,
+    budget_bytes: int,
 ) -> LoadedViews:
     views: list[tuple[ViewRecord, NetworkImage]] = []
     skipped: list[SkippedFile] = []
     reasons: list[str] = []
     sizing = with_size_of_first(input_set.files, sizing)
-    with contextlib.closing(load_network_images(input_set.files, sizing, threads)) as results:
+    with contextlib.closing(load_network_images(input_set.files, sizing, threads, budget_bytes)) as results:
         for done, (file, result) in enumerate(results, start=1):
             if isinstance(result, NetworkImage):
                 kept = result if spool is None else spool.keep(result)

@@ -58,26 +58,7 @@ class NetworkImage:
 
 def make_network_image(decoded: DecodedImage, sizing: Sizing) -> NetworkImage:
     """Resize by the policy; raises `ImageReadError` for an image too small or too elongated to be used."""
-    width, height = decoded.image.size
-    if min(width, height) < SMALLEST_SIDE:
-        raise ImageReadError(
-            f"is too small ({width}x{height} pixels; at least {SMALLEST_SIDE} a side are needed)"
-        )
-    try:
-        size = sizing.size
-        if size is None and sizing.policy == "area" and sizing.pixel_limit is not None:
-            size = area_size(width, height, sizing.pixel_limit, sizing.patch_size)
-        transform = plan_view(
-            width,
-            height,
-            sizing.policy,
-            sizing.target_size,
-            sizing.patch_size,
-            decoded.orientation,
-            size=size,
-        )
-    except InputError as error:
-        raise ImageReadError(str(error)) from error
+    transform = network_transform(decoded.image.size, decoded.orientation, sizing)
     pixels = render_view(decoded.image, transform, sizing.policy)
     left, top, right, bottom = transform.content_box
     return NetworkImage(
@@ -87,6 +68,24 @@ def make_network_image(decoded: DecodedImage, sizing: Sizing) -> NetworkImage:
         transparent=decoded.transparent,
         frame_count=decoded.frame_count,
     )
+
+
+def network_transform(size: tuple[int, int], orientation: int, sizing: Sizing) -> ViewTransform:
+    """How an upright image of `size` (width, height) is resized; raises `ImageReadError` as above."""
+    width, height = size
+    if min(width, height) < SMALLEST_SIDE:
+        raise ImageReadError(
+            f"is too small ({width}x{height} pixels; at least {SMALLEST_SIDE} a side are needed)"
+        )
+    try:
+        stretched = sizing.size
+        if stretched is None and sizing.policy == "area" and sizing.pixel_limit is not None:
+            stretched = area_size(width, height, sizing.pixel_limit, sizing.patch_size)
+        return plan_view(
+            width, height, sizing.policy, sizing.target_size, sizing.patch_size, orientation, size=stretched
+        )
+    except InputError as error:
+        raise ImageReadError(str(error)) from error
 
 
 def solid_black_share(pixels: UInt8[np.ndarray, "height width 3"]) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from ...errors import DamagedInputError, InputError, optional_module
+from ...errors import DamagedInputError, InputError, ManyViewError, optional_module
 from ...files.naming import counted
 from .decode import DecodedImage, apply_orientation
 from .options import InputOptions
@@ -52,7 +52,7 @@ class VideoReader:
         self.in_range = self.used = 0
         self.faults = 0  # decoding errors and frames with visible damage
         self.interlaced = False
-        with self._opened() as (container, stream):
+        with _opened(self.path) as (container, stream):
             self.declared = int(stream.frames or 0)
             self.declared_s = (container.duration or 0) / 1e6
             self.native_fps = float(stream.average_rate or stream.base_rate or 30)
@@ -76,23 +76,6 @@ class VideoReader:
     def _in_range(self, time_s: float) -> bool:
         end = self.options.end_s
         return time_s >= self._range_start and (end is None or time_s <= end)
-
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[tuple[Any, Any]]:
-        av = optional_module("av", f"reading the video '{self.path}'", "video")
-        try:
-            # The prefix keeps FFmpeg from taking "name:..." for a protocol.
-            container = av.open(f"file:{self.path}")
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise DamagedInputError(
-                f"'{self.path}' does not open as a video: it is cut off, damaged or no video; "
-                "copy it again from the camera or convert it with another program"
-            ) from error
-        with container:
-            stream: Any = container.streams.best("video")
-            if stream is None:
-                raise InputError(f"'{self.path}' has sound but no images; give a video")
-            yield container, stream
 
     def _time_s(self, stamp: int | None, index: int, time_base: Any) -> float:
         """Seconds from the start of the video; from the frame rate where the container gives no time."""
@@ -161,7 +144,7 @@ class VideoReader:
         from av.error import FFmpegError
 
         count = 0
-        with self._opened() as (container, stream):
+        with _opened(self.path) as (container, stream):
             stream.thread_type = threading
             for packet in self._packets_of(container, stream):
                 try:
@@ -219,6 +202,33 @@ class VideoReader:
                 f"'{name}' is interlaced, which blurs moving edges; deinterlace it for a better result"
             )
         return notes
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    av = optional_module("av", f"reading the video '{path}'", "video")
+    try:
+        # The prefix keeps FFmpeg from taking "name:..." for a protocol.
+        container = av.open(f"file:{path}")
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise DamagedInputError(
+            f"'{path}' does not open as a video: it is cut off, damaged or no video; "
+            "copy it again from the camera or convert it with another program"
+        ) from error
+    with container:
+        stream: Any = container.streams.best("video")
+        if stream is None:
+            raise InputError(f"'{path}' has sound but no images; give a video")
+        yield container, stream
+
+
+def stored_size(path: Path) -> tuple[int, int] | None:
+    """(width, height) of a video's frames as its header gives them; None if that cannot be read."""
+    try:
+        with _opened(path) as (_, stream):
+            return int(stream.codec_context.width), int(stream.codec_context.height)
+    except ManyViewError:  # said when it is read
+        return None
 
 
 class _Converter:

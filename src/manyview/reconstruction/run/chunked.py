@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ...attention.anchor_memory import ChosenAnchors
-from ...errors import MemoryLimitError
+from ...errors import MemoryLimitError, out_of_memory
 from ...files.array_file import ArrayFile
 from ...models.network import Network, Predictions
 from ...models.precision import ConvertedWeights
@@ -28,7 +28,6 @@ from ..result.save import save_rows
 from ..result.view_validity import keep_valid, predicted_arrays, valid_views
 from .anchored import encoder_features, solve_anchors
 from .assemble import assemble, start_counting
-from .forward import out_of_memory
 from .prepare import PreparedRun
 from .progress import ProgressCallback, StageClock
 

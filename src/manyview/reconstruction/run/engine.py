@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Unpack
 
-from ...errors import MemoryLimitError
+from ...errors import MemoryLimitError, memory_errors
 from ...models.load import load
 from ...models.network import Network
 from ..inputs.find import Inputs
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 _NOTHING_TO_COMPARE = "the plan is dense attention itself, so a receipt has nothing to compare"
 
 
+@memory_errors()
 def reconstruct(
     inputs: Inputs | PreparedRun,
     /,
@@ -69,6 +70,7 @@ def reconstruct(
         return run_chunked(*_started(ready, model, progress), Path(folder) / "result", progress=progress)
 
 
+@memory_errors()
 def reconstruct_into(
     ready: PreparedRun,
     model: Network,

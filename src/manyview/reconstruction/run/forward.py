@@ -9,6 +9,7 @@ import logging
 import torch
 from torch import Tensor
 
+from ...errors import out_of_memory
 from ...models.network import Network, Predictions
 from ...models.priors import Priors
 from ...models.recording import stage_counts
@@ -51,14 +52,6 @@ def run_forward(
     raise memory_limit_error(
         chosen.request, dataclasses.replace(chosen.machine, free_bytes=_now_free(chosen))
     )
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """True for the errors with which PyTorch reports that memory ran out."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error)
-    return "allocate memory" in text or "not enough memory" in text or "out of memory" in text
 
 
 def _tokens(options: RunOptions) -> int:

@@ -13,14 +13,18 @@ import torch
 
 from ...attention.auto import choose_plan, misfit
 from ...attention.plan import Plan
-from ...errors import MemoryLimitError, UsageError
+from ...errors import MemoryLimitError, UsageError, memory_errors
 from ...kernels import check_kernels
 from ...models.network import Network
 from ..inputs.find import Inputs, find_inputs
+from ..inputs.header import expected_views
 from ..inputs.load import LoadedViews, read_views
+from ..inputs.network_image import Sizing
 from ..inputs.options import InputSet
+from ..inputs.preprocess import check_sizes
 from ..known.known import KnownInputs, check_accepts_priors, read_known
 from ..plan.chunked_plan import preflight_chunks
+from ..plan.decoding import DecodingPlan, plan_decoding
 from ..plan.machine import Machine, inspect_machine, measure_flops, pick_device, pick_dtype
 from ..plan.preflight import Preflight, Request, preflight
 from .anchored import why_not_anchored
@@ -58,6 +62,7 @@ class PreparedRun:
     known: KnownInputs | None = None
 
 
+@memory_errors()
 def prepare(
     inputs: Inputs,
     model: Network,
@@ -92,37 +97,56 @@ def prepare(
     found = find_inputs(inputs, options.inputs)
     many = found.kind == "video" or len(found.files) > _MANY_FILES
     policy = config.size_policy if options.size_policy == "auto" else options.size_policy
+    size, patch = options.image_size or config.image_size, config.patch_size
+    pixel_limit = config.pixel_limit if options.image_size is None else None
+    check_sizes(policy, size, patch)
+    on_disk = options.chunk is not None or (accel == "auto" and many) or why_not_anchored(model, plan) is None
+    limit = None if options.memory_limit_gib is None else int(options.memory_limit_gib * 2**30)
+    machine = inspect_machine(device, limit, reserve_bytes=weights_elsewhere(model, device))
+    host = machine if device.type == "cpu" else inspect_machine(torch.device("cpu"))
+    flops_per_s = measure_flops(device, dtype)
+    heads = ("camera", "depth", "points") if options.point_head else ("camera", "depth")
+    decoding = DecodingPlan()
+
+    def choose(count: int, height: int, width: int, given: tuple[str, ...]) -> tuple[Preflight, str | None]:
+        """Plan and chunk sizes for so many views, and why this plan. Raises MemoryLimitError."""
+        shape = (count, height, width)
+        kernels, linear_precision = options.kernels, options.linear_precision
+        request = Request(config, *shape, plan, heads, dtype, given, kernels, linear_precision)
+        if accel == "auto":
+            early = None if model.info is None else model.info.early_layers
+            ordered = _ordered(found)
+            picked, reason = choose_plan(count, ordered, config.depth, request.layout, early, trained_for)
+            request = dataclasses.replace(request, plan=picked)
+        elif options.accel is None and trained_for is not None:
+            reason = f"{trained_for}, which these weights were trained for; --accel chooses another plan"
+        else:
+            reason = misfit(plan, trained_for)
+        return _preflight(model, request, machine, options.chunk, flops_per_s), reason
+
+    # What headers say is enough to refuse what cannot fit, before anything is decoded.
+    expected = expected_views(found, Sizing(policy, size, patch, pixel_limit))
+    if expected is not None:
+        choose(expected.views, expected.height, expected.width, ())
+        decoding = plan_decoding(expected, host, on_disk)
     views = read_views(
         found,
         policy,
-        options.image_size or config.image_size,
-        config.patch_size,
+        size,
+        patch,
         strict=options.strict,
-        pixel_limit=config.pixel_limit if options.image_size is None else None,
+        pixel_limit=pixel_limit,
         progress=None if progress is None else lambda done, total: progress("read", done, total),
-        on_disk=options.chunk is not None
-        or (accel == "auto" and many)
-        or why_not_anchored(model, plan) is None,
+        on_disk=on_disk,
+        budget_bytes=decoding.budget_bytes,
     )
     count, _, height, width = views.images.shape
     known = read_known(options.known, views.records, (height, width)) if options.known else None
     read_s = time.perf_counter() - start
-    heads = ("camera", "depth", "points") if options.point_head else ("camera", "depth")
-    given = () if known is None else known.given
-    kernels, linear_precision = options.kernels, options.linear_precision
-    request = Request(config, count, height, width, plan, heads, dtype, given, kernels, linear_precision)
-    reason: str | None
-    if accel == "auto":
-        early = None if model.info is None else model.info.early_layers
-        plan, reason = choose_plan(count, _ordered(found), config.depth, request.layout, early, trained_for)
-        request = dataclasses.replace(request, plan=plan)
-    elif options.accel is None and trained_for is not None:
-        reason = f"{trained_for}, which these weights were trained for; --accel chooses another plan"
-    else:
-        reason = misfit(plan, trained_for)
-    limit = None if options.memory_limit_gib is None else int(options.memory_limit_gib * 2**30)
-    machine = inspect_machine(device, limit, reserve_bytes=weights_elsewhere(model, device))
-    chosen = _preflight(model, request, machine, options.chunk, measure_flops(device, dtype))
+    chosen, reason = choose(count, height, width, () if known is None else known.given)
+    if device.type == "cpu":  # the same memory, one after the other
+        peak = max(chosen.peak_bytes, decoding.peak_bytes)
+        chosen = dataclasses.replace(chosen, peak_bytes=peak)
     if found.kind == "video" and found.options.every_frame and (chosen.seconds or 0) >= _PATIENCE_S:
         hint = f"{count} frames of the video are used, --fps or --max-frames takes fewer"
         chosen = dataclasses.replace(chosen, hint=hint)
