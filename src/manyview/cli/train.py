@@ -187,8 +187,9 @@ def last_progress(log: Path) -> float | None:
             file.seek(max(0, log.stat().st_size - 20_000))
             lines = file.read().splitlines()
         for line in reversed(lines):
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 entry = json.loads(line)
-                if isinstance(entry, dict) and "progress" in entry:
-                    return float(entry["progress"])
+                found = entry.get("progress") if isinstance(entry, dict) else None
+                if isinstance(found, int | float):
+                    return float(found)
     return None

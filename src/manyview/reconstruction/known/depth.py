@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from jaxtyping import Float64
 
@@ -15,6 +15,7 @@ from ...datasets.posed_set import DepthFiles
 from ...errors import InputError
 from ...files.naming import suggestion
 from ...files.paths import user_path
+from ...files.schema import Positive, parse_json, read_regular
 from ..inputs.views import ViewRecord
 
 _SUFFIXES = (".npy", ".png", ".pfm", ".tif", ".tiff", ".dpt")
@@ -22,6 +23,12 @@ _PER_UNIT = 1000.0
 """Values a unit of length in maps of whole numbers: millimetres."""
 _ASPECT_TOLERANCE = 1.15
 """Aspect ratios of an image and its map may differ by less: small maps are rounded to whole patches."""
+
+
+class _Exported(msgspec.Struct):
+    """`depth.json` of ManyView's export."""
+
+    counts_per_unit: Positive
 
 
 class DepthFolder:
@@ -81,7 +88,6 @@ def check_whole_image(where: str, shape: tuple[int, ...], record: ViewRecord) ->
 def _exported_scale(path: Path) -> float | None:
     """Values a unit of length in the depth maps of ManyView's own export."""
     try:
-        scale = json.loads(path.read_text(encoding="utf-8"))["counts_per_unit"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return parse_json(read_regular(path), _Exported).counts_per_unit
+    except (OSError, ValueError):  # another program's
         return None
-    return float(scale) if isinstance(scale, int | float) and scale > 0 else None
