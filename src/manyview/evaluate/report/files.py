@@ -11,9 +11,11 @@ import msgspec
 
 from ...errors import InputError, OutputError
 from ...files.schema import convert, read_json, schema_errors
-from ...files.writing import write_files
+from ...files.writing import check_results_folder, write_files
 from ..runner.records import FORMAT, Evaluation, SceneRows
 from .evaluation import evaluation_table
+
+_SUFFIXES = (".json", ".md", ".csv")
 
 
 class _Protocol(msgspec.Struct):
@@ -92,6 +94,7 @@ def earlier_scenes(
     replace it.
     """
     path = folder / f"{stem}.json"
+    check_results_folder(folder, [f"{stem}{suffix}" for suffix in _SUFFIXES], overwrite or path.exists())
     if not path.exists():
         return ()
     try:
