@@ -71,13 +71,12 @@ def crop_transform(upright: tuple[int, int], network: tuple[int, int], orientati
 
 
 def pad_transform(upright: tuple[int, int], network: tuple[int, int], orientation: int = 1) -> ViewTransform:
-    """Heights agree, the sides are filled up."""
+    """Heights agree, the sides are filled up or cut."""
     (uw, uh), (nw, nh) = upright, network
     resized = round(uw * nh / uh)
     left = (nw - resized) // 2
-    return _transform(
-        upright, network, orientation, resized / uw, nh / uh, float(left), 0.0, (left, 0, left + resized, nh)
-    )
+    box = (max(0, left), 0, min(left + resized, nw), nh)
+    return _transform(upright, network, orientation, resized / uw, nh / uh, float(left), 0.0, box)
 
 
 def _transform(upright, network, orientation, sx, sy, ox, oy, box) -> ViewTransform:  # type: ignore[no-untyped-def]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -219,3 +221,32 @@ def test_depth_and_cameras_agree_from_view_to_view(shared_data: Path, tmp_path: 
         inverted = dataclasses.replace(posed, cam_from_world=invert_rigid(posed.cam_from_world))
         assert _disagreement(posed, 5) < 0.03 < 0.15 < _disagreement(inverted, 5), kind
     assert torch.from_numpy(posed.cam_from_world).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["../../../1.jpg", "/1.jpg", "out/1.jpg"])
+@pytest.mark.parametrize("kind", ["colmap", "colmap binary", "eth3d", "tum", "co3d"])
+def test_names_in_lists_and_models_do_not_leave_the_set(
+    folder: Path, kind: str, name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    write_image(tmp_path_factory.mktemp("outside") / "1.jpg", 1)
+    outside = tmp_path_factory.getbasetemp() / "outside0"
+    WRITERS[kind](folder)
+    for place in (folder, folder / "images"):
+        place.mkdir(exist_ok=True)
+        (place / "out").symlink_to(outside)
+    if kind == "tum":
+        source = folder / "rgb.txt"
+        source.write_text(f"1.5 {name}\n")
+    elif kind == "co3d":
+        source = folder.parent / "frame_annotations.jgz"
+        frames = json.loads(gzip.decompress(source.read_bytes()))
+        frames[0]["image"]["path"] = f"sequences/07/{name}" if name == "out/1.jpg" else name
+        source.write_bytes(gzip.compress(json.dumps(frames).encode()))
+    else:
+        source = folder / ("dslr_calibration_undistorted" if kind == "eth3d" else "sparse/0")
+        model = source / ("images.bin" if kind == "colmap binary" else "images.txt")
+        old = b"dslr_images_undistorted/DSC_0001.JPG" if kind == "eth3d" else b"1.jpg"
+        model.write_bytes(model.read_bytes().replace(old, name.encode()))
+    with pytest.raises(InputError) as caught:
+        read_posed_set(folder)
+    assert str(source) in str(caught.value) and name in str(caught.value)

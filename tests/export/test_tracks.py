@@ -233,3 +233,15 @@ def test_flat_areas_have_no_texture() -> None:
     picture[20:, :] -= 60  # a corner has it in two
     places = np.argwhere(textured(picture))
     assert len(places) and (np.abs(places - [20, 30]) <= 5).all()
+
+
+def test_observations_lie_inside_images_of_mixed_sizes() -> None:
+    """Measured places are up to a few network pixels from where the depth says: not on padding."""
+    transforms = [pad_transform(size, (84, 84)) for size in [(200, 320), (240, 320)] * 3]
+    scene, _ = room_scene(transforms, noise=0.01)
+    tracks = build_tracks(scene, TrackOptions(min_points=1))
+    assert len(tracks.points) > 1000
+    for index, view in enumerate(scene.views):
+        low, high = view.transform.image_corners
+        pixels = tracks.pixels[tracks.view_index == index]
+        assert (pixels >= low).all() and (pixels <= high).all()

@@ -13,6 +13,9 @@ from PIL import Image
 
 from manyview.errors import InputError, UsageError
 from manyview.files.naming import natural_key, suggestion
+from manyview.files.paths import path_from_text
+from manyview.files.spread import evenly_spread
+from manyview.reconstruction.inputs.decode import ImageReadError, open_image
 from manyview.reconstruction.inputs.find import find_inputs
 from manyview.reconstruction.inputs.options import InputOptions, InputSet
 
@@ -120,6 +123,16 @@ def test_a_loop_of_links_ends(tmp_path: Path) -> None:
     assert _names(find_inputs(tmp_path)) == ["sub/1.png"]
 
 
+def test_links_that_lead_nowhere_are_skipped_with_a_note(tmp_path: Path) -> None:
+    _picture(tmp_path / "1.png")
+    (tmp_path / "self.jpg").symlink_to(tmp_path / "self.jpg")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    found = find_inputs(tmp_path)
+    assert _names(found) == ["1.png"]
+    (note,) = found.warnings
+    assert "self.jpg" in note and "gone" in note
+
+
 def test_a_linked_folder_is_followed(tmp_path: Path) -> None:
     _picture(tmp_path / "far" / "1.png")
     (tmp_path / "near").mkdir()
@@ -179,8 +192,15 @@ def test_stride_and_limit_thin_photos_evenly(tmp_path: Path) -> None:
         _picture(tmp_path / f"{index}.png")
     assert _names(find_inputs(tmp_path, InputOptions(stride=4))) == ["0.png", "4.png", "8.png"]
     found = find_inputs(tmp_path, InputOptions(max_frames=4))
-    assert _names(found) == ["0.png", "2.png", "5.png", "7.png"]
+    assert _names(found) == ["0.png", "3.png", "6.png", "9.png"]
     assert found.warnings == ("4 of 10 images are used, evenly chosen",)
+
+
+def test_few_of_many_reach_from_the_first_to_the_last() -> None:
+    images = [Image.new("RGB", (32, 24))] * 50
+    found = find_inputs(images, InputOptions(max_frames=6))
+    assert _names(found) == [f"view-{number + 1:04d}" for number in evenly_spread(50, 6)]
+    assert evenly_spread(50, 6) == [0, 10, 20, 29, 39, 49]
 
 
 def test_video_options_do_not_pass_silently_for_photos(tmp_path: Path) -> None:
@@ -270,6 +290,26 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         find_inputs(tmp_path)
     with pytest.raises(InputError, match=r"a\.jpg"):
         find_inputs(tmp_path / "a.jpg")
+    for name in ("list.txt", "clip.mp4", "unknown"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(InputError, match=name):
+            find_inputs(tmp_path / name)
+    (tmp_path / "names.lst").write_text("a.jpg\n")
+    with pytest.raises(InputError, match=r"a\.jpg"):
+        find_inputs(tmp_path / "names.lst")
+    with pytest.raises(ImageReadError):
+        open_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "~nobody-is-called-so/x", "\ud800"])
+def test_names_that_no_file_can_have(name: str, tmp_path: Path) -> None:
+    for spec in (name, [name, name]):
+        with pytest.raises(InputError) as caught:
+            find_inputs(spec)
+        assert len(str(caught.value)) < 400
+    (tmp_path / "list.txt").write_bytes(name.encode("utf-8", "surrogatepass") + b"\n")
+    with pytest.raises(InputError):
+        find_inputs(tmp_path / "list.txt")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are always text there")
@@ -281,6 +321,22 @@ def test_names_that_are_not_text_become_printable(tmp_path: Path) -> None:
         pytest.skip("this file system takes only text")
     (name,) = _names(find_inputs(tmp_path))
     assert name == "caf\ufffd.png"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are always text there")
+def test_a_list_may_hold_names_that_are_not_text(tmp_path: Path) -> None:
+    names = [os.fsdecode(b"caf\xe9.png"), "line\u2028end.png", "1:30.png"]
+    for name in names:
+        _picture(tmp_path / name)
+    (tmp_path / "list.txt").write_bytes("\r\n".join(names).encode("utf-8", "surrogateescape"))
+    found = find_inputs(tmp_path / "list.txt")
+    assert [file.path.name for file in found.files] == names
+    assert path_from_text(found.files[0].source) == tmp_path / names[0]
+
+
+def test_a_file_may_be_called_like_an_image_in_memory(tmp_path: Path) -> None:
+    path = _picture(tmp_path / "1.png").rename(tmp_path / "view-0002")
+    assert len(set(_names(find_inputs([path, Image.new("RGB", (32, 24))])))) == 2
 
 
 def test_real_folders(shared_data: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from manyview.errors import DamagedInputError, InputError, MissingExtraError, UsageError
+from manyview.errors import DamagedInputError, InputError, MissingExtraError, OutputError, UsageError
 from manyview.reconstruction.inputs.find import find_inputs
 from manyview.reconstruction.inputs.load import LoadedViews, read_views
 from manyview.reconstruction.inputs.preprocess import (
@@ -32,6 +34,32 @@ def _photo(path: Path, width: int = 96, height: int = 64, seed: int = 0, **optio
     pixels = np.random.default_rng(seed).integers(30, 226, (height, width, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(path, **options)
     return path
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (128, 128, 128), (0, 0, 0), (20, 90, 200)])
+def test_an_image_of_one_colour_is_told(tmp_path: Path, colour: tuple[int, int, int]) -> None:
+    _photo(tmp_path / "good.png")
+    Image.new("RGB", (96, 64), colour).save(tmp_path / "plain.jpg")
+    views = _read(tmp_path)
+    (note,) = views.warnings
+    assert "plain.jpg" in note and "good.png" not in note and len(views.records) == 2
+
+
+def test_a_full_temporary_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    _photo(tmp_path / "a.png")
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: open("/dev/full", "w+b"))  # noqa: SIM115
+    with pytest.raises(OutputError) as caught:
+        _read(tmp_path, on_disk=True)
+    assert "TMPDIR" in str(caught.value) and tempfile.gettempdir() in str(caught.value)
+
+    def nowhere(**options: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", nowhere)
+    with pytest.raises(OutputError, match="TMPDIR"):
+        _read(tmp_path, on_disk=True)
 
 
 def _read(folder: object, **options: object) -> LoadedViews:

@@ -262,3 +262,17 @@ def test_arrays_that_are_not_a_reconstruction_are_refused(tmp_path: Path, scene:
     save_file({"images": scene.images}, tmp_path / ARRAYS_NAME)
     with pytest.raises(DamagedInputError, match="cam_from_world"):
         load_reconstruction(tmp_path)
+
+
+def test_a_limit_on_the_size_of_files_is_one_sentence(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    scene, _ = room_scene()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    try:
+        for write in (lambda: scene.save(tmp_path / "a"), lambda: scene.export(tmp_path / "a", "npz")):
+            with pytest.raises(OutputError, match=str(tmp_path)):
+                write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "a").exists()

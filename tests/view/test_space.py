@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from manyview.export.frusta import frustum_corners
-from manyview.export.images import evenly_spread
+from manyview.files.spread import evenly_spread
 from manyview.geometry.unproject_np import camera_centres
 from manyview.view.cameras import CameraShapes, line_colours, small_image
 from manyview.view.space import PAGE_EXTENT, first_eye, fit_space

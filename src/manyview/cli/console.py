@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..errors import OutputError
+from ..files.naming import printable
 
 _PATIENCE_S = 2.0
 
@@ -22,8 +23,10 @@ def say(text: str) -> None:
     """One line of a command's result; a closed output is no error (`| head -1`, `>&-`)."""
     if sys.stdout is None:
         return
+    text = "\n".join(map(printable, text.split("\n")))
+    encoding = sys.stdout.encoding or "utf-8"
     try:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         # What is still buffered goes nowhere too, or Python would complain when it exits.
@@ -35,17 +38,17 @@ def say(text: str) -> None:
 def say_notes(notes: Iterable[str]) -> None:
     """What a person should know of a run, a line each."""
     for note in notes:
-        say(f"note: {note}")
+        say(f"note: {printable(note)}")
 
 
 def say_written(files: Iterable[Path]) -> None:
     """One line that names every file."""
-    say("written: " + ", ".join(str(path) for path in files))
+    say("written: " + ", ".join(printable(str(path)) for path in files))
 
 
 def command_line() -> str:
     """The command that runs, as it is stored in results."""
-    return shlex.join(["manyview", *sys.argv[1:]])
+    return printable(shlex.join(["manyview", *sys.argv[1:]]))
 
 
 def written(name: str, files: Sequence[Path], folder: Path) -> str:
@@ -53,7 +56,7 @@ def written(name: str, files: Sequence[Path], folder: Path) -> str:
     names = [str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file) for file in files]
     if len(names) > 3:
         names = [*names[:2], f"{len(names) - 2} more files"]
-    return f"{name}: {', '.join(names)} in {folder}"
+    return printable(f"{name}: {', '.join(names)} in {folder}")
 
 
 class Bars:
@@ -87,7 +90,7 @@ class Bars:
     def _bars(self) -> Progress:
         if self._progress is None:
             self._progress = Progress(
-                TextColumn("{task.description:>12}"),
+                TextColumn("{task.description:>12}", markup=False),
                 BarColumn(),
                 TextColumn("{task.completed}/{task.total}"),
                 TextColumn("{task.percentage:3.0f} %"),

@@ -40,6 +40,8 @@ class Export:
     """At most this many points."""
     images: Literal["copy", "none"] | None = None
     """colmap and nerfstudio: write the source images beside the cameras (copy), or not (none)."""
+    original_resolution: bool = False
+    """depth: maps in pixels of the source images (nearest value) instead of the network's."""
 
     def run(self) -> int:
         from ..errors import UsageError
@@ -53,6 +55,8 @@ class Export:
             for name in ("min_conf_percentile", "max_points", "images")
             if getattr(self, name) is not None
         }
+        if self.original_resolution:
+            wanted["original_resolution"] = True
         chosen = {name: _with_options(FORMATS[name].options(), wanted) for name in self.to}
         for option in wanted:
             if not any(option in used for _, used in chosen.values()):

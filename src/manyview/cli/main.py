@@ -12,6 +12,7 @@ from typing import Any
 
 from .._option_checks import check_options
 from ..errors import memory_errors
+from ..files.naming import printable
 from .options import with_user_paths
 
 # verb: module of this package and the dataclass in it whose fields are the options.
@@ -151,7 +152,7 @@ def _first_paragraph(box: str) -> str:
 
 def _log_to_stderr(debug: bool) -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_OneLine("%(message)s"))
     logger = logging.getLogger("manyview")
     logger.handlers = [handler]
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
@@ -160,10 +161,17 @@ def _log_to_stderr(debug: bool) -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
+class _OneLine(logging.Formatter):
+    """Messages name files: what they hold besides text is escaped. Tracebacks (--debug) keep their lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+
 def _fail(sentence: str, status: int) -> int:
     if sys.stderr is None:  # closed by the caller: the exit status remains
         return status
-    sys.stderr.write(f"manyview: {' '.join(sentence.split())}\n")
+    sys.stderr.write(f"manyview: {printable(' '.join(sentence.split()))}\n")
     return status
 
 

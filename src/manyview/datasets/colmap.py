@@ -29,7 +29,7 @@ def read(folder: Path) -> PosedSet:
     if place is None:
         raise InputError(f"{folder}: holds no COLMAP model; expected {_LAYOUT}")
     views = read_views(place)
-    found = (views_with_images(views, folder / name) for name in ("images", "color", "rgb", "."))
+    found = (views_with_images(views, folder / name, place) for name in ("images", "color", "rgb", "."))
     there = next(filter(None, found), None)
     if there is None:
         raise InputError(f"{folder}: none of the images of {place} is there; expected {_LAYOUT}")

@@ -13,9 +13,8 @@ from jaxtyping import Float64
 
 from ..errors import InputError
 from ..files.naming import natural_key
-from ..files.schema import read_regular
+from ..files.paths import resolve_inside
 from ..geometry.cameras import rotation_from_quat_xyzw
-from ..geometry.unproject_np import nearest_rigid
 from .text_files import lines_of, numbers
 
 # Name and number of parameters, in the order of their numbers in binary files.
@@ -37,7 +36,6 @@ _ONE_FOCAL = frozenset(
 )
 
 
-_MOST = 2**33  # bytes of a file: images.bin holds all points of all images
 MODEL_FOLDERS = ("sparse/0", "sparse", ".", "colmap/sparse/0")
 
 
@@ -88,30 +86,24 @@ def read_views(folder: Path) -> list[tuple[ColmapImage, ColmapCamera]]:
             cameras, images = _cameras_text(folder / "cameras.txt"), _images_text(folder / "images.txt")
         else:
             cameras, images = _cameras_binary(folder / "cameras.bin"), _images_binary(folder / "images.bin")
-    except (struct.error, IndexError, ValueError, OverflowError, OSError) as error:
+    except (struct.error, IndexError, ValueError) as error:
         raise InputError(f"{folder}: holds no whole COLMAP model ({error}); export it again") from error
     for image in images:
         if image.camera not in cameras:
             raise InputError(f"{folder}: camera {image.camera} of {image.name} is missing; export it again")
-        if not nearest_rigid(image.cam_from_world)[1]:
-            raise InputError(f"{folder}: the pose of {image.name} is not finite and rigid; export it again")
-    for number, camera in cameras.items():
-        sizes = 0 < camera.width < 2**24 and 0 < camera.height < 2**24
-        finite = np.isfinite(camera.parameters).all() and np.abs(camera.parameters).max() < 1e9
-        if not (sizes and finite and camera.intrinsics[0, 0] > 0 and camera.intrinsics[1, 1] > 0):
-            raise InputError(
-                f"{folder}: camera {number} of {camera.width}x{camera.height} pixels has a size, a focal "
-                "length or another parameter that no camera has; export it again"
-            )
     return [(image, cameras[image.camera]) for image in images]
 
 
 def views_with_images(
-    views: Sequence[tuple[ColmapImage, ColmapCamera]], folder: Path
+    views: Sequence[tuple[ColmapImage, ColmapCamera]], folder: Path, model: Path
 ) -> list[tuple[Path, ColmapImage, ColmapCamera]]:
-    """The views whose images are in a folder, in natural order of their names."""
+    """The views of `model` whose images are in a folder, in natural order of their names.
+
+    Raises InputError for a name that leads out of the folder.
+    """
     ordered = sorted(views, key=lambda view: natural_key(view[0].name))
-    return [(path, *view) for view in ordered if (path := folder / view[0].name).is_file()]
+    paths = (resolve_inside(folder, image.name, model) for image, _ in ordered)
+    return [(path, *view) for path, view in zip(paths, ordered, strict=True) if path.is_file()]
 
 
 def _pose(quat_wxyz: list[float], translation: list[float]) -> np.ndarray:
@@ -132,8 +124,9 @@ def _cameras_text(path: Path) -> dict[int, ColmapCamera]:
 
 def _images_text(path: Path) -> tuple[ColmapImage, ...]:
     # The second line of each image, its points, may be empty, so empty lines count here.
-    text = read_regular(path, _MOST).decode("utf-8")
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    lines = [
+        line for line in path.read_text("utf-8", "surrogateescape").splitlines() if not line.startswith("#")
+    ]
     images = []
     for line in lines[::2]:
         words = line.split(maxsplit=9)
@@ -145,12 +138,10 @@ def _images_text(path: Path) -> tuple[ColmapImage, ...]:
 
 
 def _cameras_binary(path: Path) -> dict[int, ColmapCamera]:
-    data = read_regular(path, _MOST)
+    data = path.read_bytes()
     (count,), at, cameras = struct.unpack_from("<Q", data), 8, {}
     for _ in range(count):
         number, kind, width, height = struct.unpack_from("<iiQQ", data, at)
-        if not 0 <= kind < len(_MODELS):
-            raise ValueError(f"{path.name}: there is no camera model {kind}")
         name, length = _MODELS[kind]
         cameras[number] = ColmapCamera(name, width, height, struct.unpack_from(f"<{length}d", data, at + 24))
         at += 24 + 8 * length
@@ -158,12 +149,12 @@ def _cameras_binary(path: Path) -> dict[int, ColmapCamera]:
 
 
 def _images_binary(path: Path) -> tuple[ColmapImage, ...]:
-    data = read_regular(path, _MOST)
+    data = path.read_bytes()
     (count,), at, images = struct.unpack_from("<Q", data), 8, []
     for _ in range(count):
         values = struct.unpack_from("<i7di", data, at)
         end = data.index(b"\0", at + 64)
-        name = data[at + 64 : end].decode("utf-8")
+        name = data[at + 64 : end].decode("utf-8", "surrogateescape")
         (points,) = struct.unpack_from("<Q", data, end + 1)
         at = end + 9 + 24 * points
         if at > len(data):

@@ -89,7 +89,7 @@ def fits(folder: Path) -> bool:
 def read(folder: Path) -> PosedSet:
     place = folder / "dslr_calibration_undistorted"
     views = read_views(place)
-    there = views_with_images(views, folder / "images")
+    there = views_with_images(views, folder / "images", place)
     if not there:
         raise InputError(f"{folder}: no image of {place / 'images.txt'} is there; expected {_LAYOUT}")
     return posed_set(

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ..errors import InputError
+from ..files.spread import evenly_spread
 from ..geometry.unproject_np import invert_rigid, nearest_rigid
 from .depth_maps import read_depth_map, valid_depth
 
@@ -87,7 +88,7 @@ class PosedSet:
         """At most `views` views, evenly spread, the first and the last among them."""
         if len(self) <= views:
             return self
-        return self.select(np.linspace(0, len(self) - 1, views).round().astype(int).tolist())
+        return self.select(evenly_spread(len(self), views))
 
     def select(self, views: Sequence[int]) -> PosedSet:
         """These views alone, in this order."""
@@ -115,14 +116,11 @@ def posed_set(
 ) -> PosedSet:
     """The set of a folder: cameras checked, a single matrix of intrinsics given to all, `cloud` if it exists.
 
-    Raises InputError that names `where` for a camera that is no rotation and translation, or whose intrinsics
-    are not finite with focal lengths above zero.
+    Raises InputError that names `where` for a camera that is no rotation and translation.
     """
     paths = tuple(images)
     if intrinsics is not None and intrinsics.ndim == 2:
         intrinsics = np.repeat(intrinsics[None], len(paths), 0)
-    if intrinsics is not None:
-        check_intrinsics(intrinsics, where)
     return PosedSet(
         name=folder.resolve().name if name is None else name,
         images=paths,
@@ -133,17 +131,6 @@ def posed_set(
         unit=unit,
         cloud=cloud if cloud is not None and cloud.is_file() else None,
     )
-
-
-def check_intrinsics(intrinsics: Float64[np.ndarray, "views 3 3"], where: Path | str) -> None:
-    """InputError that names `where` unless intrinsics are finite, with focal lengths above zero."""
-    focal = intrinsics[:, [0, 1], [0, 1]]
-    good = np.isfinite(intrinsics).all((1, 2)) & (focal > 0).all(1) & (np.abs(intrinsics).max((1, 2)) < 1e9)
-    if not good.all():
-        raise InputError(
-            f"{where}: the intrinsics of view {int(good.argmin())} are not finite, or a focal length is not "
-            "above zero"
-        )
 
 
 def counted_note(count: int, what: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float64
 
 from ..errors import InputError
+from ..files.paths import resolve_inside
 from ..geometry.cameras import rotation_from_quat_xyzw
 from .dataset import Dataset
 from .image_files import images_in
@@ -70,7 +71,7 @@ def _timed(folder: Path, listing: str, folders: tuple[str, ...]) -> list[tuple[f
     path = folder / f"{listing}.txt"
     if path.is_file():
         listed = [
-            (numbers(words[:1], path, line)[0], folder / words[1])
+            (numbers(words[:1], path, line)[0], resolve_inside(folder, words[1], path))
             for line, words in lines_of(path)
             if len(words) > 1
         ]

@@ -51,7 +51,7 @@ def _write(scene: Reconstruction, options: ColmapOptions, target: ExportTarget) 
         if spaced is not None:
             raise UsageError(
                 f"COLMAP's text files cannot hold the name {spaced!r} because of its spaces; "
-                "copy the images too (they are renamed), or write binary files only"
+                "export with --images copy, which renames it (or with ColmapOptions(files='binary'))"
             )
     steps = len(scene) * (2 if copy else 1)
     tracks = build_tracks(scene, options.tracks, lambda done, total: target.progress(done, steps))

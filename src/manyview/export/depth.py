@@ -13,6 +13,7 @@ from PIL import Image
 
 from .._option_checks import check_options
 from ..errors import UsageError
+from ..files.paths import file_names
 from .export_format import ExportFormat, ExportTarget
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ _LARGEST = 65535
 
 @dataclasses.dataclass(frozen=True)
 class DepthOptions:
-    """`depth/NAME.png` and `depth/depth.json`; z-depth = value / counts_per_unit, 0 means no depth."""
+    """`depth/NAME.png` and `depth/depth.json`; z-depth = value / counts_per_unit, 0 means no depth.
+
+    Maps and the intrinsics in `depth.json` are in pixels of the network images unless `original_resolution`.
+    """
 
     counts_per_unit: float | None = None
     """PNG values per unit of depth; None chooses the largest for which the deepest pixel still fits."""
@@ -70,11 +74,11 @@ def _write(scene: Reconstruction, options: DepthOptions, target: ExportTarget) -
 
 
 def depth_names(names: Sequence[str]) -> list[str]:
-    """ "left/1.jpg" -> "left/1.png", or "left/1.jpg.png" where two views would share a name."""
+    """ "left/1.jpg" -> "left/1.png", or "left/1.jpg.png" where two views would share a name; `file_names`."""
     short = [name.rpartition(".")[0] if "." in name.rpartition("/")[2][1:] else name for name in names]
-    return [
-        f"{stem if short.count(stem) == 1 else name}.png" for name, stem in zip(names, short, strict=True)
-    ]
+    return file_names(
+        [f"{stem if short.count(stem) == 1 else name}.png" for name, stem in zip(names, short, strict=True)]
+    )
 
 
 def to_upright(
@@ -104,4 +108,4 @@ def _quantise(depth: Float32[np.ndarray, "h w"], counts: float) -> UInt16[np.nda
     return np.where(depth > 0, np.clip(values, 1, _LARGEST), 0).astype(np.uint16)
 
 
-FORMAT = ExportFormat("depth", "16-bit depth PNG per view", DepthOptions, _write)
+FORMAT = ExportFormat("depth", "16-bit depth PNG per view, in network pixels", DepthOptions, _write)

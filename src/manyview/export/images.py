@@ -12,11 +12,6 @@ from PIL import Image
 from .colours import colour_map
 
 
-def evenly_spread(total: int, at_most: int) -> list[int]:
-    """At most `at_most` indices from 0 to `total` - 1, evenly spread, first and last included."""
-    return np.unique(np.linspace(0, total - 1, min(total, at_most)).round().astype(int)).tolist()
-
-
 def depth_image(
     z_depth: Float[np.ndarray, "height width"], valid: Bool[np.ndarray, "height width"], unknown: int = 128
 ) -> UInt8[np.ndarray, "height width 3"]:

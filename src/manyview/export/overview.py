@@ -9,10 +9,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from .._option_checks import check_options
+from ..files.spread import evenly_spread
 from .colours import by_order
 from .export_format import ExportFormat, ExportTarget, PointOptions
 from .frusta import FRUSTUM_EDGES, frustum_corners, frustum_size
-from .images import depth_image, evenly_spread
+from .images import depth_image
 from .orthographic import VIEW_SIZE, OrthographicView, orthographic_views, points_raster
 
 if TYPE_CHECKING:

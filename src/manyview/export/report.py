@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 import html
 import importlib.resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._option_checks import check_options
 from .._version import __version__
-from ..files.naming import counted
+from ..files.naming import counted, printable
+from ..files.spread import evenly_spread
 from ..files.writing import format_bytes
 from .colours import by_order, css_colour
 from .export_format import ExportFormat, ExportTarget, PointOptions
 from .frusta import frustum_size
-from .images import confidence_image, data_uri, depth_image, evenly_spread, thumbnail
+from .images import confidence_image, data_uri, depth_image, thumbnail
 from .orthographic import orthographic_views, view_svg
 from .report_charts import bars, histogram_svg, legend
 from .report_views import view_table
@@ -86,10 +86,10 @@ def _section(title: str, content: str, kind: str = "") -> str:
 
 
 def _subtitle(scene: Reconstruction) -> str:
-    sources = {Path(view.source).name for view in scene.views if view.video_frame is not None}
+    sources = {printable(view.source_path.name) for view in scene.views if view.video_frame is not None}
     origin = counted(len(scene), "frame" if sources else "photo")
     origin += f" of {', '.join(sorted(sources))}" if sources else ""
-    first, last = html.escape(scene.names[0]), html.escape(scene.names[-1])
+    first, last = (html.escape(printable(scene.names[end])) for end in (0, -1))
     return f"{html.escape(origin)}, from {first} to {last}"
 
 
@@ -145,7 +145,7 @@ def _views(scene: Reconstruction, options: ReportOptions) -> str:
             for kind, image in kinds.items()
         )
         dot = f'<i class="dot" style="background:{css_colour(colours[index])}"></i>'
-        caption = f"{dot}{index + 1} · {html.escape(scene.names[index])}"
+        caption = f"{dot}{index + 1} · {html.escape(printable(scene.names[index]))}"
         figures.append(f"<figure><div>{images}</div><figcaption>{caption}</figcaption></figure>")
     legends = legend("magma", "depth: far", "near") + legend("viridis", "confidence: low", "high")
     more = "" if len(shown) == len(scene) else f", {len(shown)} of {len(scene)} shown, evenly spread"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..files.naming import printable
 from ..geometry.unproject_np import camera_centres
 from .colours import by_order, css_colour
 
@@ -39,7 +40,7 @@ def view_table(scene: Reconstruction) -> str:
         cells = [
             f'<td><i class="dot" style="background:{css_colour(colours[index])}"></i></td>',
             f'<td class="number">{index + 1}</td>',
-            f"<td>{html.escape(view.name)}</td>",
+            f"<td>{html.escape(printable(view.name))}</td>",
             f'<td class="number">{transform.upright_width} × {transform.upright_height}</td>',
             f"<td>{describe_transform(transform)}</td>",
             f'<td class="number">{fov[0]:.1f}° × {fov[1]:.1f}°</td>',

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ..files.spread import evenly_spread
 from ..geometry.unproject_np import project, unproject
-from .images import evenly_spread
 
 if TYPE_CHECKING:
     from ..reconstruction.result.result import Reconstruction

@@ -85,12 +85,16 @@ class Tracks:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Work:
-    """State of all steps; `used` marks the pixels that belong to tracks."""
+    """State of all steps; `used` marks the pixels that belong to tracks.
+
+    `extents`: corners (x, y) of each source image in its network image, top left then bottom right.
+    """
 
     scene: Reconstruction
     options: TrackOptions
     valid: Bool[np.ndarray, "v h w"]
     used: Bool[np.ndarray, "v h w"]
+    extents: Float[np.ndarray, "2 v 2"]
     greys: tuple[Float32[np.ndarray, "v h w"], ...] | None
 
 
@@ -119,7 +123,9 @@ def build_tracks(
     count = len(scene)
     threshold = scene.confidence_threshold(options.min_conf_percentile)
     valid = scene.valid
-    work = _Work(scene, options, valid, np.zeros_like(valid), grey_levels(scene) if options.measure else None)
+    extents = np.stack([view.transform.image_corners for view in scene.views], axis=1)
+    greys = grey_levels(scene) if options.measure else None
+    work = _Work(scene, options, valid, np.zeros_like(valid), extents, greys)
     rng = np.random.default_rng(options.seed)
     pieces: list[_Piece] = []
     made = 0
@@ -167,6 +173,9 @@ def _grow(
             scene, work.greys, view, pixels[0, columns], members[rows], seen, options.max_error_px
         )
     x, y, inside = to_index(pixels, scene.width, scene.height)
+    # A measured place may have moved onto padding.
+    low, high = work.extents[:, members, None]
+    inside &= ((pixels >= low) & (pixels <= high)).all(-1)
     member &= inside & ~work.used[members[:, None], y, x]
     member = _first_of_each(y * scene.width + x, member)
     keep = member[0] & (member.sum(0) >= options.min_length)

@@ -23,6 +23,9 @@ RAW_SUFFIXES = _suffixes("dng cr2 cr3 nef arw orf rw2 raf srw pef")
 LIST_SUFFIXES = _suffixes("txt lst list")
 
 _DIGITS = re.compile(r"([0-9]+)")
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+# Controls, line ends, marks of direction, halves of surrogate pairs.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def suffix_of(path: PurePath | str) -> str:
@@ -60,7 +63,7 @@ def view_names(paths: Sequence[Path], root: Path | None) -> list[str]:
             base = os.path.commonpath([os.path.dirname(path) for path in absolute])
         except ValueError:  # several drives
             base = os.sep
-    names = [printable(PurePath(os.path.relpath(path, base)).as_posix()) for path in absolute]
+    names = [replace_undecodable(PurePath(os.path.relpath(path, base)).as_posix()) for path in absolute]
     seen: dict[str, int] = {}
     unique = []
     for name in names:  # two names can only be equal when bytes that are no text were replaced
@@ -70,9 +73,25 @@ def view_names(paths: Sequence[Path], root: Path | None) -> list[str]:
     return unique
 
 
+def replace_undecodable(name: str) -> str:
+    """`name` with U+FFFD for every byte that is no UTF-8, as in names of views."""
+    return _NO_TEXT.sub("\ufffd", name)
+
+
 def printable(text: str) -> str:
-    """`text` with bytes that are not valid UTF-8 replaced, so that it can be printed and stored."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """`text` on one line that can be printed and stored, whatever names of files are in it.
+
+    Control characters, those that turn the direction of text, and bytes that are no UTF-8 are escaped as in
+    Python: \\n, \\x1b, \\u202e, \\xe9.
+    """
+    return _UNPRINTABLE.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:  # how Python shows a byte that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return found[0].encode("unicode_escape").decode("ascii")
 
 
 def suggestion(missing: Path) -> str:

@@ -1,6 +1,6 @@
 """Paths that are read from files, and file names that are made from the names of views.
 
-Both stay inside their folder, whoever wrote the name.
+Both stay inside their folder, whoever wrote the name. Paths of any bytes as text for JSON.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 from ..errors import InputError
 
@@ -45,11 +46,11 @@ def resolve_inside(
         lexical, lexical_folder = os.path.abspath(path), os.path.abspath(folder)
         real, real_folder = os.path.realpath(path), os.path.realpath(folder)
     except ValueError:  # a NUL, or half of a surrogate pair
-        raise _refusal(name, source, "is no name of a file") from None
+        raise _refusal(name, source, "is no name of a file; correct it") from None
     if os.path.isabs(name) or not _lies_in(lexical, lexical_folder):
-        raise _refusal(name, source, f"is no path inside of '{folder}'")
+        raise _refusal(name, source, f"is no path inside of '{folder}'; correct it")
     if not links_may_leave and not _lies_in(real, real_folder):
-        raise _refusal(name, source, f"leads out of '{folder}' by a link")
+        raise _refusal(name, source, f"leads out of '{folder}' by a link; copy what it leads to")
     return path
 
 
@@ -65,6 +66,23 @@ def user_path(path: str | os.PathLike[str]) -> Path:
         raise InputError(
             f"'{text}': there is no user '{user}'; give the whole path to a name that begins with ~"
         ) from None
+
+
+def path_as_text(path: str | Path) -> str:
+    """A path as text that JSON holds: itself, or a `file:` URI if its bytes are no UTF-8."""
+    text = os.fspath(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return Path(os.path.abspath(text)).as_uri()
+    return text
+
+
+def path_from_text(text: str) -> Path:
+    """The path that `path_as_text` wrote."""
+    if not text.startswith("file:///"):
+        return Path(text)
+    return Path(os.fsdecode(unquote_to_bytes(text.removeprefix("file://"))))
 
 
 def file_names(names: Sequence[str], suffixes: Sequence[str | None] | None = None) -> list[str]:
@@ -154,4 +172,4 @@ def _lies_in(path: str, folder: str) -> bool:
 
 
 def _refusal(name: str, source: str | Path, what: str) -> InputError:
-    return InputError(f"{source}: {name!r} {what}; remove it, or get the file from a source you trust")
+    return InputError(f"{source}: the name {name!r} {what}")

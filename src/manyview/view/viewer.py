@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import UsageError, optional_module
 from ..export.frusta import frustum_corners, frustum_size
-from ..export.images import evenly_spread
+from ..files.spread import evenly_spread
 from ..reconstruction.result.result import Reconstruction
 from .access import ANY_ADDRESS, Access
 from .cameras import CameraShapes, line_colours, small_image

@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from ...files.spread import evenly_spread
+
 Rule = Literal["every", "half-every", "spread", "random", "first-then-every"]
 
 
@@ -49,7 +51,7 @@ class Frames:
         if total <= self.most:
             return list(range(total))
         if self.rule == "spread":
-            return np.linspace(0, total - 1, self.most).round().astype(int).tolist()
+            return evenly_spread(total, self.most)
         if self.rule == "random":
             generator = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
             return np.sort(generator.choice(total, self.most, replace=False)).tolist()

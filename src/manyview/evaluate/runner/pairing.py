@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from ...datasets.posed_set import PosedSet
 from ...errors import InputError
-from ...files.naming import printable
+from ...files.paths import path_as_text
 from ...geometry.unproject_np import pixel_grid, unproject
 from ...reconstruction.inputs.views import (
     ViewRecord,
@@ -133,7 +133,7 @@ def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def in_network_order(posed: PosedSet, records: Sequence[ViewRecord]) -> list[int]:
     """The set's index of each view of a run. InputError for an image that its EXIF tag rotates."""
-    given = {printable(os.path.abspath(path)): index for index, path in enumerate(posed.images)}
+    given = {path_as_text(os.path.abspath(path)): index for index, path in enumerate(posed.images)}
     rotated = [record.name for record in records if record.transform.orientation != 1]
     if rotated:
         raise InputError(

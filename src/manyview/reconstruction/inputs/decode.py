@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ...errors import MissingExtraError, out_of_memory
+from ...files.schema import check_regular
 from .file_type import HEAD_BYTES, is_heif, is_text, is_video
 
 # Nothing else may be opened: some of Pillow's formats start other programs (EPS) or fetch data.
@@ -68,7 +69,7 @@ def open_image(path: Path) -> Image.Image:
     Call from one thread at a time: warnings are silenced for the whole process meanwhile.
     """
     try:
-        if path.stat().st_size > _LARGEST_FILE:
+        if check_regular(path) > _LARGEST_FILE:
             raise ImageReadError(f"is larger than {_LARGEST_FILE >> 30} GiB; make it smaller")
         data = path.read_bytes()
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-import textwrap
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from ...files.naming import (
     view_names,
 )
 from ...files.paths import user_path
+from ...files.schema import read_regular
+from ...files.spread import evenly_spread
 from .file_type import is_image, is_text, is_video, read_head
 from .folder import list_folder
 from .in_memory import ImageInput, split_batches
@@ -48,13 +50,20 @@ def find_inputs(spec: Inputs, options: InputOptions | None = None) -> InputSet:
     """
     options = InputOptions() if options is None else options
     if isinstance(spec, str | os.PathLike):
-        return _find_one(spec, options)
-    images = list(split_batches(spec if isinstance(spec, Sequence) else [spec]))
+        images: list[ImageInput] = [spec]
+    else:
+        images = list(split_batches(spec if isinstance(spec, Sequence) else [spec]))
     if not images:
         raise InputError("the list of images is empty; give at least one")
-    if len(images) == 1 and isinstance(images[0], str | os.PathLike):
-        return _find_one(images[0], options)
-    return _given(images, options)
+    try:
+        if len(images) == 1 and isinstance(images[0], str | os.PathLike):
+            return _find_one(images[0], options)
+        return _given(images, options)
+    except (OSError, ValueError) as error:  # too long, no permission, no characters
+        given = next((os.fspath(i) for i in images if isinstance(i, str | os.PathLike)), "the input")
+        name = str(getattr(error, "filename", None) or given)
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"'{_shortened(name)}' cannot be opened: {reason}") from error
 
 
 def _given(images: Sequence[ImageInput], options: InputOptions) -> InputSet:
@@ -62,13 +71,16 @@ def _given(images: Sequence[ImageInput], options: InputOptions) -> InputSet:
     if len(paths) == len(images):
         return _photos("the given paths", paths, None, options)
     _refuse_videos("the given images", paths, options)
-    named = zip(paths, view_names(paths, None), strict=True)
+    names = view_names(paths, None)
+    named = zip(paths, names, strict=True)
     files = []
     for number, image in enumerate(images, start=1):
         if isinstance(image, str | os.PathLike):
             files.append(InputFile(*next(named)))
         else:
             name = f"view-{number:04d}"
+            while name in names:  # a file may be called so
+                name += "~"
             files.append(InputFile(Path(name), name, image))
     return _thinned("the given images", tuple(files), options, [])
 
@@ -78,13 +90,9 @@ def _find_one(spec: str | os.PathLike[str], options: InputOptions) -> InputSet:
     if not label.strip():
         raise InputError("the input is an empty name; give a folder of photos, a video, a pattern or a list")
     path = user_path(label)
-    try:
-        is_folder, exists = path.is_dir(), path.exists()
-    except OSError as error:
-        raise InputError(f"'{label}' cannot be opened: {error.strerror}") from error
-    if is_folder:
+    if path.is_dir():
         return _from_folder(label, path, options)
-    if exists:
+    if path.exists():
         return _from_file(label, _existing_file(path, ""), options)
     if glob.has_magic(label):
         return _from_pattern(label, str(path), options)
@@ -159,10 +167,7 @@ def _from_file(label: str, path: Path, options: InputOptions) -> InputSet:
         return _from_list(label, path, options)
     if suffix in IMAGE_SUFFIXES:
         return _photos(label, [path], path.parent, options)
-    try:
-        head = read_head(path)
-    except OSError as error:
-        raise InputError(f"'{label}' cannot be opened: {error.strerror}") from error
+    head = read_head(path)
     if suffix in VIDEO_SUFFIXES or is_video(head):
         return _video(label, path, options)
     if is_image(head):
@@ -173,19 +178,19 @@ def _from_file(label: str, path: Path, options: InputOptions) -> InputSet:
 
 
 def _from_list(label: str, path: Path, options: InputOptions) -> InputSet:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (UnicodeDecodeError, OSError) as error:
-        raise InputError(f"'{label}' cannot be read as a text list of images: {error}") from error
+    # Names need not be UTF-8, and may hold the line ends of Unicode.
+    lines = re.split("\r\n?|\n", read_regular(path).decode("utf-8-sig", "surrogateescape"))
+    if any("\0" in line for line in lines):
+        raise InputError(f"'{label}' cannot be read as a text list of images: it is not UTF-8 text")
     paths = []
     for number, line in enumerate(lines, start=1):
         entry = line.strip()
         if entry and not entry.startswith("#"):
             listed = path.parent / user_path(entry)
             if not listed.exists():
-                shown = textwrap.shorten(str(listed), 120, placeholder="...")
                 raise InputError(
-                    f"line {number} of the list '{label}': '{shown}' does not exist{suggestion(listed)}"
+                    f"line {number} of the list '{label}': '{_shortened(str(listed))}' does not exist"
+                    f"{suggestion(listed)}"
                 )
             paths.append(_existing_file(listed, f"line {number} of the list '{label}': "))
     if not paths:
@@ -193,6 +198,10 @@ def _from_list(label: str, path: Path, options: InputOptions) -> InputSet:
     if len(paths) == 1 and suffix_of(paths[0]) in VIDEO_SUFFIXES:
         return _video(label, paths[0], options)
     return _photos(label, paths, path.parent, options)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 120 else f"{name[:117]}..."
 
 
 def _existing_file(path: Path, where: str) -> Path:
@@ -234,11 +243,11 @@ def _refuse_videos(label: str, paths: Sequence[Path], options: InputOptions) -> 
 def _thinned(
     label: str, files: tuple[InputFile, ...], options: InputOptions, warnings: Sequence[str]
 ) -> InputSet:
-    """Every `stride`-th file, then at most `max_frames` of them, evenly spread."""
+    """Every `stride`-th file, then at most `max_frames` of them, evenly spread from the first to the last."""
     chosen = files[:: options.stride or 1]
     limit = options.max_frames
     if limit is not None and len(chosen) > limit:
-        chosen = tuple(chosen[index * len(chosen) // limit] for index in range(limit))
+        chosen = tuple(chosen[index] for index in evenly_spread(len(chosen), limit))
     if len(chosen) < len(files):
         warnings = (*warnings, f"{len(chosen)} of {len(files)} images are used, evenly chosen")
     return InputSet("photos", label, chosen, options, tuple(warnings))

@@ -39,6 +39,7 @@ class Listing:
     ignored: Counter[str] = dataclasses.field(default_factory=Counter)
     left_out: dict[str, str] = dataclasses.field(default_factory=dict)  # sub-folder -> why
     unreadable: list[str] = dataclasses.field(default_factory=list)
+    broken: list[str] = dataclasses.field(default_factory=list)  # links that lead nowhere
 
     def warnings(self, label: str) -> list[str]:
         """Sentences about what lies in the folder and is not used, or is used in a surprising order."""
@@ -63,6 +64,9 @@ class Listing:
             )
         if self.unreadable:
             notes.append(f"sub-folders of '{label}' that may not be read: {enumerated(self.unreadable)}")
+        if self.broken:
+            number = counted(len(self.broken), "link")
+            notes.append(f"{number} in '{label}' skipped, leading nowhere: {enumerated(self.broken)}")
         return notes
 
 
@@ -71,7 +75,7 @@ def list_folder(root: Path) -> Listing:
     listing = Listing()
     _visit(root, "", listing, {os.path.realpath(root)})
     _leave_out_companions(listing)
-    for names in (listing.images, listing.videos, listing.raws, listing.unreadable):
+    for names in (listing.images, listing.videos, listing.raws, listing.unreadable, listing.broken):
         names.sort(key=natural_key)
     if listing.ignored:
         kinds = ", ".join(f"{number} {suffix}" for suffix, number in sorted(listing.ignored.items()))
@@ -94,12 +98,19 @@ def _visit(root: Path, inside: str, listing: Listing, seen: set[str]) -> None:
         name = f"{inside}/{entry.name}" if inside else entry.name
         if is_clutter(entry.name):
             listing.ignored["hidden or system file"] += 1
+        elif _leads_nowhere(entry):
+            listing.broken.append(name)
         elif entry.is_dir():
             real = os.path.realpath(entry.path)
             if real not in seen:
                 _visit(root, name, listing, seen | {real})
         elif entry.is_file():
             _sort_in(name, listing)
+
+
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a link to itself or to nothing."""
+    return entry.is_symlink() and not os.path.exists(entry.path)
 
 
 def _sort_in(name: str, listing: Listing) -> None:

@@ -45,6 +45,8 @@ def image_warnings(
     if black:
         text = f"with solid black areas, up to {max(black.values()):.0%} of the view"
         add(black, f"{text}: the model takes painted areas and bars for part of the scene")
+    plain = (name for name, view in views if view.one_colour and name not in black)
+    add(plain, "of one colour throughout: there is nothing in them that the model could match")
     done = "ignored as the model's own loader does" if sizing.ignores_transparency else "laid on white"
     add((name for name, view in views if view.transparent), f"with transparency, {done}")
     add(

@@ -16,7 +16,7 @@ from .views import ViewTransform
 SMALLEST_SIDE = 8
 
 _BLOCK = 8
-_NEARLY_BLACK = 4  # lossy coding leaves a little noise in painted areas
+_NEARLY_BLACK = 4  # lossy coding leaves a little noise in painted areas, of any colour
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +54,7 @@ class NetworkImage:
     black_share: float
     transparent: bool = False
     frame_count: int = 1
+    one_colour: bool = False
 
 
 def make_network_image(decoded: DecodedImage, sizing: Sizing) -> NetworkImage:
@@ -61,12 +62,14 @@ def make_network_image(decoded: DecodedImage, sizing: Sizing) -> NetworkImage:
     transform = network_transform(decoded.image.size, decoded.orientation, sizing)
     pixels = render_view(decoded.image, transform, sizing.policy)
     left, top, right, bottom = transform.content_box
+    shown = pixels[top:bottom, left:right]
     return NetworkImage(
         pixels=pixels,
         transform=transform,
-        black_share=solid_black_share(pixels[top:bottom, left:right]),
+        black_share=solid_black_share(shown),
         transparent=decoded.transparent,
         frame_count=decoded.frame_count,
+        one_colour=bool((np.ptp(shown, axis=(0, 1)) <= _NEARLY_BLACK).all()),
     )
 
 

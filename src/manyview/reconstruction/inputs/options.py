@@ -9,7 +9,7 @@ from typing import Literal
 
 from ..._option_checks import check_options
 from ...errors import UsageError
-from ...files.naming import printable
+from ...files.paths import path_as_text
 from .in_memory import InMemoryImage
 
 # With no sampling option, a video gives at most this many frames: dense global attention is quadratic in
@@ -73,8 +73,8 @@ class InputFile:
 
     @property
     def source(self) -> str:
-        """The absolute path; empty for an image in memory."""
-        return "" if self.image is not None else printable(os.path.abspath(self.path))
+        """The absolute path as a result stores it (`path_as_text`); empty for an image in memory."""
+        return "" if self.image is not None else path_as_text(os.path.abspath(self.path))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Which frames of a video are used: spacing, an upper limit, and the sharpest of a few neighbours.
 
-Time is cut into slots (`slot_numbers`), slots are joined into at most `max_frames` groups
-(`group_of_slot`), and each group gives one frame (`pick_frames`). All of it works on a stream.
+Time is cut into slots (`Sampling.slot`), slots are joined into at most `max_frames` groups
+(`Sampling.group`), and each group gives one frame (`pick_frames`). All of it works on a stream.
 """
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
+from ...files.spread import evenly_spread
 from .options import DEFAULT_VIDEO_FRAMES, InputOptions
 
 Frame = TypeVar("Frame")
@@ -24,15 +26,16 @@ _CLOCK_SLACK_S = 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """The choice made for one video: `slots` before the limit, at most `groups` frames after it.
+    """The choice made for one video: at most `groups` frames.
 
+    `starts`: the slots that open a group, the first and the last slot among them (None: every slot does).
     `limited_by_default`: the limit is the default one, not the user's.
     """
 
     options: InputOptions
-    slots: int
-    groups: int
-    limited_by_default: bool
+    groups: int = 1
+    starts: tuple[int, ...] | None = None
+    limited_by_default: bool = False
 
     def slot(self, ordinal: int, time_s: float) -> int:
         """Slot of the `ordinal`-th frame of the range, `time_s` seconds into it."""
@@ -41,20 +44,19 @@ class Sampling:
         return ordinal // (self.options.stride or self.options.sharpest_of or 1)
 
     def group(self, slot_rank: int) -> int:
-        """Group of the `slot_rank`-th slot that holds a frame: even groups if there are more slots."""
-        return slot_rank * self.groups // self.slots if self.slots > self.groups else slot_rank
+        """Group of the `slot_rank`-th slot that holds a frame."""
+        return slot_rank if self.starts is None else bisect.bisect_right(self.starts, slot_rank) - 1
 
 
 def plan_sampling(options: InputOptions, times_s: Iterable[float]) -> Sampling:
     """The sampling of a video whose frames in range are shown at these times (from the range's start)."""
-    spacing = Sampling(options, slots=1, groups=1, limited_by_default=False)
+    spacing = Sampling(options)
     slots = len({spacing.slot(ordinal, time_s) for ordinal, time_s in enumerate(times_s)})
     free = options.every_frame
     limit = DEFAULT_VIDEO_FRAMES if free else options.max_frames
-    groups = slots if limit is None else min(slots, limit)
-    return Sampling(
-        options, slots=max(slots, 1), groups=max(groups, 1), limited_by_default=free and groups < slots
-    )
+    if limit is None or slots <= limit:
+        return Sampling(options, max(slots, 1))
+    return Sampling(options, limit, tuple(evenly_spread(slots, limit)), limited_by_default=free)
 
 
 def pick_frames(

@@ -7,6 +7,8 @@ are those the cameras describe.
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +19,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ...errors import DamagedInputError, InputError, MissingExtraError
+from ...files.naming import suffix_of
+from ...files.paths import file_names
 from .decode import HeifSupportError, ImageReadError, decode_image, open_image
 from .in_memory import decode_input
 from .options import InputOptions
@@ -35,34 +39,23 @@ _WRITTEN: dict[str, dict[str, Any]] = {
 }
 _COPIED_FORMATS = frozenset({"JPEG", "PNG", "TIFF", "BMP", "WEBP"})
 _LOSSLESS_SUFFIXES = frozenset({".gif", ".ppm", ".pgm", ".pnm"})
-_REMEDY = "put it back, or export without images (images none)"
+# What a source and its network image look like is compared at this size; rounding and the noise of lossy
+# formats average out in it. Grey levels, the mean over all pixels.
+_COMPARED_SIZE = (16, 16)
+_MOST_DIFFERENT = 20.0
+_REMEDY = "put it back, or export with --images none"
 
 
 def source_image_names(views: Sequence[ViewRecord]) -> tuple[str, ...]:
-    """File name for each view's image: its own, without white space and in a format others read.
+    """File name for each view's image: its own as `file_names` allows it, in a format others read."""
+    return tuple(file_names([view.name for view in views], [_new_suffix(view) for view in views]))
 
-    COLMAP's text files cannot hold names with spaces, and few programs read HEIC; unique in the end.
-    """
-    wanted = []
-    for view in views:
-        name = "_".join(view.name.split())
-        stem, dot, suffix = name.rpartition(".")
-        known = f".{suffix.lower()}" in _WRITTEN and stem and dot
-        if not known:
-            lossless = f".{suffix.lower()}" in _LOSSLESS_SUFFIXES or not view.source
-            name = f"{stem if dot and stem and '/' not in suffix else name}{'.png' if lossless else '.jpg'}"
-        wanted.append(name)
-    taken = {name for name, view in zip(wanted, views, strict=True) if name == view.name}
-    names = []
-    for name, view in zip(wanted, views, strict=True):
-        stem, _, suffix = name.rpartition(".")
-        number = 1
-        while name != view.name and name in taken:
-            number += 1
-            name = f"{stem}_{number}.{suffix}"
-        taken.add(name)
-        names.append(name)
-    return tuple(names)
+
+def _new_suffix(view: ViewRecord) -> str | None:
+    suffix = suffix_of(view.name.rstrip())
+    if suffix in _WRITTEN:
+        return None
+    return ".png" if suffix in _LOSSLESS_SUFFIXES or not view.source else ".jpg"
 
 
 def source_images_size(views: Sequence[ViewRecord]) -> int:
@@ -71,7 +64,7 @@ def source_images_size(views: Sequence[ViewRecord]) -> int:
     for view in views:
         transform = view.transform
         rewritten = view.video_frame is not None or transform.orientation != 1 or not view.source
-        source = Path(view.source)
+        source = view.source_path
         size = source.stat().st_size if view.video_frame is None and source.is_file() else 0
         total += max(size, 2 * transform.upright_width * transform.upright_height if rewritten else 0)
     return total
@@ -87,54 +80,103 @@ def write_source_images(
     """Write the upright source image of every view to `folder`, called `names`.
 
     A view that was given in memory and has since been stored is written from its network image, enlarged to
-    the size of the source; there is one of `network_images` a view. Raises InputError if a source is gone, is
-    no longer the image that was reconstructed, or was given in memory and the network saw only a part of it.
+    the size of the source; there is one of `network_images` a view. With them, a source is written only if
+    it shows what they show: somebody else may have written the path in the result. Raises InputError if a
+    source is gone, is no longer the image that was reconstructed, or was given in memory and the network
+    saw only a part of it.
     """
     report = progress or (lambda done, total: None)
     done = 0
-    targets = [folder / name for name in names]
-    for target in targets:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    for index, (view, target) in enumerate(zip(views, targets, strict=True)):
-        if view.video_frame is None:
-            if view.source:
-                _write_photo(view, target)
-            elif view.image is not None:
-                _write(decode_input(view.image, view.name).image, view, target)
+    jobs = []
+    for name, view, network_image in itertools.zip_longest(names, views, network_images):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        jobs.append(_Job(view, folder / name, network_image))
+    for job in jobs:
+        if job.view.video_frame is None:
+            if job.view.source:
+                _write_photo(job)
+            elif job.view.image is not None:
+                _write(decode_input(job.view.image, job.view.name).image, job)
             else:
-                _write(_enlarged(view, network_images[index]), view, target)
+                _write(_enlarged(job.view, job.network_image), job)
             done += 1
             report(done, len(views))
-    videos = dict.fromkeys(view.source for view in views if view.video_frame is not None)
-    for source in videos:
-        places = {
-            view.video_frame: (view, target)
-            for view, target in zip(views, targets, strict=True)
-            if view.source == source and view.video_frame is not None
-        }
-        for index, image in _video_frames(source, set(places)):
-            _write(image, *places[index])
+    frames = [job for job in jobs if job.view.video_frame is not None]
+    for source in dict.fromkeys(job.view.source_path for job in frames):
+        wanted = {job.view.video_frame: job for job in frames if job.view.source_path == source}
+        for index, image in _video_frames(source, set(wanted)):
+            job = wanted[index]
+            _check_size(job.view, image.size)
+            if not _shows(image, job):
+                raise _other_content(job.view)
+            _write(image, job)
             done += 1
             report(done, len(views))
 
 
-def _write_photo(view: ViewRecord, target: Path) -> None:
-    source = Path(view.source)
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Job:
+    """One image to write; `network_image` is what was reconstructed from it, if that is known."""
+
+    view: ViewRecord
+    target: Path
+    network_image: UInt8[np.ndarray, "height width 3"] | None
+
+
+def _write_photo(job: _Job) -> None:
+    view, source = job.view, job.view.source_path
     if not source.is_file():
         raise InputError(f"the image of view {view.name!r} is no longer at {source}; {_REMEDY}")
     try:
         with open_image(source) as image:
-            copied = view.transform.orientation == 1 and image.format in _COPIED_FORMATS
-            if copied and source.suffix.lower() in _WRITTEN:
-                _check_size(view, image.size)
-                shutil.copyfile(source, target)
-                return
+            size = image.size
+            upright = view.transform.orientation == 1
+            copied = upright and image.format in _COPIED_FORMATS and source.suffix.lower() in _WRITTEN
+            if copied:
+                image.draft(None, view.transform.network_size[::-1])  # a JPEG need not be decoded in full
             decoded = decode_image(image)
+            _check_size(view, size if copied else decoded.image.size)
+            same = _shows(decoded.image, job)
+            if decoded.transparent and not same:  # loaders differ in what transparent pixels show
+                same = _shows(decode_image(image, True).image, job)
+            if not same:
+                raise _other_content(view)
     except HeifSupportError as error:
         raise MissingExtraError(f"reading the HEIC image {source}", "heif") from error
     except ImageReadError as error:
         raise DamagedInputError(f"{source}: {error}; {_REMEDY}") from error
-    _write(decoded.image, view, target)
+    if copied:
+        shutil.copyfile(source, job.target)
+    else:
+        _write(decoded.image, job)
+
+
+def _shows(image: Image.Image, job: _Job) -> bool:
+    """Whether an upright image, or a smaller copy of it, is the one that was reconstructed."""
+    if job.network_image is None:
+        return True
+    transform = job.view.transform
+    left, top = max(0, transform.content_box[0]), max(0, transform.content_box[1])
+    right = min(transform.content_box[2], transform.network_width)
+    bottom = min(transform.content_box[3], transform.network_height)
+    reduced_x = image.width / transform.upright_width / transform.scale_x
+    reduced_y = image.height / transform.upright_height / transform.scale_y
+    seen = (
+        max(0.0, (left - transform.offset_x) * reduced_x),
+        max(0.0, (top - transform.offset_y) * reduced_y),
+        min(float(image.width), (right - transform.offset_x) * reduced_x),
+        min(float(image.height), (bottom - transform.offset_y) * reduced_y),
+    )
+    if not (right > left and bottom > top and seen[2] > seen[0] and seen[3] > seen[1]):
+        return False
+    source = image.convert("RGB").resize(_COMPARED_SIZE, Image.Resampling.BOX, seen)
+    network_image = Image.fromarray(np.ascontiguousarray(job.network_image[top:bottom, left:right]))
+    found = network_image.resize(_COMPARED_SIZE, Image.Resampling.BOX)
+    return float(np.abs(np.asarray(source, float) - np.asarray(found, float)).mean()) <= _MOST_DIFFERENT
+
+
+def _other_content(view: ViewRecord) -> InputError:
+    return InputError(f"{view.source}: no longer shows what view {view.name!r} was made from; {_REMEDY}")
 
 
 def _enlarged(view: ViewRecord, network_image: UInt8[np.ndarray, "height width 3"]) -> Image.Image:
@@ -143,7 +185,7 @@ def _enlarged(view: ViewRecord, network_image: UInt8[np.ndarray, "height width 3
     if transform.cropped:
         raise InputError(
             f"view {view.name!r} was given in memory and the result holds only a part of it; export in the "
-            "same program, reconstruct with the size policy fit, or export without images (images none)"
+            "same program, reconstruct with the size policy fit, or export with --images none"
         )
     size = (transform.upright_width, transform.upright_height)
     left, top = transform.offset_x, transform.offset_y
@@ -153,11 +195,11 @@ def _enlarged(view: ViewRecord, network_image: UInt8[np.ndarray, "height width 3
     return Image.fromarray(network_image).resize(size, Image.Resampling.LANCZOS, box)
 
 
-def _write(image: Image.Image, view: ViewRecord, target: Path) -> None:
-    _check_size(view, image.size)
+def _write(image: Image.Image, job: _Job) -> None:
+    _check_size(job.view, image.size)
     profile = {"icc_profile": image.info["icc_profile"]} if image.info.get("icc_profile") else {}
     # Written anew without EXIF: its orientation no longer holds.
-    image.save(target, **_WRITTEN[target.suffix.lower()], **profile)
+    image.save(job.target, **_WRITTEN[job.target.suffix.lower()], **profile)
 
 
 def _check_size(view: ViewRecord, size: tuple[int, int]) -> None:
@@ -169,9 +211,8 @@ def _check_size(view: ViewRecord, size: tuple[int, int]) -> None:
         )
 
 
-def _video_frames(source: str, wanted: set[int]) -> Iterator[tuple[int, Image.Image]]:
+def _video_frames(path: Path, wanted: set[int]) -> Iterator[tuple[int, Image.Image]]:
     """(index, upright image) of the wanted frames, in order."""
-    path = Path(source)
     if not path.is_file():
         raise InputError(f"the video is no longer at {path}; {_REMEDY}")
     left = set(wanted)

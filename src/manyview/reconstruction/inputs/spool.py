@@ -9,17 +9,28 @@ import mmap
 import os
 import tempfile
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 from jaxtyping import UInt8
 
+from ...errors import OutputError
 from ...files.writing import output_errors
 from .network_image import NetworkImage
+
+_REMEDY = "free some space, or set the environment variable TMPDIR to a folder on another disk"
 
 
 def _disk_errors(needed_bytes: int) -> contextlib.AbstractContextManager[None]:
     """Raises OutputError, which names the temporary folder, when the disk is full."""
-    return output_errors(Path(tempfile.gettempdir()), needed_bytes)
+    return output_errors(Path(tempfile.gettempdir()), needed_bytes, _REMEDY)
+
+
+def _temporary_file() -> BinaryIO:
+    try:
+        return cast(BinaryIO, tempfile.TemporaryFile(prefix="manyview-"))
+    except OSError as error:
+        raise OutputError(f"no temporary file can be made ({error.strerror}); {_REMEDY}") from error
 
 
 def _reserve(handle: int, size: int) -> None:
@@ -34,13 +45,14 @@ class PixelSpool:
     """Keeps pixels in the order in which they come and gives them back in that order; a context manager."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="manyview-")  # noqa: SIM115 - goes with the spool
+        self._file = _temporary_file()
 
     def __enter__(self) -> PixelSpool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # of what a full disk left unwritten, which `keep` has reported
+            self._file.close()
 
     def keep(self, view: NetworkImage) -> NetworkImage:
         """The view with its pixels on the disk; what it keeps of them is their shape."""
@@ -63,7 +75,7 @@ class DiskImages:
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         size = max(1, math.prod(shape))
-        with tempfile.TemporaryFile(prefix="manyview-") as file:
+        with _temporary_file() as file:
             with _disk_errors(size):
                 _reserve(file.fileno(), size)
             self._map = mmap.mmap(file.fileno(), size)

@@ -218,7 +218,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     with container:
         stream: Any = container.streams.best("video")
         if stream is None:
-            raise InputError(f"'{path}' has sound but no images; give a video")
+            kinds = " and ".join(sorted({one.type for one in container.streams})) or "no streams"
+            raise InputError(f"'{path}' holds no images but {kinds}; give a video")
         yield container, stream
 
 

@@ -7,12 +7,14 @@ centre of the first pixel is (0.5, 0.5) (COLMAP's convention). Resizing is then 
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from ...files.paths import path_from_text
 from ...files.schema import Finite, Natural
 from .in_memory import InMemoryImage
 
@@ -58,6 +60,13 @@ class ViewTransform:
         )
 
     @property
+    def image_corners(self) -> Float[np.ndarray, "2 2"]:
+        """(x, y) of the upright source image's top left and bottom right corner, in network pixels."""
+        offset = np.array([self.offset_x, self.offset_y])
+        size = np.array([self.scale_x * self.upright_width, self.scale_y * self.upright_height])
+        return np.stack([offset, offset + size])
+
+    @property
     def cropped(self) -> bool:
         """True when part of the source image is not seen by the network."""
         left, top, right, bottom = self.content_box
@@ -91,8 +100,9 @@ class ViewRecord:
 
     `name` is relative to the input folder, with forward slashes, sub-folders kept
     ("left/0001.jpg"); frames of a video are named "frame_000123.png" by their index in the video.
-    `source` is the path of the image or of the video, empty for an image given in memory, which is then
-    `image` (not stored with results). `video_frame` and `time_s` are None for photos.
+    `source` is the path of the image or of the video (a `file:` URI if its bytes are no UTF-8), empty for an
+    image given in memory, which is then `image` (not stored with results). `video_frame` and `time_s` are
+    None for photos.
     """
 
     name: str
@@ -101,6 +111,11 @@ class ViewRecord:
     video_frame: int | None = None
     time_s: float | None = None
     image: InMemoryImage | None = dataclasses.field(default=None, compare=False, repr=False)
+
+    @property
+    def source_path(self) -> Path:
+        """Where the image or the video is, or was."""
+        return path_from_text(self.source)
 
     def to_json(self) -> dict[str, Any]:
         """All fields but the image."""

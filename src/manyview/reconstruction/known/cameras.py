@@ -19,7 +19,7 @@ from ...datasets import colmap_model, dataset_of, read_posed_set
 from ...datasets.posed_set import PosedSet, cameras_from_world_from_cam
 from ...datasets.text_files import intrinsics_file, lines_of, numbers, pose_matrices
 from ...errors import InputError
-from ...files.naming import suggestion
+from ...files.naming import replace_undecodable, suggestion
 from ...files.paths import user_path
 from ...geometry.unproject_np import invert_rigid
 
@@ -89,7 +89,9 @@ def _from_colmap(folder: Path) -> KnownCameras:
     for image, camera in colmap_model.read_views(folder):
         distorted |= any(camera.distortion)
         pose = invert_rigid(image.cam_from_world)
-        found[image.name] = KnownCamera(pose, camera.intrinsics, (camera.width, camera.height))
+        found[replace_undecodable(image.name)] = KnownCamera(
+            pose, camera.intrinsics, (camera.width, camera.height)
+        )
     note = "known cameras have lens distortion, which is left out: undistort the images to use all of them"
     return KnownCameras(by_name=found, notes=(note,) if distorted else ())
 

@@ -14,7 +14,7 @@ from ...datasets.depth_maps import read_depth_map, valid_depth
 from ...datasets.posed_set import DepthFiles
 from ...errors import InputError
 from ...files.naming import suggestion
-from ...files.paths import user_path
+from ...files.paths import resolve_inside, user_path
 from ...files.schema import Positive, parse_json, read_regular
 from ..inputs.views import ViewRecord
 
@@ -23,12 +23,6 @@ _PER_UNIT = 1000.0
 """Values a unit of length in maps of whole numbers: millimetres."""
 _ASPECT_TOLERANCE = 1.15
 """Aspect ratios of an image and its map may differ by less: small maps are rounded to whole patches."""
-
-
-class _Exported(msgspec.Struct):
-    """`depth.json` of ManyView's export."""
-
-    counts_per_unit: Positive
 
 
 class DepthFolder:
@@ -48,7 +42,9 @@ class DepthFolder:
         self._folder = user_path(folder)
         if not self._folder.is_dir():
             raise InputError(f"'{folder}' is no folder{suggestion(folder)}; give a folder of depth maps")
-        self._per_unit = _exported_scale(self._folder / "depth.json") if per_unit is None else per_unit
+        exported = _exported(self._folder / "depth.json")
+        self._per_unit = exported.counts_per_unit if exported is not None and per_unit is None else per_unit
+        self._files = {} if exported is None else {view.name: view.file for view in exported.views}
         self._posed: DepthFiles | None = None
         if dataset_of(self._folder) is not None:
             posed = read_posed_set(self._folder)
@@ -58,10 +54,14 @@ class DepthFolder:
     def read(self, record: ViewRecord) -> Float64[np.ndarray, "height width"] | None:
         """z-depth of a view, NaN where unknown; None for a view without a map."""
         if self._posed is not None:
-            index = self._place.get(os.path.abspath(record.source))
+            index = self._place.get(os.path.abspath(record.source_path))
             return None if index is None else self._posed.read(index)
         stem = self._folder / Path(record.name).with_suffix("")
-        for path in (stem.parent / f"{stem.name}{suffix}" for suffix in _SUFFIXES):
+        paths = [stem.parent / f"{stem.name}{suffix}" for suffix in _SUFFIXES]
+        if record.name in self._files:
+            listed = self._files[record.name]
+            paths.append(resolve_inside(self._folder, listed, self._folder / "depth.json"))
+        for path in paths:
             if path.is_file():
                 depth = read_depth_map(path)
                 check_whole_image(str(path), depth.shape, record)
@@ -85,9 +85,20 @@ def check_whole_image(where: str, shape: tuple[int, ...], record: ViewRecord) ->
         )
 
 
-def _exported_scale(path: Path) -> float | None:
-    """Values a unit of length in the depth maps of ManyView's own export."""
+class _ExportedView(msgspec.Struct):
+    name: str
+    file: str
+
+
+class _Exported(msgspec.Struct):
+    """`depth.json` of ManyView's own export: values a unit of length, and which file is which view's."""
+
+    counts_per_unit: Positive
+    views: list[_ExportedView] = []
+
+
+def _exported(path: Path) -> _Exported | None:
     try:
-        return parse_json(read_regular(path), _Exported).counts_per_unit
-    except (OSError, ValueError):  # another program's
+        return parse_json(read_regular(path), _Exported)
+    except (OSError, ValueError):
         return None

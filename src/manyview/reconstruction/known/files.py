@@ -88,7 +88,7 @@ def match_views(known: KnownCameras, records: Sequence[ViewRecord]) -> list[Know
 
 
 def _by_name(known: KnownCameras, records: Sequence[ViewRecord]) -> list[KnownCamera | None]:
-    names = [(os.path.abspath(record.source), *_shorter(record.name)) for record in records]
+    names = [(os.path.abspath(record.source_path), *_shorter(record.name)) for record in records]
     tables = []
     for level in range(4):  # path, name, without folders, without suffix
         keys = [(name, *_shorter(name))[level] for name in known.by_name]

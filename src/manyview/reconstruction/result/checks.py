@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -41,9 +40,7 @@ def check_views(views: Sequence[ViewRecord], height: int, width: int) -> None:
     seen: set[str] = set()
     for view in views:
         name, transform = view.name, view.transform
-        # Names become paths below an export folder, so they must stay below it.
-        plain = name and "\\" not in name and "\0" not in name and posixpath.normpath(name) == name
-        if not plain or name.startswith(("/", "../")) or name == ".." or name == "." or name[1:2] == ":":
+        if not _is_relative(name):
             raise ValueError(f"view name {name!r} must be a relative path with forward slashes and no '..'")
         if name in seen:
             raise ValueError(f"view name {name!r} occurs twice; names must be unique")
@@ -53,6 +50,15 @@ def check_views(views: Sequence[ViewRecord], height: int, width: int) -> None:
                 f"view {name!r}: its transform leads to {transform.network_width}x{transform.network_height} "
                 f"pixels, the images have {width}x{height}"
             )
+
+
+def _is_relative(name: str) -> bool:
+    """Whether a name is one that a file below a folder may have, on any system that follows POSIX."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
 def check_cameras(

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
 from ..._deprecation import RenamedAttribute, accepts_renamed
+from ...files.naming import printable
 from ...geometry.unproject_np import PIXEL_CENTRES, invert_rigid, pixel_grid, unproject
 from ..inputs import source_images
 from ..inputs.views import ViewRecord
@@ -80,6 +81,8 @@ class Reconstruction:
             raise ValueError(
                 f"settings, timings, memory, notes and comparison must be plain JSON values: {error}"
             ) from error
+        # Notes name files, and go to terminals and pages.
+        object.__setattr__(self, "notes", tuple(map(printable, self.notes)))
         for name in ARRAY_FIELDS:
             array = getattr(self, name)
             if array is not None:

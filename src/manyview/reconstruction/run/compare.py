@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...attention.plan import Plan
 from ...errors import MemoryLimitError, UsageError
+from ...files.spread import evenly_spread
 from ...models.network import Network, Predictions
 from ..inputs.views import ViewRecord
 from ..plan.machine import synchronise
@@ -31,8 +32,7 @@ _RUNS, _LONG_PASS_S = 3, 10.0
 
 def sample_views(views: int, wanted: int) -> tuple[int, ...]:
     """Indices of `wanted` views (at most all), evenly spread, the first and the last among them."""
-    spread = np.linspace(0, views - 1, min(wanted, views)).round().astype(int)
-    return tuple(int(index) for index in spread)
+    return tuple(evenly_spread(views, wanted))
 
 
 def compare_with_dense(
