@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import numbers
 import types
 import typing
@@ -63,7 +62,6 @@ def _in_range(value: Any) -> bool:
     return bool(-LARGEST <= value <= LARGEST)  # False for NaN
 
 
-@functools.cache
 def _field_types(kind: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(kind)

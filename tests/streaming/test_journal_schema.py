@@ -22,9 +22,9 @@ from ..analytic_scene import fit_transform
 SETTINGS = {"chunk": 2}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    journal = StreamJournal(tmp_path / "stream", SETTINGS)
+def write_journal(folder: Path) -> Path:
+    """Two chunks of two frames."""
+    journal = StreamJournal(folder, SETTINGS)
     journal.start()
     transform = fit_transform((32, 24), (16, 12))
     for first in (0, 2):
@@ -43,6 +43,11 @@ def folder(tmp_path: Path) -> Path:
         )
         journal.add(update, frames, lambda: {"x": torch.zeros(1)})
     return journal.folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_journal(tmp_path / "stream")
 
 
 def read_all(folder: Path) -> tuple[Any, ...]:

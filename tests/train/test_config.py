@@ -44,7 +44,7 @@ def test_config_errors_name_what_is_wrong(tmp_path: Path) -> None:
     data = tiny_config().to_json()
     with pytest.raises(UsageError, match="learning_rate"):
         config_from_json({**data, "optimiser": {"learning_rate": 1}})
-    with pytest.raises(UsageError, match=r"stage 0, weights.*colour"):
+    with pytest.raises(UsageError, match=r"stages: 0: weights.*colour"):
         config_from_json({**data, "stages": [{**data["stages"][0], "weights": {"colour": 1}}]})
     with pytest.raises(UsageError, match="steps"):
         config_from_json({**data, "minutes": 3})
@@ -58,3 +58,56 @@ def test_config_errors_name_what_is_wrong(tmp_path: Path) -> None:
         config_from_json([1])  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="views"):
         config_from_json({**data, "stages": [{**data["stages"][0], "views": [5, 2]}]})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seed": "0"},
+        {"seed": 1.5},
+        {"seed": -1},
+        {"seed": None},
+        {"minutes": float("nan"), "steps": None},
+        {"optimiser": {"lr": float("inf")}},
+        {"optimiser": {"betas": [0.9]}},
+        {"sync_every": True},
+        {"trained": "model"},
+        {"ema": "0.5"},
+        {"model": {"depth": 2**40}},
+    ],
+)
+def test_entries_of_a_wrong_kind_are_named(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        config_from_json({**tiny_config().to_json(), **wrong})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"grids": [[4, "4"]]},
+        {"grids": [[0, 4]]},
+        {"grids": [[4, 10**9]]},
+        {"grids": 5},
+        {"share": "1"},
+        {"share": float("nan")},
+        {"share": -1},
+        {"plans": {"dense": "all"}},
+        {"scenes": [{"share": None}]},
+        {"scenes": [{"start": [1]}]},
+        {"scenes": [{"posed": {"folders": "a"}}]},
+        {"weights": 5},
+        {"views": [1, 2, 3]},
+    ],
+)
+def test_entries_of_a_stage_of_a_wrong_kind_are_named(wrong: dict[str, object]) -> None:
+    data = tiny_config().to_json()
+    with pytest.raises(UsageError, match=rf"stages.*{next(iter(wrong))}"):
+        config_from_json({**data, "stages": [{**data["stages"][0], **wrong}]})
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"[" * 100_000, b"[]", b"", b'{"name": NaN}'])
+def test_a_config_that_is_no_json_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mine.json"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"mine\.json"):
+        load_config(path)

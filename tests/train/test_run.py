@@ -83,8 +83,8 @@ def test_the_log_describes_the_run(finished: Path) -> None:
 
 def test_a_cut_last_line_of_the_log_is_left_out(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
-    log.write_text('{"kind": "train"}\n{"kind": "tr')
-    assert read_log(log) == [{"kind": "train"}]
+    log.write_text('{"kind": "end"}\n{"kind": "tr')
+    assert read_log(log) == [{"kind": "end"}]
 
 
 def test_curves_are_drawn(finished: Path, tmp_path: Path) -> None:

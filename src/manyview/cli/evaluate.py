@@ -48,7 +48,7 @@ class Evaluate:
     out: Path | None = None
     """Folder for results.json, table.md and pareto.png of the benchmark."""
     overwrite: bool = False
-    """Replace earlier results in --out."""
+    """Replace earlier results in --out, or the file of --json."""
     plot: bool = True
     """Draw pareto.png."""
     seed: int = 0
@@ -58,7 +58,7 @@ class Evaluate:
 
     def run(self) -> int:
         from ..errors import OutputError, UsageError
-        from ..files.writing import check_writable
+        from ..files.writing import check_new_file
 
         if min(self.views, default=0) < 2 or (self.scenes is not None and self.scenes < 1):
             raise UsageError("an evaluation needs at least 1 scene of 2 views")
@@ -73,9 +73,9 @@ class Evaluate:
         if self.level == ("rotation",):
             raise UsageError("the quick table needs a baseline between views: add --out FOLDER for rotation")
         if self.json is not None:
-            if self.json.is_dir() or not self.json.parent.is_dir():
-                raise OutputError(f"{self.json}: is no file in a folder that exists; choose another place")
-            check_writable(self.json.parent)
+            if not self.json.parent.is_dir():
+                raise OutputError(f"{self.json}: its folder does not exist; choose another place")
+            check_new_file(self.json, self.overwrite)
         return self._quick(self.model.load())
 
     def _benchmark(self, out: Path) -> int:

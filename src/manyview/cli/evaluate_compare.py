@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import tyro
@@ -28,6 +29,9 @@ class EvaluateCompare:
     plot: Path | None = None
     """Also draw the differences to this PNG file; with several plans compared NAME.PLAN.png, one a plan."""
 
+    overwrite: bool = False
+    """Replace earlier files."""
+
     def run(self) -> int:
         from ..errors import UsageError, require_plot
         from ..evaluate.report.comparison import (
@@ -38,7 +42,7 @@ class EvaluateCompare:
             what_differs,
         )
         from ..evaluate.report.files import read_evaluation
-        from ..files.writing import atomic_file, output_errors, write_files
+        from ..files.writing import atomic_file, check_new_file, output_errors, write_files
 
         if self.plot is not None:
             require_plot()
@@ -56,16 +60,21 @@ class EvaluateCompare:
             pairs = [(plan, plan) for plan in first.plans if plan in second.plans]
         if not pairs:
             raise UsageError("there are no two plans to compare; name them with --plan")
+        plots = []
+        if self.plot is not None:
+            plots = [self.plot] if len(pairs) == 1 else [self._named(self.plot, two) for _, two in pairs]
+        for path in (self.csv, self.markdown, *plots):
+            if path is not None:
+                check_new_file(path, self.overwrite)
         tables, rows, files = [], "", []
         if len(read) == 2:
             legend = "\n".join(f"- {line}" for line in what_differs(first, second))
             tables.append(f"{legend}\n")
-        for one, two in pairs:
+        for (one, two), place in itertools.zip_longest(pairs, plots):
             names = (one, two) if len(read) == 1 else (f"{one} (A)", f"{two} (B)")
             differences = compare_results(first, second, (one, two), self.figures)
             tables.append(comparison_table(differences, names))
-            if self.plot is not None:
-                place = self.plot if len(pairs) == 1 else self._named(self.plot, two)
+            if place is not None:
                 with output_errors(place, 1 << 20), atomic_file(place) as part:
                     draw_differences(differences, names, part)
                 files.append(place)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -113,6 +112,7 @@ class EvaluateDataset:
     def _frames(self) -> Frames | dict[str, list[str]] | None:
         from ..errors import InputError, UsageError
         from ..evaluate.protocols.frames import Frames
+        from ..files.schema import read_json
 
         if self.views is not None:
             if self.frames is not None:
@@ -120,14 +120,8 @@ class EvaluateDataset:
             return Frames("spread", most=self.views)
         if self.frames is None:
             return None
-        try:
-            lists: Any = json.loads(self.frames.read_text(encoding="utf-8"))
-            return {str(scene): [str(name) for name in names] for scene, names in lists.items()}
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{self.frames}: is no list of frames ({error}); expected JSON such as "
-                '{"chess/seq-03": ["frame-000000.color.png"]}'
-            ) from error
+        remedy = 'write JSON such as {"chess/seq-03": ["frame-000000.color.png"]}'
+        return read_json(self.frames, dict[str, list[str]], remedy=remedy, error=InputError)
 
 
 def split_plans(texts: Sequence[str]) -> tuple[str, ...]:

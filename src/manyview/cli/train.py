@@ -52,6 +52,8 @@ class Train:
     """Do not resume a run in OUT."""
     weights: Path | None = None
     """Only write the weights of the run in OUT, with held-out numbers, to this .safetensors file."""
+    overwrite: bool = False
+    """Replace the file of --weights."""
     scenes: int = 48
     """Held-out scenes a table of --weights; 0: none."""
     more_views: bool = True
@@ -63,6 +65,7 @@ class Train:
         import torch
 
         from ..errors import ManyViewError, require_plot
+        from ..files.writing import check_new_file
         from ..reconstruction.plan.machine import pick_device
         from ..train.config import load_config, with_posed_data
         from ..train.held_out import release_numbers
@@ -77,6 +80,7 @@ class Train:
                 "`python -m tools.results.model_card FILE.safetensors PAGE ...` in a checkout"
             )
         if self.weights is not None:
+            check_new_file(self.weights, self.overwrite)
             model = trained_model(self.out, half=True)
             plan = run_config(self.out).trained_for or "dense"
             numbers = {}
@@ -187,8 +191,9 @@ def last_progress(log: Path) -> float | None:
             file.seek(max(0, log.stat().st_size - 20_000))
             lines = file.read().splitlines()
         for line in reversed(lines):
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 entry = json.loads(line)
-                if isinstance(entry, dict) and "progress" in entry:
-                    return float(entry["progress"])
+                found = entry.get("progress") if isinstance(entry, dict) else None
+                if isinstance(found, int | float):
+                    return float(found)
     return None

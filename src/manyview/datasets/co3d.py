@@ -8,15 +8,16 @@ negating the first two columns of R and the first two numbers of T, and transpos
 from __future__ import annotations
 
 import gzip
-import json
+import zlib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 
 from ..errors import InputError
 from ..files.paths import resolve_inside
+from ..files.schema import Count, Finite, open_regular, parse_json, read_json, schema_errors
 from ..geometry.unproject_np import invert_rigid
 from .dataset import Dataset
 from .image_files import image_size
@@ -27,6 +28,8 @@ _LAYOUT = (
     "annotations/apple_test.jgz"
 )
 _LEAST_IMAGES = 50
+_MOST = 2**31  # bytes of unpacked annotations
+_Vector = tuple[Finite, Finite, Finite]
 _FAR = 1e5
 """Sequences in which the components of a T sum to more than this are dropped, as VGGT does."""
 _SEEN = (
@@ -49,29 +52,62 @@ def _annotation_file(category: Path) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
+class _Camera(msgspec.Struct):
+    R: tuple[_Vector, _Vector, _Vector]
+    T: _Vector
+    focal_length: tuple[Finite, Finite]
+    principal_point: tuple[Finite, Finite]
+    intrinsics_format: str = "ndc_isotropic"
+
+
+class _Frame(_Camera, kw_only=True):
+    """A frame of VGGT's extract; `path` is relative to the root."""
+
+    path: str = msgspec.field(name="filepath")
+    size: tuple[Count, Count] | None = None
+    """Width and height."""
+
+
+class _Image(msgspec.Struct):
+    path: str
+    size: tuple[Count, Count] | None = None
+    """Height and width."""
+
+
+class _Annotation(msgspec.Struct):
+    """A frame of `frame_annotations.jgz`."""
+
+    sequence_name: str
+    image: _Image
+    viewpoint: _Camera
+
+
+class _SetList(msgspec.Struct):
+    """Sequence, number and image of the frames of each part."""
+
+    test: list[tuple[str, int, str]]
+
+
 @lru_cache(maxsize=2)
-def _sequences(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Frames by sequence: path of the image (relative to the root), R, T, focal_length, principal_point."""
+def _sequences(path: Path) -> dict[str, list[_Frame]]:
+    """Frames by sequence."""
+    remedy = "copy the annotations of CO3Dv2 again"
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            data = json.load(file)
-        if isinstance(data, dict):
-            return {name: [{**f, "path": f["filepath"]} for f in frames] for name, frames in data.items()}
-        found: dict[str, list[dict[str, Any]]] = {}
-        for frame in data:
-            found.setdefault(frame["sequence_name"], []).append(
-                {
-                    **frame["viewpoint"],
-                    "path": frame["image"]["path"],
-                    # Annotated as height and width.
-                    "size": frame["image"].get("size", [])[::-1] or None,
-                }
+        with open_regular(path) as packed, gzip.GzipFile(fileobj=packed) as file:
+            data = file.read(_MOST)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read ({error}); {remedy}") from error
+    with schema_errors(str(path), remedy, InputError):
+        if data.lstrip()[:1] == b"{":
+            return parse_json(data, dict[str, list[_Frame]])
+        found: dict[str, list[_Frame]] = {}
+        for frame in parse_json(data, list[_Annotation]):
+            camera = {name: getattr(frame.viewpoint, name) for name in _Camera.__struct_fields__}
+            size = None if frame.image.size is None else (frame.image.size[1], frame.image.size[0])
+            found.setdefault(frame.sequence_name, []).append(
+                _Frame(**camera, path=frame.image.path, size=size)
             )
         return found
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: cannot be read as annotations of CO3Dv2 ({error}); copy it again"
-        ) from error
 
 
 def _test_sequences(category: Path) -> frozenset[str] | None:
@@ -80,12 +116,8 @@ def _test_sequences(category: Path) -> frozenset[str] | None:
     file = _annotation_file(category)
     if not path.is_file() or file is None or file.name.endswith("_test.jgz"):
         return None
-    try:
-        return frozenset(entry[0] for entry in json.loads(path.read_text(encoding="utf-8"))["test"])
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise InputError(
-            f"{path}: cannot be read as a set list of CO3Dv2 ({error}); copy it again"
-        ) from error
+    found = read_json(path, _SetList, remedy="copy the set lists of CO3Dv2 again", error=InputError)
+    return frozenset(sequence for sequence, _, _ in found.test)
 
 
 def _in_test_set(folder: Path) -> bool:
@@ -93,7 +125,7 @@ def _in_test_set(folder: Path) -> bool:
     sequence = folder.resolve()
     path = _annotation_file(sequence.parent)
     frames = None if path is None else _sequences(path).get(sequence.name)
-    if frames is None or len(frames) < _LEAST_IMAGES or any(abs(sum(f["T"])) > _FAR for f in frames):
+    if frames is None or len(frames) < _LEAST_IMAGES or any(abs(sum(f.T)) > _FAR for f in frames):
         return False
     listed = _test_sequences(sequence.parent)
     return listed is None or sequence.name in listed
@@ -113,13 +145,13 @@ def read(folder: Path) -> PosedSet:
     if not frames:
         raise InputError(f"{path}: knows no sequence {sequence.name}; expected {_LAYOUT}")
     root = sequence.parent.parent
-    places = [resolve_inside(root, frame["path"], path) for frame in frames]
+    places = [resolve_inside(root, frame.path, path) for frame in frames]
     there = [frame for frame, place in zip(frames, places) if place.is_file()]
     if not there:
         raise InputError(f"{folder}: none of its {len(frames)} images is there; the download is not complete")
     flip = np.array([-1.0, -1.0, 1.0])
-    rotation = (np.array([frame["R"] for frame in there]) * flip).transpose(0, 2, 1)
-    translation = np.array([frame["T"] for frame in there]) * flip
+    rotation = (np.array([frame.R for frame in there]) * flip).transpose(0, 2, 1)
+    translation = np.array([frame.T for frame in there]) * flip
     return posed_set(
         folder,
         filter(Path.is_file, places),
@@ -132,18 +164,18 @@ def read(folder: Path) -> PosedSet:
     )
 
 
-def _intrinsics(frames: list[dict[str, Any]], root: Path) -> np.ndarray | None:
+def _intrinsics(frames: list[_Frame], root: Path) -> np.ndarray | None:
     """From PyTorch3D's isotropic NDC (shorter side = 2, x left, y up); None for another format."""
-    if any(frame.get("intrinsics_format", "ndc_isotropic") != "ndc_isotropic" for frame in frames):
+    if any(frame.intrinsics_format != "ndc_isotropic" for frame in frames):
         return None
     result = np.tile(np.eye(3), (len(frames), 1, 1))
     # A sequence is one video: all images have the size of the first, where it is not annotated.
-    first = image_size(root / frames[0]["path"])
+    first = image_size(root / frames[0].path)
     for matrix, frame in zip(result, frames):
-        size = np.array(frame.get("size") or first)
+        size = np.array(frame.size or first)
         half = size.min() / 2
-        matrix[[0, 1], [0, 1]] = np.array(frame["focal_length"]) * half
-        matrix[:2, 2] = size / 2 - np.array(frame["principal_point"]) * half
+        matrix[[0, 1], [0, 1]] = np.array(frame.focal_length) * half
+        matrix[:2, 2] = size / 2 - np.array(frame.principal_point) * half
     return result
 
 

@@ -14,7 +14,9 @@ from jaxtyping import Float64
 from ..errors import InputError
 from ..files.naming import natural_key
 from ..files.paths import resolve_inside
+from ..files.schema import read_regular
 from ..geometry.cameras import rotation_from_quat_xyzw
+from ..geometry.unproject_np import nearest_rigid
 from .text_files import lines_of, numbers
 
 # Name and number of parameters, in the order of their numbers in binary files.
@@ -36,6 +38,7 @@ _ONE_FOCAL = frozenset(
 )
 
 
+_MOST = 2**33  # bytes of a file: images.bin holds all points of all images
 MODEL_FOLDERS = ("sparse/0", "sparse", ".", "colmap/sparse/0")
 
 
@@ -86,11 +89,21 @@ def read_views(folder: Path) -> list[tuple[ColmapImage, ColmapCamera]]:
             cameras, images = _cameras_text(folder / "cameras.txt"), _images_text(folder / "images.txt")
         else:
             cameras, images = _cameras_binary(folder / "cameras.bin"), _images_binary(folder / "images.bin")
-    except (struct.error, IndexError, ValueError) as error:
+    except (struct.error, IndexError, ValueError, OverflowError, OSError) as error:
         raise InputError(f"{folder}: holds no whole COLMAP model ({error}); export it again") from error
     for image in images:
         if image.camera not in cameras:
             raise InputError(f"{folder}: camera {image.camera} of {image.name} is missing; export it again")
+        if not nearest_rigid(image.cam_from_world)[1]:
+            raise InputError(f"{folder}: the pose of {image.name} is not finite and rigid; export it again")
+    for number, camera in cameras.items():
+        sizes = 0 < camera.width < 2**24 and 0 < camera.height < 2**24
+        finite = np.isfinite(camera.parameters).all() and np.abs(camera.parameters).max() < 1e9
+        if not (sizes and finite and camera.intrinsics[0, 0] > 0 and camera.intrinsics[1, 1] > 0):
+            raise InputError(
+                f"{folder}: camera {number} of {camera.width}x{camera.height} pixels has a size, a focal "
+                "length or another parameter that no camera has; export it again"
+            )
     return [(image, cameras[image.camera]) for image in images]
 
 
@@ -124,9 +137,8 @@ def _cameras_text(path: Path) -> dict[int, ColmapCamera]:
 
 def _images_text(path: Path) -> tuple[ColmapImage, ...]:
     # The second line of each image, its points, may be empty, so empty lines count here.
-    lines = [
-        line for line in path.read_text("utf-8", "surrogateescape").splitlines() if not line.startswith("#")
-    ]
+    text = read_regular(path, _MOST).decode("utf-8", "surrogateescape")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
     images = []
     for line in lines[::2]:
         words = line.split(maxsplit=9)
@@ -138,10 +150,12 @@ def _images_text(path: Path) -> tuple[ColmapImage, ...]:
 
 
 def _cameras_binary(path: Path) -> dict[int, ColmapCamera]:
-    data = path.read_bytes()
+    data = read_regular(path, _MOST)
     (count,), at, cameras = struct.unpack_from("<Q", data), 8, {}
     for _ in range(count):
         number, kind, width, height = struct.unpack_from("<iiQQ", data, at)
+        if not 0 <= kind < len(_MODELS):
+            raise ValueError(f"{path.name}: there is no camera model {kind}")
         name, length = _MODELS[kind]
         cameras[number] = ColmapCamera(name, width, height, struct.unpack_from(f"<{length}d", data, at + 24))
         at += 24 + 8 * length
@@ -149,7 +163,7 @@ def _cameras_binary(path: Path) -> dict[int, ColmapCamera]:
 
 
 def _images_binary(path: Path) -> tuple[ColmapImage, ...]:
-    data = path.read_bytes()
+    data = read_regular(path, _MOST)
     (count,), at, images = struct.unpack_from("<Q", data), 8, []
     for _ in range(count):
         values = struct.unpack_from("<i7di", data, at)

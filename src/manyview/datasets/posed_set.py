@@ -116,11 +116,14 @@ def posed_set(
 ) -> PosedSet:
     """The set of a folder: cameras checked, a single matrix of intrinsics given to all, `cloud` if it exists.
 
-    Raises InputError that names `where` for a camera that is no rotation and translation.
+    Raises InputError that names `where` for a camera that is no rotation and translation, or whose intrinsics
+    are not finite with focal lengths above zero.
     """
     paths = tuple(images)
     if intrinsics is not None and intrinsics.ndim == 2:
         intrinsics = np.repeat(intrinsics[None], len(paths), 0)
+    if intrinsics is not None:
+        check_intrinsics(intrinsics, where)
     return PosedSet(
         name=folder.resolve().name if name is None else name,
         images=paths,
@@ -131,6 +134,17 @@ def posed_set(
         unit=unit,
         cloud=cloud if cloud is not None and cloud.is_file() else None,
     )
+
+
+def check_intrinsics(intrinsics: Float64[np.ndarray, "views 3 3"], where: Path | str) -> None:
+    """InputError that names `where` unless intrinsics are finite, with focal lengths above zero."""
+    focal = intrinsics[:, [0, 1], [0, 1]]
+    good = np.isfinite(intrinsics).all((1, 2)) & (focal > 0).all(1) & (np.abs(intrinsics).max((1, 2)) < 1e9)
+    if not good.all():
+        raise InputError(
+            f"{where}: the intrinsics of view {int(good.argmin())} are not finite, or a focal length is not "
+            "above zero"
+        )
 
 
 def counted_note(count: int, what: str) -> tuple[str, ...]:

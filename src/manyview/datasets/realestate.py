@@ -51,8 +51,8 @@ def read(folder: Path) -> PosedSet:
     for line, words in lines_of(path):
         if len(words) == 1:  # the address of the video
             continue
-        if len(words) != 19:
-            raise InputError(f"{path}: line {line} has {len(words)} numbers, expected 19")
+        if len(words) != 19 or not words[0].isdecimal():
+            raise InputError(f"{path}: line {line} has {len(words)} words, expected a time and 18 numbers")
         rows[words[0]] = numbers(words[1:], path, line)
     times = [time for time in sorted(rows, key=int) if time in images]
     if not times:

@@ -8,12 +8,13 @@ import numpy as np
 from jaxtyping import Float64
 
 from ..errors import InputError
+from ..files.schema import read_regular
 
 
 def lines_of(path: Path) -> list[tuple[int, list[str]]]:
     """(line number, words) of every line that is not empty and no # comment."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text ({error})") from error
     split = ((number, line.split()) for number, line in enumerate(text.splitlines(), start=1))
@@ -62,8 +63,8 @@ def intrinsics_file(path: Path, size: int = 3) -> Float64[np.ndarray, "3 3"] | N
     if not path.is_file():
         return None
     matrix = square_matrix(path, size)[:3, :3]
-    if not (matrix[0, 0] > 0 and matrix[1, 1] > 0):
-        raise InputError(f"{path}: expected a {size}x{size} matrix with focal lengths above zero")
+    if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0):
+        raise InputError(f"{path}: expected a finite {size}x{size} matrix with focal lengths above zero")
     return half_pixel_centres(matrix)
 
 

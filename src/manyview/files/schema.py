@@ -7,13 +7,14 @@ never stands for a number, a number is finite, and an error names the file and t
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import json
 import math
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import GenericAlias
 from typing import Annotated, Any, BinaryIO, TypeVar
@@ -45,7 +46,6 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _KINDS = ((stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "fifo"), (stat.S_ISSOCK, "socket"))
 
 T = TypeVar("T")
-Hook = Callable[[type, Any], Any]
 
 
 def check_regular(path: str | os.PathLike[str]) -> int:
@@ -121,7 +121,7 @@ def schema_errors(source: str, remedy: str, error: type[ManyViewError] = Damaged
     try:
         yield
     except ValueError as cause:
-        raise error(f"{source}: is damaged or was edited: {cause}; {remedy}") from cause
+        raise error(f"{source}: is not the JSON that was expected ({cause}); {remedy}") from cause
 
 
 def parse_json(data: bytes | str, kind: type[T] | GenericAlias) -> T:
@@ -136,10 +136,28 @@ def parse_json(data: bytes | str, kind: type[T] | GenericAlias) -> T:
         return msgspec.convert(plain, kind)
 
 
-def convert(value: Any, kind: type[T] | GenericAlias, hook: Hook | None = None) -> T:
-    """Plain Python values as `kind`, strictly; a ValueError names the entry that is wrong."""
+def convert(value: Any, kind: type[T] | GenericAlias, *, known_only: bool = False) -> T:
+    """Plain Python values as `kind`, strictly; a ValueError names the entry that is wrong.
+
+    `known_only` refuses fields that a dataclass, at whatever depth, does not have.
+    """
     with _phrased():
-        return msgspec.convert(value, kind, dec_hook=hook)
+        found = msgspec.convert(value, kind)
+    if known_only:
+        _refuse_unknown(value, found, "")
+    return found
+
+
+def _refuse_unknown(value: Any, found: Any, place: str) -> None:
+    if dataclasses.is_dataclass(found) and isinstance(value, dict):
+        names = sorted(field.name for field in dataclasses.fields(found))
+        for name in sorted(value.keys() - set(names)):
+            raise ValueError(f"{place}unknown {name}; known are {', '.join(names)}")
+        for name, entry in value.items():
+            _refuse_unknown(entry, getattr(found, name), f"{place}{name}: ")
+    elif isinstance(found, tuple):
+        for index, (entry, one) in enumerate(zip(value, found, strict=True)):
+            _refuse_unknown(entry, one, f"{place}{index}: ")
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -114,7 +115,12 @@ def partial_name() -> str:
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the place of `path` only if the block succeeds."""
+    """Yield a temporary path beside `path`; it takes the place of `path` only if the block succeeds.
+
+    Raises OutputError for a `path` that is a device, a pipe or a folder; a link is replaced, not followed.
+    """
+    if os.path.lexists(path) and stat.S_IFMT(path.lstat().st_mode) not in (stat.S_IFREG, stat.S_IFLNK):
+        raise OutputError(f"{path}: is no regular file, so it is not replaced; choose another place")
     temporary = path.with_name(partial_name())
     try:
         yield temporary
@@ -138,14 +144,25 @@ def write_files(folder: Path, contents: Mapping[str, str | dict[str, Any]]) -> l
     return [folder / name for name in contents]
 
 
+def check_new_file(path: Path, overwrite: bool) -> None:
+    """Raise OutputError if a file cannot be written, or is there and not to be replaced.
+
+    Ask before long work. What is no regular file (a device, a folder, a link) is never replaced.
+    """
+    if not _nearest_existing(path.parent).is_dir():
+        raise OutputError(f"{path}: a file is in the way of its folder; choose another place")
+    if os.path.lexists(path):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise OutputError(f"{path}: is no regular file, so it is not replaced; choose another place")
+        if not overwrite:
+            raise OutputError(f"{path}: is there already; choose another place or add --overwrite")
+    check_writable(path.parent)
+
+
 def check_results_folder(folder: Path, names: Sequence[str], overwrite: bool) -> None:
-    """Raise OutputError if `names` cannot be written to a folder, or are there and not to be replaced."""
-    if not _nearest_existing(folder).is_dir():
-        raise OutputError(f"{folder}: a file is in the way of a folder; choose another output folder")
-    earlier = [name for name in names if (folder / name).exists()]
-    if earlier and not overwrite:
-        raise OutputError(f"{folder}: holds {earlier[0]} already; choose another folder or add --overwrite")
-    check_writable(folder)
+    """`check_new_file` for files of these names in a folder."""
+    for name in names:
+        check_new_file(folder / name, overwrite)
 
 
 @contextlib.contextmanager

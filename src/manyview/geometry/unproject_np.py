@@ -19,6 +19,10 @@ def invert_rigid(target_from_source: Float[np.ndarray, "*batch 3 4"]) -> Float[n
     return np.concatenate([rotation_t, -rotation_t @ target_from_source[..., 3:]], axis=-1)
 
 
+_LARGEST = 1e12
+"""Of a number in a transform: world coordinates of surveys stay far below."""
+
+
 def nearest_rigid(
     transforms: Float64[np.ndarray, "*batch 3 4"],
 ) -> tuple[Float64[np.ndarray, "*batch 3 4"], Bool[np.ndarray, "*batch"]]:
@@ -30,14 +34,15 @@ def nearest_rigid(
     Returns:
         The transforms with the rotation nearest to each R, and whether R was a rotation: false where R Rᵀ
         differs from the identity by 0.02 or more (poses of measured data sets: up to 4e-4), R mirrors, or a
-        number is not finite. The transform is then meaningless.
+        number is not finite or 1e12 and more. The transform is then meaningless.
     """
-    rotation = np.nan_to_num(transforms[..., :3])
+    sane = (np.abs(transforms) < _LARGEST).all(axis=(-2, -1))  # NaN is not
+    rotation = np.where(sane[..., None, None], transforms[..., :3], 0.0)
     error = np.abs(rotation @ np.swapaxes(rotation, -1, -2) - np.eye(3)).max(axis=(-2, -1), initial=0)
     rigid = (error < _ROTATION_TOLERANCE) & (np.linalg.det(rotation) > 0)
     u, _, vh = np.linalg.svd(rotation)
     nearest = np.concatenate([u @ vh, transforms[..., 3:]], axis=-1)
-    return nearest, np.asarray(rigid & np.isfinite(transforms).all(axis=(-2, -1)))
+    return nearest, np.asarray(rigid & sane)
 
 
 def camera_centres(cam_from_world: Float[np.ndarray, "*batch 3 4"]) -> Float[np.ndarray, "*batch 3"]:

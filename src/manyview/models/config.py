@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from ..attention.layout import TokenLayout
 from ..errors import UsageError
+from ..files.schema import convert
 from .footprint import HeadFootprint, KnownFootprint
 from .part_configs import EncoderConfig
 from .run_options import RunOptions
@@ -131,18 +131,9 @@ class NetworkConfig:
         return dataclasses.asdict(self)  # type: ignore[call-overload]
 
     @classmethod
-    def from_json(cls: type[AnyConfig], data: Mapping[str, Any]) -> AnyConfig:
-        """The configuration of such fields. Raises TypeError or ValueError where they do not fit."""
-        kinds = typing.get_type_hints(cls)
-        return cls(**{name: _part(kinds.get(name), value) for name, value in dict(data).items()})
-
-
-def _part(kind: Any, value: Any) -> Any:
-    """A field's value: a dataclass where its type says so; JSON's lists are tuples."""
-    parts = [option for option in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(option)]
-    if parts and value is not None:
-        return parts[0](**{name: _part(None, entry) for name, entry in dict(value).items()})  # type: ignore[operator]
-    return tuple(value) if isinstance(value, list) else value
+    def from_json(cls: type[AnyConfig], data: Any) -> AnyConfig:
+        """The configuration of such fields. Raises ValueError, which names the field that does not fit."""
+        return convert(data, cls, known_only=True)
 
 
 def check_heads(dim: int, num_heads: int) -> None:

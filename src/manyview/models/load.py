@@ -87,6 +87,8 @@ def load(
     if commercial_only and info.commercial_use is not True:
         raise UsageError(_not_commercial(info.name, info.licence))
     model = family.build(checkpoint, device=device, heads=wanted)
+    # Only what fits is read as a whole.
+    info = dataclasses.replace(info, weights_sha256=checkpoint.sha256())
     model.name, model.licence, model.info = info.name, info.licence, info
     # Programs that do not set up logging still see what they may not do.
     logger.log(logging.INFO if info.commercial_use else logging.WARNING, "%s", info.sentence())
@@ -159,7 +161,7 @@ def _info(found: _Found, checkpoint: Checkpoint, family: ModelSpec) -> ModelInfo
     if commercial is None and licence is not None:
         commercial = _commercial_use(licence)
     plan = _trained_for(checkpoint, metadata, family)
-    return ModelInfo(found.name, found.source, licence, commercial, checkpoint.sha256(), metadata, plan)
+    return ModelInfo(found.name, found.source, licence, commercial, "", metadata, plan)
 
 
 def _trained_for(checkpoint: Checkpoint, metadata: dict[str, Any], family: ModelSpec) -> str | None:

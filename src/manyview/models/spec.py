@@ -75,9 +75,8 @@ class ModelSpec:
     def config_of(self, checkpoint: Checkpoint) -> NetworkConfig:
         """The sizes that ManyView stored in the file or beside it, else those of the tensors' shapes."""
         stored = stored_config(checkpoint)
-        if stored is None:
-            config: NetworkConfig = self.config_from_shapes(checkpoint.shapes, checkpoint.source)
-            return config
+        if stored is None:  # bounds hold for what shapes say, too
+            stored = self.config_from_shapes(checkpoint.shapes, checkpoint.source).to_json()
         try:
             return self.config.from_json(stored)
         except (TypeError, ValueError) as error:

@@ -8,14 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from ..attention.plan import Plan
 from ..errors import UsageError
 from ..files.paths import user_path
+from ..files.schema import Count, Natural, Positive, convert, parse_json, read_json, schema_errors
 from ..models.vggt.config import VGGTConfig
 from .elastic import check_shares
 from .posed_data import PosedFolders
+
+Weight = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Few = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 
 
 @dataclass(frozen=True)
@@ -28,16 +35,16 @@ class LossWeights:
     attention.
     """
 
-    camera: float = 5.0
-    relative: float = 0.0
-    depth: float = 1.0
-    points: float = 1.0
-    gradient: float = 1.0
-    direction: float = 3.0
-    deep_camera: float = 1.0
-    attention: float = 0.5
-    confidence: float = 0.0
-    distill: float = 0.0
+    camera: Weight = 5.0
+    relative: Weight = 0.0
+    depth: Weight = 1.0
+    points: Weight = 1.0
+    gradient: Weight = 1.0
+    direction: Weight = 3.0
+    deep_camera: Weight = 1.0
+    attention: Weight = 0.5
+    confidence: Weight = 0.0
+    distill: Weight = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class SceneMix:
     depth that are used instead of rendered scenes.
     """
 
-    share: float = 1.0
+    share: Positive = 1.0
     start: Mapping[str, Any] = field(default_factory=dict)
     end: Mapping[str, Any] = field(default_factory=dict)
     posed: PosedFolders | None = None
@@ -68,18 +75,18 @@ class Stage:
     """
 
     name: str
-    share: float
-    grids: tuple[tuple[int, int], ...]
-    views: tuple[int, int] = (2, 8)
-    frames_per_step: int = 16
+    share: Positive
+    grids: tuple[tuple[Few, Few], ...]
+    views: tuple[Few, Few] = (2, 8)
+    frames_per_step: Count = 16
     scenes: tuple[SceneMix, ...] = (SceneMix(),)
     weights: LossWeights = LossWeights()
-    points_every: int = 1
-    lr_scale: float = 1.0
-    augment: float = 0.0
+    points_every: Count = 1
+    lr_scale: Weight = 1.0
+    augment: Weight = 0.0
     plan: str = "dense"
-    plans: Mapping[str, float] = field(default_factory=lambda: {"dense": 1.0})
-    early_share: float = 0.0
+    plans: Mapping[str, Positive] = field(default_factory=lambda: {"dense": 1.0})
+    early_share: Share = 0.0
 
     def __post_init__(self) -> None:
         check_shares(self.plans)
@@ -104,14 +111,14 @@ class OptimiserOptions:
     residual stream with one vector shared by all tokens. `muon` hands the matrices of the blocks to Muon.
     """
 
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.02
-    warmup_steps: int = 100
-    final_lr: float = 0.02
-    slow_lr: float = 0.1
+    lr: Weight = 1e-3
+    betas: tuple[Share, Share] = (0.9, 0.98)
+    weight_decay: Weight = 0.02
+    warmup_steps: Natural = 100
+    final_lr: Weight = 0.02
+    slow_lr: Weight = 0.1
     muon: bool = False
-    clip: float = 1.0
+    clip: Weight = 1.0
 
 
 @dataclass(frozen=True)
@@ -137,34 +144,34 @@ class TrainConfig:
     name: str
     model: VGGTConfig
     stages: tuple[Stage, ...]
-    seed: int = 0
-    steps: int | None = None
-    minutes: float | None = None
+    seed: Natural = 0
+    steps: Count | None = None
+    minutes: Positive | None = None
     optimiser: OptimiserOptions = OptimiserOptions()
-    sync_every: int = 10
-    supervised_layers: tuple[int, ...] = ()
-    read_out_from: int = 0
-    early_layers: int | None = None
+    sync_every: Count = 10
+    supervised_layers: tuple[Natural, ...] = ()
+    read_out_from: Natural = 0
+    early_layers: Natural | None = None
     trained: tuple[str, ...] = ()
     trained_for: str | None = None
-    ema: float = 0.0
+    ema: Share = 0.0
     checkpoint_activations: bool = False
-    step_batches: int | None = None
+    step_batches: Count | None = None
     shard: bool = False
-    camera_decay: float = 0.6
-    camera_rounding: float = 0.02
-    attention_gain: float = 1.4
-    layer_scale: float = 0.5
-    grown_layer_scale: float = 0.0
+    camera_decay: Weight = 0.6
+    camera_rounding: Weight = 0.02
+    attention_gain: Weight = 1.4
+    layer_scale: Weight = 0.5
+    grown_layer_scale: Weight = 0.0
     init: str | None = None
-    init_layers: tuple[int, ...] = ()
+    init_layers: tuple[Natural, ...] = ()
     cpu_bf16: bool = False
     compile_blocks: bool = False
-    attention_queries: int | None = None
-    checkpoint_minutes: float = 2.0
-    evaluate_minutes: float = 4.0
-    evaluate_scenes: int = 24
-    evaluate_views: int = 8
+    attention_queries: Count | None = None
+    checkpoint_minutes: Weight = 2.0
+    evaluate_minutes: Weight = 4.0
+    evaluate_scenes: Natural = 24
+    evaluate_views: Natural = 8
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
@@ -189,57 +196,10 @@ class TrainConfig:
         return json.loads(json.dumps(data))
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
-
-
-def _build(kind: Any, data: Mapping[str, Any], where: str) -> Any:
-    names = {f.name for f in dataclasses.fields(kind)}
-    if not isinstance(data, Mapping):
-        raise UsageError(f"{where}: expected an object, found {type(data).__name__}")
-    unknown = sorted(set(data) - names)
-    if unknown:
-        raise UsageError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(sorted(names))}")
-    try:
-        return kind(**data)
-    except TypeError as error:
-        raise UsageError(f"{where}: {error}") from error
-
-
-def config_from_json(data: Mapping[str, Any], where: str = "training config") -> TrainConfig:
+def config_from_json(data: Any, where: str = "training config") -> TrainConfig:
     """Build a config from plain data; an unknown, missing or impossible entry is a `UsageError` naming it."""
-    try:
-        return _config(data, where)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{where}: an entry is of the wrong kind: {error}") from error
-
-
-def _mix(data: Mapping[str, Any], where: str) -> SceneMix:
-    values = dict(data)
-    if values.get("posed") is not None:
-        posed = {key: _tuples(value) for key, value in values["posed"].items()}
-        values["posed"] = _build(PosedFolders, posed, f"{where}, posed")
-    return _build(SceneMix, values, where)
-
-
-def _config(data: Mapping[str, Any], where: str) -> TrainConfig:
-    values = {key: _tuples(value) for key, value in data.items()}
-    stages = []
-    for index, raw in enumerate(data.get("stages", ())):
-        stage = {key: _tuples(value) for key, value in raw.items()}
-        mixes = [_mix(mix, f"{where}, stage {index}, scenes") for mix in raw.get("scenes", [{}])]
-        stage["scenes"] = tuple(mixes)
-        stage["weights"] = _build(LossWeights, raw.get("weights", {}), f"{where}, stage {index}, weights")
-        stages.append(_build(Stage, stage, f"{where}, stage {index}"))
-    values["stages"] = tuple(stages)
-    optimiser = {k: _tuples(v) for k, v in data.get("optimiser", {}).items()}
-    values["optimiser"] = _build(OptimiserOptions, optimiser, f"{where}, optimiser")
-    if "model" in data:
-        try:
-            values["model"] = VGGTConfig.from_json(data["model"])
-        except (TypeError, ValueError, AttributeError) as error:
-            raise UsageError(f"{where}, model: {error}") from error
-    return _build(TrainConfig, values, where)
+    with schema_errors(where, "correct it", UsageError):
+        return convert(data, TrainConfig, known_only=True)
 
 
 def with_posed_data(config: TrainConfig, folders: Sequence[str | Path], share: float) -> TrainConfig:
@@ -267,17 +227,12 @@ def config_names() -> tuple[str, ...]:
 
 def load_config(name_or_path: str | Path) -> TrainConfig:
     """Read a config by the name of a bundled one or from a JSON file."""
-    text: str
+    where = f"training config '{name_or_path}'"
     if str(name_or_path) in config_names():
-        text = (resources.files("manyview.train") / "configs" / f"{name_or_path}.json").read_text("utf-8")
-    else:
-        path = Path(name_or_path)
-        if not path.is_file():
-            names = ", ".join(config_names())
-            raise UsageError(f"no training config '{name_or_path}': give a JSON file or one of {names}")
-        text = path.read_text("utf-8")
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"training config '{name_or_path}' is not JSON: {error}") from error
-    return config_from_json(data, f"training config '{name_or_path}'")
+        text = (resources.files("manyview.train") / "configs" / f"{name_or_path}.json").read_bytes()
+        return config_from_json(parse_json(text, dict), where)
+    path = Path(name_or_path)
+    if not path.is_file():
+        names = ", ".join(config_names())
+        raise UsageError(f"no {where}: give a JSON file or one of {names}")
+    return config_from_json(read_json(path, dict, remedy="correct it", error=UsageError), where)

@@ -2,14 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ..errors import UsageError, optional_module
+from ..files.schema import convert, read_regular, schema_errors
 
 LOG_NAME = "log.jsonl"
+
+
+class _Line(msgspec.Struct):
+    kind: str
+
+
+class _Start(_Line):
+    step: int
+    processes: int
+    config: dict[str, Any]
+
+
+class _Train(_Line):
+    """Numbers of a run that diverged may be NaN."""
+
+    minutes: float
+    losses: dict[str, float]
+    lr: float
+    frames_per_s: float
+    gflops: float | None = None
+
+
+class _Evaluate(_Line):
+    minutes: float
+    auc_5: float
+    auc_15: float
+    auc_30: float
+    rotation_median_deg: float
+    translation_median_deg: float
+    abs_rel: float
+
+
+_KINDS: dict[str, type[_Line]] = {"start": _Start, "train": _Train, "evaluate": _Evaluate}
 
 
 class RunLog:
@@ -27,14 +64,22 @@ class RunLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Lines of a log; a last line cut off in the middle of writing is left out."""
+    """Lines of a log; a last line cut off in the middle of writing is left out.
+
+    Raises UsageError for a file that is no log.
+    """
+    try:
+        texts = read_regular(path).splitlines()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); give the folder of a run") from error
     lines = []
-    for line in path.read_text("utf-8").splitlines():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return lines
+    for number, text in enumerate(texts, start=1):
+        with contextlib.suppress(ValueError, RecursionError):
+            lines.append((number, json.loads(text)))
+    for number, line in lines:
+        with schema_errors(f"{path}, line {number}", "remove that line", UsageError):
+            convert(line, _KINDS.get(convert(line, _Line).kind, _Line))
+    return [line for _, line in lines]
 
 
 def plot_curves(log: Path, path: Path) -> None:

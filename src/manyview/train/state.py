@@ -12,16 +12,45 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import OutputError, WeightsError
+from ..files.schema import Count, Duration, Natural, check_regular, convert, read_json, schema_errors
 
 PIECE_BYTES = 16_000_000
+_REMEDY = "start the run again in another folder"
+
+
+class _Latest(msgspec.Struct):
+    """`latest.json`."""
+
+    state: Annotated[str, msgspec.Meta(pattern="^state-[0-9a-z-]+$")]
+
+
+class _State(msgspec.Struct):
+    """`state.json`."""
+
+    pieces: Count
+    shapes: dict[str, tuple[Natural, ...]]
+    header: dict[str, Any]
+
+
+class RunHeader(msgspec.Struct):
+    """The header of a run: its config and how far it came."""
+
+    config: dict[str, Any]
+    step: Natural
+    progress: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    seconds: Duration
+    scenes: Natural
+    frames: Natural
+    optimiser_steps: dict[str, Natural]
 
 
 @dataclass(frozen=True)
@@ -86,18 +115,25 @@ def has_state(folder: Path) -> bool:
 def load_state(folder: Path) -> RunState:
     """Read the latest state; a damaged or missing piece is a `WeightsError` that names the folder."""
     try:
-        name = json.loads((folder / "latest.json").read_text("utf-8"))["state"]
-        where = folder / Path(name).name
-        header = json.loads((where / "state.json").read_text("utf-8"))
+        where = folder / read_json(folder / "latest.json", _Latest, remedy=_REMEDY, error=WeightsError).state
+        header = read_json(where / "state.json", _State, remedy=_REMEDY, error=WeightsError)
         flat: dict[str, list[tuple[int, Tensor]]] = {}
-        for number in range(header["pieces"]):
-            for key, part in load_file(where / f"piece-{number:03d}.safetensors").items():
+        for number in range(header.pieces):
+            piece = where / f"piece-{number:03d}.safetensors"
+            check_regular(piece)
+            for key, part in load_file(piece).items():
                 tensor_name, _, index = key.rpartition("#")
                 flat.setdefault(tensor_name, []).append((int(index), part))
         tensors = {
             key: torch.cat([part for _, part in sorted(flat[key], key=lambda p: p[0])]).reshape(shape)
-            for key, shape in header["shapes"].items()
+            for key, shape in header.shapes.items()
         }
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise WeightsError(f"the training state in {folder} is damaged or incomplete: {error}") from error
-    return RunState(tensors, header["header"])
+    return RunState(tensors, header.header)
+
+
+def check_header(state: RunState, source: str) -> None:
+    """Raise WeightsError unless the header of a state is that of a run."""
+    with schema_errors(source, _REMEDY, WeightsError):
+        convert(dict(state.header), RunHeader)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
-from ..errors import ManyViewError, UsageError
+from ..errors import ManyViewError, UsageError, WeightsError
 from ..models.flops import forward_flops
 from ..models.vggt.model import VGGT
 from .auxiliary import AuxiliaryHeads
@@ -25,7 +25,7 @@ from .optimiser import Optimiser
 from .running_mean import RunningMean
 from .schedule import Position, StepDraw, draw_step, learning_rate, position
 from .sharding import clip_gradients, full_tensor, is_sharded, shard, shard_like
-from .state import RunState
+from .state import RunState, check_header
 from .targets import make_targets
 from .workers import Workers
 
@@ -214,6 +214,7 @@ class Trainer:
 
     def restore(self, state: RunState) -> None:
         """Continue from a state of the same config, apart from length and pacing; else UsageError."""
+        check_header(state, "the run to resume")
         before = config_from_json(state.header["config"], "the run to resume")
         ours, theirs = _lasting(self.config.to_json()), _lasting(before.to_json())
         different = sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))
@@ -222,11 +223,14 @@ class Trainer:
                 f"the run to resume was started with another config ({', '.join(different)} differ): "
                 "give the same config or another output folder"
             )
-        with torch.no_grad():
-            for name, parameter in self._named.items():
-                parameter.copy_(shard_like(state.tensors[name], parameter))
-        self.optimiser.restore(self._named, dict(state.tensors), state.header["optimiser_steps"])
-        self.mean.restore(state.tensors)
+        try:
+            with torch.no_grad():
+                for name, parameter in self._named.items():
+                    parameter.copy_(shard_like(state.tensors[name], parameter))
+            self.optimiser.restore(self._named, dict(state.tensors), state.header["optimiser_steps"])
+            self.mean.restore(state.tensors)
+        except (LookupError, RuntimeError, ValueError) as error:
+            raise WeightsError(f"the state of the run to resume does not fit its config: {error}") from error
         self.step, self.progress = state.header["step"], state.header["progress"]
         self.seconds, self.scenes = state.header["seconds"], state.header["scenes"]
         self.frames = self.logged_frames = state.header["frames"]

@@ -18,7 +18,7 @@ from ..models.vggt.model import VGGT
 from .config import TrainConfig, config_from_json
 from .log import LOG_NAME
 from .provenance import licence_after, recipe
-from .state import RunState, load_state
+from .state import RunState, check_header, load_state
 
 
 def trained_model(out_dir: str | Path, half: bool = False) -> VGGT:
@@ -35,6 +35,7 @@ def run_config(out_dir: str | Path) -> TrainConfig:
 
 
 def _config_of(state: RunState, out_dir: str | Path) -> TrainConfig:
+    check_header(state, f"the run in {out_dir}")
     return config_from_json(state.header["config"], f"the run in {out_dir}")
 
 

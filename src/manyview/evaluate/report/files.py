@@ -4,14 +4,35 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from ...errors import InputError, OutputError
-from ...files.writing import write_files
-from ..runner.records import FORMAT, Evaluation, PlanRow, SceneRows
+from ...files.schema import convert, read_json, schema_errors
+from ...files.writing import check_results_folder, write_files
+from ..runner.records import FORMAT, Evaluation, SceneRows
 from .evaluation import evaluation_table
+
+_SUFFIXES = (".json", ".md", ".csv")
+
+
+class _Protocol(msgspec.Struct):
+    name: str
+    average: Literal["scenes", "groups", "pooled", "pixels"]
+    columns: list[str]
+
+
+class _Settings(msgspec.Struct):
+    dataset: str
+    protocol: _Protocol
+
+
+class _Stored(msgspec.Struct):
+    """What a comparison reads of the settings; the rest is compared as it is."""
+
+    settings: _Settings
 
 
 def file_stem(settings: dict[str, Any]) -> str:
@@ -55,20 +76,13 @@ def write_evaluation(evaluation: Evaluation, folder: Path, command: str) -> list
 
 def read_evaluation(path: Path) -> Evaluation:
     """What `write_evaluation` wrote. InputError for another file."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+    remedy = "give a result of manyview evaluate"
+    data = read_json(path, dict, remedy=remedy, error=InputError)
+    with schema_errors(str(path), remedy, InputError):
         if data.get("format") != FORMAT:
             raise ValueError(f"its format is {data.get('format')!r}, expected {FORMAT!r}")
-        scenes = tuple(_scene(scene) for scene in data["scenes"])
-        return Evaluation(data["settings"], data["context"], scenes)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: is no result of manyview evaluate ({error})") from error
-
-
-def _scene(data: dict[str, Any]) -> SceneRows:
-    rows = tuple(PlanRow(**{**row, "notes": tuple(row["notes"])}) for row in data["rows"])
-    fields = {**data, "rows": rows, "frames": tuple(data["frames"]), "notes": tuple(data["notes"])}
-    return SceneRows(**fields)
+        convert(data, _Stored)
+        return convert(data, Evaluation)
 
 
 def earlier_scenes(
@@ -80,6 +94,7 @@ def earlier_scenes(
     replace it.
     """
     path = folder / f"{stem}.json"
+    check_results_folder(folder, [f"{stem}{suffix}" for suffix in _SUFFIXES], overwrite or path.exists())
     if not path.exists():
         return ()
     try:

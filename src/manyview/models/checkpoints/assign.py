@@ -11,6 +11,9 @@ from ...errors import WeightsError
 from .keys import compare_keys
 
 _SHOWN = 4
+_DTYPES = frozenset(
+    {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2}
+)
 
 
 def assign_weights(
@@ -40,7 +43,7 @@ def assign_weights(
 
 def check_numbers(tensors: Mapping[str, Tensor], source: str) -> None:
     """WeightsError naming the first tensors that hold NaN, infinity, or anything but real numbers."""
-    odd = [key for key, value in tensors.items() if not value.is_floating_point()]
+    odd = [key for key, value in tensors.items() if value.dtype not in _DTYPES]
     if odd:
         kind = str(tensors[odd[0]].dtype).removeprefix("torch.")
         raise WeightsError(f"{source}: {odd[0]} holds {kind} numbers, expected floating-point weights")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
+import msgspec
+
 from ...errors import WeightsError
+from ...files.schema import read_json, read_regular
 
 SINGLE_FILES = ("model.safetensors", "model.pt", "model.pth", "pytorch_model.bin")
 SHARD_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _LICENCE = re.compile(r"^licen[cs]e(_name)?:\s*['\"]?([^'\"\n]+?)['\"]?\s*$", re.MULTILINE)
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+
+
+class _Index(msgspec.Struct):
+    """Which shard holds a tensor."""
+
+    weight_map: dict[str, str]
 
 
 def find_weights(folder: Path) -> tuple[tuple[Path, ...], Path]:
@@ -39,14 +47,12 @@ def find_weights(folder: Path) -> tuple[tuple[Path, ...], Path]:
 
 def shard_names(index: Path) -> tuple[str, ...]:
     """Names of the shards an index file lists, each a plain file name beside it."""
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise WeightsError(f"{index} is not an index of shards: expected JSON with a 'weight_map'") from error
+    found = read_json(index, _Index, remedy="download it again", error=WeightsError)
+    names = sorted(set(found.weight_map.values()))
     if not names:
         raise WeightsError(f"{index} lists no shard")
     for name in names:
-        if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name:
+        if name in ("", ".", "..") or "/" in name or "\\" in name:
             raise WeightsError(f"{index} names the shard {name!r}, which is not a file beside it")
     return tuple(names)
 
@@ -65,7 +71,7 @@ def shards_of(index: Path) -> tuple[Path, ...]:
 def card_licence(card: Path) -> str | None:
     """Short name of the licence in the header of a model card; None without a card, header or licence."""
     try:
-        parts = card.read_text(encoding="utf-8", errors="replace").split("---", 2)
+        parts = read_regular(card).decode("utf-8", errors="replace").split("---", 2)
     except OSError:
         return None
     found = dict(_LICENCE.findall(parts[1])) if len(parts) == 3 and not parts[0].strip() else {}

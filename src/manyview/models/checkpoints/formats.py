@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
-import json
 import struct
 from pathlib import Path
 
+import msgspec
+
 from ...errors import WeightsError
+from ...files.schema import Natural, check_regular, convert, open_regular, parse_json
 
 _HEAD = 512
 _ZIP = b"PK\x03\x04"
@@ -24,11 +26,17 @@ class Format(enum.Enum):
     TORCH_PICKLE = "PyTorch before 1.6"
 
 
+class _Entry(msgspec.Struct):
+    """A tensor in the header of a safetensors file."""
+
+    data_offsets: tuple[Natural, Natural]
+
+
 def detect_format(path: Path) -> Format:
     """The container of a weights file; WeightsError says what the file is instead."""
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        size = check_regular(path)
+        with open_regular(path) as file:
             head = file.read(_HEAD)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -80,10 +88,12 @@ def _check_safetensors(path: Path, size: int) -> None:
                 "download or copy the weights again"
             )
         try:
-            header = json.loads(file.read(length))
-            end = max((v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            raise WeightsError(f"{damaged}: its header cannot be read") from error
+            header = parse_json(file.read(length), dict)
+            header.pop("__metadata__", None)
+            entries = convert(header, dict[str, _Entry]).values()
+        except ValueError as error:
+            raise WeightsError(f"{damaged}: its header cannot be read ({error})") from error
+    end = max((entry.data_offsets[1] for entry in entries), default=0)
     if 8 + length + end > size:
         raise WeightsError(
             f"{damaged}: it has {size} of {8 + length + end} bytes; download or copy the weights again"

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+import msgspec
+
 from ...errors import WeightsError
+from ...files.schema import Natural, convert, parse_json, read_json, schema_errors
 from .read import Checkpoint
 
 METADATA_KEY = "manyview"
+_REMEDY = "use weights that are whole"
+
+
+class _Accel(msgspec.Struct):
+    plan: str | None = None
+    early: Natural | None = None
+
+
+class _Stored(msgspec.Struct):
+    """What of it is used; the rest is a record for people."""
+
+    config: dict[str, Any] | None = None
+    licence: str | None = None
+    accel: _Accel | None = None
+
+
+class _ConfigFile(msgspec.Struct):
+    manyview: _Stored
 
 
 def stored_metadata(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -16,26 +36,21 @@ def stored_metadata(checkpoint: Checkpoint) -> dict[str, Any]:
     text = checkpoint.metadata.get(METADATA_KEY)
     if text is None:
         return {}
-    try:
-        data = json.loads(text)
-    except ValueError:
-        data = None
-    if not isinstance(data, dict):
-        raise WeightsError(
-            f"{checkpoint.source}: its metadata entry {METADATA_KEY!r} is not JSON of an object"
-        )
+    with schema_errors(f"{checkpoint.source}: its metadata entry {METADATA_KEY!r}", _REMEDY, WeightsError):
+        data = parse_json(text, dict)
+        convert(data, _Stored)
     return data
 
 
-def stored_config(checkpoint: Checkpoint) -> Any:
+def stored_config(checkpoint: Checkpoint) -> dict[str, Any] | None:
     """The sizes that ManyView wrote into the file, or into the config.json beside it; None without any."""
     stored = stored_metadata(checkpoint).get("config")
-    if stored or checkpoint.config_path is None:
+    path = checkpoint.config_path
+    if stored or path is None:
         return stored or None
-    try:
-        data = json.loads(checkpoint.config_path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise WeightsError(f"{checkpoint.config_path} is not readable JSON: {error}") from error
+    data = read_json(path, object, remedy="remove it or write it again", error=WeightsError)
     # Other programs use the name config.json for other things.
-    ours = data.get(METADATA_KEY) if isinstance(data, dict) else None
-    return ours.get("config") if isinstance(ours, dict) else None
+    if not isinstance(data, dict) or not isinstance(data.get(METADATA_KEY), dict):
+        return None
+    with schema_errors(str(path), "remove it or write it again", WeightsError):
+        return convert(data, _ConfigFile).manyview.config

@@ -11,14 +11,13 @@ import dataclasses
 import hashlib
 import logging
 import pickle
-import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from ...errors import UsageError, WeightsError
@@ -88,7 +87,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except (SafetensorError, OSError, RuntimeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # of types without a PyTorch twin, too
         raise WeightsError(f"{path} is truncated or damaged: {_first_line(error)}") from error
 
 
@@ -107,7 +108,9 @@ def _load_torch(path: Path, mmap: bool) -> Any:
                 "convert it to .safetensors where you trust it"
             ) from error
         raise WeightsError(f"{path} is truncated or damaged: {_first_line(error)}") from error
-    except (RuntimeError, EOFError, struct.error, OSError, ValueError, KeyError, IndexError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # what a damaged pickle may end in cannot be listed
         if "TorchScript" in str(error):
             raise WeightsError(
                 f"{path} is a TorchScript program, not weights: expected a .safetensors or a .pt of tensors"
@@ -120,7 +123,9 @@ def _load_torch(path: Path, mmap: bool) -> Any:
 def _tensors_of(data: Any, path: Path) -> dict[str, Tensor]:
     """The mapping of names to tensors inside what a .pt file holds: itself, or nested under a usual name."""
     trail: list[str] = []
-    while isinstance(data, Mapping) and not any(isinstance(value, Tensor) for value in data.values()):
+    for _ in _NESTED:  # not for ever: a table may hold itself
+        if not isinstance(data, Mapping) or any(isinstance(value, Tensor) for value in data.values()):
+            break
         inner = next((name for name in _NESTED if isinstance(data.get(name), Mapping)), None)
         if inner is None:
             break
@@ -132,12 +137,23 @@ def _tensors_of(data: Any, path: Path) -> dict[str, Tensor]:
     if not tensors:
         keys = ", ".join(repr(key) for key in list(data)[:8]) or "nothing"
         raise WeightsError(f"{path} holds no table of named tensors: found {keys}")
+    odd = [key for key, tensor in tensors.items() if not _is_plain(tensor)]
+    if odd:
+        raise WeightsError(f"{path}: {odd[0]} is no dense tensor in memory; save plain tensors")
     if trail:
         logger.info("%s: the weights are nested under %s", path, " / ".join(trail))
     others = [str(key) for key, value in data.items() if not isinstance(value, Tensor)]
     if others:
         logger.info("%s: entries that are not tensors are left out: %s", path, ", ".join(others[:8]))
     return tensors
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """False for tensors that are sparse, nested, quantised or without data, and views beyond their data."""
+    if tensor.is_nested or tensor.is_quantized or tensor.layout != torch.strided:
+        return False
+    size = tensor.numel() * tensor.element_size()
+    return tensor.device.type == "cpu" and size <= tensor.untyped_storage().nbytes()
 
 
 def _unwrap(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

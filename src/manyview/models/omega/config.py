@@ -7,7 +7,20 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from ..config import NetworkConfig, check_heads
-from ..part_configs import DenseHeadConfig, EncoderConfig
+from ..part_configs import (
+    DenseHeadConfig,
+    Depth,
+    EncoderConfig,
+    Heads,
+    Layer,
+    MlpRatio,
+    Patch,
+    Pixels,
+    RopeBase,
+    Taps,
+    Tokens,
+    Width,
+)
 from .flops import head_flops
 from .footprint import head_footprint
 
@@ -19,9 +32,9 @@ REGISTER_LAYERS = (2, 6, 9, 14, 20)
 class ReadoutConfig:
     """Plain blocks that read the special tokens of all frames."""
 
-    depth: int = 4
-    num_heads: int = 16
-    mlp_ratio: float = 4.0
+    depth: Depth = 4
+    num_heads: Heads = 16
+    mlp_ratio: MlpRatio = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,16 +54,16 @@ class OmegaConfig(NetworkConfig):
     head_flops = head_flops
     head_footprint = head_footprint
 
-    dim: int = 1024
-    pairs: int = 24
-    register_layers: tuple[int, ...] = REGISTER_LAYERS
-    num_heads: int = 16
-    mlp_ratio: float = 4.0
-    patch_size: int = 16
-    registers: int = 16
-    image_size: int = 512
-    rope_base: float = 100.0
-    taps: tuple[int, int, int, int] = (4, 11, 17, 23)
+    dim: Width = 1024
+    pairs: Depth = 24
+    register_layers: tuple[Layer, ...] = REGISTER_LAYERS
+    num_heads: Heads = 16
+    mlp_ratio: MlpRatio = 4.0
+    patch_size: Patch = 16
+    registers: Tokens = 16
+    image_size: Pixels = 512
+    rope_base: RopeBase = 100.0
+    taps: Taps = (4, 11, 17, 23)
     encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
     camera_head: ReadoutConfig | None = dataclasses.field(default_factory=ReadoutConfig)
     depth_head: DenseHeadConfig | None = dataclasses.field(default_factory=DenseHeadConfig)

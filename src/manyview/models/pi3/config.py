@@ -6,7 +6,7 @@ import dataclasses
 from typing import Literal
 
 from ..config import NetworkConfig, check_heads
-from ..part_configs import EncoderConfig
+from ..part_configs import Depth, EncoderConfig, Heads, MlpRatio, Patch, Pixels, RopeBase, Tokens, Width
 from .flops import head_flops, head_flops_x
 from .footprint import head_footprint, head_footprint_x, known_footprint
 
@@ -22,21 +22,21 @@ class Pi3Config(NetworkConfig):
     head_flops = head_flops
     head_footprint = head_footprint
 
-    dim: int = 1024
-    depth: int = 18
-    num_heads: int = 16
-    mlp_ratio: float = 4.0
-    patch_size: int = 14
-    registers: int = 5
-    image_size: int = 574
-    rope_base: float = 100.0
+    dim: Width = 1024
+    depth: Depth = 18
+    num_heads: Heads = 16
+    mlp_ratio: MlpRatio = 4.0
+    patch_size: Patch = 14
+    registers: Tokens = 5
+    image_size: Pixels = 574
+    rope_base: RopeBase = 100.0
     encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
-    decoder_dim: int = 1024
-    decoder_depth: int = 5
-    decoder_heads: int = 16
-    point_dim: int = 1024
-    confidence_dim: int = 1024
-    camera_dim: int = 512
+    decoder_dim: Width = 1024
+    decoder_depth: Depth = 5
+    decoder_heads: Heads = 16
+    point_dim: Width = 1024
+    confidence_dim: Width = 1024
+    camera_dim: Width = 512
 
     def __post_init__(self) -> None:
         check_heads(self.dim, self.num_heads)
@@ -79,11 +79,11 @@ class Pi3XConfig(Pi3Config):
     head_footprint = head_footprint_x
     known_footprint = known_footprint
 
-    conv_widths: tuple[int, int, int] = (256, 128, 64)
-    conv_last: int = 32
-    metric_dim: int = 512
-    metric_heads: int = 8
-    metric_out: int = 512
+    conv_widths: tuple[Width, Width, Width] = (256, 128, 64)
+    conv_last: Width = 32
+    metric_dim: Width = 512
+    metric_heads: Heads = 8
+    metric_out: Width = 512
     optional_inputs: bool = True
 
     @property

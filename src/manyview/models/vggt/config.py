@@ -7,7 +7,21 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from ..config import NetworkConfig, check_heads
-from ..part_configs import DenseHeadConfig, EncoderConfig
+from ..part_configs import (
+    DenseHeadConfig,
+    Depth,
+    EncoderConfig,
+    Heads,
+    Iterations,
+    MlpRatio,
+    Patch,
+    Pixels,
+    RopeBase,
+    Taps,
+    Tokens,
+    Width,
+    Widths,
+)
 from .flops import head_flops
 from .footprint import head_footprint
 
@@ -16,29 +30,29 @@ from .footprint import head_footprint
 class CameraHeadConfig:
     """Iterative camera head: `iterations` passes of `depth` blocks with shared weights."""
 
-    depth: int = 4
-    num_heads: int = 16
-    iterations: int = 4
-    mlp_ratio: float = 4.0
+    depth: Depth = 4
+    num_heads: Heads = 16
+    iterations: Iterations = 4
+    mlp_ratio: MlpRatio = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
 class TrackHeadConfig:
     """Point tracker on DPT features at half resolution (VGGT, section 3.3)."""
 
-    features: int = 128
-    out_channels: tuple[int, int, int, int] = (256, 512, 1024, 1024)
-    hidden_size: int = 384
-    corr_levels: int = 7
-    corr_radius: int = 4
-    stride: int = 2
-    down_ratio: int = 2
-    iterations: int = 4
-    max_scale: int = 518
-    time_depth: int = 6
-    space_depth: int = 6
-    virtual_tracks: int = 64
-    num_heads: int = 8
+    features: Width = 128
+    out_channels: Widths = (256, 512, 1024, 1024)
+    hidden_size: Width = 384
+    corr_levels: Iterations = 7
+    corr_radius: Iterations = 4
+    stride: Iterations = 2
+    down_ratio: Iterations = 2
+    iterations: Iterations = 4
+    max_scale: Pixels = 518
+    time_depth: Depth = 6
+    space_depth: Depth = 6
+    virtual_tracks: Tokens = 64
+    num_heads: Heads = 8
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out_channels", tuple(self.out_channels))
@@ -61,15 +75,15 @@ class VGGTConfig(NetworkConfig):
     head_flops = head_flops
     head_footprint = head_footprint
 
-    dim: int = 1024
-    depth: int = 24
-    num_heads: int = 16
-    mlp_ratio: float = 4.0
-    patch_size: int = 14
-    registers: int = 4
-    image_size: int = 518
-    rope_base: float = 100.0
-    taps: tuple[int, int, int, int] = (4, 11, 17, 23)
+    dim: Width = 1024
+    depth: Depth = 24
+    num_heads: Heads = 16
+    mlp_ratio: MlpRatio = 4.0
+    patch_size: Patch = 14
+    registers: Tokens = 4
+    image_size: Pixels = 518
+    rope_base: RopeBase = 100.0
+    taps: Taps = (4, 11, 17, 23)
     encoder: EncoderConfig | None = dataclasses.field(default_factory=EncoderConfig)
     camera_head: CameraHeadConfig | None = CameraHeadConfig()
     depth_head: DenseHeadConfig | None = dataclasses.field(default_factory=DenseHeadConfig)

@@ -100,5 +100,5 @@ class _Exported(msgspec.Struct):
 def _exported(path: Path) -> _Exported | None:
     try:
         return parse_json(read_regular(path), _Exported)
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # another program's
         return None

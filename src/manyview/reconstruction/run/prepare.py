@@ -86,6 +86,8 @@ def prepare(
     config = model.config
     if options.known:
         check_accepts_priors(config, model.name)
+    heads = ("camera", "depth", "points") if options.point_head else ("camera", "depth")
+    config.require_heads(heads)
     device = pick_device(options.device)
     check_kernels(options.kernels, device)
     dtype = pick_dtype(device, options.precision)
@@ -105,7 +107,6 @@ def prepare(
     machine = inspect_machine(device, limit, reserve_bytes=weights_elsewhere(model, device))
     host = machine if device.type == "cpu" else inspect_machine(torch.device("cpu"))
     flops_per_s = measure_flops(device, dtype)
-    heads = ("camera", "depth", "points") if options.point_head else ("camera", "depth")
     decoding = DecodingPlan()
 
     def choose(count: int, height: int, width: int, given: tuple[str, ...]) -> tuple[Preflight, str | None]:
