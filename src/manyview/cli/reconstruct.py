@@ -10,7 +10,6 @@ import tyro
 
 from .console import Bars, say, say_notes
 from .export import ExportNames, chosen_formats, export_all
-from .long_run import check_long_run
 from .options import KnownChoice, ModelChoice, RunChoice, check_apart
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ class Reconstruct:
 
     def run(self) -> int:
         from ..errors import UsageError
+        from ..files.lock import sole_writer
         from ..files.paths import user_path
         from ..files.writing import require_space
         from ..reconstruction.inputs.find import find_inputs
@@ -62,23 +62,21 @@ class Reconstruct:
             self.known.onto(self.how.options()), compare=self.receipt, compare_views=self.receipt_views
         )
         find_inputs(given, options.inputs)  # a misspelt path is reported before weights are fetched
-        earlier = _earlier_settings(folder)
-        if earlier is None:
-            check_output_folder(folder, self.overwrite)
-        model = self.model.load()
-        with Bars() as bars:
+        with sole_writer(folder), Bars() as bars:
+            earlier = _earlier_settings(folder)
+            if earlier is None:
+                check_output_folder(folder, self.overwrite, self.receipt)
+            model = self.model.load()
             ready = prepare(given, model, options, bars)
             say_notes(ready.notes)
             if earlier is not None and not self.overwrite:
-                if earlier == ready.settings and _is_whole(folder):
+                scene = _whole_result(folder) if earlier == ready.settings else None
+                if scene is None:
+                    check_output_folder(folder)
+                else:
                     say(f"{out} already holds this reconstruction (same views, weights and settings)")
-                    if self.receipt:
-                        scene = _add_comparison(folder, ready, model, bars)
-                        # The only export that shows the notes, where the comparison stands.
-                        export_all(scene, folder, [name for name in formats if name == "report"], bars)
+                    self._complete(scene, ready, model, formats, bars)
                     return 0
-                check_output_folder(folder, self.overwrite)
-            check_long_run(ready, model, self.yes)
             require_space(folder, array_bytes(ready.views.images.shape, self.how.point_head))
             scene = reconstruct_into(ready, model, folder, self.overwrite, bars)
             export_all(scene, folder, formats, bars)
@@ -94,6 +92,24 @@ class Reconstruct:
         )
         return 0
 
+    def _complete(
+        self, scene: Reconstruction, ready: PreparedRun, model: Network, formats: list[str], bars: Bars
+    ) -> None:
+        """Add to a result that is there already what this command asks for and it lacks."""
+        from ..export import is_exported
+        from ..reconstruction.run.engine import with_comparison
+
+        folder, earlier = Path(self.paths[-1]), scene
+        if self.receipt:
+            scene = with_comparison(earlier, ready, model, bars)
+            say_notes(note for note in scene.notes if note not in earlier.notes)
+            if scene.comparison is not None:
+                scene.save(folder, overwrite=True)
+        # The report is the only export that shows the comparison.
+        changed = ("report",) if self.receipt else ()
+        lacking = [name for name in formats if name in changed or not is_exported(scene, folder, name)]
+        export_all(scene, folder, lacking, bars)
+
 
 def _earlier_settings(folder: Path) -> dict[str, Any] | None:
     """Settings of an earlier result in `folder`, or None."""
@@ -106,29 +122,12 @@ def _earlier_settings(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _is_whole(folder: Path) -> bool:
-    """True if the result in `folder` loads, arrays and all."""
+def _whole_result(folder: Path) -> Reconstruction | None:
+    """The result in `folder` if it loads, arrays and all."""
     from ..errors import ManyViewError
     from ..reconstruction.result.load import load_reconstruction
 
     try:
-        load_reconstruction(folder)
+        return load_reconstruction(folder)
     except ManyViewError:
-        return False
-    return True
-
-
-def _add_comparison(folder: Path, ready: PreparedRun, model: Network, bars: Bars) -> Reconstruction:
-    """Compare with dense attention for the result that is in `folder` already, and store that there."""
-    from ..reconstruction.result.load import load_reconstruction
-    from ..reconstruction.result.save import save
-    from ..reconstruction.run.engine import with_comparison
-
-    earlier = load_reconstruction(folder)
-    scene = with_comparison(earlier, ready, model, bars)
-    for note in scene.notes:
-        if note not in earlier.notes:
-            say(note)
-    if scene.comparison is not None:
-        save(scene, folder, overwrite=True)
-    return scene
+        return None

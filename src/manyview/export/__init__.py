@@ -7,7 +7,7 @@ import types
 
 from .colmap import ColmapOptions
 from .depth import DepthOptions
-from .formats import FORMATS, check_formats, export
+from .formats import FORMATS, check_formats, export, is_exported
 from .glb import GlbOptions
 from .nerfstudio import NerfstudioOptions
 from .npz import NpzOptions
@@ -29,6 +29,7 @@ __all__ = [
     "TrackOptions",
     "check_formats",
     "export",
+    "is_exported",
 ]
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .._option_checks import check_options
 from ..errors import UsageError
+from ..files.manifest import MANIFEST_NAME, read_manifest
+from ..files.transaction import output_path
 from ..reconstruction.result.result import Reconstruction
 from .export_format import ExportFormat, ExportTarget
 
@@ -65,6 +68,27 @@ def export(
         MissingExtraError: the format needs a package that is not installed.
         OutputError: a file is in the way, or the disk is full. Nothing is written then.
     """
+    options = _options(format, options)
+    record = _record(scene, options)
+    target = ExportTarget(Path(out_dir), format, record, overwrite, progress or (lambda done, total: None))
+    FORMATS[format].write(scene, options, target)
+    return target.written
+
+
+def is_exported(scene: Reconstruction, out_dir: str | Path, format: str, options: Any = None) -> bool:
+    """Whether `out_dir` holds this export of this reconstruction, with these options and all its files.
+
+    Files that were edited since count as there. Raises as `export` does for the format, its options and the
+    manifest of the folder.
+    """
+    out_dir, record = Path(out_dir), _record(scene, _options(format, options))
+    entry = read_manifest(out_dir / MANIFEST_NAME)["exports"].get(format, {})
+    same = all(entry.get(name) == value for name, value in json.loads(json.dumps(record)).items())
+    return same and all(output_path(out_dir, name).is_file() for name in entry["files"])
+
+
+def _options(format: str, options: Any) -> Any:
+    """An instance of the format's options; UsageError for an unknown format or option."""
     check_formats([format])
     chosen = FORMATS[format]
     if options is None or isinstance(options, Mapping):
@@ -76,10 +100,12 @@ def export(
     if not isinstance(options, chosen.options):
         raise UsageError(f"format {format!r} takes {chosen.options.__name__}, not {type(options).__name__}")
     check_options(options)
-    record = {"settings_hash": scene.settings_hash, "options": dataclasses.asdict(options)}
-    target = ExportTarget(Path(out_dir), format, record, overwrite, progress or (lambda done, total: None))
-    chosen.write(scene, options, target)
-    return target.written
+    return options
+
+
+def _record(scene: Reconstruction, options: Any) -> dict[str, Any]:
+    """What the manifest of a folder says of an export."""
+    return {"settings_hash": scene.settings_hash, "options": dataclasses.asdict(options)}
 
 
 Reconstruction.export = export  # type: ignore[method-assign, assignment]
