@@ -154,7 +154,7 @@ def test_an_interrupt_leaves_nothing(
     def interrupt(path: Path) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(staging, "_checksum", interrupt)
+    monkeypatch.setattr(staging, "file_sha256", interrupt)
     with pytest.raises(KeyboardInterrupt):
         export(scene, tmp_path / "a" / "out", "ply")
     assert not (tmp_path / "a").exists()

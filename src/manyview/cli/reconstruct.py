@@ -10,6 +10,7 @@ import tyro
 
 from .console import Bars, say, say_notes
 from .export import ExportNames, chosen_formats, export_all
+from .long_run import check_long_run
 from .options import KnownChoice, ModelChoice, RunChoice, check_apart
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Reconstruct:
                     say(f"{out} already holds this reconstruction (same views, weights and settings)")
                     self._complete(scene, ready, model, formats, bars)
                     return 0
+            check_long_run(ready, model, self.yes)
             require_space(folder, array_bytes(ready.views.images.shape, self.how.point_head))
             scene = reconstruct_into(ready, model, folder, self.overwrite, bars)
             export_all(scene, folder, formats, bars)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from ..streaming.journal import StreamJournal
 
 JOURNAL = "stream"
+_NEXT = "--resume goes on with the same options, --overwrite starts anew"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +120,10 @@ class Stream:
 
     def run(self) -> int:
         from ..errors import UsageError, require_plot
+        from ..files.lock import sole_writer
         from ..files.paths import user_path
+        from ..files.transaction import output_path
+        from ..files.writing import atomic_file
         from ..streaming.chart import draw
         from ..streaming.finish import timing_summary, write_result
         from ..streaming.journal import STATE_NAME, StreamJournal, damaged_input_errors
@@ -130,33 +136,38 @@ class Stream:
         if self.plot:
             require_plot()
         folder = user_path(self.paths[1])
-        going_on = self.resume and StreamJournal.is_one(folder / JOURNAL)
-        if not going_on:
-            self._check_new(folder)
-        network = self.model.load()
-        engine, settings = self._engine(network)
-        journal = StreamJournal(folder / JOURNAL, settings, self.state_every)
-        if going_on:
-            state = journal.resume()
-            if journal.finished:
-                say(f"{folder} already holds this stream, whole")
-                return 0
-            if state is not None:
-                with damaged_input_errors(journal.folder / STATE_NAME):
-                    engine.restore(state)
-                say(f"going on after {engine.frames} frames")
-        source = self._source(network, journal)
-        if not going_on:
-            journal.start()
-        with Bars() as bars:
+        check_apart(self.paths[:1], folder)
+        with sole_writer(folder), Bars() as bars:
+            going_on = self.resume and StreamJournal.is_one(folder / JOURNAL)
+            if not going_on:
+                self._check_new(folder)
+            network = self.model.load()
+            engine, settings = self._engine(network)
+            journal = StreamJournal(folder / JOURNAL, settings, self.state_every)
+            if going_on:
+                state = journal.resume()
+                if journal.finished:
+                    say(f"{folder} already holds this stream, whole")
+                    return 0
+                if state is not None:
+                    with damaged_input_errors(journal.folder / STATE_NAME):
+                        engine.restore(state)
+                    say(f"going on after {engine.frames} frames")
+            source = self._source(network, journal)
+            if going_on:
+                source.check_unchanged(journal.sources(), partial(bars, "checking"))
+            else:
+                journal.start()
             self._push_all(source, engine, journal, bars)
             revised = engine.cameras() if self.cameras == "revised" else None
             scene = write_result(journal, folder, revised, tuple(source.warnings))
             export_all(scene, folder, formats, bars)
-        journal.finish(self.keep_chunks)
-        if self.plot:
-            draw(journal.log(), journal.folder / "stream.png")
-            say(f"plot: {journal.folder / 'stream.png'}")
+            journal.finish(self.keep_chunks)
+            if self.plot:
+                plot = output_path(journal.folder, "stream.png")
+                with atomic_file(plot) as part:
+                    draw(journal.log(), part)
+                say(f"plot: {plot}")
         say_notes(scene.notes)
         for line in timing_summary(journal.log()):
             say(line)
@@ -168,9 +179,10 @@ class Stream:
         from ..reconstruction.result.save import check_output_folder
         from ..streaming.journal import StreamJournal
 
-        check_apart(self.paths[:1], folder)
         if not self.overwrite and StreamJournal.is_one(folder / JOURNAL):
-            raise OutputError(f"{folder}: holds a stream; --resume goes on with it, --overwrite starts anew")
+            raise OutputError(f"{folder}: holds a stream; {_NEXT}")
+        with contextlib.suppress(OSError):  # empty where an earlier run was killed as it made it
+            (folder / JOURNAL).rmdir()
         check_output_folder(folder, self.overwrite)
 
     def _engine(self, network: Network) -> tuple[StreamEngine, dict[str, Any]]:
@@ -234,7 +246,7 @@ class Stream:
     ) -> None:
         import torch
 
-        from ..errors import InputError
+        from ..errors import InputError, ManyViewError
 
         frames = iter(source)
         pushed = False
@@ -245,10 +257,17 @@ class Stream:
                 pushed = True
                 source.warnings += update.notes
                 bars("frames", engine.frames, source.total or engine.frames)
+        except ManyViewError as error:
+            if not journal.chunks:
+                journal.discard()
+            else:
+                error.args = (f"{error}; {journal.folder} keeps what was done: {_NEXT}",)
+            raise
         except KeyboardInterrupt:
             say(f"stopped after {engine.frames} frames; the same command with --resume goes on")
             raise
         if pushed and journal.chunks % self.state_every:
             journal.save_state(engine.state())
         if not engine.frames:
+            journal.discard()
             raise InputError(f"'{self.paths[0]}' has no usable frame")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import hashlib
 import json
 import math
 import os
@@ -78,6 +79,12 @@ def read_regular(path: str | os.PathLike[str], most: int = MAX_BYTES) -> bytes:
     if len(data) > most:
         raise OSError(errno.EINVAL, f"it is larger than {most} bytes", os.fspath(path))
     return data
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a regular file in hexadecimal digits; OSError for anything else."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(

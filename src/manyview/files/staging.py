@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from .._version import __version__
 from ..errors import OutputError
 from .lock import sole_writer
 from .manifest import MANIFEST_NAME, read_manifest
+from .schema import file_sha256
 from .transaction import commit, output_path, staging
 from .writing import require_space
 
@@ -65,7 +65,7 @@ def staged_files(
             if shutil.disk_usage(out_dir).free == 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out_dir))
             files = sorted(item for item in path.rglob("*") if item.is_file())
-            sums = {item.relative_to(path).as_posix(): _checksum(item) for item in files}
+            sums = {item.relative_to(path).as_posix(): file_sha256(item) for item in files}
             changed = _check_conflicts(out_dir, sums, manifest, overwrite)
             stale = _stale(out_dir, name, sums, manifest) if overwrite else []
             manifest["exports"][name] = {**record, "files": sums}
@@ -116,9 +116,4 @@ def _stale(out_dir: Path, name: str, sums: dict[str, str], manifest: dict[str, A
 def _present(out_dir: Path, name: str) -> str | None:
     """Checksum of a file in the output folder, or None if there is none."""
     path = output_path(out_dir, name)
-    return _checksum(path) if path.exists() else None
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path) if path.exists() else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ..errors import DamagedInputError, InputError, UsageError
+from ..files.schema import file_sha256
 from ..reconstruction.inputs.decode import ImageReadError
 from ..reconstruction.inputs.decode_pool import load_network_images
 from ..reconstruction.inputs.find import find_inputs
@@ -26,14 +27,16 @@ from ..reconstruction.inputs.video import VideoReader
 from ..reconstruction.inputs.views import ViewRecord
 
 _POLL_S = 0.2
+_ANEW = "; give it back, or start anew with --overwrite"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frame:
-    """One network image of a stream and where it came from."""
+    """One network image of a stream, where it came from, and the SHA-256 of that file."""
 
     image: UInt8[Tensor, "3 height width"]
     record: ViewRecord
+    sha256: str
 
 
 class FrameSource:
@@ -66,6 +69,7 @@ class FrameSource:
         if (options.fps, options.stride, options.max_frames) == (None, None, None):
             options = dataclasses.replace(options, stride=1)
         self._spec, self._sizing, self._options = spec, sizing, options
+        self._video_sha256 = ""
         self._after, self._canvas, self._follow_s, self._strict = after, canvas, follow_s, strict
         if follow_s is not None and not Path(spec).is_dir():
             raise UsageError(f"--follow-s needs a folder of images, and '{spec}' is none")
@@ -87,27 +91,53 @@ class FrameSource:
         return len(self._found.files) if self._reader is None else self._reader.sampling.groups
 
     def __iter__(self) -> Iterator[Frame]:
-        for record, view in self._from_video() if self._reader is not None else self._from_photos():
-            yield self._placed(record, view)
+        for record, view, path in self._from_video() if self._reader is not None else self._from_photos():
+            yield self._placed(record, view, path)
 
-    def _from_video(self) -> Iterator[tuple[ViewRecord, NetworkImage]]:
+    def check_unchanged(
+        self, before: Sequence[tuple[str, str]], progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Raise UsageError unless frames that were read before are in the same files with the same content.
+
+        `before`: name and SHA-256 of each; `progress` takes (done, total).
+        """
+        files = {file.name: file.path for file in self._found.files}
+        for number, (name, sha256) in enumerate(before):
+            path = self._found.files[0].path if self.is_video else files.get(name)
+            if path is None:
+                raise UsageError(
+                    f"'{name}', a frame of the stream so far, is not in the input any more{_ANEW}"
+                )
+            if self._sha256(path) != sha256:
+                raise UsageError(f"'{path}' has changed since the stream read it{_ANEW}")
+            if progress is not None:
+                progress(number + 1, len(before))
+
+    def _sha256(self, path: Path) -> str:
+        """Of an image now; of a video, which gives all frames, once."""
+        try:
+            if not self.is_video:
+                return file_sha256(path)
+            self._video_sha256 = self._video_sha256 or file_sha256(path)
+        except OSError as error:
+            raise InputError(f"'{path}' cannot be read any more: {error.strerror}") from error
+        return self._video_sha256
+
+    def _from_video(self) -> Iterator[tuple[ViewRecord, NetworkImage, Path]]:
         reader = self._reader
         assert reader is not None
         done = -1 if self._after is None or self._after.video_frame is None else self._after.video_frame
-        yield from video_views(reader, self._found.files[0], self._sizing, done)
+        for record, view in video_views(reader, self._found.files[0], self._sizing, done):
+            yield record, view, reader.path
         if self._strict and reader.damage:
             raise DamagedInputError(f"'{reader.path}' {reader.damage}; leave strict reading off to go on")
         self.warnings += reader.warnings()
 
-    def _from_photos(self) -> Iterator[tuple[ViewRecord, NetworkImage]]:
+    def _from_photos(self) -> Iterator[tuple[ViewRecord, NetworkImage, Path]]:
         seen: set[str] = set()
         found = self._found
         if self._after is not None:
             names = [file.name for file in found.files]
-            if self._after.name not in names:
-                raise InputError(
-                    f"'{self._after.name}', the last frame of the stream so far, is not in the input any more"
-                )
             seen.update(names[: names.index(self._after.name) + 1])
         last_arrival = time.monotonic()
         while True:
@@ -116,7 +146,7 @@ class FrameSource:
             for file, result in load_network_images(ready, self._sizing):
                 seen.add(file.name)
                 if isinstance(result, NetworkImage):
-                    yield ViewRecord(file.name, file.source, result.transform), result
+                    yield ViewRecord(file.name, file.source, result.transform), result, file.path
                     last_arrival = time.monotonic()
                 elif self._strict:
                     raise DamagedInputError(f"'{file.name}' {result}; leave strict reading off to skip it")
@@ -139,11 +169,11 @@ class FrameSource:
                     raise
             time.sleep(_POLL_S)
 
-    def _placed(self, record: ViewRecord, view: NetworkImage) -> Frame:
+    def _placed(self, record: ViewRecord, view: NetworkImage, path: Path) -> Frame:
         if self._canvas is None:
             self._canvas = view.transform.network_size
         image, transform = _on_canvas(record.name, view, self._canvas)
-        return Frame(image, dataclasses.replace(record, transform=transform))
+        return Frame(image, dataclasses.replace(record, transform=transform), self._sha256(path))
 
 
 def _is_settled(path: Path) -> bool:

@@ -32,7 +32,8 @@ from ..files.schema import (
     read_regular,
     schema_errors,
 )
-from ..files.writing import atomic_file, created_folder, output_errors
+from ..files.transaction import output_path, recover
+from ..files.writing import atomic_file, created_folder, entries, output_errors
 from ..reconstruction.inputs.views import StoredView, ViewRecord
 from ..reconstruction.result.arrays import array_shapes
 from .engine import StreamUpdate
@@ -51,6 +52,7 @@ class _Header(msgspec.Struct):
 
     settings: dict[str, Any]
     finished: bool = False
+    keep_chunks: bool = True
 
 
 class _LogLine(msgspec.Struct):
@@ -71,7 +73,7 @@ class StreamJournal:
     def __init__(self, folder: Path, settings: dict[str, Any], state_every: int = 1) -> None:
         self.folder, self.settings, self._every = folder, settings, state_every
         self.chunks = 0
-        self.finished = False
+        self.finished = self._keep_chunks = False
         self.last: ViewRecord | None = None
 
     @property
@@ -86,10 +88,13 @@ class StreamJournal:
 
     def start(self) -> None:
         """Start a new journal; an earlier one in the folder is removed."""
+        self._check_ours()
         with output_errors(self.folder, 0), created_folder(self.folder):
-            for path in self._own_files():
-                path.unlink()
+            recover(self.folder)
+            # Without a state nothing of the earlier stream is resumed, wherever we are killed here.
+            (self.folder / STATE_NAME).unlink(missing_ok=True)
             self._write_header()
+            self._discard_newer()
 
     def resume(self) -> dict[str, Tensor] | None:
         """The engine's state after `chunks` chunks, or None if no chunk was finished.
@@ -107,7 +112,10 @@ class StreamJournal:
                 f"{self.folder}: that stream ran with another {changed[0].replace('_', ' ')} "
                 f"({before}, not {now}); give the same to resume"
             )
-        self.finished = header.finished
+        recover(self.folder)
+        self.finished, self._keep_chunks = header.finished, header.keep_chunks
+        if self.finished:
+            self._remove_finished()  # killed before that was done
         state = None
         path = self.folder / STATE_NAME
         if path.exists():
@@ -126,9 +134,12 @@ class StreamJournal:
         """Write a chunk's result, its log line, and every `state_every` chunks `state()` of the engine."""
         images = torch.stack([frame.image for frame in frames]).permute(0, 2, 3, 1).contiguous()
         arrays = {name: getattr(update, name) for name in _ARRAYS if name != "images"} | {"images": images}
-        records = json.dumps([frame.record.to_json() for frame in frames])
-        path = self._chunk_path(self.chunks)
-        self._write_tensors(path, arrays, {"records": records, "first": str(update.first)})
+        metadata = {
+            "records": json.dumps([frame.record.to_json() for frame in frames]),
+            "sha256": json.dumps([frame.sha256 for frame in frames]),
+            "first": str(update.first),
+        }
+        self._write_tensors(self._chunk_path(self.chunks), arrays, metadata)
         line = {
             "chunk": self.chunks,
             "first": update.first,
@@ -148,6 +159,15 @@ class StreamJournal:
     def save_state(self, state: dict[str, Tensor]) -> None:
         """Write the engine's state."""
         self._write_tensors(self.folder / STATE_NAME, state, {"chunks": str(self.chunks)})
+
+    def sources(self) -> list[tuple[str, str]]:
+        """Name of every frame so far, and SHA-256 of the file that it was read from."""
+        found: list[tuple[str, str]] = []
+        for chunk in range(self.chunks):
+            with _opened(self._chunk_path(chunk)) as file:
+                digests = parse_json(file.metadata()["sha256"], list[str])
+                found += zip((view.name for view in _stored_views(file)), digests, strict=True)
+        return found
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of the log, one per chunk."""
@@ -180,15 +200,28 @@ class StreamJournal:
 
     def finish(self, keep_chunks: bool = False) -> None:
         """Mark the stream as finished and remove its chunks and state."""
-        self.finished = True
+        self.finished, self._keep_chunks = True, keep_chunks
         self._write_header()
-        if not keep_chunks:
+        self._remove_finished()
+
+    def discard(self) -> None:
+        """Remove the journal, of which no chunk is of use."""
+        for path in (
+            *self._chunk_files(),
+            *(self.folder / name for name in (STATE_NAME, LOG_NAME, HEADER_NAME)),
+        ):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it holds something else
+            self.folder.rmdir()
+
+    def _remove_finished(self) -> None:
+        if not self._keep_chunks:
             for path in (*self._chunk_files(), self.folder / STATE_NAME):
                 path.unlink(missing_ok=True)
 
     def _write_header(self) -> None:
         header: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION}
-        header |= {"finished": self.finished, "settings": self.settings}
+        header |= {"finished": self.finished, "keep_chunks": self._keep_chunks, "settings": self.settings}
         with atomic_file(self.folder / HEADER_NAME) as part:
             part.write_text(json.dumps(header, indent=1), encoding="utf-8")
 
@@ -207,7 +240,9 @@ class StreamJournal:
             if path >= self._chunk_path(self.chunks):
                 path.unlink()
         path = self.folder / LOG_NAME
-        if path.exists():
+        if not self.chunks:
+            path.unlink(missing_ok=True)
+        elif path.exists():
             with damaged_input_errors(path):
                 lines = read_regular(path).splitlines(keepends=True)
             with atomic_file(path) as part:
@@ -219,13 +254,12 @@ class StreamJournal:
     def _chunk_files(self) -> list[Path]:
         return sorted(self.folder.glob("chunk-*.safetensors"))
 
-    def _own_files(self) -> list[Path]:
+    def _check_ours(self) -> None:
         if not self.folder.is_dir():
-            return []
-        if any(self.folder.iterdir()) and not self.is_one(self.folder):
+            return
+        output_path(self.folder.parent, f"{self.folder.name}/{LOG_NAME}")  # no link leads elsewhere
+        if entries(self.folder) and not self.is_one(self.folder):
             raise OutputError(f"{self.folder}: is in the way and was not written by ManyView; move it away")
-        named = (self.folder / name for name in (HEADER_NAME, STATE_NAME, LOG_NAME))
-        return [*self._chunk_files(), *(path for path in named if path.is_file())]
 
 
 def _read_header(folder: Path) -> _Header | None:

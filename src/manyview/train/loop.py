@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import tempfile
 import time
@@ -16,11 +17,14 @@ import torch
 import torch.multiprocessing as multiprocessing
 
 from ..errors import OutputError, UsageError
+from ..files.lock import sole_writer
+from ..files.transaction import output_path
+from ..files.writing import entries
 from .allocator import keep_freed_memory
 from .config import TrainConfig, config_from_json
 from .held_out import held_out_numbers
 from .log import LOG_NAME, RunLog
-from .state import has_state, load_state, save_state
+from .state import POINTER_NAME, has_state, load_state, save_state
 from .trainer import Trainer
 from .workers import Workers
 
@@ -59,28 +63,37 @@ def run(
         raise UsageError(f"processes must be at least 1, not {processes}")
     if processes > 1 and device != "cpu":
         raise UsageError(f"{processes} processes train on a CPU only: use one process on {device}")
-    if has_state(out) and not resume:
-        raise OutputError(f"{out} already holds a training run: resume it or choose another folder")
-    if (
-        not has_state(out)
-        and out.exists()
-        and any(p.name != LOG_NAME and not p.name.startswith("state-") for p in out.iterdir())
-    ):
-        raise OutputError(f"{out} holds something else than a training run: choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    limits = (minutes, steps)
-    if processes == 1:
-        workers = Workers.of_torchrun(config.shard and device.startswith("cuda"))
-        try:
-            return _work(workers, config, out, limits, workers.own_device(device))
-        finally:
-            workers.close()
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = (processes, f"{folder}/store", config.to_json(), str(out), limits)
-        _watch(multiprocessing.start_processes(
-            _process, arguments, nprocs=processes, join=False, daemon=True, start_method="spawn"
-        ))  # fmt: skip
-    return dict(load_state(out).header)
+    # Of several processes that torchrun starts, the first writes.
+    writes = "TORCHELASTIC_RUN_ID" not in os.environ or int(os.environ["RANK"]) == 0
+    with sole_writer(out) if writes else contextlib.nullcontext():
+        if writes:
+            _check_folder(out, resume)
+        limits = (minutes, steps)
+        if processes == 1:
+            workers = Workers.of_torchrun(config.shard and device.startswith("cuda"))
+            try:
+                return _work(workers, config, out, limits, workers.own_device(device))
+            finally:
+                workers.close()
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = (processes, f"{folder}/store", config.to_json(), str(out), limits)
+            _watch(multiprocessing.start_processes(
+                _process, arguments, nprocs=processes, join=False, daemon=True, start_method="spawn"
+            ))  # fmt: skip
+        return dict(load_state(out).header)
+
+
+def _check_folder(out: Path, resume: bool) -> None:
+    """Raise OutputError for a folder of something else, or for a run where none may be resumed."""
+    for name in (LOG_NAME, POINTER_NAME):
+        output_path(out, name)  # no link leads elsewhere
+    if has_state(out):
+        if not resume:
+            raise OutputError(f"{out} already holds a training run: resume it or choose another folder")
+        return
+    foreign = [name for name in entries(out) if name != LOG_NAME and not name.startswith("state-")]
+    if foreign:
+        raise OutputError(f"{out} holds {foreign[0]}, no training run: choose another folder")
 
 
 def _watch(context: Any) -> None:

@@ -7,8 +7,8 @@ current one and is replaced only after all pieces are on disk, so a run cut at a
 from __future__ import annotations
 
 import json
-import os
 import shutil
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,11 @@ from torch import Tensor
 
 from ..errors import OutputError, WeightsError
 from ..files.schema import Count, Duration, Natural, check_regular, convert, read_json, schema_errors
+from ..files.transaction import flush, staging
+from ..files.writing import atomic_file
 
 PIECE_BYTES = 16_000_000
+POINTER_NAME = "latest.json"
 _REMEDY = "start the run again in another folder"
 
 
@@ -82,40 +85,42 @@ def save_state(folder: Path, state: RunState, step: int, piece_bytes: int = PIEC
     """Write the state of `step` and make it the latest; the one before it is removed afterwards."""
     # The header of safetensors counts too; leave it a little room.
     pieces = _pieces(state.tensors, piece_bytes - min(100_000, piece_bytes // 8))
-    target, partial = folder / f"state-{step:08d}", folder / f"state-{step:08d}.partial"
+    target = folder / f"state-{step:08d}"
+    if target.exists():  # perhaps the latest, which stays until this one is
+        target = target.with_name(f"{target.name}-{uuid.uuid4().hex[:4]}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        for number, piece in enumerate(pieces):
-            save_file(piece, partial / f"piece-{number:03d}.safetensors")
-        shapes = {name: list(tensor.shape) for name, tensor in state.tensors.items()}
-        header = {"pieces": len(pieces), "shapes": shapes, "header": dict(state.header)}
-        (partial / "state.json").write_text(json.dumps(header), "utf-8")
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
-        pointer = folder / "latest.json.partial"
-        pointer.write_text(json.dumps({"state": target.name}), "utf-8")
-        os.replace(pointer, folder / "latest.json")
+        with staging(folder) as stage:
+            for number, piece in enumerate(pieces):
+                save_file(piece, stage / f"piece-{number:03d}.safetensors")
+            shapes = {name: list(tensor.shape) for name, tensor in state.tensors.items()}
+            header = {"pieces": len(pieces), "shapes": shapes, "header": dict(state.header)}
+            (stage / "state.json").write_text(json.dumps(header), "utf-8")
+            for path in (*stage.iterdir(), stage):
+                flush(path)
+            stage.rename(target)
+        with atomic_file(folder / POINTER_NAME) as part:
+            part.write_text(json.dumps({"state": target.name}), "utf-8")
+            flush(part)
+        flush(folder)
     except (OSError, SafetensorError) as error:
         raise OutputError(
             f"cannot write the training state in {folder}: {error}; free some space and resume"
         ) from error
     for old in folder.glob("state-*"):
-        if old != target and old.is_dir():
+        if old != target and old.is_dir() and not old.is_symlink():
             shutil.rmtree(old, ignore_errors=True)
 
 
 def has_state(folder: Path) -> bool:
     """Whether the folder holds a run that can be resumed."""
-    return (folder / "latest.json").is_file()
+    return (folder / POINTER_NAME).is_file()
 
 
 def load_state(folder: Path) -> RunState:
     """Read the latest state; a damaged or missing piece is a `WeightsError` that names the folder."""
     try:
-        where = folder / read_json(folder / "latest.json", _Latest, remedy=_REMEDY, error=WeightsError).state
+        where = folder / read_json(folder / POINTER_NAME, _Latest, remedy=_REMEDY, error=WeightsError).state
         header = read_json(where / "state.json", _State, remedy=_REMEDY, error=WeightsError)
         flat: dict[str, list[tuple[int, Tensor]]] = {}
         for number in range(header.pieces):
