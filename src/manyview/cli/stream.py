@@ -176,13 +176,16 @@ class Stream:
 
     def _check_new(self, folder: Path) -> None:
         from ..errors import OutputError
+        from ..files.transaction import recover
         from ..reconstruction.result.save import check_output_folder
         from ..streaming.journal import StreamJournal
 
         if not self.overwrite and StreamJournal.is_one(folder / JOURNAL):
             raise OutputError(f"{folder}: holds a stream; {_NEXT}")
-        with contextlib.suppress(OSError):  # empty where an earlier run was killed as it made it
-            (folder / JOURNAL).rmdir()
+        if (folder / JOURNAL).is_dir():
+            recover(folder / JOURNAL)
+            with contextlib.suppress(OSError):  # empty where an earlier run was killed as it made it
+                (folder / JOURNAL).rmdir()
         check_output_folder(folder, self.overwrite)
 
     def _engine(self, network: Network) -> tuple[StreamEngine, dict[str, Any]]:

@@ -84,7 +84,7 @@ def read_regular(path: str | os.PathLike[str], most: int = MAX_BYTES) -> bytes:
 def file_sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a regular file in hexadecimal digits; OSError for anything else."""
     with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def read_json(

@@ -24,7 +24,7 @@ from .allocator import keep_freed_memory
 from .config import TrainConfig, config_from_json
 from .held_out import held_out_numbers
 from .log import LOG_NAME, RunLog
-from .state import POINTER_NAME, has_state, load_state, save_state
+from .state import POINTER_NAME, has_state, load_state, remove_old_states, save_state
 from .trainer import Trainer
 from .workers import Workers
 
@@ -90,6 +90,7 @@ def _check_folder(out: Path, resume: bool) -> None:
     if has_state(out):
         if not resume:
             raise OutputError(f"{out} already holds a training run: resume it or choose another folder")
+        remove_old_states(out)
         return
     foreign = [name for name in entries(out) if name != LOG_NAME and not name.startswith("state-")]
     if foreign:

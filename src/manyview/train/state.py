@@ -107,9 +107,16 @@ def save_state(folder: Path, state: RunState, step: int, piece_bytes: int = PIEC
         raise OutputError(
             f"cannot write the training state in {folder}: {error}; free some space and resume"
         ) from error
-    for old in folder.glob("state-*"):
-        if old != target and old.is_dir() and not old.is_symlink():
-            shutil.rmtree(old, ignore_errors=True)
+    remove_old_states(folder, target)
+
+
+def remove_old_states(folder: Path, latest: Path | None = None) -> None:
+    """Remove all states but the latest; WeightsError if which one that is cannot be read."""
+    kept = latest or _latest(folder)
+    if kept.is_dir():
+        for old in folder.glob("state-*"):
+            if old != kept and old.is_dir() and not old.is_symlink():
+                shutil.rmtree(old, ignore_errors=True)
 
 
 def has_state(folder: Path) -> bool:
@@ -119,8 +126,8 @@ def has_state(folder: Path) -> bool:
 
 def load_state(folder: Path) -> RunState:
     """Read the latest state; a damaged or missing piece is a `WeightsError` that names the folder."""
+    where = _latest(folder)
     try:
-        where = folder / read_json(folder / POINTER_NAME, _Latest, remedy=_REMEDY, error=WeightsError).state
         header = read_json(where / "state.json", _State, remedy=_REMEDY, error=WeightsError)
         flat: dict[str, list[tuple[int, Tensor]]] = {}
         for number in range(header.pieces):
@@ -142,3 +149,7 @@ def check_header(state: RunState, source: str) -> None:
     """Raise WeightsError unless the header of a state is that of a run."""
     with schema_errors(source, _REMEDY, WeightsError):
         convert(dict(state.header), RunHeader)
+
+
+def _latest(folder: Path) -> Path:
+    return folder / read_json(folder / POINTER_NAME, _Latest, remedy=_REMEDY, error=WeightsError).state
