@@ -7,12 +7,18 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-_CHANGES = ("replace", "rename", "unlink", "rmdir", "mkdir")
+_RENAMES = ("replace", "rename")
+_ALL_CHANGES = (*_RENAMES, "unlink", "rmdir", "mkdir")
 _KILLED = 137
 
 
-def dies_at(point: int, run: Callable[[], object]) -> bool:
-    """Call `run` in a forked process that ends at once before its change number `point` (from 0).
+def changes() -> tuple[str, ...]:
+    """Before which changes to die: renames, and all others too where there is time (see CONTRIBUTING.md)."""
+    return _ALL_CHANGES if "MANYVIEW_FUZZ_MINUTES" in os.environ else _RENAMES
+
+
+def dies_at(point: int, run: Callable[[], object], kinds: tuple[str, ...] = _ALL_CHANGES) -> bool:
+    """Call `run` in a forked process that ends at once before change number `point` (from 0) of these kinds.
 
     Returns False if the run was over before; AssertionError if it failed by itself.
     """
@@ -21,7 +27,7 @@ def dies_at(point: int, run: Callable[[], object]) -> bool:
         try:
             _silence()
             numbers = itertools.count()
-            for name in _CHANGES:
+            for name in kinds:
                 setattr(os, name, _deadly(getattr(os, name), numbers, point))
             run()
         except BaseException:
@@ -32,11 +38,13 @@ def dies_at(point: int, run: Callable[[], object]) -> bool:
     return status == _KILLED
 
 
-def every_death(run: Callable[[], object], prepare: Callable[[], None]) -> Iterator[int]:
+def every_death(
+    run: Callable[[], object], prepare: Callable[[], None], kinds: tuple[str, ...] = _ALL_CHANGES
+) -> Iterator[int]:
     """Each point at which `run` can die, after it did; `prepare` makes what it finds, each time anew."""
     for point in itertools.count():
         prepare()
-        if not dies_at(point, run):
+        if not dies_at(point, run, kinds):
             return
         yield point
 

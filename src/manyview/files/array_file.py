@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ _NAMES = {"float64": "F64", "float32": "F32", "uint8": "U8"}
 DTYPES = {short: name for name, short in _NAMES.items()}
 """NumPy's name by the name of safetensors of the types that arrays may have."""
 _SPARE = 64  # bytes of header a name, so that shapes and places may change in a header of fixed length
+_FINISHED = re.compile(r"^([0-9]{1,9}) ([01])\n", re.MULTILINE)
 
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 
@@ -38,6 +40,11 @@ def map_arrays(path: Path) -> dict[str, np.ndarray]:
     }
 
 
+def rows_name(name: str) -> str:
+    """Name of the list of finished rows beside an unfinished file."""
+    return f"{name}.rows"
+
+
 class ArrayFile:
     """Arrays by name, of a type and a shape whose first number is the rows (views); a context manager.
 
@@ -51,12 +58,13 @@ class ArrayFile:
         # Wide types first: every array then starts at a multiple of its own width.
         self._shapes = dict(sorted(shapes.items(), key=lambda item: -np.dtype(item[1][0]).itemsize))
         self._length = (len(json.dumps(self._header())) + _SPARE * len(shapes)) // 8 * 8 + 8
-        self._list = path.with_name(f"{path.name}.rows")
+        self._list = path.with_name(rows_name(path.name))
         self.done: dict[int, bool] = {}
         if self._is_there():
-            # Whole lines "row good" only: the last one may have been cut off.
-            lines = [line.split() for line in self._list.read_text().split("\n")[:-1]]
-            self.done = {int(row): good == "1" for row, good in lines}
+            # Whole lines only: the last one may have been cut off.
+            found = _FINISHED.findall(self._list.read_text(errors="replace"))
+            rows = min(shape[0] for _, shape in shapes.values())
+            self.done = {int(row): good == "1" for row, good in found if int(row) < rows}
             self._file = path.open("rb+")
         else:
             self._file = path.open("wb+")

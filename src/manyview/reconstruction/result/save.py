@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from ..._version import __version__
 from ...errors import OutputError
-from ...files.array_file import ArrayFile, Shapes
+from ...files.array_file import ArrayFile, Shapes, rows_name
 from ...files.lock import check_folder, sole_writer
 from ...files.naming import enumerated
 from ...files.transaction import RESUMABLE_PREFIX, commit, output_path, staging
@@ -112,9 +112,9 @@ def save_rows(
     with sole_writer(folder, needed):
         check_output_folder(folder, overwrite)
         require_space(folder, needed)
-        with ArrayFile(
-            output_path(folder, unfinished.name), shapes, {"format": FORMAT, "save_id": save_id}
-        ) as file:
+        for name in (unfinished.name, rows_name(unfinished.name)):
+            output_path(folder, name)  # no link leads elsewhere
+        with ArrayFile(unfinished, shapes, {"format": FORMAT, "save_id": save_id}) as file:
             try:
                 scene = fill(file)
             except Exception:  # what was interrupted from outside stays for the next time
