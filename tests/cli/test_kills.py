@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import itertools
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -14,7 +17,8 @@ import torch
 
 import manyview
 from manyview.cli import main
-from manyview.errors import InputError
+from manyview.errors import InputError, OutputError
+from manyview.export import export
 from manyview.files.lock import sole_writer
 from manyview.reconstruction.result.load import load_reconstruction
 from manyview.train.loop import run as train
@@ -170,3 +174,64 @@ def test_training(tmp_path: Path) -> None:
         for name, tensor in wanted.tensors.items():
             assert torch.equal(found.tensors[name], tensor), name
     assert count > 2
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EFBIG])
+@pytest.mark.parametrize("write", ["save", "export"])
+def test_a_system_that_refuses_at_any_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str, number: int
+) -> None:
+    """A full disk, a lost permission: one sentence, and the old files or the new ones."""
+    out, old, new = tmp_path / "out", room_scene(views=4)[0], room_scene(views=2)[0]
+
+    def act(scene: manyview.Reconstruction) -> None:
+        if write == "save":
+            scene.save(out, overwrite=True)
+        else:
+            export(scene, out, "depth", overwrite=True)
+
+    calls = 0
+    plain = {name: getattr(os, name) for name in ("replace", "mkdir", "fsync", "open")}
+
+    def refusing(name: str, point: int) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == point + 1:
+                raise OSError(number, os.strerror(number), str(out))
+            return plain[name](*args, **kwargs)
+
+        return call
+
+    for point in itertools.count():
+        shutil.rmtree(out, ignore_errors=True)
+        act(old)
+        before = without_ids(out)
+        calls = 0
+        for name in plain:
+            monkeypatch.setattr(os, name, refusing(name, point))
+        try:
+            act(new)
+            failed = False
+        except OutputError as error:
+            failed = True
+            assert str(out) in str(error)
+        finally:
+            monkeypatch.undo()
+        with sole_writer(out):
+            pass
+        after = without_ids(out)
+        act(new)
+        assert after in (before, without_ids(out))
+        assert not list(out.glob(".manyview-*"))
+        if not failed and calls <= point:
+            break
+    assert point > 4
+
+
+def without_ids(folder: Path) -> dict[str, bytes]:
+    """All exported files, and the depth of the result."""
+    found = files(folder)
+    if found.pop("arrays.safetensors", None):
+        found["reconstruction.json"] = load_reconstruction(folder).z_depth.tobytes()
+    return found
