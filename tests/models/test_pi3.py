@@ -261,7 +261,8 @@ def test_operations_are_those_counted(plan, build):
 @pytest.mark.parametrize(("public", "kind"), [(PI3, Pi3), (PI3X, Pi3X)])
 def test_memory_estimate_is_near_and_not_below_counted_bytes(pieces, dtype, public, kind):
     config = dataclasses.replace(public, dim=256, depth=3, num_heads=4, decoder_dim=256, decoder_heads=4,
-                                 point_dim=256, confidence_dim=256, camera_dim=128)  # fmt: skip
+                                 decoder_depth=2, point_dim=256, confidence_dim=256, camera_dim=128,
+                                 encoder=dataclasses.replace(public.encoder, depth=2))  # fmt: skip
     with torch.device("meta"):
         model = kind(config)
         images = torch.empty(1, 24, 3, 140, 196, dtype=torch.uint8)
@@ -278,7 +279,8 @@ def test_memory_estimate_is_near_and_not_below_counted_bytes(pieces, dtype, publ
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("known", [("poses",), ("depth",), ("intrinsics",), ("poses", "intrinsics", "depth")])
 def test_memory_estimate_counts_what_is_known(monkeypatch, pieces, dtype, known):
-    config = dataclasses.replace(PI3X, dim=256, depth=2, num_heads=4)
+    encoder = dataclasses.replace(PI3X.encoder, depth=2)
+    config = dataclasses.replace(PI3X, dim=256, depth=2, num_heads=4, encoder=encoder)
     shapes = {"poses": (4, 4), "intrinsics": (3, 3), "depth": (140, 196)}
     fields = {"poses": "world_from_cam", "intrinsics": "intrinsics", "depth": "z_depth"}
     with torch.device("meta"):
