@@ -56,7 +56,10 @@ def resolve_inside(
 
 def user_path(path: str | os.PathLike[str]) -> Path:
     """The path that a person gave, with ~ and ~user expanded. Raises InputError for one that cannot be."""
-    text = os.fspath(path)
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        raise InputError(f"a path is text or a Path, not a {type(path).__name__}") from None
     if "\0" in text:
         raise InputError(f"{text!r} is no path: it holds a NUL character")
     try:

@@ -23,6 +23,7 @@ from .run_options import RunOptions
 
 _IMAGE_MEAN = (0.485, 0.456, 0.406)
 _IMAGE_STD = (0.229, 0.224, 0.225)
+_OVERSHOOT = 0.5
 
 FeatureTapReader = Callable[[int, Tensor, Tensor, Compute], None]
 
@@ -104,6 +105,8 @@ class AlternatingLayers(nn.Module):
             raise UsageError(
                 f"the plan has {len(plan.layers)} layers, this network has {self.config.depth} global layers"
             )
+        if not self.training:
+            check_range(images)
         compute = Compute.for_trunk(options, weights)
         x = self._embed(images, layout, options, compute)
         if known is not None:
@@ -243,6 +246,21 @@ class Aggregator(AlternatingLayers):
 
 def _features(x: Float[Tensor, "b s p c"]) -> Float[Tensor, "b s c"]:
     return x.mean(2, dtype=torch.promote_types(x.dtype, torch.float32))
+
+
+def check_range(images: Tensor) -> None:
+    """UsageError for floating-point images that are far from [0, 1], as those of 0 to 255, or NaN.
+
+    Resizing may overshoot by a little. Nothing is looked at where that would break a compiled pass.
+    """
+    if not images.is_floating_point() or not images.numel() or torch.compiler.is_compiling():
+        return
+    capturing = images.is_cuda and torch.cuda.is_current_stream_capturing()
+    if images.device.type not in ("cpu", "cuda") or type(images) is not Tensor or capturing:
+        return
+    low, high = (float(value) for value in images.aminmax())
+    if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):
+        raise UsageError(f"images reach from {low:g} to {high:g}; give floats in [0, 1], or uint8")
 
 
 def normalise_images(

@@ -19,6 +19,7 @@ from .checkpoints.hub import HubRequest, is_hub_id
 from .checkpoints.metadata import stored_metadata
 from .checkpoints.named import NamedModel
 from .checkpoints.read import Checkpoint
+from .device import pick_device
 from .families import find_model, model_names, required_family
 from .info import ModelInfo
 from .network import Network
@@ -72,21 +73,28 @@ def load(
         The network; `config` has its sizes, `info` the provenance of the weights.
 
     Raises:
-        UsageError: Weights that are not there, a head that they lack, a licence that is refused.
+        UsageError: Weights or a device that are not there, a head that the weights lack, a licence that is
+            refused.
         WeightsError: A file that is damaged or holds something else.
         MissingExtraError: A download without the library of the hub.
     """
+    if not isinstance(name_or_path, str | Path):
+        raise UsageError(
+            f"weights are given by a name such as {DEFAULT_MODEL} or the path of a file or folder, "
+            f"not by a {type(name_or_path).__name__}"
+        )
     wanted = _head_names(heads)
+    place = None if device is None else pick_device(device)
     known = find_model(str(name_or_path))
     if commercial_only and known is not None and not known.commercial_use:
         raise UsageError(_not_commercial(known.name, known.licence))
-    found = _find(name_or_path, revision, offline, Path(cache_dir) if cache_dir else None, progress)
+    found = _find(name_or_path, revision, offline, user_path(cache_dir) if cache_dir else None, progress)
     checkpoint = read_checkpoint(found.path)
     family = required_family(checkpoint)
     info = _info(found, checkpoint, family)
     if commercial_only and info.commercial_use is not True:
         raise UsageError(_not_commercial(info.name, info.licence))
-    model = family.build(checkpoint, device=device, heads=wanted)
+    model = family.build(checkpoint, device=place, heads=wanted)
     # Only what fits is read as a whole.
     info = dataclasses.replace(info, weights_sha256=checkpoint.sha256())
     model.name, model.licence, model.info = info.name, info.licence, info
@@ -94,6 +102,20 @@ def load(
     logger.log(logging.INFO if info.commercial_use else logging.WARNING, "%s", info.sentence())
     if info.licence is None:
         _log_public_licences(family, model)
+    return model
+
+
+def required_network(model: Network | str | Path | None) -> Network:
+    """The network itself, or the one that a name or path stands for; None: the bundled one.
+
+    Raises UsageError for anything else, and what `load` raises.
+    """
+    if isinstance(model, str | Path):
+        return load(model)
+    if model is None:
+        return load()
+    if not isinstance(model, Network):
+        raise UsageError(f"the model is a network, a name or a path, not a {type(model).__name__}")
     return model
 
 
@@ -201,6 +223,8 @@ def _not_commercial(name: str, licence: str | None) -> str:
 def _head_names(heads: Iterable[str] | None) -> tuple[str, ...] | None:
     if heads is None:
         return None
+    if not isinstance(heads, Iterable):
+        raise UsageError(f"heads are names out of {', '.join(HEADS)}, not a {type(heads).__name__}")
     names = (heads,) if isinstance(heads, str) else tuple(heads)
     unknown = [name for name in names if name not in HEADS]
     if unknown:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypedDict, Unpack, cast
 import torch
 
 from ..errors import UsageError
-from ..models.load import load
+from ..models.load import required_network
 from ..models.network import Network
 from ..models.run_options import RunOptions
 from ..reconstruction.inputs.network_image import Sizing
@@ -49,7 +49,7 @@ class StreamOptions(TypedDict, total=False):
 
 def stream(
     frames: str | Path | Iterable[Any],
-    model: Network | None = None,
+    model: Network | str | Path | None = None,
     engine: EngineName | StreamEngine = "chunks",
     *,
     chunk: int = DEFAULT_CHUNK,
@@ -66,7 +66,8 @@ def stream(
     Args:
         frames: a folder, glob pattern, text list or video, or an iterable of paths, Pillow images, uint8
             arrays [H, W, 3] or network images [3, H, W]. It is read lazily, one chunk ahead of the updates.
-        model: a network from `manyview.load` (None: the bundled one). It is moved to the device.
+        model: a network from `manyview.load`, or what that takes (None: the bundled one). It is moved to the
+            device.
         engine: "chunks" (FlashVGGT's chunk-recursive pass, `RecursiveOptions`), "anchors" (later frames
             attend to a few anchor frames, `AnchorOptions`), or an engine made before.
         chunk: frames per forward pass.
@@ -93,10 +94,11 @@ def stream(
             stacklevel=2,
         )
         frames, model = cast(Any, model), cast(Any, frames)
-    if chunk < 1:
-        raise UsageError(f"chunk must be at least 1 frame, not {chunk}")
-    if model is None:
-        model = load()
+    if not isinstance(chunk, int) or chunk < 1:
+        raise UsageError(f"chunk must be a whole number of frames, at least 1, not {chunk!r}")
+    if image_size is not None and not isinstance(image_size, int):
+        raise UsageError(f"image_size must be a whole number of pixels, not {image_size!r}")
+    model = required_network(model)
     if isinstance(engine, str):
         where = pick_device(device)
         run = RunOptions(pick_dtype(where, precision), kernels=kernels)

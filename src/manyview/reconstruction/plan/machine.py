@@ -13,6 +13,7 @@ import torch
 
 from ...attention.softmax import bf16_cpu as cpu_products
 from ...errors import UsageError
+from ...models.device import pick_device as pick_device
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _CGROUP = Path("/sys/fs/cgroup")
@@ -31,30 +32,6 @@ class Machine:
     def usable_bytes(self) -> float:
         """What a run may plan for; the rest is the allocator's and other programs'."""
         return 0.9 * self.free_bytes
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """The device called `name`; "auto" takes CUDA, else the CPU.
-
-    Apple's GPU is used only when asked for by name: no test runs on one. Raises UsageError for a device
-    this machine or this PyTorch does not have.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"unknown device {name!r}: expected auto, cpu, cuda, cuda:1 or mps") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(
-            f"device {name!r} is not available: PyTorch sees {torch.cuda.device_count()} CUDA devices; "
-            "use --device cpu, or install a CUDA build of PyTorch"
-        )
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("device 'mps' is not available here; use --device cpu")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"device {name!r} is not supported: expected cpu, cuda or mps")
-    return device
 
 
 def pick_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:

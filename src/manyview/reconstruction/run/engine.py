@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from ...errors import MemoryLimitError, memory_errors
-from ...models.load import load
+from ...models.load import required_network
 from ...models.network import Network
 from ..inputs.find import Inputs
 from ..plan.machine import measure_flops
@@ -31,7 +31,7 @@ _NOTHING_TO_COMPARE = "the plan is dense attention itself, so a receipt has noth
 def reconstruct(
     inputs: Inputs | PreparedRun,
     /,
-    model: Network | None = None,
+    model: Network | str | Path | None = None,
     options: ReconstructOptions | None = None,
     progress: ProgressCallback | None = None,
     **changes: Unpack[ReconstructChanges],
@@ -44,8 +44,8 @@ def reconstruct(
             sequence of them, mixed with paths too; batches [S, H, W, 3] and [S, 3, H, W]; or what `prepare`
             returned. Images in memory are named view-0001, view-0002, ... by their place. They are rounded to
             8 bits, and kept by reference for exports of source images; a stored result holds the network's.
-        model: a network from `manyview.load` (None: the bundled one). It is moved to the device of the run
-            and stays there.
+        model: a network from `manyview.load`, or what `load` takes, which is then loaded for this call (None:
+            the bundled one). It is moved to the device of the run and stays there.
         options: how to reconstruct (None: the defaults).
         progress: called with (stage, done, total).
         changes: fields of `ReconstructOptions`, such as `accel="dense"` or `image_size=392`.
@@ -61,7 +61,7 @@ def reconstruct(
         ManyViewError: if the network predicts no finite camera for any view.
     """
     options = changed_options(options, changes)
-    model = model or load()
+    model = required_network(model)
     ready = inputs if isinstance(inputs, PreparedRun) else prepare(inputs, model, options, progress)
     if ready.chosen.chunk is None:
         return run_whole(*_started(ready, model, progress), progress)

@@ -109,6 +109,10 @@ class ReconstructChanges(TypedDict, total=False):
 
 def changed_options(options: ReconstructOptions | None, changes: ReconstructChanges) -> ReconstructOptions:
     """`options` (None: the defaults) with `changes`. Raises UsageError for a name that is no option."""
+    if not isinstance(options, ReconstructOptions | None):
+        raise UsageError(
+            f"options are ReconstructOptions or keyword arguments, not a {type(options).__name__}"
+        )
     named = renamed_arguments(changes, new_names(ReconstructOptions), stacklevel=3)
     names = [field.name for field in dataclasses.fields(ReconstructOptions)]
     unknown = [name for name in named if name not in names]
