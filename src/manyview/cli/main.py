@@ -70,7 +70,10 @@ def run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         if debug:
             raise
-        return _fail("stopped by Ctrl-C; files in the output folder are whole, and the same command can be run again", 1)
+        return _fail(
+            "stopped by Ctrl-C; files in the output folder are whole, and the same command can be run again",
+            1,
+        )
     except BrokenPipeError:
         with contextlib.suppress(OSError):
             sys.stderr.close()
