@@ -124,13 +124,22 @@ def test_bad_cameras_are_refused_and_the_view_is_named(change, named: str) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["/etc/x.png", "../x.png", "a/../../x.png", "a\\b.png", "", ".", "C:/x.png", "a//b"]
+    "name", ["/etc/x.png", "../x.png", "a/../../x.png", "", ".", "a//b", "a/./b", "a\0b", "\udcff.png"]
 )
 def test_names_that_would_leave_the_export_folder_are_refused(name: str) -> None:
     scene, _ = room_scene()
     view = dataclasses.replace(scene.views[0], name=name)
     with pytest.raises(ValueError, match=re.escape(repr(name))):
         dataclasses.replace(scene, views=(view, *scene.views[1:]))
+
+
+@pytest.mark.parametrize(
+    "name", ["1:30.jpg", "T:x.jpg", "back\\slash.jpg", " /x.jpg", "nul.txt", "\x1b[2J.jpg"]
+)
+def test_names_that_posix_allows_are_taken(name: str) -> None:
+    scene, _ = room_scene()
+    view = dataclasses.replace(scene.views[0], name=name)
+    assert dataclasses.replace(scene, views=(view, *scene.views[1:])).names[0] == name
 
 
 def test_names_must_be_unique_and_sizes_must_fit() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ..errors import InputError
+from ..files.naming import printable
 from ..files.spread import evenly_spread
 from ..geometry.unproject_np import invert_rigid, nearest_rigid
 from .depth_maps import read_depth_map, valid_depth
@@ -125,7 +126,7 @@ def posed_set(
     if intrinsics is not None:
         check_intrinsics(intrinsics, where)
     return PosedSet(
-        name=folder.resolve().name if name is None else name,
+        name=printable(folder.resolve().name if name is None else name),
         images=paths,
         cam_from_world=cameras_from_world_from_cam(world_from_cam, where),
         intrinsics=intrinsics,

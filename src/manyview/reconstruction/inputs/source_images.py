@@ -98,12 +98,14 @@ def write_source_images(
             elif job.view.image is not None:
                 _write(decode_input(job.view.image, job.view.name).image, job)
             else:
-                _write(_enlarged(job.view, job.network_image), job)
+                _write(_enlarged(job), job)
             done += 1
             report(done, len(views))
-    frames = [job for job in jobs if job.view.video_frame is not None]
-    for source in dict.fromkeys(job.view.source_path for job in frames):
-        wanted = {job.view.video_frame: job for job in frames if job.view.source_path == source}
+    videos: dict[Path, dict[int, _Job]] = {}
+    for job in jobs:
+        if job.view.video_frame is not None:
+            videos.setdefault(job.view.source_path, {})[job.view.video_frame] = job
+    for source, wanted in videos.items():
         for index, image in _video_frames(source, set(wanted)):
             job = wanted[index]
             _check_size(job.view, image.size)
@@ -179,19 +181,18 @@ def _other_content(view: ViewRecord) -> InputError:
     return InputError(f"{view.source}: no longer shows what view {view.name!r} was made from; {_REMEDY}")
 
 
-def _enlarged(view: ViewRecord, network_image: UInt8[np.ndarray, "height width 3"]) -> Image.Image:
+def _enlarged(job: _Job) -> Image.Image:
     """The part of a network image that shows the source, at the size of the source."""
-    transform = view.transform
-    if transform.cropped:
+    transform, network_image = job.view.transform, job.network_image
+    if network_image is None or transform.cropped:
         raise InputError(
-            f"view {view.name!r} was given in memory and the result holds only a part of it; export in the "
-            "same program, reconstruct with the size policy fit, or export with --images none"
+            f"view {job.view.name!r} was given in memory and the result holds only a part of it; export in "
+            "the same program, reconstruct with the size policy fit, or export with --images none"
         )
     size = (transform.upright_width, transform.upright_height)
-    left, top = transform.offset_x, transform.offset_y
-    box = (left, top, left + size[0] * transform.scale_x, top + size[1] * transform.scale_y)
+    (left, top), (right, bottom) = transform.image_corners
     height, width = network_image.shape[:2]
-    box = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], width), min(box[3], height))
+    box = (max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height))
     return Image.fromarray(network_image).resize(size, Image.Resampling.LANCZOS, box)
 
 

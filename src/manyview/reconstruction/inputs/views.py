@@ -69,14 +69,10 @@ class ViewTransform:
     @property
     def cropped(self) -> bool:
         """True when part of the source image is not seen by the network."""
-        left, top, right, bottom = self.content_box
+        box = np.array(self.content_box).reshape(2, 2)
         # The box is whole pixels, so less than one network pixel beyond it is rounding, not a crop.
-        return (
-            self.offset_x <= left - 1.0
-            or self.offset_y <= top - 1.0
-            or self.offset_x + self.scale_x * self.upright_width >= right + 1.0
-            or self.offset_y + self.scale_y * self.upright_height >= bottom + 1.0
-        )
+        (left, top), (right, bottom) = (box - self.image_corners).tolist()
+        return max(left, top) >= 1.0 or min(right, bottom) <= -1.0
 
     def upright_intrinsics(self, network_intrinsics: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
         """Intrinsics in pixels of the upright source image, from those of the network image."""
