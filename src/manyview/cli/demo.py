@@ -11,6 +11,21 @@ import tyro
 from .._option_checks import check_options
 from .console import Bars, say, written
 
+_PARTS = ("scene", "result")
+
+
+def _check_folder(out: Path) -> None:
+    """OutputError for a folder that holds anything but an earlier demo."""
+    from ..errors import OutputError
+    from ..files.writing import entries
+
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out}: is a file, a folder was expected; choose another folder for the demo")
+    other = [name for name in entries(out) if name not in _PARTS] if out.is_dir() else []
+    other += [name for name in _PARTS if (out / name).is_symlink()]
+    if other:
+        raise OutputError(f"{out}: holds {other[0]}, which no demo wrote; choose another folder for the demo")
+
 
 @dataclasses.dataclass(frozen=True)
 class Demo:
@@ -34,6 +49,7 @@ class Demo:
 
         check_options(self, at_least={"views": 2})
         scene_dir, result_dir = self.out / "scene", self.out / "result"
+        _check_folder(self.out)
         check_output_folder(result_dir, self.overwrite)
         model = load()
         write_scene(scene_dir, demo_scene(self.views), overwrite=self.overwrite)

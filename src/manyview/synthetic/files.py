@@ -62,6 +62,7 @@ def _remove_scene(folder: Path) -> None:
     """Delete the files of a scene; OutputError if there is anything else."""
     written = [folder / _TRUTH, *(folder / "images").glob("view_*.png")]
     foreign = sorted(path for path in folder.rglob("*") if path.is_file() and path not in written)
+    foreign += [path for path in (folder / "images", *written) if path.is_symlink()]
     if foreign or not written[0].is_file():
         what = foreign[0].name if foreign else "something else"
         raise OutputError(
