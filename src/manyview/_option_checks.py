@@ -47,6 +47,12 @@ def check_options(
             raise UsageError(f"{name} must be above {limit:g}, not {_shown(value)}")
 
 
+def check_instance(name: str, value: Any, kind: type) -> None:
+    """Raise UsageError unless an argument is of a class."""
+    if not isinstance(value, kind):
+        raise UsageError(f"{name} must be a {kind.__name__}, not {_shown(value)}")
+
+
 def _check_numbers(name: str, value: Any) -> None:
     if isinstance(value, list | tuple):
         for item in value:

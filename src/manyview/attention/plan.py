@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+from .._option_checks import check_instance
 from ..errors import UsageError
 from .dense import AllKeys, AllQueries, NoFill
 from .global_attention import DENSE, SAME_FRAME, GlobalAttention
@@ -63,6 +64,7 @@ class Plan:
         layer (see `compose`). Raises UsageError for unknown names or options, parts that cannot be combined,
         layers outside the network, or layers given twice.
         """
+        check_instance("plan", spec, str)
         if "+" in spec:
             plans = [cls.parse(part, depth) for part in spec.split("+")]
             try:

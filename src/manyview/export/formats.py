@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .._option_checks import check_options
+from .._option_checks import check_instance, check_options
 from ..errors import UsageError
 from ..files.manifest import MANIFEST_NAME, read_manifest
 from ..files.transaction import output_path
@@ -68,6 +68,7 @@ def export(
         MissingExtraError: the format needs a package that is not installed.
         OutputError: a file is in the way, or the disk is full. Nothing is written then.
     """
+    check_instance("scene", scene, Reconstruction)
     options = _options(format, options)
     record = _record(scene, options)
     target = ExportTarget(Path(out_dir), format, record, overwrite, progress or (lambda done, total: None))

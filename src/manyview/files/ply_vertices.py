@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..errors import InputError
+from .schema import open_regular
 
 _TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2",
@@ -19,7 +20,7 @@ _TYPES = {
 def read_vertices(path: Path) -> Float[np.ndarray, "n 3"]:
     """x, y, z of every vertex that is finite. InputError for a file of another kind or one cut short."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             form, count, fields = _header(file)
             if form == "ascii":
                 rows = (
@@ -34,7 +35,7 @@ def read_vertices(path: Path) -> Float[np.ndarray, "n 3"]:
                 if len(data) != count:
                     raise ValueError(f"{len(data)} of {count} vertices")
                 points = np.stack([data[axis].astype(np.float64) for axis in "xyz"], -1)
-    except (OSError, ValueError, KeyError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, LookupError, OverflowError, MemoryError) as error:
         raise InputError(f"{path}: cannot be read as a PLY file ({error}); copy it again") from error
     return points[np.isfinite(points).all(1)]
 
@@ -57,4 +58,6 @@ def _header(file) -> tuple[str, int, list[tuple[str, str]]]:
             count = int(words[2]) if element == "vertex" else count
         elif words[:1] == ["property"] and element == "vertex":
             fields.append((words[2], _TYPES[words[1]]))
+    if not 0 <= count < 2**40:
+        raise ValueError(f"it has {count} vertices")
     return form, count, fields

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.resources
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,8 @@ def load(
     known = find_model(str(name_or_path))
     if commercial_only and known is not None and not known.commercial_use:
         raise UsageError(_not_commercial(known.name, known.licence))
-    found = _find(name_or_path, revision, offline, user_path(cache_dir) if cache_dir else None, progress)
+    cache = user_path(cache_dir) if cache_dir is not None and cache_dir != "" else None
+    found = _find(name_or_path, revision, offline, cache, progress)
     checkpoint = read_checkpoint(found.path)
     family = required_family(checkpoint)
     info = _info(found, checkpoint, family)
@@ -143,7 +145,7 @@ def _find(
     if known is not None and known.hub_id is None:
         return _bundled(known)
     path = user_path(name_or_path)
-    if known is None and path.exists():
+    if known is None and os.path.exists(path):
         if revision is not None:
             raise UsageError(f"revision {revision!r} only applies to weights on the hub, not to {path}")
         licence = card_licence(path / "README.md") if path.is_dir() else None

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypedDict, Unpack, cast
 
 import torch
 
+from .._option_checks import check_instance
 from ..errors import UsageError
 from ..models.load import required_network
 from ..models.network import Network
@@ -99,6 +100,8 @@ def stream(
     if image_size is not None and not isinstance(image_size, int):
         raise UsageError(f"image_size must be a whole number of pixels, not {image_size!r}")
     model = required_network(model)
+    if not isinstance(engine, str) and not hasattr(engine, "push"):
+        raise UsageError(f"engine must be a name or an engine, not {type(engine).__name__}")
     if isinstance(engine, str):
         where = pick_device(device)
         run = RunOptions(pick_dtype(where, precision), kernels=kernels)
@@ -106,6 +109,8 @@ def stream(
     elif options:
         raise UsageError(f"an engine made before takes no options, such as {min(options)}")
     config = model.config
+    if inputs is not None:
+        check_instance("inputs", inputs, InputOptions)
     sizing = Sizing(size_policy, image_size or config.image_size, config.patch_size)
     images: Iterator[torch.Tensor]
     if isinstance(frames, str | Path):

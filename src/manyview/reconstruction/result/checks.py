@@ -39,6 +39,8 @@ def check_arrays(scene: Reconstruction) -> None:
 def check_views(views: Sequence[ViewRecord], height: int, width: int) -> None:
     seen: set[str] = set()
     for view in views:
+        if not isinstance(view, ViewRecord):
+            raise ValueError(f"views must be ViewRecords, not {type(view).__name__}")
         name, transform = view.name, view.transform
         if not _is_relative(name):
             raise ValueError(f"view name {name!r} must be a relative path with forward slashes and no '..'")

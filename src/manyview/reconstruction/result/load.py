@@ -49,7 +49,8 @@ def load_reconstruction(folder: str | Path) -> Reconstruction:
     files is finished first (OutputError where it cannot be).
     """
     folder = Path(folder)
-    finish_interrupted(folder)
+    if os.path.isdir(folder):
+        finish_interrupted(folder)
     header = _read_header(folder / HEADER_NAME)
     arrays = _read_arrays(folder / ARRAYS_NAME, header.save_id)
     try:
@@ -74,7 +75,7 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
 
 def _read_header(path: Path) -> _Header:
     folder = path.parent
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"{folder}: there is no such folder; give the output folder of manyview reconstruct")
     if not os.path.exists(path):
         raise InputError(

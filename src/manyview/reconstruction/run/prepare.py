@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..._option_checks import check_instance
 from ...attention.auto import choose_plan, misfit
 from ...attention.plan import Plan
 from ...errors import MemoryLimitError, UsageError, memory_errors
@@ -83,6 +84,7 @@ def prepare(
         MemoryLimitError: if the run does not fit in memory; the message names settings that would.
     """
     options = options or ReconstructOptions()
+    check_instance("model", model, Network)
     config = model.config
     if options.known:
         check_accepts_priors(config, model.name)
