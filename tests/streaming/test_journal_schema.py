@@ -29,7 +29,11 @@ def write_journal(folder: Path) -> Path:
     transform = fit_transform((32, 24), (16, 12))
     for first in (0, 2):
         frames = [
-            Frame(torch.zeros(3, 12, 16, dtype=torch.uint8), ViewRecord(f"{first + i}.png", "x", transform))
+            Frame(
+                torch.zeros(3, 12, 16, dtype=torch.uint8),
+                ViewRecord(f"{first + i}.png", "x", transform),
+                "0" * 64,
+            )
             for i in range(2)
         ]
         update = StreamUpdate(
