@@ -23,7 +23,7 @@ LONGEST_S = 20
 """An example that takes longer hangs."""
 
 DEEP: list[Any] = []
-for _ in range(200):
+for _ in range(100):
     DEEP = [DEEP]
 
 ODD = (
@@ -94,9 +94,9 @@ def mutated(draw: st.DrawFn, document: Any, most: int = 2) -> Any:
         if how == "delete":
             del where[last]
         elif how == "add" and isinstance(where, dict):
-            where["unheard of"] = draw(st.sampled_from(ODD))
+            where["unheard of"] = copy.deepcopy(draw(st.sampled_from(ODD)))
         else:
-            odd = draw(st.sampled_from(ODD))
+            odd = copy.deepcopy(draw(st.sampled_from(ODD)))
             where[last] = {"wrap": [where[last]], "text": str(where[last])}.get(how, odd)
     return changed
 

@@ -76,6 +76,7 @@ def test_data_sets_and_known_cameras(place: Path, data: st.DataObject) -> None:
         read_known_cameras(again)
 
 
+@pytest.mark.filterwarnings("ignore")
 @examples(40)
 @given(data=st.data())
 def test_point_clouds(place: Path, data: st.DataObject) -> None:

@@ -26,6 +26,8 @@ def read_vertices(path: Path) -> Float[np.ndarray, "n 3"]:
                 rows = (
                     np.loadtxt(file, max_rows=count, ndmin=2, dtype=np.float64) if count else np.zeros((0, 3))
                 )
+                if len(rows) != count:
+                    raise ValueError(f"{len(rows)} of {count} vertices")
                 names = [name for name, _ in fields]
                 points = rows[:, [names.index(axis) for axis in "xyz"]] if count else rows
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def shard_names(index: Path) -> tuple[str, ...]:
 def shards_of(index: Path) -> tuple[Path, ...]:
     """The shard files of an index, all present."""
     paths = tuple(index.parent / name for name in shard_names(index))
-    missing = [path.name for path in paths if not path.is_file()]
+    missing = [path.name for path in paths if not os.path.isfile(path)]
     if missing:
         raise WeightsError(
             f"{index.parent}: {len(missing)} of {len(paths)} shards are missing, the first being {missing[0]}"
