@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ from .lock import sole_writer
 from .manifest import MANIFEST_NAME, read_manifest
 from .schema import file_sha256
 from .transaction import commit, output_path, staging
-from .writing import require_space
+from .writing import check_whole, require_space
 
 
 @dataclasses.dataclass
@@ -61,10 +58,8 @@ def staged_files(
         with staging(out_dir) as path:
             stage = StagedFiles(path)
             yield stage
-            # pycolmap and Pillow may not notice that the disk filled up under them.
-            if shutil.disk_usage(out_dir).free == 0:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out_dir))
             files = sorted(item for item in path.rglob("*") if item.is_file())
+            check_whole(out_dir, files)
             sums = {item.relative_to(path).as_posix(): file_sha256(item) for item in files}
             changed = _check_conflicts(out_dir, sums, manifest, overwrite)
             stale = _stale(out_dir, name, sums, manifest) if overwrite else []

@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,19 @@ def require_space(folder: Path, needed_bytes: int) -> None:
             f"{folder}: writing needs {format_bytes(needed_bytes)} and the disk has {format_bytes(free)} "
             "free; free some space or choose another disk"
         )
+
+
+def check_whole(folder: Path, files: Iterable[Path]) -> None:
+    """Raise OSError where the disk is full or a file as large as it may be: libraries may not notice."""
+    if shutil.disk_usage(folder).free == 0:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if limit != resource.RLIM_INFINITY and any(file.stat().st_size >= limit for file in files):
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(folder))
 
 
 def check_writable(folder: Path) -> None:

@@ -218,8 +218,9 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     with container:
         stream: Any = container.streams.best("video")
         if stream is None:
-            kinds = " and ".join(sorted({one.type for one in container.streams})) or "no streams"
-            raise InputError(f"'{path}' holds no images but {kinds}; give a video")
+            kinds = " and ".join(sorted({one.type for one in container.streams}))
+            held = f"only {kinds} and no images" if kinds else "no streams"
+            raise InputError(f"'{path}' holds {held}; give a video")
         yield container, stream
 
 
