@@ -11,9 +11,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from manyview import load_reconstruction
-from manyview.errors import DamagedInputError, InputError
+from manyview.errors import DamagedInputError, InputError, OutputError
 from manyview.reconstruction.result import load
-from manyview.reconstruction.result.save import ARRAYS_NAME, HEADER_NAME
+from manyview.reconstruction.result.save import ARRAYS_NAME, HEADER_NAME, check_output_folder
 
 from ..analytic_scene import fit_transform, room_scene
 
@@ -123,3 +123,16 @@ def test_mapped_arrays_of_bfloat16_are_refused(folder: Path, monkeypatch: pytest
     monkeypatch.setattr(load, "MAP_FROM_BYTES", 0)
     with pytest.raises(DamagedInputError, match="z_depth"):
         load_reconstruction(folder)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("name", [HEADER_NAME, ARRAYS_NAME])
+def test_a_foreign_file_in_the_way_of_a_save_is_named(folder: Path, name: str, deep: bool) -> None:
+    (folder / HEADER_NAME).write_text("[" * 100_000)
+    (folder / name).unlink()
+    if deep:
+        (folder / name).write_text("[" * 100_000)
+    else:
+        os.mkfifo(folder / name)
+    with pytest.raises(OutputError, match=folder.name):
+        check_output_folder(folder, overwrite=True)

@@ -21,6 +21,7 @@ from jaxtyping import Float64
 from PIL import Image
 
 from ...errors import InputError, MissingExtraError
+from ...files.schema import parse_json, read_regular
 from ...files.writing import write_files
 
 _WORKER = Path(__file__).with_name("colmap_worker.py")
@@ -188,7 +189,7 @@ def _digest(images: Sequence[Path], options: MapperOptions) -> str:
 def _read(path: Path, views: int) -> CameraEstimate | None:
     """What `_write` wrote; None for nothing or anything else."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(read_regular(path), dict)
         cameras = np.full((views, 3, 4), np.nan)
         for index, matrix in data["cameras"].items():
             cameras[int(index)] = matrix

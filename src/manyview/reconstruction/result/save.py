@@ -23,6 +23,7 @@ from ...errors import OutputError
 from ...files.array_file import ArrayFile, Shapes, rows_name
 from ...files.lock import check_folder, sole_writer
 from ...files.naming import enumerated
+from ...files.schema import check_regular, parse_json, read_regular
 from ...files.transaction import RESUMABLE_PREFIX, commit, output_path, staging
 from ...files.writing import (
     check_writable,
@@ -174,6 +175,7 @@ def _is_ours(path: Path) -> bool:
     if path.name in _JSON_FORMATS:
         return _json_format(path) == _JSON_FORMATS[path.name]
     try:
+        check_regular(path)
         with safe_open(path, framework="numpy") as file:
             return (file.metadata() or {}).get("format") == FORMAT
     except (OSError, ValueError, SafetensorError):  # damaged arrays beside a header of ours are ours too
@@ -183,6 +185,6 @@ def _is_ours(path: Path) -> bool:
 def _json_format(path: Path) -> str | None:
     """The "format" that a JSON file names; None for any other file."""
     with contextlib.suppress(OSError, ValueError):
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(read_regular(path), object)
         return data.get("format") if isinstance(data, dict) else None
     return None
