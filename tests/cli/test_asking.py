@@ -39,6 +39,13 @@ def test_a_wrong_command_line_is_one_sentence(command: Command, args: tuple[str,
     assert part in stderr and "--help" in stderr and "│" not in stderr
 
 
+def test_a_terminal_without_unicode_gets_the_same_sentence():
+    line = [sys.executable, "-m", "manyview.cli.main", "export", "a", "--nosuch"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    run = subprocess.run(line, capture_output=True, text=True, env=environment)
+    assert run.returncode == 2 and "--nosuch" in run.stderr and "---" not in run.stderr, run.stderr
+
+
 def test_help_is_still_help(command: Command):
     status, stdout, stderr = command("reconstruct", "--help")
     assert status == 0 and "--max-frames" in stdout and not stderr

@@ -147,8 +147,10 @@ def _first_paragraph(box: str) -> str:
     lines = []
     for line in box.splitlines()[1:]:
         text = line.strip("│╭╮╰╯ ")
-        if not text.strip("─"):
-            break
+        if not text.strip("─-"):  # a rule; without Unicode there is one below the title too
+            if lines:
+                break
+            continue
         lines.append(text)
     return " ".join(lines).rstrip(".") or "the command line cannot be read"
 
