@@ -256,7 +256,7 @@ def test_what_does_not_fit_at_once_goes_in_chunks_by_itself():
     assert large.peak_bytes - small.peak_bytes == by_choice
     assert large.disk_bytes == disk_bytes(large.request) == 9_000 * (518 * 392 * 11 + 168)
     assert f"{large.chunk} at a time" in large.sentence() and "on disk" in large.sentence()
-    assert preflight_chunks(sized(1_000), machine).chunk == 16
+    assert preflight_chunks(sized(1_000), machine).chunk == 8
     least = Machine(torch.device("cpu"), "test", 2**20, 2**20)
     with pytest.raises(MemoryLimitError, match="anchors"):
         preflight_chunks(sized(1_000), least)

@@ -35,9 +35,12 @@ def request(views: int = 100, dtype: torch.dtype = torch.float32, config: VGGTCo
     return Request(config, views, 392, 518, Plan.dense(config.depth), ("camera", "depth"), dtype)
 
 
-def _just_enough(full: Request) -> list[float]:
+def _just_enough(full: Request, kind: str = "cpu") -> list[float]:
     """Gibibytes with which each rung of the ladder just fits."""
-    return [full.peak_bytes(options) * 1.12 / 2**30 for options in run_options_candidates(full)]
+    return [
+        full.peak_bytes(options, torch.device(kind)) * 1.12 / 2**30
+        for options in run_options_candidates(full)
+    ]
 
 
 def cpu(gibibytes: float, kind: str = "cpu") -> Machine:
@@ -103,7 +106,7 @@ def test_three_ways_out_each_of_which_fits(gibibytes, kind, dtype):
 def test_low_precision_and_no_point_head_are_offered():
     heavy = dataclasses.replace(request(60), heads=("camera", "depth", "points"))
     enough = dataclasses.replace(heavy, dtype=torch.bfloat16)
-    assert any("bf16" in way for way in alternatives(heavy, cpu(_just_enough(enough)[-1], "cuda")))
+    assert any("bf16" in way for way in alternatives(heavy, cpu(_just_enough(enough, "cuda")[-1], "cuda")))
     assert "without --point-head" in alternatives(heavy, cpu(_just_enough(request(60))[-1]))
 
 

@@ -164,6 +164,10 @@ class Part:
         """FLOPs of choosing or matching tokens, for the cost before a run."""
         return 0
 
+    def working_bytes(self, layout: TokenLayout, dim: int, num_heads: int, element_bytes: int) -> int:
+        """Bytes that are alive on a CPU beside queries, keys, values and output of a layer."""
+        return 0
+
     def attention_flops(
         self, queries: float, keys: float, layout: TokenLayout, dim: int, head_dim: int
     ) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 from .._option_checks import check_options
 from ..errors import memory_errors
 from ..files.naming import printable
+from ..reconstruction.plan.allocator import bound_caches
 from .options import with_user_paths
 
 # verb: module of this package and the dataclass in it whose fields are the options.
@@ -61,6 +62,7 @@ def run(argv: Sequence[str]) -> int:
     _log_to_stderr(debug)
     try:
         _check_arguments(args)
+        bound_caches()  # before PyTorch is imported
         command = _parse([_renamed(arg) for arg in args])
         check_options(command)
         with memory_errors():

@@ -21,7 +21,7 @@ from ..global_attention import SAME_FRAME, GlobalAttention
 from ..layout import TokenLayout
 from ..preset import Preset
 from ..protocols import Keys, LayerInput
-from ..softmax.extended import attend_extended, extended_width, same_frame_terms
+from ..softmax.extended import attend_extended, extended_width, own_term_bytes, same_frame_terms
 from ..softmax.sdpa import attend
 
 
@@ -130,6 +130,10 @@ class AnchorKeys(Keys):
     def projected(self, layout: TokenLayout) -> float:
         anchors, _, described = self._counts(layout)
         return (layout.tokens if self.own_frame else anchors * layout.tokens_per_frame) + described
+
+    def working_bytes(self, layout: TokenLayout, dim: int, num_heads: int, element_bytes: int) -> int:
+        own = self._counts(layout)[1]
+        return own * own_term_bytes(layout.frames, layout.tokens_per_frame, num_heads, element_bytes)
 
     def attention_flops(
         self, queries: float, keys: float, layout: TokenLayout, dim: int, head_dim: int

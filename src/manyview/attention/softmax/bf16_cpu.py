@@ -22,6 +22,9 @@ _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx10_2", "bf16"}
 _SCORES = 1 << 21  # logits at a time: what a core's caches hold; several cores share twice as many
 _LOG2_E = 1 / math.log(2)
 _GUESS_FROM = 8  # the largest logit is guessed from one key in so many
+# Token tensors that products hold beside queries, keys, values and output: keys and values with a channel
+# more, one of the two on its way, queries in another order, and the keys guessed from.
+SCRATCH = 4.3
 
 
 @functools.lru_cache(maxsize=1)
@@ -44,9 +47,13 @@ def pays(q: Tensor, k: Tensor, v: Tensor) -> bool:
     )
 
 
-def scratch_bytes(tokens: int, dim: int) -> int:
-    """At most what this holds that a fused kernel does not: logits, weights, copies of keys and values."""
-    return 2 * (2 * 2 * _SCORES + int(2.5 * tokens * dim))
+def scratch_bytes() -> int:
+    """Logits and weights, which a fused kernel does not hold."""
+    return 2 * 2 * _scores()
+
+
+def _scores() -> int:
+    return _SCORES if torch.get_num_threads() == 1 else 2 * _SCORES
 
 
 def attend_by_products(
@@ -61,7 +68,7 @@ def attend_by_products(
     powers of two of what is left, a column of ones among the values gives their sum: half a softmax's time.
     """
     if scores is None:
-        scores = _SCORES if torch.get_num_threads() == 1 else 2 * _SCORES
+        scores = _scores()
     batch, heads, queries, dim = q.shape
     keys, width = v.shape[2:]
     pairs = batch * heads

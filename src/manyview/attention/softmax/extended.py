@@ -16,7 +16,7 @@ from ...kernels import fused
 from .sdpa import attend
 
 _NEVER = -30_000.0  # exp underflows to zero, and half precision holds it
-_SCORES_AT_ONCE = 1 << 26
+_SCORES_AT_ONCE, _SCORES_CPU = 1 << 26, 1 << 22
 
 
 def attend_extended(
@@ -111,6 +111,13 @@ def extended_width(head_dim: int, weighted: bool, own: bool) -> int:
     return width + -width % 8 if weighted or own else head_dim
 
 
+def own_term_bytes(frames: int, tokens_per_frame: int, heads: int, element_bytes: int) -> int:
+    """What the scores of `same_frame_terms` take on a CPU, in the inputs' precision and in float32."""
+    one = heads * tokens_per_frame**2
+    low = element_bytes if element_bytes < 4 else 0
+    return (3 * 4 + low) * max(one, min(_SCORES_CPU, frames * one))
+
+
 def _high_low(value: Tensor, dtype: torch.dtype) -> Tensor:
     """The value as two channels whose sum keeps single precision in a half-precision kernel."""
     high = value.to(dtype)
@@ -126,10 +133,11 @@ def same_frame_terms(
 ) -> tuple[Float[Tensor, "batch heads tokens"], Float[Tensor, "batch heads tokens dim"]]:
     """Each query's attention within its own frame as one term: log-sum-exp of scores, and output.
 
-    A few frames at a time, so that at most 2^26 scores exist at once (float32).
+    A few frames at a time, so that at most 2^26 scores exist at once (float32), 2^22 on a CPU.
     """
     batch, heads, tokens, dim = q.shape
-    step = max(1, _SCORES_AT_ONCE // (batch * heads * (tokens // frames) ** 2))
+    budget = min(_SCORES_CPU, _SCORES_AT_ONCE) if q.device.type == "cpu" else _SCORES_AT_ONCE
+    step = max(1, budget // (batch * heads * (tokens // frames) ** 2))
     split = [x.unflatten(2, (frames, -1)) for x in (q, k, v)]
     logits, values = [], []
     for start in range(0, frames, step):

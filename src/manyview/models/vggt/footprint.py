@@ -56,6 +56,9 @@ def _dense_config(config: VGGTConfig, head: str) -> DenseHeadConfig:
 def _dense_bytes(head: DenseHeadConfig, layout: TokenLayout, pixels: int) -> int:
     """Largest work of a dense head on one frame: the finest fusion, or the output at full size."""
     patches, features = layout.patches_per_frame, head.features
-    fusion = patches * (64 * features * 2 + 16 * features * 3 + 16 * head.out_channels[0] * 2)
-    output = pixels * (features + 8) + patches * 32 * features
-    return int(1.1 * 4 * max(fusion, output))
+    one, two, three, four = head.out_channels
+    # The four maps as they came, and at one width; the finest twice more, at twice its size twice.
+    maps = 16 * one + 4 * two + three + four // 4
+    fusion = patches * (maps + 22 * features + 2 * 16 * features + 2 * 64 * features)
+    output = pixels * (features // 2 + 2 * 32 + 6) + patches * 32 * features
+    return 4 * max(fusion, output)

@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 import numpy as np
+import torch
 
 from ...attention.methods.anchors import AnchorKeys
 from ...errors import MemoryLimitError
@@ -16,6 +17,8 @@ from .machine import Machine
 from .preflight import Preflight, Request, format_gib, run_options_candidates
 
 _CHUNKS = (64, 32, 16, 8, 4, 2, 1)
+# Pages of files of images and results that are in memory at a time.
+_MAPPED = 8 << 20
 
 
 def preflight_chunks(
@@ -25,7 +28,7 @@ def preflight_chunks(
     sizes = _CHUNKS if chunk is None else (chunk,)
     for views in sizes:
         for options in run_options_candidates(request):
-            peak = long_peak_bytes(request, views, options)
+            peak = long_peak_bytes(request, views, options, machine.device)
             if peak <= machine.usable_bytes:
                 seconds = request.seconds(machine, flops_per_s)
                 return Preflight(request, machine, options, peak, seconds, views, disk_bytes(request))
@@ -37,7 +40,9 @@ def preflight_chunks(
     )
 
 
-def long_peak_bytes(request: Request, chunk: int, options: RunOptions) -> int:
+def long_peak_bytes(
+    request: Request, chunk: int, options: RunOptions, device: torch.device | None = None
+) -> int:
     """Expected peak beside the weights: the anchors' own pass or a chunk's, with the anchors' K/V."""
     layers = [layer.keys for layer in request.plan.layers if isinstance(layer.keys, AnchorKeys)]
     most = max((keys.frames for keys in layers), default=1)
@@ -48,11 +53,14 @@ def long_peak_bytes(request: Request, chunk: int, options: RunOptions) -> int:
     memory = sum(min(keys.frames, request.views) * frame for keys in layers)
     joined = math.ceil(2.5 * min(most, request.views) * frame)  # K/V of a layer, widened for the frame itself
     choosing = selection_chunk(request.layout.tokens_per_frame, options)
-    at_once = (anchors, min(chunk, request.views), min(choosing, request.views))
-    passes = [dataclasses.replace(request, views=n) for n in at_once]
+    passes = [dataclasses.replace(request, views=n) for n in (anchors, min(chunk, request.views))]
+    peak = max(part.peak_bytes(options, device) for part in passes)
+    if request.plan.needs_frame_features:
+        some = dataclasses.replace(request, views=min(choosing, request.views))
+        peak = max(peak, some.peak_bytes(options, device, encoder_only=True))
     # What anchors are chosen by, with the copies that the choice makes.
     features = request.views * request.config.dim * 4 * (4 if request.plan.needs_frame_features else 0)
-    return memory + joined + features + max(part.peak_bytes(options) for part in passes)
+    return memory + joined + features + peak + _MAPPED
 
 
 def selection_chunk(tokens_per_frame: int, options: RunOptions) -> int:

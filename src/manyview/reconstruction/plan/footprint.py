@@ -1,8 +1,7 @@
 """Memory of a forward pass before it runs: bytes by cause, from the sizes of the model and the input.
 
-Checked against counted bytes of real passes in the tests. The unit of the trunk is one token tensor,
-u = frames x tokens x width x bytes; a global layer holds six of them (tokens, normalised copy, queries,
-keys, values, output) and, at layers whose features the heads take, a seventh (the frame layer's output).
+Checked against counted bytes of real passes in the tests, and against the memory of the process by
+`python -m tools.results.memory`. The unit of the trunk is one token tensor, frames x tokens x width x bytes.
 """
 
 from __future__ import annotations
@@ -10,14 +9,17 @@ from __future__ import annotations
 import math
 
 from ...attention.layout import TokenLayout
+from ...attention.softmax.bf16_cpu import SCRATCH, scratch_bytes
 from ...models.network import NetworkConfig
 from ...models.run_options import RunOptions
 
-_TRUNK_TENSORS = 7
-# Token tensors of a chunk of frames while a block runs on it: hidden layer before and after its activation
-# (8) beside the normalised tokens and their share of the residual; attention holds less.
-_CHUNK_TENSORS = 11
-_MARGIN = 1.04
+# Token tensors of attention: normalised input, queries, keys, values, output.
+_ATTENTION = 5
+# Beside the tokens while a piece's q or k is normalised and rotated.
+_ROTATING = 3
+# Float32 images of a piece, twice, while they are normalised.
+_NORMALISING = 2 * 3 * 4
+_MARGIN = 1.02
 
 
 def estimate_peak_bytes(
@@ -26,30 +28,48 @@ def estimate_peak_bytes(
     options: RunOptions,
     element_bytes: int,
     known: tuple[str, ...] = (),
+    *,
+    products: bool = False,
+    keys: float = 1.0,
+    working: int = 0,
+    encoder_only: bool = False,
 ) -> int:
     """Expected peak of a pass over one scene, beside the weights.
 
     `element_bytes` is the size of a number in the trunk's precision; `known`: which of "poses", "intrinsics"
-    and "depth" are given.
+    and "depth" are given; `products`: attention is matrix products, with copies of its inputs
+    (`bf16_cpu`); `keys`: the share of a scene's tokens that are keys of a global layer at once; `working`:
+    what its attention takes besides (`Part.working_bytes`); `encoder_only`: nothing runs after it.
     """
     frames, tokens, dim = layout.frames, layout.tokens_per_frame, config.dim
     unit = tokens * dim * element_bytes
     pixels = layout.patches_per_frame * config.patch_size**2
     heads = config.head_footprint(layout, options, element_bytes)
     chunk = min(options.frames_per_chunk or frames, frames)
-    mlp_tokens = min(options.mlp_tokens_per_chunk or frames * tokens, frames * tokens)
-    hidden = mlp_tokens * dim * element_bytes * (2 * math.ceil(config.mlp_ratio) + 2)
+    whole = options.mlp_tokens_per_chunk is None or options.mlp_tokens_per_chunk >= frames * tokens
+    mlp_tokens = frames * tokens if whole else options.mlp_tokens_per_chunk or 0
+    # Normalised tokens, and the hidden layer before and after its activation.
+    in_mlp = 1 + 2 * math.ceil(config.mlp_ratio)
+    hidden = mlp_tokens * dim * element_bytes * in_mlp
     given = config.known_footprint(layout, options, element_bytes, known)
     held = frames * (heads.taps + 3 * pixels + given.held)
-    # Temporaries of one chunk while q or k is normalised and rotated.
-    attention = held + frames * unit * _TRUNK_TENSORS + 2 * chunk * unit
+    copies, logits = (SCRATCH, scratch_bytes()) if products else (0.0, 0)
+    # Of a global layer: tokens and the frame layer's output, then attention's own.
+    attention = held + unit * (frames * (2 + _ATTENTION) + _ROTATING * chunk)
+    attention += max(frames * unit * keys * copies + logits, working)
     # Kernels add attention's branch chunk by chunk, so that it lives beside the tokens and the tap.
     beside = 3 if options.kernels == "triton" else 2
     mlp = held + frames * unit * beside + max(hidden, heads.project)
-    frame_layers = held + frames * unit + chunk * unit * _CHUNK_TENSORS + chunk * pixels * 3 * 8
+    in_block = max(in_mlp, _ATTENTION + _ROTATING, _ATTENTION + copies)
+    frame_layers = held + unit * (frames + chunk * in_block) + logits
+    # A piece's patches and tokens beside those of all frames, and its images.
+    encoder = held + unit * (frames + chunk * (2 + in_block)) + logits + chunk * 3 * pixels * element_bytes
+    normalising = held + frames * unit + chunk * pixels * (_NORMALISING + 3 * (element_bytes % 4))
+    if encoder_only:
+        return int(_MARGIN * max(encoder, normalising)) + converted_bytes(config, options, element_bytes)
     at_heads = held + frames * (heads.at_end + heads.outputs) + heads.work
     injecting = held + max(given.embedding, given.injecting)
-    trunk = _MARGIN * max(attention, mlp, frame_layers, injecting)
+    trunk = _MARGIN * max(attention, mlp, frame_layers, encoder, normalising, injecting)
     if options.linear_precision != "plain":  # an MLP's hidden layer on its way to codes, and products
         trunk += max(mlp_tokens, chunk * tokens) * math.ceil(config.mlp_ratio) * dim * 9
     return int(max(trunk + converted_bytes(config, options, element_bytes), _MARGIN * at_heads))

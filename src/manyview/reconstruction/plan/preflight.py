@@ -10,7 +10,6 @@ import torch
 from ...attention.dense import AllKeys, SameFrameKeys
 from ...attention.layout import TokenLayout
 from ...attention.plan import Plan, PlanCost
-from ...attention.softmax.bf16_cpu import scratch_bytes
 from ...errors import MemoryLimitError
 from ...files.naming import counted
 from ...models.flops import forward_flops
@@ -21,6 +20,8 @@ from .machine import Machine, multiplies_bf16, precision_name
 
 # Share of a large matrix product's speed that a whole pass reaches.
 _EFFICIENCY = {"cpu": 0.5, "cuda": 0.4, "mps": 0.4}
+# On a CPU: pages of PyTorch's code that a first pass touches, oneDNN's kernels, what malloc keeps.
+_FIRST_USE, _FIRST_USE_BF16 = 32 << 20, 48 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,15 +51,43 @@ class Request:
         grid = (self.height // patch, self.width // patch)
         return TokenLayout(self.views, self.config.special_tokens, grid, self.config.reference_frame)
 
-    def peak_bytes(self, options: RunOptions) -> int:
-        """Expected bytes beside the weights."""
-        peak = estimate_peak_bytes(self.config, self.layout, options, self.dtype.itemsize, self.known)
+    def peak_bytes(
+        self, options: RunOptions, device: torch.device | None = None, encoder_only: bool = False
+    ) -> int:
+        """Expected bytes beside the weights: those of tensors, and on a CPU those that the process grows by.
+
+        The process is compared with itself when the weights are loaded and nothing has run. `encoder_only`:
+        of the encoder's part alone.
+        """
+        on_cpu = device is not None and device.type == "cpu"
+        if on_cpu and options.channels_last is None:  # heads run in the order of tokens there
+            options = dataclasses.replace(options, channels_last=True)
+        products = on_cpu and self.dtype == torch.bfloat16 and multiplies_bf16(torch.device("cpu"))
         # Reduced keys and values stand beside those they were taken from.
         whole = (AllKeys(), SameFrameKeys())
         reduced = tuple(layer for layer in self.plan.layers if layer.keys not in whole)
-        if not reduced:
-            return peak
-        return peak + Plan(reduced).cost(self.layout, self.config.dim, self.dtype.itemsize).key_value_bytes
+        beside, share, working = 0, 1.0, 0
+        if len(reduced) == len(self.plan.layers):
+            share = max(layer.keys.count(self.layout) for layer in reduced) / self.layout.tokens
+        sizes = (self.config.dim, self.config.num_heads, self.dtype.itemsize)
+        if reduced and not encoder_only:
+            beside = Plan(reduced).cost(self.layout, self.config.dim, self.dtype.itemsize).key_value_bytes
+        if on_cpu:
+            parts = {part for layer in self.plan.layers for part in (layer.queries, layer.keys, layer.fill)}
+            working = max(part.working_bytes(self.layout, *sizes) for part in parts)
+        peak = estimate_peak_bytes(
+            self.config,
+            self.layout,
+            options,
+            self.dtype.itemsize,
+            self.known,
+            products=products,
+            keys=share,
+            working=working,
+            encoder_only=encoder_only,
+        )
+        first_use = (_FIRST_USE_BF16 if products else _FIRST_USE) if on_cpu else 0
+        return peak + beside + first_use
 
     def flops_by_stage(self) -> dict[str, float]:
         """Operations of each stage of the pass."""
@@ -114,21 +143,10 @@ class Preflight:
 def preflight(request: Request, machine: Machine, flops_per_s: float | None = None) -> Preflight:
     """Choose the largest chunks that fit. Raises MemoryLimitError, with settings that would, if none fits."""
     for options in run_options_candidates(request):
-        peak = _peak_bytes(request, options, machine.device)
+        peak = request.peak_bytes(options, machine.device)
         if peak <= machine.usable_bytes:
             return Preflight(request, machine, options, peak, request.seconds(machine, flops_per_s))
     raise memory_limit_error(request, machine)
-
-
-def _peak_bytes(request: Request, options: RunOptions, device: torch.device) -> int:
-    """What to expect here: on a CPU heads run in the order of tokens, bf16 attention as products."""
-    if device.type != "cpu":
-        return request.peak_bytes(options)
-    if options.channels_last is None:
-        options = dataclasses.replace(options, channels_last=True)
-    products = request.dtype == torch.bfloat16 and multiplies_bf16(device)
-    beside = scratch_bytes(request.layout.tokens, request.config.dim) if products else 0
-    return request.peak_bytes(options) + beside
 
 
 def run_options_candidates(request: Request) -> Iterator[RunOptions]:
@@ -157,7 +175,7 @@ def memory_limit_error(request: Request, machine: Machine) -> MemoryLimitError:
     advice = "; ".join(ways) if ways else "not even one view fits: use a machine with more memory"
     return MemoryLimitError(
         f"{request.views} views of {request.width}x{request.height} need about "
-        f"{format_gib(_peak_bytes(request, frugal, machine.device))} beside the weights, and "
+        f"{format_gib(request.peak_bytes(frugal, machine.device))} beside the weights, and "
         f"{machine.name} has {format_gib(machine.free_bytes)} free. What would fit: {advice}"
     )
 
@@ -169,7 +187,7 @@ def largest_input(request: Request, machine: Machine) -> int:
 
 def _fits(request: Request, machine: Machine) -> bool:
     frugal = list(run_options_candidates(request))[-1]
-    return _peak_bytes(request, frugal, machine.device) <= machine.usable_bytes
+    return request.peak_bytes(frugal, machine.device) <= machine.usable_bytes
 
 
 def alternatives(request: Request, machine: Machine) -> list[str]:
