@@ -138,6 +138,28 @@ def test_damaged_files_are_named(folder: Path) -> None:
         read_posed_set(folder.parent.parent / "apple" / "1")
 
 
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("cameras.txt", ("64 48", "0 0")),
+        ("cameras.txt", ("60 62", "nan 62")),
+        ("cameras.txt", ("60 62", "0 62")),
+        ("images.txt", ("translation", "1e300 1e300 1e300")),
+    ],
+)
+def test_impossible_cameras_of_a_colmap_model_are_refused(folder: Path, file: str, change) -> None:
+    WRITERS["colmap"](folder)
+    path = folder / "sparse" / "0" / file
+    text = path.read_text()
+    if file == "images.txt":
+        words = next(line for line in text.splitlines() if line.endswith(".jpg")).split()
+        change = (" ".join(words[5:8]), change[1])
+    assert change[0] in text
+    path.write_text(text.replace(change[0], change[1], 1))
+    with pytest.raises(InputError, match=re.escape(str(path.parent))):
+        read_posed_set(folder)
+
+
 def test_a_distorted_colmap_model_says_so(folder: Path) -> None:
     WRITERS["colmap"](folder)
     path = folder / "sparse" / "0" / "cameras.txt"

@@ -94,6 +94,14 @@ def test_a_colmap_model_with_some_of_the_images(tmp_path):
     assert known.notes[-1] == "known of 3 views: poses of 2, intrinsics of 2"
 
 
+@pytest.mark.parametrize("focal", ["0", "nan", "inf", "-100"])
+def test_impossible_intrinsics_are_refused(tmp_path, focal):
+    path = tmp_path / "intrinsics.txt"
+    path.write_text(f"{focal} 0 99.5\n0 110 49.5\n0 0 1\n")
+    with pytest.raises(InputError, match=r"intrinsics\.txt"):
+        match_views(read_known_cameras(path), [_record("0.jpg")])
+
+
 def test_names_that_are_not_unique_are_not_guessed():
     known = KnownCameras(by_name={"a/1.jpg": KnownCamera(np.eye(3, 4)), "b/1.jpg": KnownCamera(np.eye(3, 4))})
     with pytest.raises(UsageError, match=r"'a/1\.jpg'.*'1\.jpg'"):
