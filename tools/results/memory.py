@@ -143,8 +143,11 @@ def _model(name: str) -> Any:
     from manyview.models.vggt.model import VGGT
 
     encoder = EncoderConfig(depth=2)
-    sizes = {"depth": 4, "taps": (0, 1, 2, 3), "encoder": encoder, "track_head": None, "point_head": None}
-    model = VGGT(dataclasses.replace(VGGT_1B, **sizes))
+    model = VGGT(
+        dataclasses.replace(
+            VGGT_1B, depth=4, taps=(0, 1, 2, 3), encoder=encoder, track_head=None, point_head=None
+        )
+    )
     # Results must be finite: depth is a power of e, and no field of view may be zero.
     for parameter in model.parameters():
         parameter.data.mul_(0.1)

@@ -90,7 +90,7 @@ def open_header(path: Path) -> Iterator[Image.Image]:
         yield _parsed(file)
 
 
-def _parsed(file: io.BufferedIOBase) -> Image.Image:
+def _parsed(file: io.BytesIO | io.BufferedReader) -> Image.Image:
     head = file.read(HEAD_BYTES)
     file.seek(0)
     try:
@@ -113,12 +113,12 @@ def _parsed(file: io.BufferedIOBase) -> Image.Image:
     return image
 
 
-def _open_pillow(file: io.BufferedIOBase) -> Image.Image:
+def _open_pillow(file: io.BytesIO | io.BufferedReader) -> Image.Image:
     Image.init()  # loads Pillow's plugins, once; older versions lack some of the formats
     return Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
 
 
-def _open_heif(file: io.BufferedIOBase) -> Image.Image:
+def _open_heif(file: io.BytesIO | io.BufferedReader) -> Image.Image:
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:

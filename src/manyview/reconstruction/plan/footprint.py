@@ -56,7 +56,7 @@ def estimate_peak_bytes(
     copies, logits = (SCRATCH, scratch_bytes()) if products else (0.0, 0)
     # Of a global layer: tokens and the frame layer's output, then attention's own.
     attention = held + unit * (frames * (2 + _ATTENTION) + _ROTATING * chunk)
-    attention += max(frames * unit * keys * copies + logits, working)
+    attention += max(int(frames * unit * keys * copies) + logits, working)
     # Kernels add attention's branch chunk by chunk, so that it lives beside the tokens and the tap.
     beside = 3 if options.kernels == "triton" else 2
     mlp = held + frames * unit * beside + max(hidden, heads.project)

@@ -115,6 +115,7 @@ def prepare(
         """Plan and chunk sizes for so many views, and why this plan. Raises MemoryLimitError."""
         shape = (count, height, width)
         kernels, linear_precision = options.kernels, options.linear_precision
+        reason: str | None
         request = Request(config, *shape, plan, heads, dtype, given, kernels, linear_precision)
         if accel == "auto":
             early = None if model.info is None else model.info.early_layers
