@@ -146,7 +146,7 @@ def _parse(args: Sequence[str]) -> Any:
 
 def _first_paragraph(box: str) -> str:
     """The text of a framed message of tyro, without its title and its advice."""
-    lines = []
+    lines: list[str] = []
     for line in box.splitlines()[1:]:
         text = line.strip("│╭╮╰╯ ")
         if not text.strip("─-"):  # a rule; without Unicode there is one below the title too
