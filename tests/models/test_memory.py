@@ -14,7 +14,7 @@ from manyview.models.vggt.model import VGGT
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
-FEW, MANY = 24, 40  # growth is the same from 48 to 80
+FEW, MANY = 16, 24  # growth is the same from 48 to 80
 
 
 def peak_bytes(
