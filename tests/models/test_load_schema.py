@@ -154,7 +154,7 @@ def test_a_large_file_that_does_not_fit_is_not_hashed(
     def hashed(path: Path) -> str:
         raise AssertionError(f"{path} was read whole")
 
-    monkeypatch.setattr(read, "_sha256", hashed)
+    monkeypatch.setattr(read, "file_sha256", hashed)
     path = tmp_path / "w.safetensors"
     length = 10 * 2**30
     header = {key: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for key in ()}

@@ -20,7 +20,7 @@ class Access:
     """Checks of a request to a server on `host`.
 
     Any program of this machine, and any page open in its browser, can send requests to a loopback address.
-    A page of another site is told by Origin; one whose name was made to point here (DNS rebinding) by Host;
+    Origin shows a page of another site; Host shows one whose name was made to point here (DNS rebinding);
     and everything else lacks the token.
     """
 

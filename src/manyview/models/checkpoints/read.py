@@ -21,6 +21,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ...errors import UsageError, WeightsError
+from ...files.schema import file_sha256
 from .folder import find_weights
 from .formats import Format, detect_format
 
@@ -46,7 +47,7 @@ class Checkpoint:
 
     def sha256(self) -> str:
         """SHA-256 of the file; for several shards, of the list of their digests in order of their names."""
-        digests = [_sha256(path) for path in self.files]
+        digests = [file_sha256(path) for path in self.files]
         if len(digests) == 1:
             return digests[0]
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
@@ -165,11 +166,6 @@ def _unwrap(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         logger.info("%s: the prefix %r of every name is dropped", path, prefix)
         tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
     return tensors
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _first_line(error: BaseException) -> str:

@@ -36,7 +36,7 @@ from .settings import run_settings
 
 # From here on network images are kept on the disk if the run may turn out to be one in chunks.
 _MANY_FILES = 300
-# From here on a person is told how a video would take less time.
+# From so many seconds on the run logs how a video would take less time.
 _PATIENCE_S = 30.0
 
 
