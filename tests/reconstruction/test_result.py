@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from manyview.errors import ManyViewError, UsageError
 from manyview.geometry.unproject_np import camera_centres, pixel_grid, project
 from manyview.reconstruction.result.arrays import hash_settings
+from manyview.reconstruction.result.load import load_reconstruction
 from manyview.reconstruction.result.points import depth_edges
 from manyview.reconstruction.result.result import Reconstruction
 from tests.analytic_scene import cast, crop_transform, fit_transform, pad_transform, room_scene
@@ -71,6 +73,19 @@ def test_valid_leaves_out_padding_and_bad_depth() -> None:
     assert not scene.valid[0, :3, 0].any() and scene.valid[0, 3:].all()
     np.testing.assert_array_equal(scene.valid[2], TRANSFORMS[2].content_mask())
     assert 0 < scene.valid[2].sum() < scene.valid[2].size
+
+
+def test_sky_is_stored_and_never_valid(tmp_path: Path) -> None:
+    scene, _ = room_scene(TRANSFORMS)
+    sky = np.zeros(scene.z_depth.shape, dtype=bool)
+    sky[1, :20] = True
+    with_sky = dataclasses.replace(scene, sky=sky)
+    assert not with_sky.valid[1, :20].any() and with_sky.valid[1, 20:].any()
+    assert len(with_sky.point_cloud(0)) == len(scene.point_cloud(0)) - scene.valid[1, :20].sum()
+    loaded = load_reconstruction(with_sky.save(tmp_path / "result"))
+    np.testing.assert_array_equal(loaded.sky, sky)
+    with pytest.raises(ValueError, match="sky"):
+        dataclasses.replace(scene, sky=sky[:, :-1])
 
 
 def test_arrays_are_read_only_and_the_callers_are_not_touched() -> None:

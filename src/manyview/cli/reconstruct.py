@@ -79,7 +79,7 @@ class Reconstruct:
                     self._complete(scene, ready, model, formats, bars)
                     return 0
             check_long_run(ready, model, self.yes)
-            require_space(folder, array_bytes(ready.views.images.shape, self.how.point_head))
+            require_space(folder, array_bytes(ready.views.images.shape, ready.chosen.request.heads))
             scene = reconstruct_into(ready, model, folder, self.overwrite, bars)
             export_all(scene, folder, formats, bars)
         for note in scene.notes[len(ready.notes) :]:

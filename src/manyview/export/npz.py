@@ -71,6 +71,8 @@ def npz_arrays(scene: Reconstruction, world_points: bool = True) -> dict[str, np
         arrays["world_points"] = scene.world_points
     if scene.head_points is not None and scene.head_points_conf is not None:
         arrays |= {"head_points": scene.head_points, "head_points_conf": scene.head_points_conf}
+    if scene.sky is not None:
+        arrays["sky"] = scene.sky
     return arrays
 
 

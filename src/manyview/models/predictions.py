@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..attention.layout import TokenLayout
@@ -18,7 +18,7 @@ class Predictions:
 
     The world is the first frame's camera; lengths are up to scale, or metres where there is a
     `metric_scale`. Depth is z-depth, confidences are at least 1. Cameras are read off the pose encoding, or
-    given by networks without one.
+    given by networks without one. `sky` is True where a pixel shows the sky.
     """
 
     height: int
@@ -38,6 +38,7 @@ class Predictions:
     metric_scale: Float[Tensor, " batch"] | None = None
     text_alignment_token: Float[Tensor, "batch dim"] | None = None
     text_alignment_embedding: Float[Tensor, "batch dim"] | None = None
+    sky: Bool[Tensor, "batch frames height width"] | None = None
     cameras: tuple[Float[Tensor, "batch frames 3 4"], Float[Tensor, "batch frames 3 3"]] | None = None
 
     @property

@@ -71,7 +71,7 @@ def selection_chunk(tokens_per_frame: int, options: RunOptions) -> int:
 
 def result_shapes(request: Request) -> Shapes:
     """Types and shapes of the arrays of the result."""
-    return array_shapes(request.views, request.height, request.width, "points" in request.heads)
+    return array_shapes(request.views, request.height, request.width, request.heads)
 
 
 def disk_bytes(request: Request) -> int:

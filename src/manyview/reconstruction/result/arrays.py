@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from ...files.array_file import Shapes
 
@@ -18,24 +21,28 @@ ARRAY_FIELDS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "depth_conf": ("float32", ("v", "h", "w")),
     "head_points": ("float32", ("v", "h", "w", 3)),
     "head_points_conf": ("float32", ("v", "h", "w")),
+    "sky": ("bool", ("v", "h", "w")),
 }
-OPTIONAL_ARRAYS = frozenset({"head_points", "head_points_conf"})
+# The head that each array comes from which a result may lack.
+OPTIONAL_ARRAYS = {"head_points": "points", "head_points_conf": "points", "sky": "sky"}
 
 
-def array_shapes(views: int, height: int, width: int, head_points: bool = False) -> Shapes:
-    """Types and shapes of the arrays of a result, as `ArrayFile` takes them."""
+def array_shapes(views: int, height: int, width: int, heads: Collection[str] = ()) -> Shapes:
+    """Types and shapes of the arrays of a result of these heads, as `ArrayFile` takes them."""
     sizes = {"v": views, "h": height, "w": width}
     return {
         name: (dtype, tuple(sizes[size] if isinstance(size, str) else size for size in shape))
         for name, (dtype, shape) in ARRAY_FIELDS.items()
-        if head_points or name not in OPTIONAL_ARRAYS
+        if name not in OPTIONAL_ARRAYS or OPTIONAL_ARRAYS[name] in heads
     }
 
 
-def array_bytes(images_shape: Sequence[int], head_points: bool = False) -> int:
+def array_bytes(images_shape: Sequence[int], heads: Collection[str] = ()) -> int:
     """Bytes of the arrays of a result of images [views, 3, height, width], without its few for cameras."""
     views, _, height, width = images_shape
-    return views * height * width * (3 + 4 + 4 + (12 + 4 if head_points else 0))
+    shapes = array_shapes(views, height, width, heads)
+    pixels = (shapes[name] for name in shapes if "h" in ARRAY_FIELDS[name][1])
+    return sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in pixels)
 
 
 def hash_settings(settings: Mapping[str, Any]) -> str:

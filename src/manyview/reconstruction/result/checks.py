@@ -25,7 +25,7 @@ def check_arrays(scene: Reconstruction) -> None:
         raise ValueError(
             f"there are {views} images and {len(scene.views)} view records; both must be equal, >= 1"
         )
-    for name, (dtype, wanted) in array_shapes(views, height, width, head_points=True).items():
+    for name, (dtype, wanted) in array_shapes(views, height, width, OPTIONAL_ARRAYS.values()).items():
         array = getattr(scene, name)
         if array is None and name in OPTIONAL_ARRAYS:
             continue

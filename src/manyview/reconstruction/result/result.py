@@ -49,6 +49,7 @@ class Reconstruction:
         pixel_centres: "half" casts depth along pixel centres; "integer" along integer pixel indices,
             half a pixel off, which is what upstream VGGT does.
         head_points, head_points_conf: world points of the point head, if it ran.
+        sky: True where a pixel shows the sky, which is never `valid`; None where nothing told.
         comparison: what the plan saved and changed beside dense attention on a sample of the views, as JSON
             types (see `run.comparison.PlanComparison`), if it was asked for.
     """
@@ -66,6 +67,7 @@ class Reconstruction:
     pixel_centres: str = "half"
     head_points: Float32[np.ndarray, "views height width 3"] | None = None
     head_points_conf: Float32[np.ndarray, "views height width"] | None = None
+    sky: Bool[np.ndarray, "views height width"] | None = None
     comparison: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -141,14 +143,15 @@ class Reconstruction:
 
     @property
     def valid(self) -> Bool[np.ndarray, "views height width"]:
-        """True where the pixel shows the image (not padding) and has finite, positive depth."""
+        """True where the pixel shows the image (not padding, not sky) and has finite, positive depth."""
         return np.stack([self.view_valid(index) for index in range(len(self))])
 
     def view_valid(self, index: int) -> Bool[np.ndarray, "height width"]:
         """`valid` of one view."""
         depth, conf = self.z_depth[index], self.depth_conf[index]
         usable = np.isfinite(depth) & (depth > 0) & np.isfinite(conf)
-        return usable & self.views[index].transform.content_mask()
+        usable &= self.views[index].transform.content_mask()
+        return usable if self.sky is None else usable & ~self.sky[index]
 
     @property
     def world_points(self) -> Float32[np.ndarray, "views height width 3"]:

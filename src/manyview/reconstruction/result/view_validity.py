@@ -66,6 +66,7 @@ def predicted_arrays(predictions: Predictions) -> dict[str, np.ndarray]:
         "depth_conf": predictions.depth_conf,
         "head_points": predictions.world_points,
         "head_points_conf": predictions.world_points_conf,
+        "sky": predictions.sky,
     }
     # Converted on the CPU: Apple's GPU has no float64.
     return {
