@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from tools.conformance import flash, merging, modules, omega, operations, pi3, stream, whole
+from tools.conformance import da3, flash, merging, modules, omega, operations, pi3, stream, whole
 from tools.conformance.folder import BrokenCase, Case
 
 Handler = Callable[[Case], dict[str, Tensor]]
@@ -44,6 +44,8 @@ def find_handler(case: Case) -> Handler | Skipped:
         return _from_inventory
     if case.group == "full" and (case.name in ("pi3", "pi3x") or case.name.startswith("vggt")):
         return _from_inventory
+    if case.group == "da3":
+        return next((h for start, h in da3.HANDLERS if case.name.startswith(start)), _unrecognised)
     model = case.name if case.group == "full" else case.group
     if model in ("omega", "omega_text"):
         return omega.run

@@ -48,7 +48,7 @@ class Fusion(nn.Module):
         if lateral is not None:
             x = x + self.resConfUnit1(lateral, compute)
         x = self.resConfUnit2(x, compute)
-        return self.out_conv(_resize(x, size), compute)
+        return self.out_conv(resize_map(x, size), compute)
 
 
 class Pyramid(nn.Module):
@@ -64,40 +64,72 @@ class Pyramid(nn.Module):
         )
         self.refinenet4 = Fusion(features, lateral=False, relu_skip=relu_skip)
 
-    def fuse(self, maps: Sequence[Tensor], times: int, compute: Compute = PLAIN) -> Tensor:
-        """Features at `times` the size of the finest map."""
+    def laterals(self, maps: Sequence[Tensor], compute: Compute = PLAIN) -> list[Tensor]:
+        """The maps, all with the same number of channels."""
         convs = (self.layer1_rn, self.layer2_rn, self.layer3_rn, self.layer4_rn)
-        one, two, three, four = (conv(x, compute) for conv, x in zip(convs, maps, strict=True))
-        x = self.refinenet4(four, None, _size(three), compute)
-        x = self.refinenet3(x, three, _size(two), compute)
-        x = self.refinenet2(x, two, _size(one), compute)
-        height, width = _size(one)
-        return self.refinenet1(x, one, (times * height, times * width), compute)
+        return [conv(x, compute) for conv, x in zip(convs, maps, strict=True)]
+
+    def fuse(self, laterals: Sequence[Tensor], times: int, compute: Compute = PLAIN) -> Tensor:
+        """Features at `times` the size of the finest lateral."""
+        fusions = (self.refinenet1, self.refinenet2, self.refinenet3, self.refinenet4)
+        return fuse_laterals(laterals, fusions, times, compute)
+
+
+def fuse_laterals(
+    laterals: Sequence[Tensor], fusions: Sequence[Fusion], times: int, compute: Compute = PLAIN
+) -> Tensor:
+    """Features at `times` the size of the finest of four laterals; both sequences are finest first."""
+    height, width = laterals[0].shape[-2:]
+    sizes = [(times * height, times * width), *((x.shape[-2], x.shape[-1]) for x in laterals[:3])]
+    x = fusions[3](laterals[3], None, sizes[3], compute)
+    for level in (2, 1, 0):
+        x = fusions[level](x, laterals[level], sizes[level], compute)
+    return x
+
+
+def output_stack(features: int, output_dim: int) -> nn.Sequential:
+    """The last convolutions of a DPT head."""
+    return nn.Sequential(Conv2d(features, 32, 3, padding=1), nn.ReLU(), Conv2d(32, output_dim, 1))
 
 
 class Scratch(Pyramid):
     """VGGT's convolutions between the taps and the output."""
 
-    def __init__(self, features: int, out_channels: Sequence[int], output_dim: int | None) -> None:
-        super().__init__(features, out_channels)
+    def __init__(
+        self,
+        features: int,
+        out_channels: Sequence[int],
+        output_dim: int | None,
+        relu_skip: bool = True,
+    ) -> None:
+        super().__init__(features, out_channels, relu_skip)
         if output_dim is None:
             self.output_conv1 = Conv2d(features, features, 3, padding=1)
         else:
             self.output_conv1 = Conv2d(features, features // 2, 3, padding=1)
-            self.output_conv2 = nn.Sequential(
-                Conv2d(features // 2, 32, 3, padding=1), nn.ReLU(), Conv2d(32, output_dim, 1)
-            )
+            self.output_conv2 = output_stack(features // 2, output_dim)
 
-    def forward(self, maps: Sequence[Tensor], compute: Compute = PLAIN) -> Tensor:
-        return self.output_conv1(self.fuse(maps, 2, compute), compute)
+    def forward(self, laterals: Sequence[Tensor], compute: Compute = PLAIN) -> Tensor:
+        return self.output_conv1(self.fuse(laterals, 2, compute), compute)
 
 
 class FeatureTapMaps(nn.Module):
-    """The part of a DPT head from tokens to four maps: norm, projections, resizing."""
+    """The part of a DPT head from tokens to four maps: norm, projections, resizing.
 
-    def __init__(self, dim: int, widths: Sequence[int]) -> None:
+    `normalise` is off for taps that are used as they are; `plane_dtype` is that of the angles by which
+    places on the image plane are embedded.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        widths: Sequence[int],
+        normalise: bool = True,
+        plane_dtype: torch.dtype = torch.float64,
+    ) -> None:
         super().__init__()
-        self.norm = LayerNorm(dim)
+        self.plane_dtype = plane_dtype
+        self.norm = LayerNorm(dim) if normalise else None
         self.projects = nn.ModuleList(Conv2d(dim, width, 1) for width in widths)
         self.resize_layers = nn.ModuleList(
             [
@@ -108,6 +140,13 @@ class FeatureTapMaps(nn.Module):
             ]
         )
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights."""
+        conv = self.projects[0]
+        assert isinstance(conv, Conv2d)
+        return conv.weight.dtype
+
     def project(
         self, tokens: Float[Tensor, "*batch patches dim"], index: int, compute: Compute = PLAIN
     ) -> Float[Tensor, "*batch patches width"]:
@@ -115,7 +154,8 @@ class FeatureTapMaps(nn.Module):
         conv = self.projects[index]
         assert isinstance(conv, Conv2d) and conv.bias is not None
         weight, bias = (in_dtype(parameter, tokens.dtype, compute) for parameter in (conv.weight, conv.bias))
-        return F.linear(self.norm(tokens, compute), weight.flatten(1), bias)
+        normed = tokens if self.norm is None else self.norm(tokens, compute)
+        return F.linear(normed, weight.flatten(1), bias)
 
     def maps(
         self,
@@ -136,7 +176,7 @@ class FeatureTapMaps(nn.Module):
             if aspect is None:
                 x = x.contiguous(memory_format=order)
             else:
-                x = add_image_plane(x, aspect, PLANE_WEIGHT, order=order)
+                x = add_image_plane(x, aspect, PLANE_WEIGHT, order=order, dtype=self.plane_dtype)
             resize = self.resize_layers[index]
             maps.append(x if isinstance(resize, nn.Identity) else resize(x, compute))
         return maps
@@ -147,7 +187,7 @@ class DenseHead(FeatureTapMaps):
 
     `dim` is the width of a tap (frame and global outputs side by side). `output_dim` counts the
     values plus one confidence channel; None returns features at 1/`down_ratio` of the image, without
-    the image-plane embedding (the tracker's extractor).
+    the image-plane embedding (the tracker's extractor). `scratch`: its convolutions (None: VGGT's).
     """
 
     def __init__(
@@ -158,11 +198,13 @@ class DenseHead(FeatureTapMaps):
         activation: str = "exp",
         conf_activation: str = "expp1",
         down_ratio: int = 1,
+        scratch: Scratch | None = None,
+        plane_dtype: torch.dtype = torch.float64,
     ) -> None:
-        super().__init__(dim, config.out_channels)
+        super().__init__(dim, config.out_channels, plane_dtype=plane_dtype)
         self.activation, self.conf_activation = activation, conf_activation
         self.output_dim, self.down_ratio = output_dim, down_ratio
-        self.scratch = Scratch(config.features, config.out_channels, output_dim)
+        self.scratch = scratch or Scratch(config.features, config.out_channels, output_dim)
 
     def forward(
         self,
@@ -177,26 +219,35 @@ class DenseHead(FeatureTapMaps):
         `grid` and `image_size` are (rows, columns) of patches and pixels. Convolutions run in the precision
         of the taps; the last one, from which values are raised to the power of e, in that of the weights.
         """
-        aspect = image_size[1] / image_size[0]
-        embed = self.output_dim is not None
-        x = self.scratch(self.maps(taps, grid, aspect if embed else None, channels_last, compute), compute)
+        aspect = image_size[1] / image_size[0] if self.output_dim is not None else None
+        maps = self.maps(taps, grid, aspect, channels_last, compute)
+        x = self.scratch(self.scratch.laterals(maps, compute), compute)
+        if aspect is not None:
+            return self.values(x, image_size, compute)
         height, width = (side // self.down_ratio for side in image_size)
-        x = _resize(x, (height, width))
-        precise = self.norm.weight.dtype
-        if not embed:
-            return x.to(precise)
-        x = add_image_plane(x, aspect, PLANE_WEIGHT, inplace=True)
-        first, relu, last = self.scratch.output_conv2
-        raw = last(relu(first(x, compute)).to(precise), compute).permute(0, 2, 3, 1)
+        return resize_map(x, (height, width)).to(self.dtype)
+
+    def values(self, x: Tensor, image_size: tuple[int, int], compute: Compute) -> tuple[Tensor, Tensor]:
+        """Values and confidence from the features of the scratch."""
+        height, width = (side // self.down_ratio for side in image_size)
+        x = resize_map(x, (height, width))
+        aspect = image_size[1] / image_size[0]
+        x = add_image_plane(x, aspect, PLANE_WEIGHT, inplace=True, dtype=self.plane_dtype)
+        raw = read_out(self.scratch.output_conv2, x, self.dtype, compute)
         values = activate_values(raw[..., :-1], self.activation)
         return values, activate_confidence(raw[..., -1], self.conf_activation)
 
 
-def _size(x: Tensor) -> tuple[int, int]:
-    return x.shape[-2], x.shape[-1]
+def read_out(
+    stack: nn.Sequential, x: Tensor, dtype: torch.dtype, compute: Compute
+) -> Float[Tensor, "frames height width channels"]:
+    """Raw outputs of an `output_stack`, whose last convolution runs in `dtype`."""
+    first, relu, last = stack
+    return last(relu(first(x, compute)).to(dtype), compute).permute(0, 2, 3, 1)
 
 
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    if _size(x) == size:
+def resize_map(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """`x` at (rows, columns) `size`: bilinear, the centres of the corners kept."""
+    if x.shape[-2:] == size:
         return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)

@@ -64,21 +64,24 @@ def plane_axes(
 
 
 def embed_image_plane(
-    uv: Float[Tensor, "height width 2"], channels: int, base: float = 100.0
+    uv: Float[Tensor, "height width 2"],
+    channels: int,
+    base: float = 100.0,
+    dtype: torch.dtype = torch.float64,
 ) -> Float[Tensor, "height width channels"]:
     """Sines and cosines of u (first half of the channels) and of v (second half)."""
-    halves = [embed_coordinate(uv[..., axis].flatten(), channels // 2, base) for axis in (0, 1)]
+    halves = [embed_coordinate(uv[..., axis].flatten(), channels // 2, base, dtype) for axis in (0, 1)]
     return torch.cat(halves, dim=-1).unflatten(0, uv.shape[:2])
 
 
 def embed_coordinate(
-    values: Float[Tensor, " n"], channels: int, base: float = 100.0
+    values: Float[Tensor, " n"], channels: int, base: float = 100.0, dtype: torch.dtype = torch.float64
 ) -> Float[Tensor, "n channels"]:
-    """Sines, then cosines, of the values at geometric frequencies; angles are float64, results float32."""
+    """Sines, then cosines, of the values at geometric frequencies; angles are of `dtype`, results float32."""
     home = values.device
     precise = "cpu" if home.type == "mps" else home  # Apple's GPU has no float64
-    exponent = torch.arange(channels // 2, dtype=torch.float64, device=precise) / (channels // 2)
-    angles = values.to(precise).double()[:, None] * (1.0 / base**exponent)
+    exponent = torch.arange(channels // 2, dtype=dtype, device=precise) / (channels // 2)
+    angles = values.to(precise, dtype)[:, None] * (1.0 / base**exponent)
     return torch.cat([angles.sin(), angles.cos()], dim=-1).float().to(home)
 
 
@@ -88,8 +91,9 @@ def add_image_plane(
     weight: float,
     inplace: bool = False,
     order: torch.memory_format = torch.contiguous_format,
+    dtype: torch.dtype = torch.float64,
 ) -> Float[Tensor, "n channels rows columns"]:
-    """x + weight * embedding of each cell's place on the image plane.
+    """x + weight * embedding of each cell's place on the image plane, whose angles are of `dtype`.
 
     u depends on the column alone and v on the row alone, so the embedding is never made at full size.
     `inplace` overwrites x (without gradients only); a new result has the memory order `order`.
@@ -97,8 +101,8 @@ def add_image_plane(
     rows, columns = x.shape[-2:]
     half = x.shape[1] // 2
     u, v = plane_axes(rows, columns, aspect, x.device)
-    across = weight * embed_coordinate(u, half).to(x.dtype).T[:, None, :]
-    down = weight * embed_coordinate(v, half).to(x.dtype).T[:, :, None]
+    across = weight * embed_coordinate(u, half, dtype=dtype).to(x.dtype).T[:, None, :]
+    down = weight * embed_coordinate(v, half, dtype=dtype).to(x.dtype).T[:, :, None]
     if torch.is_grad_enabled():
         joined = torch.cat([x[:, :half] + across, x[:, half:] + down], dim=1)
         return joined if inplace else joined.contiguous(memory_format=order)

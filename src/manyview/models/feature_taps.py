@@ -75,7 +75,7 @@ class FeatureTaps:
     def _project(
         self, head: FeatureTapMaps, index: int, frame: Tensor, across: Tensor, compute: Compute
     ) -> Tensor:
-        dtype = self._options.head_dtype or head.norm.weight.dtype
+        dtype = self._options.head_dtype or head.dtype
 
         def project(part: slice) -> Tensor:
             both = torch.cat([frame[part, self._special :], across[part, self._special :]], dim=-1)
@@ -91,19 +91,23 @@ def run_dense_head(
     shape: Sequence[int],
     options: RunOptions,
     weights: ConvertedWeights | None = None,
+    **wanted: bool,
 ) -> tuple[Tensor, ...]:
     """Outputs of a dense head, each [B, S, ...], for images of `shape` [B, S, 3, H, W], as `options` say.
 
-    `weights`: converted weights that several passes share (None: kept for this call).
+    `weights`: converted weights that several passes share (None: kept for this call). `wanted` asks the head
+    for outputs that it leaves out by default.
     """
     channels_last = options.channels_last
     if channels_last is None:
         channels_last = taps[0].device.type == "cpu" and not torch.is_grad_enabled()
     compute = Compute.for_heads(options, weights)
-    dtype = options.head_dtype or head.norm.weight.dtype
+    dtype = options.head_dtype or head.dtype
     size = (shape[-2], shape[-1])
     outputs = in_slices(
-        lambda part: head((tap[part].to(dtype) for tap in taps), grid, size, channels_last, compute),
+        lambda part: head(
+            (tap[part].to(dtype) for tap in taps), grid, size, channels_last, compute, **wanted
+        ),
         len(taps[0]),
         options.head_frames_per_chunk,
     )

@@ -34,4 +34,4 @@ def test_the_full_size_model_is_not_skipped(shared_reference):
         "full/omega",
         "full/omega_text",
     }
-    assert len(run) == 106
+    assert len(run) == 151

@@ -107,8 +107,9 @@ class OmegaDenseHead(FeatureTapMaps):
         As in VGGT's head, only what follows the last fusion runs in the precision of the weights.
         """
         aspect = image_size[1] / image_size[0]
-        x = self.scratch.fuse(self.maps(taps, grid, aspect, channels_last, compute), 1, compute)
-        x = add_image_plane(x, aspect, PLANE_WEIGHT, inplace=True).to(self.norm.weight.dtype)
+        maps = self.maps(taps, grid, aspect, channels_last, compute)
+        x = self.scratch.fuse(self.scratch.laterals(maps, compute), 1, compute)
+        x = add_image_plane(x, aspect, PLANE_WEIGHT, inplace=True).to(self.dtype)
         depth, confidence = (
             F.pixel_shuffle(conv(x, compute), self.enlarge)[:, 0] for conv in (self.proj, self.proj_conf)
         )

@@ -1,0 +1,18 @@
+"""Depth Anything 3: which handler runs a case, by the beginning of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from tools.conformance import da3_heads
+from tools.conformance.folder import Case
+
+Handler = Callable[[Case], dict[str, Tensor]]
+
+HANDLERS: tuple[tuple[str, Handler], ...] = (
+    ("uv_embed", da3_heads.image_plane_embedding),
+    ("dualdpt", da3_heads.dual_head),
+    ("dpt_sky", da3_heads.sky_head),
+)
