@@ -114,6 +114,26 @@ class KnownChoice:
         return dataclasses.replace(options, known=known)
 
 
+@dataclasses.dataclass(frozen=True)
+class SingleViewChoice:
+    """What a network that sees one view at a time adds to the result."""
+
+    metric: bool = False
+    """Lengths in metres, by --metric-model on a few views; refused where its depth has another shape."""
+    sky: bool = False
+    """Mark the sky of every view by --metric-model, and leave it out of the points."""
+    metric_model: str = "da3-metric-large"
+    """Depth in metres and sky of single views: name, hub id, file or folder."""
+
+    def onto(self, options: ReconstructOptions, model: ModelChoice) -> ReconstructOptions:
+        """The network is loaded, if it is wanted, as `model` says."""
+        options = dataclasses.replace(options, metric=self.metric, sky=self.sky)
+        if not self.metric and not self.sky:
+            return options
+        network = dataclasses.replace(model, model=self.metric_model, revision=None).load()
+        return dataclasses.replace(options, metric_model=network)
+
+
 def with_user_paths(command: Any) -> Any:
     """A command's dataclass with ~ expanded in its paths, which no shell does in --out=~/x."""
     changes: dict[str, Any] = {}

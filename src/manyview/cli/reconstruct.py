@@ -11,7 +11,7 @@ import tyro
 from .console import Bars, say, say_notes
 from .export import ExportNames, chosen_formats, export_all
 from .long_run import check_long_run
-from .options import KnownChoice, ModelChoice, RunChoice, check_apart
+from .options import KnownChoice, ModelChoice, RunChoice, SingleViewChoice, check_apart
 
 if TYPE_CHECKING:
     from ..models.network import Network
@@ -40,6 +40,7 @@ class Reconstruct:
     model: ModelChoice = dataclasses.field(default_factory=ModelChoice)
     how: RunChoice = dataclasses.field(default_factory=RunChoice)
     known: KnownChoice = dataclasses.field(default_factory=KnownChoice)
+    single_view: SingleViewChoice = dataclasses.field(default_factory=SingleViewChoice)
 
     def run(self) -> int:
         from ..errors import UsageError
@@ -68,6 +69,7 @@ class Reconstruct:
             if earlier is None:
                 check_output_folder(folder, self.overwrite, self.receipt)
             model = self.model.load()
+            options = self.single_view.onto(options, self.model)
             ready = prepare(given, model, options, bars)
             say_notes(ready.notes)
             if earlier is not None and not self.overwrite:

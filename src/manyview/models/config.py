@@ -71,6 +71,14 @@ class NetworkConfig:
         return None
 
     @property
+    def metric_focal(self) -> float | None:
+        """Depth of single views is in metres at this focal length in pixels, and in proportion at others.
+
+        None where depth has no unit.
+        """
+        return None
+
+    @property
     def why_no_priors(self) -> str | None:
         """Why known cameras and depth cannot be given beside the images; None where they can."""
         return "takes images only: known cameras and depth need Pi3X (--model pi3x), or leave them out"

@@ -8,7 +8,7 @@ import torch
 
 from ..kernels import KERNELS
 
-HEADS = ("camera", "depth", "points", "track", "text")
+HEADS = ("camera", "depth", "points", "track", "text", "sky")
 LINEAR_PRECISIONS = ("plain", "fp8")
 
 

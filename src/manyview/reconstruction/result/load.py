@@ -35,6 +35,7 @@ class _Header(msgspec.Struct, frozen=True):
     pixel_centres: str
     views: tuple[StoredView, ...]
     receipt: dict[str, Any] | None = None
+    metric: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.settings_hash != hash_settings(self.settings):
@@ -62,6 +63,7 @@ def load_reconstruction(folder: str | Path) -> Reconstruction:
             notes=header.notes,
             pixel_centres=header.pixel_centres,
             comparison=header.receipt,
+            metric=header.metric,
             **arrays,
         )
     except (ValueError, ManyViewError) as error:

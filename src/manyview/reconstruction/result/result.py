@@ -1,7 +1,8 @@
 """`Reconstruction`: the result of a run. Cameras, depth, confidence, and where every view came from.
 
 Conventions: OpenCV axes; `cam_from_world` maps world points into a camera; intrinsics are in pixels of
-the network images with pixel centres at +0.5; depth is z-depth in the (arbitrary) unit of the cameras.
+the network images with pixel centres at +0.5; depth is z-depth in the unit of the cameras, which is arbitrary
+unless `metric` says that it is the metre.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Reconstruction:
         sky: True where a pixel shows the sky, which is never `valid`; None where nothing told.
         comparison: what the plan saved and changed beside dense attention on a sample of the views, as JSON
             types (see `run.comparison.PlanComparison`), if it was asked for.
+        metric: where lengths are in metres, by which "model" and "factor" they became so, as JSON types; None
+            where the unit of length is arbitrary, or that of known cameras.
     """
 
     images: UInt8[np.ndarray, "views height width 3"]
@@ -69,6 +72,7 @@ class Reconstruction:
     head_points_conf: Float32[np.ndarray, "views height width"] | None = None
     sky: Bool[np.ndarray, "views height width"] | None = None
     comparison: dict[str, Any] | None = None
+    metric: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         check_arrays(self)
@@ -78,10 +82,10 @@ class Reconstruction:
             raise ValueError(f"pixel_centres must be 'half' or 'integer', not {self.pixel_centres!r}")
         try:
             plain = [self.settings, self.timings_s, self.memory_bytes, self.notes, self.comparison]
-            json.dumps(plain, allow_nan=False)
+            json.dumps([*plain, self.metric], allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"settings, timings, memory, notes and comparison must be plain JSON values: {error}"
+                f"settings, timings, memory, notes, comparison and metric must be plain JSON values: {error}"
             ) from error
         # Notes name files, and go to terminals and pages.
         object.__setattr__(self, "notes", tuple(map(printable, self.notes)))

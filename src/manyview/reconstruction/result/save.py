@@ -166,6 +166,7 @@ def _header(scene: Reconstruction, save_id: str) -> dict[str, Any]:
         "memory_bytes": scene.memory_bytes,
         "notes": list(scene.notes),
         **({} if scene.comparison is None else {"receipt": scene.comparison}),
+        **({} if scene.metric is None else {"metric": scene.metric}),
         "views": [view.to_json() for view in scene.views],
     }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Literal, TypedDict
 
 from ..._deprecation import RenamedAttribute, accepts_renamed, new_names, renamed_arguments
 from ..._option_checks import check_options
 from ...errors import UsageError
 from ...kernels import KERNELS
+from ...models.network import Network
 from ...models.run_options import LINEAR_PRECISIONS
 from ..inputs.options import InputOptions
 from ..inputs.preprocess import SizePolicy
@@ -41,6 +43,10 @@ class ReconstructOptions:
         chunk: attach so many views at a time to anchors solved once, with results on the disk (None: only if
             one pass does not fit in memory). For plans of anchors; the result is the same.
         kernels: "plain", or "triton" for fused kernels (docs/kernels.md).
+        metric: put the result in metres by `metric_model` on a few views; refused, with a note, where its
+            depth and the result's do not agree.
+        sky: mark the sky of every view by `metric_model`, which leaves it out of the points.
+        metric_model: depth in metres and sky of single views: a network, or what `manyview.load` takes.
         linear_precision: "plain", or "fp8" to run the trunk's linear layers on 8-bit floating-point codes
             (docs/precision.md).
 
@@ -64,6 +70,9 @@ class ReconstructOptions:
     chunk: int | None = None
     kernels: str = "plain"
     linear_precision: str = "plain"
+    metric: bool = False
+    sky: bool = False
+    metric_model: Network | str | Path = "da3-metric-large"
 
     receipt = RenamedAttribute("compare")
     receipt_views = RenamedAttribute("compare_views")
@@ -82,6 +91,10 @@ class ReconstructOptions:
             raise UsageError(f"linear_precision is {known}, not {self.linear_precision!r}")
         if self.compare_views is not None and not self.compare:
             raise UsageError("--receipt-views is the size of the sample of --receipt: give --receipt too")
+        if self.metric and self.known:
+            raise UsageError("--metric finds a scale, and what is known has one: leave out either")
+        if self.chunk is not None and (self.metric or self.sky):
+            raise UsageError("--metric and --sky need the whole result in memory: leave out --chunk")
         if self.compare and self.known:
             raise UsageError("--receipt compares plans on images alone: leave out known cameras and depth")
 
@@ -105,6 +118,9 @@ class ReconstructChanges(TypedDict, total=False):
     chunk: int | None
     kernels: str
     linear_precision: str
+    metric: bool
+    sky: bool
+    metric_model: Network | str | Path
 
 
 def changed_options(options: ReconstructOptions | None, changes: ReconstructChanges) -> ReconstructOptions:

@@ -33,6 +33,7 @@ from .comparison import ComparisonOptions
 from .options import ReconstructOptions
 from .progress import ProgressCallback
 from .settings import run_settings
+from .single_view import SingleView
 
 # From here on network images are kept on the disk if the run may turn out to be one in chunks.
 _MANY_FILES = 300
@@ -52,6 +53,7 @@ class PreparedRun:
         timings_s: seconds so far by stage.
         comparison: the comparison with dense attention that was asked for, if any.
         known: known cameras and depth of the views, if any.
+        single_view: the network that adds metres or sky to the result, if any.
     """
 
     views: LoadedViews
@@ -61,6 +63,7 @@ class PreparedRun:
     timings_s: dict[str, float]
     comparison: ComparisonOptions | None = None
     known: KnownInputs | None = None
+    single_view: SingleView | None = None
 
 
 @memory_errors()
@@ -90,6 +93,7 @@ def prepare(
         check_accepts_priors(config, model.name)
     heads = ("camera", "depth", "points") if options.point_head else ("camera", "depth")
     config.require_heads(heads)
+    single_view = SingleView.wanted(options.metric, options.sky, options.metric_model)
     device = pick_device(options.device)
     check_kernels(options.kernels, device)
     dtype = pick_dtype(device, options.precision)
@@ -126,7 +130,8 @@ def prepare(
             reason = f"{trained_for}, which these weights were trained for; --accel chooses another plan"
         else:
             reason = misfit(plan, trained_for)
-        return _preflight(model, request, machine, options.chunk, flops_per_s), reason
+        whole = "--metric and --sky need the whole result in memory" if single_view else None
+        return _preflight(model, request, machine, options.chunk, flops_per_s, whole), reason
 
     # What headers say is enough to refuse what cannot fit, before anything is decoded.
     expected = expected_views(found, Sizing(policy, size, patch, pixel_limit))
@@ -160,11 +165,10 @@ def prepare(
         *((reason,) if reason else ()),
         *(known.notes if known else ()),
     )
-    settings = run_settings(model, options, chosen, views, known)
+    settings = run_settings(model, options, chosen, views, known, single_view)
     comparison = ComparisonOptions(options.compare_views) if options.compare else None
-    return PreparedRun(
-        views, chosen, settings, tuple(dict.fromkeys(notes)), {"read": read_s}, comparison, known
-    )
+    notes = tuple(dict.fromkeys(notes))
+    return PreparedRun(views, chosen, settings, notes, {"read": read_s}, comparison, known, single_view)
 
 
 def weights_elsewhere(model: Network, device: torch.device) -> int:
@@ -173,10 +177,18 @@ def weights_elsewhere(model: Network, device: torch.device) -> int:
 
 
 def _preflight(
-    model: Network, request: Request, machine: Machine, chunk: int | None, flops_per_s: float
+    model: Network,
+    request: Request,
+    machine: Machine,
+    chunk: int | None,
+    flops_per_s: float,
+    whole: str | None = None,
 ) -> Preflight:
-    """One pass over all views; or chunks, if asked for or if one pass does not fit and the plan allows it."""
-    problem = why_not_anchored(model, request.plan)
+    """One pass over all views; or chunks, if asked for or if one pass does not fit and the plan allows it.
+
+    `whole`: why the result must be a whole one.
+    """
+    problem = whole or why_not_anchored(model, request.plan)
     if request.known:
         problem = "chunks do not take known cameras or depth"
     if chunk is not None:

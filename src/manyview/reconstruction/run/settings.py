@@ -12,6 +12,7 @@ from ..known.known import KnownInputs
 from ..plan.machine import precision_name
 from ..plan.preflight import Preflight
 from .options import ReconstructOptions
+from .single_view import SingleView
 
 
 def run_settings(
@@ -20,6 +21,7 @@ def run_settings(
     chosen: Preflight,
     views: LoadedViews,
     known: KnownInputs | None = None,
+    single_view: SingleView | None = None,
 ) -> dict[str, Any]:
     """Everything that decides the numbers of a result and nothing that does not, as JSON types."""
     info = model.info
@@ -40,6 +42,8 @@ def run_settings(
     }
     if known is not None:
         settings["known"] = known.facts
+    if single_view is not None:
+        settings["single_view"] = single_view.settings()
     # Only where they change the rounding, so that results stored before they existed keep their settings.
     if options.kernels != "plain":
         settings["kernels"] = options.kernels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
@@ -35,4 +36,10 @@ def run_whole(
     arrays = predicted_arrays(predictions) | {"images": ready.views.images.permute(0, 2, 3, 1).numpy()}
     rows = slice(None) if bool(valid.all()) else valid.numpy()  # nothing is copied if all are kept
     arrays = {name: np.ascontiguousarray(array[rows]) for name, array in arrays.items()}
-    return assemble(ready, views, arrays, notes, timings, held, comparison)
+    scene = assemble(ready, views, arrays, notes, timings, held, comparison)
+    if predictions.metric_scale is not None and ready.known is None:
+        metric = {"factor": float(predictions.metric_scale[0]), "model": model.name}
+        scene = dataclasses.replace(scene, metric=metric)
+    if ready.single_view is None:
+        return scene
+    return ready.single_view.onto(scene, ready.chosen.machine.device, progress)
