@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from tools.conformance import da3_heads
+from tools.conformance import da3_any_view, da3_heads
 from tools.conformance.folder import Case
 
 Handler = Callable[[Case], dict[str, Tensor]]
@@ -15,4 +15,10 @@ HANDLERS: tuple[tuple[str, Handler], ...] = (
     ("uv_embed", da3_heads.image_plane_embedding),
     ("dualdpt", da3_heads.dual_head),
     ("dpt_sky", da3_heads.sky_head),
+    ("rope", da3_any_view.rope),
+    ("pos_embed", da3_any_view.position_tables),
+    ("ref_view", da3_any_view.reference_views),
+    ("block_", da3_any_view.block),
+    ("final_norm", da3_any_view.final_norm),
+    ("backbone", da3_any_view.backbone),
 )

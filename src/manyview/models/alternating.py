@@ -58,8 +58,8 @@ class AlternatingLayers(nn.Module):
         """Normalised images to patch tokens."""
         raise NotImplementedError
 
-    def frame_block(self, layer: int) -> Block:
-        """The block of a pair that acts within frames."""
+    def frame_block(self, layer: int) -> Block | None:
+        """The block of a pair that acts within frames; None where a pair has none."""
         raise NotImplementedError
 
     def global_block(self, layer: int) -> Block:
@@ -108,9 +108,7 @@ class AlternatingLayers(nn.Module):
         if not self.training:
             check_range(images)
         compute = Compute.for_trunk(options, weights)
-        x = self._embed(images, layout, options, compute)
-        if known is not None:
-            x = known.embedded(x, layout, compute)
+        x = self.embed(images, layout, options, compute, known)
         mark(recorder, "encoder")
         pairs = self.plan_layers()
         rotation, across = self.rotations(layout, images.device)
@@ -161,10 +159,21 @@ class AlternatingLayers(nn.Module):
         layout = self.config.layout(images.shape[1], *images.shape[-2:])
         compute = Compute.for_trunk(options, weights)
         with launch_device(compute.kernels, images.device):
-            x = self._embed(images, layout, options, compute)
-            return _features(x if known is None else known.embedded(x, layout, compute))
+            return _features(self.embed(images, layout, options, compute, known))
 
-    def _embed(
+    def embed(
+        self,
+        images: Tensor,
+        layout: TokenLayout,
+        options: RunOptions,
+        compute: Compute,
+        known: Known | None = None,
+    ) -> Float[Tensor, "b s p c"]:
+        """Tokens that enter the first pair: the encoder's, changed by what is `known`."""
+        x = self._encoded(images, layout, options, compute)
+        return x if known is None else known.embedded(x, layout, compute)
+
+    def _encoded(
         self, images: Tensor, layout: TokenLayout, options: RunOptions, compute: Compute
     ) -> Float[Tensor, "b s p c"]:
         """Encoder patches behind the special tokens, written frame piece by frame piece."""
@@ -201,6 +210,8 @@ class AlternatingLayers(nn.Module):
         self, layer: int, x: Tensor, rotation: Any, piece: int | None, inplace: bool, compute: Compute
     ) -> Tensor:
         block = self.frame_block(layer)
+        if block is None:
+            return x
         flat = x.flatten(0, 1)  # a view: pieces below are overwritten in place
         if piece is None:
             return block(flat, rotation, inplace=inplace, compute=compute).unflatten(0, x.shape[:2])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..attention.softmax.sdpa import attend
 from ..kernels import fused
-from .layers import LayerNorm, LayerScale, Linear, Mlp, PlainSum, in_pieces
+from .layers import LayerNorm, LayerScale, Linear, Mlp, PlainSum, SwiGlu, in_pieces
 from .precision import PLAIN, Compute, linear
 from .rotary import Rotation
 
@@ -161,13 +161,14 @@ class Block(nn.Module):
         eps: float = 1e-5,
         layer_scale: bool = True,
         attention: type[Attention] = Attention,
+        mlp: type[Mlp] | type[SwiGlu] = Mlp,
     ) -> None:
         super().__init__()
         self.norm1 = LayerNorm(dim, eps=eps)
         self.attn = attention(dim, num_heads, qk_norm)
         self.ls1 = LayerScale(dim) if layer_scale else PlainSum()
         self.norm2 = LayerNorm(dim, eps=eps)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.mlp = mlp(dim, int(dim * mlp_ratio))
         self.ls2 = LayerScale(dim) if layer_scale else PlainSum()
 
     def forward(

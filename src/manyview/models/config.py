@@ -56,6 +56,11 @@ class NetworkConfig:
         return self.depth
 
     @property
+    def unpaired(self) -> int:
+        """Global blocks of a plan without a frame block in front."""
+        return 0
+
+    @property
     def reference_frame(self) -> int | None:
         """The frame whose camera is the world; None where all frames are equal."""
         return 0

@@ -62,13 +62,7 @@ class DinoEncoder(nn.Module):
 
     def position_embedding(self, grid: tuple[int, int]) -> Float[Tensor, "1 tokens dim"]:
         """Position table for `grid`, class entry first (resized: bicubic, antialiased)."""
-        native = self.config.native_grid
-        if grid == (native, native):
-            return self.pos_embed
-        cls, patches = self.pos_embed[:, :1].float(), self.pos_embed[:, 1:].float()
-        table = patches.reshape(1, native, native, -1).permute(0, 3, 1, 2)
-        table = F.interpolate(table, size=grid, mode="bicubic", antialias=True, align_corners=False)
-        return torch.cat([cls, table.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
+        return resized_positions(self.pos_embed, self.config.native_grid, grid)
 
     def all_tokens(
         self,
@@ -96,3 +90,26 @@ class DinoEncoder(nn.Module):
     ) -> Float[Tensor, "n patches dim"]:
         """Patch tokens; `positions` comes from `position_embedding` of the images' grid."""
         return self.all_tokens(images, positions, compute)[:, 1 + self.config.registers :]
+
+
+def resized_positions(
+    positions: Float[Tensor, "1 native dim"],
+    native: int,
+    grid: tuple[int, int],
+    offset: float | None = None,
+) -> Float[Tensor, "1 tokens dim"]:
+    """A table of `native` x `native` patches for `grid`, the class entry in front as it is; bicubic.
+
+    With an `offset` the sides are taken that much longer, and there is no antialiasing: DINOv2 as released
+    (0.1).
+    """
+    if grid == (native, native):
+        return positions
+    cls, patches = positions[:, :1].float(), positions[:, 1:].float()
+    table = patches.reshape(1, native, native, -1).permute(0, 3, 1, 2)
+    if offset is None:
+        table = F.interpolate(table, size=grid, mode="bicubic", antialias=True, align_corners=False)
+    else:
+        rows, columns = ((side + offset) / native for side in grid)
+        table = F.interpolate(table, scale_factor=(rows, columns), mode="bicubic", align_corners=False)
+    return torch.cat([cls, table.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)

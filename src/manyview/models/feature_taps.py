@@ -27,7 +27,7 @@ class FeatureTapSizes(Protocol):
 
 
 class FeatureTaps:
-    """Reads taps as the trunk makes them.
+    """Reads taps as the trunk makes them, of the pairs `taps` (None: those of `config`).
 
     Of patches it keeps the heads' projections, in the precision of the run; of special tokens only
     the last layer's, the first `kept` of a frame. Projections are made in the options' `head_dtype` (None:
@@ -41,11 +41,12 @@ class FeatureTaps:
         heads: Mapping[str, FeatureTapMaps],
         options: RunOptions,
         kept: int = 1,
+        taps: tuple[int, int, int, int] | None = None,
     ) -> None:
         self._heads, self._options, self._kept = heads, options, kept
-        self._special, self._taps = config.special_tokens, config.taps
+        self._special, self._taps = config.special_tokens, taps or config.taps
         self._last = config.pairs - 1
-        self.layers = {*(config.taps if heads else ()), self._last}
+        self.layers = {*(self._taps if heads else ()), self._last}
         self._projected: dict[str, list[Tensor]] = {name: [] for name in heads}
         self.special_tokens: Tensor | None = None
 
@@ -78,10 +79,17 @@ class FeatureTaps:
         dtype = self._options.head_dtype or head.dtype
 
         def project(part: slice) -> Tensor:
-            both = torch.cat([frame[part, self._special :], across[part, self._special :]], dim=-1)
-            return head.project(both.to(dtype), index, compute).to(frame.dtype)
+            halves = (frame[part, self._special :], across[part, self._special :])
+            both = self.joined(index, *halves, dtype, compute)
+            return head.project(both, index, compute).to(frame.dtype)
 
         return in_slices(project, len(frame), self._options.head_frames_per_chunk)[0]
+
+    def joined(
+        self, index: int, frame: Tensor, across: Tensor, dtype: torch.dtype, compute: Compute
+    ) -> Tensor:
+        """What a head reads of tap `index`, in `dtype`: the outputs of both blocks side by side."""
+        return torch.cat([frame, across], dim=-1).to(dtype)
 
 
 def run_dense_head(

@@ -43,9 +43,10 @@ def forward_flops(
     config.require_heads(heads)
     dim, frames, patches = config.dim, layout.frames, layout.patches_per_frame
     attention = plan.cost(layout, dim, head_dim=dim // config.num_heads)
+    frame_blocks = config.depth - config.unpaired
     result = {
         "encoder": frames * encoder(config.encoder, dim, config.patch_size, patches),
-        "frame layers": config.depth * frames * block(layout.tokens_per_frame, dim, config.mlp_ratio),
+        "frame layers": frame_blocks * frames * block(layout.tokens_per_frame, dim, config.mlp_ratio),
         "global layers": attention.linear_flops
         + attention.attention_flops
         + config.depth * layout.tokens * mlp(dim, config.mlp_ratio),

@@ -89,6 +89,20 @@ class Mlp(nn.Module):
         return self.fc2(F.gelu(self.fc1(x, compute)), compute)
 
 
+class SwiGlu(nn.Module):
+    """w3(silu(a) * b) with [a, b] = w12(x); two thirds of `hidden`, in whole eights (arXiv 2002.05202)."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        width = (hidden * 2 // 3 + 7) // 8 * 8
+        self.w12 = Linear(dim, 2 * width)
+        self.w3 = Linear(width, dim)
+
+    def forward(self, x: Tensor, compute: Compute = PLAIN) -> Tensor:
+        gate, value = self.w12(x, compute).chunk(2, dim=-1)
+        return self.w3(F.silu(gate) * value, compute)
+
+
 def in_pieces(
     function: Callable[[Tensor], Tensor],
     x: Tensor,

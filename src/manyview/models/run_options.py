@@ -8,7 +8,8 @@ import torch
 
 from ..kernels import KERNELS
 
-HEADS = ("camera", "depth", "points", "track", "text", "sky")
+HEADS = ("camera", "depth", "points", "track", "text", "sky", "rays")
+REFERENCE_VIEWS = ("saddle_balanced", "first", "middle", "saddle_sim_range")
 LINEAR_PRECISIONS = ("plain", "fp8")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tools.conformance.da3 import HANDLERS
 from tools.conformance.dispatch import Skipped, find_handler
 from tools.conformance.folder import read_cases
 from tools.conformance.runner import results
@@ -19,6 +20,13 @@ def test_every_case_of_an_implemented_model_passes(shared_reference, group):
     for case, result in zip(cases, results(cases), strict=True):
         assert result.status == "PASS", result.line()
         assert len(result.fields) == len(case.outputs)
+
+
+def test_depth_anything_of_reduced_size(shared_reference):
+    started = tuple(start for start, _ in HANDLERS)
+    cases = [c for c in read_cases(shared_reference) if c.group == "da3" and c.name.startswith(started)]
+    for result in results([case for case in cases if not case.name.startswith("full")]):
+        assert result.status == "PASS", result.line()
 
 
 def test_the_full_size_model_is_not_skipped(shared_reference):

@@ -79,7 +79,7 @@ def converted_bytes(config: NetworkConfig, options: RunOptions, element_bytes: i
     """What the trunk's weights take in a form they were not loaded in: all of them, or one at a time."""
     mlp, pairs = config.mlp_ratio, config.pairs
     largest = int(mlp * config.dim**2)
-    blocks = 2 * pairs * (4 + 2 * mlp)
+    blocks = (2 * pairs - config.unpaired) * (4 + 2 * mlp)
     if config.encoder is not None:
         blocks += config.encoder.depth * (4 + 2 * config.encoder.mlp_ratio)
     every = int(blocks * config.dim**2 * 1.01) + 3 * config.patch_size**2 * config.dim

@@ -1,0 +1,77 @@
+"""Which view defines the world: chosen from class tokens, and put in front (arXiv 2511.10647)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..run_options import REFERENCE_VIEWS
+
+_FEWEST = 3  # views among which is chosen; of fewer the first is the reference
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RestoredOrder:
+    """Views in another order. `views` [B, S] is the view at each place; None: as they were given."""
+
+    views: Int[Tensor, "batch frames"] | None = None
+
+    def apply(self, x: Tensor) -> Tensor:
+        """`x` [B, S, ...] in this order."""
+        return x if self.views is None else _taken(x, self.views)
+
+    def restore(self, x: Tensor) -> Tensor:
+        """`x` [B, S, ...] in this order back in the order of the input."""
+        return x if self.views is None else _taken(x, self.views.argsort(1))
+
+
+def reference_first(
+    class_tokens: Float[Tensor, "batch frames dim"], strategy: str = "saddle_balanced"
+) -> RestoredOrder:
+    """The order with the reference view in front and the others as they were."""
+    batch, frames, _ = class_tokens.shape
+    if strategy == "first" or frames < _FEWEST:
+        return RestoredOrder()
+    chosen = reference_view(class_tokens, strategy)[:, None]
+    place = torch.arange(frames, device=chosen.device).expand(batch, -1)
+    return RestoredOrder(torch.where(place == 0, chosen, place - (place <= chosen).to(place.dtype)))
+
+
+def reference_view(
+    class_tokens: Float[Tensor, "batch frames dim"], strategy: str = "saddle_balanced"
+) -> Int[Tensor, " batch"]:
+    """The reference view of each scene.
+
+    Args:
+        class_tokens: Class tokens of the views.
+        strategy: One of `run_options.REFERENCE_VIEWS`. "first", "middle": by place. "saddle_balanced": the
+            view whose similarity to the others, norm and variance over channels, each rescaled to [0, 1] over
+            the views, are closest to one half. "saddle_sim_range": the view with the largest range of
+            similarities.
+
+    Raises:
+        ValueError: Another strategy.
+    """
+    if strategy not in REFERENCE_VIEWS:
+        raise ValueError(f"unknown reference view {strategy!r}: choose from {', '.join(REFERENCE_VIEWS)}")
+    batch, frames, _ = class_tokens.shape
+    if strategy in ("first", "middle") or frames < 2:
+        place = frames // 2 if strategy == "middle" else 0
+        return torch.full((batch,), place, device=class_tokens.device)
+    length = class_tokens.norm(dim=-1)
+    unit = class_tokens / length[..., None]
+    similar = unit @ unit.transpose(1, 2)
+    if strategy == "saddle_sim_range":
+        similar = similar - torch.eye(frames, dtype=similar.dtype, device=similar.device)
+        return (similar.amax(-1) - similar.amin(-1)).argmax(-1)
+    metrics = torch.stack([(similar.sum(-1) - 1) / (frames - 1), length, unit.var(-1)])
+    low, high = metrics.amin(-1, keepdim=True), metrics.amax(-1, keepdim=True)
+    return ((metrics - low) / (high - low + 1e-8) - 0.5).abs().sum(0).argmin(-1)
+
+
+def _taken(x: Tensor, views: Int[Tensor, "batch frames"]) -> Tensor:
+    rows = torch.arange(len(x), device=x.device)[:, None]
+    return x[rows, views]
