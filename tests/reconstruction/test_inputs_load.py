@@ -21,7 +21,6 @@ from manyview.errors import DamagedInputError, InputError, MissingExtraError, Ou
 from manyview.reconstruction.inputs.find import find_inputs
 from manyview.reconstruction.inputs.load import LoadedViews, read_views
 from manyview.reconstruction.inputs.preprocess import (
-    SIZE_POLICIES,
     SizePolicy,
     plan_view,
     render_view,
@@ -88,7 +87,7 @@ def test_pixels_and_records_of_a_plain_folder(tmp_path: Path) -> None:
         assert (image.permute(1, 2, 0).numpy() == expected).all()
 
 
-@pytest.mark.parametrize("policy", [policy for policy in SIZE_POLICIES if policy not in ("area", "balanced")])
+@pytest.mark.parametrize("policy", ["fit", "crop", "pad", "square", "max_size"])
 def test_mixed_shapes_are_centred_on_white(tmp_path: Path, policy: SizePolicy) -> None:
     _photo(tmp_path / "1_wide.png", 96, 64)
     _photo(tmp_path / "2_tall.png", 64, 96)
@@ -112,6 +111,19 @@ def test_mixed_shapes_are_centred_on_white(tmp_path: Path, policy: SizePolicy) -
         np.testing.assert_allclose(record.transform.network_from_upright @ centre, [56, 56, 1], atol=0.51)
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_mixed_shapes_are_cut_to_the_smallest_for_depth_anything_3(tmp_path: Path, on_disk: bool) -> None:
+    _photo(tmp_path / "1_wide.png", 96, 64)
+    _photo(tmp_path / "2_tall.png", 64, 96)
+    views = _read(tmp_path, policy="upper_bound", on_disk=on_disk)
+    assert views.images.shape == (2, 3, 70, 70)
+    assert any("cut around their centres to 70x70" in told for told in views.warnings)
+    for record in views.records:
+        assert record.transform.content_mask().all() and record.transform.cropped
+        centre = [record.transform.upright_width / 2, record.transform.upright_height / 2, 1.0]
+        np.testing.assert_allclose(record.transform.network_from_upright @ centre, [35, 35, 1], atol=0.51)
+
+
 def test_area_gives_all_pictures_the_size_of_the_first_usable_one(tmp_path: Path) -> None:
     (tmp_path / "0_damaged.png").write_bytes(b"")
     _photo(tmp_path / "1_wide.png", 96, 64)
@@ -130,6 +142,8 @@ def test_area_ignores_transparency_and_the_others_lay_it_on_white(tmp_path: Path
     pixels[..., 3] = 0
     Image.fromarray(pixels).save(tmp_path / "1.png")
     area, fit = _read(tmp_path, policy="area"), _read(tmp_path, policy="fit")
+    bound = _read(tmp_path, policy="upper_bound")
+    assert (bound.images == 40).all() and "ignored" in bound.warnings[-1]
     assert (area.images == 40).all() and (fit.images == 255).all()
     assert "ignored" in area.warnings[-1] and "laid on white" in fit.warnings[-1]
 

@@ -21,10 +21,12 @@ from manyview.reconstruction.inputs.preprocess import (
     SizePolicy,
     area_size,
     centre_on_canvas,
+    paste_on_canvas,
     plan_view,
     render_view,
     shared_canvas,
 )
+from manyview.reconstruction.inputs.resample import Kernel, resample
 from manyview.reconstruction.inputs.views import ViewTransform
 
 # Sides whose ratio keeps the short side above half a patch for every patch and target drawn below.
@@ -55,6 +57,8 @@ def test_network_sizes_are_whole_patches_and_box_is_inside(
         patches = transform.network_width * transform.network_height / patch**2
         # Each side is rounded to half a patch, the shorter one is at least 0.7 of a square's.
         assert abs(patches / (target / patch) ** 2 - 1) <= 1.1 * (0.5 / 0.7 + 0.5) * patch / target
+    elif policy.startswith("lower_bound"):
+        assert min(transform.network_width, transform.network_height) == target
     else:
         assert max(transform.network_width, transform.network_height) == target
     left, top, right, bottom = transform.content_box
@@ -225,7 +229,7 @@ def test_pi3_sizes() -> None:
 
 def test_views_of_two_shapes_share_a_centred_canvas() -> None:
     transforms = [plan_view(640, 480, "fit", 518, 14), plan_view(480, 640, "fit", 518, 14)]
-    assert shared_canvas(transforms) == (518, 518)
+    assert shared_canvas(transforms, "fit") == (518, 518)
     placed = [centre_on_canvas(t, 518, 518) for t in transforms]
     assert placed[0].content_box == (0, 63, 518, 455)
     assert placed[1].content_box == (63, 0, 455, 518)
@@ -233,6 +237,65 @@ def test_views_of_two_shapes_share_a_centred_canvas() -> None:
         assert after.scale_x == before.scale_x
         left, top = after.content_box[:2]
         np.testing.assert_allclose(after.network_from_upright @ [0, 0, 1.0], [left, top, 1.0])
+
+
+def test_sizes_of_depth_anything_3() -> None:
+    """Halves of a patch are rounded up; a panorama keeps few rows, or many columns."""
+    for (width, height), policy, size in (
+        ((1920, 1080), "upper_bound", (504, 280)),
+        ((4032, 3024), "upper_bound", (504, 378)),
+        ((504, 371), "upper_bound", (504, 378)),
+        ((504, 385), "upper_bound", (504, 392)),
+        ((300, 200), "upper_bound", (504, 336)),
+        ((2000, 300), "upper_bound", (504, 70)),
+        ((504, 391), "upper_bound_crop", (504, 378)),
+        ((1920, 1080), "lower_bound", (896, 504)),
+        ((1080, 1920), "lower_bound_crop", (504, 896)),
+    ):
+        transform = plan_view(width, height, policy, 504, 14)  # type: ignore[arg-type]
+        assert (transform.network_width, transform.network_height) == size
+    cut = plan_view(504, 391, "upper_bound_crop", 504, 14)
+    assert (cut.scale_y, cut.offset_y) == (1.0, -6.0)
+
+
+def test_views_cut_to_the_smallest_show_their_centres() -> None:
+    transforms = [plan_view(*size, "upper_bound", 56, 14) for size in ((640, 480), (480, 640))]
+    assert shared_canvas(transforms, "upper_bound") == (42, 42)
+    picture = np.broadcast_to(np.arange(56, dtype=np.uint8)[None, :, None], (42, 56, 3))
+    canvas = np.zeros((3, 42, 42), dtype=np.uint8)
+    cut = paste_on_canvas(canvas, picture, transforms[0])
+    assert (canvas == np.arange(7, 49)).all()
+    assert cut.content_box == (0, 0, 42, 42) and cut.offset_x == -7 and cut.cropped
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(["cubic", "area"]))
+def test_resampling_keeps_what_is_flat_and_the_mean(width: int, height: int, kernel: Kernel) -> None:
+    flat = Image.new("RGB", (40, 40), (7, 100, 255))
+    assert (resample(flat, width, height, kernel) == (7, 100, 255)).all()
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    found = resample(Image.fromarray(noise), 40, 40, kernel)
+    assert (found == noise).all()
+    if kernel == "area":
+        smaller = resample(Image.fromarray(noise), width, height, kernel)
+        np.testing.assert_allclose(smaller.mean((0, 1)), noise.mean((0, 1)), atol=0.51)
+
+
+def test_area_rounds_halves_up_when_it_halves_and_to_even_elsewhere() -> None:
+    pixels = np.zeros((8, 8, 3), dtype=np.uint8)
+    pixels[::2, ::2] = 2  # a mean of 1/2 in each 2x2
+    assert (resample(Image.fromarray(pixels), 4, 4, "area") == 1).all()
+    assert (resample(Image.fromarray(pixels), 2, 2, "area") == 0).all()
+
+
+def test_cubic_is_keys_kernel() -> None:
+    """A bright column, enlarged four times, becomes the kernel around its centre."""
+    pixels = np.full((1, 9, 3), 50, dtype=np.uint8)
+    pixels[:, 4] = 150
+    found = resample(Image.fromarray(pixels), 36, 1, "cubic")[0, :, 0].astype(float)
+    x = np.abs((np.arange(36) + 0.5) / 4 - 4.5)
+    near, far = 1.25 * x**3 - 2.25 * x**2 + 1, -0.75 * (x**3 - 5 * x**2 + 8 * x - 4)
+    kernel = np.where(x <= 1, near, np.where(x < 2, far, 0))
+    np.testing.assert_allclose(found, 50 + 100 * kernel, atol=0.51)
 
 
 def test_an_odd_margin_goes_right_and_below() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from tools.conformance import da3_any_view, da3_heads
+from tools.conformance import da3_any_view, da3_heads, preprocess
 from tools.conformance.folder import Case
 
 Handler = Callable[[Case], dict[str, Tensor]]
@@ -21,4 +21,5 @@ HANDLERS: tuple[tuple[str, Handler], ...] = (
     ("block_", da3_any_view.block),
     ("final_norm", da3_any_view.final_norm),
     ("backbone", da3_any_view.backbone),
+    ("preprocess", preprocess.run_bound_case),
 )

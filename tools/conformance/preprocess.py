@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
-from manyview.reconstruction.inputs.find import find_inputs
+from manyview.models.alternating import normalise_images
+from manyview.reconstruction.inputs.find import InputSet, find_inputs
 from manyview.reconstruction.inputs.load import LoadedViews, read_views
 from manyview.reconstruction.inputs.preprocess import SizePolicy
+from tools.conformance.folder import Case
 
 _TARGET_SIZE = 518
 _PATCH_SIZE = 14
@@ -21,6 +24,8 @@ _OMEGA_PATCH_SIZE = 16
 _FUNCTION = re.compile(
     r"vggt\.(crop|pad|square)([0-9]*)|pi3\.(lanczos_small|lanczos)|omega\.(balanced|max_size)([0-9]+)"
 )
+_BOUND = re.compile(r"((?:upper|lower)_bound)_(resize|crop)([0-9]+)\.")
+_DENSE_ABOVE = 12_000  # pixels of an image of which a sample is stored
 # Most pixels of an image, by the name of the function.
 _PIXEL_LIMITS = {"lanczos": 255_000, "lanczos_small": 60_000}
 
@@ -37,10 +42,7 @@ def run_preprocess_case(
     wanted = sorted({match[0] for name in expected if (match := _FUNCTION.match(name))})
     outputs: dict[str, torch.Tensor] = {}
     with tempfile.TemporaryDirectory() as folder:
-        names = sorted((name for name in inputs if name.startswith("image")), key=lambda n: int(n[5:]))
-        for name in names:
-            Image.fromarray(inputs[name].numpy()).save(Path(folder) / f"{name}.png")
-        found = find_inputs(folder)
+        found = _written(inputs, folder)
         for function in wanted:
             match = _FUNCTION.fullmatch(function)
             assert match is not None
@@ -51,6 +53,40 @@ def run_preprocess_case(
             results = {f"{function}.{field}": value for field, value in _fields(views).items()}
             outputs.update({name: value for name, value in results.items() if name in expected})
     return outputs
+
+
+def run_bound_case(case: Case) -> dict[str, torch.Tensor]:
+    """Depth Anything 3's loader: samples of pixels, their normalised values, and intrinsics."""
+    outputs: dict[str, torch.Tensor] = {}
+    given = case.inputs["intrinsics"].double().numpy()
+    with tempfile.TemporaryDirectory() as folder:
+        found = _written(case.inputs, folder)
+        for policy, step, size in {match.groups() for name in case.expected if (match := _BOUND.match(name))}:
+            name = policy if step == "resize" else f"{policy}_{step}"
+            views = read_views(found, name, int(size), _PATCH_SIZE, strict=True)
+            images = views.images
+            rows, columns = images.shape[-2:]
+            sample = images[:, :, 3::7, 2::7] if rows * columns > _DENSE_ABOVE else images
+            normalised = normalise_images(images, torch.float32)
+            transforms = [record.transform.network_from_upright for record in views.records]
+            fields = {
+                "shape": torch.tensor(images.shape),
+                "pixels": sample,
+                "near": sample[:, :, ::2, ::2].float(),
+                "normalised": normalised[:, :, rows // 2 : rows // 2 + 2, ::5],
+                "stats": torch.stack([normalised.mean((1, 2, 3)), normalised.std((1, 2, 3))], dim=1),
+                "intrinsics": torch.tensor(np.array(transforms) @ given),
+            }
+            outputs |= {f"{policy}_{step}{size}.{field}": value for field, value in fields.items()}
+    return outputs
+
+
+def _written(inputs: Mapping[str, torch.Tensor], folder: str) -> InputSet:
+    """The images image0, image1, ... of a case as PNG files."""
+    names = sorted((name for name in inputs if name.startswith("image")), key=lambda n: int(n[5:]))
+    for name in names:
+        Image.fromarray(inputs[name].cpu().numpy()).save(Path(folder) / f"{name}.png")
+    return find_inputs(folder)
 
 
 def _fields(views: LoadedViews) -> dict[str, torch.Tensor]:

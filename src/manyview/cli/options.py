@@ -72,8 +72,22 @@ class MeasureChoice:
 class SizedChoice(MeasureChoice):
     """Where the model runs, and the size and shape of its images."""
 
-    size_policy: Literal["auto", "fit", "crop", "pad", "square", "area", "balanced", "max_size"] = "auto"
-    """auto: the model's own; fit: whole images; crop, pad, square: VGGT's; area: π³'s; others: VGGT-Ω's."""
+    size_policy: Literal[
+        "auto",
+        "fit",
+        "crop",
+        "pad",
+        "square",
+        "area",
+        "balanced",
+        "max_size",
+        "upper_bound",
+        "upper_bound_crop",
+        "lower_bound",
+        "lower_bound_crop",
+    ] = "auto"
+    """auto: the model's own; fit: whole images; crop, pad, square: VGGT's; area: π³'s; balanced, max_size:
+    VGGT-Ω's; others: Depth Anything 3's."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,19 @@ from .part_configs import EncoderConfig
 from .run_options import RunOptions
 
 AnyConfig = TypeVar("AnyConfig", bound="NetworkConfig")
-SizePolicy = Literal["fit", "crop", "pad", "square", "area", "balanced", "max_size"]
+SizePolicy = Literal[
+    "fit",
+    "crop",
+    "pad",
+    "square",
+    "area",
+    "balanced",
+    "max_size",
+    "upper_bound",
+    "upper_bound_crop",
+    "lower_bound",
+    "lower_bound_crop",
+]
 
 
 class NetworkConfig:

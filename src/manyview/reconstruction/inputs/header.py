@@ -68,7 +68,7 @@ def expected_views(found: InputSet, sizing: Sizing) -> ExpectedViews | None:
             largest = max(largest, (needed + rendering_bytes(transform), said))
     if not transforms:
         return None
-    return ExpectedViews(len(transforms), *shared_canvas(transforms), largest[1], largest[0])
+    return ExpectedViews(len(transforms), *shared_canvas(transforms, sizing.policy), largest[1], largest[0])
 
 
 def rendering_bytes(transform: ViewTransform) -> int:

@@ -72,7 +72,12 @@ def _about_sizes(
     listed = enumerated(f"{number} of {width}x{height}" for (width, height), number in sizes.most_common())
     shapes = {view.pixels.shape for _, view in views}
     sentence = f"the {noun}s have {len(sizes)} different sizes ({listed})"
-    if len(shapes) > 1:
+    if len(shapes) > 1 and sizing.cuts_to_smallest:
+        sentence += (
+            f"; all are cut around their centres to {canvas[1]}x{canvas[0]}, as the model's own loader does; "
+            "--size-policy fit pads them instead"
+        )
+    elif len(shapes) > 1:
         sentence += f"; those of another shape are padded with white to {canvas[1]}x{canvas[0]}"
     elif sizing.policy == "area" and _bent(views):
         sentence += (

@@ -173,7 +173,7 @@ def _assembled(
     skipped: tuple[SkippedFile, ...] = (),
 ) -> LoadedViews:
     """All views on one canvas; empties `views`, so that pixels are not held twice for long."""
-    height, width = shared_canvas([view.transform for _, view in views])
+    height, width = shared_canvas([view.transform for _, view in views], sizing.policy)
     notes = [
         *notes,
         *image_warnings([(record.name, view) for record, view in views], sizing, (height, width), noun),

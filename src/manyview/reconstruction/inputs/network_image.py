@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ...errors import InputError
+from .bounds import BOUND_POLICIES
 from .decode import DecodedImage, ImageReadError
 from .preprocess import SizePolicy, area_size, plan_view, render_view
 from .views import ViewTransform
@@ -35,8 +36,14 @@ class Sizing:
 
     @property
     def ignores_transparency(self) -> bool:
-        """π³'s loader shows the colours under transparent pixels; VGGT's lays them on white."""
-        return self.policy == "area"
+        """The loaders of π³ and Depth Anything 3 show the colours under transparent pixels; VGGT's lays them
+        on white."""
+        return self.policy == "area" or self.cuts_to_smallest
+
+    @property
+    def cuts_to_smallest(self) -> bool:
+        """Whether views of different shapes are cut to the smallest height and width, not laid on white."""
+        return self.policy in BOUND_POLICIES
 
     def with_size_of(self, transform: ViewTransform) -> Sizing:
         """The sizing of the images after one with this transform."""

@@ -1,8 +1,9 @@
-"""How an image of any shape becomes an image the network can take: seven size policies.
+"""How an image of any shape becomes an image the network can take: its size policies.
 
 A policy is computed in two steps. `plan_view` is arithmetic on sizes alone and gives the `ViewTransform`;
 `render_view` then makes the pixels that the transform describes, with Pillow's bicubic filter on uint8
-(Lanczos for `area`), which is what the published weights were trained and tested with.
+(Lanczos for `area`; see `bounds` for its policies), which is what the published weights were trained and
+tested with.
 
 - `fit`: the whole image, longer side = target, shorter side rounded to whole patches.
 - `crop`: VGGT's "crop": width = target, height rounded to whole patches, centre rows kept if taller.
@@ -13,9 +14,11 @@ A policy is computed in two steps. `plan_view` is arithmetic on sizes alone and 
 - `max_size`: VGGT-Ω's "max_size": cut likewise, then longer side = target as `fit`.
 - `area`: π³'s: every image is stretched to one size of whole patches, which has the shape of the first
   image and as many pixels as a limit allows (or a given longer side).
+- `upper_bound`, `upper_bound_crop`, `lower_bound`, `lower_bound_crop`: Depth Anything 3's (`bounds`).
 
 Views of different shapes are finally centred on white canvases of the largest height and width
-(`shared_canvas`, `centre_on_canvas`), as VGGT does.
+(`shared_canvas`, `centre_on_canvas`), as VGGT does; under Depth Anything 3's policies they are cut around
+their centres to the smallest height and width, as it does.
 """
 
 from __future__ import annotations
@@ -23,16 +26,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from ...errors import InputError, UsageError
-from .views import ViewTransform
+from ...models.config import SizePolicy
+from .bounds import BOUND_POLICIES, plan_bounded, render_bounded
+from .views import ViewTransform, source_fields
 
-SizePolicy = Literal["fit", "crop", "pad", "square", "area", "balanced", "max_size"]
 SIZE_POLICIES: tuple[SizePolicy, ...] = get_args(SizePolicy)
 
 WHITE = 255
@@ -59,9 +63,14 @@ def plan_view(
     patch.
     """
     check_sizes(policy, target_size, patch_size)
-    if policy in ("square", "balanced", "max_size"):
+    if policy in ("square", "balanced", "max_size", *BOUND_POLICIES):
         if min(width, height) * target_size < max(width, height) * patch_size / 2:
             raise _too_elongated(width, height, target_size, patch_size)
+        if policy in BOUND_POLICIES:
+            bounded = plan_bounded(width, height, policy, target_size, patch_size, orientation)
+            if min(bounded.network_size) < patch_size:
+                raise _too_elongated(width, height, target_size, patch_size)
+            return bounded
         if policy == "square":
             return _plan_square(width, height, target_size, orientation)
         return _plan_cut(width, height, policy == "balanced", target_size, patch_size, orientation)
@@ -80,7 +89,7 @@ def plan_view(
     left = (network_width - resized_width) // 2
     top = (network_height - shown_height) // 2
     return ViewTransform(
-        **_source_fields(width, height, orientation),
+        **source_fields(width, height, orientation),
         network_width=network_width,
         network_height=network_height,
         scale_x=resized_width / width,
@@ -106,7 +115,7 @@ def _plan_cut(
     network_width, network_height = max(columns, 1) * patch_size, max(rows, 1) * patch_size
     scale_x, scale_y = network_width / cut_width, network_height / cut_height
     return ViewTransform(
-        **_source_fields(width, height, orientation),
+        **source_fields(width, height, orientation),
         network_width=network_width,
         network_height=network_height,
         scale_x=scale_x,
@@ -165,7 +174,7 @@ def _plan_square(width: int, height: int, target_size: int, orientation: int) ->
     box_left, box_top = (min(math.ceil(x - _ROUNDING_SLACK), target_size - 1) for x in (left, top))
     box_right, box_bottom = (math.floor(x + _ROUNDING_SLACK) for x in (right, bottom))
     return ViewTransform(
-        **_source_fields(width, height, orientation),
+        **source_fields(width, height, orientation),
         network_width=target_size,
         network_height=target_size,
         scale_x=scale,
@@ -176,22 +185,13 @@ def _plan_square(width: int, height: int, target_size: int, orientation: int) ->
     )
 
 
-def _source_fields(width: int, height: int, orientation: int) -> dict[str, int]:
-    turned = orientation >= 5  # EXIF 5..8 exchange width and height
-    return {
-        "stored_width": height if turned else width,
-        "stored_height": width if turned else height,
-        "orientation": orientation,
-        "upright_width": width,
-        "upright_height": height,
-    }
-
-
 def render_view(
     image: Image.Image, transform: ViewTransform, policy: SizePolicy
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The network image that `plan_view` described, from the upright RGB `image`, padding included."""
     size = (transform.network_width, transform.network_height)
+    if policy in BOUND_POLICIES:
+        return render_bounded(image, transform, policy)
     if policy == "square":
         side = max(image.size)
         squared = Image.new("RGB", (side, side), (0, 0, 0))
@@ -220,9 +220,10 @@ def render_view(
     return canvas
 
 
-def shared_canvas(transforms: Sequence[ViewTransform]) -> tuple[int, int]:
-    """(height, width) of the smallest canvas that holds every view; all views of a batch share it."""
-    return max(t.network_height for t in transforms), max(t.network_width for t in transforms)
+def shared_canvas(transforms: Sequence[ViewTransform], policy: SizePolicy) -> tuple[int, int]:
+    """(height, width) that all views of a batch share: the largest, or the smallest where they are cut."""
+    pick = min if policy in BOUND_POLICIES else max
+    return pick(t.network_height for t in transforms), pick(t.network_width for t in transforms)
 
 
 def paste_on_canvas(
@@ -230,17 +231,23 @@ def paste_on_canvas(
     pixels: UInt8[np.ndarray, "rows columns 3"],
     transform: ViewTransform,
 ) -> ViewTransform:
-    """Draw a network image on the centre of `canvas`, white around it, and return its transform there."""
-    rows, columns = pixels.shape[:2]
-    left, top = _canvas_offset(transform, *canvas.shape[1:])
-    if pixels.shape[:2] != canvas.shape[1:]:
+    """Draw a network image centred on `canvas`, white around it, and return its transform there.
+
+    Of an image that is larger the centre is drawn.
+    """
+    height, width = canvas.shape[1:]
+    left, top = _canvas_offset(transform, height, width)
+    shown = pixels[max(-top, 0) :, max(-left, 0) :][:height, :width]
+    rows, columns = shown.shape[:2]
+    left, top = max(left, 0), max(top, 0)
+    if shown.shape[:2] != (height, width):
         canvas.fill(WHITE)
-    canvas[:, top : top + rows, left : left + columns] = pixels.transpose(2, 0, 1)
-    return centre_on_canvas(transform, *canvas.shape[1:])
+    canvas[:, top : top + rows, left : left + columns] = shown.transpose(2, 0, 1)
+    return centre_on_canvas(transform, height, width)
 
 
 def centre_on_canvas(transform: ViewTransform, height: int, width: int) -> ViewTransform:
-    """The transform after its network image was centred on a larger canvas of `height` x `width`."""
+    """The transform after its network image was centred on a canvas of `height` x `width`, or cut to it."""
     left, top = _canvas_offset(transform, height, width)
     box = transform.content_box
     return dataclasses.replace(
@@ -249,7 +256,12 @@ def centre_on_canvas(transform: ViewTransform, height: int, width: int) -> ViewT
         network_height=height,
         offset_x=transform.offset_x + left,
         offset_y=transform.offset_y + top,
-        content_box=(box[0] + left, box[1] + top, box[2] + left, box[3] + top),
+        content_box=(
+            max(box[0] + left, 0),
+            max(box[1] + top, 0),
+            min(box[2] + left, width),
+            min(box[3] + top, height),
+        ),
     )
 
 

@@ -90,6 +90,18 @@ class ViewTransform:
         return dataclasses.asdict(self)
 
 
+def source_fields(width: int, height: int, orientation: int) -> dict[str, int]:
+    """The fields of a `ViewTransform` that say what an upright image of `width` x `height` was read from."""
+    turned = orientation >= 5  # EXIF 5..8 exchange width and height
+    return {
+        "stored_width": height if turned else width,
+        "stored_height": width if turned else height,
+        "orientation": orientation,
+        "upright_width": width,
+        "upright_height": height,
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class ViewRecord:
     """One view of a reconstruction: a unique name, its source and its transform.

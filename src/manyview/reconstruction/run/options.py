@@ -28,7 +28,8 @@ class ReconstructOptions:
             (None: the plan that the weights were trained for, which is "dense" for most).
         inputs: which images or video frames to use.
         size_policy: "auto" is the model's own; "fit" keeps whole images, "crop", "pad" and "square" are
-            VGGT's, "area" is π³'s, "balanced" and "max_size" are VGGT-Ω's.
+            VGGT's, "area" is π³'s, "balanced" and "max_size" are VGGT-Ω's, "upper_bound" and the others
+            Depth Anything 3's.
         image_size: longer side of the network images in pixels (None: what the weights were made for).
         device: "auto" (CUDA if there is any, else the CPU), "cpu", "cuda", "cuda:1" or "mps".
         precision: of the trunk: "auto", "fp32", "bf16" or "fp16".
