@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from manyview.attention.auto import choose_plan, misfit
+from manyview.attention.auto import SuitedPlans, choose_plan, misfit
 from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
 
@@ -45,13 +45,13 @@ def test_cost_falls_as_sets_grow():
 
 def test_weights_may_say_how_many_early_layers_can_be_cut():
     layout = TokenLayout(100, 5, (14, 14))
-    assert str(choose_plan(100, True, 8, layout, 0)[0]) == "avggt:early=0,stride=2x2"
+    assert str(choose_plan(100, True, 8, layout, SuitedPlans(early=0))[0]) == "avggt:early=0,stride=2x2"
     assert str(choose_plan(100, True, 8, layout)[0]) == "avggt:stride=2x2"
 
 
 def test_weights_trained_for_a_plan_get_it_for_any_number_of_frames():
     for frames in (2, 100, 500):
-        plan, reason = choose_plan(frames, True, 8, TokenLayout(frames, 5, (14, 14)), None, "flash")
+        plan, reason = choose_plan(frames, True, 8, TokenLayout(frames, 5, (14, 14)), SuitedPlans("flash"))
         assert plan == Plan.parse("flash", 8) and "trained for it" in reason
 
 
@@ -60,5 +60,23 @@ def test_weights_trained_for_a_plan_get_it_for_any_number_of_frames():
     [("dense", True), ("avggt", True), ("flash", False), ("flash:version=v2", False), ("flash:r=2", False)],
 )
 def test_other_plans_are_warned_of(spec, warned):
-    assert (misfit(Plan.parse(spec, 8), "flash") is not None) == warned
-    assert misfit(Plan.parse(spec, 8), None) is None
+    assert (misfit(Plan.parse(spec, 8), SuitedPlans("flash")) is not None) == warned
+    assert misfit(Plan.parse(spec, 8), SuitedPlans()) is None
+
+
+@pytest.mark.parametrize(
+    ("frames", "ordered", "spec"),
+    [
+        (29, True, "dense"),
+        (100, True, "dense"),
+        (101, True, "spark3r:sensitive=1x3"),
+        (1000, True, "spark3r:sensitive=1x3"),
+        (250, False, "dense"),
+        (400, False, "anchors"),
+    ],
+)
+def test_networks_that_need_whole_frames_as_keys(frames, ordered, spec):
+    suited = SuitedPlans(coarse_keys=False, sensitive=(3 / 14, 13 / 14))
+    assert choose_plan(frames, ordered, 4, TokenLayout(frames, 1, (24, 36)), suited)[0] == Plan.parse(spec, 4)
+    assert misfit(Plan.parse(spec, 4), suited) is None
+    assert misfit(Plan.parse("avggt", 4), suited) is not None

@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from .dense import SameFrameKeys
 from .layout import TokenLayout
+from .methods.avggt import GridKeys
 from .plan import Plan
 
 # Below it AVGGT gains at most 1.26x end to end (independent re-run of arXiv 2512.02541).
 _BREAK_EVEN = 30
 # Whole frames as keys, 25 (arXiv 2605.23892) or about 40 (2605.06270), match dense attention at 500 and more.
 _MANY = 300
+# Spark3R (2605.06270) reduces nothing up to here.
+_FEW = 100
+_COARSE = "{} is known to fail with this network, whose cameras need whole frames as keys: spark3r and anchors have them"
+
+
+@dataclasses.dataclass(frozen=True)
+class SuitedPlans:
+    """What is known of weights, or of all weights of a family, that decides which plans keep their accuracy.
+
+    Attributes:
+        trained_for: The plan that the weights need (None: dense attention, which plans then stand in for).
+        early: First layers that the weights allow to attend within frames (None: AVGGT's share).
+        coarse_keys: Whether a coarser grid of every frame can stand in for all keys, as AVGGT does. It fails
+            on Depth Anything 3 (re-run in arXiv 2607.03612), where whole frames can (arXiv 2605.06270).
+        sensitive: Without coarse keys: from which to which share of the depth a layer needs more frames.
+    """
+
+    trained_for: str | None = None
+    early: int | None = None
+    coarse_keys: bool = True
+    sensitive: tuple[float, float] = (0.0, 1.0)
 
 
 def choose_plan(
-    frames: int,
-    ordered: bool,
-    depth: int,
-    layout: TokenLayout,
-    early: int | None = None,
-    trained_for: str | None = None,
+    frames: int, ordered: bool, depth: int, layout: TokenLayout, suited: SuitedPlans | None = None
 ) -> tuple[Plan, str]:
     """The plan for `frames` views and one sentence that says what was picked and why.
-
-    `early`: first layers that the weights allow to attend within frames (None: AVGGT's share).
-    `trained_for`: the plan that the weights need (None: dense attention, which plans then stand in for).
 
     Unordered sets overlap less, and AVGGT loses more on sparse sets: their stride rises later. The
     thresholds between strides are ours; the break-even and where covering frames are enough are from papers.
     """
-    if trained_for is not None:
+    suited = suited or SuitedPlans()
+    if suited.trained_for is not None:
+        trained_for = suited.trained_for
         return Plan.parse(trained_for, depth), f"auto picked {trained_for}: these weights were trained for it"
     kind = "frames of a sequence" if ordered else "unordered views"
     if frames < _BREAK_EVEN:
@@ -36,12 +54,19 @@ def choose_plan(
             f"auto picked dense: with {frames} {kind} attention is a small part of the time, "
             f"and below {_BREAK_EVEN} approximations gain little"
         )
-    if frames > _MANY:
+    if not suited.coarse_keys and (frames <= _FEW or (frames <= _MANY and not ordered)):
+        return Plan.dense(depth), (
+            f"auto picked dense: for {frames} {kind} nothing is known that keeps this network's accuracy"
+        )
+    if not suited.coarse_keys and ordered:
+        first, last = (round(share * depth) for share in suited.sensitive)
+        spec, why = f"spark3r:sensitive={first}x{max(first, last - 1)}", "whole frames are enough as keys"
+    elif frames > _MANY:
         spec, why = "anchors", "a few covering frames are enough as keys"
     else:
         spec = f"avggt:stride={_stride(frames, ordered)}"
-        if early is not None:
-            spec += f",early={min(early, depth)}"
+        if suited.early is not None:
+            spec += f",early={min(suited.early, depth)}"
         why = "a coarser grid of keys is enough"
     rows, columns = layout.grid
     if min(rows, columns) < 4:
@@ -53,17 +78,18 @@ def choose_plan(
     return plan, f"auto picked {plan}: for {frames} {kind} {why}, at {share:.0%} of dense attention's FLOPs"
 
 
-def misfit(plan: Plan, trained_for: str | None) -> str | None:
-    """A warning about a plan that weights trained for another one were not made for."""
-    if trained_for is None:
-        return None
-    known = Plan.parse(trained_for, len(plan.layers))
+def misfit(plan: Plan, suited: SuitedPlans) -> str | None:
+    """A warning about a plan that the weights were not made for, or that is known to fail with them."""
+    if suited.trained_for is None:
+        coarse = not suited.coarse_keys and any(isinstance(layer.keys, GridKeys) for layer in plan.layers)
+        return _COARSE.format(plan) if coarse else None
+    known = Plan.parse(suited.trained_for, len(plan.layers))
     kinds = {type(layer.keys) for layer in known.layers} | {SameFrameKeys}
     if all(type(layer.keys) in kinds for layer in plan.layers):
         return None
     return (
-        f"these weights were trained for {trained_for}; with {plan} their global attention sees keys that it "
-        "never saw in training, and results may be worse"
+        f"these weights were trained for {suited.trained_for}; with {plan} their global attention sees keys "
+        "that it never saw in training, and results may be worse"
     )
 
 

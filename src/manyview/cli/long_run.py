@@ -18,15 +18,14 @@ def check_long_run(ready: PreparedRun, model: Network, agreed: bool) -> None:
     `agreed`: the person said so beforehand (--yes).
     """
     from ..errors import UsageError
+    from ..models.families import suited_plans
     from ..reconstruction.plan.preflight import format_duration
     from ..reconstruction.plan.shorter import shorter_ways
 
     seconds = ready.chosen.seconds
     if agreed or seconds is None or seconds < LONG_S:
         return
-    info = model.info
-    early, trained_for = (None, None) if info is None else (info.early_layers, info.plan)
-    ways = " or ".join(shorter_ways(ready.chosen, early, trained_for))
+    ways = " or ".join(shorter_ways(ready.chosen, suited_plans(model)))
     what = f"this run is expected to take about {format_duration(seconds)}" + (
         f", with {ways}" if ways else ""
     )

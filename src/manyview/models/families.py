@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 
+from ..attention.auto import SuitedPlans
 from ..errors import WeightsError
 from .checkpoints.named import NamedModel
 from .checkpoints.read import Checkpoint
+from .network import Network
 from .omega.spec import SPEC as OMEGA
 from .pi3.spec import PI3_SPEC, PI3X_SPEC
 from .spec import ModelSpec
@@ -56,6 +59,15 @@ def required_family(checkpoint: Checkpoint) -> ModelSpec:
         )
     some = ", ".join(list(checkpoint.tensors)[:3])
     raise WeightsError(f"{checkpoint.source} is not a checkpoint of {names}: found keys such as {some}")
+
+
+def suited_plans(model: Network) -> SuitedPlans:
+    """What is known of a network's weights and family about plans."""
+    families = (family.suited for family in FAMILIES if type(model.config) is family.config)
+    suited = next(families, SuitedPlans())
+    if model.info is None:
+        return suited
+    return dataclasses.replace(suited, trained_for=model.info.plan, early=model.info.early_layers)
 
 
 def find_model(name: str) -> NamedModel | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..attention.auto import SuitedPlans
 from ..errors import UsageError, WeightsError
 from .checkpoints.assign import assign_weights
 from .checkpoints.keys import Shape
@@ -37,6 +38,7 @@ class ModelSpec:
             file that states none.
         prepare: Adapts an empty network to a checkpoint before it gets its tensors.
         trained_for: The plan that a checkpoint shows to have been trained for.
+        suited: Which plans keep the accuracy of weights of this family, for `--accel auto`.
     """
 
     name: str
@@ -50,6 +52,7 @@ class ModelSpec:
     only_public: bool = False
     prepare: Callable[[Any, Checkpoint], None] | None = None
     trained_for: Callable[[Checkpoint], str | None] | None = None
+    suited: SuitedPlans = SuitedPlans()
 
     def matches(self, keys: Collection[str]) -> bool:
         """Whether tensors of these names are a checkpoint of this family."""

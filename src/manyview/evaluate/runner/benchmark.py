@@ -12,6 +12,7 @@ from ...attention.auto import choose_plan
 from ...attention.layout import TokenLayout
 from ...attention.plan import Plan
 from ...errors import UsageError
+from ...models.families import suited_plans
 from ...models.network import Network
 from ...models.run_options import RunOptions
 from ...reconstruction.plan.machine import pick_dtype
@@ -150,9 +151,8 @@ def compare_plans(
 
 
 def _auto_plan(model: Network, case: Case, layout: TokenLayout) -> Plan:
-    early = None if model.info is None else model.info.early_layers
-    trained = None if model.info is None else model.info.plan
-    return choose_plan(case.views, case.order == "sequence", model.config.depth, layout, early, trained)[0]
+    ordered = case.order == "sequence"
+    return choose_plan(case.views, ordered, model.config.depth, layout, suited_plans(model))[0]
 
 
 def _case_rows(scenes: Sequence[tuple[PlanRow, ...]]) -> tuple[CaseRow, ...]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 
-from ...attention.auto import choose_plan
+from ...attention.auto import SuitedPlans, choose_plan
 from .preflight import Preflight, Request, format_duration, largest
 
 _WORTH = 0.5  # of the time, at most
 _SHORT_S = 600.0
 
 
-def shorter_ways(chosen: Preflight, early: int | None = None, trained_for: str | None = None) -> list[str]:
+def shorter_ways(chosen: Preflight, suited: SuitedPlans | None = None) -> list[str]:
     """Options beside those of the run, each with its expected time, the best first.
 
-    The plan that `--accel auto` would pick, if it is worth while, and fewer views. `early` and
-    `trained_for`: see `choose_plan`.
+    The plan that `--accel auto` would pick, if it is worth while, and fewer views. `suited`: see
+    `choose_plan`.
     """
     request, seconds = chosen.request, chosen.seconds
     if seconds is None:
@@ -29,7 +29,7 @@ def shorter_ways(chosen: Preflight, early: int | None = None, trained_for: str |
         return dataclasses.replace(request, views=count)
 
     ways = []
-    plan, _ = choose_plan(request.views, False, request.config.depth, request.layout, early, trained_for)
+    plan, _ = choose_plan(request.views, False, request.config.depth, request.layout, suited)
     faster = time_of(dataclasses.replace(request, plan=plan))
     if faster <= _WORTH * seconds:
         ways.append(f"--accel {plan} (about {format_duration(faster)})")

@@ -16,6 +16,7 @@ from ...attention.auto import choose_plan, misfit
 from ...attention.plan import Plan
 from ...errors import MemoryLimitError, UsageError, memory_errors
 from ...kernels import check_kernels
+from ...models.families import suited_plans
 from ...models.network import Network
 from ..inputs.find import Inputs, find_inputs
 from ..inputs.header import expected_views
@@ -98,7 +99,8 @@ def prepare(
     check_kernels(options.kernels, device)
     dtype = pick_dtype(device, options.precision)
     # A wrong plan is refused before anything is read; what auto picks depends on what was read.
-    trained_for = None if model.info is None else model.info.plan
+    suited = suited_plans(model)
+    trained_for = suited.trained_for
     accel = options.accel if options.accel is not None else trained_for or "dense"
     plan = Plan.dense(config.depth) if accel == "auto" else Plan.parse(accel, config.depth)
     start = time.perf_counter()
@@ -122,14 +124,13 @@ def prepare(
         reason: str | None
         request = Request(config, *shape, plan, heads, dtype, given, kernels, linear_precision)
         if accel == "auto":
-            early = None if model.info is None else model.info.early_layers
             ordered = _ordered(found)
-            picked, reason = choose_plan(count, ordered, config.depth, request.layout, early, trained_for)
+            picked, reason = choose_plan(count, ordered, config.depth, request.layout, suited)
             request = dataclasses.replace(request, plan=picked)
         elif options.accel is None and trained_for is not None:
             reason = f"{trained_for}, which these weights were trained for; --accel chooses another plan"
         else:
-            reason = misfit(plan, trained_for)
+            reason = misfit(plan, suited)
         whole = "--metric and --sky need the whole result in memory" if single_view else None
         return _preflight(model, request, machine, options.chunk, flops_per_s, whole), reason
 
