@@ -15,7 +15,9 @@ _BREAK_EVEN = 30
 _MANY = 300
 # Spark3R (2605.06270) reduces nothing up to here.
 _FEW = 100
-_COARSE = "{} is known to fail with this network, whose cameras need whole frames as keys: spark3r and anchors have them"
+_COARSE = (
+    "{} is known to fail with this network, which needs whole frames as keys: spark3r and anchors have them"
+)
 
 
 @dataclasses.dataclass(frozen=True)

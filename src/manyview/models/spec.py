@@ -52,7 +52,7 @@ class ModelSpec:
     only_public: bool = False
     prepare: Callable[[Any, Checkpoint], None] | None = None
     trained_for: Callable[[Checkpoint], str | None] | None = None
-    suited: SuitedPlans = SuitedPlans()
+    suited: SuitedPlans = dataclasses.field(default_factory=SuitedPlans)
 
     def matches(self, keys: Collection[str]) -> bool:
         """Whether tensors of these names are a checkpoint of this family."""
