@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from . import wrong_types_allowed
 # Before anything imports Triton, whose own functions are made for the interpreter or for a card by then.
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+
+# Before anything imports the hub's library: no test downloads, and `auto` is the bundled model.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HOME"] = os.path.join(tempfile.gettempdir(), "manyview-tests-no-hub")
 
 # Tests run side by side; threads that spin against each other are many times slower than one.
 torch.set_num_threads(1)

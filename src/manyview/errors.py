@@ -37,6 +37,10 @@ class WeightsError(ManyViewError):
     """A checkpoint cannot be used: not a checkpoint, truncated, another model, or not finite."""
 
 
+class NotDownloadedError(WeightsError):
+    """Weights that are not on this machine, and whose download could not begin."""
+
+
 class OutputError(ManyViewError):
     """The result cannot be written: the folder holds something else, or the disk is full."""
 

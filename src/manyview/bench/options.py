@@ -21,7 +21,7 @@ _POSITIVE = ("runs", "warmup", "rounds", "quiet", "long_pass", "time_limit", "pa
 class BenchOptions:
     """A model, and the grid of plans, kernels, linear precisions and numbers of frames it is timed on."""
 
-    model: str = "manyview-small"
+    model: str = "auto"
     """What reconstruct takes, or a size with random weights: vggt-1b-random, small-random."""
     frames: tuple[int, ...] = (2, 4, 8, 16, 32)
     """Numbers of frames."""

@@ -42,6 +42,7 @@ class Demo:
         from ..errors import MissingExtraError
         from ..evaluate.runner.synthetic import compare_with_truth
         from ..export import export
+        from ..models.auto import BUNDLED
         from ..models.load import load
         from ..reconstruction.result.save import check_output_folder, save
         from ..reconstruction.run.engine import reconstruct
@@ -51,7 +52,7 @@ class Demo:
         scene_dir, result_dir = self.out / "scene", self.out / "result"
         _check_folder(self.out)
         check_output_folder(result_dir, self.overwrite)
-        model = load()
+        model = load(BUNDLED)
         write_scene(scene_dir, demo_scene(self.views), overwrite=self.overwrite)
         say(f"scene: {self.views} images and exact truth in {scene_dir}")
         truth = scene_dir / "truth.npz"

@@ -29,6 +29,7 @@ class Doctor:
         import torch
 
         from .._version import __version__
+        from ..models.auto import BUNDLED
         from ..models.load import load
         from ..reconstruction.plan.environment import attention_kernel, cpu_name
         from ..reconstruction.plan.machine import (
@@ -57,7 +58,7 @@ class Doctor:
             except importlib.metadata.PackageNotFoundError:
                 state = f"missing (pip install 'manyview[{extra}]')"
             say(f"{library:<16} {state:<14} {purpose}")
-        model = load()
+        model = load(BUNDLED)
         parameters = sum(p.numel() for p in model.parameters())
         say(f"bundled model {model.name}: {parameters:,} parameters, weights whole")
         return 0

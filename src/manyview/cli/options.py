@@ -29,12 +29,13 @@ _ACCEL = (
 class ModelChoice:
     """Which weights."""
 
-    model: str = "manyview-small"
-    """Name, hub id (facebook/VGGT-1B), .safetensors or .pt file, or folder."""
+    model: str = "auto"
+    """Name, hub id (facebook/VGGT-1B), .safetensors or .pt file, or folder; auto: da3-base if it is in the
+    cache or can be downloaded, else the bundled manyview-small."""
     revision: str | None = None
     """Commit, branch or tag of the hub repository."""
     offline: bool = False
-    """Never touch the network."""
+    """Never touch the network; auto then takes what is here."""
     commercial_only: bool = False
     """Refuse weights that are not known to allow commercial use."""
 

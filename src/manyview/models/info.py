@@ -13,7 +13,8 @@ class ModelInfo:
     `licence` is None where nothing states it; `commercial_use` is None where it is not known.
     `weights_sha256` is the digest of the file (of the list of digests for several shards). `metadata`
     is what ManyView stored in the file: recipe, numbers, configuration. `plan` is the global attention that
-    the weights were trained for, as a spec such as "flash" (None: dense attention).
+    the weights were trained for, as a spec such as "flash" (None: dense attention). `trained_on` says on
+    which images they were trained, where others are beyond them. `notes` say how the weights were chosen.
     """
 
     name: str
@@ -23,6 +24,8 @@ class ModelInfo:
     weights_sha256: str
     metadata: dict[str, Any]
     plan: str | None = None
+    trained_on: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def early_layers(self) -> int | None:

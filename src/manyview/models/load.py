@@ -14,9 +14,11 @@ import torch
 
 from ..errors import UsageError, WeightsError
 from ..files.paths import user_path
+from .auto import AUTO, BUNDLED, choose_model
 from .checkpoints import read_checkpoint
 from .checkpoints.folder import card_licence
-from .checkpoints.hub import HubRequest, is_hub_id
+from .checkpoints.hub import HubFiles, HubRequest, is_hub_id, named_request
+from .checkpoints.hub_file import discard_damaged
 from .checkpoints.metadata import stored_metadata
 from .checkpoints.named import NamedModel
 from .checkpoints.read import Checkpoint
@@ -29,8 +31,6 @@ from .spec import ModelSpec
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_MODEL = "manyview-small"
-
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
@@ -41,10 +41,12 @@ class _Found:
     source: str
     licence: str | None = None
     commercial_use: bool | None = None
+    trained_on: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def load(
-    name_or_path: str | Path = DEFAULT_MODEL,
+    name_or_path: str | Path = AUTO,
     *,
     device: torch.device | str | None = None,
     revision: str | None = None,
@@ -61,7 +63,8 @@ def load(
 
     Args:
         name_or_path: A name from the table ("manyview-small", "vggt-1b"), a hub id ("facebook/VGGT-1B"), a
-            .safetensors or .pt file, or a folder with one.
+            .safetensors or .pt file, or a folder with one; "auto": DA3-BASE if it is in the cache or can be
+            downloaded, else the bundled model.
         device: Where to put the weights (None: the CPU).
         revision: Commit, branch or tag of the hub.
         offline: True never touches the network, None follows HF_HUB_OFFLINE.
@@ -81,7 +84,7 @@ def load(
     """
     if not isinstance(name_or_path, str | Path):
         raise UsageError(
-            f"weights are given by a name such as {DEFAULT_MODEL} or the path of a file or folder, "
+            f"weights are given by a name such as {BUNDLED} or the path of a file or folder, "
             f"not by a {type(name_or_path).__name__}"
         )
     wanted = _head_names(heads)
@@ -91,7 +94,14 @@ def load(
         raise UsageError(_not_commercial(known.name, known.licence))
     cache = user_path(cache_dir) if cache_dir is not None and cache_dir != "" else None
     found = _find(name_or_path, revision, offline, cache, progress)
-    checkpoint = read_checkpoint(found.path)
+    for note in found.notes:
+        logger.info("%s", note)
+    try:
+        checkpoint = read_checkpoint(found.path)
+    except WeightsError as error:
+        if not discard_damaged(found.path):
+            raise
+        raise WeightsError(f"{error}; the damaged file was removed from the hub's cache") from error
     family = required_family(checkpoint)
     info = _info(found, checkpoint, family)
     if commercial_only and info.commercial_use is not True:
@@ -99,6 +109,11 @@ def load(
     model = family.build(checkpoint, device=place, heads=wanted)
     # Only what fits is read as a whole.
     info = dataclasses.replace(info, weights_sha256=checkpoint.sha256())
+    if discard_damaged(found.path, info.weights_sha256):
+        raise WeightsError(
+            f"{found.path} had another checksum than the hub states and was removed from its cache: download "
+            "it again"
+        )
     model.name, model.licence, model.info = info.name, info.licence, info
     # Programs that do not set up logging still see what they may not do.
     logger.log(logging.INFO if info.commercial_use else logging.WARNING, "%s", info.sentence())
@@ -108,7 +123,7 @@ def load(
 
 
 def required_network(model: Network | str | Path | None) -> Network:
-    """The network itself, or the one that a name or path stands for; None: the bundled one.
+    """The network itself, or the one that a name or path stands for; None: that of `load()`.
 
     Raises UsageError for anything else, and what `load` raises.
     """
@@ -139,6 +154,18 @@ def _find(
     progress: bool,
 ) -> _Found:
     text = str(name_or_path)
+    if name_or_path == AUTO:
+        if revision is not None:
+            raise UsageError(
+                f"revision {revision!r} belongs to a model on the hub: name it, such as da3-base"
+            )
+        choice = choose_model(offline, cache_dir, progress)
+        found = (
+            _bundled(choice.row)
+            if choice.files is None
+            else _of_hub(choice.row.hub_id, choice.files, choice.row)
+        )
+        return dataclasses.replace(found, notes=(choice.reason,))
     if not text:
         raise UsageError(f"the name of the model is empty; choose from {model_names()}, a file or a folder")
     known = find_model(text) if isinstance(name_or_path, str) else None
@@ -156,13 +183,21 @@ def _find(
             f"or one of {model_names()}"
         )
     repo_id = known.hub_id if known is not None and known.hub_id else text
-    pinned = revision or (known.revision if known is not None else None)
-    file = None if known is None else known.file
-    files = HubRequest(repo_id, pinned, offline, cache_dir, progress, file).download()
-    source = f"{repo_id}@{files.commit}" if files.commit else repo_id
-    if known is not None:
-        return _Found(known.name, files.path, source, known.licence, known.commercial_use)
-    return _Found(repo_id, files.path, source, files.licence)
+    if known is None:
+        files = HubRequest(repo_id, revision, offline, cache_dir, progress).download()
+    else:
+        request = named_request(known, offline, cache_dir, progress)
+        files = dataclasses.replace(request, revision=revision or known.revision).download()
+    return _of_hub(repo_id, files, known)
+
+
+def _of_hub(repo_id: str | None, files: HubFiles, known: NamedModel | None) -> _Found:
+    source = f"{repo_id}@{files.commit}" if files.commit else str(repo_id)
+    if known is None:
+        return _Found(str(repo_id), files.path, source, files.licence)
+    return _Found(
+        known.name, files.path, source, known.licence, known.commercial_use, trained_on=known.trained_on
+    )
 
 
 def _bundled(known: NamedModel) -> _Found:
@@ -171,7 +206,8 @@ def _bundled(known: NamedModel) -> _Found:
     path = Path(str(resource))
     if not path.is_file():
         raise WeightsError(f"{known.name} is not part of this installation: expected {path}; install again")
-    return _Found(known.name, path, f"bundled:{known.file}", known.licence, known.commercial_use)
+    source = f"bundled:{known.file}"
+    return _Found(known.name, path, source, known.licence, known.commercial_use, known.trained_on)
 
 
 def _looks_like_file(text: str) -> bool:
@@ -185,7 +221,9 @@ def _info(found: _Found, checkpoint: Checkpoint, family: ModelSpec) -> ModelInfo
     if commercial is None and licence is not None:
         commercial = _commercial_use(licence)
     plan = _trained_for(checkpoint, metadata, family)
-    return ModelInfo(found.name, found.source, licence, commercial, "", metadata, plan)
+    return ModelInfo(
+        found.name, found.source, licence, commercial, "", metadata, plan, found.trained_on, found.notes
+    )
 
 
 def _trained_for(checkpoint: Checkpoint, metadata: dict[str, Any], family: ModelSpec) -> str | None:
@@ -218,7 +256,7 @@ def _commercial_use(licence: str) -> bool | None:
 def _not_commercial(name: str, licence: str | None) -> str:
     return (
         f"the weights {name} are not known to allow commercial use (licence: {licence or 'not stated'}): "
-        f"choose others, such as {DEFAULT_MODEL} or vggt-1b-commercial"
+        f"choose others, such as {BUNDLED} or vggt-1b-commercial"
     )
 
 

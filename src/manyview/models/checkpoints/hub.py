@@ -4,28 +4,41 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ...errors import ManyViewError, MissingExtraError, UsageError, WeightsError
+from ...errors import ManyViewError, MissingExtraError, NotDownloadedError, WeightsError
+from ...files.writing import format_bytes
 from .folder import SHARD_INDEXES, SINGLE_FILES, card_licence, shard_names
+from .hub_errors import hub_errors
+from .hub_file import RemoteFile, fetch, within
+from .named import NamedModel
 
 logger = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[\w.\-]+")
+TIMEOUT_S = 10.0
+"""Seconds that a hub may take for its first answer."""
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclasses.dataclass(frozen=True)
 class HubFiles:
-    """A weights file (or shard index) of a repository in the local cache, and the commit it belongs to."""
+    """Weights of a repository in the local cache, a file or the folder of shards, and their commit."""
 
     path: Path
     commit: str | None
     licence: str | None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the file, or of all files of the folder."""
+        files = self.path.iterdir() if self.path.is_dir() else (self.path,)
+        return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def is_hub_id(name: str) -> bool:
@@ -38,7 +51,8 @@ class HubRequest:
     """One repository at one revision (None: the newest), and how it may be reached.
 
     `file` names the weights where the usual names are not meant. `offline` None follows the environment
-    (HF_HUB_OFFLINE); True never touches the network.
+    (HF_HUB_OFFLINE); True never touches the network. `licence` is told before a download, if it is known.
+    An answer of the hub is waited for `timeout_s` seconds (None: `TIMEOUT_S`).
     """
 
     repo_id: str
@@ -47,107 +61,166 @@ class HubRequest:
     cache_dir: Path | None = None
     progress: bool = True
     file: str | None = None
+    licence: str | None = None
+    timeout_s: float | None = None
 
     def download(self) -> HubFiles:
-        """Find or fetch the weights; WeightsError or UsageError says why they cannot be had."""
+        """Find or fetch the weights; WeightsError or UsageError says why they cannot be had.
+
+        NotDownloadedError if nothing of them is here and nothing could be fetched. The cache is enough where
+        the revision is a commit, and where the hub does not answer.
+        """
         hub = _hub()
-        with self._progress(hub):
-            for name in SINGLE_FILES if self.file is None else (self.file,):
-                path = self._fetch(hub, name)
-                if path is not None:
-                    return self._files(hub, path)
-            for name in SHARD_INDEXES if self.file is None else ():
-                path = self._fetch(hub, name)
-                if path is not None:
-                    for shard in shard_names(path):
-                        if self._fetch(hub, shard) is None:
-                            raise WeightsError(f"{self.repo_id} on the hub lacks the shard {shard}")
-                    return self._files(hub, path.parent)
-        raise WeightsError(self._nothing_found(hub))
-
-    def _files(self, hub: Any, path: Path) -> HubFiles:
-        self._fetch(hub, "config.json")
-        folder = path if path.is_dir() else path.parent
-        commit = folder.name if folder.parent.name == "snapshots" else None
-        return HubFiles(path, commit, self._licence(hub))
-
-    def _fetch(self, hub: Any, name: str) -> Path | None:
-        """Local path of one file, or None if the repository (offline: the cache) has no such file."""
-        errors = hub.errors
+        if self._offline(hub) or _COMMIT.fullmatch(self.revision or ""):
+            found = self._cached(hub)
+            if found is None and self._offline(hub):
+                raise NotDownloadedError(self._not_cached)
+            if found is not None:
+                return found
         try:
-            path = hub.hf_hub_download(
-                self.repo_id,
-                name,
-                revision=self.revision,
-                cache_dir=self.cache_dir,
-                local_files_only=self._offline(hub),
-            )
-        except errors.LocalEntryNotFoundError as error:
-            if self._offline(hub):
-                return None
-            raise WeightsError(
-                f"{self.repo_id} cannot be downloaded: the hub does not answer and {name} is not in the "
-                "local cache; check the network, or give a weights file or folder"
-            ) from error
-        except errors.EntryNotFoundError:
-            return None
-        except Exception as error:
-            known = self._explain(errors, error)
-            if known is None:
+            with self._progress(hub):
+                return self._downloaded(hub)
+        except NotDownloadedError:
+            found = self._cached(hub)
+            if found is None:
                 raise
-            raise known from error
-        return Path(path)
+            return found
 
-    def _explain(self, errors: Any, error: Exception) -> ManyViewError | None:
-        """What an exception of the hub's library means, as one of our errors."""
-        if isinstance(error, errors.GatedRepoError):
-            return WeightsError(
-                f"{self.repo_id} is gated: accept its licence on https://huggingface.co/{self.repo_id} "
-                "and log in with 'hf auth login'"
-            )
-        if isinstance(error, errors.RepositoryNotFoundError):
-            return UsageError(
-                f"{self.repo_id} is neither a local path nor a repository on the hub that can be seen from "
-                "here: check the name, or log in with 'hf auth login' if it is private"
-            )
-        if isinstance(error, errors.RevisionNotFoundError):
-            return UsageError(f"{self.repo_id} on the hub has no revision {self.revision!r}")
-        if isinstance(error, errors.HFValidationError):
-            return UsageError(f"{self.repo_id!r} is not a valid name of a repository on the hub")
-        if isinstance(error, errors.OfflineModeIsEnabled):
-            return WeightsError(f"{self.repo_id} cannot be downloaded: the hub's offline mode is on")
-        if isinstance(error, errors.HfHubHTTPError):
-            return WeightsError(f"the hub refused to send {self.repo_id}: {str(error).splitlines()[0]}")
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return WeightsError(
-                f"the disk is full: {self.repo_id} could not be stored in the hub's cache; free some space, "
-                "or choose another folder with cache_dir or HF_HOME"
-            )
-        # Connection errors of the HTTP libraries (httpx, requests) that the hub's library lets through.
-        if type(error).__module__.split(".")[0] in ("httpx", "httpcore", "requests", "urllib3") or isinstance(
-            error, (ConnectionError, TimeoutError)
-        ):
-            return WeightsError(
-                f"the download of {self.repo_id} broke off ({type(error).__name__}): run it again, it resumes"
-            )
+    def cached(self) -> HubFiles | None:
+        """The weights in the cache, or None; never touches the network."""
+        try:
+            return self._cached(_hub())
+        except WeightsError:  # shards of which some are missing
+            return None
+
+    def ask(self) -> None:
+        """Raise NotDownloadedError or UsageError unless the hub answers, without downloading anything."""
+        hub = _hub()
+        if self._offline(hub):
+            raise NotDownloadedError(self._not_cached)
+        self._ask(hub, self._single_files[0])
+
+    @property
+    def _not_cached(self) -> str:
+        state = "is not in the local cache and offline mode is on"
+        return f"{self._wanted} {state}: download it once with a network"
+
+    @property
+    def _wanted(self) -> str:
+        return f"{self.repo_id} (revision {self.revision})" if self.revision else self.repo_id
+
+    @property
+    def _single_files(self) -> tuple[str, ...]:
+        return SINGLE_FILES if self.file is None else (self.file,)
+
+    @property
+    def _indexes(self) -> tuple[str, ...]:
+        return SHARD_INDEXES if self.file is None else ()
+
+    def _cached(self, hub: Any) -> HubFiles | None:
+        for name in self._single_files:
+            path = self._local(hub, name)
+            if path is not None:
+                return self._files(hub, path, local=True)
+        for name in self._indexes:
+            path = self._local(hub, name)
+            if path is not None:
+                for shard in shard_names(path):
+                    if self._local(hub, shard) is None:
+                        raise WeightsError(f"{self.repo_id} in the local cache lacks the shard {shard}")
+                return self._files(hub, path.parent, local=True)
         return None
 
-    def _nothing_found(self, hub: Any) -> str:
-        wanted = f"{self.repo_id} (revision {self.revision})" if self.revision else self.repo_id
-        if self._offline(hub):
-            return (
-                f"{wanted} is not in the local cache and offline mode is on: download it once with a network"
-            )
+    def _downloaded(self, hub: Any) -> HubFiles:
+        for name in self._single_files:
+            file = self._ask(hub, name)
+            if file is not None:
+                return self._files(hub, self._fetched(hub, [file])[0])
+        for name in self._indexes:
+            file = self._ask(hub, name)
+            if file is not None:
+                index = self._library(hub, name)
+                assert index is not None
+                shards = {shard: self._ask(hub, shard) for shard in shard_names(index)}
+                lacking = [shard for shard, one in shards.items() if one is None]
+                if lacking:
+                    raise WeightsError(f"{self.repo_id} on the hub lacks the shard {lacking[0]}")
+                return self._files(hub, self._fetched(hub, [s for s in shards.values() if s])[0].parent)
         expected = self.file or f"{', '.join(SINGLE_FILES[:2])} or shards of them"
-        return f"{wanted} on the hub holds no weights: expected {expected}"
+        raise WeightsError(f"{self._wanted} on the hub holds no weights: expected {expected}")
+
+    def _ask(self, hub: Any, name: str) -> RemoteFile | None:
+        """What the hub says of a file; None if the repository has no such file."""
+        url = hub.hf_hub_url(self.repo_id, name, revision=self.revision)
+        with hub_errors(hub, self.repo_id, self.revision, started=False):
+            seconds = self.timeout_s or TIMEOUT_S
+            try:
+                found = within(seconds, lambda: hub.get_hf_file_metadata(url=url, timeout=seconds))
+            except hub.errors.EntryNotFoundError:
+                return None
+            if found.commit_hash is None or found.etag is None:
+                raise ConnectionError("an answer of something else than a hub")
+        url = hub.hf_hub_url(self.repo_id, name, revision=found.commit_hash)
+        return RemoteFile(name, url, found.commit_hash, found.etag, found.size)
+
+    def _fetched(self, hub: Any, files: list[RemoteFile]) -> list[Path]:
+        """Local paths of weights, which come last: where they are, the smaller files are too."""
+        folder = self._cache(hub) / f"models--{self.repo_id.replace('/', '--')}"
+        lacking = [file for file in files if file.is_large and not (folder / "blobs" / file.etag).exists()]
+        self._library(hub, "config.json")
+        if lacking:
+            licence = self.licence or self._licence(hub) or "not stated"
+            size = format_bytes(sum(file.size or 0 for file in lacking))
+            # Programs that do not set up logging see it, too.
+            text = "downloading %s once: %s, licence %s, to %s"
+            logger.warning(text, self.repo_id, size, licence, folder)
+        for file in lacking:
+            fetch(hub, file, folder, self.repo_id)
+        paths = [self._library(hub, file.name) for file in files]
+        return [path for path in paths if path is not None]
+
+    def _files(self, hub: Any, path: Path, local: bool = False) -> HubFiles:
+        folder = path if path.is_dir() else path.parent
+        commit = folder.name if folder.parent.name == "snapshots" else None
+        return HubFiles(path, commit, self._licence(hub, local))
+
+    def _library(self, hub: Any, name: str) -> Path | None:
+        """Local path of a file, which the hub's library downloads if it is not in its cache; None without."""
+        with hub_errors(hub, self.repo_id, self.revision, started=True):
+            try:
+                return Path(
+                    hub.hf_hub_download(self.repo_id, name, revision=self.revision, cache_dir=self.cache_dir)
+                )
+            except hub.errors.LocalEntryNotFoundError:
+                raise
+            except hub.errors.EntryNotFoundError:
+                return None
+
+    def _local(self, hub: Any, name: str) -> Path | None:
+        """Local path of a file that is in the cache."""
+        with hub_errors(hub, self.repo_id, self.revision, started=False):
+            try:
+                path = hub.hf_hub_download(
+                    self.repo_id,
+                    name,
+                    revision=self.revision,
+                    cache_dir=self.cache_dir,
+                    local_files_only=True,
+                )
+            except hub.errors.EntryNotFoundError:
+                return None
+        return Path(path)
+
+    def _cache(self, hub: Any) -> Path:
+        return Path(self.cache_dir or hub.constants.HF_HUB_CACHE).expanduser().resolve()
 
     def _offline(self, hub: Any) -> bool:
         return bool(hub.constants.HF_HUB_OFFLINE if self.offline is None else self.offline)
 
-    def _licence(self, hub: Any) -> str | None:
+    def _licence(self, hub: Any, local: bool = False) -> str | None:
         """The licence named at the head of the repository's model card, if that is at hand."""
         try:
-            card = self._fetch(hub, "README.md")
+            card = self._local(hub, "README.md") if local else self._library(hub, "README.md")
         except ManyViewError as error:
             logger.debug("no model card of %s: %s", self.repo_id, error)
             return None
@@ -166,10 +239,25 @@ class HubRequest:
                 hub.utils.enable_progress_bars()
 
 
+def named_request(
+    row: NamedModel,
+    offline: bool | None = None,
+    cache_dir: Path | None = None,
+    progress: bool = True,
+    timeout_s: float | None = None,
+) -> HubRequest:
+    """What is asked of the hub for weights that have a name there."""
+    assert row.hub_id is not None
+    return HubRequest(
+        row.hub_id, row.revision, offline, cache_dir, progress, row.file, row.licence, timeout_s
+    )
+
+
 def _hub() -> Any:
     try:
-        import huggingface_hub
+        import huggingface_hub.constants
         import huggingface_hub.errors
+        import huggingface_hub.file_download
         import huggingface_hub.utils
     except ImportError as error:
         raise MissingExtraError("downloading weights from the hub", "hub") from error

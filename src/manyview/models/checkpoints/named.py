@@ -21,6 +21,8 @@ class NamedModel:
         file: One of several files of the repository, or the bundled file.
         plan: The plan that the weights were trained for where that is not dense attention.
         config: Sizes of these weights, which a file of unknown origin may have too.
+        size_bytes: About how large the download is, or the bundled file.
+        trained_on: Images that the weights were trained on, where others are beyond them.
     """
 
     name: str
@@ -35,6 +37,8 @@ class NamedModel:
     methods: str = "all"
     plan: str | None = None
     config: NetworkConfig | None = None
+    size_bytes: int | None = None
+    trained_on: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
