@@ -55,16 +55,15 @@ def test_a_download_says_what_it_fetches_and_is_made_once(hub, tmp_path, caplog)
     assert model.info is not None and model.info.source == f"{REPO}@{COMMIT}" and model.licence == "mit"
     announced = [record.getMessage() for record in caplog.records if "downloading" in record.getMessage()]
     assert len(announced) == 1
-    assert all(word in announced[0] for word in (REPO, "kB", "mit", str(tmp_path / "cache")))
+    assert all(word in announced[0] for word in (REPO, "1.2 MB", "mit", str(tmp_path / "cache")))
     load(REPO)
     assert len(hub.fetched) == 1
     assert load(REPO, offline=True).info.source == model.info.source
     assert not left_over(tmp_path)
 
 
-def test_a_download_that_broke_off_is_resumed_by_the_next_call(hub, tmp_path, repository):
-    size = (repository / "model.safetensors").stat().st_size
-    hub.cut = [size // 2, *[0] * 20]
+def test_a_download_that_broke_off_is_resumed_by_the_next_call(hub, tmp_path):
+    hub.cut = [600_000, *[0] * 20]
     with pytest.raises(WeightsError, match="resumes") as error:
         load(REPO)
     assert one_sentence(error.value) and not isinstance(error.value, NotDownloadedError)
@@ -73,7 +72,7 @@ def test_a_download_that_broke_off_is_resumed_by_the_next_call(hub, tmp_path, re
         load(REPO, offline=True)
     hub.cut, before = [], len(hub.fetched)
     assert load(REPO).config == TINY
-    assert hub.fetched[before:] == [f"bytes={size // 2}-"]
+    assert hub.fetched[before:] == ["bytes=600000-"]
     assert not left_over(tmp_path)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from manyview.errors import ManyViewError, MissingExtraError, UsageError, WeightsError
+from manyview.errors import ManyViewError, MissingExtraError, NotDownloadedError, UsageError, WeightsError
 from manyview.models.checkpoints.hub import HubRequest, is_hub_id
 from manyview.models.families import MODELS, find_model
 from manyview.models.load import load
@@ -152,15 +152,22 @@ def http_error(kind: str) -> Exception:
 
 
 FAILURES = {
-    "gated": (lambda: http_error("GatedRepoError"), WeightsError, "is gated: accept its licence on https://"),
+    "gated": (
+        lambda: http_error("GatedRepoError"),
+        NotDownloadedError,
+        "is gated: accept its licence on https://",
+    ),
     "absent": (lambda: http_error("RepositoryNotFoundError"), UsageError, "neither a local path nor a repos"),
     "revision": (lambda: http_error("RevisionNotFoundError"), UsageError, "has no revision 'v9'"),
-    "server": (lambda: http_error("HfHubHTTPError"), WeightsError, "refused to send someone/model: 503 Ser"),
-    "network": (lambda: errors.LocalEntryNotFoundError("no"), WeightsError, "the hub does not answer"),
-    "offline": (lambda: errors.OfflineModeIsEnabled("no"), WeightsError, "offline mode is on"),
+    "server": (
+        lambda: http_error("HfHubHTTPError"),
+        NotDownloadedError,
+        "refused to send someone/model: 503",
+    ),
+    "network": (lambda: ConnectionResetError("no"), NotDownloadedError, "the hub does not answer"),
+    "offline": (lambda: errors.OfflineModeIsEnabled("no"), NotDownloadedError, "offline mode is on"),
     "name": (lambda: errors.HFValidationError("no"), UsageError, "not a valid name"),
-    "disk": (lambda: OSError(errno.ENOSPC, "full"), WeightsError, "the disk is full"),
-    "cut": (lambda: ConnectionResetError("no"), WeightsError, "broke off"),
+    "disk": (lambda: OSError(errno.ENOSPC, "full"), NotDownloadedError, "the disk is full"),
     "files": (lambda: errors.EntryNotFoundError("no"), WeightsError, "holds no weights: expected model.safe"),
 }
 
@@ -172,7 +179,7 @@ def test_failures_raise_with_one_sentence(monkeypatch, tmp_path, kind):
     def fail(*_args, **_kwargs):
         raise make()
 
-    monkeypatch.setattr(hub, "hf_hub_download", fail)
+    monkeypatch.setattr(hub, "get_hf_file_metadata", fail)
     with pytest.raises(cls) as error:
         load("someone/model", revision="v9", cache_dir=tmp_path, offline=False)
     assert words in str(error.value) and "\n" not in str(error.value)
@@ -183,28 +190,25 @@ def test_errors_of_our_own_making_are_not_hidden(monkeypatch, tmp_path):
     def fail(*_args, **_kwargs):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(hub, "hf_hub_download", fail)
+    monkeypatch.setattr(hub, "get_hf_file_metadata", fail)
     with pytest.raises(ZeroDivisionError):
-        load("someone/model", cache_dir=tmp_path)
+        load("someone/model", cache_dir=tmp_path, offline=False)
 
 
-def test_what_is_asked_of_the_hub(monkeypatch, tmp_path):
-    asked = []
+def test_progress_bars_are_hidden_for_the_time_of_a_download(monkeypatch, tmp_path):
+    hidden = []
 
-    def record(repo_id, name, **options):
-        asked.append((repo_id, name, options, hub.utils.are_progress_bars_disabled()))
+    def record(url, timeout):
+        hidden.append(hub.utils.are_progress_bars_disabled())
         raise errors.EntryNotFoundError("no")
 
-    monkeypatch.setattr(hub, "hf_hub_download", record)
-    shown = hub.utils.are_progress_bars_disabled()
+    monkeypatch.setattr(hub, "get_hf_file_metadata", record)
+    before = hub.utils.are_progress_bars_disabled()
     for progress in (True, False):
         with pytest.raises(WeightsError):
-            HubRequest("a/b", "v1", True, tmp_path, progress).download()
-        assert hub.utils.are_progress_bars_disabled() == shown
-    repo_id, name, options, _ = asked[0]
-    assert (repo_id, name) == ("a/b", "model.safetensors")
-    assert options == {"revision": "v1", "cache_dir": tmp_path, "local_files_only": True}
-    assert asked[0][3] == shown and asked[-1][3] is True
+            HubRequest("a/b", "v1", False, tmp_path, progress).download()
+        assert hub.utils.are_progress_bars_disabled() == before
+    assert (hidden[0], hidden[-1]) == (before, True)
 
 
 def test_the_extra_is_named_where_the_library_is_missing(monkeypatch):

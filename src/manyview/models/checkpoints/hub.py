@@ -158,7 +158,7 @@ class HubRequest:
                 found = within(seconds, lambda: hub.get_hf_file_metadata(url=url, timeout=seconds))
             except hub.errors.EntryNotFoundError:
                 return None
-            if found.commit_hash is None or found.etag is None:
+            if not found.commit_hash or not found.etag:
                 raise ConnectionError("an answer of something else than a hub")
         url = hub.hf_hub_url(self.repo_id, name, revision=found.commit_hash)
         return RemoteFile(name, url, found.commit_hash, found.etag, found.size)
