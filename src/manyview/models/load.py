@@ -98,15 +98,15 @@ def load(
         logger.info("%s", note)
     try:
         checkpoint = read_checkpoint(found.path)
+        family = required_family(checkpoint)
+        info = _info(found, checkpoint, family)
+        if commercial_only and info.commercial_use is not True:
+            raise UsageError(_not_commercial(info.name, info.licence))
+        model = family.build(checkpoint, device=place, heads=wanted)
     except WeightsError as error:
         if not discard_damaged(found.path):
             raise
         raise WeightsError(f"{error}; the damaged file was removed from the hub's cache") from error
-    family = required_family(checkpoint)
-    info = _info(found, checkpoint, family)
-    if commercial_only and info.commercial_use is not True:
-        raise UsageError(_not_commercial(info.name, info.licence))
-    model = family.build(checkpoint, device=place, heads=wanted)
     # Only what fits is read as a whole.
     info = dataclasses.replace(info, weights_sha256=checkpoint.sha256())
     if discard_damaged(found.path, info.weights_sha256):
