@@ -40,7 +40,7 @@ def test_a_wrong_command_line_is_one_sentence(command: Command, args: tuple[str,
 
 
 def test_a_terminal_without_unicode_gets_the_same_sentence():
-    line = [sys.executable, "-m", "manyview.cli.main", "weights", "--nosuch"]
+    line = [sys.executable, "-m", "manyview.cli.main", "models", "--nosuch"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     run = subprocess.run(line, capture_output=True, text=True, env=environment)
     assert run.returncode == 2 and "--nosuch" in run.stderr and "---" not in run.stderr, run.stderr

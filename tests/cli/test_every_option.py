@@ -91,7 +91,7 @@ def stopped_viewer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_command_has_a_line(lines: dict[tuple[str, ...], tuple[object, ...]]):
     assert set(lines) == set(COMMAND_WORDS)
-    assert {words[0] for words in lines} == set(COMMANDS) - {"weights", "doctor"}
+    assert {words[0] for words in lines} == set(COMMANDS) - {"models", "doctor"}
 
 
 @pytest.mark.parametrize("words", COMMAND_WORDS, ids=" ".join)

@@ -106,4 +106,4 @@ def test_a_network_is_one_file_and_one_line(tmp_path: Path) -> None:
     scene = load_reconstruction(tmp_path / "out")
     assert scene.z_depth.shape == (2, 16, 16)
     assert np.allclose(np.asarray(scene.z_depth)[:, 8, 8], [1 + 0.5 * 60, 1 + 0.5 * 180])
-    assert "nobody/Toy" in package.run("weights").stdout
+    assert "nobody/Toy" in package.run("models", "--offline").stdout

@@ -7,7 +7,7 @@ import importlib
 import io
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._option_checks import check_options
@@ -28,11 +28,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "Train"),
     "evaluate": ("evaluate", "EvaluateCommand"),
     "analyze": ("analyze", "Analyze"),
-    "weights": ("weights", "Weights"),
+    "models": ("models", "Models"),
     "doctor": ("doctor", "Doctor"),
 }
 
-# Options whose name has changed; the old one works until the next release.
+# Verbs and options whose name has changed; the old one works until the next release.
+_RENAMED_VERBS = {"weights": "models"}
 _RENAMED = {
     "--linears": "--linear-precision",
     "--pictures": "--images",
@@ -63,7 +64,8 @@ def run(argv: Sequence[str]) -> int:
     try:
         _check_arguments(args)
         bound_caches()  # before PyTorch is imported
-        command = _parse([_renamed(arg) for arg in args])
+        renamed = [_renamed(arg, _RENAMED if place else _RENAMED_VERBS) for place, arg in enumerate(args)]
+        command = _parse(renamed)
         check_options(command)
         with memory_errors():
             return int(with_user_paths(command).run() or 0)
@@ -103,9 +105,9 @@ def _check_arguments(args: Sequence[str]) -> None:
             raise UsageError(f"what follows {before} holds a NUL character")
 
 
-def _renamed(arg: str) -> str:
+def _renamed(arg: str, names: Mapping[str, str]) -> str:
     old, equals, value = arg.partition("=")
-    new = _RENAMED.get(old.replace("_", "-"))
+    new = names.get(old.replace("_", "-"))
     if new is None:
         return arg
     logging.getLogger("manyview").warning("%s is now %s; the next release drops the old name", old, new)

@@ -201,13 +201,18 @@ def _of_hub(repo_id: str | None, files: HubFiles, known: NamedModel | None) -> _
 
 
 def _bundled(known: NamedModel) -> _Found:
-    assert known.file is not None
-    resource = importlib.resources.files("manyview.models") / "bundled" / known.file
-    path = Path(str(resource))
-    if not path.is_file():
-        raise WeightsError(f"{known.name} is not part of this installation: expected {path}; install again")
     source = f"bundled:{known.file}"
+    path = bundled_path(known)
     return _Found(known.name, path, source, known.licence, known.commercial_use, known.trained_on)
+
+
+def bundled_path(row: NamedModel) -> Path:
+    """The file of weights that come with the package. Raises WeightsError if it is not there."""
+    assert row.file is not None
+    path = Path(str(importlib.resources.files("manyview.models") / "bundled" / row.file))
+    if not path.is_file():
+        raise WeightsError(f"{row.name} is not part of this installation: expected {path}; install again")
+    return path
 
 
 def _looks_like_file(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..checkpoints.named import NamedModel
 from ..spec import ModelSpec
 from .checkpoint import infer_config
-from .config import OmegaConfig
+from .config import OMEGA_256_TEXT, OMEGA_512, OmegaConfig
 from .model import Omega
 
 _REGISTERS = "all; its five layers among camera and register tokens stay as they are"
@@ -32,6 +32,8 @@ SPEC = ModelSpec(
             predicts="cameras, depth",
             images=_BALANCED.format(512, "592x448"),
             methods=_REGISTERS,
+            config=OMEGA_512,
+            size_bytes=4_576_000_000,
         ),
         NamedModel(
             name="vggt-omega-256-text",
@@ -43,6 +45,8 @@ SPEC = ModelSpec(
             predicts="cameras, depth, text alignment",
             images=_BALANCED.format(256, "288x224"),
             methods=_REGISTERS,
+            config=OMEGA_256_TEXT,
+            size_bytes=5_399_000_000,
         ),
     ),
 )

@@ -29,6 +29,7 @@ PI3_SPEC = ModelSpec(
             images=_IMAGES,
             methods=_NO_REFERENCE,
             config=PI3,
+            size_bytes=3_835_000_000,
         ),
     ),
 )
@@ -51,6 +52,7 @@ PI3X_SPEC = ModelSpec(
             images=_IMAGES,
             methods=_NO_REFERENCE,
             config=PI3X,
+            size_bytes=5_440_000_000,
         ),
     ),
 )

@@ -16,6 +16,7 @@ from .model import VGGT
 logger = logging.getLogger(__name__)
 
 _FLASH = "flash (used by default) or flash:version=v2; others replace what it was trained for"
+_RENDERED = "rendered scenes of at most 112 pixels"
 _TRAINED = "{} (used by default); others replace what it was trained for"
 
 
@@ -24,8 +25,9 @@ def _bundled(name: str, notes: str, plan: str | None = None) -> NamedModel:
     methods = "all" if plan is None else _TRAINED.format(plan)
     file, images = f"{name}.safetensors", "longer side 112, patches of 8"
     return NamedModel(
-        name, None, "Apache-2.0", True, notes, file=file, images=images, methods=methods, plan=plan
-    )
+        name, None, "Apache-2.0", True, notes, file=file, images=images, methods=methods, plan=plan,
+        size_bytes=12_200_000, trained_on=_RENDERED,
+    )  # fmt: skip
 
 
 def _prepare(model: VGGT, checkpoint: Checkpoint) -> None:
@@ -93,6 +95,7 @@ SPEC = ModelSpec(
             revision="860abec7937da0a4c03c41d3c269c366e82abdf9",
             predicts="cameras, depth, points, tracks",
             config=VGGT_1B,
+            size_bytes=5_026_000_000,
         ),
         NamedModel(
             name="vggt-1b-commercial",
@@ -102,6 +105,7 @@ SPEC = ModelSpec(
             notes="gated: accept the licence on its hub page and log in",
             predicts="cameras, depth, points, tracks",
             config=VGGT_1B,
+            size_bytes=5_026_000_000,
         ),
         NamedModel(
             name="flashvggt",
@@ -113,6 +117,7 @@ SPEC = ModelSpec(
             predicts="cameras, depth",
             methods=_FLASH,
             plan="flash",
+            size_bytes=4_632_000_000,
         ),
         NamedModel(
             name="flashvggt-stream",
@@ -124,6 +129,7 @@ SPEC = ModelSpec(
             predicts="cameras, depth",
             methods=_FLASH,
             plan="flash",
+            size_bytes=4_632_000_000,
         ),
     ),
 )
