@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 
 from manyview.errors import DamagedInputError, InputError, MissingExtraError, OutputError, UsageError
+from manyview.models.config import SizePolicy
 from manyview.reconstruction.inputs.find import find_inputs
 from manyview.reconstruction.inputs.load import LoadedViews, read_views
 from manyview.reconstruction.inputs.preprocess import (
-    SizePolicy,
     plan_view,
     render_view,
 )

@@ -16,9 +16,9 @@ from tools.conformance.preprocess import run_preprocess_case
 
 from manyview.errors import InputError, UsageError
 from manyview.files.schema import parse_json
+from manyview.models.config import SizePolicy
 from manyview.reconstruction.inputs.preprocess import (
     SIZE_POLICIES,
-    SizePolicy,
     area_size,
     centre_on_canvas,
     paste_on_canvas,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from tools.conformance import da3_any_view, da3_heads, preprocess
+from tools.conformance import da3_any_view, da3_heads, da3_single_views, preprocess
 from tools.conformance.folder import Case
 
 Handler = Callable[[Case], dict[str, Tensor]]
@@ -22,4 +22,8 @@ HANDLERS: tuple[tuple[str, Handler], ...] = (
     ("final_norm", da3_any_view.final_norm),
     ("backbone", da3_any_view.backbone),
     ("preprocess", preprocess.run_bound_case),
+    ("mono_sky", da3_single_views.far_sky),
+    ("nested_align", da3_single_views.alignment),
+    ("mono", da3_single_views.model),
+    ("full_metric_large", da3_single_views.model),
 )

@@ -55,5 +55,5 @@ def _run(case: Case, head: FeatureTapMaps, factor: float = 1.0, **wanted: bool) 
     batch, frames, patches, _ = taps[0].shape
     projected = [head.project(tap.flatten(0, 1), index) for index, tap in enumerate(taps)]
     shape = (batch, frames, 3, height, width)
-    options = RunOptions(head_frames_per_chunk=8)
-    return run_dense_head(head, projected, patch_grid(patches, (height, width)), shape, options, **wanted)
+    options, grid = RunOptions(head_frames_per_chunk=8), patch_grid(patches, (height, width))
+    return run_dense_head(head, projected, grid, shape, options, None, **wanted)

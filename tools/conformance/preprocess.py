@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 
 from manyview.models.alternating import normalise_images
-from manyview.reconstruction.inputs.find import InputSet, find_inputs
+from manyview.models.config import SizePolicy
+from manyview.reconstruction.inputs.find import find_inputs
 from manyview.reconstruction.inputs.load import LoadedViews, read_views
-from manyview.reconstruction.inputs.preprocess import SizePolicy
+from manyview.reconstruction.inputs.options import InputSet
 from tools.conformance.folder import Case
 
 _TARGET_SIZE = 518
@@ -62,7 +63,7 @@ def run_bound_case(case: Case) -> dict[str, torch.Tensor]:
     with tempfile.TemporaryDirectory() as folder:
         found = _written(case.inputs, folder)
         for policy, step, size in {match.groups() for name in case.expected if (match := _BOUND.match(name))}:
-            name = policy if step == "resize" else f"{policy}_{step}"
+            name: Any = policy if step == "resize" else f"{policy}_{step}"
             views = read_views(found, name, int(size), _PATCH_SIZE, strict=True)
             images = views.images
             rows, columns = images.shape[-2:]

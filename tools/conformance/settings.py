@@ -21,11 +21,14 @@ M = TypeVar("M", bound=nn.Module)
 _FACTOR = re.compile(r"\*\s*([0-9][0-9.]*(?:e-?[0-9]+)?)")
 
 
-def seeded_module(case: Case, build: Callable[[], M]) -> M:
-    """A module with the case's weights, assigned strictly as those of a public checkpoint are."""
+def seeded_module(case: Case, build: Callable[[], M], prefix: str = "") -> M:
+    """A module with the case's weights, assigned strictly as those of a public checkpoint are.
+
+    `prefix`: in front of all names, as the reader of checkpoints drops it.
+    """
     with torch.device("meta"):
         module = build()
-    weights = case.weights()
+    weights = {key.removeprefix(prefix): value for key, value in case.weights().items()}
     assign_weights(module, weights, f"inventory of {case.id}", device=case.device, dtype=case.dtype)
     return module.eval()
 

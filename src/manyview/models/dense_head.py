@@ -213,7 +213,7 @@ class DenseHead(FeatureTapMaps):
         image_size: tuple[int, int],
         channels_last: bool = False,
         compute: Compute = PLAIN,
-    ) -> tuple[Tensor, Tensor] | Tensor:
+    ) -> tuple[Tensor, ...] | Tensor:
         """Projected taps of some frames to (values [n, H, W, c], confidence [n, H, W]), or to features.
 
         `grid` and `image_size` are (rows, columns) of patches and pixels. Convolutions run in the precision

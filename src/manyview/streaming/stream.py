@@ -14,12 +14,12 @@ import torch
 
 from .._option_checks import check_instance
 from ..errors import UsageError
+from ..models.config import SizePolicy
 from ..models.load import required_network
 from ..models.network import Network
 from ..models.run_options import RunOptions
 from ..reconstruction.inputs.network_image import Sizing
 from ..reconstruction.inputs.options import InputOptions
-from ..reconstruction.inputs.preprocess import SizePolicy
 from ..reconstruction.plan.machine import pick_device, pick_dtype
 from .engine import StreamEngine, StreamUpdate
 from .frames import FrameSource, frames_of_objects

@@ -12,12 +12,13 @@ from jaxtyping import UInt8
 
 from ...errors import DamagedInputError, InputError, MissingExtraError
 from ...files.naming import counted
+from ...models.config import SizePolicy
 from .decode import HeifSupportError, ImageReadError
 from .decode_pool import DECODING_BYTES, load_network_images, with_size_of_first
 from .input_warnings import image_warnings
 from .network_image import NetworkImage, Sizing, make_network_image
 from .options import InputFile, InputSet
-from .preprocess import SizePolicy, check_sizes, paste_on_canvas, shared_canvas
+from .preprocess import check_sizes, paste_on_canvas, shared_canvas
 from .spool import DiskImages, PixelSpool
 from .video import VideoReader
 from .views import ViewRecord

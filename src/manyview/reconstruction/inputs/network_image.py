@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ...errors import InputError
+from ...models.config import SizePolicy
 from .bounds import BOUND_POLICIES
 from .decode import DecodedImage, ImageReadError
-from .preprocess import SizePolicy, area_size, plan_view, render_view
+from .preprocess import area_size, plan_view, render_view
 from .views import ViewTransform
 
 # An image with a side below this many pixels shows nothing that could be matched.

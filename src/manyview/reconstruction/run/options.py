@@ -10,10 +10,10 @@ from ..._deprecation import RenamedAttribute, accepts_renamed, new_names, rename
 from ..._option_checks import check_options
 from ...errors import UsageError
 from ...kernels import KERNELS
+from ...models.config import SizePolicy
 from ...models.network import Network
 from ...models.run_options import LINEAR_PRECISIONS
 from ..inputs.options import InputOptions
-from ..inputs.preprocess import SizePolicy
 from ..known.arrays import KnownViews
 from ..known.files import KnownFiles
 
