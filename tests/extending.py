@@ -20,7 +20,7 @@ class ExtendedPackage:
     def __init__(self, folder: Path, file: str, text: str, list_file: str, old: str, new: str) -> None:
         source, self._root = Path(manyview.__file__).parent, folder / "extended"
         target = self._root / "manyview"
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "bundled"))
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("bundled"))
         (target / "models" / "bundled").symlink_to(source / "models" / "bundled")
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         (target / file).write_text(text, encoding="utf-8")

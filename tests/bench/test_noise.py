@@ -14,7 +14,7 @@ from manyview.bench.expect import Budget, expected
 from manyview.bench.method_run import MethodRun
 from manyview.bench.methods import Method
 from manyview.bench.noise import load_warning, machine_load, spread
-from manyview.bench.subject import SIZES
+from manyview.bench.subject import sizes
 from manyview.bench.table import table
 from manyview.errors import UsageError
 
@@ -85,7 +85,7 @@ def test_nothing_is_expected_of_what_never_ran():
     report = run_bench(dataclasses.replace(SMALL, rounds=1))
     from manyview.reconstruction.plan.preflight import Request
 
-    config = SIZES["small"]
+    config = sizes()["small"]
     request = Request(config, 8, 32, 40, Plan.dense(config.depth), SMALL.heads, torch.float32)
     assert expected(report, Method(Plan.frame_only(config.depth)), request) is None
     assert expected(report, Method(Plan.dense(config.depth)), request) is not None

@@ -13,7 +13,7 @@ from manyview.attention.plan import Plan
 from manyview.bench import BenchOptions, run_bench
 from manyview.bench.clock import StageTimer, timed
 from manyview.bench.live_bytes import LiveBytes
-from manyview.bench.subject import SIZES, random_model, subject
+from manyview.bench.subject import random_model, sizes, subject
 from manyview.errors import UsageError
 from manyview.models.flops import forward_flops
 from manyview.models.recording import stage_counts
@@ -39,7 +39,7 @@ def test_every_case_is_measured_from_few_frames_to_many(report):
 
 
 def test_stages_are_those_of_the_forward_pass_and_fill_its_time(report):
-    depth = SIZES["small"].depth
+    depth = sizes()["small"].depth
     for case in report.measurements:
         assert set(case.stage_seconds) == set(stage_counts(depth, SMALL.heads)) == set(case.stage_flops)
         assert len(case.run_seconds) == SMALL.runs
@@ -49,7 +49,7 @@ def test_stages_are_those_of_the_forward_pass_and_fill_its_time(report):
 
 
 def test_operations_and_floor_follow_from_the_formulas(report):
-    config = SIZES["small"]
+    config = sizes()["small"]
     case = report.measurements[1]
     layout = TokenLayout(3, config.special_tokens, (4, 5))
     assert case.tokens == layout.tokens
@@ -71,7 +71,7 @@ def test_memory_is_that_of_one_pass_beside_the_weights(report):
 
 
 def test_random_weights_are_seeded_and_of_working_scale():
-    config = SIZES["small"]
+    config = sizes()["small"]
     one, same, other = (random_model(config, CPU, seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["aggregator.camera_token"], other["aggregator.camera_token"])
@@ -83,7 +83,7 @@ def test_random_weights_are_seeded_and_of_working_scale():
 
 
 def test_the_small_size_is_that_of_the_bundled_recipe():
-    assert SIZES["small"] == load_config("small").model
+    assert sizes()["small"] == load_config("small").model
 
 
 def test_heads_that_are_not_timed_are_not_made():

@@ -256,7 +256,7 @@ def test_operations_are_those_counted(plan, build):
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("pieces", [(None, None, None), (2, 2000, 1), (8, 9000, 4)])
+@pytest.mark.parametrize("pieces", [(None, None, None), (4, 4000, 2), (8, 9000, 4)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("public", "kind"), [(PI3, Pi3), (PI3X, Pi3X)])
 def test_memory_estimate_is_near_and_not_below_counted_bytes(pieces, dtype, public, kind):

@@ -11,7 +11,7 @@ import torch
 from tools.bench.__main__ import BenchWithReference
 from tools.bench.reference import ReferenceVGGT
 
-from manyview.bench.subject import SIZES, random_model
+from manyview.bench.subject import random_model, sizes
 from manyview.cli.bench import Bench
 from manyview.errors import UsageError
 from manyview.models.run_options import RunOptions
@@ -35,7 +35,7 @@ def test_reference_and_model_agree_to_rounding(shape):
 
 
 def test_the_small_size_and_uint8_images():
-    model = random_model(SIZES["small"], torch.device("cpu"))
+    model = random_model(sizes()["small"], torch.device("cpu"))
     images = torch.randint(0, 256, (3, 3, 40, 56), dtype=torch.uint8)
     with torch.no_grad():
         ours, reference = model(images), ReferenceVGGT(model)(images)

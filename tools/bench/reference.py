@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from manyview.attention.plan import Plan
@@ -54,10 +54,9 @@ class ReferenceVGGT(nn.Module):
         """Predictions for images [S, 3, H, W] or [B, S, 3, H, W], uint8 or in [0, 1]."""
         model, options = self.model, options or RunOptions()
         images = images if images.ndim == 5 else images[None]
-        images = images.float() / 255.0 if images.dtype == torch.uint8 else images
         batch, frames, _, height, width = images.shape
         config = model.config
-        with _precision(images.device, options.dtype):
+        with autocast_to(images.device, options.dtype):
             taps, last = self._tokens(images, recorder)
         layout = model.config.layout(frames, height, width)
         result = Predictions(height, width, layout)
@@ -87,29 +86,37 @@ class ReferenceVGGT(nn.Module):
         special = torch.cat([special[:, :1], special[:, 1:].expand(-1, frames - 1, -1, -1)], dim=1)
         special = special.expand(batch, -1, -1, -1).flatten(0, 1)
         x = torch.cat([special.to(patches.dtype), patches], dim=1)
-        places = _places(grid, config.special_tokens, images.device).expand(batch * frames, -1, -1)
-        tables = _tables(max(grid) + 1, config.dim // config.num_heads // 2, config.rope_base, images.device)
+        places = token_places(grid, config.special_tokens, images.device).expand(batch * frames, -1, -1)
+        tables = angle_tables(
+            max(grid) + 1, config.dim // config.num_heads // 2, config.rope_base, images.device
+        )
         mark(recorder, "encoder")
         count, dim = x.shape[1:]
         taps: list[Tensor] = []
         last = x
         for layer in range(config.depth):
-            x = _block(trunk.frame_blocks[layer], x.reshape(-1, count, dim), places, tables)
+            x = block_of(trunk.frame_blocks[layer], x.reshape(-1, count, dim), places, tables)
             within = x
             mark(recorder, "frame layers")
             x = x.reshape(batch, frames * count, dim)
             everywhere = places.reshape(batch, frames * count, 2)
-            x = _block(trunk.global_blocks[layer], x, everywhere, tables, recorder)
+            x = block_of(trunk.global_blocks[layer], x, everywhere, tables, recorder)
             last = torch.cat([t.reshape(batch, frames, count, dim) for t in (within, x)], dim=-1)
             taps += [last] * config.taps.count(layer)
             mark(recorder, "global layers")
         return taps, last
 
 
+def normalised(images: Float[Tensor, "*batch 3 h w"] | UInt8[Tensor, "*batch 3 h w"]) -> Tensor:
+    """By the ImageNet statistics, from uint8 or [0, 1]."""
+    images = images.float() / 255.0 if images.dtype == torch.uint8 else images
+    mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (_MEAN, _STD))
+    return (images - mean) / std
+
+
 def _encode(encoder: Any, images: Tensor, grid: tuple[int, int], config: VGGTConfig) -> Tensor:
     """Patch tokens: a convolution, or DINOv2 with registers (Oquab et al., 2023; Darcet et al., 2023)."""
-    mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (_MEAN, _STD))
-    images = (images - mean) / std
+    images = normalised(images)
     embed = encoder if config.encoder is None else encoder.patch_embed
     x = F.conv2d(images, embed.proj.weight, embed.proj.bias, stride=embed.proj.stride)
     x = x.flatten(2).transpose(1, 2)
@@ -119,31 +126,31 @@ def _encode(encoder: Any, images: Tensor, grid: tuple[int, int], config: VGGTCon
     cls = encoder.cls_token.expand(len(x), -1, -1) + positions[:, :1]
     x = torch.cat([cls, encoder.register_tokens.expand(len(x), -1, -1), x + positions[:, 1:]], dim=1)
     for block in encoder.blocks:
-        x = _block(block, x)
-    return _norm(encoder.norm, x)[:, 1 + config.encoder.registers :]
+        x = block_of(block, x)
+    return norm_of(encoder.norm, x)[:, 1 + config.encoder.registers :]
 
 
-def _block(
+def block_of(
     block: Any, x: Tensor, places: Tensor | None = None, tables: Any = None, recorder: Any = None
 ) -> Tensor:
     """Attention and MLP, each behind a norm and scaled by LayerScale."""
-    x = x + block.ls1.gamma * _attention(block.attn, _norm(block.norm1, x), places, tables, recorder)
-    hidden = F.gelu(_linear(block.mlp.fc1, _norm(block.norm2, x)))
-    return x + block.ls2.gamma * _linear(block.mlp.fc2, hidden)
+    x = x + block.ls1.gamma * _attention(block.attn, norm_of(block.norm1, x), places, tables, recorder)
+    hidden = F.gelu(linear_of(block.mlp.fc1, norm_of(block.norm2, x)))
+    return x + block.ls2.gamma * linear_of(block.mlp.fc2, hidden)
 
 
 def _attention(attn: Any, x: Tensor, places: Tensor | None, tables: Any, recorder: Any) -> Tensor:
     batch, tokens, dim = x.shape
-    qkv = _linear(attn.qkv, x).reshape(batch, tokens, 3, attn.num_heads, attn.head_dim)
+    qkv = linear_of(attn.qkv, x).reshape(batch, tokens, 3, attn.num_heads, attn.head_dim)
     q, k, v = qkv.permute(2, 0, 3, 1, 4)
     if isinstance(attn.q_norm, nn.LayerNorm):
-        q, k = _norm(attn.q_norm, q), _norm(attn.k_norm, k)
+        q, k = norm_of(attn.q_norm, q), norm_of(attn.k_norm, k)
     if places is not None:
         q, k = _turn(q, places, tables), _turn(k, places, tables)
     stretch = getattr(recorder, "stretch", None)
     with contextlib.nullcontext() if stretch is None else stretch("attention"):
         heads = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
-    return _linear(attn.proj, heads.transpose(1, 2).reshape(batch, tokens, dim))
+    return linear_of(attn.proj, heads.transpose(1, 2).reshape(batch, tokens, dim))
 
 
 def _turn(x: Float[Tensor, "b h n d"], places: Int[Tensor, "b n 2"], tables: tuple[Tensor, Tensor]) -> Tensor:
@@ -156,7 +163,7 @@ def _turn(x: Float[Tensor, "b h n d"], places: Int[Tensor, "b n 2"], tables: tup
     return torch.cat(halves, dim=-1)
 
 
-def _tables(count: int, width: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
+def angle_tables(count: int, width: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosines and sines [places, width] for heads whose halves are `width` wide."""
     exponent = torch.arange(0, width, 2, device=device).float() / width
     angles = torch.arange(count, device=device).float()[:, None] / base**exponent
@@ -164,7 +171,7 @@ def _tables(count: int, width: int, base: float, device: torch.device) -> tuple[
     return angles.cos(), angles.sin()
 
 
-def _places(grid: tuple[int, int], specials: int, device: torch.device) -> Int[Tensor, "1 n 2"]:
+def token_places(grid: tuple[int, int], specials: int, device: torch.device) -> Int[Tensor, "1 n 2"]:
     """Row and column of each token of a frame; special tokens stand at (0, 0), the first patch at (1, 1)."""
     rows, columns = (torch.arange(1, side + 1, device=device) for side in grid)
     patches = torch.cartesian_prod(rows, columns)
@@ -172,16 +179,16 @@ def _places(grid: tuple[int, int], specials: int, device: torch.device) -> Int[T
 
 
 # The library's own layers follow the dtype of their input, which autocast must be left to decide here.
-def _linear(layer: Any, x: Tensor) -> Tensor:
+def linear_of(layer: Any, x: Tensor) -> Tensor:
     return F.linear(x, layer.weight, layer.bias)
 
 
-def _norm(layer: Any, x: Tensor) -> Tensor:
+def norm_of(layer: Any, x: Tensor) -> Tensor:
     return F.layer_norm(x, layer.normalized_shape, layer.weight, layer.bias, layer.eps)
 
 
 @contextlib.contextmanager
-def _precision(device: torch.device, dtype: torch.dtype | None) -> Iterator[None]:
+def autocast_to(device: torch.device, dtype: torch.dtype | None) -> Iterator[None]:
     if dtype in (None, torch.float32, torch.float64):
         yield
         return

@@ -65,9 +65,9 @@ def _fuse(block: Any, x: Tensor, lateral: Tensor | None, size: Any) -> Tensor:
 
 
 def _unit(unit: Any, x: Tensor) -> Tensor:
-    """Residual convolutions; VGGT's first ReLU acts in place, so that the skip carries it too."""
+    """Residual convolutions; where the first ReLU acts in place, as VGGT's, the skip carries it too."""
     active = F.relu(x)
-    return active + unit.conv2(F.relu(unit.conv1(active)))
+    return (active if unit.relu_skip else x) + unit.conv2(F.relu(unit.conv1(active)))
 
 
 def _with_plane(x: Tensor, aspect: float) -> Tensor:

@@ -22,7 +22,7 @@ class BenchOptions:
     """A model, and the grid of plans, kernels, linear precisions and numbers of frames it is timed on."""
 
     model: str = "auto"
-    """What reconstruct takes, or a size with random weights: vggt-1b-random, small-random."""
+    """What reconstruct takes, or sizes with random weights: small-random, da3-base-random, vggt-1b-random."""
     frames: tuple[int, ...] = (2, 4, 8, 16, 32)
     """Numbers of frames."""
     size: tuple[int, int] | None = None
