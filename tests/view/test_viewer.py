@@ -47,6 +47,14 @@ def test_the_page_is_served_on_loopback(viewer):
     assert b"<script" in page
 
 
+def test_warnings_come_before_all_else(viewer):
+    text = "these weights never saw such images"
+    assert not viewer.panel.warnings
+    with start_viewer(dataclasses.replace(wall_scene(), warnings=(text,)), ANY) as warned:
+        assert text in warned.panel.warnings[0].content
+        assert warned.panel.warnings[0].order < warned.panel.percentile.order
+
+
 def test_stop_frees_the_port_and_a_busy_port_is_passed_over(capfd):
     with start_viewer(wall_scene(), ANY) as first:
         port = first.port

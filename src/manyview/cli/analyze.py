@@ -102,7 +102,7 @@ class Analyze:
         options = dataclasses.replace(options, inputs=dataclasses.replace(options.inputs, max_frames=most))
         inputs = self.paths[0] if len(self.paths) == 1 else list(self.paths)
         ready = prepare(inputs, model, options, bars)
-        say_notes(ready.notes)
+        say_notes(ready.notes, said=() if model.info is None else model.info.notes)
         if len(ready.views.images) < 2:
             raise UsageError("an analysis needs at least 2 views: it measures attention across frames")
         return [Subject(ready.views.images.to(device))]

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -35,10 +35,17 @@ def say(text: str) -> None:
         raise OutputError(f"standard output cannot be written: {error.strerror or error}") from error
 
 
-def say_notes(notes: Iterable[str]) -> None:
-    """What a person should know of a run, a line each."""
+def say_notes(notes: Iterable[str], said: Collection[str] = ()) -> None:
+    """What a person should know of a run, a line each, but for those that were `said` already."""
     for note in notes:
-        say(f"note: {printable(note)}")
+        if note not in said:
+            say(f"note: {printable(note)}")
+
+
+def say_warnings(warnings: Iterable[str]) -> None:
+    """What a person must know of a result, a line each."""
+    for warning in warnings:
+        say(f"warning: {printable(warning)}")
 
 
 def say_written(files: Iterable[Path]) -> None:

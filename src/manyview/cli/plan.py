@@ -31,7 +31,7 @@ class PlanCommand:
         inputs = self.paths[0] if len(self.paths) == 1 else list(self.paths)
         with Bars() as bars:
             ready = prepare(inputs, model, self.known.onto(self.how.options()), bars)
-        say_notes(ready.notes)
+        say_notes(ready.notes, said=() if model.info is None else model.info.notes)
         chosen = ready.chosen
         request, options = chosen.request, chosen.options
         say(chosen.sentence())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from .console import Bars, say, say_notes
+from .console import Bars, say, say_notes, say_warnings
 from .export import ExportNames, chosen_formats, export_all
 from .long_run import check_long_run
 from .options import KnownChoice, ModelChoice, RunChoice, SingleViewChoice, check_apart
@@ -71,7 +71,7 @@ class Reconstruct:
             model = self.model.load()
             options = self.single_view.onto(options, self.model)
             ready = prepare(given, model, options, bars)
-            say_notes(ready.notes)
+            say_notes(ready.notes, said=() if model.info is None else model.info.notes)
             if earlier is not None and not self.overwrite:
                 scene = _whole_result(folder) if earlier == ready.settings else None
                 if scene is None:
@@ -79,6 +79,7 @@ class Reconstruct:
                 else:
                     say(f"{out} already holds this reconstruction (same views, weights and settings)")
                     self._complete(scene, ready, model, formats, bars)
+                    say_warnings(scene.warnings)
                     return 0
             check_long_run(ready, model, self.yes)
             require_space(folder, array_bytes(ready.views.images.shape, ready.chosen.request.heads))
@@ -94,6 +95,7 @@ class Reconstruct:
             f"(read {read:.1f}, forward {forward:.1f}); "
             f"peak {scene.peak_memory_bytes / 2**20:.0f} MiB{whole}; written to {out}"
         )
+        say_warnings(scene.warnings)
         return 0
 
     def _complete(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from .console import Bars, say, say_notes
+from .console import Bars, say, say_notes, say_warnings
 from .export import ExportNames, chosen_formats, export_all
 from .options import ModelChoice, check_apart
 
@@ -160,7 +160,7 @@ class Stream:
                 journal.start()
             self._push_all(source, engine, journal, bars)
             revised = engine.cameras() if self.cameras == "revised" else None
-            scene = write_result(journal, folder, revised, tuple(source.warnings))
+            scene = write_result(journal, folder, revised, tuple(source.warnings), network.info)
             export_all(scene, folder, formats, bars)
             journal.finish(self.keep_chunks)
             if self.plot:
@@ -168,10 +168,11 @@ class Stream:
                 with atomic_file(plot) as part:
                     draw(journal.log(), part)
                 say(f"plot: {plot}")
-        say_notes(scene.notes)
+        say_notes(scene.notes, said=() if network.info is None else network.info.notes)
         for line in timing_summary(journal.log()):
             say(line)
         say(f"{len(scene)} frames in chunks of {self.chunk}; written to {folder}")
+        say_warnings(scene.warnings)
         return 0
 
     def _check_new(self, folder: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import tyro
 
 from ..view.options import ViewOptions
-from .console import say
+from .console import say, say_warnings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,7 @@ class View:
         warnings.filterwarnings("ignore", module=r"viser\.")  # they are about what a client sent
         with start_viewer(scene, self.page) as viewer:
             say(f"{viewer.url} shows {self.out} ({len(scene)} views). Stop with Ctrl-C.")
+            say_warnings(scene.warnings)
             if self.page.host in ("127.0.0.1", "localhost", "::1"):
                 say(f"From another machine: ssh -L {viewer.port}:127.0.0.1:{viewer.port} THIS_MACHINE")
             else:

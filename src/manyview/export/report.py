@@ -55,6 +55,7 @@ def report_html(scene: Reconstruction, options: ReportOptions) -> str:
     title = html.escape(options.title)
     body = [
         f"<header><h1>{title}</h1><p>{_subtitle(scene)}</p></header>",
+        *(f'<p class="warning" role="alert">{html.escape(text)}</p>' for text in scene.warnings),
         _facts(scene),
         _notes(scene),
         _maps(scene, options),

@@ -13,12 +13,14 @@ from torch import Tensor
 
 from ..attention.layout import TokenLayout
 from ..files.array_file import ArrayFile
+from ..models.info import ModelInfo
 from ..models.predictions import Predictions
 from ..reconstruction.inputs.views import ViewRecord
 from ..reconstruction.result.arrays import ARRAY_FIELDS, array_shapes
 from ..reconstruction.result.result import Reconstruction
 from ..reconstruction.result.save import save_rows
 from ..reconstruction.result.view_validity import keep_valid, valid_views
+from ..reconstruction.run.unlike_training import model_warnings
 from .journal import StreamJournal
 
 
@@ -27,10 +29,12 @@ def write_result(
     folder: Path,
     cameras: tuple[Tensor, Tensor] | None,
     notes: tuple[str, ...] = (),
+    info: ModelInfo | None = None,
 ) -> Reconstruction:
     """Write all frames of a stream to `folder` as `manyview reconstruct` writes its result.
 
-    One chunk at a time is in memory. `cameras` replace those of the updates. Frames without a finite camera
+    One chunk at a time is in memory. `cameras` replace those of the updates; `info` is the
+    provenance of the weights. Frames without a finite camera
     or depth are left out, with a note. Raises ManyViewError if none is left.
     """
     log = journal.log()
@@ -57,7 +61,8 @@ def write_result(
             settings={**journal.settings, "views": len(records)},
             timings_s={"forward": sum(line["seconds"] for line in log)},
             memory_bytes={"memory of the stream": max(line["memory_bytes"] for line in log)},
-            notes=(*notes, *left_out),
+            notes=(*(() if info is None else info.notes), *notes, *left_out),
+            warnings=model_warnings(info, views),
         )
 
     return save_rows(folder, shapes, fill, overwrite=True)

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import OutputError, UsageError
+from ..files.rendered import rendered_mark
 from .batch import SceneBatch
 
 _TRUTH = "truth.npz"
@@ -49,9 +50,10 @@ def write_scene(folder: str | Path, batch: SceneBatch, index: int = 0, overwrite
 
 
 def _write(folder: Path, images: Path, batch: SceneBatch, index: int) -> None:
+    mark = rendered_mark()
     pixels = (batch.images[index] * 255.0).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     for view, image in enumerate(pixels):
-        Image.fromarray(image).save(images / f"view_{view:03d}.png")
+        Image.fromarray(image).save(images / f"view_{view:03d}.png", pnginfo=mark)
     names = ("cam_from_world", "intrinsics", "z_depth", "valid", "world_points")
     np.savez_compressed(
         folder / _TRUTH, **{name: getattr(batch, name)[index].cpu().numpy() for name in names}

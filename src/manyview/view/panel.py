@@ -48,6 +48,7 @@ class Panel:
         gui, self._start = server.gui, start
         gui.configure_theme(show_share_button=False, show_logo=False)
         gui.set_panel_label("ManyView")
+        self.warnings = [gui.add_markdown(f"**Warning:** {text}") for text in scene.warnings]
         gui.add_markdown(headline(scene))
         with gui.add_folder("Points"):
             self.percentile = gui.add_slider(

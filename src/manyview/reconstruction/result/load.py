@@ -36,6 +36,7 @@ class _Header(msgspec.Struct, frozen=True):
     views: tuple[StoredView, ...]
     receipt: dict[str, Any] | None = None
     metric: dict[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.settings_hash != hash_settings(self.settings):
@@ -64,6 +65,7 @@ def load_reconstruction(folder: str | Path) -> Reconstruction:
             pixel_centres=header.pixel_centres,
             comparison=header.receipt,
             metric=header.metric,
+            warnings=header.warnings,
             **arrays,
         )
     except (ValueError, ManyViewError) as error:

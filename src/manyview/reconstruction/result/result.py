@@ -55,6 +55,7 @@ class Reconstruction:
             types (see `run.comparison.PlanComparison`), if it was asked for.
         metric: where lengths are in metres, by which "model" and "factor" they became so, as JSON types; None
             where the unit of length is arbitrary, or that of known cameras.
+        warnings: what is to be said above all else, such as that the weights never saw such images.
     """
 
     images: UInt8[np.ndarray, "views height width 3"]
@@ -73,6 +74,7 @@ class Reconstruction:
     sky: Bool[np.ndarray, "views height width"] | None = None
     comparison: dict[str, Any] | None = None
     metric: dict[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_arrays(self)
@@ -82,13 +84,14 @@ class Reconstruction:
             raise ValueError(f"pixel_centres must be 'half' or 'integer', not {self.pixel_centres!r}")
         try:
             plain = [self.settings, self.timings_s, self.memory_bytes, self.notes, self.comparison]
-            json.dumps([*plain, self.metric], allow_nan=False)
+            json.dumps([*plain, self.metric, self.warnings], allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"settings, timings, memory, notes, comparison and metric must be plain JSON values: {error}"
             ) from error
-        # Notes name files, and go to terminals and pages.
-        object.__setattr__(self, "notes", tuple(map(printable, self.notes)))
+        # They name files, and go to terminals and pages.
+        for name in ("notes", "warnings"):
+            object.__setattr__(self, name, tuple(map(printable, getattr(self, name))))
         for name in ARRAY_FIELDS:
             array = getattr(self, name)
             if array is not None:

@@ -167,6 +167,7 @@ def _header(scene: Reconstruction, save_id: str) -> dict[str, Any]:
         "notes": list(scene.notes),
         **({} if scene.comparison is None else {"receipt": scene.comparison}),
         **({} if scene.metric is None else {"metric": scene.metric}),
+        **({"warnings": list(scene.warnings)} if scene.warnings else {}),
         "views": [view.to_json() for view in scene.views],
     }
 

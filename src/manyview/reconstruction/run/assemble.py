@@ -33,6 +33,7 @@ def assemble(
         notes=(*ready.notes, *notes),
         pixel_centres=ready.settings["pixel_centres"],
         comparison=comparison,
+        warnings=ready.warnings,
         **arrays,  # type: ignore[arg-type]
     )
 

@@ -63,6 +63,8 @@ def reconstruct(
     options = changed_options(options, changes)
     model = required_network(model)
     ready = inputs if isinstance(inputs, PreparedRun) else prepare(inputs, model, options, progress)
+    for text in ready.warnings:
+        logger.warning("%s", text)
     if ready.chosen.chunk is None:
         return run_whole(*_started(ready, model, progress), progress)
     # The arrays stay readable: they are mapped, and their space is freed with the last of them.

@@ -35,6 +35,7 @@ from .options import ReconstructOptions
 from .progress import ProgressCallback
 from .settings import run_settings
 from .single_view import SingleView
+from .unlike_training import model_warnings
 
 # From here on network images are kept on the disk if the run may turn out to be one in chunks.
 _MANY_FILES = 300
@@ -55,6 +56,7 @@ class PreparedRun:
         comparison: the comparison with dense attention that was asked for, if any.
         known: known cameras and depth of the views, if any.
         single_view: the network that adds metres or sky to the result, if any.
+        warnings: what is to be said above all else of the result.
     """
 
     views: LoadedViews
@@ -65,6 +67,7 @@ class PreparedRun:
     comparison: ComparisonOptions | None = None
     known: KnownInputs | None = None
     single_view: SingleView | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @memory_errors()
@@ -161,6 +164,7 @@ def prepare(
         hint = f"{count} frames of the video are used, --fps or --max-frames takes fewer"
         chosen = dataclasses.replace(chosen, hint=hint)
     notes = (
+        *(() if model.info is None else model.info.notes),
         *found.warnings,
         *views.warnings,
         *((reason,) if reason else ()),
@@ -169,7 +173,9 @@ def prepare(
     settings = run_settings(model, options, chosen, views, known, single_view)
     comparison = ComparisonOptions(options.compare_views) if options.compare else None
     notes = tuple(dict.fromkeys(notes))
-    return PreparedRun(views, chosen, settings, notes, {"read": read_s}, comparison, known, single_view)
+    warnings = model_warnings(model.info, views.records)
+    timings = {"read": read_s}
+    return PreparedRun(views, chosen, settings, notes, timings, comparison, known, single_view, warnings)
 
 
 def weights_elsewhere(model: Network, device: torch.device) -> int:

@@ -1,0 +1,20 @@
+"""The mark by which an image that ManyView rendered is told from a photograph: a text of its PNG file."""
+
+from __future__ import annotations
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+_KEY, _TEXT = "manyview", "rendered scene"
+
+
+def rendered_mark() -> PngInfo:
+    """What `Image.save(..., pnginfo=)` writes the mark by."""
+    mark = PngInfo()
+    mark.add_text(_KEY, _TEXT)
+    return mark
+
+
+def is_rendered(image: Image.Image) -> bool:
+    """Whether an image, opened or decoded, carries the mark."""
+    return image.info.get(_KEY) == _TEXT

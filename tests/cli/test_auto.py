@@ -1,0 +1,39 @@
+"""Commands where no model is named: what was taken is said and stored, and photographs bring a warning."""
+
+from __future__ import annotations
+
+import manyview
+from manyview.synthetic import demo_scene, write_scene
+
+
+def test_reconstruct_says_and_stores_what_was_taken(command, photos, tmp_path):
+    out = tmp_path / "out"
+    status, text, error = command("reconstruct", photos, out, "--to", "ply", "--image-size", 56)
+    assert status == 0
+    scene = manyview.load_reconstruction(out)
+    assert scene.settings["model"] == "manyview-small"
+    assert len([note for note in scene.notes if note.startswith("auto takes manyview-small")]) == 1
+    assert (text + error).count("auto takes manyview-small") == 1
+    assert text.splitlines()[-1] == f"warning: {scene.warnings[0]}"
+
+
+def test_stream_too(command, photos, tmp_path):
+    out = tmp_path / "out"
+    status, text, error = command("stream", photos, out, "--image-size", 56)
+    assert status == 0
+    scene = manyview.load_reconstruction(out)
+    assert scene.settings["model"] == "manyview-small" and "auto takes manyview-small" in scene.notes[0]
+    assert (text + error).count("auto takes manyview-small") == 1
+    assert text.splitlines()[-1] == f"warning: {scene.warnings[0]}"
+
+
+def test_rendered_scenes_bring_no_warning(command, tmp_path):
+    images = write_scene(tmp_path / "scene", demo_scene(2, 48, 64))
+    text = command("stream", images, tmp_path / "out", "--image-size", 56)[1]
+    assert "warning:" not in text and "written to" in text
+    assert manyview.load_reconstruction(tmp_path / "out").warnings == ()
+
+
+def test_plan_says_it_too(command, photos):
+    status, text, error = command("plan", photos)
+    assert status == 0 and (text + error).count("auto takes manyview-small") == 1
