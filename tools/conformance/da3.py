@@ -22,6 +22,7 @@ HANDLERS: tuple[tuple[str, Handler], ...] = (
     ("final_norm", da3_any_view.final_norm),
     ("backbone", da3_any_view.backbone),
     ("preprocess", preprocess.run_bound_case),
+    ("ray_pose", da3_heads.ray_cameras),
     ("mono_sky", da3_single_views.far_sky),
     ("nested_align", da3_single_views.alignment),
     ("mono", da3_single_views.model),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from manyview.geometry.cameras import invert_rigid
 from manyview.models.da3.dual_head import DualHead
+from manyview.models.da3.ray_cameras import cameras_from_rays
 from manyview.models.da3.sky_head import SkyHead
 from manyview.models.dense_head import FeatureTapMaps
 from manyview.models.dense_ops import embed_image_plane, image_plane
@@ -43,6 +45,23 @@ def sky_head(case: Case) -> dict[str, Tensor]:
     head = seeded_module(case, lambda: SkyHead(case.config["dim_in"], _sizes(case)))
     depth, sky = _run(case, head)
     return {"depth": depth[..., 0], "sky": sky}
+
+
+def ray_cameras(case: Case) -> dict[str, Tensor]:
+    """Cameras from rays; also as camera to world, and intrinsics of an image 2 wide and 2 high."""
+    height, width = case.config["image_hw"]
+    rays, confidence, samples = (case.inputs[name] for name in ("ray", "ray_conf", "sample_idx"))
+    cameras, intrinsics = cameras_from_rays(rays, confidence, (height, width), samples)
+    inverse = invert_rigid(cameras)
+    last_row = inverse.new_tensor((0.0, 0.0, 0.0, 1.0)).expand(*inverse.shape[:-2], 1, 4)
+    unit = 2 / intrinsics.new_tensor((width, height))
+    return {
+        "c2w": torch.cat([inverse, last_row], dim=-2),
+        "extrinsics": cameras,
+        "intrinsics": intrinsics,
+        "focal": intrinsics.diagonal(dim1=-2, dim2=-1)[..., :2] * unit,
+        "principal": intrinsics[..., :2, 2] * unit,
+    }
 
 
 def _sizes(case: Case) -> DenseHeadConfig:
