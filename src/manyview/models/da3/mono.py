@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from ...attention.plan import Plan
@@ -89,7 +89,7 @@ class DA3Mono(Network):
 
     def _piece(
         self,
-        images: Float[Tensor, "n 3 height width"],
+        images: Num[Tensor, "n 3 height width"],
         positions: Tensor,
         options: RunOptions,
         compute: Compute,

@@ -29,7 +29,7 @@ from ..inputs.preprocess import plan_view, render_view
 from ..result.result import Reconstruction
 from .progress import ProgressCallback
 
-WIDEST_SPREAD = 1.5
+WIDEST_SPREAD = 1.3
 """Upper over lower quartile of the ratios above which depth and metric depth have not the same shape."""
 _LEAST_METRES = 0.01
 _LEAST_PIXELS = 100
