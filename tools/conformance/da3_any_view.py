@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from manyview.attention.layout import TokenLayout
 from manyview.attention.plan import Plan
+from manyview.geometry.align import umeyama
+from manyview.geometry.cameras import cameras_to_pose_encoding, invert_rigid
 from manyview.models.blocks import Block
+from manyview.models.checkpoints.assign import assign_weights
+from manyview.models.checkpoints.read import Checkpoint
 from manyview.models.da3.backbone import AlternatingTransformer, CameraTokens, VisionTransformer
-from manyview.models.da3.config import DA3Config, TransformerConfig
+from manyview.models.da3.camera_decoder import CameraDecoder, decoded_cameras
+from manyview.models.da3.camera_encoder import CameraEncoder
+from manyview.models.da3.checkpoint import used_tensors
+from manyview.models.da3.config import CameraEncoderConfig, DA3Config, TransformerConfig
+from manyview.models.da3.known import KnownCameras, camera_unit
+from manyview.models.da3.model import DA3
 from manyview.models.da3.reference_view import RestoredOrder, reference_first, reference_view
+from manyview.models.da3.spec import SPEC
 from manyview.models.encoder import resized_positions
 from manyview.models.layers import LayerNorm, Mlp, SwiGlu
 from manyview.models.part_configs import DenseHeadConfig
 from manyview.models.precision import PLAIN, Compute
+from manyview.models.predictions import Predictions
 from manyview.models.rotary import rotation_for
 from manyview.models.run_options import REFERENCE_VIEWS, RunOptions
 from tools.conformance.folder import Case
@@ -89,7 +103,7 @@ def final_norm(case: Case) -> dict[str, Tensor]:
     return results
 
 
-def any_view_config(settings: dict) -> DA3Config:
+def any_view_config(settings: dict[str, Any]) -> DA3Config:
     """The sizes of a reduced network."""
     head = settings.get("head", {})
     return DA3Config(
@@ -156,25 +170,25 @@ def backbone(case: Case) -> dict[str, Tensor]:
         first = torch.zeros(len(images), dtype=torch.int64) if views is None else views[:, 0]
         results[f"{prefix}ref_index"] = first
         if not prefix:
-            results |= _auxiliary(case, model, taps, tokens.order)
+            layers = _normed(model, case.inputs["images"], taps, tokens.order, c["aux_layers"])
+            results |= {f"aux{number}": x for number, x in layers.items()}
     return {name: value for name, value in results.items() if name in case.outputs}
 
 
-def _auxiliary(
-    case: Case, model: AlternatingTransformer, taps: Tapped, order: RestoredOrder
-) -> dict[str, Tensor]:
+def _normed(
+    model: AlternatingTransformer, images: Tensor, taps: Tapped, order: RestoredOrder, numbers: list[int]
+) -> dict[int, Tensor]:
     """Normed patches after single blocks; reordered from the block before alternation on."""
-    found, images = {}, case.inputs["images"]
-    stop, unpaired = model.config.alternating_from, model.config.unpaired
-    for number in case.config["aux_layers"]:
+    found, stop, unpaired = {}, model.config.alternating_from, model.config.unpaired
+    for number in numbers:
         if number >= stop:
             x = taps.states[(number - stop + unpaired) // 2][number % 2]
         else:
-            grid = model.config.layout(1, *images.shape[-2:]).grid
+            grid = model.config.layout(1, images.shape[-2], images.shape[-1]).grid
             positions = model.position_embedding(grid)
             x = model.within_views(images.flatten(0, 1), positions, number + 1).unflatten(0, images.shape[:2])
             x = order.apply(x) if number == stop - 1 else x
-        found[f"aux{number}"] = model.norm(x[:, :, 1:])
+        found[number] = model.norm(x[:, :, 1:])
     return found
 
 
@@ -191,3 +205,135 @@ def _within_views(case: Case) -> dict[str, Tensor]:
         x = model.within_views(images.flatten(0, 1), positions, tap + 1).unflatten(0, images.shape[:2])
         results |= {f"camera{index}": x[:, :, 0], f"features{index}": model.norm(x[:, :, 1:])}
     return results
+
+
+def pose_encoding(case: Case) -> dict[str, Tensor]:
+    """Cameras as numbers, and back, at the limits of a field of view too."""
+    height, width = case.config["image_size_hw"]
+    inputs = case.inputs
+    world_from_cam, intrinsics = decoded_cameras(inputs["pose_enc"], height, width)
+    _, extreme = decoded_cameras(inputs["pose_enc_degenerate"], height, width)
+    given = invert_rigid(inputs["w2c"][..., :3, :])
+    return {
+        "c2w": world_from_cam,
+        "w2c": invert_rigid(world_from_cam),
+        "intrinsics": intrinsics,
+        "encoded": cameras_to_pose_encoding(given, inputs["intrinsics"], height, width),
+        "intrinsics_degenerate_fx_fy": extreme[[0, -1]].diagonal(dim1=1, dim2=2)[:, :2].log(),
+    }
+
+
+def camera_encoder(case: Case) -> dict[str, Tensor]:
+    """Tokens of known cameras."""
+    c = case.config
+    sizes = CameraEncoderConfig(c["trunk_depth"], c["num_heads"], c["mlp_ratio"])
+    module = seeded_module(case, lambda: CameraEncoder(c["dim_out"], sizes))
+    height, width = c["image_size_hw"]
+    return {"tokens": module(case.inputs["w2c"][..., :3, :], case.inputs["intrinsics"], (height, width))}
+
+
+def camera_decoder(case: Case) -> dict[str, Tensor]:
+    """Cameras of tokens."""
+    module = seeded_module(case, lambda: CameraDecoder(case.config["dim_in"]))
+    encoding = module(case.inputs["tokens"])
+    world_from_cam, intrinsics = decoded_cameras(encoding, *case.config["image_size_hw"])
+    return {"pose_enc": encoding, "extrinsics": invert_rigid(world_from_cam), "intrinsics": intrinsics}
+
+
+def normalised_cameras(case: Case) -> dict[str, Tensor]:
+    """Known cameras as the network is given them."""
+    results = {}
+    for name in ("w2c", "w2c_near", "w2c_one"):
+        cameras = case.inputs[name]
+        known = KnownCameras(cameras[..., :3, :], cameras[..., :3, :3], camera_unit(cameras[..., :3, :]))
+        results[f"{name}_normalised"] = torch.cat([known.normalised(), cameras[..., 3:, :]], -2)
+    return results
+
+
+def aligned_to_known(case: Case) -> dict[str, Tensor]:
+    """Depth in the unit of known cameras; and the other way round, known cameras moved to the predicted."""
+    given, predicted, depth = (case.inputs[name] for name in ("w2c", "pred_w2c", "depth"))
+    known = KnownCameras(given[None, :, :3], case.inputs["intrinsics"][None], given.new_ones(1))
+    layout = TokenLayout(len(given), 1, (1, 1))
+    result = Predictions(depth.shape[1], depth.shape[2], layout, z_depth=depth[None])
+    result = known.applied(result, predicted[None])
+    assert result.z_depth is not None
+    source, target = (invert_rigid(cameras[:, :3])[..., 3] for cameras in (given, predicted))
+    scale, rotation, translation = umeyama(source, target)
+    world_from_cam = invert_rigid(given[:, :3].double())
+    turned = rotation @ world_from_cam[..., :3]
+    moved = torch.cat([turned, (scale * world_from_cam[..., 3] @ rotation.T + translation)[..., None]], -1)
+    return {
+        "depth_on": result.z_depth[0],
+        "extrinsics_on": result.cam_from_world[0],
+        "depth_off": depth,
+        "extrinsics_off": torch.cat([invert_rigid(moved).to(given), given[:, 3:]], 1),
+    }
+
+
+def network(case: Case) -> dict[str, Tensor]:
+    """A whole any-view network: its heads, what they read, and exported layers."""
+    c = case.config
+    if "anyview" in c:
+        config = any_view_config(c["anyview"])
+    else:
+        config = SPEC.config_from_shapes(
+            {key.removeprefix("model."): shape for key, shape in case.shapes.items()}, case.id
+        )
+    model, images, given = _network(case, config), unnormalised(case.inputs["images"]), None
+    if c["posed"]:
+        size = (images.shape[-2], images.shape[-1])
+        given = model.cam_enc(case.inputs["w2c"][..., :3, :], case.inputs["intrinsics"], size)
+    options = RunOptions(dtype=case.dtype, heads=("camera", "depth", "rays"))
+    rule = c.get("ref_view_strategy", "saddle_balanced")
+    tokens = CameraTokens(model.transformer.camera_token, given, rule)
+    found = model.predict(images, Plan.dense(config.depth), options, tokens)
+    assert found.rays is not None and found.rays_conf is not None
+    assert found.z_depth is not None and found.depth_conf is not None and tokens.order is not None
+    views = tokens.order.views
+    results = {
+        "depth": found.z_depth,
+        "depth_conf": found.depth_conf,
+        "extrinsics": found.cam_from_world,
+        "intrinsics": found.intrinsics,
+        "pose_enc": found.pose_encoding,
+        "ray": found.rays,
+        "ray_conf": found.rays_conf,
+        "ray_sub": found.rays[:, :, ::3, ::3],
+        "ray_conf_sub": found.rays_conf[:, :, ::3, ::3],
+        "ref_index": torch.zeros(len(images), dtype=torch.int64) if views is None else views[:, 0],
+    }
+    if any(name.startswith(("aux.", "layer")) for name in case.outputs):
+        results |= _layers(case, model, images, tokens, options)
+    return {name: value for name, value in results.items() if name in case.outputs}
+
+
+def _layers(
+    case: Case, model: DA3, images: Tensor, tokens: CameraTokens, options: RunOptions
+) -> dict[str, Tensor]:
+    """Samples of what the head reads, and exported layers in the order of the pass."""
+    config, transformer, taps = model.config, model.transformer, Tapped()
+    transformer.run_layers(images, Plan.dense(config.depth), options, taps, known=tokens)
+    results: dict[str, Tensor] = {}
+    for index, tap in enumerate(config.taps):
+        token, features = read(transformer, taps.joined(transformer, tokens, tap))
+        results |= {
+            f"layer{index}.camera": token[..., ::16],
+            f"layer{index}.mean": features.mean(2)[..., ::8],
+            f"layer{index}.patches": features[:, :, ::7, 5::32],
+        }
+    assert tokens.order is not None
+    numbers = case.config.get("export_feat_layers", [])
+    grid = config.layout(1, images.shape[-2], images.shape[-1]).grid
+    exported = _normed(transformer, case.inputs["images"], taps, tokens.order, numbers)
+    return results | {f"aux.feat_layer_{number}": x.unflatten(2, grid) for number, x in exported.items()}
+
+
+def _network(case: Case, config: DA3Config) -> DA3:
+    """The network with the case's weights, by what reads public files."""
+    with torch.device("meta"):
+        model = DA3(config)
+    weights = {key.removeprefix("model."): value for key, value in case.weights().items()}
+    used = used_tensors(Checkpoint(case.id, weights, {}, ()))
+    assign_weights(model, used, f"inventory of {case.id}", device=case.device, dtype=case.dtype)
+    return model.eval()

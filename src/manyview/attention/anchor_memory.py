@@ -75,6 +75,7 @@ class SolvedKeys(Keys):
     known: dict[int, KeysValues]
 
     per_query = True
+    of_anchors = True
 
     def attend_layer(self, layer: LayerInput) -> Float[Tensor, "batch tokens dim"]:
         self.known[layer.run.layer] = layer.keys_values_of(self.keys.anchors(layer))
@@ -102,6 +103,7 @@ class RememberedKeys(Keys):
     needs_frame_features: bool = False
 
     per_query = True
+    of_anchors = True
 
     def attend_layer(self, layer: LayerInput) -> Float[Tensor, "batch tokens dim"]:
         return layer.attention.output(self._heads(layer))

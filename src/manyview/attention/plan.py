@@ -115,6 +115,11 @@ class Plan:
         layers = self.layers if self.camera is None else (*self.layers, self.camera)
         return any(layer.needs_frame_features for layer in layers)
 
+    @property
+    def has_anchors(self) -> bool:
+        """Whether in any layer frames depend on chosen frames and themselves alone."""
+        return any(layer.keys.of_anchors for layer in self.layers)
+
     def __str__(self) -> str:
         if self.name is not None:
             return self.name

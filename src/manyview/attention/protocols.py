@@ -195,8 +195,10 @@ class Keys(Part):
     `every_token`: they are those of all tokens; with all queries, dense attention. `per_query`: queries see
     different keys, so that `attend_layer` runs, with all queries and no fill. `project_all`: the key set has
     `kept`, `all_keys` and `all_values`, and with `keys_before_rope` those too, which some fills need.
+    `of_anchors`: what a frame gives is to depend on chosen frames and itself alone.
     """
 
+    of_anchors: bool = False
     every_token: bool = False
     per_query: bool = False
     project_all: bool = False

@@ -54,7 +54,10 @@ def relative_pairs(cam_from_world: Float[Tensor, "*batch views 3 4"]) -> Float[T
 
 
 def pose_encoding_to_cameras(
-    pose_encoding: Float[Tensor, "*batch 9"], height: int, width: int
+    pose_encoding: Float[Tensor, "*batch 9"],
+    height: int,
+    width: int,
+    smallest_tangent: float | None = None,
 ) -> tuple[Float[Tensor, "*batch 3 4"], Float[Tensor, "*batch 3 3"]]:
     """Decode VGGT's nine numbers a camera (VGGT, section 3.1).
 
@@ -63,14 +66,16 @@ def pose_encoding_to_cameras(
             view in radians.
         height: Of the image, in pixels.
         width: Of the image, in pixels.
+        smallest_tangent: Of half a field of view (None: as it is).
 
     Returns:
         (cam_from_world, intrinsics in pixels with the principal point at the image centre).
     """
     translation, quat, fov = pose_encoding.split([3, 4, 2], dim=-1)
     cam_from_world = torch.cat([rotation_from_quat_xyzw(quat), translation[..., None]], dim=-1)
-    focal_y = (height / 2.0) / torch.tan(fov[..., 0] / 2.0)
-    focal_x = (width / 2.0) / torch.tan(fov[..., 1] / 2.0)
+    tangent = torch.tan(fov / 2.0)
+    tangent = tangent if smallest_tangent is None else tangent.clamp(min=smallest_tangent)
+    focal_y, focal_x = (height / 2.0) / tangent[..., 0], (width / 2.0) / tangent[..., 1]
     zero, one = torch.zeros_like(focal_x), torch.ones_like(focal_x)
     rows = [focal_x, zero, one * (width / 2), zero, focal_y, one * (height / 2), zero, zero, one]
     return cam_from_world, torch.stack(rows, dim=-1).unflatten(-1, (3, 3))

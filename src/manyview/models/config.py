@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from ..attention.layout import TokenLayout
@@ -73,9 +74,27 @@ class NetworkConfig:
         return 0
 
     @property
+    def mlp_numbers(self) -> int:
+        """Numbers of a token in an MLP's hidden layer, before and after its activation, in token widths."""
+        return 2 * math.ceil(self.mlp_ratio)
+
+    @property
     def reference_frame(self) -> int | None:
         """The frame whose camera is the world; None where all frames are equal."""
         return 0
+
+    @property
+    def reference_views(self) -> tuple[str, ...]:
+        """How the reference view can be chosen, the network's own way first; empty: there is no choice."""
+        return ()
+
+    def require_reference_view(self, wanted: str | None) -> None:
+        """UsageError for a choice of the reference view that there is not."""
+        if wanted is not None and wanted not in self.reference_views:
+            have = (
+                f"choose from {', '.join(self.reference_views)}" if self.reference_views else "leave it out"
+            )
+            raise UsageError(f"this network does not choose its reference view by {wanted!r}: {have}")
 
     @property
     def size_policy(self) -> SizePolicy:
@@ -132,6 +151,12 @@ class NetworkConfig:
     def head_footprint(self, layout: TokenLayout, options: RunOptions, element_bytes: int) -> HeadFootprint:
         """Bytes of the heads for one scene; `element_bytes`: size of a number in the trunk's precision."""
         raise NotImplementedError
+
+    def check_known(self, known: Mapping[str, Sequence[bool]], names: Sequence[str]) -> None:
+        """UsageError where too little is known of the views `names`.
+
+        `known`: of "poses", "intrinsics" and "depth", whether each view has it.
+        """
 
     def known_footprint(
         self, layout: TokenLayout, options: RunOptions, element_bytes: int, known: tuple[str, ...]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 from .part_configs import EncoderConfig
 
 POSE_NUMBERS = 9  # of a camera head: translation, quaternion, two fields of view
@@ -36,13 +38,41 @@ def pyramid(features: int, widths: tuple[int, int, int, int], grid: tuple[int, i
         + conv(3, widths[3], widths[3], areas[3])
     )
     lateral = sum(conv(3, width, features, area) for width, area in zip(widths, areas, strict=True))
+    return resize + lateral + fusions(features, grid, times)
+
+
+def fusions(features: int, grid: tuple[int, int], times: int) -> float:
+    """The fusions of a `pyramid`, from maps of one width on."""
+    rows, columns = grid
+    patches = rows * columns
+    areas = (16 * patches, 4 * patches, patches, ((rows + 1) // 2) * ((columns + 1) // 2))
     # Coarsest first: one residual unit there, two at each finer level; then resized, then 1x1.
     units = sum(
         number * 2 * conv(3, features, features, area)
         for number, area in zip((2, 2, 2, 1), areas, strict=True)
     )
-    fused = sum(conv(1, features, features, area) for area in (times**2 * areas[0], *areas[:3]))
-    return resize + lateral + units + fused
+    return units + sum(conv(1, features, features, area) for area in (times**2 * areas[0], *areas[:3]))
+
+
+@runtime_checkable
+class DenseHeadSizes(Protocol):
+    """Widths of a DPT head."""
+
+    @property
+    def features(self) -> int: ...
+    @property
+    def out_channels(self) -> tuple[int, int, int, int]: ...
+
+
+def dense_head(head: DenseHeadSizes, values: int | None, grid: tuple[int, int], patch_size: int) -> float:
+    """A `dense_head.DenseHead` on one frame, from projected taps to `values` (None: to its features)."""
+    features, patches = head.features, grid[0] * grid[1]
+    total = pyramid(features, head.out_channels, grid, 2)
+    if values is None:
+        return total + conv(3, features, features, 64 * patches)
+    pixels = patches * patch_size**2
+    total += conv(3, features, features // 2, 64 * patches)
+    return total + conv(3, features // 2, 32, pixels) + conv(1, 32, values, pixels)
 
 
 def conv(kernel: int, inputs: int, outputs: int, area: int) -> float:

@@ -67,6 +67,7 @@ class Network(nn.Module):
         options = options or RunOptions()
         images = check_images(images)
         self.config.require_heads(options.heads)
+        self.config.require_reference_view(options.reference_view)
         return images, plan or Plan.dense(self.config.depth), options
 
     def forward(

@@ -18,7 +18,8 @@ class Predictions:
 
     The world is the first frame's camera; lengths are up to scale, or metres where there is a
     `metric_scale`. Depth is z-depth, confidences are at least 1. Cameras are read off the pose encoding, or
-    given by networks without one. `sky` is True where a pixel shows the sky.
+    given by networks without one. `sky` is True where a pixel shows the sky. `rays`
+    are direction and origin in the network's own world.
     """
 
     height: int
@@ -39,6 +40,8 @@ class Predictions:
     text_alignment_token: Float[Tensor, "batch dim"] | None = None
     text_alignment_embedding: Float[Tensor, "batch dim"] | None = None
     sky: Bool[Tensor, "batch frames height width"] | None = None
+    rays: Float[Tensor, "batch frames rows columns 6"] | None = None
+    rays_conf: Float[Tensor, "batch frames rows columns"] | None = None
     cameras: tuple[Float[Tensor, "batch frames 3 4"], Float[Tensor, "batch frames 3 3"]] | None = None
 
     @property

@@ -26,6 +26,8 @@ class RunOptions:
     `linear_precision`: arithmetic of the trunk's linear layers, "plain" (that of `dtype`) or "fp8" (e4m3
     codes with a scale for each token and output channel). `keep_weights`: weights that the run converts are
     converted once and kept to its end, not anew for each piece. `kernels`: "plain" or "triton".
+    `reference_view`: how the view that defines the world is chosen, of `REFERENCE_VIEWS`, for networks that
+    choose (None: as the network does).
     """
 
     dtype: torch.dtype | None = None
@@ -38,6 +40,7 @@ class RunOptions:
     head_dtype: torch.dtype | None = None
     channels_last: bool | None = None
     kernels: str = "plain"
+    reference_view: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "heads", tuple(self.heads))
@@ -47,6 +50,9 @@ class RunOptions:
         for name, known in (("linear_precision", LINEAR_PRECISIONS), ("kernels", KERNELS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}: choose from {', '.join(known)}")
+        if self.reference_view not in (None, *REFERENCE_VIEWS):
+            known = ", ".join(REFERENCE_VIEWS)
+            raise ValueError(f"unknown reference_view {self.reference_view!r}: choose from {known}")
         for name in ("frames_per_chunk", "mlp_tokens_per_chunk", "head_frames_per_chunk"):
             value = getattr(self, name)
             if value is not None and value < 1:

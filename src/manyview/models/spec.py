@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..attention.auto import SuitedPlans
 from ..errors import UsageError, WeightsError
@@ -37,6 +38,7 @@ class ModelSpec:
         only_public: Nobody but the publishers has trained such weights, so that their licence holds for a
             file that states none.
         prepare: Adapts an empty network to a checkpoint before it gets its tensors.
+        used: The tensors of a checkpoint that the network has (None: all).
         trained_for: The plan that a checkpoint shows to have been trained for.
         suited: Which plans keep the accuracy of weights of this family, for `--accel auto`.
     """
@@ -51,6 +53,7 @@ class ModelSpec:
     example: str = ""
     only_public: bool = False
     prepare: Callable[[Any, Checkpoint], None] | None = None
+    used: Callable[[Checkpoint], Mapping[str, Tensor]] | None = None
     trained_for: Callable[[Checkpoint], str | None] | None = None
     suited: SuitedPlans = dataclasses.field(default_factory=SuitedPlans)
 
@@ -132,7 +135,8 @@ class ModelSpec:
         dropped = tuple(
             self.head_keys[name] for name in present if name in self.head_keys and name not in keep
         )
-        tensors = {key: value for key, value in checkpoint.tensors.items() if not key.startswith(dropped)}
+        found = checkpoint.tensors if self.used is None else self.used(checkpoint)
+        tensors = {key: value for key, value in found.items() if not key.startswith(dropped)}
         assign_weights(model, tensors, checkpoint.source, device=device)
         return model.eval()
 

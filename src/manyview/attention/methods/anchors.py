@@ -52,6 +52,7 @@ class AnchorKeys(Keys):
             raise ValueError(f"anchors are chosen by coverage or even, not {self.choice!r}")
 
     per_query = True
+    of_anchors = True
 
     @property
     def needs_frame_features(self) -> bool:

@@ -53,16 +53,20 @@ class Shapes:
         hidden, width = self(f"{block}mlp.fc1.weight", 2, (4, 1))
         return hidden / width
 
+    def grid(self, positions: str, dim: int) -> int:
+        """The side of a square position table with an entry for the class token."""
+        entries = self(positions, 3, (1, 37 * 37 + 1, dim))[1] - 1
+        if isqrt(entries) ** 2 != entries:
+            raise WeightsError(f"{self.source}: {positions} has {entries} patch entries, not a square")
+        return isqrt(entries)
+
     def dino_encoder(self, prefix: str, dim: int, heads: int) -> EncoderConfig:
         """A DINOv2 encoder with as many heads as the trunk, as all published networks have."""
-        entries = self(f"{prefix}pos_embed", 3, (1, 37 * 37 + 1, dim))[1] - 1
-        if isqrt(entries) ** 2 != entries:
-            raise WeightsError(f"{self.source}: {prefix}pos_embed has {entries} patch entries, not a square")
         return EncoderConfig(
             depth=self.count(re.escape(prefix) + r"blocks\.(\d+)\."),
             num_heads=heads,
             registers=self(f"{prefix}register_tokens", 3, (1, 4, dim))[1],
-            native_grid=isqrt(entries),
+            native_grid=self.grid(f"{prefix}pos_embed", dim),
             mlp_ratio=self.mlp_ratio(f"{prefix}blocks.0."),
         )
 

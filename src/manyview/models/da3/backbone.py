@@ -89,7 +89,7 @@ class CameraTokens(Known):
     Args:
         learned: [1, 2, C], for the first view and for the others.
         given: [B, S, C], of known cameras; there is no reference view then.
-        reference: How the view that comes first is chosen, one of `reference_view.STRATEGIES`.
+        reference: How the view that comes first is chosen, one of `run_options.REFERENCE_VIEWS`.
         continues: The reference view is not among these.
 
     Attributes:
@@ -106,6 +106,11 @@ class CameraTokens(Known):
         self._learned, self._given, self._continues = learned, given, continues
         self._reference = "first" if given is not None or continues else reference
         self.order: RestoredOrder | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether the tokens are those of known cameras."""
+        return self._given is not None
 
     def placed(
         self, x: Float[Tensor, "b s p c"], entering: Float[Tensor, "b s c"]

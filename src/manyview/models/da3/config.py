@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Literal
 
 from ..config import NetworkConfig, check_heads
@@ -20,6 +21,10 @@ from ..part_configs import (
     Taps,
     Width,
 )
+from ..run_options import REFERENCE_VIEWS
+from .flops import head_flops
+from .footprint import head_footprint
+from .known import check_known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +69,16 @@ class TransformerConfig(NetworkConfig):
         """The class token, whose place the camera token takes."""
         return 1
 
+    @property
+    def mlp_numbers(self) -> int:
+        """With `swiglu` gate and value, the activated gate and the product, each two thirds as wide."""
+        return math.ceil(self.mlp_ratio * 8 / 3) if self.swiglu else super().mlp_numbers
+
+    @property
+    def size_policy(self) -> Literal["upper_bound"]:
+        """Longer side `image_size`, then each side to whole patches."""
+        return "upper_bound"
+
 
 @dataclasses.dataclass(frozen=True)
 class DA3Config(TransformerConfig):
@@ -74,6 +89,8 @@ class DA3Config(TransformerConfig):
     """
 
     head_fields: ClassVar[Mapping[str, str]] = {"camera": "camera_decoder", "depth": "head"}
+    head_flops = head_flops
+    head_footprint = head_footprint
 
     alternating_from: Layer = 4
     rope_base: RopeBase = 100.0
@@ -112,6 +129,22 @@ class DA3Config(TransformerConfig):
         """The pairs that the blocks `taps` belong to."""
         one, two, three, four = (self.depth - 1 - (self.layers - 1 - tap) // 2 for tap in self.taps)
         return one, two, three, four
+
+    @property
+    def reference_views(self) -> tuple[str, ...]:
+        """All, the published default first."""
+        return REFERENCE_VIEWS
+
+    @property
+    def why_no_priors(self) -> str | None:
+        """Weights may lack a part that known cameras need."""
+        if self.camera_encoder is not None and self.camera_decoder is not None:
+            return None
+        return "was loaded without its camera encoder and decoder, which known cameras need: load all of it"
+
+    def check_known(self, known: Mapping[str, Sequence[bool]], names: Sequence[str]) -> None:
+        """UsageError unless poses and intrinsics of all views, and no depth, are known."""
+        check_known(known, names)
 
     @property
     def available_heads(self) -> tuple[str, ...]:

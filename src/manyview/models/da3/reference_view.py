@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ...attention.layout import TokenLayout
 from ..run_options import REFERENCE_VIEWS
 
 _FEWEST = 3  # views among which is chosen; of fewer the first is the reference
@@ -26,6 +29,32 @@ class RestoredOrder:
     def restore(self, x: Tensor) -> Tensor:
         """`x` [B, S, ...] in this order back in the order of the input."""
         return x if self.views is None else _taken(x, self.views.argsort(1))
+
+
+class InOrder:
+    """A recorder that is shown views in the order of the input; `order()` is that of the pass."""
+
+    def __init__(self, recorder: Any, order: Callable[[], RestoredOrder | None], layout: TokenLayout) -> None:
+        self._recorder, self._order, self._layout = recorder, order, layout
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._recorder, name)
+        if name == "global_tokens":
+            return lambda layer, tokens: found(layer, self._restored(tokens))
+        if name == "global_attention":
+            return lambda layer, *heads: found(layer, *(self._by_frame(x) for x in heads))
+        return found
+
+    def _restored(self, x: Tensor) -> Tensor:
+        order = self._order()
+        return x if order is None else order.restore(x)
+
+    def _by_frame(self, heads: Float[Tensor, "batch heads tokens dim"]) -> Tensor:
+        """Queries or keys of all tokens in order; those of chosen tokens as they are."""
+        if heads.shape[2] != self._layout.tokens:
+            return heads
+        by_frame = heads.unflatten(2, (self._layout.frames, -1)).transpose(1, 2)
+        return self._restored(by_frame).transpose(1, 2).flatten(2, 3)
 
 
 def reference_first(

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ...attention.layout import TokenLayout
-from ..flop_counts import POSE_NUMBERS, block, conv, linear, mlp, pyramid
+from ..flop_counts import POSE_NUMBERS, block, dense_head, linear, mlp
 
 if TYPE_CHECKING:
     from .config import CameraHeadConfig, TrackHeadConfig, VGGTConfig
@@ -28,9 +28,7 @@ def head_flops(
         result["global layers"] += frames * sum(
             linear(layout.patches_per_frame, dim, width) for width in sizes.out_channels
         )
-        flops = frames * _dense_head(
-            sizes.features, sizes.out_channels, _OUTPUT_CHANNELS[head], layout.grid, config.patch_size
-        )
+        flops = frames * dense_head(sizes, _OUTPUT_CHANNELS[head], layout.grid, config.patch_size)
         if head == "track":
             flops += _tracker(sizes, frames, query_points)
         result[f"{head} head"] = flops
@@ -41,23 +39,6 @@ def _camera_head(config: CameraHeadConfig, dim: int, frames: int) -> float:
     embed = linear(frames, POSE_NUMBERS, dim) + linear(frames, dim, 3 * dim)
     branch = linear(frames, dim, dim // 2) + linear(frames, dim // 2, POSE_NUMBERS)
     return config.iterations * (embed + config.depth * block(frames, dim, config.mlp_ratio) + branch)
-
-
-def _dense_head(
-    features: int,
-    widths: tuple[int, int, int, int],
-    values: int | None,
-    grid: tuple[int, int],
-    patch_size: int,
-) -> float:
-    """One frame, from projected taps to the output."""
-    patches = grid[0] * grid[1]
-    total = pyramid(features, widths, grid, 2)
-    if values is None:
-        return total + conv(3, features, features, 64 * patches)
-    pixels = patches * patch_size**2
-    total += conv(3, features, features // 2, 64 * patches)
-    return total + conv(3, features // 2, 32, pixels) + conv(1, 32, values, pixels)
 
 
 def _tracker(config: TrackHeadConfig, frames: int, points: int) -> float:

@@ -49,7 +49,7 @@ def estimate_peak_bytes(
     whole = options.mlp_tokens_per_chunk is None or options.mlp_tokens_per_chunk >= frames * tokens
     mlp_tokens = frames * tokens if whole else options.mlp_tokens_per_chunk or 0
     # Normalised tokens, and the hidden layer before and after its activation.
-    in_mlp = 1 + 2 * math.ceil(config.mlp_ratio)
+    in_mlp = 1 + config.mlp_numbers
     hidden = mlp_tokens * dim * element_bytes * in_mlp
     given = config.known_footprint(layout, options, element_bytes, known)
     held = frames * (heads.taps + 3 * pixels + given.held)

@@ -1,0 +1,147 @@
+"""Known cameras: as the network takes them, and its result in their world and unit (arXiv 2511.10647)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...errors import UsageError
+from ...geometry.align import umeyama
+from ...geometry.cameras import compose_rigid, invert_rigid
+from ..predictions import Predictions
+from ..priors import Priors
+
+_SMALLEST_UNIT = 0.1
+_SAMPLED_FROM = 10  # views from which on single bad predictions are left out
+_SAMPLES = 10
+_SEED = 42
+_INLIER = 3.0
+
+
+def check_known(known: Mapping[str, Sequence[bool]], names: Sequence[str]) -> None:
+    """UsageError unless "poses" and "intrinsics" of all views `names`, and no "depth", are known."""
+    if any(known["depth"]):
+        raise UsageError(
+            f"{names[list(known['depth']).index(True)]}: Depth Anything 3 takes known cameras but no known "
+            "depth: leave the depth out, or use Pi3X (--model pi3x)"
+        )
+    for what in ("poses", "intrinsics"):
+        if not all(known[what]):
+            raise UsageError(
+                f"{names[list(known[what]).index(False)]} has no known {what}: Depth Anything 3 takes poses "
+                "and intrinsics of all views; give them, leave such views out, or use Pi3X (--model pi3x)"
+            )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class KnownCameras:
+    """Cameras of all views, as given. `unit` [B]: the length that the network is told is one."""
+
+    cam_from_world: Float[Tensor, "batch frames 3 4"]
+    intrinsics: Float[Tensor, "batch frames 3 3"]
+    unit: Float[Tensor, " batch"]
+
+    @classmethod
+    def of(cls, priors: Priors, shape: Sequence[int]) -> KnownCameras:
+        """Those of `priors`, for images of `shape` [B, S, 3, H, W]. Raises UsageError if some are missing."""
+        batch, frames, _, height, width = shape
+        priors.check(batch, frames, height, width)
+        given = {
+            "poses": (priors.world_from_cam, priors.has_pose),
+            "intrinsics": (priors.intrinsics, priors.has_intrinsics),
+            "depth": (priors.z_depth, priors.has_depth),
+        }
+        known = {
+            what: [value is not None and (mask is None or bool(mask[:, i].all())) for i in range(frames)]
+            for what, (value, mask) in given.items()
+        }
+        check_known(known, [f"view {i + 1} of {frames}" for i in range(frames)])
+        assert priors.world_from_cam is not None and priors.intrinsics is not None
+        cam_from_world = invert_rigid(priors.world_from_cam[..., :3, :])
+        return cls(cam_from_world, priors.intrinsics, camera_unit(cam_from_world))
+
+    def normalised(self) -> Float[Tensor, "batch frames 3 4"]:
+        """Cameras in the frame of the first one, in units of `unit`."""
+        relative = _relative(self.cam_from_world)
+        return torch.cat([relative[..., :3], relative[..., 3:] / self.unit[:, None, None, None]], dim=-1)
+
+    def applied(
+        self, result: Predictions, predicted: Float[Tensor, "batch frames 3 4"] | None
+    ) -> Predictions:
+        """`result` with these cameras and depth in their unit.
+
+        `predicted`: cam_from_world as the network has it. The unit is the scale of the similarity from given
+        to predicted camera centres; where centres do not tell (one view, or all in one place) it is `unit`.
+        """
+        result.cameras = (self.cam_from_world, self.intrinsics)
+        if result.z_depth is not None:
+            scale = 1 / self.unit.double()
+            if predicted is not None:
+                scale = torch.stack(
+                    [
+                        centre_scale(given, found, float(one))
+                        for given, found, one in zip(
+                            _centres(self.cam_from_world), _centres(predicted), scale, strict=True
+                        )
+                    ]
+                )
+            result.z_depth = result.z_depth / scale.to(result.z_depth)[:, None, None, None]
+        return result
+
+
+def camera_unit(cam_from_world: Float[Tensor, "batch frames 3 4"]) -> Float[Tensor, " batch"]:
+    """Lower median of the distances of all centres from the first, its own 0 included; 0.1 at least."""
+    distance = _relative(cam_from_world)[..., 3].norm(dim=-1)
+    return distance.median(dim=1).values.clamp(min=_SMALLEST_UNIT)
+
+
+def centre_scale(
+    given: Float[Tensor, "frames 3"], predicted: Float[Tensor, "frames 3"], otherwise: float
+) -> Float[Tensor, ""]:
+    """By how much `predicted` centres are farther apart than `given` ones, in float64.
+
+    The scale of the least-squares similarity (Umeyama, 1991), which centres on a line have too; of two views
+    the ratio of distances. From ten views on it is that of the views within three times the median error of
+    the best of ten similarities, each fitted to half of the views (seed 42); `otherwise` where either set of
+    centres is in one place.
+    """
+    given, predicted = given.double(), predicted.double()
+    spreads = [(x - x.mean(0)).norm() for x in (given, predicted)]
+    if not all(bool(spread > 1e-9) and bool(spread.isfinite()) for spread in spreads):
+        return given.new_tensor(otherwise)
+    if len(given) < 3:
+        return spreads[1] / spreads[0]
+    if len(given) >= _SAMPLED_FROM:
+        chosen = _inliers(given, predicted)
+        given, predicted = given[chosen], predicted[chosen]
+    scale = umeyama(given, predicted)[0]
+    return scale if bool(scale > 0) else spreads[1] / spreads[0]
+
+
+def _inliers(given: Tensor, predicted: Tensor) -> Tensor:
+    """Views near their place under the best of some similarities."""
+    generator = torch.Generator().manual_seed(_SEED)
+    best: Tensor | None = None
+    for _ in range(_SAMPLES):
+        some = torch.randperm(len(given), generator=generator)[: len(given) // 2].to(given.device)
+        scale, rotation, translation = umeyama(given[some], predicted[some])
+        error = (predicted - (scale * given @ rotation.T + translation)).norm(dim=-1)
+        if best is None or bool(error.median() < best.median()):
+            best = error
+    assert best is not None
+    return best <= _INLIER * best.median() + 1e-12
+
+
+def _relative(cam_from_world: Float[Tensor, "batch frames 3 4"]) -> Float[Tensor, "batch frames 3 4"]:
+    """Cameras in the frame of the first, by float64, so that a far world costs no digits."""
+    cameras = cam_from_world.double()
+    first = invert_rigid(cameras[:, :1]).expand_as(cameras)
+    return compose_rigid(cameras, first).to(cam_from_world)
+
+
+def _centres(cam_from_world: Float[Tensor, "*batch 3 4"]) -> Float[Tensor, "*batch 3"]:
+    return invert_rigid(cam_from_world)[..., 3]
