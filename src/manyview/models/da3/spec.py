@@ -40,7 +40,7 @@ SPEC = ModelSpec(
     head_keys={"camera": "cam_dec.", "depth": "head."},
     example="depth-anything/DA3-BASE",
     used=used_tensors,
-    # SAF3R (arXiv 2607.03612) re-ran AVGGT on it; Spark3R (2605.06270) found its layers 3 to 12 of 14 sensitive.
+    # AVGGT: re-run in arXiv 2607.03612. Of 14 layers 3 to 12 are sensitive: Spark3R (2605.06270).
     suited=SuitedPlans(coarse_keys=False, sensitive=(3 / 14, 13 / 14)),
     models=(
         _named("da3-small", "DA3-SMALL", 137, DA3_SMALL, f"the smallest; {_KNOWN}"),
