@@ -41,7 +41,7 @@ class ReferenceVGGT(nn.Module):
     def __init__(self, model: Network) -> None:
         super().__init__()
         if not isinstance(model, VGGT):
-            raise UsageError(f"the reference implementation is of VGGT: leave --twin out for '{model.name}'")
+            raise UsageError(f"there is no reference implementation of this network: leave --twin out for '{model.name}'")
         self.model = model
 
     def forward(
