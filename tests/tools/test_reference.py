@@ -10,10 +10,13 @@ import pytest
 import torch
 from tools.bench.__main__ import BenchWithReference
 from tools.bench.reference import ReferenceVGGT
+from tools.bench.reference_da3 import ReferenceDA3
 
 from manyview.bench.subject import random_model, sizes
 from manyview.cli.bench import Bench
 from manyview.errors import UsageError
+from manyview.models.da3.config import DA3Config
+from manyview.models.part_configs import DenseHeadConfig
 from manyview.models.run_options import RunOptions
 from tests.models.tiny import tiny_vggt
 from tests.models.tiny_pi3 import tiny_pi3
@@ -31,6 +34,17 @@ def test_reference_and_model_agree_to_rounding(shape):
         reference = ReferenceVGGT(model)(images, options=options)
     for name in ("pose_encoding", "z_depth", "depth_conf", "world_points", "world_points_conf"):
         # Tables of angles and of the image plane are single precision in both.
+        torch.testing.assert_close(getattr(reference, name), getattr(ours, name), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [2, 5])
+def test_reference_of_depth_anything_3(frames):
+    sizes_3 = DA3Config(dim=32, num_heads=2, native_grid=5, head=DenseHeadConfig(16, (8, 8, 16, 16)))
+    model = random_model(sizes_3, torch.device("cpu")).double()
+    images = torch.rand(frames, 3, 42, 56, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours, reference = model(images), ReferenceDA3(model)(images)
+    for name in ("cam_from_world", "intrinsics", "z_depth", "depth_conf"):
         torch.testing.assert_close(getattr(reference, name), getattr(ours, name), rtol=1e-4, atol=1e-5)
 
 

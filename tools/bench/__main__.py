@@ -18,7 +18,6 @@ from tools.bench.targets import targets_text
 from tools.command import run_command
 
 
-
 def reference(model: Network) -> nn.Module:
     """The reference implementation on the weights of `model`; UsageError where there is none."""
     return ReferenceDA3(model) if isinstance(model, DA3) else ReferenceVGGT(model)

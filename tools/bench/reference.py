@@ -41,7 +41,7 @@ class ReferenceVGGT(nn.Module):
     def __init__(self, model: Network) -> None:
         super().__init__()
         if not isinstance(model, VGGT):
-            raise UsageError(f"there is no reference implementation of this network: leave --twin out for '{model.name}'")
+            raise UsageError(f"no reference implementation of '{model.name}' is here: leave --twin out")
         self.model = model
 
     def forward(

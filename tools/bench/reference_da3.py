@@ -11,12 +11,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from manyview.geometry.cameras import invert_rigid, relative_to_first
-from manyview.models.da3.camera_decoder import decoded_cameras
-from manyview.models.da3.model import DA3
 from torch import Tensor, nn
 
 from manyview.attention.plan import Plan
+from manyview.geometry.cameras import invert_rigid, relative_to_first
+from manyview.models.da3.camera_decoder import decoded_cameras
+from manyview.models.da3.model import DA3
 from manyview.models.da3.reference_view import reference_view
 from manyview.models.predictions import Predictions
 from manyview.models.recording import mark
