@@ -6,7 +6,7 @@ import torch
 
 from ..errors import UsageError
 from ..models.config import NetworkConfig
-from ..models.families import FAMILIES, MODELS
+from ..models.families import MODELS, empty_network
 from ..models.load import load
 from ..models.network import Network
 from ..models.part_configs import DenseHeadConfig, EncoderConfig
@@ -58,9 +58,7 @@ def subject(name: str, device: torch.device, heads: tuple[str, ...], seed: int =
 
 def random_model(config: NetworkConfig, device: torch.device, seed: int = 0) -> Network:
     """Weights of the usual scale, drawn on the device; zeros would draw less power and clock higher."""
-    with torch.device("meta"):
-        model = next(family.network(config) for family in FAMILIES if type(config) is family.config)
-    model = model.to_empty(device=device).eval()
+    model = empty_network(config).to_empty(device=device).eval()
     generator = torch.Generator(device).manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

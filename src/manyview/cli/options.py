@@ -42,12 +42,20 @@ class ModelChoice:
     def load(self) -> Network:
         from ..models.load import load
 
-        return load(
-            self.model,
-            revision=self.revision,
-            offline=self.offline or None,
-            commercial_only=self.commercial_only,
-        )
+        return load(self.model, **self._how())
+
+    def load_or_describe(self) -> Network:
+        """`load` without a download: weights that are not here may be without values."""
+        from ..models.without_weights import load_or_describe
+
+        return load_or_describe(self.model, **self._how())
+
+    def _how(self) -> dict[str, Any]:
+        return {
+            "revision": self.revision,
+            "offline": self.offline or None,
+            "commercial_only": self.commercial_only,
+        }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import dataclasses
 
 import tyro
 
-from .console import Bars, say, say_notes
+from .console import Bars, say, say_notes, say_warnings
 from .options import KnownChoice, ModelChoice, RunChoice
 
 
@@ -27,11 +27,12 @@ class PlanCommand:
 
         if not self.paths:
             raise UsageError("give an input: manyview plan PHOTOS")
-        model = self.model.load()
+        model = self.model.load_or_describe()
         inputs = self.paths[0] if len(self.paths) == 1 else list(self.paths)
         with Bars() as bars:
             ready = prepare(inputs, model, self.known.onto(self.how.options()), bars)
         say_notes(ready.notes, said=() if model.info is None else model.info.notes)
+        say_warnings(ready.warnings)
         chosen = ready.chosen
         request, options = chosen.request, chosen.options
         say(chosen.sentence())

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 
+import torch
+
 from ..attention.auto import SuitedPlans
 from ..errors import WeightsError
 from .checkpoints.named import NamedModel
 from .checkpoints.read import Checkpoint
+from .config import NetworkConfig
 from .da3.mono_spec import MONO_SPEC
 from .da3.spec import SPEC as DA3
 from .network import Network
@@ -75,6 +78,12 @@ def suited_plans(model: Network) -> SuitedPlans:
 def find_model(name: str) -> NamedModel | None:
     """The first row whose short name, hub id, or hub id with file is `name`, in any case of letters."""
     return next((row for row in MODELS if name.lower() in row.names), None)
+
+
+def empty_network(config: NetworkConfig) -> Network:
+    """A network of such sizes on the meta device: shapes without values."""
+    with torch.device("meta"):
+        return next(family.network(config) for family in FAMILIES if type(config) is family.config)
 
 
 def model_names() -> str:

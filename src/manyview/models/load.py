@@ -90,8 +90,8 @@ def load(
     wanted = _head_names(heads)
     place = None if device is None else pick_device(device)
     known = find_model(str(name_or_path))
-    if commercial_only and known is not None and not known.commercial_use:
-        raise UsageError(_not_commercial(known.name, known.licence))
+    if commercial_only and known is not None:
+        check_commercial(known.name, known.licence, known.commercial_use)
     cache = user_path(cache_dir) if cache_dir is not None and cache_dir != "" else None
     found = _find(name_or_path, revision, offline, cache, progress)
     for note in found.notes:
@@ -100,8 +100,8 @@ def load(
         checkpoint = read_checkpoint(found.path)
         family = required_family(checkpoint)
         info = _info(found, checkpoint, family)
-        if commercial_only and info.commercial_use is not True:
-            raise UsageError(_not_commercial(info.name, info.licence))
+        if commercial_only:
+            check_commercial(info.name, info.licence, info.commercial_use)
         model = family.build(checkpoint, device=place, heads=wanted)
     except WeightsError as error:
         if not discard_damaged(found.path):
@@ -138,7 +138,8 @@ def required_network(model: Network | str | Path | None) -> Network:
 
 def _log_public_licences(family: ModelSpec, model: Network) -> None:
     """For weights that state no licence: those of public weights of these sizes."""
-    rows = [row for row in family.models if row.hub_id and (family.only_public or row.config == model.config)]
+    stated = [row for row in family.models if row.hub_id and row.commercial_use is not None]
+    rows = [row for row in stated if family.only_public or row.config == model.config]
     if rows:
         # A hub repository may hold the weights of several rows.
         public = dict.fromkeys(f"the public {row.hub_id} is under {row.licence}" for row in rows)
@@ -258,11 +259,13 @@ def _commercial_use(licence: str) -> bool | None:
     return None
 
 
-def _not_commercial(name: str, licence: str | None) -> str:
-    return (
-        f"the weights {name} are not known to allow commercial use (licence: {licence or 'not stated'}): "
-        f"choose others, such as {BUNDLED} or vggt-1b-commercial"
-    )
+def check_commercial(name: str, licence: str | None, allowed: bool | None) -> None:
+    """UsageError unless weights are known to allow commercial use."""
+    if not allowed:
+        raise UsageError(
+            f"the weights {name} are not known to allow commercial use (licence: {licence or 'not stated'}): "
+            f"choose others, such as {BUNDLED} or vggt-1b-commercial"
+        )
 
 
 def _head_names(heads: Iterable[str] | None) -> tuple[str, ...] | None:

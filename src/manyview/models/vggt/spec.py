@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 from ..checkpoints.metadata import stored_metadata
@@ -16,6 +17,7 @@ from .model import VGGT
 logger = logging.getLogger(__name__)
 
 _FLASH = "flash (used by default) or flash:version=v2; others replace what it was trained for"
+_FLASH_SIZES = dataclasses.replace(VGGT_1B, point_head=None, track_head=None)
 _RENDERED = "rendered scenes of at most 112 pixels"
 _TRAINED = "{} (used by default); others replace what it was trained for"
 
@@ -117,6 +119,7 @@ SPEC = ModelSpec(
             predicts="cameras, depth",
             methods=_FLASH,
             plan="flash",
+            config=_FLASH_SIZES,
             size_bytes=4_632_000_000,
         ),
         NamedModel(
@@ -129,6 +132,7 @@ SPEC = ModelSpec(
             predicts="cameras, depth",
             methods=_FLASH,
             plan="flash",
+            config=_FLASH_SIZES,
             size_bytes=4_632_000_000,
         ),
     ),
