@@ -60,7 +60,7 @@ def choose_model(
         request = named_request(preferred, offline, cache_dir, progress, timeout_s=_TIMEOUT_S)
         files = request.cached()
         if files is not None:
-            return Choice(preferred, files, f"auto takes {name}, which is in the cache: {files.path}")
+            return Choice(preferred, files, f"auto takes {name}, which is in the cache")
         size = "" if preferred.size_bytes is None else f" of {format_bytes(preferred.size_bytes)}"
         if not download:
             request.ask()
