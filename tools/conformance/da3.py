@@ -35,6 +35,7 @@ HANDLERS: tuple[tuple[str, Handler], ...] = (
     ("ray_pose", da3_heads.ray_cameras),
     ("mono_sky", da3_single_views.far_sky),
     ("nested_align", da3_single_views.alignment),
+    ("nested", da3_single_views.nested),
     ("mono", da3_single_views.model),
     ("full_metric_large", da3_single_views.model),
 )

@@ -1,16 +1,21 @@
-"""Handlers of Depth Anything 3's networks of single views, of sky and of metric scale."""
+"""Handlers of Depth Anything 3's networks of single views, nested networks, sky and metric scale."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from manyview.attention.plan import Plan
+from manyview.models.da3.backbone import CameraTokens
 from manyview.models.da3.metric_scale import in_metres, metric_depth
 from manyview.models.da3.mono import DA3Mono
 from manyview.models.da3.mono_config import DA3MonoConfig
 from manyview.models.da3.mono_spec import MONO_SPEC
+from manyview.models.da3.nested import DA3Nested
+from manyview.models.da3.nested_spec import NESTED_SPEC
 from manyview.models.da3.sky import NETWORK_THRESHOLD, with_far_sky
 from manyview.models.run_options import RunOptions
 from tools.conformance.da3_any_view import unnormalised
@@ -65,6 +70,40 @@ def model(case: Case) -> dict[str, Tensor]:
         if match := re.fullmatch(r"layer(\d)\.(camera|mean|patches)", name):
             results[name] = _tap(case, network, config.taps[int(match[1])], match[2], name)
     return results
+
+
+def nested(case: Case) -> dict[str, Tensor]:
+    """Cameras and depth in metres, in the network's own world."""
+    c, shapes = case.config, {key.removeprefix("model."): shape for key, shape in case.shapes.items()}
+    config = NESTED_SPEC.config_from_shapes(
+        shapes,
+        case.id,
+        taps=tuple(c["anyview"]["out_layers"]),
+        metric_taps=tuple(c["metric"]["out_layers"]),
+        metric_heads=c["metric"]["num_heads"],
+    )
+    network = seeded_module(case, lambda: DA3Nested(config), prefix="model.")
+    images, given = unnormalised(case.inputs["images"]), None
+    if c["posed"]:
+        size = (images.shape[-2], images.shape[-1])
+        given = network.da3.cam_enc(case.inputs["w2c"][..., :3, :], case.inputs["intrinsics"], size)
+    options = RunOptions(dtype=case.dtype)
+    tokens = CameraTokens(network.da3.transformer.camera_token, given, "saddle_balanced")
+    found = network.da3.predict(images, Plan.dense(config.depth), options, tokens)
+    found = network.scaled(found, images, options)
+    assert found.z_depth is not None and found.depth_conf is not None and found.metric_scale is not None
+    assert tokens.order is not None
+    views = tokens.order.views
+    results = {
+        "depth": found.z_depth,
+        "depth_conf": found.depth_conf,
+        "extrinsics": found.cam_from_world,
+        "intrinsics": found.intrinsics,
+        "pose_enc": found.pose_encoding,
+        "scale": found.metric_scale,
+        "ref_index": torch.zeros(len(images), dtype=torch.int64) if views is None else views[:, 0],
+    }
+    return {name: value for name, value in results.items() if name in case.outputs}
 
 
 def _tap(case: Case, network: DA3Mono, tap: int, part: str, name: str) -> Tensor:

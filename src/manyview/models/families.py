@@ -13,6 +13,7 @@ from .checkpoints.named import NamedModel
 from .checkpoints.read import Checkpoint
 from .config import NetworkConfig
 from .da3.mono_spec import MONO_SPEC
+from .da3.nested_spec import NESTED_SPEC
 from .da3.spec import SPEC as DA3
 from .network import Network
 from .omega.spec import SPEC as OMEGA
@@ -20,7 +21,7 @@ from .pi3.spec import PI3_SPEC, PI3X_SPEC
 from .spec import ModelSpec
 from .vggt.spec import SPEC as VGGT
 
-FAMILIES: tuple[ModelSpec, ...] = (VGGT, PI3_SPEC, PI3X_SPEC, OMEGA, DA3, MONO_SPEC)
+FAMILIES: tuple[ModelSpec, ...] = (VGGT, PI3_SPEC, PI3X_SPEC, OMEGA, DA3, MONO_SPEC, NESTED_SPEC)
 """A new network is a folder with a `ModelSpec`, and an entry here."""
 
 MODELS: tuple[NamedModel, ...] = tuple(row for family in FAMILIES for row in family.models)

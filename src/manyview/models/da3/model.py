@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -68,6 +69,7 @@ class DA3(Network):
         memory: dict[Any, Any] | None = None,
         *,
         weights: ConvertedWeights | None = None,
+        refined: Callable[[Predictions], Predictions] | None = None,
     ) -> Predictions:
         """Predict for images [B, S, 3, H, W] or [S, 3, H, W], uint8 or floating in [0, 1].
 
@@ -78,6 +80,8 @@ class DA3(Network):
             continues: The frames belong to a scene whose first view is not among them: none is the reference,
                 and cameras stay in the network's own world.
             memory: What the layers share (`LayerRun.memory`).
+            refined: Makes of what the heads say, in the network's own world, what is returned in that of the
+                first view, or of known cameras.
 
         Raises:
             UsageError: As of every network; known cameras of some views only, or known depth.
@@ -91,6 +95,8 @@ class DA3(Network):
             self.transformer.camera_token, given, reference_strategy(plan, options), continues
         )
         result = self.predict(images, plan, options, tokens, recorder, memory, weights)
+        if refined is not None:
+            result = refined(result)
         predicted: Tensor | None = None
         if result.world_from_cam is not None:
             predicted = invert_rigid(result.world_from_cam[..., :3, :])

@@ -76,13 +76,13 @@ class DA3Mono(Network):
         compute = Compute.for_trunk(options, weights)
         flat, transformer = images.flatten(0, 1), self.backbone.pretrained
         positions = transformer.position_embedding(self.config.layout(1, *images.shape[-2:]).grid)
-        pieces = (options.frames_per_chunk, options.head_frames_per_chunk)
 
         def run(part: slice) -> tuple[Tensor, ...]:
             return self._piece(flat[part], positions, options, compute, weights)
 
         with launch_device(options.kernels, images.device):
-            size = min((piece for piece in pieces if piece is not None), default=None)
+            pieces = (piece for piece in self.config.pieces(options) if piece is not None)
+            size = min(pieces, default=None)
             depth, sky = in_slices(run, len(flat), size)
         batch = images.shape[:2]
         return depth.squeeze(-1).unflatten(0, batch), sky.unflatten(0, batch)

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from math import isqrt
 
 from ...errors import WeightsError
 from ..checkpoints.named import NamedModel
 from ..checkpoints.shapes import Shapes
 from ..spec import ModelSpec
+from .checkpoint import PREFIX
 from .mono import DA3Mono
-from .mono_config import DA3MonoConfig
+from .mono_config import DA3_METRIC, DA3_MONO, DA3MonoConfig
 
 _HEAD_DIM = 64
 _KIND = re.compile(r"metric|mono")
 
 
 def infer_config(
-    read: Shapes, prefix: str = "", num_heads: int | None = None, taps: Sequence[int] | None = None
+    read: Shapes, num_heads: int | None = None, taps: Sequence[int] | None = None
 ) -> DA3MonoConfig:
-    """Sizes of a network of single views whose tensors have a `prefix`.
+    """Sizes of a network of single views.
 
     Shapes do not tell the number of heads, which are 64 wide in all published networks, nor which blocks
     the head reads, which is known for the published number of blocks, nor whether depth is metric: the
     last "metric" or "mono" in the path of the file does.
     """
-    start, published = f"{prefix}backbone.pretrained.", DA3MonoConfig()
-    dim = read(f"{start}cls_token", 3, (1, 1, published.dim))[-1]
-    layers = read.count(re.escape(start) + r"blocks\.(\d+)\.")
+    published = DA3_MONO
+    dim = read(f"{PREFIX}cls_token", 3, (1, 1, published.dim))[-1]
+    layers = read.count(re.escape(PREFIX) + r"blocks\.(\d+)\.")
     if taps is None and layers != published.layers:
         raise WeightsError(
             f"{read.source} has {layers} blocks and does not say which the head reads: only the published "
@@ -39,11 +39,11 @@ def infer_config(
         dim=dim,
         layers=layers,
         num_heads=num_heads or max(dim // _HEAD_DIM, 1),
-        mlp_ratio=read.mlp_ratio(f"{start}blocks.0."),
-        patch_size=read(f"{start}patch_embed.proj.weight", 4, (dim, 3, 14, 14))[-1],
-        native_grid=isqrt(read(f"{start}pos_embed", 3, (1, 37 * 37 + 1, dim))[1] - 1),
+        mlp_ratio=read.mlp_ratio(f"{PREFIX}blocks.0."),
+        patch_size=read(f"{PREFIX}patch_embed.proj.weight", 4, (dim, 3, 14, 14))[-1],
+        native_grid=read.grid(f"{PREFIX}pos_embed", dim),
         taps=tuple(taps or published.taps),  # type: ignore[arg-type]
-        head=read.dense_head(f"{prefix}head."),
+        head=read.dense_head("head."),
         metric=bool(kinds) and kinds[-1] == "metric",
     )
 
@@ -52,7 +52,7 @@ _SINGLE = "longer side 504, patches of 14"
 
 MONO_SPEC = ModelSpec(
     name="Depth Anything 3 (single views)",
-    keys=("backbone.pretrained.", "head.scratch.sky_output_conv2."),
+    keys=(PREFIX, "head.scratch.sky_output_conv2."),
     config=DA3MonoConfig,
     network=DA3Mono,
     infer_config=infer_config,
@@ -67,7 +67,7 @@ MONO_SPEC = ModelSpec(
             predicts="depth in metres, sky",
             images=_SINGLE,
             methods="none: there is no global layer",
-            config=DA3MonoConfig(metric=True),
+            config=DA3_METRIC,
         ),
         NamedModel(
             name="da3-mono-large",
@@ -79,7 +79,7 @@ MONO_SPEC = ModelSpec(
             predicts="depth, sky",
             images=_SINGLE,
             methods="none: there is no global layer",
-            config=DA3MonoConfig(),
+            config=DA3_MONO,
         ),
     ),
 )
