@@ -146,7 +146,7 @@ class Plan:
         linear = sum(4.0 * (layout.tokens + layer.keys.projected(layout)) * dim**2 for layer in self.layers)
         scores = sum(layer.attention_flops(layout, dim, head_dim) for layer in self.layers)
         extra = sum(layer.extra_flops(layout, dim) for layer in self.layers)
-        most_keys = max(layer.keys.count(layout) for layer in self.layers)
+        most_keys = max((layer.keys.count(layout) for layer in self.layers), default=0)
         return PlanCost(linear, scores, round(2 * most_keys * dim * element_bytes), extra)
 
 

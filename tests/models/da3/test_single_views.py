@@ -9,12 +9,15 @@ import pytest
 import torch
 
 import manyview
+from manyview.attention.plan import Plan
 from manyview.errors import UsageError, WeightsError
 from manyview.models.da3.metric_scale import in_metres, metric_depth
 from manyview.models.da3.sky import far_depth, with_far_sky
 from manyview.models.families import family_of, find_model
+from manyview.models.flops import forward_flops
 from manyview.models.run_options import RunOptions
 from tests.models.da3.tiny_mono import TINY_MONO, published, tiny_mono
+from tests.models.test_flops import counting
 
 OPTIONS = RunOptions(heads=("depth", "sky"))
 
@@ -110,3 +113,11 @@ def test_a_scene_of_sky_alone_has_no_scale() -> None:
 def test_metric_depth_grows_with_the_focal_length() -> None:
     intrinsics = torch.diag(torch.tensor([500.0, 700.0, 1.0]))
     assert (metric_depth(torch.ones(2, 3), intrinsics) == 2.0).all()
+
+
+def test_operations_are_those_counted() -> None:
+    layout = TINY_MONO.layout(2, 28, 42)
+    expected = forward_flops(TINY_MONO, layout, Plan.dense(0), ("depth", "sky"))
+    with counting() as stages:
+        tiny_mono()(torch.rand(2, 3, 28, 42), options=OPTIONS, recorder=stages)
+    assert sum(stages.flops.values()) == sum(expected.values())
