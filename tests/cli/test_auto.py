@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 import manyview
+from manyview.models.families import find_model
 from manyview.synthetic import demo_scene, write_scene
+from tests.models import test_published_layout as layout
 
 
 def test_reconstruct_says_and_stores_what_was_taken(command, photos, tmp_path):
@@ -37,3 +41,19 @@ def test_rendered_scenes_bring_no_warning(command, tmp_path):
 def test_plan_says_it_too(command, photos):
     status, text, error = command("plan", photos)
     assert status == 0 and (text + error).count("auto takes manyview-small") == 1
+
+
+def test_the_preferred_model_is_taken_from_the_cache(command, photos, tmp_path, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    row = find_model("da3-base")
+    assert row is not None
+    layout.write(tmp_path / "cache", "Depth Anything 3", row, layout.tensors_of("Depth Anything 3", row))
+    for verb in ("reconstruct", "stream"):
+        out = tmp_path / verb
+        status, text, error = command(verb, photos, out, "--to", "ply", "--image-size", 56)
+        assert status == 0, error
+        assert "auto takes da3-base (Apache-2.0)" in error and "warning:" not in text
+        scene = manyview.load_reconstruction(out)
+        assert scene.settings["model"] == "da3-base" and "auto takes da3-base" in scene.notes[0]
+        assert scene.warnings == ()

@@ -1,4 +1,4 @@
-"""`auto`: the preferred model where it can be had, else the bundled one, and why."""
+"""`auto`: the preferred model where it can be had, else the bundled one. (A tiny VGGT stands for it.)"""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 from manyview.errors import MissingExtraError, UsageError, WeightsError
 from manyview.models import auto
 from manyview.models.auto import BUNDLED, PREFERRED, choose_model
-from manyview.models.checkpoints.named import NamedModel
 from manyview.models.families import find_model
 from manyview.models.load import load
 
@@ -24,13 +23,6 @@ from .fake_hub import FakeHub, fake_hub
 from .tiny import TINY, tiny_vggt
 
 REPO = "depth-anything/DA3-BASE"
-ROW = NamedModel(PREFERRED, REPO, "Apache-2.0", True, "", size_bytes=541_000_000)
-
-
-@pytest.fixture(autouse=True)
-def _preferred(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The row of the preferred model, whose repository holds a tiny VGGT here."""
-    monkeypatch.setattr(auto, "find_model", lambda name: ROW if name == PREFERRED else find_model(name))
 
 
 @pytest.fixture
@@ -104,7 +96,7 @@ def test_a_download_that_broke_off_is_an_error_and_resumes(hub):
 
 def test_a_plan_asks_but_does_not_download(hub):
     choice = choose_model(download=False)
-    assert choice.row is ROW and choice.files is None and "541 MB" in choice.reason
+    assert choice.row is find_model(PREFERRED) and choice.files is None and "541 MB" in choice.reason
     assert not hub.fetched
     assert choose_model(offline=True, download=False).row.name == BUNDLED
 

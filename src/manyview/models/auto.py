@@ -52,9 +52,7 @@ def choose_model(
         WeightsError: A download broke off after it had begun.
     """
     preferred, bundled = find_model(PREFERRED), find_model(BUNDLED)
-    assert bundled is not None
-    if preferred is None:
-        return Choice(bundled, None, f"auto takes {BUNDLED}")
+    assert preferred is not None and bundled is not None
     name = f"{preferred.name} ({preferred.licence})"
     try:
         request = named_request(preferred, offline, cache_dir, progress, timeout_s=_TIMEOUT_S)
