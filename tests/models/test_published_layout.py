@@ -22,6 +22,7 @@ from manyview.models.part_configs import DenseHeadConfig
 from manyview.models.run_options import RunOptions
 
 from .da3.tiny_mono import tiny_mono
+from .da3.tiny_nested import tiny_nested
 from .omega.tiny_omega import tiny_omega
 from .tiny import TINY, tiny_vggt
 from .tiny_pi3 import tiny_pi3, tiny_pi3x
@@ -53,6 +54,7 @@ NETWORKS: dict[str, tuple[Callable[[str], torch.nn.Module], str]] = {
     "Pi3X": (lambda name: tiny_pi3x(), ""),
     "VGGT-Omega": (lambda name: tiny_omega(), ""),
     "Depth Anything 3": (lambda name: _da3(), "model."),
+    "Depth Anything 3 (nested)": (lambda name: tiny_nested(), "model."),
     "Depth Anything 3 (single views)": (lambda name: tiny_mono("metric" in name), "model."),
 }
 # What shapes do not tell of a miniature (they tell it of the published sizes) stands in its config.json.

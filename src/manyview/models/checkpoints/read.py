@@ -163,7 +163,7 @@ def _unwrap(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         prefix = next((p for p in _WRAPPERS if all(key.startswith(p) for key in tensors)), None)
         if prefix is None:
             break
-        logger.info("%s: the prefix %r of every name is dropped", path, prefix)
+        logger.debug("%s: the prefix %r of every name is dropped", path, prefix)
         tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
     return tensors
 
