@@ -108,6 +108,8 @@ class RunChoice(SizedChoice):
     """triton: fused kernels, on CUDA; no card has run them yet."""
     linear_precision: Literal["plain", "fp8"] = "plain"
     """Of the trunk; fp8: 8-bit codes, multiplied as such by CUDA from capability 8.9, emulated elsewhere."""
+    reference_view: Literal["saddle_balanced", "first", "middle", "saddle_sim_range"] | None = None
+    """How Depth Anything 3 chooses the view that defines the world; default: saddle_balanced."""
     point_head: bool = False
     """Also run the point head and keep its points beside those from depth."""
     pixel_centres: Literal["half", "integer"] = "half"
@@ -121,10 +123,11 @@ class RunChoice(SizedChoice):
 
 @dataclasses.dataclass(frozen=True)
 class KnownChoice:
-    """What is known of the images beforehand; for networks that take it (Pi3X)."""
+    """What is known of the images beforehand; for networks that take it (Pi3X, Depth Anything 3)."""
 
     known_cameras: Path | None = None
-    """COLMAP model, posed data set, or poses.txt and intrinsics.txt; some of the views are enough."""
+    """COLMAP model, posed data set, or poses.txt and intrinsics.txt; some of the views are enough (but for
+    Depth Anything 3, which takes poses and intrinsics of all)."""
     known_depth: Path | None = None
     """Folder of depth maps by the images' names (.png in millimetres, .npy, .pfm, .tif, .dpt)."""
     known_depth_scale: float | None = None

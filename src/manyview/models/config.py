@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from ..attention.layout import TokenLayout
+from ..attention.plan import Plan
 from ..errors import UsageError
 from ..files.schema import convert
 from .footprint import HeadFootprint, KnownFootprint
@@ -88,13 +89,17 @@ class NetworkConfig:
         """How the reference view can be chosen, the network's own way first; empty: there is no choice."""
         return ()
 
-    def require_reference_view(self, wanted: str | None) -> None:
-        """UsageError for a choice of the reference view that there is not."""
+    def require_reference_view(self, wanted: str | None, plan: Plan) -> None:
+        """UsageError for a choice of the reference view that there is not, or not under this plan."""
         if wanted is not None and wanted not in self.reference_views:
-            have = (
-                f"choose from {', '.join(self.reference_views)}" if self.reference_views else "leave it out"
+            rules = ", ".join(self.reference_views)
+            remedy = f"choose from {rules}" if rules else "leave it out"
+            raise UsageError(f"this network does not choose its reference view by {wanted!r}: {remedy}")
+        if plan.has_anchors and wanted not in (None, "first"):
+            raise UsageError(
+                f"the reference view by {wanted!r} depends on all views, and under {plan} each view depends "
+                "on the anchors and itself alone: leave it out, or use another plan"
             )
-            raise UsageError(f"this network does not choose its reference view by {wanted!r}: {have}")
 
     @property
     def size_policy(self) -> SizePolicy:

@@ -67,8 +67,9 @@ class Network(nn.Module):
         options = options or RunOptions()
         images = check_images(images)
         self.config.require_heads(options.heads)
-        self.config.require_reference_view(options.reference_view)
-        return images, plan or Plan.dense(self.config.depth), options
+        plan = plan or Plan.dense(self.config.depth)
+        self.config.require_reference_view(options.reference_view, plan)
+        return images, plan, options
 
     def forward(
         self,

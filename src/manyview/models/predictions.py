@@ -19,7 +19,8 @@ class Predictions:
     The world is the first frame's camera; lengths are up to scale, or metres where there is a
     `metric_scale`. Depth is z-depth, confidences are at least 1. Cameras are read off the pose encoding, or
     given by networks without one. `sky` is True where a pixel shows the sky. `rays`
-    are direction and origin in the network's own world.
+    are direction and origin in the network's own world. With `cameras_given` the cameras are the known ones
+    that were given, in whose world and unit the rest is.
     """
 
     height: int
@@ -43,6 +44,7 @@ class Predictions:
     rays: Float[Tensor, "batch frames rows columns 6"] | None = None
     rays_conf: Float[Tensor, "batch frames rows columns"] | None = None
     cameras: tuple[Float[Tensor, "batch frames 3 4"], Float[Tensor, "batch frames 3 3"]] | None = None
+    cameras_given: bool = False
 
     @property
     def pose_encoding(self) -> Float[Tensor, "batch frames 9"]:

@@ -25,10 +25,12 @@ def head_footprint(
     patches = layout.patches_per_frame
     pixels = patches * config.patch_size**2
     rays = 64 * patches * _RAY_CHANNELS if "rays" in options.heads else 0
+    laterals = 22 * patches * head.features * 4  # they outlive the fusions, for the second branch
     return HeadFootprint(
         taps=patches * sum(head.out_channels) * element_bytes,
         at_end=0,
         outputs=(2 * pixels + rays) * 4,
         project=piece * layout.tokens_per_frame * 2 * config.dim * 4 * 3,
-        work=piece * dense_head_bytes(head, layout, pixels) + converted_head_bytes(head, options),
+        work=piece * (dense_head_bytes(head, layout, pixels) + laterals)
+        + converted_head_bytes(head, options),
     )

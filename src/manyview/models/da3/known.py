@@ -10,16 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...errors import UsageError
-from ...geometry.align import umeyama
+from ...geometry.align import centre_scale
 from ...geometry.cameras import compose_rigid, invert_rigid
 from ..predictions import Predictions
 from ..priors import Priors
 
 _SMALLEST_UNIT = 0.1
-_SAMPLED_FROM = 10  # views from which on single bad predictions are left out
-_SAMPLES = 10
-_SEED = 42
-_INLIER = 3.0
 
 
 def check_known(known: Mapping[str, Sequence[bool]], names: Sequence[str]) -> None:
@@ -77,7 +73,7 @@ class KnownCameras:
         `predicted`: cam_from_world as the network has it. The unit is the scale of the similarity from given
         to predicted camera centres; where centres do not tell (one view, or all in one place) it is `unit`.
         """
-        result.cameras = (self.cam_from_world, self.intrinsics)
+        result.cameras, result.cameras_given = (self.cam_from_world, self.intrinsics), True
         if result.z_depth is not None:
             scale = 1 / self.unit.double()
             if predicted is not None:
@@ -97,43 +93,6 @@ def camera_unit(cam_from_world: Float[Tensor, "batch frames 3 4"]) -> Float[Tens
     """Lower median of the distances of all centres from the first, its own 0 included; 0.1 at least."""
     distance = _relative(cam_from_world)[..., 3].norm(dim=-1)
     return distance.median(dim=1).values.clamp(min=_SMALLEST_UNIT)
-
-
-def centre_scale(
-    given: Float[Tensor, "frames 3"], predicted: Float[Tensor, "frames 3"], otherwise: float
-) -> Float[Tensor, ""]:
-    """By how much `predicted` centres are farther apart than `given` ones, in float64.
-
-    The scale of the least-squares similarity (Umeyama, 1991), which centres on a line have too; of two views
-    the ratio of distances. From ten views on it is that of the views within three times the median error of
-    the best of ten similarities, each fitted to half of the views (seed 42); `otherwise` where either set of
-    centres is in one place.
-    """
-    given, predicted = given.double(), predicted.double()
-    spreads = [(x - x.mean(0)).norm() for x in (given, predicted)]
-    if not all(bool(spread > 1e-9) and bool(spread.isfinite()) for spread in spreads):
-        return given.new_tensor(otherwise)
-    if len(given) < 3:
-        return spreads[1] / spreads[0]
-    if len(given) >= _SAMPLED_FROM:
-        chosen = _inliers(given, predicted)
-        given, predicted = given[chosen], predicted[chosen]
-    scale = umeyama(given, predicted)[0]
-    return scale if bool(scale > 0) else spreads[1] / spreads[0]
-
-
-def _inliers(given: Tensor, predicted: Tensor) -> Tensor:
-    """Views near their place under the best of some similarities."""
-    generator = torch.Generator().manual_seed(_SEED)
-    best: Tensor | None = None
-    for _ in range(_SAMPLES):
-        some = torch.randperm(len(given), generator=generator)[: len(given) // 2].to(given.device)
-        scale, rotation, translation = umeyama(given[some], predicted[some])
-        error = (predicted - (scale * given @ rotation.T + translation)).norm(dim=-1)
-        if best is None or bool(error.median() < best.median()):
-            best = error
-    assert best is not None
-    return best <= _INLIER * best.median() + 1e-12
 
 
 def _relative(cam_from_world: Float[Tensor, "batch frames 3 4"]) -> Float[Tensor, "batch frames 3 4"]:

@@ -91,9 +91,8 @@ class DA3(Network):
         given = None
         if known is not None:
             given = self.cam_enc(known.normalised(), known.intrinsics, (images.shape[-2], images.shape[-1]))
-        tokens = CameraTokens(
-            self.transformer.camera_token, given, reference_strategy(plan, options), continues
-        )
+        rule = "first" if plan.has_anchors else options.reference_view or self.config.reference_views[0]
+        tokens = CameraTokens(self.transformer.camera_token, given, rule, continues)
         result = self.predict(images, plan, options, tokens, recorder, memory, weights)
         if refined is not None:
             result = refined(result)
@@ -208,15 +207,3 @@ class DA3(Network):
         cam_from_world = relative_to_first(invert_rigid(world_from_cam))
         quat_xyzw = quat_xyzw_from_rotation(cam_from_world[..., :3])
         return torch.cat([cam_from_world[..., 3], quat_xyzw, encoding[..., 7:]], dim=-1)
-
-
-def reference_strategy(plan: Plan, options: RunOptions) -> str:
-    """How the reference view is chosen. Raises UsageError for another than the first under anchors."""
-    if not plan.has_anchors:
-        return options.reference_view or "saddle_balanced"
-    if options.reference_view not in (None, "first"):
-        raise UsageError(
-            f"--reference-view {options.reference_view} depends on all views, and under {plan} each view "
-            "depends on the anchors and itself alone: leave it out, or use another plan"
-        )
-    return "first"

@@ -23,11 +23,24 @@ from .files import KnownFiles
 
 @dataclasses.dataclass(frozen=True)
 class KnownInputs:
-    """`priors` of one scene on the CPU, `facts` for the settings of the result, `notes` for the user."""
+    """`priors` of one scene on the CPU, `facts` for the settings of the result, `notes` for the user.
+
+    `world_from_cam`: the known camera of each view, in the given world.
+    """
 
     priors: Priors
     facts: dict[str, Any]
     notes: tuple[str, ...]
+    world_from_cam: tuple[Float64[np.ndarray, "3 4"] | None, ...]
+
+    def check(self, config: NetworkConfig, records: Sequence[ViewRecord]) -> None:
+        """UsageError where the network needs to know more of a view."""
+        masks = (self.priors.has_pose, self.priors.has_intrinsics, self.priors.has_depth)
+        known = {
+            what: [] if mask is None else mask[0].tolist()
+            for what, mask in zip(("poses", "intrinsics", "depth"), masks, strict=True)
+        }
+        config.check_known(known, [record.name for record in records])
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -58,7 +71,7 @@ def read_known(
     depth, has_depth = _depth(data, records, size)
     masks = {"poses": has_pose, "intrinsics": has_intrinsics, "depth": has_depth}
     arrays = (
-        relative_to_first_known(poses) if has_pose.sum() > 1 else None,
+        relative_to_first_known(poses) if has_pose.sum() > 1 or has_pose.all() else None,
         intrinsics if has_intrinsics.any() else None,
         depth if has_depth.any() else None,
     )
@@ -67,13 +80,14 @@ def read_known(
     digest = hashlib.sha256(b"".join(a.tobytes() for a in (*arrays, *masks.values()) if a is not None))
     facts = {what: int(mask.sum()) for what, mask in masks.items()} | {"sha256": digest.hexdigest()}
     counts = ", ".join(f"{what} of {mask.sum()}" for what, mask in masks.items() if mask.any())
-    return KnownInputs(priors, facts, (*data.notes, f"known of {counted(len(records), 'view')}: {counts}"))
+    notes = (*data.notes, f"known of {counted(len(records), 'view')}: {counts}")
+    return KnownInputs(priors, facts, notes, tuple(poses))
 
 
 def relative_to_first_known(
     world_from_cam: Sequence[Float64[np.ndarray, "3 4"] | None],
 ) -> Float64[np.ndarray, "views 4 4"]:
-    """world_from_cam with the first known view as the world; at least two are known.
+    """world_from_cam with the first known view as the world; at least one is known.
 
     Pi3X takes poses relative to frame 0 and the mean distance of all others from it as the unit of length,
     masked frames included. So an unknown frame 0 gets the pose of the first known one, and other unknown ones

@@ -29,7 +29,7 @@ class Request:
     """What is to be run: a network, images of one size, a plan, heads and a precision.
 
     `known`: what is given beside the images ("poses", "intrinsics", "depth"). `kernels`,
-    `linear_precision`, `head_dtype` and `channels_last`: see `RunOptions`.
+    `linear_precision`, `head_dtype`, `channels_last` and `reference_view`: see `RunOptions`.
     """
 
     config: NetworkConfig
@@ -44,6 +44,7 @@ class Request:
     linear_precision: str = "plain"
     head_dtype: torch.dtype | None = None
     channels_last: bool | None = None
+    reference_view: str | None = None
 
     @property
     def layout(self) -> TokenLayout:
@@ -164,7 +165,7 @@ def run_options_candidates(request: Request) -> Iterator[RunOptions]:
 
 
 def _options(request: Request, chunks: tuple[int, int, int]) -> RunOptions:
-    same = ("heads", "kernels", "linear_precision", "head_dtype", "channels_last")
+    same = ("heads", "kernels", "linear_precision", "head_dtype", "channels_last", "reference_view")
     return RunOptions(request.dtype, *chunks, **{name: getattr(request, name) for name in same})
 
 

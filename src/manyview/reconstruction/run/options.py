@@ -12,7 +12,7 @@ from ...errors import UsageError
 from ...kernels import KERNELS
 from ...models.config import SizePolicy
 from ...models.network import Network
-from ...models.run_options import LINEAR_PRECISIONS
+from ...models.run_options import LINEAR_PRECISIONS, REFERENCE_VIEWS
 from ..inputs.options import InputOptions
 from ..known.arrays import KnownViews
 from ..known.files import KnownFiles
@@ -48,6 +48,8 @@ class ReconstructOptions:
             depth and the result's do not agree.
         sky: mark the sky of every view by `metric_model`, which leaves it out of the points.
         metric_model: depth in metres and sky of single views: a network, or what `manyview.load` takes.
+        reference_view: how the view that the others refer to is chosen, for networks that choose one:
+            "saddle_balanced", "first", "middle" or "saddle_sim_range" (None: as the network does).
         linear_precision: "plain", or "fp8" to run the trunk's linear layers on 8-bit floating-point codes
             (docs/precision.md).
 
@@ -71,6 +73,7 @@ class ReconstructOptions:
     chunk: int | None = None
     kernels: str = "plain"
     linear_precision: str = "plain"
+    reference_view: str | None = None
     metric: bool = False
     sky: bool = False
     metric_model: Network | str | Path = "da3-metric-large"
@@ -87,6 +90,9 @@ class ReconstructOptions:
             raise UsageError(f"pixel_centres must be 'half' or 'integer', not {self.pixel_centres!r}")
         if self.kernels not in KERNELS:
             raise UsageError(f"kernels are {' or '.join(KERNELS)}, not {self.kernels!r}")
+        if self.reference_view not in (None, *REFERENCE_VIEWS):
+            known = ", ".join(REFERENCE_VIEWS)
+            raise UsageError(f"reference_view is one of {known}, not {self.reference_view!r}")
         if self.linear_precision not in LINEAR_PRECISIONS:
             known = " or ".join(LINEAR_PRECISIONS)
             raise UsageError(f"linear_precision is {known}, not {self.linear_precision!r}")
@@ -119,6 +125,7 @@ class ReconstructChanges(TypedDict, total=False):
     chunk: int | None
     kernels: str
     linear_precision: str
+    reference_view: str | None
     metric: bool
     sky: bool
     metric_model: Network | str | Path

@@ -97,6 +97,7 @@ def prepare(
         check_accepts_priors(config, model.name)
     heads = ("camera", "depth", "points") if options.point_head else ("camera", "depth")
     config.require_heads(heads)
+    config.require_reference_view(options.reference_view, Plan.dense(config.depth))
     single_view = SingleView.wanted(options.metric, options.sky, options.metric_model)
     device = pick_device(options.device)
     check_kernels(options.kernels, device)
@@ -125,7 +126,10 @@ def prepare(
         shape = (count, height, width)
         kernels, linear_precision = options.kernels, options.linear_precision
         reason: str | None
-        request = Request(config, *shape, plan, heads, dtype, given, kernels, linear_precision)
+        request = Request(
+            config, *shape, plan, heads, dtype, given, kernels, linear_precision,
+            reference_view=options.reference_view,
+        )  # fmt: skip
         if accel == "auto":
             ordered = _ordered(found)
             picked, reason = choose_plan(count, ordered, config.depth, request.layout, suited)
@@ -134,6 +138,7 @@ def prepare(
             reason = f"{trained_for}, which these weights were trained for; --accel chooses another plan"
         else:
             reason = misfit(plan, suited)
+        config.require_reference_view(options.reference_view, request.plan)
         whole = "--metric and --sky need the whole result in memory" if single_view else None
         return _preflight(model, request, machine, options.chunk, flops_per_s, whole), reason
 
@@ -155,6 +160,8 @@ def prepare(
     )
     count, _, height, width = views.images.shape
     known = read_known(options.known, views.records, (height, width)) if options.known else None
+    if known is not None:
+        known.check(config, views.records)
     read_s = time.perf_counter() - start
     chosen, reason = choose(count, height, width, () if known is None else known.given)
     if device.type == "cpu":  # the same memory, one after the other

@@ -49,6 +49,8 @@ def run_settings(
         settings["kernels"] = options.kernels
     if options.linear_precision != "plain":
         settings["linears"] = options.linear_precision
+    if options.reference_view is not None:
+        settings["reference_view"] = options.reference_view
     return settings
 
 

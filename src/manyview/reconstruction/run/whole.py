@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...models.network import Network
+from ..known.world import in_given_world
 from ..result.result import Reconstruction
 from ..result.view_validity import keep_valid, predicted_arrays, valid_views
 from .assemble import assemble, start_counting
@@ -33,7 +34,10 @@ def run_whole(
     views, notes = keep_valid(ready.views.records, valid, ready.settings["precision"])
     if used != ready.chosen.options:
         notes = (f"memory ran out once; {used.frames_per_chunk} frames at a time went through", *notes)
-    arrays = predicted_arrays(predictions) | {"images": ready.views.images.permute(0, 2, 3, 1).numpy()}
+    arrays = predicted_arrays(predictions)
+    if ready.known is not None:
+        arrays = in_given_world(arrays, ready.known.world_from_cam, predictions.cameras_given)
+    arrays |= {"images": ready.views.images.permute(0, 2, 3, 1).numpy()}
     rows = slice(None) if bool(valid.all()) else valid.numpy()  # nothing is copied if all are kept
     arrays = {name: np.ascontiguousarray(array[rows]) for name, array in arrays.items()}
     scene = assemble(ready, views, arrays, notes, timings, held, comparison)

@@ -1,0 +1,70 @@
+"""Files in the published layout: sizes by shapes, one norm of four names, the Gaussian head, broken files."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from manyview.errors import WeightsError
+from manyview.models.families import MODELS
+from manyview.models.load import load
+from manyview.models.run_options import RunOptions
+
+from .tiny_da3 import GIANT, SMALL, tiny_da3, write_da3
+
+NORM = "model.head.scratch.output_conv2_aux.{}.2.{}"
+
+
+def test_sizes_are_those_of_the_shapes(tmp_path):
+    model = tiny_da3()
+    loaded = load(write_da3(tmp_path / "da3.safetensors", model))
+    assert loaded.config == SMALL
+    images = torch.rand(3, 3, 28, 42)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images).z_depth, model(images).z_depth)
+
+
+def test_a_shared_norm_may_have_four_names_and_gaussians_are_left_out(tmp_path, caplog):
+    path = write_da3(tmp_path / "da3.safetensors")
+    tensors = load_file(path)
+    for name in ("weight", "bias"):
+        for level in (1, 2, 3):
+            assert NORM.format(level, name) not in tensors
+            tensors[NORM.format(level, name)] = tensors[NORM.format(0, name)].clone()
+    tensors["model.gs_head.scratch.output_conv1.weight"] = torch.zeros(2, 2)
+    save_file(tensors, path)
+    with caplog.at_level(logging.INFO):
+        loaded = load(path)
+    assert loaded.config == SMALL
+    assert any("Gaussian head" in record.message for record in caplog.records)
+
+
+def test_parts_may_be_left_out(tmp_path):
+    path = write_da3(tmp_path / "da3.safetensors")
+    model = load(path, heads=("depth",))
+    assert model.available_heads == ("depth", "rays") and model.config.why_no_priors is not None
+    with torch.no_grad():
+        assert model(torch.rand(2, 3, 28, 42), options=RunOptions(heads=("depth",))).z_depth is not None
+
+
+@pytest.mark.parametrize("lost", ["head.projects.0.bias", "backbone.pretrained.blocks.3.norm1.bias"])
+def test_a_lost_tensor_is_named(tmp_path, lost):
+    path = write_da3(tmp_path / "da3.safetensors")
+    tensors = load_file(path)
+    del tensors[f"model.{lost}"]
+    save_file(tensors, path)
+    with pytest.raises(WeightsError, match=lost):
+        load(path)
+
+
+def test_an_unknown_number_of_blocks_needs_a_configuration(tmp_path):
+    with pytest.raises(WeightsError, match="8 blocks"):
+        load(write_da3(tmp_path / "da3.safetensors", tiny_da3(GIANT)))
+
+
+def test_licences_of_the_named_weights():
+    free = {row.name: row.commercial_use for row in MODELS if row.hub_id and "/DA3-" in row.hub_id}
+    assert free == {"da3-small": True, "da3-base": True, "da3-large": False, "da3-giant": False}
