@@ -56,16 +56,17 @@ def centre_scale(
     centres is in one place.
     """
     given, predicted = given.double(), predicted.double()
-    spreads = [(x - x.mean(0)).norm() for x in (given, predicted)]
-    if not all(bool(spread > 1e-9) and bool(spread.isfinite()) for spread in spreads):
+    spread_given, spread_predicted = (torch.linalg.norm(x - x.mean(0)) for x in (given, predicted))
+    if not all(bool(x > 1e-9) and bool(x.isfinite()) for x in (spread_given, spread_predicted)):
         return given.new_tensor(otherwise)
+    ratio: Tensor = spread_predicted / spread_given
     if len(given) < 3:
-        return spreads[1] / spreads[0]
+        return ratio
     if len(given) >= _SAMPLED_FROM:
         chosen = _inliers(given, predicted)
         given, predicted = given[chosen], predicted[chosen]
     scale = umeyama(given, predicted)[0]
-    return scale if bool(scale > 0) else spreads[1] / spreads[0]
+    return scale if bool(scale > 0) else ratio
 
 
 def _inliers(given: Tensor, predicted: Tensor) -> Tensor:

@@ -51,8 +51,8 @@ class RunOptions:
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}: choose from {', '.join(known)}")
         if self.reference_view not in (None, *REFERENCE_VIEWS):
-            known = ", ".join(REFERENCE_VIEWS)
-            raise ValueError(f"unknown reference_view {self.reference_view!r}: choose from {known}")
+            rules = ", ".join(REFERENCE_VIEWS)
+            raise ValueError(f"unknown reference_view {self.reference_view!r}: choose from {rules}")
         for name in ("frames_per_chunk", "mlp_tokens_per_chunk", "head_frames_per_chunk"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -37,8 +37,10 @@ def in_given_world(
     if as_given and len(known) == len(predicted):
         changed["cam_from_world"] = np.asarray(invert_rigid(given))
         return changed
-    centres = (torch.from_numpy(np.ascontiguousarray(poses[:, :, 3])) for poses in (given, predicted[known]))
-    scale = 1.0 if as_given else float(centre_scale(*centres))
+    scale = 1.0
+    if not as_given:
+        source, target = (torch.tensor(poses[:, :, 3]) for poses in (given, predicted[known]))
+        scale = float(centre_scale(source, target))
     predicted[:, :, 3] /= scale
     first = predicted[known[0]]
     turn = given[0, :, :3] @ first[:, :3].T
