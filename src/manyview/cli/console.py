@@ -6,9 +6,10 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -33,6 +34,12 @@ def say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         raise OutputError(f"standard output cannot be written: {error.strerror or error}") from error
+
+
+def quality_line(quality: Mapping[str, Any]) -> str:
+    """The verdict on a result (`Reconstruction.quality`) in one line."""
+    grade = quality["grade"]
+    return f"quality: {grade + ': ' if grade else ''}{quality['sentence']}"
 
 
 def say_notes(notes: Iterable[str], said: Collection[str] = ()) -> None:

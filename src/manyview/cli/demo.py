@@ -9,7 +9,7 @@ from pathlib import Path
 import tyro
 
 from .._option_checks import check_options
-from .console import Bars, say, written
+from .console import Bars, quality_line, say, written
 
 _PARTS = ("scene", "result")
 
@@ -67,6 +67,8 @@ class Demo:
                 else:
                     say(written(name, files, result_dir))
             alone = reconstruct(scene_dir / "images", model, accel="frame", progress=bars)
+        if found.quality is not None:
+            say(quality_line(found.quality))
         say("accuracy against the scene's exact truth (AUC of relative cameras in percent, depth AbsRel):")
         for name, scene in (("dense attention", found), ("within frames", alone)):
             n = compare_with_truth(scene, truth)

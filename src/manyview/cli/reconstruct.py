@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from .console import Bars, say, say_notes, say_warnings
+from .console import Bars, quality_line, say, say_notes, say_warnings
 from .export import ExportNames, chosen_formats, export_all
 from .long_run import check_long_run
 from .options import KnownChoice, ModelChoice, RunChoice, SingleViewChoice, check_apart
@@ -87,6 +87,8 @@ class Reconstruct:
             export_all(scene, folder, formats, bars)
         for note in scene.notes[len(ready.notes) :]:
             say(note)
+        if scene.quality is not None:
+            say(quality_line(scene.quality))
         timings = scene.timings_s
         whole = "" if ready.chosen.machine.device.type == "cuda" else " (whole process)"
         read, forward = timings["read"], timings["forward"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from .console import Bars, say, say_notes, say_warnings
+from .console import Bars, quality_line, say, say_notes, say_warnings
 from .export import ExportNames, chosen_formats, export_all
 from .options import ModelChoice, check_apart
 
@@ -169,6 +169,8 @@ class Stream:
                     draw(journal.log(), part)
                 say(f"plot: {plot}")
         say_notes(scene.notes, said=() if network.info is None else network.info.notes)
+        if scene.quality is not None:
+            say(quality_line(scene.quality))
         for line in timing_summary(journal.log()):
             say(line)
         say(f"{len(scene)} frames in chunks of {self.chunk}; written to {folder}")

@@ -20,6 +20,7 @@ from .frusta import frustum_size
 from .images import confidence_image, data_uri, depth_image, thumbnail
 from .orthographic import orthographic_views, view_svg
 from .report_charts import bars, histogram_svg, legend
+from .report_quality import quality_box
 from .report_views import view_table
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def report_html(scene: Reconstruction, options: ReportOptions) -> str:
     body = [
         f"<header><h1>{title}</h1><p>{_subtitle(scene)}</p></header>",
         *(f'<p class="warning" role="alert">{html.escape(text)}</p>' for text in scene.warnings),
+        quality_box(scene),
         _facts(scene),
         _notes(scene),
         _maps(scene, options),

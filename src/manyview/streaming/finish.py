@@ -55,7 +55,7 @@ def write_result(
                 file.write(name, rows, values.astype(ARRAY_FIELDS[name][0], copy=False))
         views, left_out = keep_valid(records, good, journal.settings["precision"])
         file.keep(good.numpy())
-        return Reconstruction(
+        scene = Reconstruction(
             **file.mapped(),  # type: ignore[arg-type]
             views=views,
             settings={**journal.settings, "views": len(records)},
@@ -64,6 +64,7 @@ def write_result(
             notes=(*(() if info is None else info.notes), *notes, *left_out),
             warnings=model_warnings(info, views),
         )
+        return scene.with_quality()
 
     return save_rows(folder, shapes, fill, overwrite=True)
 

@@ -146,7 +146,10 @@ class FrameSource:
             for file, result in load_network_images(ready, self._sizing):
                 seen.add(file.name)
                 if isinstance(result, NetworkImage):
-                    yield ViewRecord(file.name, file.source, result.transform), result, file.path
+                    record = ViewRecord(
+                        file.name, file.source, result.transform, focal_35mm=result.focal_35mm
+                    )
+                    yield record, result, file.path
                     last_arrival = time.monotonic()
                 elif self._strict:
                     raise DamagedInputError(f"'{file.name}' {result}; leave strict reading off to skip it")

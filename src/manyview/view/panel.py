@@ -109,8 +109,10 @@ class Panel:
 
 
 def headline(scene: Reconstruction) -> str:
-    """What the page shows, in one line of Markdown."""
-    return f"**{counted(len(scene), 'frame')}** of {scene.width} × {scene.height} pixels"
+    """What the page shows, and the verdict on it, in one or two lines of Markdown."""
+    line = f"**{counted(len(scene), 'frame')}** of {scene.width} × {scene.height} pixels"
+    grade = None if scene.quality is None else scene.quality["grade"]
+    return line if grade is None else f"{line}\n\nQuality: **{grade}** ({scene.quality['sentence']})"
 
 
 def frame_image(scene: Reconstruction, index: int, show_as: str) -> UInt8[np.ndarray, "height width 3"]:

@@ -36,6 +36,7 @@ _TURN_UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _EXIF_ORIENTATION = 274
+_EXIF_CAMERA, _EXIF_FOCAL_35MM = 0x8769, 0xA405
 _LARGEST_FILE = 1 << 30
 
 
@@ -52,13 +53,15 @@ class DecodedImage:
     """A decoded image: `image` is upright RGB; `orientation` is the EXIF value it was turned by.
 
     `transparent`: parts were laid on white or shown in their hidden colour; `frame_count` is
-    above 1 if only the first frame or page of several is shown.
+    above 1 if only the first frame or page of several is shown. `focal_35mm` is the focal length in mm that
+    EXIF gives for a film of 36 x 24 mm, None where it gives none.
     """
 
     image: Image.Image
     orientation: int = 1
     transparent: bool = False
     frame_count: int = 1
+    focal_35mm: float | None = None
 
 
 def open_image(path: Path) -> Image.Image:
@@ -151,7 +154,7 @@ def decode_image(image: Image.Image, ignore_transparency: bool = False) -> Decod
     """
     try:
         frame_count = int(getattr(image, "n_frames", 1)) if image.format in _ANIMATED_FORMATS else 1
-        orientation = orientation_of(image)
+        orientation, focal_35mm = orientation_of(image), _focal_35mm(image)
         image.load()
         rgb, transparent = _to_rgb(image, ignore_transparency)
         # Some decoders turn the image themselves (TIFF) and remove the tag: turn by what is left of it.
@@ -162,7 +165,7 @@ def decode_image(image: Image.Image, ignore_transparency: bool = False) -> Decod
         if out_of_memory(error):
             raise MemoryError(str(error)) from error
         raise _damage(error) from error
-    return DecodedImage(upright, orientation, transparent, frame_count)
+    return DecodedImage(upright, orientation, transparent, frame_count, focal_35mm)
 
 
 def apply_orientation(image: Image.Image, orientation: int) -> DecodedImage:
@@ -175,6 +178,12 @@ def orientation_of(image: Image.Image) -> int:
     """EXIF orientation 1..8; 1 when there is none or it makes no sense."""
     value = image.getexif().get(_EXIF_ORIENTATION, 1)
     return value if isinstance(value, int) and value in _TURN_UPRIGHT else 1
+
+
+def _focal_35mm(image: Image.Image) -> float | None:
+    """FocalLengthIn35mmFilm of EXIF in mm; None when there is none or it makes no sense."""
+    value = image.getexif().get_ifd(_EXIF_CAMERA).get(_EXIF_FOCAL_35MM)
+    return float(value) if isinstance(value, int) and 1 <= value <= 5000 else None
 
 
 def header_orientation(image: Image.Image) -> int:

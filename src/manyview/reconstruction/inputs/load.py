@@ -102,7 +102,13 @@ def _read_photos(
         for done, (file, result) in enumerate(results, start=1):
             if isinstance(result, NetworkImage):
                 kept = result if spool is None else spool.keep(result)
-                record = ViewRecord(file.name, file.source, result.transform, image=file.image)
+                record = ViewRecord(
+                    file.name,
+                    file.source,
+                    result.transform,
+                    focal_35mm=result.focal_35mm,
+                    image=file.image,
+                )
                 views.append((record, kept))
             else:
                 # An image that is whole must not be lost for want of a library.

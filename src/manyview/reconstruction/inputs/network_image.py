@@ -63,6 +63,7 @@ class NetworkImage:
     transparent: bool = False
     frame_count: int = 1
     one_colour: bool = False
+    focal_35mm: float | None = None
 
 
 def make_network_image(decoded: DecodedImage, sizing: Sizing) -> NetworkImage:
@@ -78,6 +79,7 @@ def make_network_image(decoded: DecodedImage, sizing: Sizing) -> NetworkImage:
         transparent=decoded.transparent,
         frame_count=decoded.frame_count,
         one_colour=bool((np.ptp(shown, axis=(0, 1)) <= _NEARLY_BLACK).all()),
+        focal_35mm=decoded.focal_35mm,
     )
 
 

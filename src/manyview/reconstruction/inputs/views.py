@@ -110,7 +110,8 @@ class ViewRecord:
     ("left/0001.jpg"); frames of a video are named "frame_000123.png" by their index in the video.
     `source` is the path of the image or of the video (a `file:` URI if its bytes are no UTF-8), empty for an
     image given in memory, which is then `image` (not stored with results). `video_frame` and `time_s` are
-    None for photos.
+    None for photos. `focal_35mm` is the focal length in mm that EXIF gives for a film of 36 x 24 mm, if it
+    does.
     """
 
     name: str
@@ -118,6 +119,7 @@ class ViewRecord:
     transform: ViewTransform
     video_frame: int | None = None
     time_s: float | None = None
+    focal_35mm: float | None = None
     image: InMemoryImage | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
@@ -126,9 +128,11 @@ class ViewRecord:
         return path_from_text(self.source)
 
     def to_json(self) -> dict[str, Any]:
-        """All fields but the image."""
+        """All fields but the image, and `focal_35mm` only where there is one."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         del fields["image"]
+        if self.focal_35mm is None:
+            del fields["focal_35mm"]
         return {**fields, "transform": self.transform.to_json()}
 
 
@@ -140,6 +144,7 @@ class StoredView(msgspec.Struct, frozen=True):
     transform: ViewTransform
     video_frame: Natural | None = None
     time_s: Finite | None = None
+    focal_35mm: Finite | None = None
 
     def __post_init__(self) -> None:
         left, top, right, bottom = self.transform.content_box
@@ -149,7 +154,9 @@ class StoredView(msgspec.Struct, frozen=True):
             raise ValueError("content_box lies outside the network image")
 
     def record(self) -> ViewRecord:
-        return ViewRecord(self.name, self.source, self.transform, self.video_frame, self.time_s)
+        return ViewRecord(
+            self.name, self.source, self.transform, self.video_frame, self.time_s, self.focal_35mm
+        )
 
 
 def sampled_pixels(

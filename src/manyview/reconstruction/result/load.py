@@ -37,6 +37,7 @@ class _Header(msgspec.Struct, frozen=True):
     receipt: dict[str, Any] | None = None
     metric: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+    quality: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.settings_hash != hash_settings(self.settings):
@@ -66,6 +67,7 @@ def load_reconstruction(folder: str | Path) -> Reconstruction:
             comparison=header.receipt,
             metric=header.metric,
             warnings=header.warnings,
+            quality=header.quality,
             **arrays,
         )
     except (ValueError, ManyViewError) as error:

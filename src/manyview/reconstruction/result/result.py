@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from ...files.naming import printable
 from ...geometry.unproject_np import PIXEL_CENTRES, invert_rigid, pixel_grid, unproject
 from ..inputs import source_images
 from ..inputs.views import ViewRecord
+from ..quality.verdict import assess_quality
 from .arrays import ARRAY_FIELDS, hash_settings
 from .checks import check_arrays, check_cameras, check_views
 from .points import PointCloud, confidence_threshold, point_cloud
@@ -53,6 +55,9 @@ class Reconstruction:
         sky: True where a pixel shows the sky, which is never `valid`; None where nothing told.
         comparison: what the plan saved and changed beside dense attention on a sample of the views, as JSON
             types (see `run.comparison.PlanComparison`), if it was asked for.
+        quality: how far this result can be trusted, as JSON types: `grade` ("good", "doubtful", "bad" or
+            None), `sentence`, `figures`, `weak_views` (see `with_quality`). Runs end with it; None where
+            nothing computed it. `dataclasses.replace` does not compute it anew.
         metric: where lengths are in metres, by which "model" and "factor" they became so, as JSON types; None
             where the unit of length is arbitrary, or that of known cameras.
         warnings: what is to be said above all else, such as that the weights never saw such images.
@@ -75,6 +80,7 @@ class Reconstruction:
     comparison: dict[str, Any] | None = None
     metric: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+    quality: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         check_arrays(self)
@@ -84,10 +90,11 @@ class Reconstruction:
             raise ValueError(f"pixel_centres must be 'half' or 'integer', not {self.pixel_centres!r}")
         try:
             plain = [self.settings, self.timings_s, self.memory_bytes, self.notes, self.comparison]
-            json.dumps([*plain, self.metric, self.warnings], allow_nan=False)
+            json.dumps([*plain, self.metric, self.warnings, self.quality], allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"settings, timings, memory, notes, comparison and metric must be plain JSON values: {error}"
+                "settings, timings, memory, notes, comparison, metric, warnings and quality must be plain JSON "
+                f"values: {error}"
             ) from error
         # They name files, and go to terminals and pages.
         for name in ("notes", "warnings"):
@@ -197,6 +204,17 @@ class Reconstruction:
         return point_cloud(
             self, min_conf_percentile, max_points, source=source, drop_edges=drop_edges, seed=seed
         )
+
+    def with_quality(self) -> Reconstruction:
+        """This result with its `quality` computed anew, in seconds, and the time it took in `timings_s`.
+
+        From cameras, depth and images of a bounded sample of the views; what the grades mean and where they
+        fail: docs/quality.md. For results that were stored before runs ended with it, or made in Python.
+        """
+        start = time.perf_counter()
+        quality = assess_quality(self)
+        timings = {**self.timings_s, "quality": time.perf_counter() - start}
+        return dataclasses.replace(self, quality=quality, timings_s=timings)
 
     @property
     def source_image_names(self) -> tuple[str, ...]:

@@ -168,6 +168,7 @@ def _header(scene: Reconstruction, save_id: str) -> dict[str, Any]:
         **({} if scene.comparison is None else {"receipt": scene.comparison}),
         **({} if scene.metric is None else {"metric": scene.metric}),
         **({"warnings": list(scene.warnings)} if scene.warnings else {}),
+        **({} if scene.quality is None else {"quality": scene.quality}),
         "views": [view.to_json() for view in scene.views],
     }
 

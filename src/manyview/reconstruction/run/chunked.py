@@ -58,7 +58,7 @@ def run_chunked(
         timings = {"forward": time.perf_counter() - start, **seconds}
         if chunk != ready.chosen.chunk:
             notes = (*notes, f"memory ran out; {chunk} views at a time went through")
-        return assemble(ready, views, file.mapped(), notes, timings, held, comparison)
+        return assemble(ready, views, file.mapped(), notes, timings, held, comparison).with_quality()
 
     return save_rows(folder, result_shapes(ready.chosen.request), fill, overwrite, ready.settings)
 

@@ -44,6 +44,6 @@ def run_whole(
     if predictions.metric_scale is not None and ready.known is None:
         metric = {"factor": float(predictions.metric_scale[0]), "model": model.name}
         scene = dataclasses.replace(scene, metric=metric)
-    if ready.single_view is None:
-        return scene
-    return ready.single_view.onto(scene, ready.chosen.machine.device, progress)
+    if ready.single_view is not None:
+        scene = ready.single_view.onto(scene, ready.chosen.machine.device, progress)
+    return scene.with_quality()
