@@ -30,7 +30,7 @@ def test_result_is_what_the_model_says(photos):
     assert scene.head_points is None and scene.timings_s["forward"] > 0
     stages = {"encoder", "frame layers", "global layers", "camera head", "depth head"}
     parts = {f"forward: {stage}" for stage in stages}
-    assert set(scene.timings_s) == {"read", "forward"} | parts
+    assert set(scene.timings_s) == {"read", "forward", "quality"} | parts
     assert sum(scene.timings_s[part] for part in parts) <= 1.05 * scene.timings_s["forward"]
 
 

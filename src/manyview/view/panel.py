@@ -109,10 +109,13 @@ class Panel:
 
 
 def headline(scene: Reconstruction) -> str:
-    """What the page shows, and the verdict on it, in one or two lines of Markdown."""
+    """What the page shows, and the verdict on it, in a few lines of Markdown."""
     line = f"**{counted(len(scene), 'frame')}** of {scene.width} × {scene.height} pixels"
-    grade = None if scene.quality is None else scene.quality["grade"]
-    return line if grade is None else f"{line}\n\nQuality: **{grade}** ({scene.quality['sentence']})"
+    if scene.quality is None or scene.quality.get("grade") is None:
+        return line
+    # As code: it may name views, whose characters Markdown would read as mark-up.
+    sentence = str(scene.quality.get("sentence")).replace("`", "'")
+    return f"{line}\n\nQuality: **{scene.quality['grade']}**\n\n`{sentence}`"
 
 
 def frame_image(scene: Reconstruction, index: int, show_as: str) -> UInt8[np.ndarray, "height width 3"]:

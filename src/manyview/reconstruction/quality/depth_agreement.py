@@ -47,7 +47,7 @@ def _compare(
         return 0.0, np.nan, np.nan, np.nan
     cameras, matrices = views.cameras[others], views.intrinsics[others]
     pixels, z = project(sample.points[None], cameras, matrices)
-    depth = np.stack([views.depth_at(other, at + views.offset) for other, at in zip(others, pixels)])
+    depth = np.stack([views.depth_at(other, at + views.offset) for other, at in zip(others.tolist(), pixels)])
     seen = np.isfinite(depth)
     with np.errstate(invalid="ignore"):
         agrees = np.abs(z - depth) <= TOLERANCE * depth

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from ...errors import DamagedInputError, InputError, ManyViewError
 from ...files.array_file import DTYPES, map_arrays
 from ...files.lock import finish_interrupted
-from ...files.schema import Duration, Natural, convert, read_json, schema_errors
+from ...files.schema import Duration, Finite, Natural, convert, read_json, schema_errors
 from ..inputs.views import StoredView
 from .arrays import ARRAY_FIELDS, OPTIONAL_ARRAYS, hash_settings
 from .result import Reconstruction
@@ -21,6 +21,15 @@ from .save import ARRAYS_NAME, FORMAT, FORMAT_VERSION, HEADER_NAME
 
 MAP_FROM_BYTES = 2**30
 """Arrays of so many bytes are not read but mapped."""
+
+
+class _Quality(msgspec.Struct, frozen=True):
+    """`Reconstruction.quality`."""
+
+    grade: Literal["good", "doubtful", "bad"] | None
+    sentence: str
+    figures: dict[str, int | Finite | None]
+    weak_views: tuple[str, ...]
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -37,7 +46,7 @@ class _Header(msgspec.Struct, frozen=True):
     receipt: dict[str, Any] | None = None
     metric: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
-    quality: dict[str, Any] | None = None
+    quality: _Quality | None = None
 
     def __post_init__(self) -> None:
         if self.settings_hash != hash_settings(self.settings):
@@ -67,7 +76,7 @@ def load_reconstruction(folder: str | Path) -> Reconstruction:
             comparison=header.receipt,
             metric=header.metric,
             warnings=header.warnings,
-            quality=header.quality,
+            quality=None if header.quality is None else msgspec.to_builtins(header.quality),
             **arrays,
         )
     except (ValueError, ManyViewError) as error:

@@ -93,8 +93,8 @@ class Reconstruction:
             json.dumps([*plain, self.metric, self.warnings, self.quality], allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                "settings, timings, memory, notes, comparison, metric, warnings and quality must be plain JSON "
-                f"values: {error}"
+                "settings, timings, memory, notes, comparison, metric, warnings and quality must be plain "
+                f"JSON values: {error}"
             ) from error
         # They name files, and go to terminals and pages.
         for name in ("notes", "warnings"):
