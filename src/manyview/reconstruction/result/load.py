@@ -29,7 +29,7 @@ class _Quality(msgspec.Struct, frozen=True):
     grade: Literal["good", "doubtful", "bad"] | None
     sentence: str
     figures: dict[str, int | Finite | None]
-    weak_views: tuple[str, ...]
+    weak_views: list[str]
 
 
 class _Header(msgspec.Struct, frozen=True):
