@@ -107,3 +107,7 @@ def test_a_name_never_falls_back(hub):
         load(REPO)
     with pytest.raises(UsageError, match="revision"):
         load(revision="main")
+
+
+def test_offline_asks_nothing_of_anybody(hub):
+    assert choose_model(offline=True).row.name == BUNDLED and not hub.asked

@@ -199,17 +199,11 @@ class HubRequest:
     def _local(self, hub: Any, name: str) -> Path | None:
         """Local path of a file that is in the cache."""
         with hub_errors(hub, self.repo_id, self.revision, started=False):
-            try:
-                path = hub.hf_hub_download(
-                    self.repo_id,
-                    name,
-                    revision=self.revision,
-                    cache_dir=self.cache_dir,
-                    local_files_only=True,
-                )
-            except hub.errors.EntryNotFoundError:
-                return None
-        return Path(path)
+            # Of the library's functions this one alone never asks the hub for anything.
+            path = hub.try_to_load_from_cache(
+                self.repo_id, name, cache_dir=self.cache_dir, revision=self.revision
+            )
+        return Path(path) if isinstance(path, str) else None
 
     def _cache(self, hub: Any) -> Path:
         return Path(self.cache_dir or hub.constants.HF_HUB_CACHE).expanduser().resolve()
