@@ -74,8 +74,7 @@ def report_html(scene: Reconstruction, options: ReportOptions) -> str:
         "</div>",
         _section("Settings", _settings_table(scene)),
         _section("Views", view_table(scene)),
-        f"<footer>Written by ManyView {html.escape(__version__)}. Lengths are in the unit of the "
-        "reconstruction, which is not metric unless the model says so.</footer>",
+        f"<footer>Written by ManyView {html.escape(__version__)}. Lengths are in {_unit(scene)}.</footer>",
     ]
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -86,6 +85,14 @@ def report_html(scene: Reconstruction, options: ReportOptions) -> str:
 
 def _section(title: str, content: str, kind: str = "") -> str:
     return f'<section class="{kind}"><h2>{html.escape(title)}</h2>{content}</section>'
+
+
+def _unit(scene: Reconstruction) -> str:
+    if scene.metric is not None:
+        return f"metres, by {html.escape(str(scene.metric.get('model')))}"
+    known = scene.settings.get("known")
+    with_poses = isinstance(known, dict) and known.get("poses", 0) > 1
+    return "the unit of the known cameras" if with_poses else "a unit of their own, not metres"
 
 
 def _subtitle(scene: Reconstruction) -> str:
