@@ -30,7 +30,7 @@ lint: install
 # Tables of docs/benchmarks for a CPU, in under ten minutes on four cores with nothing else running.
 BENCH_OUT ?= bench-cpu
 bench: install
-	$(BIN)/python -m tools.bench --accel all --twin --frames 8 64 --decode --export --time-limit 300 \
+	$(BIN)/python -m tools.bench --model manyview-small --accel all --twin --frames 8 64 --decode --export --time-limit 300 \
 		--out $(BENCH_OUT)/small --overwrite
 	$(BIN)/python -m tools.bench --model vggt-1b-random --size 518 392 --twin --frames 1 2 --runs 2 --long-pass 4 \
 		--rounds 1 --time-limit 220 --out $(BENCH_OUT)/vggt-1b --overwrite

@@ -15,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--model", default="manyview-small")
+    parser.add_argument("--model", default="auto", help="da3-base, facebook/VGGT-1B, a weights file, ...")
     parser.add_argument("--accel", default="auto", help="dense, auto, avggt, httm, flash, ...")
     args = parser.parse_args()
 

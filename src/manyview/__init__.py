@@ -4,7 +4,7 @@ Quick start::
 
     import manyview
 
-    model = manyview.load("manyview-small")              # or "facebook/VGGT-1B", "pi3x", a weights file
+    model = manyview.load()                              # or "da3-base", "facebook/VGGT-1B", a weights file
     scene = manyview.reconstruct("photos/", model)       # a folder, a video, images, arrays, tensors
     scene.cam_from_world, scene.intrinsics               # [S, 3, 4] and [S, 3, 3], OpenCV axes
     scene.z_depth, scene.world_points                    # [S, H, W] and [S, H, W, 3]

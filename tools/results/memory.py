@@ -134,10 +134,11 @@ def _child(folder: str, case: MemoryCase) -> None:
 
 
 def _model(name: str) -> Any:
+    from manyview.models.auto import BUNDLED
     from manyview.models.load import load
 
     if name == "small":
-        return load()
+        return load(BUNDLED)
     from manyview.models.part_configs import EncoderConfig
     from manyview.models.vggt.config import VGGT_1B
     from manyview.models.vggt.model import VGGT

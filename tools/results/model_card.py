@@ -57,7 +57,8 @@ def full_tables(numbers: Mapping[str, Any]) -> str:
     head = [_row(["", *(name for name, _, _ in _COLUMNS)]), "|---" * (len(_COLUMNS) + 1) + "|"]
     for level, table in numbers["levels"].items():
         s = table["settings"]
-        command = f"manyview evaluate synthetic --level {level} --views {s['views']} --scenes {s['scenes']}"
+        sizes = f"--level {level} --views {s['views']} --scenes {s['scenes']}"
+        command = f"manyview evaluate synthetic --model MODEL {sizes}"
         title = f"**{level}**, {s['scenes']} scenes of {s['views']} views at {s['width']}x{s['height']}"
         rows = [_row([name, *_values(row)]) for name, row in table["rows"].items()]
         parts.append("\n".join([f"{title} (`{command}`)", "", *head, *rows]))

@@ -67,7 +67,7 @@ def stream(
     Args:
         frames: a folder, glob pattern, text list or video, or an iterable of paths, Pillow images, uint8
             arrays [H, W, 3] or network images [3, H, W]. It is read lazily, one chunk ahead of the updates.
-        model: a network from `manyview.load`, or what that takes (None: the bundled one). It is moved to the
+        model: a network from `manyview.load`, or what that takes (None: that of `load()`). It is moved to the
             device.
         engine: "chunks" (FlashVGGT's chunk-recursive pass, `RecursiveOptions`), "anchors" (later frames
             attend to a few anchor frames, `AnchorOptions`), or an engine made before.

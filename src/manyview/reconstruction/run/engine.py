@@ -45,7 +45,7 @@ def reconstruct(
             returned. Images in memory are named view-0001, view-0002, ... by their place. They are rounded to
             8 bits, and kept by reference for exports of source images; a stored result holds the network's.
         model: a network from `manyview.load`, or what `load` takes, which is then loaded for this call (None:
-            the bundled one). It is moved to the device of the run and stays there.
+            that of `manyview.load()`). It is moved to the device of the run and stays there.
         options: how to reconstruct (None: the defaults).
         progress: called with (stage, done, total).
         changes: fields of `ReconstructOptions`, such as `accel="dense"` or `image_size=392`.
