@@ -23,10 +23,11 @@ def test_the_command_runs_in_chunks_and_streams(command, photos, tmp_path):
         torch.testing.assert_close(whole, chunks, rtol=1e-3, atol=1e-4)
     out = tmp_path / "middle"
     status, _, errors = command(
-        "reconstruct", photos, out, *more, "--reference-view", "middle", "--to", "none"
+        "reconstruct", photos, out, *more, "--reference-view", "middle", "--camera-from-rays", "--to", "none"
     )
     assert status == 0, errors
-    assert manyview.load_reconstruction(out).settings["reference_view"] == "middle"
+    settings = manyview.load_reconstruction(out).settings
+    assert (settings["reference_view"], settings["camera_from_rays"]) == ("middle", True)
     for engine in ("anchors", "chunks"):
         status, _, errors = command(
             "stream", photos, tmp_path / engine, *more, "--engine", engine, "--to", "none"

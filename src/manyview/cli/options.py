@@ -110,6 +110,8 @@ class RunChoice(SizedChoice):
     """Of the trunk; fp8: 8-bit codes, multiplied as such by CUDA from capability 8.9, emulated elsewhere."""
     reference_view: Literal["saddle_balanced", "first", "middle", "saddle_sim_range"] | None = None
     """How Depth Anything 3 chooses the view that defines the world; default: saddle_balanced."""
+    camera_from_rays: bool = False
+    """Cameras fitted to the rays of Depth Anything 3's dense head, in place of those of its camera head."""
     point_head: bool = False
     """Also run the point head and keep its points beside those from depth."""
     pixel_centres: Literal["half", "integer"] = "half"

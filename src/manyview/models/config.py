@@ -122,7 +122,10 @@ class NetworkConfig:
     @property
     def why_no_priors(self) -> str | None:
         """Why known cameras and depth cannot be given beside the images; None where they can."""
-        return "takes images only: known cameras and depth need Pi3X (--model pi3x), or leave them out"
+        return (
+            "takes images only: known cameras need Depth Anything 3 (--model da3-base) or Pi3X (--model pi3x), "
+            "known depth needs Pi3X; or leave them out"
+        )
 
     @property
     def camera_memory_bytes(self) -> int:

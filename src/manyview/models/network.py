@@ -66,7 +66,7 @@ class Network(nn.Module):
         """Arguments of `forward`: images checked, the default plan and options filled in."""
         options = options or RunOptions()
         images = check_images(images)
-        self.config.require_heads(options.heads)
+        self.config.require_heads((*options.heads, "rays") if options.camera_from_rays else options.heads)
         plan = plan or Plan.dense(self.config.depth)
         self.config.require_reference_view(options.reference_view, plan)
         return images, plan, options

@@ -27,7 +27,8 @@ class RunOptions:
     codes with a scale for each token and output channel). `keep_weights`: weights that the run converts are
     converted once and kept to its end, not anew for each piece. `kernels`: "plain" or "triton".
     `reference_view`: how the view that defines the world is chosen, of `REFERENCE_VIEWS`, for networks that
-    choose (None: as the network does).
+    choose (None: as the network does). `camera_from_rays`: cameras are fitted to the rays of the dense
+    head, in place of those of the camera head, for networks with "rays".
     """
 
     dtype: torch.dtype | None = None
@@ -41,6 +42,7 @@ class RunOptions:
     channels_last: bool | None = None
     kernels: str = "plain"
     reference_view: str | None = None
+    camera_from_rays: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "heads", tuple(self.heads))

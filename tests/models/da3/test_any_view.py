@@ -122,6 +122,17 @@ def test_anchors_that_are_all_frames_are_dense_attention_from_the_first_view():
     torch.testing.assert_close(anchors.cam_from_world, dense.cam_from_world)
 
 
+def test_cameras_may_come_from_the_rays():
+    model, images = tiny_da3().double(), _images()
+    found = _run(model, images, heads=("camera", "depth"), camera_from_rays=True)
+    assert found.rays is not None and found.pose_encoding_list is None
+    assert not torch.allclose(found.intrinsics, _run(model, images).intrinsics)
+    eye = torch.eye(3, 4, dtype=torch.float64)
+    torch.testing.assert_close(found.cam_from_world[0, 0], eye, rtol=1e-4, atol=1e-4)
+    with pytest.raises(UsageError, match="rays"):
+        tiny_vggt()(images.float(), options=RunOptions(camera_from_rays=True))
+
+
 def test_bfloat16_is_near():
     model, images = tiny_da3(), _images().float()
     plain, half = _run(model, images), _run(model, images, dtype=torch.bfloat16)

@@ -26,6 +26,7 @@ from .camera_encoder import CameraEncoder
 from .config import DA3Config
 from .dual_head import DualHead
 from .known import KnownCameras
+from .ray_cameras import cameras_from_rays
 from .reference_view import InOrder
 from .taps import ViewAndCurrent
 
@@ -122,7 +123,8 @@ class DA3(Network):
             layout = config.layout(images.shape[1], *images.shape[-2:])
             recorder = InOrder(recorder, lambda: tokens.order, layout)
         with launch_device(options.kernels, images.device):
-            dense = {"depth": self.head} if {"depth", "rays"} & set(heads) else {}
+            with_rays = "rays" in heads or options.camera_from_rays
+            dense = {"depth": self.head} if with_rays or "depth" in heads else {}
             taps = ViewAndCurrent(config, dense, options, self.transformer.norm)
             layout = self.transformer.run_layers(
                 images, plan, options, taps, recorder, tokens, memory, weights
@@ -130,11 +132,12 @@ class DA3(Network):
             order = tokens.order
             assert order is not None
             result = Predictions(images.shape[-2], images.shape[-1], layout)
-            if "camera" in heads or tokens.known:
+            if ("camera" in heads or tokens.known) and not options.camera_from_rays:
                 assert taps.camera_tokens is not None
                 camera_tokens = taps.camera_tokens.to(self.cam_dec.fc_t.weight.dtype)
                 encoding = self.cam_dec(camera_tokens, Compute.for_heads(options, weights))
-                self._set_cameras(result, order.restore(encoding))
+                result.pose_encoding_list = [order.restore(encoding)]
+                _set_cameras(result, *decoded_cameras(result.pose_encoding, result.height, result.width))
             if "camera" in heads:
                 mark(recorder, "camera head")
             if dense:
@@ -145,23 +148,19 @@ class DA3(Network):
                     images.shape,
                     options,
                     weights,
-                    rays="rays" in heads,
+                    rays=with_rays,
                 )
                 depth, result.depth_conf, *rays = (order.restore(x) for x in maps)
                 result.z_depth = depth.squeeze(-1)
                 if rays:
                     result.rays, result.rays_conf = rays
+                if options.camera_from_rays:
+                    cam_from_world, intrinsics = cameras_from_rays(*rays, (result.height, result.width))
+                    _set_cameras(result, invert_rigid(cam_from_world), intrinsics)
                 for head in ("depth", "rays"):
                     if head in heads:
                         mark(recorder, f"{head} head")
         return result
-
-    def _set_cameras(self, result: Predictions, encoding: Float[Tensor, "batch frames 9"]) -> None:
-        result.pose_encoding_list = [encoding]
-        world_from_cam, intrinsics = decoded_cameras(encoding, result.height, result.width)
-        last = world_from_cam.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*world_from_cam.shape[:2], 1, 4)
-        result.world_from_cam = torch.cat([world_from_cam, last], dim=-2)
-        result.cameras = (invert_rigid(world_from_cam), intrinsics)
 
     def _known(self, priors: Priors, images: Tensor) -> KnownCameras:
         if self.config.why_no_priors is not None:
@@ -207,3 +206,13 @@ class DA3(Network):
         cam_from_world = relative_to_first(invert_rigid(world_from_cam))
         quat_xyzw = quat_xyzw_from_rotation(cam_from_world[..., :3])
         return torch.cat([cam_from_world[..., 3], quat_xyzw, encoding[..., 7:]], dim=-1)
+
+
+def _set_cameras(
+    result: Predictions,
+    world_from_cam: Float[Tensor, "batch frames 3 4"],
+    intrinsics: Float[Tensor, "batch frames 3 3"],
+) -> None:
+    last = world_from_cam.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*world_from_cam.shape[:2], 1, 4)
+    result.world_from_cam = torch.cat([world_from_cam, last], dim=-2)
+    result.cameras = (invert_rigid(world_from_cam), intrinsics)

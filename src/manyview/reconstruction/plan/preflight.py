@@ -29,7 +29,8 @@ class Request:
     """What is to be run: a network, images of one size, a plan, heads and a precision.
 
     `known`: what is given beside the images ("poses", "intrinsics", "depth"). `kernels`,
-    `linear_precision`, `head_dtype`, `channels_last` and `reference_view`: see `RunOptions`.
+    `linear_precision`, `head_dtype`, `channels_last`, `reference_view` and `camera_from_rays`:
+    see `RunOptions`.
     """
 
     config: NetworkConfig
@@ -45,6 +46,7 @@ class Request:
     head_dtype: torch.dtype | None = None
     channels_last: bool | None = None
     reference_view: str | None = None
+    camera_from_rays: bool = False
 
     @property
     def layout(self) -> TokenLayout:
@@ -165,7 +167,10 @@ def run_options_candidates(request: Request) -> Iterator[RunOptions]:
 
 
 def _options(request: Request, chunks: tuple[int, int, int]) -> RunOptions:
-    same = ("heads", "kernels", "linear_precision", "head_dtype", "channels_last", "reference_view")
+    same = (
+        "heads", "kernels", "linear_precision", "head_dtype", "channels_last", "reference_view",
+        "camera_from_rays",
+    )  # fmt: skip
     return RunOptions(request.dtype, *chunks, **{name: getattr(request, name) for name in same})
 
 

@@ -52,7 +52,7 @@ def reconstruct(
 
     Returns:
         Cameras and depth at the network's resolution. The world is the first view's camera (OpenCV axes), up
-        to scale.
+        to scale; with known cameras it is their world, in their unit.
 
     Raises:
         InputError: if nothing usable was found.

@@ -50,6 +50,8 @@ class ReconstructOptions:
         metric_model: depth in metres and sky of single views: a network, or what `manyview.load` takes.
         reference_view: how the view that the others refer to is chosen, for networks that choose one:
             "saddle_balanced", "first", "middle" or "saddle_sim_range" (None: as the network does).
+        camera_from_rays: fit cameras to the rays that the network gives beside depth, in place of those of
+            its camera head (Depth Anything 3).
         linear_precision: "plain", or "fp8" to run the trunk's linear layers on 8-bit floating-point codes
             (docs/precision.md).
 
@@ -74,6 +76,7 @@ class ReconstructOptions:
     kernels: str = "plain"
     linear_precision: str = "plain"
     reference_view: str | None = None
+    camera_from_rays: bool = False
     metric: bool = False
     sky: bool = False
     metric_model: Network | str | Path = "da3-metric-large"
@@ -126,6 +129,7 @@ class ReconstructChanges(TypedDict, total=False):
     kernels: str
     linear_precision: str
     reference_view: str | None
+    camera_from_rays: bool
     metric: bool
     sky: bool
     metric_model: Network | str | Path

@@ -95,7 +95,8 @@ def prepare(
     config = model.config
     if options.known:
         check_accepts_priors(config, model.name)
-    heads = ("camera", "depth", "points") if options.point_head else ("camera", "depth")
+    heads = ("camera", "depth", *(("points",) if options.point_head else ()))
+    heads = (*heads, "rays") if options.camera_from_rays else heads
     config.require_heads(heads)
     config.require_reference_view(options.reference_view, Plan.dense(config.depth))
     single_view = SingleView.wanted(options.metric, options.sky, options.metric_model)
@@ -128,7 +129,7 @@ def prepare(
         reason: str | None
         request = Request(
             config, *shape, plan, heads, dtype, given, kernels, linear_precision,
-            reference_view=options.reference_view,
+            reference_view=options.reference_view, camera_from_rays=options.camera_from_rays,
         )  # fmt: skip
         if accel == "auto":
             ordered = _ordered(found)

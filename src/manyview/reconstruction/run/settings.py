@@ -51,6 +51,8 @@ def run_settings(
         settings["linears"] = options.linear_precision
     if options.reference_view is not None:
         settings["reference_view"] = options.reference_view
+    if options.camera_from_rays:
+        settings["camera_from_rays"] = True
     return settings
 
 
