@@ -123,8 +123,8 @@ class NetworkConfig:
     def why_no_priors(self) -> str | None:
         """Why known cameras and depth cannot be given beside the images; None where they can."""
         return (
-            "takes images only: known cameras need Depth Anything 3 (--model da3-base) or Pi3X (--model pi3x), "
-            "known depth needs Pi3X; or leave them out"
+            "takes images only: known cameras need Depth Anything 3 (--model da3-base) or Pi3X "
+            "(--model pi3x), known depth needs Pi3X; or leave them out"
         )
 
     @property

@@ -155,7 +155,8 @@ class DA3(Network):
                 if rays:
                     result.rays, result.rays_conf = rays
                 if options.camera_from_rays:
-                    cam_from_world, intrinsics = cameras_from_rays(*rays, (result.height, result.width))
+                    size = (result.height, result.width)
+                    cam_from_world, intrinsics = cameras_from_rays(rays[0], rays[1], size)
                     _set_cameras(result, invert_rigid(cam_from_world), intrinsics)
                 for head in ("depth", "rays"):
                     if head in heads:
