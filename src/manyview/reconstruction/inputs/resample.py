@@ -18,7 +18,7 @@ _Taps = tuple[Int[np.ndarray, "size taps"], Float32[np.ndarray, "size taps"]]
 
 _CUBIC = -0.75  # Keys' parameter
 _NEGLIGIBLE = 1e-3  # parts of a source pixel that are left out, in pixels
-_BAND = 64  # rows of the result that are made at a time
+_BAND = 16  # rows of the result that are made at a time
 
 
 def resample(
