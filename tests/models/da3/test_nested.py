@@ -15,7 +15,9 @@ from manyview.attention.plan import Plan
 from manyview.bench.live_bytes import LiveBytes
 from manyview.errors import UsageError
 from manyview.geometry.cameras import invert_rigid
+from manyview.models.config import NetworkConfig
 from manyview.models.da3.metric_scale import metric_depth
+from manyview.models.da3.nested_config import DA3NestedConfig
 from manyview.models.da3.nested_spec import NESTED_SPEC
 from manyview.models.families import family_of
 from manyview.models.flops import forward_flops
@@ -153,3 +155,12 @@ def test_operations_are_those_counted() -> None:
         operations,
     ) in expected.items():  # what the choice of a view and the change of world take, aside
         assert stages.flops[stage] == pytest.approx(operations, rel=1e-3)
+
+
+def test_sizes_are_those_of_the_any_view_network() -> None:
+    """Whatever a configuration can be asked; what a plan, preflight or a run decides follows from it."""
+    asked = [name for name in dir(NetworkConfig) if isinstance(getattr(NetworkConfig, name), property)]
+    asked += ["dim", "depth", "num_heads", "mlp_ratio", "rope_base", "patch_size", "image_size"]
+    for name in [*asked, "special_tokens", "encoder"]:
+        assert getattr(TINY_NESTED, name) == getattr(TINY_NESTED.any_view, name), name
+    assert DA3NestedConfig.from_json(TINY_NESTED.to_json()) == TINY_NESTED

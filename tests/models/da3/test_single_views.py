@@ -58,6 +58,13 @@ def test_cameras_are_refused_with_what_to_take_instead() -> None:
         tiny_mono()(torch.rand(1, 3, 28, 28), options=RunOptions(heads=("camera", "depth")))
 
 
+def test_plans_with_layers_and_images_from_0_to_255_are_refused() -> None:
+    with pytest.raises(UsageError, match="12 layers"):
+        tiny_mono()(torch.rand(1, 3, 28, 28), Plan.dense(12), OPTIONS)
+    with pytest.raises(UsageError):
+        tiny_mono()(255 * torch.rand(1, 3, 28, 28), options=OPTIONS)
+
+
 def test_pieces_change_nothing() -> None:
     network, images = tiny_mono().double(), torch.rand(5, 3, 28, 28)
     whole = network(images, options=dataclasses.replace(OPTIONS, head_frames_per_chunk=None))

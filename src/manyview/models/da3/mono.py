@@ -8,8 +8,9 @@ from jaxtyping import Float, Num
 from torch import Tensor
 
 from ...attention.plan import Plan
+from ...errors import UsageError
 from ...kernels import launch_device
-from ..alternating import normalise_images
+from ..alternating import check_range, normalise_images
 from ..feature_taps import run_dense_head
 from ..layers import in_slices
 from ..network import Network
@@ -55,6 +56,10 @@ class DA3Mono(Network):
         `options.heads` are "depth" and "sky". Raises UsageError as `Network.forward` does.
         """
         images, plan, options = self.completed(images, plan, options or RunOptions(heads=("depth", "sky")))
+        if plan.layers:
+            raise UsageError(f"the plan has {len(plan.layers)} layers, a network of single views has none")
+        if not self.training:
+            check_range(images)
         layout = self.config.layout(images.shape[1], *images.shape[-2:])
         z_depth, score = self.single_views(images, options, weights)
         mark(recorder, "depth head")
