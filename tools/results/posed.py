@@ -44,7 +44,7 @@ class PosedTables:
 
 def evaluate(args: PosedTables) -> None:
     """Run `manyview evaluate posed` for each model."""
-    sets = args.sets or _posed_sets(args.data)
+    sets = args.sets or posed_sets(args.data)
     out = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     plans = [plan for plan in ALL_PLANS if plan not in _LEFT_OUT]
@@ -66,7 +66,7 @@ def evaluate(args: PosedTables) -> None:
     (out / "posed.md").write_text(summary(out, [Path(model).stem for model in args.models]), encoding="utf-8")
 
 
-def _posed_sets(folder: Path) -> tuple[str, ...]:
+def posed_sets(folder: Path) -> tuple[str, ...]:
     found = []
     for path in sorted(folder.iterdir()):
         try:

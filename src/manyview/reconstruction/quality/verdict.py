@@ -30,8 +30,8 @@ _FULL_FRAME_DIAGONAL = math.hypot(36, 24)  # mm
 _EXIF_LIMIT = 1.25
 _MEANING = {
     "good": "cameras and depth agree with the images",
-    "doubtful": "cameras or depth agree with the images only roughly; check before use",
-    "bad": "cameras or depth do not agree with the images; do not use them",
+    "doubtful": "cameras and depth agree with the images only roughly, look before you use them",
+    "bad": "cameras or depth contradict the images, do not use them",
 }
 
 
