@@ -103,6 +103,19 @@ def test_report_is_self_contained_and_well_formed(tmp_path: Path) -> None:
     assert "cropped" in words and "padded" in words and "Confidence" in words
 
 
+def test_the_verdict_stands_at_the_top() -> None:
+    scene, _ = room_scene([TRANSFORMS[0]] * 6, names=[f"<i>{index}.png" for index in range(6)])
+    assert "Quality" not in report_html(scene, ReportOptions())
+    depth = scene.z_depth.copy()
+    depth[2] *= 1.4
+    scene = dataclasses.replace(scene, z_depth=depth).with_quality()
+    assert scene.quality is not None and scene.quality["weak_views"] == [scene.names[2]]
+    text = report_html(scene, ReportOptions())
+    tags = [attributes.get("class", "") for _, attributes in Page(text).tags]
+    assert tags.index(f"quality {scene.quality['grade']}") < tags.index("facts")
+    assert "<i>2.png" not in text and text.count("&lt;i&gt;2.png") >= 2
+
+
 def test_text_of_others_is_escaped() -> None:
     scene, _ = room_scene(views=1, names=["<script>alert(1)<.png"], transforms=[TRANSFORMS[0]])
     scene = dataclasses.replace(

@@ -82,6 +82,17 @@ def test_senseless_orientation_is_none(tmp_path: Path, value: int) -> None:
     assert (_pixels(tmp_path / "a.png") == _smooth()).all()
 
 
+@pytest.mark.parametrize(
+    ("value", "found"), [(28, 28.0), (0, None), (70_000, None), ("28", None), (None, None)]
+)
+def test_focal_length_of_exif(tmp_path: Path, value: object, found: float | None) -> None:
+    exif = Image.Exif()
+    if value is not None:
+        exif.get_ifd(0x8769)[0xA405] = value
+    Image.fromarray(_smooth()).save(tmp_path / "a.jpg", exif=exif)
+    assert _decode(tmp_path / "a.jpg").focal_35mm == found
+
+
 def _chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 

@@ -1,7 +1,7 @@
-"""How the verdict on a result follows AUC@30: `python -m tools.results.quality docs/results/quality --data DATA`.
+"""How the verdict follows AUC@30: `python -m tools.results.quality docs/results/quality --data DATA`.
 
-Runs the bundled models with several plans on posed sets (at most 24 views) and procedural scenes, and puts truth with
-growing noise beside them: about five minutes on two cores. True cameras are used for the table alone.
+Runs the bundled models with several plans on posed sets (at most 24 views) and procedural scenes, and puts
+truth with growing noise beside them: some minutes on two cores. True cameras are used for the table alone.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def measure(args: QualityTable) -> None:
         sets = () if args.data is None else args.sets or posed_sets(args.data)
         command = "python -m tools.results.quality docs/results/quality --data DATA"
         content = {"command": command, "cpu": cpu_name(), "commit": commit(), "rows": []}
-        for run in all_runs(args.data, sets):
+        for run in all_runs([args.data / name for name in sets] if args.data else []):
             found = run.scene.with_quality()
             assert found.quality is not None
             quality = {name: found.quality[name] for name in ("grade", "figures")}
@@ -70,20 +70,16 @@ def markdown(content: dict[str, Any]) -> str:
         "all": rows,
         "posed sets": [row for row in rows if row["real"]],
         "procedural scenes": [row for row in rows if not row["real"]],
-        "models": [row for row in rows if not row["how"].startswith("truth")],
-        "models, procedural scenes": [
-            row for row in rows if not (row["how"].startswith("truth") or row["real"])
-        ],
-        "truth with noise": [row for row in rows if row["how"].startswith("truth")],
+        "models": [row for row in rows if not _is_truth(row)],
+        "models, procedural scenes": [row for row in rows if not (row["real"] or _is_truth(row))],
+        "truth with noise": [row for row in rows if _is_truth(row)],
     }
     groups = {name: own for name, own in groups.items() if len(own) > 2}
-    spoilt = [row["quality"]["grade"] for row in every if row["how"] == DEPTH_ONLY]
-    good_from, bad_below = BANDS
     lines = [
         "# How the verdict follows AUC@30",
         "",
-        f"Made by `{content['command']}` on {content['cpu']}, commit {content['commit']}: {len(every)} results, at most 24 views each. "
-        "What the grades mean and where they fail: [quality](../../quality.md).",
+        f"Made by `{content['command']}` on {content['cpu']}, commit {content['commit']}: {len(every)} "
+        "results, at most 24 views each. What grades mean and where they fail: [quality](../../quality.md).",
         "",
         "## Rank correlation with AUC@30 (Spearman)",
         "",
@@ -93,33 +89,33 @@ def markdown(content: dict[str, Any]) -> str:
     for name in _FIGURES:
         cells = [f"{spearman(_values(own, name), _aucs(own)):.2f}" for own in groups.values()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += [
-        "",
+    lines += ["", *_grade_table(groups), "", *_left_out(rows), ""]
+    spoilt = [row["quality"]["grade"] for row in every if row["how"] == DEPTH_ONLY]
+    if spoilt:
+        what = "True cameras under spoilt depth (25 %), which AUC@30 cannot see and no figure above counts"
+        lines += [f"{what}: " + ", ".join(f"{spoilt.count(grade)} {grade}" for grade in GRADES) + ".", ""]
+    names = list(dict.fromkeys(row["set"] for row in every))
+    return "\n".join(lines + [line for name in names for line in _set_table(name, every)]).rstrip() + "\n"
+
+
+def _grade_table(groups: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """How many results of each band of AUC@30 have each grade."""
+    high, low = BANDS
+    lines = [
         "## Grades",
         "",
-        f"Bands of AUC@30: below {bad_below:g}, {bad_below:g} to {good_from:g}, from {good_from:g} on. Results are good from a score of "
-        f"{GOOD_FROM:.2f} on and bad below {DOUBTFUL_FROM:.2f}.",
+        f"Results are good from a score of {GOOD_FROM:.2f} on and bad below {DOUBTFUL_FROM:.2f}.",
         "",
         "| results | AUC@30 | " + " | ".join(GRADES) + " |",
         "|---|---|" + "---:|" * len(GRADES),
     ]
+    labels = (f"from {high:g} on", f"{low:g} to {high:g}", f"below {low:g}")
     for name in ("models", "truth with noise", "all"):
-        for band, label in enumerate(
-            (f"from {good_from:g} on", f"{bad_below:g} to {good_from:g}", f"below {bad_below:g}")
-        ):
+        for band, label in enumerate(labels):
             own = [row["quality"]["grade"] for row in groups.get(name, ()) if _band(row["auc_30"]) == band]
-            lines.append(
-                f"| {name} | {label} | " + " | ".join(str(own.count(grade)) for grade in GRADES) + " |"
-            )
-    lines += ["", *_left_out(rows), ""]
-    if spoilt:
-        counts = ", ".join(f"{spoilt.count(grade)} {grade}" for grade in GRADES)
-        lines += [
-            f"True cameras with spoilt depth (25 %), which AUC@30 cannot see and no figure above counts: {counts}.",
-            "",
-        ]
-    names = list(dict.fromkeys(row["set"] for row in every))
-    return "\n".join(lines + [line for name in names for line in _set_table(name, every)]) + "\n"
+            counts = " | ".join(str(own.count(grade)) for grade in GRADES)
+            lines.append(f"| {name} | {label} | {counts} |")
+    return lines
 
 
 def _left_out(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -132,16 +128,20 @@ def _left_out(rows: Sequence[dict[str, Any]]) -> list[str]:
     graded = np.array([GRADES.index(row["quality"]["grade"]) for row in rows])
     found, thresholds = np.zeros(len(rows), dtype=int), []
     for name in names:
-        pair = fitted(scores[own != name], bands[own != name])
-        thresholds.append(pair)
-        found[own == name] = _grades(scores[own == name], *pair)
+        thresholds.append(fitted(scores[own != name], bands[own != name]))
+        found[own == name] = _grades(scores[own == name], *thresholds[-1])
     low, high = (sorted(values) for values in zip(*thresholds))
     return [
-        f"Thresholds fitted without the set that they then grade (a grade too high costs {_OVERSTATED} times one too low) lie from "
-        f"{low[0]:.2f} to {low[-1]:.2f} and from {high[0]:.2f} to {high[-1]:.2f}; they grade {np.mean(found == bands):.0%} as the "
-        f"band does and {np.mean(found < bands):.0%} too high. The fixed ones: {np.mean(graded == bands):.0%} and "
+        "Thresholds fitted without the set that they then grade (a grade too high costs "
+        f"{_OVERSTATED} times one too low) lie from {low[0]:.2f} to {low[-1]:.2f} and from {high[0]:.2f} to "
+        f"{high[-1]:.2f}; they grade {np.mean(found == bands):.0%} as the band does and "
+        f"{np.mean(found < bands):.0%} too high. The fixed ones: {np.mean(graded == bands):.0%} and "
         f"{np.mean(graded < bands):.0%}."
     ]
+
+
+def _is_truth(row: dict[str, Any]) -> bool:
+    return bool(row["how"].startswith("truth"))
 
 
 def fitted(scores: np.ndarray, bands: np.ndarray) -> tuple[float, float]:
@@ -192,9 +192,8 @@ def _set_table(name: str, every: Sequence[dict[str, Any]]) -> list[str]:
     for row in sorted((row for row in every if row["set"] == name), key=lambda row: -row["auc_30"]):
         figures = row["quality"]["figures"]
         cells = ["–" if figures[key] is None else f"{figures[key]:.2f}" for key in _FIGURES]
-        lines.append(
-            f"| {row['how']} | {row['auc_30']:.1f} | {row['quality']['grade']} | {' | '.join(cells)} |"
-        )
+        first = f"{row['how']} | {row['auc_30']:.1f} | {row['quality']['grade']}"
+        lines.append(f"| {first} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 

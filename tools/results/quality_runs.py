@@ -78,11 +78,11 @@ class Run:
     auc_30: float
 
 
-def all_runs(data: Path | None, sets: Sequence[str], views: int = 24) -> Iterator[Run]:
-    """Every run of the table; `data` holds the posed sets (None: procedural scenes alone)."""
+def all_runs(folders: Sequence[Path], views: int = 24) -> Iterator[Run]:
+    """Every run of the table: of posed sets in these folders, then of procedural scenes."""
     models = {name: load(name) for name in _MODELS}
-    for name in sets if data is not None else ():
-        posed = read_posed_set(data / name).spread(views)
+    for folder in folders:
+        posed, name = read_posed_set(folder).spread(views), folder.name
         for model, plans in _MODELS.items():
             for plan in plans:
                 scene = reconstruct(list(posed.images), models[model], accel=plan)
@@ -225,9 +225,9 @@ def plane_sweep(
         near = [i for i in np.argsort(apart[view]) if i != view and facing[i] > 0.7][:4]
         for other in near:
             points = rays[None] / inverse[:, None, None]
-            camera = torch.from_numpy(cameras[other])
+            camera = torch.tensor(cameras[other])
             points = (points @ world[:, :3].T + world[:, 3]) @ camera[:, :3].T + camera[:, 3]
-            there = points @ torch.from_numpy(intrinsics[other]).T
+            there = points @ torch.tensor(intrinsics[other]).T
             there = there[..., :2] / there[..., 2:].clamp(min=1e-9)
             grid = 2 * there / torch.tensor([width, height]) - 1
             grid = grid.reshape(_PLANES, height, width, 2).float()

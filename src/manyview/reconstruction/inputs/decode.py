@@ -182,7 +182,10 @@ def orientation_of(image: Image.Image) -> int:
 
 def _focal_35mm(image: Image.Image) -> float | None:
     """FocalLengthIn35mmFilm of EXIF in mm; None when there is none or it makes no sense."""
-    value = image.getexif().get_ifd(_EXIF_CAMERA).get(_EXIF_FOCAL_35MM)
+    try:
+        value = image.getexif().get_ifd(_EXIF_CAMERA).get(_EXIF_FOCAL_35MM)
+    except Exception:  # damaged tags, of which the parsers raise many kinds, do not cost an image
+        return None
     return float(value) if isinstance(value, int) and 1 <= value <= 5000 else None
 
 
