@@ -34,7 +34,7 @@ class DepthAgreement:
     parallax_deg: Float[np.ndarray, " views"]
 
 
-def depth_agreement(views: SampledViews, neighbours: Sequence[Int[np.ndarray, " k"]]) -> DepthAgreement:
+def depth_agreement(views: SampledViews, neighbours: Sequence[Int[np.ndarray, " _"]]) -> DepthAgreement:
     """Compare every view with its neighbours."""
     return DepthAgreement(*np.array([_compare(views, *pair) for pair in enumerate(neighbours)]).T)
 

@@ -47,7 +47,7 @@ class FoundPatches:
     parallax_deg: float
 
 
-def find_patches(views: SampledViews, neighbours: Sequence[Int[np.ndarray, " k"]]) -> list[FoundPatches]:
+def find_patches(views: SampledViews, neighbours: Sequence[Int[np.ndarray, " _"]]) -> list[FoundPatches]:
     """Search patches of a bounded number of pairs of views; pairs that have enough of them."""
     pairs = [(i, int(near[rank])) for i, near in enumerate(neighbours) for rank in _RANKS if rank < len(near)]
     if len(pairs) > _PAIRS:

@@ -70,7 +70,7 @@ class SampledViews:
         """From where `project` puts a pixel to its centre at +0.5."""
         return 0.0 if self.scene.pixel_centres == "half" else 0.5
 
-    def neighbours(self) -> list[Int[np.ndarray, " k"]]:
+    def neighbours(self) -> list[Int[np.ndarray, " _"]]:
         """For each view the views that see most of it, those from other places before those from its own."""
         found = []
         world = [sample.points[:: max(1, len(sample.points) // _COARSE)] for sample in self.samples]
