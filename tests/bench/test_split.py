@@ -16,6 +16,7 @@ from manyview.bench.options import BenchOptions
 from manyview.bench.split import SplitTimer, timed_plan
 from manyview.models.blocks import Attention
 from manyview.reconstruction.plan.preflight import Request
+from tests.models.da3.tiny_da3 import tiny_da3
 from tests.models.omega.tiny_omega import tiny_omega
 from tests.models.tiny import TINY, tiny_vggt
 from tests.models.tiny_pi3 import tiny_pi3
@@ -34,7 +35,7 @@ def test_a_timed_plan_gives_the_same_numbers(spec):
     assert 0 < timer.attention_share() < 1
 
 
-@pytest.mark.parametrize("make", [tiny_pi3, tiny_omega])
+@pytest.mark.parametrize("make", [tiny_pi3, tiny_omega, tiny_da3])
 def test_other_families_are_divided_too(make):
     model = make()
     side = 3 * model.config.patch_size

@@ -15,6 +15,7 @@ from manyview.models.omega.blocks import TiledRotation, omega_block
 from manyview.models.part_configs import EncoderConfig
 from manyview.models.precision import Compute
 from manyview.models.run_options import RunOptions
+from tests.models.da3.tiny_da3 import GIANT, tiny_da3
 from tests.models.tiny import TINY, tiny_vggt
 from tests.models.tiny_pi3 import tiny_pi3
 
@@ -60,6 +61,12 @@ def test_vggt(device, count, spec, pieces):
     wanted, found = both(model, torch.rand(2, 3, 28, 42), spec, **pieces)
     same(found, wanted)
     assert count["qk_norm_rotate"] >= 4 and count["add_scaled_norm"] >= 4
+
+
+def test_depth_anything(device, count):
+    wanted, found = both(tiny_da3(GIANT).to(device), torch.rand(2, 3, 14, 28))
+    same(found, wanted)
+    assert count["qk_norm_rotate"] and count["add_scaled_norm"]
 
 
 def test_pi3_and_its_blocks_without_scale(device, count):

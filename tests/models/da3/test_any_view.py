@@ -166,13 +166,13 @@ def test_named_sizes_have_the_published_numbers_of_parameters():
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("pieces", [(None, None, None), (4, 4000, 2), (8, 9000, 4)])
+@pytest.mark.parametrize("pieces", [(None, None, None), (8, 9000, 4)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("public", [DA3_BASE, DA3_GIANT], ids=["base", "giant"])
 def test_memory_estimate_is_near_and_not_below_counted_bytes(pieces, dtype, public):
     first = 4 + public.alternating_from % 2
     config = dataclasses.replace(
-        public, dim=384, num_heads=6, layers=12, alternating_from=first, taps=(5, 7, 9, 11)
+        public, dim=384, num_heads=6, layers=8, alternating_from=first, taps=(5, 5, 7, 7)
     )
     with torch.device("meta"):
         model = DA3(config)

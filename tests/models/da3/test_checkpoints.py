@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from manyview.errors import WeightsError
+from manyview.models.da3.config import DA3_GIANT, DA3Config
 from manyview.models.families import MODELS
 from manyview.models.load import load
 from manyview.models.run_options import RunOptions
@@ -58,6 +60,23 @@ def test_a_lost_tensor_is_named(tmp_path, lost):
     save_file(tensors, path)
     with pytest.raises(WeightsError, match=lost):
         load(path)
+
+
+@pytest.mark.parametrize("config", [SMALL, GIANT, DA3_GIANT], ids=["small", "giant", "published"])
+def test_sizes_are_stored_and_read(tmp_path, config):
+    assert DA3Config.from_json(json.loads(json.dumps(config.to_json()))) == config
+    if config is GIANT:
+        metadata = {"manyview": json.dumps({"config": config.to_json()})}
+        save_file(tiny_da3(config).state_dict(), tmp_path / "da3.safetensors", metadata)
+        assert load(tmp_path / "da3.safetensors").config == config
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("alternating_from", 0), ("layers", 11), ("taps", [1, 7, 9, 11]), ("dim", 33)]
+)
+def test_sizes_that_cannot_be_are_refused(field, value):
+    with pytest.raises(ValueError, match=str(value).strip("[]").split(",")[0]):
+        DA3Config.from_json(SMALL.to_json() | {field: value})
 
 
 def test_an_unknown_number_of_blocks_needs_a_configuration(tmp_path):

@@ -86,6 +86,7 @@ def reference_view(
     """
     if strategy not in REFERENCE_VIEWS:
         raise ValueError(f"unknown reference view {strategy!r}: choose from {', '.join(REFERENCE_VIEWS)}")
+    class_tokens = class_tokens.to(torch.promote_types(class_tokens.dtype, torch.float32))
     batch, frames, _ = class_tokens.shape
     if strategy in ("first", "middle") or frames < 2:
         place = frames // 2 if strategy == "middle" else 0
