@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from manyview.errors import ManyViewError, NotDownloadedError, UsageError, WeightsError
 from manyview.models.load import load
 
-pytest.importorskip("huggingface_hub")
+huggingface_hub = pytest.importorskip("huggingface_hub")
 
-from .fake_hub import COMMIT, FakeHub, fake_hub
-from .tiny import TINY, tiny_vggt
+from .fake_hub import COMMIT, FakeHub, fake_hub  # noqa: E402
+from .tiny import TINY, tiny_vggt  # noqa: E402
 
 REPO = "someone/model"
 
@@ -80,6 +80,21 @@ def test_a_short_break_is_bridged_within_one_call(hub, repository):
     hub.cut = [1000, 5000]
     assert load(REPO).config == TINY
     assert len(hub.fetched) == 3 and hub.fetched[2] == "bytes=6000-"
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_the_weights_have_a_progress_bar_unless_none_is_wanted(hub, monkeypatch, progress):
+    hidden, library = {}, huggingface_hub.file_download
+    http_get, before = library.http_get, huggingface_hub.utils.are_progress_bars_disabled()
+
+    def record(url, *args, **options):
+        hidden[url.rpartition("/")[2]] = huggingface_hub.utils.are_progress_bars_disabled()
+        return http_get(url, *args, **options)
+
+    monkeypatch.setattr(library, "http_get", record)
+    load(REPO, progress=progress)
+    assert hidden == {"model.safetensors": not progress, "config.json": True, "README.md": True}
+    assert huggingface_hub.utils.are_progress_bars_disabled() == before
 
 
 def test_a_token_does_not_travel_to_another_host(hub, monkeypatch):

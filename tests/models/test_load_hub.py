@@ -195,22 +195,6 @@ def test_errors_of_our_own_making_are_not_hidden(monkeypatch, tmp_path):
         load("someone/model", cache_dir=tmp_path, offline=False)
 
 
-def test_progress_bars_are_hidden_for_the_time_of_a_download(monkeypatch, tmp_path):
-    hidden = []
-
-    def record(url, timeout):
-        hidden.append(hub.utils.are_progress_bars_disabled())
-        raise errors.EntryNotFoundError("no")
-
-    monkeypatch.setattr(hub, "get_hf_file_metadata", record)
-    before = hub.utils.are_progress_bars_disabled()
-    for progress in (True, False):
-        with pytest.raises(WeightsError):
-            HubRequest("a/b", "v1", False, tmp_path, progress).download()
-        assert hub.utils.are_progress_bars_disabled() == before
-    assert (hidden[0], hidden[-1]) == (before, True)
-
-
 def test_the_extra_is_named_where_the_library_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'manyview\[hub\]'"):

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -166,8 +167,8 @@ def _log_to_stderr(debug: bool) -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
     logger.propagate = False
-    # Its retries are logged by ManyView, in one sentence.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    # Its retries are reported by ManyView, in one sentence; it sets the level by this when it is imported.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
 
 
 class _OneLine(logging.Formatter):

@@ -78,8 +78,7 @@ class HubRequest:
             if found is not None:
                 return found
         try:
-            with self._progress(hub):
-                return self._downloaded(hub)
+            return self._downloaded(hub)
         except NotDownloadedError:
             found = self._cached(hub)
             if found is None:
@@ -175,7 +174,8 @@ class HubRequest:
             text = "downloading %s once: %s, licence %s, to %s"
             logger.warning(text, self.repo_id, size, licence, folder)
         for file in lacking:
-            fetch(hub, file, folder, self.repo_id)
+            with contextlib.nullcontext() if self.progress else _without_bars(hub):
+                fetch(hub, file, folder, self.repo_id)
         paths = [self._library(hub, file.name) for file in files]
         return [path for path in paths if path is not None]
 
@@ -186,7 +186,7 @@ class HubRequest:
 
     def _library(self, hub: Any, name: str) -> Path | None:
         """Local path of a file, which the hub's library downloads if it is not in its cache; None without."""
-        with hub_errors(hub, self.repo_id, self.revision, started=True):
+        with hub_errors(hub, self.repo_id, self.revision, started=True), _without_bars(hub):
             try:
                 return Path(
                     hub.hf_hub_download(self.repo_id, name, revision=self.revision, cache_dir=self.cache_dir)
@@ -220,17 +220,18 @@ class HubRequest:
             return None
         return None if card is None else card_licence(card)
 
-    @contextlib.contextmanager
-    def _progress(self, hub: Any) -> Iterator[None]:
-        """Hide the hub's progress bars for the time of a download if the caller wants none."""
-        quiet = not self.progress and not hub.utils.are_progress_bars_disabled()
-        if quiet:
-            hub.utils.disable_progress_bars()
-        try:
-            yield
-        finally:
-            if quiet:
-                hub.utils.enable_progress_bars()
+
+@contextlib.contextmanager
+def _without_bars(hub: Any) -> Iterator[None]:
+    """Hide the progress bars of the hub's library."""
+    shown = not hub.utils.are_progress_bars_disabled()
+    if shown:
+        hub.utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            hub.utils.enable_progress_bars()
 
 
 def named_request(
