@@ -124,8 +124,10 @@ def test_a_scene_of_sky_alone_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("pieces", [{}, {"frames_per_chunk": 2, "head_frames_per_chunk": 2}])
+@pytest.mark.parametrize(
+    ("dtype", "pieces"),
+    [(torch.float32, {}), (torch.bfloat16, {"frames_per_chunk": 2, "head_frames_per_chunk": 2})],
+)
 def test_memory_is_as_expected(dtype: torch.dtype, pieces: dict[str, Any]) -> None:
     head = DenseHeadConfig(64, (32, 64, 128, 128))
     wide = dataclasses.replace(
