@@ -177,7 +177,7 @@ def test_memory_estimate_is_near_and_not_below_counted_bytes(pieces, dtype, publ
     with torch.device("meta"):
         model = DA3(config)
         images = torch.empty(1, 24, 3, 140, 196, dtype=torch.uint8)
-    options = RunOptions(dtype, *pieces, reference_view="first")
+    options = RunOptions(dtype, *pieces)
     with torch.no_grad(), LiveBytes() as live:
         model(images, options=options)
     counted = live.peak + images.numel()

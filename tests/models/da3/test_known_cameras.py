@@ -12,6 +12,7 @@ from manyview.geometry.align import centre_scale
 from manyview.geometry.cameras import rotation_from_quat_xyzw
 from manyview.models.da3.known import KnownCameras
 from manyview.models.priors import Priors
+from manyview.models.run_options import RunOptions
 from tests.models.tiny_pi3 import tiny_pi3x
 
 from .tiny_da3 import tiny_da3, write_da3
@@ -95,6 +96,12 @@ def test_what_is_missing_is_named():
         with pytest.raises(UsageError, match=named) as error:
             KnownCameras.of(priors, shape)
         assert "\n" not in str(error.value)
+
+
+def test_a_reference_view_is_not_chosen_among_known_cameras():
+    options = RunOptions(reference_view="middle")
+    with pytest.raises(UsageError, match="middle"):
+        tiny_da3().double()(_images(3), options=options, priors=_priors(_cameras(3)))
 
 
 def _known(folder, poses, names):

@@ -88,7 +88,7 @@ class DA3(Network):
             UsageError: As of every network; known cameras of some views only, or known depth.
         """
         images, plan, options = self.completed(images, plan, options)
-        known = None if priors is None else self._known(priors, images)
+        known = None if priors is None else self._known(priors, images, options)
         given = None
         if known is not None:
             given = self.cam_enc(known.normalised(), known.intrinsics, (images.shape[-2], images.shape[-1]))
@@ -163,9 +163,14 @@ class DA3(Network):
                         mark(recorder, f"{head} head")
         return result
 
-    def _known(self, priors: Priors, images: Tensor) -> KnownCameras:
+    def _known(self, priors: Priors, images: Tensor, options: RunOptions) -> KnownCameras:
         if self.config.why_no_priors is not None:
             raise UsageError(f"{self.name} {self.config.why_no_priors}")
+        if options.reference_view is not None:
+            raise UsageError(
+                f"the reference view by {options.reference_view!r} is chosen without known cameras only: "
+                "leave out either"
+            )
         return KnownCameras.of(priors, images.shape)
 
     def encoder_features(

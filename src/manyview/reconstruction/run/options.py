@@ -105,6 +105,8 @@ class ReconstructOptions:
             raise UsageError("--metric finds a scale, and what is known has one: leave out either")
         if self.chunk is not None and (self.metric or self.sky):
             raise UsageError("--metric and --sky need the whole result in memory: leave out --chunk")
+        if self.reference_view is not None and self.known:
+            raise UsageError("--reference-view has no effect with known cameras: leave out either")
         if self.compare and self.known:
             raise UsageError("--receipt compares plans on images alone: leave out known cameras and depth")
 
