@@ -95,6 +95,17 @@ def test_views_of_one_still_camera_are_at_most_doubtful(scene: Reconstruction) -
     assert assess_quality(still)["grade"] in ("doubtful", "bad")
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-6, 1e9, 1e36])
+def test_extreme_numbers_have_a_verdict(scene: Reconstruction, size: float) -> None:
+    depth, cameras = scene.z_depth.copy(), scene.cam_from_world.copy()
+    depth[1] = size
+    cameras[2, :, 3] *= size
+    quality = assess_quality(dataclasses.replace(scene, z_depth=depth, cam_from_world=cameras))
+    assert quality["grade"] in GRADES
+    assert scene.names[1] in quality["weak_views"]
+    json.dumps(quality, allow_nan=False)
+
+
 def test_one_view_has_no_grade() -> None:
     quality = assess_quality(room_scene(views=1)[0])
     assert quality["grade"] is None

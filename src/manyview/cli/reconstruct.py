@@ -79,6 +79,8 @@ class Reconstruct:
                 else:
                     say(f"{out} already holds this reconstruction (same views, weights and settings)")
                     self._complete(scene, ready, model, formats, bars)
+                    if scene.quality is not None:
+                        say(quality_line(scene.quality))
                     say_warnings(scene.warnings)
                     return 0
             check_long_run(ready, model, self.yes)

@@ -6,13 +6,14 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from ..files.naming import printable
+from ..reconstruction.quality.verdict import DOUBTFUL_FROM, GOOD_FROM
 
 if TYPE_CHECKING:
     from ..reconstruction.result.result import Reconstruction
 
 # Name, figure, how it is written.
 _FIGURES = (
-    ("score, good from 0.70, bad below 0.64", "score", "{:.2f}"),
+    (f"score, good from {GOOD_FROM:.2f}, bad below {DOUBTFUL_FROM:.2f}", "score", "{:.2f}"),
     ("image details from their prediction, original pixels", "image_offset_px", "{:.1f}"),
     ("the same as an angle", "image_offset_deg", "{:.1f}°"),
     ("rays of two views differ by", "parallax_deg", "{:.1f}°"),
@@ -40,7 +41,8 @@ def quality_box(scene: Reconstruction) -> str:
     )
     weak = ", ".join(html.escape(printable(name)) for name in quality.get("weak_views", ()))
     listed = f"<details><summary>Views with little support</summary><p>{weak}</p></details>" if weak else ""
-    words = html.escape(printable(quality.get("sentence", "")))
+    sentence = printable(quality.get("sentence", ""))
+    words = html.escape(sentence[:1].upper() + sentence[1:])
     title = html.escape(str(grade)) if grade else "no verdict"
     return (
         f'<section class="quality {html.escape(grade or "")}"><h2>Quality: <b>{title}</b></h2><p>{words}.</p>'
