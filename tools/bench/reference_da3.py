@@ -69,7 +69,7 @@ class ReferenceDA3(nn.Module):
 
     def _tokens(self, images: Float[Tensor, "b s 3 h w"], recorder: Any) -> tuple[list[Tensor], Tensor]:
         """Taps [B, S, 1 + P, 2 C] and the last camera tokens [B, S, 2 C], in the order of the images."""
-        trunk, config = self.model.backbone.pretrained, self.model.config
+        trunk, config = self.model.transformer, self.model.config
         batch, frames, _, height, width = images.shape
         grid = (height // config.patch_size, width // config.patch_size)
         embed = trunk.patch_embed.proj
