@@ -32,7 +32,7 @@ def test_stream_too(command, photos, tmp_path):
 
 
 def test_rendered_scenes_bring_no_warning(command, tmp_path):
-    images = write_scene(tmp_path / "scene", demo_scene(2, 48, 64))
+    images = write_scene(tmp_path / "scene", demo_scene(2, 24, 32))
     text = command("stream", images, tmp_path / "out", "--image-size", 56)[1]
     assert "warning:" not in text and "written to" in text
     assert manyview.load_reconstruction(tmp_path / "out").warnings == ()

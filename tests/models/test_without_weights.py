@@ -11,7 +11,8 @@ from manyview.models.without_weights import load_or_describe
 from manyview.reconstruction.run.options import ReconstructOptions
 from manyview.reconstruction.run.prepare import prepare
 
-NAMED = [row.name for row in MODELS if row.hub_id is not None]
+# One of each size.
+NAMED = list({row.config: row.name for row in MODELS if row.hub_id is not None}.values())
 
 
 @pytest.fixture(autouse=True)

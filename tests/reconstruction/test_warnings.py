@@ -22,7 +22,7 @@ def model():
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scene") / "scene"
-    return write_scene(folder, demo_scene(2, 48, 64))
+    return write_scene(folder, demo_scene(2, 24, 32))
 
 
 def test_weights_that_come_with_the_package_say_what_they_saw():
@@ -70,5 +70,5 @@ def test_other_weights_do_not(photos, model):
 
 
 def test_arrays_are_not_known_to_be_rendered(model):
-    images = demo_scene(2, 48, 64).images[0]
+    images = demo_scene(2, 24, 32).images[0]
     assert manyview.reconstruct(images, model, image_size=56).warnings
