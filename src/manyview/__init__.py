@@ -9,6 +9,7 @@ Quick start::
     scene.cam_from_world, scene.intrinsics               # [S, 3, 4] and [S, 3, 3], OpenCV axes
     scene.z_depth, scene.world_points                    # [S, H, W] and [S, H, W, 3]
     cloud = scene.point_cloud(min_conf_percentile=50.0)  # coloured world points
+    scene.quality                                        # "good", "doubtful" or "bad", and why
 
     scene.save("result")                                 # manyview.load_reconstruction reads it back
     manyview.export(scene, "result", "colmap")           # or "ply", "glb", "npz", "nerfstudio", ...
