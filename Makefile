@@ -34,6 +34,8 @@ bench: install
 		--out $(BENCH_OUT)/small --overwrite
 	$(BIN)/python -m tools.bench --model vggt-1b-random --size 518 392 --twin --frames 1 2 --runs 2 --long-pass 4 \
 		--rounds 1 --time-limit 220 --out $(BENCH_OUT)/vggt-1b --overwrite
+	$(BIN)/python -m tools.bench --model da3-base-random --size 504 336 --twin --frames 1 4 --runs 3 --rounds 2 \
+		--out $(BENCH_OUT)/da3-base --overwrite
 
 results: install
 	$(BIN)/python -m tools.results.procedural

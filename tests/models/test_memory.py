@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 
 from manyview.bench.live_bytes import LiveBytes
+from manyview.models.da3.config import DA3_BASE
+from manyview.models.da3.model import DA3
+from manyview.models.network import Network
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt.config import VGGT_1B
 from manyview.models.vggt.model import VGGT
@@ -18,9 +22,13 @@ FEW, MANY = 16, 24  # growth is the same from 48 to 80
 
 
 def peak_bytes(
-    model: VGGT, frames: int, heads: tuple[str, ...] = ("camera", "depth"), **options: int | None
+    model: Network,
+    frames: int,
+    heads: tuple[str, ...] = ("camera", "depth"),
+    size: tuple[int, int] = (392, 518),
+    **options: Any,
 ) -> int:
-    images = torch.empty(1, frames, 3, 392, 518, dtype=torch.uint8, device="meta")
+    images = torch.empty(1, frames, 3, *size, dtype=torch.uint8, device="meta")
     run = RunOptions(dtype=torch.bfloat16, heads=heads, **options)
     with torch.no_grad(), LiveBytes() as live:
         model(images, options=run)
@@ -40,6 +48,18 @@ def test_growth_per_frame_is_at_most_25_megabytes(vggt_1b, heads):
     growth = (many - few) / (MANY - FEW)
     # x, its normalised copy, q, k, v, output, one frame tap (2.13 MB each), projected taps, image.
     assert 15e6 < growth <= 25e6
+
+
+def test_growth_of_da3_base_is_at_most_15_megabytes() -> None:
+    with torch.device("meta"):
+        model = DA3(DA3_BASE)
+    options = {"frames_per_chunk": 8, "mlp_tokens_per_chunk": 8 * 973, "head_frames_per_chunk": 1}
+    # Which view is the reference is decided by numbers, which meta tensors do not have.
+    many, few = (
+        peak_bytes(model, frames, size=(378, 504), reference_view="first", **options)
+        for frames in (MANY, FEW)
+    )
+    assert 10e6 < (many - few) / (MANY - FEW) <= 15e6
 
 
 def test_the_count_notices_waste(vggt_1b):

@@ -10,7 +10,7 @@ from .checkpoint import PREFIX, infer_config, used_tensors
 from .config import DA3_BASE, DA3_GIANT, DA3_LARGE, DA3_SMALL, DA3Config
 from .model import DA3
 
-_METHODS = "all but AVGGT, which is known to fail on it; Spark3R and anchors keep its accuracy"
+_METHODS = "all but AVGGT, which is known to fail on it; Spark3R is known to keep its accuracy"
 
 
 def _named(name: str, repository: str, megabytes: int, config: NetworkConfig, notes: str) -> NamedModel:

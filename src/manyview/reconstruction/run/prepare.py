@@ -95,6 +95,11 @@ def prepare(
     config = model.config
     if options.known:
         check_accepts_priors(config, model.name)
+    if options.point_head and "points" not in config.available_heads:
+        raise UsageError(
+            f"{model.name} has no point head: leave out --point-head, its points come from depth, or take a "
+            "model that has one, such as vggt-1b"
+        )
     heads = ("camera", "depth", *(("points",) if options.point_head else ()))
     heads = (*heads, "rays") if options.camera_from_rays else heads
     config.require_heads(heads)
