@@ -67,7 +67,7 @@ def test_safetensors_with_metadata(tmp_path, state, caplog):
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("nest", ["plain", "model", "wrapped"])
 def test_torch_files_nested_or_wrapped(tmp_path, state, caplog, zipped, nest):
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.INFO)
     wrapped = {f"module.{key}": value for key, value in state.items()}
     data = {"plain": state, "model": {"model": state, "epoch": 3}, "wrapped": {"state_dict": wrapped}}[nest]
     path = tmp_path / "weights.pt"

@@ -28,7 +28,8 @@ from .formats import Format, detect_format
 logger = logging.getLogger(__name__)
 
 _NESTED = ("model", "state_dict", "model_state_dict", "ema", "module")
-_WRAPPERS = ("module.", "_orig_mod.", "model.")
+_PUBLISHED = "model."  # before every name in the files of Depth Anything 3
+_WRAPPERS = ("module.", "_orig_mod.", _PUBLISHED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +164,8 @@ def _unwrap(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         prefix = next((p for p in _WRAPPERS if all(key.startswith(p) for key in tensors)), None)
         if prefix is None:
             break
-        logger.debug("%s: the prefix %r of every name is dropped", path, prefix)
+        level = logging.DEBUG if prefix == _PUBLISHED else logging.INFO
+        logger.log(level, "%s: the prefix %r of every name is dropped", path, prefix)
         tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
     return tensors
 
