@@ -28,8 +28,8 @@ def test_the_command_runs_in_chunks_and_streams(command, photos, tmp_path):
     assert status == 0, errors
     settings = manyview.load_reconstruction(out).settings
     assert (settings["reference_view"], settings["camera_from_rays"]) == ("middle", True)
-    for engine in ("anchors", "chunks"):
-        status, _, errors = command(
-            "stream", photos, tmp_path / engine, *more, "--engine", engine, "--to", "none"
-        )
+    for engine, taken in (("auto", "anchors"), ("chunks", "chunks")):
+        out = tmp_path / engine
+        status, _, errors = command("stream", photos, out, *more, "--engine", engine, "--to", "none")
         assert status == 0, errors
+        assert manyview.load_reconstruction(out).settings["engine"] == taken

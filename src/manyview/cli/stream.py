@@ -91,8 +91,9 @@ class Stream:
 
     paths: tyro.conf.Positional[tuple[str, ...]]
     """INPUT OUT"""
-    engine: Literal["chunks", "anchors"] = "chunks"
-    """chunks: descriptors of past chunks (FlashVGGT); anchors: a few whole frames for all."""
+    engine: Literal["auto", "chunks", "anchors"] = "auto"
+    """chunks: descriptors of past chunks (FlashVGGT); anchors: a few whole frames for all; auto: what suits
+    the network, chunks for VGGT."""
     chunk: int = 10
     """Frames that arrive together."""
     resume: bool = False
@@ -198,18 +199,21 @@ class Stream:
         from ..kernels import check_kernels
         from ..models.run_options import RunOptions
         from ..reconstruction.plan.machine import pick_device, pick_dtype, precision_name
-        from ..streaming.stream import engine_options, make_engine
+        from ..streaming.stream import engine_options, make_engine, suited_engine
 
         device = pick_device(self.device)
         check_kernels(self.kernels, device)
         dtype = pick_dtype(device, self.precision)
         options = self.memory.given()
+        name, why = suited_engine(network) if self.engine == "auto" else (self.engine, None)
+        if why is not None:
+            say(why)
         if self.cameras == "revised":
-            if self.engine != "chunks":
+            if name != "chunks":
                 raise UsageError("--cameras revised needs --engine chunks")
             options["revise"] = True
-        chosen = dataclasses.asdict(engine_options(self.engine, network, options))
-        engine = make_engine(self.engine, network.to(device), RunOptions(dtype, kernels=self.kernels), chosen)
+        chosen = dataclasses.asdict(engine_options(name, network, options))
+        engine = make_engine(name, network.to(device), RunOptions(dtype, kernels=self.kernels), chosen)
         info = network.info
         settings = {
             "manyview": __version__,
@@ -218,7 +222,7 @@ class Stream:
             "weights_licence": None if info is None else info.licence,
             "precision": precision_name(dtype),
             "accel": chosen["accel"],
-            "engine": self.engine,
+            "engine": name,
             "engine_options": chosen,
             "chunk": self.chunk,
             "cameras": self.cameras,

@@ -15,6 +15,7 @@ import torch
 from .._option_checks import check_instance
 from ..errors import UsageError
 from ..models.config import SizePolicy
+from ..models.families import suited_plans
 from ..models.load import required_network
 from ..models.network import Network
 from ..models.run_options import RunOptions
@@ -51,7 +52,7 @@ class StreamOptions(TypedDict, total=False):
 def stream(
     frames: str | Path | Iterable[Any],
     model: Network | str | Path | None = None,
-    engine: EngineName | StreamEngine = "chunks",
+    engine: EngineName | Literal["auto"] | StreamEngine = "auto",
     *,
     chunk: int = DEFAULT_CHUNK,
     image_size: int | None = None,
@@ -70,7 +71,8 @@ def stream(
         model: a network from `manyview.load`, or what that takes (None: that of `load()`). It is moved to the
             device.
         engine: "chunks" (FlashVGGT's chunk-recursive pass, `RecursiveOptions`), "anchors" (later frames
-            attend to a few anchor frames, `AnchorOptions`), or an engine made before.
+            attend to a few anchor frames, `AnchorOptions`), "auto" (the one that suits the network, see
+            `suited_engine`), or an engine made before.
         chunk: frames per forward pass.
         image_size: longer side of the network images in pixels (None: the size the weights were trained for).
         size_policy: how images are resized, see `InputOptions`.
@@ -105,7 +107,8 @@ def stream(
     if isinstance(engine, str):
         where = pick_device(device)
         run = RunOptions(pick_dtype(where, precision), kernels=kernels)
-        engine = make_engine(engine, model.to(where), run, options)
+        name = suited_engine(model)[0] if engine == "auto" else engine
+        engine = make_engine(name, model.to(where), run, options)
     elif options:
         raise UsageError(f"an engine made before takes no options, such as {min(options)}")
     config = model.config
@@ -125,6 +128,19 @@ def _updates(engine: StreamEngine, images: Iterator[torch.Tensor], chunk: int) -
         if len({image.shape for image in batch}) > 1:
             raise UsageError("frames of a stream must have one size, these differ within a chunk")
         yield engine.push(torch.stack(batch))
+
+
+def suited_engine(model: Network) -> tuple[EngineName, str | None]:
+    """The engine for a network: "chunks", and why where it is not that one.
+
+    Descriptors are a coarser grid of keys. Networks that need whole frames as keys get anchors, and so do
+    those that have no pass over a chunk.
+    """
+    if model.why_not_streamable is not None and model.why_not_attachable is None:
+        return "anchors", f"{model.name} streams by anchors: {model.why_not_streamable}"
+    if not suited_plans(model).coarse_keys:
+        return "anchors", f"{model.name} streams by anchors: it needs whole frames as keys"
+    return "chunks", None
 
 
 def engine_options(name: str, model: Network, options: Mapping[str, Any]) -> Any:

@@ -11,7 +11,10 @@ from manyview.attention.plan import Plan
 from manyview.models.run_options import RunOptions
 from manyview.streaming.anchors import AnchorEngine, AnchorOptions
 from manyview.streaming.recursive import RecursiveEngine, RecursiveOptions
+from manyview.streaming.stream import stream, suited_engine
 from tests.models.da3.tiny_da3 import tiny_da3
+from tests.models.tiny import tiny_vggt
+from tests.models.tiny_pi3 import tiny_pi3
 
 FIELDS = ("cam_from_world", "intrinsics", "z_depth", "depth_conf")
 
@@ -36,6 +39,21 @@ def test_anchors_in_chunks_are_one_pass(sizes):
         want = model(images, Plan((layer,) * model.config.depth))
     for name, tensor in got.items():
         torch.testing.assert_close(tensor, getattr(want, name)[0].float(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("model", "engine"), [(tiny_da3, "anchors"), (tiny_pi3, "anchors"), (tiny_vggt, "chunks")]
+)
+def test_the_engine_is_the_one_that_suits_the_network(model, engine):
+    network = model()
+    name, why = suited_engine(network)
+    assert name == engine and (why is None) == (engine == "chunks")
+    images = _video(3)[..., :28, :28].float()
+    got, want = (
+        next(iter(stream(list(images), network, chosen, chunk=3, image_size=28)))
+        for chosen in ("auto", engine)
+    )
+    assert torch.equal(got.z_depth, want.z_depth)
 
 
 def test_a_stream_in_chunks_refers_to_its_first_frame():
