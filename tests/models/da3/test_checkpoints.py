@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from manyview.errors import WeightsError
 from manyview.models.da3.config import DA3_GIANT, DA3Config
-from manyview.models.families import MODELS
+from manyview.models.families import FAMILIES, MODELS, find_model
 from manyview.models.load import load
 from manyview.models.run_options import RunOptions
 
@@ -82,6 +82,25 @@ def test_sizes_that_cannot_be_are_refused(field, value):
 def test_an_unknown_number_of_blocks_needs_a_configuration(tmp_path):
     with pytest.raises(WeightsError, match="8 blocks"):
         load(write_da3(tmp_path / "da3.safetensors", tiny_da3(GIANT)))
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("small", "da3-small"), ("base", "da3-base"), ("large", "da3-large"), ("giant", "da3-giant"),
+        ("metric_large", "da3-metric-large"), ("mono_large", "da3-mono-large"),
+        ("nested_giant_large", "da3-nested"),
+    ],
+)  # fmt: skip
+def test_named_networks_have_the_published_tensors(shared_reference, file, name):
+    path = shared_reference / "inventories" / "full" / f"da3_{file}.json"
+    published = json.loads(path.read_text(encoding="utf-8"))["tensors"]
+    row = find_model(name)
+    family = next(family for family in FAMILIES if row in family.models)
+    with torch.device("meta"):
+        network = family.network(row.config)
+    found = {f"model.{key}": list(tensor.shape) for key, tensor in network.state_dict().items()}
+    assert found == {key: t["shape"] for key, t in published.items() if ".gs_head." not in key}
 
 
 def test_licences_of_the_named_weights():
