@@ -1,4 +1,4 @@
-"""The mark by which an image that ManyView rendered is told from a photograph: a text of its PNG file."""
+"""PNG metadata that marks images rendered by ManyView, so that they are not taken for photographs."""
 
 from __future__ import annotations
 

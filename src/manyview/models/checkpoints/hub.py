@@ -51,8 +51,8 @@ class HubRequest:
     """One repository at one revision (None: the newest), and how it may be reached.
 
     `file` names the weights where the usual names are not meant. `offline` None follows the environment
-    (HF_HUB_OFFLINE); True never touches the network. `licence` is told before a download, if it is known.
-    An answer of the hub is waited for `timeout_s` seconds (None: `TIMEOUT_S`).
+    (HF_HUB_OFFLINE); True makes no request. `licence` is logged before a download, if it is known.
+    `timeout_s`: seconds after which a request that the hub has not answered fails (None: `TIMEOUT_S`).
     """
 
     repo_id: str

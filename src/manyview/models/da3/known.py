@@ -35,7 +35,7 @@ def check_known(known: Mapping[str, Sequence[bool]], names: Sequence[str]) -> No
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class KnownCameras:
-    """Cameras of all views, as given. `unit` [B]: the length that the network is told is one."""
+    """Cameras of all views, as given. Translations are divided by `unit` [B] before the network sees them."""
 
     cam_from_world: Float[Tensor, "batch frames 3 4"]
     intrinsics: Float[Tensor, "batch frames 3 3"]
