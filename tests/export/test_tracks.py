@@ -12,9 +12,10 @@ from manyview.errors import UsageError
 from manyview.export import tracks as tracks_module
 from manyview.export.grey_levels import grey_levels, textured
 from manyview.export.patch_matching import local_warp, match_patches
-from manyview.export.tracks import TrackOptions, Tracks, build_tracks
+from manyview.export.tracks import TrackOptions, build_tracks
 from manyview.geometry.unproject_np import project, unproject
 from manyview.reconstruction.result.result import Reconstruction
+from manyview.reconstruction.result.tracks import Tracks
 from tests.analytic_scene import crop_transform, fit_transform, pad_transform, room_scene
 
 PROJECTED = TrackOptions(measure=False, min_points=1)

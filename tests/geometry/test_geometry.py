@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from manyview.geometry import unproject_np
 from manyview.geometry.align import umeyama
 from manyview.geometry.cameras import (
     cameras_to_pose_encoding,
@@ -109,3 +110,19 @@ def test_alignment_finds_the_similarity(seed, with_scale):
 def test_alignment_needs_three_points():
     with pytest.raises(ValueError, match=r"3 .*\(2, 3\)"):
         umeyama(torch.zeros(2, 3), torch.zeros(2, 3))
+
+
+def test_lens_distortion_is_colmaps_and_inverts() -> None:
+    rays = np.random.default_rng(0).uniform(-0.6, 0.6, (50, 2))
+    distortion = np.array([-0.12, 0.03, 0.002, -0.001])
+    moved = unproject_np.distort(rays, distortion)
+    np.testing.assert_allclose(unproject_np.undistort(moved, distortion), rays, atol=1e-12)
+    pycolmap = pytest.importorskip("pycolmap")
+    camera = pycolmap.Camera(model="OPENCV", width=100, height=80, params=[90, 95, 50, 40, *distortion])
+    pixels = camera.img_from_cam(np.column_stack([rays, np.ones(50)]))
+    matrix = np.array([[90.0, 0, 50], [0, 95, 40], [0, 0, 1]])
+    points, still = np.column_stack([rays, np.ones(50)]) * 3, np.eye(4)[:3]
+    projected, _ = unproject_np.project(points, still, matrix, distortion)
+    np.testing.assert_allclose(projected, pixels, atol=1e-9)
+    again = unproject_np.unproject(projected, np.full(50, 3.0), still, matrix, distortion=distortion)
+    np.testing.assert_allclose(again, points, atol=1e-9)

@@ -19,6 +19,7 @@ from manyview.reconstruction.result import save as result_save
 from manyview.reconstruction.result.load import load_reconstruction
 from manyview.reconstruction.result.result import Reconstruction
 from manyview.reconstruction.result.save import ARRAYS_NAME, HEADER_NAME, check_output_folder, save
+from manyview.reconstruction.result.tracks import Tracks
 from tests.analytic_scene import array_hashes, crop_transform, fit_transform, room_scene
 
 
@@ -283,3 +284,43 @@ def test_a_limit_on_the_size_of_files_is_one_sentence(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not (tmp_path / "a").exists()
+
+
+def test_what_a_refinement_adds_comes_back(tmp_path: Path, scene: Reconstruction) -> None:
+    made = scene
+    shape = made.z_depth.shape
+    tracks = Tracks(
+        np.array([[0.0, 0, 2], [1, 0, 3]]),
+        np.zeros((2, 3), np.uint8),
+        np.array([0, 0, 1, 1]),
+        np.array([0, 1, 0, 1]),
+        np.arange(8.0).reshape(4, 2),
+    )
+    made = dataclasses.replace(
+        made,
+        tracks=tracks,
+        distortion=np.full((len(made), 4), 0.01),
+        masked=np.arange(np.prod(shape)).reshape(shape) % 3 == 0,
+        confirmed=np.arange(np.prod(shape)).reshape(shape) % 2 == 0,
+        refinement={"accepted": True, "sentence": "better"},
+    )
+    made.save(tmp_path)
+    again = load_reconstruction(tmp_path)
+    for name in ("distortion", "masked", "confirmed"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(made, name))
+    for field in dataclasses.fields(Tracks):
+        np.testing.assert_array_equal(getattr(again.tracks, field.name), getattr(tracks, field.name))
+    assert again.refinement == made.refinement
+    assert not again.valid[made.masked].any()
+
+
+def test_tracks_that_do_not_fit_the_views_are_refused(scene: Reconstruction) -> None:
+    made = scene
+    seen = np.array([0, len(made)])
+    tracks = Tracks(
+        np.zeros((1, 3)), np.zeros((1, 3), np.uint8), np.array([0, 0]), seen, np.array([[1.0, 1], [2, 2]])
+    )
+    with pytest.raises(ValueError, match="tracks"):
+        dataclasses.replace(made, tracks=tracks)
+    with pytest.raises(ValueError, match="tracks"):
+        dataclasses.replace(tracks, point_index=np.array([1, 0]))

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..errors import UsageError, optional_module
+from ..reconstruction.result.tracks import Tracks
 from .export_format import ExportFormat, ExportTarget, check_choice
-from .tracks import TrackOptions, Tracks, build_tracks
+from .tracks import TrackOptions, build_tracks
 
 if TYPE_CHECKING:
     from ..reconstruction.result.result import Reconstruction

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from .._option_checks import check_options
 from ..errors import UsageError
+from ..reconstruction.result.tracks import Tracks
 from .grey_levels import grey_levels, textured
 from .patch_matching import match_patches
 from .track_agreement import agreement, overlapping_views, pixel_points, to_index
@@ -62,25 +63,6 @@ class TrackOptions:
         )
         if not (self.depth_tolerance > 0 and self.max_error_px > 0):
             raise UsageError("tracks: depth_tolerance and max_error_px must be positive")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Tracks:
-    """Points and their observations; observation i belongs to point `point_index[i]`, sorted by point.
-
-    `pixels` are in the network images, centres at +0.5. No pixel of a view belongs to two observations.
-    """
-
-    points: Float[np.ndarray, "n 3"]
-    colours: UInt8[np.ndarray, "n 3"]
-    point_index: Int[np.ndarray, " m"]
-    view_index: Int[np.ndarray, " m"]
-    pixels: Float[np.ndarray, "m 2"]
-
-    @property
-    def lengths(self) -> Int[np.ndarray, " n"]:
-        """Number of observations of each point."""
-        return np.bincount(self.point_index, minlength=len(self.points))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-_NAMES = {"float64": "F64", "float32": "F32", "uint8": "U8", "bool": "BOOL"}
+_NAMES = {"float64": "F64", "float32": "F32", "int64": "I64", "uint8": "U8", "bool": "BOOL"}
 DTYPES = {short: name for name, short in _NAMES.items()}
 """NumPy's name by the name of safetensors of the types that arrays may have."""
 _SPARE = 64  # bytes of header a name, so that shapes and places may change in a header of fixed length

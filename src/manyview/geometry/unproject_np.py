@@ -62,6 +62,7 @@ def unproject(
     cam_from_world: Float[np.ndarray, "*#batch 3 4"],
     intrinsics: Float[np.ndarray, "*#batch 3 3"],
     pixel_centres: str = "half",
+    distortion: Float[np.ndarray, "*#batch 4"] | None = None,
 ) -> Float[np.ndarray, "... n 3"]:
     """World points at pixels of known depth.
 
@@ -72,6 +73,7 @@ def unproject(
         intrinsics: In pixels of the depth map.
         pixel_centres: "half"; or "integer" for the ray half a pixel up and left of the pixel's centre, as
             upstream VGGT casts it.
+        distortion: (k1, k2, p1, p2), see `distort`; None for a pinhole.
 
     Raises:
         ValueError: Another `pixel_centres`.
@@ -82,6 +84,8 @@ def unproject(
     intrinsics = np.asarray(intrinsics, dtype=np.float64)
     focal = np.stack([intrinsics[..., 0, 0], intrinsics[..., 1, 1]], axis=-1)
     rays = (pixels + shift - intrinsics[..., None, :2, 2]) / focal[..., None, :]
+    if distortion is not None:
+        rays = undistort(rays, distortion)
     z = np.asarray(z_depth, dtype=np.float64)[..., None]
     in_camera = np.concatenate([rays * z, z], axis=-1)
     world_from_cam = invert_rigid(np.asarray(cam_from_world, dtype=np.float64))
@@ -94,15 +98,68 @@ def project(
     points: Float[np.ndarray, "*#batch n 3"],
     cam_from_world: Float[np.ndarray, "*#batch 3 4"],
     intrinsics: Float[np.ndarray, "*#batch 3 3"],
+    distortion: Float[np.ndarray, "*#batch 4"] | None = None,
 ) -> tuple[Float[np.ndarray, "... n 2"], Float[np.ndarray, "... n"]]:
     """(pixels x, y with centres at +0.5, z-depth) of world points.
 
-    Points at or behind the camera plane (z <= 0) have no image: their pixels are NaN.
+    Points at or behind the camera plane (z <= 0) have no image: their pixels are NaN. `distortion` is
+    (k1, k2, p1, p2), see `distort`; None for a pinhole.
     """
     rotation_t = np.swapaxes(cam_from_world[..., :3], -1, -2)
     in_camera = np.asarray(points, dtype=np.float64) @ rotation_t + cam_from_world[..., None, :, 3]
     z = in_camera[..., 2]
     safe_z = np.where(z > 0, z, np.nan)
-    x = in_camera[..., 0] / safe_z * intrinsics[..., None, 0, 0] + intrinsics[..., None, 0, 2]
-    y = in_camera[..., 1] / safe_z * intrinsics[..., None, 1, 1] + intrinsics[..., None, 1, 2]
+    rays = in_camera[..., :2] / safe_z[..., None]
+    if distortion is not None:
+        rays = distort(rays, distortion)
+    x = rays[..., 0] * intrinsics[..., None, 0, 0] + intrinsics[..., None, 0, 2]
+    y = rays[..., 1] * intrinsics[..., None, 1, 1] + intrinsics[..., None, 1, 2]
     return np.stack([x, y], axis=-1), z
+
+
+def distort(
+    rays: Float[np.ndarray, "*#batch n 2"], distortion: Float[np.ndarray, "*#batch 4"]
+) -> Float[np.ndarray, "... n 2"]:
+    """Places (x / z, y / z) on the image plane at focal length 1, moved by a lens.
+
+    Args:
+        rays: Without distortion.
+        distortion: (k1, k2, p1, p2), two radial and two tangential coefficients of OpenCV's model, which is
+            COLMAP's OPENCV and holds SIMPLE_RADIAL (k1) and RADIAL (k1, k2).
+    """
+    moved, _ = _distortion(rays, distortion)
+    return moved
+
+
+def undistort(
+    rays: Float[np.ndarray, "*#batch n 2"], distortion: Float[np.ndarray, "*#batch 4"], steps: int = 20
+) -> Float[np.ndarray, "... n 2"]:
+    """The inverse of `distort`, by Newton's method; meaningless where a lens folds the plane over."""
+    found = np.broadcast_to(rays, np.broadcast_shapes(rays.shape, (*distortion.shape[:-1], 1, 2))).copy()
+    for _ in range(steps):
+        moved, jacobian = _distortion(found, distortion)
+        (a, b), (c, d) = jacobian
+        x, y = np.moveaxis(rays - moved, -1, 0)
+        determinant = a * d - b * c
+        step = np.stack([(d * x - b * y) / determinant, (a * y - c * x) / determinant], axis=-1)
+        found += step
+        if np.abs(step).max(initial=0) < 1e-13:
+            break
+    return found
+
+
+def _distortion(
+    rays: Float[np.ndarray, "*#batch n 2"], distortion: Float[np.ndarray, "*#batch 4"]
+) -> tuple[np.ndarray, tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]]:
+    """Distorted places, and ((dx'/dx, dx'/dy), (dy'/dx, dy'/dy))."""
+    x, y = rays[..., 0], rays[..., 1]
+    k1, k2, p1, p2 = (distortion[..., None, i] for i in range(4))
+    squared = x * x + y * y
+    radial = 1 + squared * (k1 + squared * k2)
+    slope = 2 * (k1 + 2 * squared * k2)  # d radial / d x = slope * x
+    moved_x = x * radial + 2 * p1 * x * y + p2 * (squared + 2 * x * x)
+    moved_y = y * radial + p1 * (squared + 2 * y * y) + 2 * p2 * x * y
+    mixed = slope * x * y + 2 * p1 * x + 2 * p2 * y
+    along_x = radial + slope * x * x + 2 * p1 * y + 6 * p2 * x
+    along_y = radial + slope * y * y + 6 * p1 * y + 2 * p2 * x
+    return np.stack([moved_x, moved_y], axis=-1), ((along_x, mixed), (mixed, along_y))

@@ -13,6 +13,7 @@ import numpy as np
 from ...files.array_file import Shapes
 
 # Field name -> (type, shape). "v h w" are the number of views, and height and width of the images.
+# Arrays of `tracks` are stored beside these under `TRACK_ARRAYS`.
 ARRAY_FIELDS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "images": ("uint8", ("v", "h", "w", 3)),
     "cam_from_world": ("float64", ("v", 3, 4)),
@@ -22,9 +23,27 @@ ARRAY_FIELDS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "head_points": ("float32", ("v", "h", "w", 3)),
     "head_points_conf": ("float32", ("v", "h", "w")),
     "sky": ("bool", ("v", "h", "w")),
+    "masked": ("bool", ("v", "h", "w")),
+    "confirmed": ("bool", ("v", "h", "w")),
+    "distortion": ("float64", ("v", 4)),
 }
-# The head that each array comes from which a result may lack.
-OPTIONAL_ARRAYS = {"head_points": "points", "head_points_conf": "points", "sky": "sky"}
+# The head, or the step after the network, that each array comes from which a result may lack.
+OPTIONAL_ARRAYS = {
+    "head_points": "points",
+    "head_points_conf": "points",
+    "sky": "sky",
+    "masked": "masks",
+    "confirmed": "stereo",
+    "distortion": "refined",
+}
+# Name in a file -> type, of the fields of `Tracks`.
+TRACK_ARRAYS = {
+    "tracks.points": "float64",
+    "tracks.colours": "uint8",
+    "tracks.point_index": "int64",
+    "tracks.view_index": "int64",
+    "tracks.pixels": "float64",
+}
 
 
 def array_shapes(views: int, height: int, width: int, heads: Collection[str] = ()) -> Shapes:

@@ -34,6 +34,10 @@ def check_arrays(scene: Reconstruction) -> None:
             raise ValueError(f"{name} must be {dtype} {list(wanted)}, got {found[0]} {found[1]}")
     if (scene.head_points is None) != (scene.head_points_conf is None):
         raise ValueError("head_points and head_points_conf come together or not at all")
+    if scene.distortion is not None and not np.isfinite(scene.distortion).all():
+        raise ValueError("distortion must be finite")
+    if scene.tracks is not None and scene.tracks.view_index.max(initial=0) >= views:
+        raise ValueError(f"tracks: an observation belongs to none of the {views} views")
 
 
 def check_views(views: Sequence[ViewRecord], height: int, width: int) -> None:

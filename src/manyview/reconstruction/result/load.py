@@ -15,9 +15,10 @@ from ...files.array_file import DTYPES, map_arrays
 from ...files.lock import finish_interrupted
 from ...files.schema import Duration, Finite, Natural, convert, read_json, schema_errors
 from ..inputs.views import StoredView
-from .arrays import ARRAY_FIELDS, OPTIONAL_ARRAYS, hash_settings
+from .arrays import ARRAY_FIELDS, OPTIONAL_ARRAYS, TRACK_ARRAYS, hash_settings
 from .result import Reconstruction
 from .save import ARRAYS_NAME, FORMAT, FORMAT_VERSION, HEADER_NAME
+from .tracks import Tracks
 
 MAP_FROM_BYTES = 2**30
 """Arrays of so many bytes are not read but mapped."""
@@ -47,6 +48,7 @@ class _Header(msgspec.Struct, frozen=True):
     metric: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
     quality: _Quality | None = None
+    refinement: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.settings_hash != hash_settings(self.settings):
@@ -66,7 +68,10 @@ def load_reconstruction(folder: str | Path) -> Reconstruction:
     header = _read_header(folder / HEADER_NAME)
     arrays = _read_arrays(folder / ARRAYS_NAME, header.save_id)
     try:
+        tracks = {name.partition(".")[2]: arrays.pop(name) for name in TRACK_ARRAYS if name in arrays}
         return Reconstruction(
+            tracks=Tracks(**tracks) if tracks else None,
+            refinement=header.refinement,
             views=tuple(view.record() for view in header.views),
             settings=header.settings,
             timings_s=header.timings_s,
@@ -79,7 +84,7 @@ def load_reconstruction(folder: str | Path) -> Reconstruction:
             quality=None if header.quality is None else msgspec.to_builtins(header.quality),
             **arrays,
         )
-    except (ValueError, ManyViewError) as error:
+    except (ValueError, TypeError, ManyViewError) as error:
         raise DamagedInputError(f"{folder}: the files do not hold a valid reconstruction: {error}") from error
 
 
@@ -118,8 +123,8 @@ def _read_arrays(path: Path, save_id: str) -> dict[str, np.ndarray]:
     try:
         with safe_open(path, framework="numpy") as file:
             found = {name: DTYPES.get(file.get_slice(name).get_dtype()) for name in file.keys()}  # noqa: SIM118
-            wanted = {name: dtype for name, (dtype, _) in ARRAY_FIELDS.items()}
-            wrong = wanted.keys() - OPTIONAL_ARRAYS - found.keys()
+            wanted = {name: dtype for name, (dtype, _) in ARRAY_FIELDS.items()} | TRACK_ARRAYS
+            wrong = wanted.keys() - OPTIONAL_ARRAYS - TRACK_ARRAYS.keys() - found.keys()
             wrong |= {name for name, dtype in found.items() if wanted.get(name) != dtype}
             if wrong:
                 raise DamagedInputError(

@@ -27,6 +27,7 @@ from .arrays import ARRAY_FIELDS, hash_settings
 from .checks import check_arrays, check_cameras, check_views
 from .points import PointCloud, confidence_threshold, point_cloud
 from .save import save
+from .tracks import Tracks
 
 
 @accepts_renamed
@@ -53,6 +54,14 @@ class Reconstruction:
             half a pixel off, which is what upstream VGGT does.
         head_points, head_points_conf: world points of the point head, if it ran.
         sky: True where a pixel shows the sky, which is never `valid`; None where nothing told.
+        masked: True where a mask of the user hides a pixel, which is never `valid`; None without masks.
+        confirmed: True where several views confirm the depth of a pixel (`--refine depth`); None where
+            nothing measured that.
+        distortion: (k1, k2, p1, p2) of each view in OpenCV's model, of refined cameras; None for pinholes.
+            Depth and pixels are those of the image, distortion included.
+        tracks: points with measured observations that refined cameras rest on; None without refinement.
+        refinement: what `refine` did, as JSON types (see `manyview.refine`): `accepted`, `sentence`, and by
+            view its status; None where nothing was refined.
         comparison: what the plan saved and changed beside dense attention on a sample of the views, as JSON
             types (see `run.comparison.PlanComparison`), if it was asked for.
         quality: how far this result can be trusted, as JSON types: `grade` ("good", "doubtful", "bad" or
@@ -77,6 +86,11 @@ class Reconstruction:
     head_points: Float32[np.ndarray, "views height width 3"] | None = None
     head_points_conf: Float32[np.ndarray, "views height width"] | None = None
     sky: Bool[np.ndarray, "views height width"] | None = None
+    masked: Bool[np.ndarray, "views height width"] | None = None
+    confirmed: Bool[np.ndarray, "views height width"] | None = None
+    distortion: Float64[np.ndarray, "views 4"] | None = None
+    tracks: Tracks | None = None
+    refinement: dict[str, Any] | None = None
     comparison: dict[str, Any] | None = None
     metric: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
@@ -89,12 +103,13 @@ class Reconstruction:
         if self.pixel_centres not in PIXEL_CENTRES:
             raise ValueError(f"pixel_centres must be 'half' or 'integer', not {self.pixel_centres!r}")
         try:
-            plain = [self.settings, self.timings_s, self.memory_bytes, self.notes, self.comparison]
-            json.dumps([*plain, self.metric, self.warnings, self.quality], allow_nan=False)
+            plain: list[Any] = [self.settings, self.timings_s, self.memory_bytes, self.notes, self.comparison]
+            plain += [self.metric, self.warnings, self.quality, self.refinement]
+            json.dumps(plain, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                "settings, timings, memory, notes, comparison, metric, warnings and quality must be plain "
-                f"JSON values: {error}"
+                "settings, timings, memory, notes, comparison, metric, warnings, quality and refinement must "
+                f"be plain JSON values: {error}"
             ) from error
         # They name files, and go to terminals and pages.
         for name in ("notes", "warnings"):
@@ -157,7 +172,7 @@ class Reconstruction:
 
     @property
     def valid(self) -> Bool[np.ndarray, "views height width"]:
-        """True where the pixel shows the image (not padding, not sky) and has finite, positive depth."""
+        """True where the pixel shows the image (no padding, sky or mask) and has finite, positive depth."""
         return np.stack([self.view_valid(index) for index in range(len(self))])
 
     def view_valid(self, index: int) -> Bool[np.ndarray, "height width"]:
@@ -165,7 +180,10 @@ class Reconstruction:
         depth, conf = self.z_depth[index], self.depth_conf[index]
         usable = np.isfinite(depth) & (depth > 0) & np.isfinite(conf)
         usable &= self.views[index].transform.content_mask()
-        return usable if self.sky is None else usable & ~self.sky[index]
+        for hidden in (self.sky, self.masked):
+            if hidden is not None:
+                usable &= ~hidden[index]
+        return usable
 
     @property
     def world_points(self) -> Float32[np.ndarray, "views height width 3"]:
@@ -184,6 +202,7 @@ class Reconstruction:
                 self.cam_from_world[index],
                 self.intrinsics[index],
                 self.pixel_centres,
+                None if self.distortion is None else self.distortion[index],
             )
             return points.reshape(self.height, self.width, 3).astype(np.float32)
 

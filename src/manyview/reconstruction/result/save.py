@@ -32,7 +32,7 @@ from ...files.writing import (
     output_errors,
     require_space,
 )
-from .arrays import ARRAY_FIELDS, hash_settings
+from .arrays import ARRAY_FIELDS, TRACK_ARRAYS, hash_settings
 
 if TYPE_CHECKING:
     from .result import Reconstruction
@@ -142,7 +142,10 @@ def _commit(scene: Reconstruction, folder: Path, save_id: str, stage: Path, arra
 
 
 def _arrays(scene: Reconstruction) -> dict[str, np.ndarray]:
-    pairs = ((name, getattr(scene, name)) for name in ARRAY_FIELDS)
+    pairs = [(name, getattr(scene, name)) for name in ARRAY_FIELDS]
+    if scene.tracks is not None:
+        fields = ((name, getattr(scene.tracks, name.partition(".")[2])) for name in TRACK_ARRAYS)
+        pairs += [(name, array.astype(TRACK_ARRAYS[name], copy=False)) for name, array in fields]
     return {name: array for name, array in pairs if array is not None}
 
 
@@ -169,6 +172,7 @@ def _header(scene: Reconstruction, save_id: str) -> dict[str, Any]:
         **({} if scene.metric is None else {"metric": scene.metric}),
         **({"warnings": list(scene.warnings)} if scene.warnings else {}),
         **({} if scene.quality is None else {"quality": scene.quality}),
+        **({} if scene.refinement is None else {"refinement": scene.refinement}),
         "views": [view.to_json() for view in scene.views],
     }
 
