@@ -36,6 +36,7 @@ def truth(views: int = 4, height: int = 18, width: int = 24) -> ScenePair:
         true_points=points.astype(np.float32),
         head_points=points.astype(np.float32),
         found_intrinsics=np.repeat(INTRINSICS[None], views, 0),
+        true_intrinsics=np.repeat(INTRINSICS[None], views, 0),
     )
 
 

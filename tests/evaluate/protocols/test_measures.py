@@ -10,6 +10,7 @@ import pytest
 from manyview.evaluate.protocols.measures import (
     CloudChamfer,
     Depth,
+    FocalLength,
     PointMaps,
     RelativePose,
     Trajectory,
@@ -207,3 +208,14 @@ def test_a_camera_that_is_not_finite_is_a_lost_one() -> None:
     pair = noisy(similar(truth(5)), 0.02)
     for measure in (RelativePose(), Trajectory(), Trajectory("se3", of="w2c")):
         assert measure.figures(infinite_cameras(pair, 2)) == measure.figures(lost(pair, slice(0, 2)))
+
+
+def test_the_focal_error_is_a_median_over_views_in_percent() -> None:
+    pair = truth()
+    assert FocalLength().figures(pair, 1) == {"focal_error": pytest.approx(0.0)}
+    found = pair.found_intrinsics.copy()
+    found[:, 0, 0] *= [1.21, 1.44, 1.0, np.nan]  # the last view was given no camera
+    wrong = dataclasses.replace(pair, found_intrinsics=found)
+    assert FocalLength().figures(wrong, 1)["focal_error"] == pytest.approx(10.0)
+    for nothing in ({"true_intrinsics": None}, {"found_intrinsics": None}):
+        assert FocalLength().figures(dataclasses.replace(pair, **nothing), 1) == {"focal_error": None}

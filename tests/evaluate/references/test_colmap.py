@@ -21,8 +21,9 @@ from tests.datasets.posed_fixtures import write_image
 HALF = """
 import json, sys
 request = json.load(open(sys.argv[1]))
-camera = [[1, 0, 0, 5], [0, 1, 0, 6], [0, 0, 1, 7]]
-answer = {"cameras": {"000001.png": camera}, "models": 2, "points": 9, "reprojection_px": 0.5}
+camera, matrix = [[1, 0, 0, 5], [0, 1, 0, 6], [0, 0, 1, 7]], [[9, 0, 4], [0, 9, 3], [0, 0, 1]]
+answer = {"cameras": {"000001.png": camera}, "intrinsics": {"000001.png": matrix}}
+answer |= {"models": 2, "points": 9, "reprojection_px": 0.5}
 json.dump(answer, open(sys.argv[2], "w"))
 """
 
@@ -60,6 +61,7 @@ def test_colmap_finds_the_cameras_of_a_textured_room(tmp_path: Path) -> None:
     assert found.given.all() and "8 of 8 views" in found.notes[0]
     pair = camera_pair(found.cam_from_world, posed)
     assert RelativePose().figures(pair)["auc_5"] > 90
+    assert found.intrinsics is not None and np.ptp(found.intrinsics[:, 0, 0]) == 0
     assert Trajectory().figures(pair)["ate_share"] < 0.02
     again = colmap_estimate(posed.images, threads=3)
     np.testing.assert_array_equal(again.cam_from_world, found.cam_from_world)
@@ -90,6 +92,7 @@ def test_kept_cameras_are_given_back_for_the_same_pictures_and_settings(
     first = colmap_estimate(images, folder=folder)
     again = colmap_estimate(images, folder=folder)
     np.testing.assert_array_equal(again.cam_from_world, first.cam_from_world)
+    np.testing.assert_array_equal(again.intrinsics, first.intrinsics)
     assert again.seconds == first.seconds and again.notes == first.notes and runs.read_text() == "x"
     colmap_estimate(images, MapperOptions(seed=1), folder=folder)
     colmap_estimate(images[::-1], folder=folder)

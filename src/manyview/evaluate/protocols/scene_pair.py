@@ -20,8 +20,8 @@ class ScenePair:
     Depth and points are NaN where there is none; the estimate's are in its own world and scale. `true_*` are
     None without depth (points also without intrinsics), `head_points` without a point head, `cloud` (measured
     points of the whole scene) without one. Lengths of the truth are `per_metre` to a metre (1 where its
-    unit is its own). `seen` is where pixels of the grid show the image. `found_intrinsics` are in pixels of
-    the grid, centres at +0.5 (None where nothing was found by pixels).
+    unit is its own). `seen` is where pixels of the grid show the image. `found_intrinsics` and
+    `true_intrinsics` are in the same pixels, centres at +0.5 (None where nothing was found or is known).
     """
 
     found_cameras: Float[np.ndarray, "views 3 4"]
@@ -37,6 +37,7 @@ class ScenePair:
     notes: tuple[str, ...] = ()
     per_metre: float = 1.0
     found_intrinsics: Float[np.ndarray, "views 3 3"] | None = None
+    true_intrinsics: Float[np.ndarray, "views 3 3"] | None = None
 
     @property
     def measured_points(self) -> Float[np.ndarray, "n 3"] | None:

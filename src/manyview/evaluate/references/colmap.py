@@ -33,12 +33,14 @@ class CameraEstimate:
 
     `lasting` is False where another run might do better (it ran out of time or crashed): such an estimate
     counts but is never taken over from earlier. `notes` say what happened, for whoever reads the row.
+    `intrinsics` are in pixels of the images.
     """
 
     cam_from_world: Float64[np.ndarray, "views 3 4"]
     seconds: float
     notes: tuple[str, ...] = ()
     lasting: bool = True
+    intrinsics: Float64[np.ndarray, "views 3 3"] | None = None
 
     @property
     def given(self) -> np.ndarray:
@@ -154,10 +156,11 @@ def _run(
 
 
 def _estimate(result: dict[str, Any], views: int, seconds: float, lasting: bool) -> CameraEstimate:
-    cameras = np.full((views, 3, 4), np.nan)
+    cameras, intrinsics = np.full((views, 3, 4), np.nan), np.full((views, 3, 3), np.nan)
     found = result.get("cameras", {})
     for name, matrix in found.items():
         cameras[int(Path(name).stem)] = matrix
+        intrinsics[int(Path(name).stem)] = result["intrinsics"][name]
     if "error" in result:
         note = f"no reconstruction: {result['error']}"
     elif not found:
@@ -167,7 +170,7 @@ def _estimate(result: dict[str, Any], views: int, seconds: float, lasting: bool)
             f"{len(found)} of {views} views in the largest of {result['models']} models, "
             f"{result['points']} points, {result['reprojection_px']:.2f} px; sparse, so no depth"
         )
-    return CameraEstimate(cameras, seconds, (f"colmap: {note}",), lasting)
+    return CameraEstimate(cameras, seconds, (f"colmap: {note}",), lasting, intrinsics)
 
 
 def _size(path: Path) -> tuple[int, int]:
@@ -190,18 +193,21 @@ def _read(path: Path, views: int) -> CameraEstimate | None:
     """What `_write` wrote; None for nothing or anything else."""
     try:
         data = parse_json(read_regular(path), dict)
-        cameras = np.full((views, 3, 4), np.nan)
+        cameras, intrinsics = np.full((views, 3, 4), np.nan), np.full((views, 3, 3), np.nan)
         for index, matrix in data["cameras"].items():
             cameras[int(index)] = matrix
-        return CameraEstimate(cameras, float(data["seconds"]), tuple(data["notes"]))
+            intrinsics[int(index)] = data["intrinsics"][index]
+        return CameraEstimate(cameras, float(data["seconds"]), tuple(data["notes"]), intrinsics=intrinsics)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return None
 
 
 def _write(path: Path, estimate: CameraEstimate) -> None:
     given = np.flatnonzero(estimate.given)
+    assert estimate.intrinsics is not None
     data = {
         "cameras": {str(index): estimate.cam_from_world[index].tolist() for index in given},
+        "intrinsics": {str(index): estimate.intrinsics[index].tolist() for index in given},
         "seconds": estimate.seconds,
         "notes": list(estimate.notes),
     }

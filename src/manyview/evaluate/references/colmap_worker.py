@@ -16,7 +16,7 @@ from typing import Any
 
 
 def reconstruct(request: dict[str, Any]) -> dict[str, Any]:
-    """Largest model of incremental mapping: {"cameras": {image name: 3x4 cam_from_world}, ...}."""
+    """Largest model of incremental mapping: "cameras" (3x4 cam_from_world) and "intrinsics" by image name."""
     import pycolmap
 
     pycolmap.logging.minloglevel = int(pycolmap.logging.FATAL)
@@ -70,6 +70,7 @@ def reconstruct(request: dict[str, Any]) -> dict[str, Any]:
     images = [best.images[number] for number in best.reg_image_ids()]
     return {
         "cameras": {image.name: image.cam_from_world().matrix().tolist() for image in images},
+        "intrinsics": {image.name: image.camera.calibration_matrix().tolist() for image in images},
         "models": len(found),
         "points": best.num_points3D(),
         "reprojection_px": best.compute_mean_reprojection_error(),

@@ -13,7 +13,8 @@ from .markdown import NONE, REFERENCES, fixed, measured_on, table
 
 _HEAD = (
     *("row", "AUC@3", "AUC@5", "AUC@15", "AUC@30", "RRA@5/15/30", "RTA@5/15/30", "rot deg", "dir deg", "ATE"),
-    *("ATE % of path", "AbsRel", "d<1.25 %", "conf, 1/z (least)", "abs. conf, 1/z (least)", "forward s"),
+    *("ATE % of path", "focal %", "AbsRel", "d<1.25 %", "conf, 1/z (least)", "abs. conf, 1/z (least)"),
+    *("forward s", "refine s"),
 )
 _POSES = (
     *(f"auc_{t}" for t in (3, 5, 15, 30)),
@@ -41,7 +42,7 @@ def stored_table(stored: dict[str, Any]) -> str:
         lines += _set_lines(one["set"], one["rows"])
     lines += [
         "AUC, RRA and RTA of relative poses in percent over all pairs; ATE after the Sim(3) of least "
-        "squares; depth after one median scale a set. "
+        "squares; focal %: median error of the focal length in percent; depth after one median scale a set. "
         + "".join(f"{REFERENCES[name]} " for name in s["references"])
         + "conf is the area under the sparsification curve of relative depth errors (1 knows nothing), of "
         "1/z taken for confidence, and the least possible; abs. conf that of absolute errors.",
@@ -80,10 +81,12 @@ def _cells(row: dict[str, Any]) -> list[str]:
         fixed(n["translation_median_deg"], ".1f"),
         fixed(n["ate"], ".3f"),
         fixed(n["ate_share"], ".1f", 100),
+        fixed(n.get("focal_error"), ".1f"),
         fixed(n["abs_rel"], ".3f"),
         fixed(n["delta_125"], ".1f"),
         *(_areas(n["confidence"], kind) for kind in ("relative", "absolute")),
         fixed(row["seconds"], ".3g"),
+        fixed(row.get("refine_seconds"), ".3g"),
     ]
 
 
@@ -133,6 +136,7 @@ def _row(row: PlanRow, scene: SceneRows) -> dict[str, Any]:
         "numbers": _numbers(row, scene),
         "plan": None if row.reference else row.accel,
         "seconds": row.timings_s.get("total" if row.reference else "forward"),
+        "refine_seconds": row.timings_s.get("refine"),
         "left_out": row.left_out,
         "notes": notes,
     }
@@ -155,6 +159,6 @@ def _numbers(row: PlanRow, scene: SceneRows) -> dict[str, Any]:
         "rotation_median_deg": n["rotation_deg"],
         "translation_median_deg": n["direction_deg"],
         "ate": ate,
-        **{name: n[name] for name in ("ate_share", "abs_rel", "delta_125")},
+        **{name: n[name] for name in ("ate_share", "focal_error", "abs_rel", "delta_125")},
         "confidence": confidence,
     }

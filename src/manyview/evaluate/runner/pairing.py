@@ -13,7 +13,7 @@ from jaxtyping import Float
 from ...datasets.posed_set import PosedSet
 from ...errors import InputError
 from ...files.paths import path_as_text
-from ...geometry.unproject_np import pixel_grid, unproject
+from ...geometry.unproject_np import unproject
 from ...reconstruction.inputs.views import (
     ViewRecord,
     ViewTransform,
@@ -39,11 +39,16 @@ def pair_of(
     pi3's evaluation does; where their sizes differ or images are cropped or padded, the network's is used
     and `notes` say so.
     """
-    records, notes = ready.views.records, []
+    notes = []
+    # Refined depth may be larger than the network's.
+    own = {record.source: record for record in scene.views}
+    records = [own.get(record.source, record) for record in ready.views.records]
     order = in_network_order(posed, records)
     place = {record.source: index for index, record in enumerate(records)}
     found = [place[record.source] for record in scene.views]
-    seen = np.stack([record.transform.content_mask() for record in records])
+    size = (scene.height, scene.width)
+    shown = (record.transform for record in records)
+    seen = np.stack([t.content_mask() if t.network_size == size else np.zeros(size, bool) for t in shown])
 
     def whole(values: np.ndarray) -> np.ndarray:
         out = np.full((len(records), *values.shape[1:]), np.nan, dtype=values.dtype)
@@ -52,7 +57,7 @@ def pair_of(
 
     fields = {"found_depth": whole(scene.z_depth), "confidence": whole(scene.depth_conf)}
     if needs == "points":
-        fields["found_points"] = whole(_found_points(scene))
+        fields["found_points"] = whole(scene.world_points)
         if scene.head_points is not None:
             fields["head_points"] = whole(scene.head_points)
     truth = None if needs == "cameras" else posed.depth
@@ -69,6 +74,12 @@ def pair_of(
     intrinsics = whole(scene.intrinsics.astype(np.float64))
     intrinsics[:, 0] *= seen.shape[2] / scene.width
     intrinsics[:, 1] *= seen.shape[1] / scene.height
+    true_intrinsics = None
+    if posed.intrinsics is not None:
+        maps = np.stack([record.transform.network_from_upright for record in records])
+        maps[:, 0] *= seen.shape[2] / scene.width
+        maps[:, 1] *= seen.shape[1] / scene.height
+        true_intrinsics = maps @ posed.intrinsics[order]
     if truth is not None:
         fields |= ground_truth(posed, records, seen.shape, grid == "network", needs == "points")
         if needs == "points" and posed.intrinsics is None:
@@ -81,18 +92,9 @@ def pair_of(
         notes=tuple(notes),
         per_metre=1000.0 if posed.unit == "mm" else 1.0,
         found_intrinsics=intrinsics,
+        true_intrinsics=true_intrinsics,
         **fields,
     )
-
-
-def _found_points(scene: Reconstruction) -> Float[np.ndarray, "views height width 3"]:
-    """World points of the depth, one view at a time: in float64 all of a thousand would not fit."""
-    pixels = pixel_grid(scene.height, scene.width).reshape(-1, 2)
-    points = np.empty((*scene.z_depth.shape, 3), dtype=np.float32)
-    for index, depth in enumerate(scene.z_depth):
-        own = scene.cam_from_world[index], scene.intrinsics[index], scene.pixel_centres
-        points[index] = unproject(pixels, depth.ravel(), *own).reshape(*depth.shape, 3)
-    return points
 
 
 def ground_truth(
@@ -109,7 +111,7 @@ def ground_truth(
         arrays["true_points"] = np.full((*shape, 3), np.nan, dtype=np.float32)
     for index, (at, record) in enumerate(zip(in_network_order(posed, records), records)):
         own = posed.depth.read(at)
-        if own is None:
+        if own is None or (at_network and record.transform.network_size != shape[1:]):
             continue
         arrays["true_depth"][index] = depth_at_network_pixels(own, record.transform) if at_network else own
         if "true_points" in arrays and posed.intrinsics is not None:
@@ -167,7 +169,11 @@ def true_points(
     return points.reshape(*depth.shape, 3).astype(np.float32)
 
 
-def camera_pair(cam_from_world: Float[np.ndarray, "views 3 4"], posed: PosedSet) -> ScenePair:
+def camera_pair(
+    cam_from_world: Float[np.ndarray, "views 3 4"],
+    posed: PosedSet,
+    intrinsics: Float[np.ndarray, "views 3 3"] | None = None,
+) -> ScenePair:
     """Cameras alone beside the true ones, in the set's own order; no depth, no points."""
     nothing = np.zeros((len(posed), 0, 0), dtype=np.float32)
     return ScenePair(
@@ -177,4 +183,6 @@ def camera_pair(cam_from_world: Float[np.ndarray, "views 3 4"], posed: PosedSet)
         confidence=nothing,
         found_points=np.zeros((len(posed), 0, 0, 3), dtype=np.float32),
         seen=nothing.astype(bool),
+        found_intrinsics=intrinsics,
+        true_intrinsics=posed.intrinsics,
     )

@@ -158,6 +158,7 @@ def _baseline_row(
     ready = prepare(list(posed.images), model, dataclasses.replace(how.options, accel="frame"))
     scene = _baseline(name, ready, posed, how)
     pair = pair_of(scene, ready, posed, how.protocol.grid, cloud, how.protocol.needs)
+    pair = dataclasses.replace(pair, true_intrinsics=None)  # the baseline's are arbitrary
     return PlanRow(name, key, how.protocol.figures(pair, how.workers), notes=pair.notes, reference=True)
 
 
@@ -192,7 +193,7 @@ def _colmap_row(key: str, posed: PosedSet, how: Recipe) -> PlanRow:
     """COLMAP's cameras alone, with `registered` (percent of the views) and `ate_registered`, their ATE."""
     found = colmap_estimate(posed.images, None, how.reference_folder, how.workers)
     given = found.given
-    figures = how.protocol.figures(camera_pair(found.cam_from_world, posed), how.workers)
+    figures = how.protocol.figures(camera_pair(found.cam_from_world, posed, found.intrinsics), how.workers)
     figures["registered"] = 100.0 * float(given.mean())
     figures["ate_registered"] = None
     if given.any() and cameras_known(posed.cam_from_world):

@@ -11,15 +11,17 @@ from ..scene_pair import Figures, Measure
 from .cloud import CloudChamfer
 from .confidence import ConfidenceRanking
 from .depth import Depth
+from .focal import FocalLength
 from .point_maps import PointMaps
 from .relative_pose import RelativePose
 from .surface import FusedSurface
 from .trajectory import Trajectory
 
-MEASURES: dict[str, Callable[..., Measure]] = {
-    one.__name__: one
-    for one in (CloudChamfer, ConfidenceRanking, Depth, FusedSurface, PointMaps, RelativePose, Trajectory)
-}
+_ALL = (
+    *(CloudChamfer, ConfidenceRanking, Depth, FocalLength, FusedSurface, PointMaps, RelativePose),
+    Trajectory,
+)
+MEASURES: dict[str, Callable[..., Measure]] = {one.__name__: one for one in _ALL}
 """By the names that published.toml uses."""
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "ConfidenceRanking",
     "Depth",
     "Figures",
+    "FocalLength",
     "FusedSurface",
     "Measure",
     "PointMaps",
