@@ -162,6 +162,19 @@ class SingleViewChoice:
         return dataclasses.replace(options, metric_model=network)
 
 
+@dataclasses.dataclass(frozen=True)
+class MaskChoice:
+    """What of the images is hidden."""
+
+    masks: Path | None = None
+    """Folder of masks called like the images (0001.png or 0001.jpg.png for 0001.jpg); white is kept."""
+    mask_sky: bool = False
+    """Sky counts as masked too, where the network gives it or --sky finds it."""
+
+    def onto(self, options: ReconstructOptions) -> ReconstructOptions:
+        return dataclasses.replace(options, masks=self.masks, mask_sky=self.mask_sky)
+
+
 def with_user_paths(command: Any) -> Any:
     """A command's dataclass with ~ expanded in its paths, which no shell does in --out=~/x."""
     changes: dict[str, Any] = {}

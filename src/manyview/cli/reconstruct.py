@@ -11,7 +11,7 @@ import tyro
 from .console import Bars, quality_line, say, say_notes, say_warnings
 from .export import ExportNames, chosen_formats, export_all
 from .long_run import check_long_run
-from .options import KnownChoice, ModelChoice, RunChoice, SingleViewChoice, check_apart
+from .options import KnownChoice, MaskChoice, ModelChoice, RunChoice, SingleViewChoice, check_apart
 
 if TYPE_CHECKING:
     from ..models.network import Network
@@ -40,6 +40,7 @@ class Reconstruct:
     model: ModelChoice = dataclasses.field(default_factory=ModelChoice)
     how: RunChoice = dataclasses.field(default_factory=RunChoice)
     known: KnownChoice = dataclasses.field(default_factory=KnownChoice)
+    masks: MaskChoice = dataclasses.field(default_factory=MaskChoice)
     single_view: SingleViewChoice = dataclasses.field(default_factory=SingleViewChoice)
 
     def run(self) -> int:
@@ -60,9 +61,8 @@ class Reconstruct:
         folder = user_path(out)
         check_apart(inputs, folder)
         given = inputs[0] if len(inputs) == 1 else inputs
-        options = dataclasses.replace(
-            self.known.onto(self.how.options()), compare=self.receipt, compare_views=self.receipt_views
-        )
+        options = self.masks.onto(self.known.onto(self.how.options()))
+        options = dataclasses.replace(options, compare=self.receipt, compare_views=self.receipt_views)
         find_inputs(given, options.inputs)  # a misspelt path is reported before weights are fetched
         with sole_writer(folder), Bars() as bars:
             earlier = _earlier_settings(folder)

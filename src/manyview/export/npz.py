@@ -44,6 +44,7 @@ def npz_arrays(scene: Reconstruction, world_points: bool = True) -> dict[str, np
     - `z_depth`, `depth_conf` float32 [V,H,W]; `valid` bool [V,H,W]
     - `world_points` float32 [V,H,W,3], unless left out
     - `head_points`, `head_points_conf`, if the point head ran
+    - `sky`, `masked` bool [V,H,W], if it is known
     - `names` [V] text; `header` JSON text with settings, settings_hash, notes, pixel_centres
     """
     header = {
@@ -73,6 +74,8 @@ def npz_arrays(scene: Reconstruction, world_points: bool = True) -> dict[str, np
         arrays |= {"head_points": scene.head_points, "head_points_conf": scene.head_points_conf}
     if scene.sky is not None:
         arrays["sky"] = scene.sky
+    if scene.masked is not None:
+        arrays["masked"] = scene.masked
     return arrays
 
 

@@ -208,6 +208,12 @@ def _has_alpha(image: Image.Image) -> bool:
     return transparency is not None and image.mode in ("1", "L", "P", "RGB")
 
 
+def varying_alpha(image: Image.Image) -> Image.Image | None:
+    """The alpha channel of a decoded image; None where it has none, or the same everywhere."""
+    alpha = image.convert("RGBA").getchannel("A") if _has_alpha(image) else None
+    return None if alpha is None or len(set(alpha.getextrema())) == 1 else alpha
+
+
 def _to_rgb(image: Image.Image, ignore_transparency: bool) -> tuple[Image.Image, bool]:
     """8-bit RGB, and whether anything was transparent.
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 InMemoryImage = Union[Image.Image, np.ndarray, "torch.Tensor"]
+InMemoryMask = InMemoryImage  # one channel: bool, uint8, or float in [0, 1]
 ImageInput = str | os.PathLike[str] | InMemoryImage
 
 _ACCEPTED = (

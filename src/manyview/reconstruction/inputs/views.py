@@ -16,7 +16,7 @@ from jaxtyping import Float, Float32, Int
 
 from ...files.paths import path_from_text
 from ...files.schema import Finite, Natural
-from .in_memory import InMemoryImage
+from .in_memory import InMemoryImage, InMemoryMask
 
 Side = Annotated[int, msgspec.Meta(ge=1, le=2**24)]
 Scale = Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
@@ -111,7 +111,8 @@ class ViewRecord:
     `source` is the path of the image or of the video (a `file:` URI if its bytes are no UTF-8), empty for an
     image given in memory, which is then `image` (not stored with results). `video_frame` and `time_s` are
     None for photos. `focal_35mm` is the focal length in mm that EXIF gives for a film of 36 x 24 mm, if it
-    does.
+    does. `mask` is the path of the mask that hides a part of it (see `inputs.masks`), empty for one given in
+    memory, which is then `mask_image` (not stored either), and None without a mask.
     """
 
     name: str
@@ -121,6 +122,8 @@ class ViewRecord:
     time_s: float | None = None
     focal_35mm: float | None = None
     image: InMemoryImage | None = dataclasses.field(default=None, compare=False, repr=False)
+    mask: str | None = None
+    mask_image: InMemoryMask | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def source_path(self) -> Path:
@@ -128,11 +131,12 @@ class ViewRecord:
         return path_from_text(self.source)
 
     def to_json(self) -> dict[str, Any]:
-        """All fields but the image, and `focal_35mm` only where there is one."""
+        """All fields but those in memory; `focal_35mm` and `mask` only where there is one."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        del fields["image"]
-        if self.focal_35mm is None:
-            del fields["focal_35mm"]
+        del fields["image"], fields["mask_image"]
+        for name in ("focal_35mm", "mask"):
+            if fields[name] is None:
+                del fields[name]
         return {**fields, "transform": self.transform.to_json()}
 
 
@@ -145,6 +149,7 @@ class StoredView(msgspec.Struct, frozen=True):
     video_frame: Natural | None = None
     time_s: Finite | None = None
     focal_35mm: Finite | None = None
+    mask: str | None = None
 
     def __post_init__(self) -> None:
         left, top, right, bottom = self.transform.content_box
@@ -155,7 +160,13 @@ class StoredView(msgspec.Struct, frozen=True):
 
     def record(self) -> ViewRecord:
         return ViewRecord(
-            self.name, self.source, self.transform, self.video_frame, self.time_s, self.focal_35mm
+            self.name,
+            self.source,
+            self.transform,
+            self.video_frame,
+            self.time_s,
+            self.focal_35mm,
+            mask=self.mask,
         )
 
 

@@ -69,9 +69,10 @@ def selection_chunk(tokens_per_frame: int, options: RunOptions) -> int:
     return min(options.frames_per_chunk or most, most)
 
 
-def result_shapes(request: Request) -> Shapes:
+def result_shapes(request: Request, masked: bool = False) -> Shapes:
     """Types and shapes of the arrays of the result."""
-    return array_shapes(request.views, request.height, request.width, request.heads)
+    heads = (*request.heads, "masks") if masked else request.heads
+    return array_shapes(request.views, request.height, request.width, heads)
 
 
 def disk_bytes(request: Request) -> int:

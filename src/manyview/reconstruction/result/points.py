@@ -119,7 +119,8 @@ def _view_points(scene: Reconstruction, index: int, source: str) -> Float32[np.n
 def _view_mask(scene: Reconstruction, index: int, source: str) -> Bool[np.ndarray, "height width"]:
     if source == "head" and scene.head_points is not None and scene.head_points_conf is not None:
         finite = np.isfinite(scene.head_points[index]).all(-1) & np.isfinite(scene.head_points_conf[index])
-        return finite & scene.views[index].transform.content_mask()
+        finite &= scene.views[index].transform.content_mask()
+        return finite if scene.masked is None else finite & ~scene.masked[index]
     return scene.view_valid(index)
 
 

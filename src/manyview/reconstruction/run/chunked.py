@@ -23,6 +23,7 @@ from ...models.network import Network, Predictions
 from ...models.precision import ConvertedWeights
 from ..plan.chunked_plan import result_shapes
 from ..plan.preflight import format_gib
+from ..result.masks import with_masked_sky
 from ..result.result import Reconstruction
 from ..result.save import save_rows
 from ..result.view_validity import keep_valid, predicted_arrays, valid_views
@@ -58,9 +59,11 @@ def run_chunked(
         timings = {"forward": time.perf_counter() - start, **seconds}
         if chunk != ready.chosen.chunk:
             notes = (*notes, f"memory ran out; {chunk} views at a time went through")
-        return assemble(ready, views, file.mapped(), notes, timings, held, comparison).with_quality()
+        scene = assemble(ready, views, file.mapped(), notes, timings, held, comparison)
+        return (with_masked_sky(scene) if ready.mask_sky else scene).with_quality()
 
-    return save_rows(folder, result_shapes(ready.chosen.request), fill, overwrite, ready.settings)
+    shapes = result_shapes(ready.chosen.request, ready.masks is not None)
+    return save_rows(folder, shapes, fill, overwrite, ready.settings)
 
 
 def _fill(
@@ -88,7 +91,7 @@ def _fill(
         model, images[list(anchors.frames)].to(device), anchors, options, weights=weights
     )
     valid = torch.zeros(count, dtype=torch.bool)
-    valid[list(anchors.frames)] = _write(file, anchors.frames, predictions, images)
+    valid[list(anchors.frames)] = _write(file, anchors.frames, predictions, ready)
     del predictions
     finished("anchors", len(anchors.frames))
     done = {*anchors.frames, *file.done}
@@ -117,16 +120,18 @@ def _fill(
             chunk = max(1, min(chunk, len(others)) // 2)
             logger.warning("out of memory; %d views at a time from here on", chunk)
             continue
-        valid[rows] = part_valid = _write(file, rows, part, images)
+        valid[rows] = part_valid = _write(file, rows, part, ready)
         file.finish(rows, part_valid.tolist())
         others = others[len(rows) :]
         finished("others", len(rows))
     return valid, chunk, clock.seconds
 
 
-def _write(file: ArrayFile, rows: Sequence[int], predictions: Predictions, images: Tensor) -> Tensor:
+def _write(file: ArrayFile, rows: Sequence[int], predictions: Predictions, ready: PreparedRun) -> Tensor:
     """Write the predictions for these rows; which of them are valid."""
     for name, values in predicted_arrays(predictions).items():
         file.write(name, rows, values)
-    file.write("images", rows, images[list(rows)].permute(0, 2, 3, 1).numpy())
+    file.write("images", rows, ready.views.images[list(rows)].permute(0, 2, 3, 1).numpy())
+    if ready.masks is not None:
+        file.write("masked", rows, ready.masks.hidden(list(rows)))
     return valid_views(predictions)

@@ -14,6 +14,7 @@ from ...models.config import SizePolicy
 from ...models.network import Network
 from ...models.run_options import LINEAR_PRECISIONS, REFERENCE_VIEWS
 from ..inputs.options import InputOptions
+from ..inputs.view_masks import Masks, check_masks
 from ..known.arrays import KnownViews
 from ..known.files import KnownFiles
 
@@ -47,6 +48,10 @@ class ReconstructOptions:
         metric: put the result in metres by `metric_model` on a few views; refused, with a note, where its
             depth and the result's do not agree.
         sky: mark the sky of every view by `metric_model`, which leaves it out of the points.
+        masks: what of the images is hidden, as a folder of masks called like them or as one mask a view:
+            arrays (bool, uint8 or float in [0, 1]; True or white is kept) or Pillow images (docs/masks.md).
+            Masked pixels give no points and no statistics.
+        mask_sky: sky counts as masked too, where the network gives it or `sky` finds it.
         metric_model: depth in metres and sky of single views: a network, or what `manyview.load` takes.
         reference_view: how the view that the others refer to is chosen, for networks that choose one:
             "saddle_balanced", "first", "middle" or "saddle_sim_range" (None: as the network does).
@@ -80,6 +85,8 @@ class ReconstructOptions:
     metric: bool = False
     sky: bool = False
     metric_model: Network | str | Path = "da3-metric-large"
+    masks: Masks | None = None
+    mask_sky: bool = False
 
     receipt = RenamedAttribute("compare")
     receipt_views = RenamedAttribute("compare_views")
@@ -99,6 +106,7 @@ class ReconstructOptions:
         if self.linear_precision not in LINEAR_PRECISIONS:
             known = " or ".join(LINEAR_PRECISIONS)
             raise UsageError(f"linear_precision is {known}, not {self.linear_precision!r}")
+        check_masks(self.masks)
         if self.compare_views is not None and not self.compare:
             raise UsageError("--receipt-views is the size of the sample of --receipt: give --receipt too")
         if self.metric and self.known:
@@ -135,6 +143,8 @@ class ReconstructChanges(TypedDict, total=False):
     metric: bool
     sky: bool
     metric_model: Network | str | Path
+    masks: Masks | None
+    mask_sky: bool
 
 
 def changed_options(options: ReconstructOptions | None, changes: ReconstructChanges) -> ReconstructOptions:

@@ -24,6 +24,7 @@ from ..inputs.load import LoadedViews, read_views
 from ..inputs.network_image import Sizing
 from ..inputs.options import InputSet
 from ..inputs.preprocess import check_sizes
+from ..inputs.view_masks import ViewMasks, read_view_masks
 from ..known.known import KnownInputs, check_accepts_priors, read_known
 from ..plan.chunked_plan import preflight_chunks
 from ..plan.decoding import DecodingPlan, plan_decoding
@@ -57,6 +58,8 @@ class PreparedRun:
         known: known cameras and depth of the views, if any.
         single_view: the network that adds metres or sky to the result, if any.
         warnings: what is to be said above all else of the result.
+        masks: what is hidden of the views, if anything.
+        mask_sky: whether sky counts as masked.
     """
 
     views: LoadedViews
@@ -68,6 +71,8 @@ class PreparedRun:
     known: KnownInputs | None = None
     single_view: SingleView | None = None
     warnings: tuple[str, ...] = ()
+    masks: ViewMasks | None = None
+    mask_sky: bool = False
 
 
 @memory_errors()
@@ -164,6 +169,11 @@ def prepare(
         on_disk=on_disk,
         budget_bytes=decoding.budget_bytes,
     )
+    masks = None
+    if options.masks is not None:
+        step = None if progress is None else lambda done, total: progress("masks", done, total)
+        masks = read_view_masks(options.masks, views.records, options.strict, step)
+        views = dataclasses.replace(views, records=masks.records)
     count, _, height, width = views.images.shape
     known = read_known(options.known, views.records, (height, width)) if options.known else None
     if known is not None:
@@ -182,13 +192,17 @@ def prepare(
         *views.warnings,
         *((reason,) if reason else ()),
         *(known.notes if known else ()),
+        *(masks.notes if masks else ()),
     )
-    settings = run_settings(model, options, chosen, views, known, single_view)
+    settings = run_settings(model, options, chosen, views, known, single_view, masks)
     comparison = ComparisonOptions(options.compare_views) if options.compare else None
     notes = tuple(dict.fromkeys(notes))
     warnings = model_warnings(model.info, views.records)
     timings = {"read": read_s}
-    return PreparedRun(views, chosen, settings, notes, timings, comparison, known, single_view, warnings)
+    return PreparedRun(
+        views, chosen, settings, notes, timings, comparison, known, single_view, warnings,
+        masks, options.mask_sky,
+    )  # fmt: skip
 
 
 def weights_elsewhere(model: Network, device: torch.device) -> int:

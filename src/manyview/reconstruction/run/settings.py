@@ -8,6 +8,7 @@ from typing import Any
 from ..._version import __version__
 from ...models.network import Network
 from ..inputs.load import LoadedViews
+from ..inputs.view_masks import ViewMasks
 from ..known.known import KnownInputs
 from ..plan.machine import precision_name
 from ..plan.preflight import Preflight
@@ -22,6 +23,7 @@ def run_settings(
     views: LoadedViews,
     known: KnownInputs | None = None,
     single_view: SingleView | None = None,
+    masks: ViewMasks | None = None,
 ) -> dict[str, Any]:
     """Everything that decides the numbers of a result and nothing that does not, as JSON types."""
     info = model.info
@@ -44,6 +46,10 @@ def run_settings(
         settings["known"] = known.facts
     if single_view is not None:
         settings["single_view"] = single_view.settings()
+    if masks is not None:
+        settings["masks"] = masks.facts
+    if options.mask_sky:
+        settings["mask_sky"] = True
     # Only where they change the rounding, so that results stored before they existed keep their settings.
     if options.kernels != "plain":
         settings["kernels"] = options.kernels

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...models.network import Network
 from ..known.world import in_given_world
+from ..result.masks import with_masked_sky
 from ..result.result import Reconstruction
 from ..result.view_validity import keep_valid, predicted_arrays, valid_views
 from .assemble import assemble, start_counting
@@ -38,6 +39,8 @@ def run_whole(
     if ready.known is not None:
         arrays = in_given_world(arrays, ready.known.world_from_cam, predictions.cameras_given)
     arrays |= {"images": ready.views.images.permute(0, 2, 3, 1).numpy()}
+    if ready.masks is not None:
+        arrays |= {"masked": ready.masks.hidden()}
     rows = slice(None) if bool(valid.all()) else valid.numpy()  # nothing is copied if all are kept
     arrays = {name: np.ascontiguousarray(array[rows]) for name, array in arrays.items()}
     scene = assemble(ready, views, arrays, notes, timings, held, comparison)
@@ -46,4 +49,6 @@ def run_whole(
         scene = dataclasses.replace(scene, metric=metric)
     if ready.single_view is not None:
         scene = ready.single_view.onto(scene, ready.chosen.machine.device, progress)
+    if ready.mask_sky:
+        scene = with_masked_sky(scene)
     return scene.with_quality()
