@@ -1,0 +1,124 @@
+"""Bundle adjustment with a robust loss, and with priors on the intrinsics.
+
+In the worker only: needs pycolmap, which has no prior on intrinsics. So the adjustment runs with free
+intrinsics first; their estimate and its covariance (of all other parameters marginalised) are fused with the
+prior as two Gaussian measurements, and the adjustment runs again with the intrinsics held there. For a linear
+problem that is the adjustment with the prior in it; what images determine well is not changed by it, and
+what they leave open (the focal length of forward motion, that of a flight over a plane) stays near the prior.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+CENTRE_SIGMA = 0.01
+"""Of the principal point, of the longer side."""
+LENS_SIGMA = 0.2
+"""Of each coefficient of distortion."""
+INFLATION = 2.5
+"""Of the standard deviations that bundle adjustment computes, which know of noise in the features alone."""
+_MOST_ERROR_PX = 4.0
+_LEAST_ANGLE_DEG = 1.0
+_LEAST_POINTS = 8
+
+
+def adjust(model: Any, request: dict[str, Any], fixed: frozenset[int] = frozenset()) -> tuple[str, ...]:
+    """Refine cameras and points of a model in place; returns notes. Views (images) of `fixed` do not move."""
+
+    starts = dict(enumerate(request["cameras"], 1))
+    free = [number for number in model.cameras if starts[number]["focal_sigma"] is not None]
+    used = {model.images[number].camera_id for number in model.reg_image_ids()}
+    free = [number for number in free if number in used]
+    for number, start in starts.items():
+        if number in model.cameras and start["focal_sigma"] is None:
+            model.cameras[number].params = start["params"]
+    filter_points(model, request)
+    if free:
+        covariances = _solve(model, request, fixed, free)
+        for number in free:
+            camera = model.cameras[number]
+            prior, sigma = _prior(camera, starts[number])
+            camera.params = fuse(np.array(camera.params), covariances.get(number), prior, sigma)
+    for _ in range(2):
+        _solve(model, request, fixed, [])
+        filter_points(model, request)
+    model.update_point_3d_errors()
+    return ()
+
+
+def fuse(
+    estimate: Float64[np.ndarray, " n"],
+    covariance: Float64[np.ndarray, "n n"] | None,
+    prior: Float64[np.ndarray, " n"],
+    sigma: Float64[np.ndarray, " n"],
+) -> Float64[np.ndarray, " n"]:
+    """Mean of the product of two Gaussians, the prior with independent `sigma`; the prior without covariance."""
+    if covariance is None or not (np.isfinite(covariance).all() and np.isfinite(estimate).all()):
+        return prior
+    measured = covariance * INFLATION**2
+    gain = np.diag(sigma**2) @ np.linalg.pinv(measured + np.diag(sigma**2))
+    return prior + gain @ (estimate - prior)
+
+
+def filter_points(model: Any, request: dict[str, Any]) -> None:
+    """Without observations that fit badly, and points that all views see from the same direction."""
+    import pycolmap
+
+    manager = pycolmap.ObservationManager(model)
+    manager.filter_all_points3D(_MOST_ERROR_PX * _pixel_scale(model, request), _LEAST_ANGLE_DEG)
+    manager.filter_observations_with_negative_depth()
+    manager.filter_points3D_with_short_tracks(2)
+
+
+def _solve(
+    model: Any, request: dict[str, Any], fixed: frozenset[int], free: list[int]
+) -> dict[int, Float64[np.ndarray, "n n"] | None]:
+    """Adjust; the covariance of the parameters of each camera of `free`, None where it cannot be computed."""
+    import pycolmap
+
+    options = pycolmap.BundleAdjustmentOptions()
+    options.print_summary = False
+    options.refine_principal_point = True
+    options.ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1
+    options.ceres.loss_function_scale = _pixel_scale(model, request)
+    options.ceres.solver_options.num_threads = request["mapping_threads"]
+    options.ceres.solver_options.max_num_iterations = 100
+    options.ceres.solver_options.function_tolerance = 1e-6
+    config = pycolmap.BundleAdjustmentConfig()
+    for number in model.reg_image_ids():
+        config.add_image(number)
+        if number in fixed:
+            config.set_constant_rig_from_world_pose(model.images[number].frame_id)
+    for number in model.cameras:
+        if number not in free:
+            config.set_constant_cam_intrinsics(number)
+    if len(fixed) < 2:
+        config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    adjuster = pycolmap.create_default_ceres_bundle_adjuster(options, config, model)
+    adjuster.solve()
+    if not free:
+        return {}
+    wanted = pycolmap.BACovarianceOptions()
+    wanted.params = pycolmap.BACovarianceOptionsParams.ALL
+    covariance = pycolmap.estimate_ba_covariance(wanted, model, adjuster)
+    if covariance is None:
+        return {}
+    return {number: covariance.get_other_params_cov(model.cameras[number].params) for number in free}
+
+
+def _prior(camera: Any, start: dict[str, Any]) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
+    mean = np.array(start["params"], dtype=np.float64)
+    sigma = np.full(len(mean), LENS_SIGMA)
+    focal = list(camera.focal_length_idxs())
+    sigma[focal] = start["focal_sigma"] * mean[focal]
+    sigma[list(camera.principal_point_idxs())] = CENTRE_SIGMA * max(camera.width, camera.height)
+    return mean, sigma
+
+
+def _pixel_scale(model: Any, request: dict[str, Any]) -> float:
+    """Original pixels of one pixel at the size where features were found."""
+    longest = max(max(camera.width, camera.height) for camera in model.cameras.values())
+    return max(1.0, longest / request["max_image_size"])
