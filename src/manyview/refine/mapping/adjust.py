@@ -55,7 +55,7 @@ def fuse(
     prior: Float64[np.ndarray, " n"],
     sigma: Float64[np.ndarray, " n"],
 ) -> Float64[np.ndarray, " n"]:
-    """Mean of the product of two Gaussians, the prior with independent `sigma`; the prior without covariance."""
+    """Mean of the product of two Gaussians, the prior's independent; the prior without a covariance."""
     if covariance is None or not (np.isfinite(covariance).all() and np.isfinite(estimate).all()):
         return prior
     measured = covariance * INFLATION**2

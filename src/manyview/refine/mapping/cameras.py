@@ -25,7 +25,7 @@ NETWORK_SIGMA = 0.25
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class KnownViewCameras:
-    """What the user knows, in pixels of the upright original images; NaN for views and parts that are unknown."""
+    """What the user knows, in pixels of the upright original images; NaN where it is unknown."""
 
     cam_from_world: Float64[np.ndarray, "views 3 4"]
     intrinsics: Float64[np.ndarray, "views 3 3"]
@@ -75,8 +75,8 @@ def start_cameras(
     if options.camera == "shared" and len({key[0] for key in groups}) > 1:
         first, second = (members[0] for members in list(groups.values())[:2])
         raise UsageError(
-            f"{scene.names[first]} and {scene.names[second]} have different sizes and cannot share one camera; "
-            "use --camera per-size"
+            f"{scene.names[first]} and {scene.names[second]} have different sizes and cannot share "
+            "one camera; use --camera per-size"
         )
     return tuple(
         _start(scene.views, members, upright, options.camera_model, known) for members in groups.values()

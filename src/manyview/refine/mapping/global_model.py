@@ -1,8 +1,8 @@
 """From verified matches to a model: global mapping, then what it left out by resection and triangulation.
 
-In the worker only: needs pycolmap. Global mapping is GLOMAP (Pan et al., ECCV 2024, arXiv 2407.20219) as COLMAP
-4 holds it: rotation averaging, then all positions and points at once. It needs no good start and finds
-forward motion, where incremental mapping has no first pair.
+In the worker only: needs pycolmap. Global mapping is GLOMAP (Pan et al., ECCV 2024, arXiv 2407.20219) as
+COLMAP 4 holds it: rotation averaging, then all positions and points at once. It needs no good start and
+finds forward motion, where incremental mapping has no first pair.
 """
 
 from __future__ import annotations

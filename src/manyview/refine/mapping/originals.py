@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def original_names(scene: Reconstruction) -> tuple[str, ...]:
-    """File names without anything that COLMAP's readers would stumble over; they sort in the order of views."""
+    """File names that COLMAP's readers do not stumble over, in the order of the views."""
     return tuple(f"{i:06}{suffix_of(name)}" for i, name in enumerate(scene.source_image_names))
 
 
@@ -36,7 +36,7 @@ def write_originals(
 
 
 def write_masks(scene: Reconstruction, folder: Path) -> bool:
-    """Write what `scene.masked` hides as black pixels of `NAME.png` for each original; whether there is any."""
+    """Write what `scene.masked` hides as black pixels of `NAME.png` for each original, if there is any."""
     if scene.masked is None or not scene.masked.any():
         return False
     folder.mkdir(parents=True, exist_ok=True)
