@@ -34,7 +34,7 @@ def test_type_checkers_see_the_names_that_load() -> None:
     guarded = next(node for node in tree.body if isinstance(node, ast.If))
     imports = [node for node in guarded.body if isinstance(node, ast.ImportFrom)]
     seen = {alias.name: node.module for node in imports for alias in node.names}
-    assert seen == {**manyview._MODULES, "export": "export"}
+    assert seen == {**manyview._MODULES, "export": "export", "refine": "refine"}
     assert set(manyview.__all__) == {*seen, "__version__"}
 
 

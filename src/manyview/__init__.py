@@ -10,6 +10,7 @@ Quick start::
     scene.z_depth, scene.world_points                    # [S, H, W] and [S, H, W, 3]
     cloud = scene.point_cloud(min_conf_percentile=50.0)  # coloured world points
     scene.quality                                        # "good", "doubtful" or "bad", and why
+    exact = scene.refine()                               # exact cameras, from the original images
 
     scene.save("result")                                 # manyview.load_reconstruction reads it back
     manyview.export(scene, "result", "colmap")           # or "ply", "glb", "npz", "nerfstudio", ...
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from .reconstruction.result.result import Reconstruction
     from .reconstruction.run.engine import reconstruct
     from .reconstruction.run.options import ReconstructOptions
+    from .refine import refine
+    from .refine.options import RefineOptions
     from .streaming.engine import StreamUpdate
     from .streaming.stream import stream
 
@@ -56,12 +59,14 @@ __all__ = [
     "Predictions",
     "ReconstructOptions",
     "Reconstruction",
+    "RefineOptions",
     "StreamUpdate",
     "__version__",
     "export",
     "load",
     "load_reconstruction",
     "reconstruct",
+    "refine",
     "stream",
 ]
 
@@ -77,6 +82,7 @@ _MODULES = {
     "Predictions": "models.predictions",
     "ReconstructOptions": "reconstruction.run.options",
     "Reconstruction": "reconstruction.result.result",
+    "RefineOptions": "refine.options",
     "StreamUpdate": "streaming.engine",
     "load": "models.load",
     "load_reconstruction": "reconstruction.result.load",
@@ -88,13 +94,14 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     import importlib
 
-    if name == "export":  # the package itself, which is called as its function
-        return importlib.import_module(f"{__name__}.export")
+    if name in ("export", "refine"):  # the package itself, which is called as its function
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     if _MODULES[name].startswith("reconstruction"):
-        importlib.import_module(f"{__name__}.export")  # brings the method `Reconstruction.export`
+        for package in ("export", "refine"):  # they bring the methods of `Reconstruction` of their names
+            importlib.import_module(f"{__name__}.{package}")
     globals()[name] = value
     return value
 

@@ -108,20 +108,24 @@ def relative_to_first_known(
     return relative
 
 
-def _intrinsics(
+def at_upright_pixels(
     cameras: Sequence[KnownCamera | None], records: Sequence[ViewRecord]
-) -> tuple[Float64[np.ndarray, "views 3 3"], Bool[np.ndarray, " views"]]:
-    """Intrinsics at network pixels, and which views have them."""
-    found, known = np.tile(np.eye(3), (len(records), 1, 1)), np.zeros(len(records), dtype=bool)
-    for i, (camera, record) in enumerate(zip(cameras, records, strict=True)):
+) -> list[KnownCamera | None]:
+    """Known cameras with intrinsics in pixels of the upright images, whose size they then have.
+
+    Raises InputError for a camera of an image of another aspect ratio, or of stored pixels that EXIF rotates.
+    """
+    found: list[KnownCamera | None] = []
+    for camera, record in zip(cameras, records, strict=True):
         if camera is None:
+            found.append(None)
             continue
-        transform = record.transform
-        upright = (transform.upright_width, transform.upright_height)
+        upright = (record.transform.upright_width, record.transform.upright_height)
         # Intrinsics made for the rotated size are for upright pixels.
         if camera.size != upright or upright[0] == upright[1]:
             _check_not_rotated(record, "camera")
-        if camera.intrinsics is not None:
+        matrix = camera.intrinsics
+        if matrix is not None:
             width, height = camera.size or upright
             scale = np.array([upright[0] / width, upright[1] / height, 1.0])
             if not 0.98 < scale[0] / scale[1] < 1.02:
@@ -129,7 +133,19 @@ def _intrinsics(
                     f"{record.name} has {upright[0]}x{upright[1]} pixels, and its known camera is for "
                     f"{width}x{height}, another aspect ratio: give the camera of this image"
                 )
-            found[i] = transform.network_from_upright @ (camera.intrinsics * scale[:, None])
+            matrix = matrix * scale[:, None]
+        found.append(KnownCamera(camera.world_from_cam, matrix, upright))
+    return found
+
+
+def _intrinsics(
+    cameras: Sequence[KnownCamera | None], records: Sequence[ViewRecord]
+) -> tuple[Float64[np.ndarray, "views 3 3"], Bool[np.ndarray, " views"]]:
+    """Intrinsics at network pixels, and which views have them."""
+    found, known = np.tile(np.eye(3), (len(records), 1, 1)), np.zeros(len(records), dtype=bool)
+    for i, (camera, record) in enumerate(zip(at_upright_pixels(cameras, records), records, strict=True)):
+        if camera is not None and camera.intrinsics is not None:
+            found[i] = record.transform.network_from_upright @ camera.intrinsics
             known[i] = True
     return found, known
 

@@ -45,8 +45,8 @@ def _compare(
     sample = views.samples[place]
     if not len(others) or not len(sample.points):
         return 0.0, np.nan, np.nan, np.nan
-    cameras, matrices = views.cameras[others], views.intrinsics[others]
-    pixels, z = project(sample.points[None], cameras, matrices)
+    cameras, matrices, lenses = views.cameras[others], views.intrinsics[others], views.lens(others)
+    pixels, z = project(sample.points[None], cameras, matrices, lenses)
     depth = np.stack([views.depth_at(other, at + views.offset) for other, at in zip(others.tolist(), pixels)])
     seen = np.isfinite(depth)
     with np.errstate(invalid="ignore"):
@@ -54,8 +54,8 @@ def _compare(
     parallax = float(np.median(views.parallax_deg(place, sample.points, others)))
     if not seen.any():
         return 0.0, np.nan, np.nan, parallax
-    points = unproject(np.nan_to_num(pixels), depth, cameras, matrices)
-    again, _ = project(points, views.cameras[place], views.intrinsics[place])
+    points = unproject(np.nan_to_num(pixels), depth, cameras, matrices, distortion=lenses)
+    again, _ = project(points, views.cameras[place], views.intrinsics[place], views.lens(place))
     distance = np.linalg.norm(again + views.offset - sample.pixels, axis=-1)[seen]
     return (
         float(agrees.any(0).mean()),

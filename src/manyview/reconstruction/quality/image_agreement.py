@@ -158,8 +158,9 @@ def _predicted(
 
     def seen(shift: tuple[float, float]) -> np.ndarray:
         camera, matrix = views.cameras[first], views.intrinsics[first]
-        points = unproject(sample.pixels + shift, sample.z_depth, camera, matrix, scene.pixel_centres)
-        return project(points, views.cameras[second], views.intrinsics[second])[0]
+        pixels, lens = sample.pixels + shift, views.lens(first)
+        points = unproject(pixels, sample.z_depth, camera, matrix, scene.pixel_centres, lens)
+        return project(points, views.cameras[second], views.intrinsics[second], views.lens(second))[0]
 
     centre = seen((0.0, 0.0))
     warp = np.stack([seen((1.0, 0.0)) - centre, seen((0.0, 1.0)) - centre], axis=-1)

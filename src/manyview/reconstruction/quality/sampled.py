@@ -42,6 +42,7 @@ class SampledViews:
         self.views = evenly_spread(len(scene), MOST_VIEWS)
         self.cameras = scene.cam_from_world[self.views]
         self.intrinsics = scene.intrinsics[self.views]
+        self.distortion = None if scene.distortion is None else scene.distortion[self.views]
         self.centres = camera_centres(self.cameras)
         self._masks: list[np.ndarray] = []
         self.samples: list[SampledPixels] = []
@@ -69,6 +70,10 @@ class SampledViews:
     def offset(self) -> float:
         """From where `project` puts a pixel to its centre at +0.5."""
         return 0.0 if self.scene.pixel_centres == "half" else 0.5
+
+    def lens(self, places: int | Int[np.ndarray, " k"]) -> Float[np.ndarray, "*k 4"] | None:
+        """Distortion of these views; None for pinholes."""
+        return None if self.distortion is None else self.distortion[places]
 
     def neighbours(self) -> list[Int[np.ndarray, " _"]]:
         """For each view the views that see most of it, those from other places before those from its own."""
@@ -98,7 +103,7 @@ class SampledViews:
         return np.degrees(np.median(np.arctan2(sine, (rays * own).sum(-1)), axis=1))
 
     def _seen(self, points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "views n"]:
-        pixels, z = project(points[None], self.cameras, self.intrinsics)
+        pixels, z = project(points[None], self.cameras, self.intrinsics, self.distortion)
         size = (self.scene.width, self.scene.height)
         with np.errstate(invalid="ignore"):
             return (z > 0) & ((pixels >= 0) & (pixels < size)).all(-1)
@@ -112,5 +117,7 @@ def _sample(
     row, column = np.divmod(chosen, scene.width)
     pixels = np.stack([column, row], axis=-1) + 0.5
     depth = scene.z_depth[view][row, column].astype(np.float64)
-    points = unproject(pixels, depth, scene.cam_from_world[view], scene.intrinsics[view], scene.pixel_centres)
+    lens = None if scene.distortion is None else scene.distortion[view]
+    camera = scene.cam_from_world[view], scene.intrinsics[view]
+    points = unproject(pixels, depth, *camera, scene.pixel_centres, lens)
     return SampledPixels(pixels, depth, points)

@@ -270,7 +270,7 @@ class Reconstruction:
         """
         return save(self, folder, overwrite)
 
-    if TYPE_CHECKING:  # attached by `manyview.export`, which lies above this package
+    if TYPE_CHECKING:  # attached by `manyview.export` and `manyview.refine`, which lie above this package
 
         def export(
             self,
@@ -282,6 +282,18 @@ class Reconstruction:
             progress: Callable[[int, int], None] | None = None,
         ) -> list[Path]:
             """Write files for other tools ("colmap", "ply", "glb", ...); see `manyview.export.export`."""
+            ...
+
+        def refine(
+            self,
+            images: Any = None,
+            options: Any = None,
+            *,
+            known: Any = None,
+            work: str | Path | None = None,
+            progress: Callable[[str, int, int], None] | None = None,
+        ) -> Reconstruction:
+            """Exact cameras where the original images allow it; see `manyview.refine`."""
             ...
 
     receipt = RenamedAttribute("comparison")

@@ -1,0 +1,131 @@
+"""`refine`: exact cameras for a result, from its original images, where they agree better than before."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from importlib import util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+from .._option_checks import check_instance, check_options
+from ..errors import MissingExtraError, UsageError, memory_errors
+from ..reconstruction.result.result import Reconstruction
+from .apply import apply_solution
+from .options import RefineOptions
+from .sources import SourceImages, with_sources
+
+if TYPE_CHECKING:  # results are read without PyTorch
+    from ..reconstruction.known.arrays import KnownViews
+    from ..reconstruction.known.cameras import KnownCamera
+    from ..reconstruction.known.files import KnownFiles
+
+Known = Union["KnownFiles", "KnownViews"]
+ProgressCallback = Callable[[str, int, int], None]
+
+
+def require_pycolmap() -> None:
+    """MissingExtraError without pycolmap; it is not imported."""
+    if util.find_spec("pycolmap") is None:
+        raise MissingExtraError("a refinement of cameras", "colmap")
+
+
+@memory_errors()
+def refine(
+    scene: Reconstruction,
+    images: SourceImages | None = None,
+    options: RefineOptions | None = None,
+    *,
+    known: Known | None = None,
+    work: str | Path | None = None,
+    progress: ProgressCallback | None = None,
+) -> Reconstruction:
+    """Exact cameras after the forward pass: structure from motion on the original images, where it is better.
+
+    What the network predicted decides which views are matched and where focal lengths start. The cameras
+    found are accepted only where matches that were held out agree better with them than with the network's
+    (docs/refinement.md); otherwise these stay, and `refinement["sentence"]` says which test failed.
+
+    Args:
+        scene: A result; it is not modified.
+        images: Where its original images are: None for the sources that its views name, a folder (or the
+            video) that holds them now, or one path, Pillow image, array or tensor a view.
+        options: How (None: the defaults).
+        known: Known cameras: intrinsics are kept, poses pull or are not moved (`known_poses`), and the result
+            is in their world. Known depth has no use here.
+        work: Folder for features and matches, kept; a run that was killed goes on from what is there. None
+            for a temporary one.
+        progress: Called with (stage, done, total).
+
+    Returns:
+        The result with `refinement` and, if that was accepted, refined cameras in the same world,
+        `distortion`, measured `tracks`, and each view's depth scaled to the points that it observes.
+
+    Raises:
+        InputError: An original image is gone; the message names it.
+        MissingExtraError: pycolmap is not installed.
+    """
+    check_instance("scene", scene, Reconstruction)
+    options = RefineOptions() if options is None else options
+    check_instance("options", options, RefineOptions)
+    check_options(options)
+    require_pycolmap()
+    scene = with_sources(scene, images)
+    cameras = known_cameras(scene, known)
+    began = time.perf_counter()
+    if len(scene) < 2:
+        sentence = "not refined: there is one view alone, and no other to compare it with"
+        refinement: dict[str, Any] = {"accepted": False, "sentence": sentence, "tests": [], "views": []}
+        refined = dataclasses.replace(scene, refinement=refinement)
+    elif work is None:
+        with tempfile.TemporaryDirectory(prefix="manyview-refine-", ignore_cleanup_errors=True) as folder:
+            refined = _refined(scene, options, cameras, Path(folder), progress)
+    else:
+        refined = _refined(scene, options, cameras, Path(work), progress)
+    settings = {**scene.settings, "refine": refine_settings(options, cameras)}
+    timings = {**refined.timings_s, "refine": time.perf_counter() - began}
+    return dataclasses.replace(refined, settings=settings, timings_s=timings).with_quality()
+
+
+def known_cameras(scene: Reconstruction, known: Known | None) -> list[KnownCamera | None] | None:
+    """The known camera of each view, its intrinsics at upright pixels; None where nothing is known."""
+    if known is None or not known:
+        return None
+    from ..reconstruction.known.known import at_upright_pixels
+
+    read = known.read(scene.views).cameras
+    if not any(read):
+        raise UsageError("known depth alone does not refine cameras: give known cameras, or none")
+    return at_upright_pixels(read, scene.views)
+
+
+def refine_settings(
+    options: RefineOptions, known: Sequence[KnownCamera | None] | None = None
+) -> dict[str, Any]:
+    """What decides a refinement of a given result, as JSON types, for its settings."""
+    settings = dataclasses.asdict(options)
+    if known is not None:
+        digest = hashlib.sha256()
+        for camera in known:
+            for array in (None, None) if camera is None else (camera.world_from_cam, camera.intrinsics):
+                digest.update(b"-" if array is None else array.tobytes())
+        settings["known_sha256"] = digest.hexdigest()
+    return settings
+
+
+def _refined(
+    scene: Reconstruction,
+    options: RefineOptions,
+    known: list[KnownCamera | None] | None,
+    work: Path,
+    progress: ProgressCallback | None,
+) -> Reconstruction:
+    from .mapping import solve
+
+    return apply_solution(scene, solve(scene, options, known=known, work=work, progress=progress))
+
+
+Reconstruction.refine = refine  # type: ignore[method-assign, assignment]
