@@ -11,8 +11,12 @@ from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
+import numpy as np
+
 from .._option_checks import check_instance, check_options
 from ..errors import MissingExtraError, UsageError, memory_errors
+from ..geometry.unproject_np import invert_rigid
+from ..reconstruction.inputs.views import ViewRecord
 from ..reconstruction.result.result import Reconstruction
 from .apply import apply_solution
 from .options import RefineOptions
@@ -20,8 +24,8 @@ from .sources import SourceImages, with_sources
 
 if TYPE_CHECKING:  # results are read without PyTorch
     from ..reconstruction.known.arrays import KnownViews
-    from ..reconstruction.known.cameras import KnownCamera
     from ..reconstruction.known.files import KnownFiles
+    from .mapping import KnownViewCameras
 
 Known = Union["KnownFiles", "KnownViews"]
 ProgressCallback = Callable[[str, int, int], None]
@@ -74,7 +78,7 @@ def refine(
     check_options(options)
     require_pycolmap()
     scene = with_sources(scene, images)
-    cameras = known_cameras(scene, known)
+    cameras = known_cameras(scene.views, known)
     began = time.perf_counter()
     if len(scene) < 2:
         sentence = "not refined: there is one view alone, and no other to compare it with"
@@ -90,42 +94,44 @@ def refine(
     return dataclasses.replace(refined, settings=settings, timings_s=timings).with_quality()
 
 
-def known_cameras(scene: Reconstruction, known: Known | None) -> list[KnownCamera | None] | None:
-    """The known camera of each view, its intrinsics at upright pixels; None where nothing is known."""
+def known_cameras(views: Sequence[ViewRecord], known: Known | None) -> KnownViewCameras | None:
+    """Known cameras of the views, their intrinsics at upright pixels; None where nothing is known."""
     if known is None or not known:
         return None
     from ..reconstruction.known.known import at_upright_pixels
+    from .mapping import KnownViewCameras
 
-    read = known.read(scene.views).cameras
+    read = known.read(views).cameras
     if not any(read):
         raise UsageError("known depth alone does not refine cameras: give known cameras, or none")
-    return at_upright_pixels(read, scene.views)
+    poses, matrices = np.full((len(views), 3, 4), np.nan), np.full((len(views), 3, 3), np.nan)
+    for view, camera in enumerate(at_upright_pixels(read, views)):
+        if camera is not None and camera.world_from_cam is not None:
+            poses[view] = invert_rigid(camera.world_from_cam)
+        if camera is not None and camera.intrinsics is not None:
+            matrices[view] = camera.intrinsics
+    return KnownViewCameras(poses, matrices)
 
 
-def refine_settings(
-    options: RefineOptions, known: Sequence[KnownCamera | None] | None = None
-) -> dict[str, Any]:
+def refine_settings(options: RefineOptions, known: KnownViewCameras | None = None) -> dict[str, Any]:
     """What decides a refinement of a given result, as JSON types, for its settings."""
     settings = dataclasses.asdict(options)
     if known is not None:
-        digest = hashlib.sha256()
-        for camera in known:
-            for array in (None, None) if camera is None else (camera.world_from_cam, camera.intrinsics):
-                digest.update(b"-" if array is None else array.tobytes())
-        settings["known_sha256"] = digest.hexdigest()
+        arrays = known.cam_from_world, known.intrinsics
+        settings["known_sha256"] = hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()
     return settings
 
 
 def _refined(
     scene: Reconstruction,
     options: RefineOptions,
-    known: list[KnownCamera | None] | None,
+    known: KnownViewCameras | None,
     work: Path,
     progress: ProgressCallback | None,
 ) -> Reconstruction:
     from .mapping import solve
 
-    return apply_solution(scene, solve(scene, options, known=known, work=work, progress=progress))
+    return apply_solution(scene, solve(scene, options, work, known, progress))
 
 
 Reconstruction.refine = refine  # type: ignore[method-assign, assignment]
