@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from . import wrong_types_allowed
+from . import check_all_again, wrong_types_allowed
 
 # Before anything imports Triton, whose own functions are made for the interpreter or for a card by then.
 if not torch.cuda.is_available():
@@ -38,6 +38,12 @@ def _unchecked_raises(*args: Any, **kwargs: Any) -> Iterator[pytest.ExceptionInf
 
 
 pytest.raises = _unchecked_raises
+
+
+@pytest.fixture(autouse=True)
+def _types_checked() -> None:
+    check_all_again()
+
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import manyview
+
+_SERVER = """
+import contextlib, io, json, sys
+from manyview.cli.main import run
+for line in sys.stdin:
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        status = run(json.loads(line))
+    print(json.dumps([status, out.getvalue(), err.getvalue()]), flush=True)
+"""
 
 
 class ExtendedPackage:
@@ -18,6 +29,7 @@ class ExtendedPackage:
     """
 
     def __init__(self, folder: Path, file: str, text: str, list_file: str, old: str, new: str) -> None:
+        self._process: subprocess.Popen[str] | None = None
         source, self._root = Path(manyview.__file__).parent, folder / "extended"
         target = self._root / "manyview"
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("bundled"))
@@ -29,7 +41,24 @@ class ExtendedPackage:
         (target / list_file).write_text(listed.replace(old, new), encoding="utf-8")
 
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        """The command `manyview` with these arguments."""
-        environment = {**os.environ, "PYTHONPATH": str(self._root)}
-        command = [sys.executable, "-m", "manyview.cli.main", *map(str, arguments)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=self._root)
+        """The command `manyview` with these arguments; run by one process, as starting takes long."""
+        if self._process is None:
+            environment = {**os.environ, "PYTHONPATH": str(self._root)}
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _SERVER],
+                env=environment,
+                cwd=self._root,
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            weakref.finalize(self, _end, self._process)
+        assert self._process.stdin is not None and self._process.stdout is not None
+        command = [str(argument) for argument in arguments]
+        print(json.dumps(command), file=self._process.stdin, flush=True)
+        return subprocess.CompletedProcess(command, *json.loads(self._process.stdout.readline()))
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with process:
+        process.kill()

@@ -37,8 +37,13 @@ def peak_bytes(
 
 @pytest.fixture(scope="module")
 def vggt_1b() -> VGGT:
+    """Of full width, with fewer layers: what they hold beside the taps comes and goes."""
+    assert VGGT_1B.encoder is not None
+    encoder = dataclasses.replace(VGGT_1B.encoder, depth=2)
     with torch.device("meta"):
-        return VGGT(dataclasses.replace(VGGT_1B, track_head=None))
+        return VGGT(
+            dataclasses.replace(VGGT_1B, track_head=None, encoder=encoder, depth=4, taps=(0, 1, 2, 3))
+        )
 
 
 @pytest.mark.parametrize("heads", [("camera", "depth"), ("camera", "depth", "points")])

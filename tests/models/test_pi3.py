@@ -256,8 +256,10 @@ def test_operations_are_those_counted(plan, build):
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("pieces", [(None, None, None), (4, 4000, 2), (8, 9000, 4)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("pieces", "dtype"),
+    [((None, None, None), torch.float32), ((4, 4000, 2), torch.bfloat16), ((8, 9000, 4), torch.float32)],
+)
 @pytest.mark.parametrize(("public", "kind"), [(PI3, Pi3), (PI3X, Pi3X)])
 def test_memory_estimate_is_near_and_not_below_counted_bytes(pieces, dtype, public, kind):
     config = dataclasses.replace(public, dim=256, depth=3, num_heads=4, decoder_dim=256, decoder_heads=4,
@@ -275,8 +277,7 @@ def test_memory_estimate_is_near_and_not_below_counted_bytes(pieces, dtype, publ
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("pieces", [(2, 2000, 1), (8, 9000, 4)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("pieces", "dtype"), [((2, 2000, 1), torch.bfloat16), ((8, 9000, 4), torch.float32)])
 @pytest.mark.parametrize("known", [("poses",), ("depth",), ("intrinsics",), ("poses", "intrinsics", "depth")])
 def test_memory_estimate_counts_what_is_known(monkeypatch, pieces, dtype, known):
     encoder = dataclasses.replace(PI3X.encoder, depth=2)

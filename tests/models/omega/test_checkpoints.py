@@ -116,8 +116,10 @@ def test_operations_are_those_counted(plan, heads):
         forward_flops(SMALL, layout, heads=("points",))
 
 
-@pytest.mark.parametrize("pieces", [(None, None, None), (4, 3000, 2), (8, 9000, 4)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("pieces", "dtype"),
+    [((None, None, None), torch.bfloat16), ((4, 3000, 2), torch.float32), ((8, 9000, 4), torch.bfloat16)],
+)
 def test_memory_estimate_is_near_and_not_below_counted_bytes(pieces, dtype):
     config = dataclasses.replace(
         OMEGA_512, dim=256, pairs=5, register_layers=(2,), taps=(0, 1, 3, 4), num_heads=4,
