@@ -139,6 +139,33 @@ def test_masked_pixels_do_not_count(masked, photos, tmp_path):
     assert later.settings["masks"] == masked.settings["masks"]
 
 
+def test_masked_patches_are_no_keys_unless_kept(photos):
+    fits, thin = [LEFT] * 4, [np.roll(np.eye(48, 64, dtype=bool), i, 1) | LEFT for i in range(4)]
+    model = tiny_vggt()
+    hidden = reconstruct(photos, model, masks=fits)
+    kept = reconstruct(photos, model, masks=fits, masked_keys="kept")
+    plain = reconstruct(photos, model)
+    np.testing.assert_array_equal(kept.z_depth, plain.z_depth)
+    np.testing.assert_array_equal(kept.masked, hidden.masked)
+    assert not np.allclose(hidden.z_depth, kept.z_depth, rtol=1e-3)
+    assert hidden.settings["masks"]["keys"] == "hidden" and "keys" not in kept.settings["masks"]
+    assert hidden.settings["accel"] == kept.settings["accel"] == "dense"
+    assert any("keys" in note for note in hidden.notes)
+    partly = read_view_masks(thin, plain.views).hidden_patches(14)
+    whole = read_view_masks(fits, plain.views).hidden_patches(14)
+    assert whole.sum() == 4 * 2 * 3 and (partly <= whole).all() and partly.sum() < whole.sum()
+    grid = whole.reshape(4, 3, 4)
+    assert grid[:, :, 2:].all() and not grid[:, :, :2].any()
+
+
+def test_views_attached_chunk_by_chunk(photos):
+    scene = reconstruct(
+        photos, tiny_vggt(), accel="anchors:frames=2", chunk=1, masks=[LEFT, None, LEFT, None]
+    )
+    np.testing.assert_array_equal(scene.masked.any((1, 2)), [True, False, True, False])
+    assert any("keeps masked patches" in note for note in scene.notes)
+
+
 def test_masks_in_memory_and_stored(photos, tmp_path):
     masks = [LEFT, torch.from_numpy(LEFT), Image.fromarray(LEFT), LEFT.astype(np.float32)]
     scene = reconstruct(photos, tiny_vggt(), masks=masks)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from .layout import TokenLayout
@@ -31,9 +32,13 @@ class AllKeys(Keys):
     """Every token of every frame is seen: dense attention."""
 
     every_token = True
+    single_tokens = True
 
     def select(self, layer: LayerInput) -> KeySet:
         return KeySet(*layer.keys_values())
+
+    def token_index(self, layer: LayerInput) -> Int[Tensor, "batch keys"]:
+        return torch.arange(layer.layout.tokens)[None].expand(len(layer.tokens), -1)
 
     def count(self, layout: TokenLayout) -> float:
         return layout.tokens

@@ -47,7 +47,7 @@ class LayerRun:
     attention. `frame_features` [B, S, C] holds the mean token of every frame after the encoder, for methods
     that choose frames. `memory` lives as long as the forward pass and is shared by its layers: what was
     chosen once (frames, indices) is kept there under a name of the method. `kernels`: "plain" or "triton",
-    for `kernels.fused`.
+    for `kernels.fused`. `frame_order` [B, S] is the frame of the input at each place (None: as given).
     """
 
     layer: int = 0
@@ -56,6 +56,7 @@ class LayerRun:
     frame_features: Tensor | None = None
     memory: dict[Any, Any] = dataclasses.field(default_factory=dict)
     kernels: str = "plain"
+    frame_order: Int[Tensor, "batch frames"] | None = None
 
     def once(self, name: Hashable, make: Callable[[], T]) -> T:
         """What `make` returned the first time that `name` was asked for in this forward pass."""
@@ -124,7 +125,7 @@ class KeySet:
     infinity hides padding). `kept` marks the tokens of the sequence that are themselves among the
     keys, which a fill needs so that nothing is counted twice; None where keys are not single tokens.
     `all_keys`, `all_values` are those of every token where a fill needs them, `keys_before_rope` the keys of
-    every token without positions.
+    every token without positions. `hidden` tokens are neither keys nor dropped: nothing stands for them.
     """
 
     k: Float[Tensor, "batch heads keys dim"]
@@ -134,6 +135,7 @@ class KeySet:
     all_keys: Float[Tensor, "batch heads tokens dim"] | None = None
     all_values: Float[Tensor, "batch heads tokens dim"] | None = None
     keys_before_rope: Float[Tensor, "batch heads tokens dim"] | None = None
+    hidden: Bool[Tensor, " tokens"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,10 +197,12 @@ class Keys(Part):
     `every_token`: they are those of all tokens; with all queries, dense attention. `per_query`: queries see
     different keys, so that `attend_layer` runs, with all queries and no fill. `project_all`: the key set has
     `kept`, `all_keys` and `all_values`, and with `keys_before_rope` those too, which some fills need.
-    `of_anchors`: what a frame gives is to depend on chosen frames and itself alone.
+    `of_anchors`: what a frame gives is to depend on chosen frames and itself alone. `single_tokens`: each
+    key is one token, `token_index` says which, and so single tokens can be left out (`visible_keys`).
     """
 
     of_anchors: bool = False
+    single_tokens: bool = False
     every_token: bool = False
     per_query: bool = False
     project_all: bool = False
@@ -207,6 +211,10 @@ class Keys(Part):
     def select(self, layer: LayerInput) -> KeySet:
         """The keys and values that all queries of a layer see."""
         raise NotImplementedError
+
+    def token_index(self, layer: LayerInput) -> Int[Tensor, "batch keys"] | None:
+        """Which tokens of the sequence are keys, where each key is one (`single_tokens`)."""
+        return None
 
     def attend_layer(self, layer: LayerInput) -> Float[Tensor, "batch tokens dim"]:
         """Output of a layer (after the output projection) whose keys are `per_query`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from .layout import TokenLayout
@@ -15,6 +15,8 @@ class SubsampledKeys(Keys):
     With `project_all` the dropped tokens are projected too, for fills that need them; `keys_before_rope` also
     gives the keys without positions.
     """
+
+    single_tokens = True
 
     def kept(self, layout: TokenLayout) -> Bool[Tensor, " tokens"]:
         """Which tokens of the sequence are keys."""
@@ -29,6 +31,9 @@ class SubsampledKeys(Keys):
         k, v = layer.keys_values()
         plain = layer.keys_values(positions=False)[0] if self.keys_before_rope else None
         return KeySet(k[:, :, index], v[:, :, index], None, mask, k, v, plain)
+
+    def token_index(self, layer: LayerInput) -> Int[Tensor, "batch keys"]:
+        return self.kept(layer.layout).nonzero()[:, 0].expand(len(layer.tokens), -1)
 
     def count(self, layout: TokenLayout) -> float:
         return float(self.kept(layout).sum())

@@ -170,9 +170,11 @@ class MaskChoice:
     """Folder of masks called like the images (0001.png or 0001.jpg.png for 0001.jpg); white is kept."""
     mask_sky: bool = False
     """Sky counts as masked too, where the network gives it or --sky finds it."""
+    masked_keys: Literal["hidden", "kept"] = "hidden"
+    """hidden: patches that masks hide whole are no keys of global attention, where the plan allows it."""
 
     def onto(self, options: ReconstructOptions) -> ReconstructOptions:
-        return dataclasses.replace(options, masks=self.masks, mask_sky=self.mask_sky)
+        return dataclasses.replace(options, **vars(self))
 
 
 def with_user_paths(command: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from ..attention.layout import TokenLayout
@@ -29,7 +29,14 @@ FeatureTapReader = Callable[[int, Tensor, Tensor, Compute], None]
 
 
 class Known:
-    """What is known of an input beside its images, as changes of tokens [B, S, P, C]; here none."""
+    """What is known of an input beside its images, as changes of tokens [B, S, P, C]; here none.
+
+    `frame_order` [B, S] is the frame of the input at each place once tokens are embedded (None: as given).
+    """
+
+    @property
+    def frame_order(self) -> Int[Tensor, "batch frames"] | None:
+        return None
 
     def embedded(self, x: Tensor, layout: TokenLayout, compute: Compute) -> Tensor:
         """Tokens after the encoder."""
@@ -118,6 +125,7 @@ class AlternatingLayers(nn.Module):
         features = _features(x) if plan.needs_frame_features else None
         memory = {} if memory is None else memory
         memory["frame features"] = features
+        order = None if known is None else known.frame_order
         for pair, layer in enumerate(pairs):
             x = self._frame_layer(pair, x, rotation, piece, inplace, compute)
             if layer is not None:
@@ -127,7 +135,7 @@ class AlternatingLayers(nn.Module):
                 x = self._special_token_attention(pair, x, inplace, compute)
             else:
                 record = getattr(recorder, "global_attention", None)
-                run = LayerRun(layer, piece, record, features, memory, compute.kernels)
+                run = LayerRun(layer, piece, record, features, memory, compute.kernels, order)
                 attend = plan.layers[layer]
                 x = self.global_block(pair)(
                     x.flatten(1, 2),

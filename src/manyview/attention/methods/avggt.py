@@ -104,7 +104,8 @@ class DiagonalMean(Fill):
 
     def attend(self, layer: LayerInput, queries: QuerySet, keys: KeySet) -> Float[Tensor, "b h queries d"]:
         assert keys.kept is not None and keys.all_keys is not None and keys.all_values is not None
-        dropped = ~keys.kept
+        without_own = keys.kept if keys.hidden is None else keys.kept | keys.hidden
+        dropped = ~without_own
         count = int(dropped.sum())
         if count == 0 or not (self.diagonal or self.mean):
             return NoFill().attend(layer, queries, keys)
@@ -121,7 +122,7 @@ class DiagonalMean(Fill):
         if self.diagonal:
             single = torch.promote_types(k.dtype, torch.float32)
             self_logit = (queries.q * keys.all_keys).sum(-1, dtype=single) / k.shape[-1] ** 0.5
-            self_logit = self_logit.masked_fill(keys.kept, float("-inf"))
+            self_logit = self_logit.masked_fill(without_own, float("-inf"))
             self_value = keys.all_values
         terms = (log_weight, self_logit, self_value, queries.lengths)
         return attend_extended(queries.q, k, v, *terms, kernels=layer.run.kernels)

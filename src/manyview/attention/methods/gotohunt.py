@@ -39,9 +39,17 @@ class CoveringFrameKeys(Keys):
     def needs_frame_features(self) -> bool:
         return True
 
+    single_tokens = True
+
     def select(self, layer: LayerInput) -> KeySet:
-        chosen = covering_frames(layer, self.frames).sort(1).values
-        return KeySet(*layer.keys_values_of(chosen, _every_patch(layer.layout, self.stride)))
+        return KeySet(*layer.keys_values_of(self._chosen(layer), _every_patch(layer.layout, self.stride)))
+
+    def token_index(self, layer: LayerInput) -> Int[Tensor, "batch keys"]:
+        starts = self._chosen(layer)[..., None] * layer.layout.tokens_per_frame
+        return (starts + _every_patch(layer.layout, self.stride).to(starts.device)).flatten(1)
+
+    def _chosen(self, layer: LayerInput) -> Int[Tensor, "batch chosen"]:
+        return covering_frames(layer, self.frames).sort(1).values
 
     def count(self, layout: TokenLayout) -> float:
         return min(self.frames, layout.frames) * len(_every_patch(layout, self.stride))

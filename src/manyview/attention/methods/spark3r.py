@@ -20,6 +20,8 @@ import functools
 import math
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from ..global_attention import GlobalAttention
 from ..index_cache import kept_for_later
@@ -75,6 +77,8 @@ class EveryFrameKeys(Keys):
         if self.multiple < 1 or (self.period is not None and self.period < 1):
             raise ValueError(f"period and multiple count from 1, got {self.period} and {self.multiple}")
 
+    single_tokens = True
+
     def frames(self, layout: TokenLayout) -> list[int]:
         """Frames whose tokens are keys."""
         period = self.period or (1 if layout.frames <= 100 else math.ceil(layout.frames / 40))
@@ -88,6 +92,11 @@ class EveryFrameKeys(Keys):
             return KeySet(*layer.keys_values())
         chosen = torch.tensor(frames, device=layer.tokens.device).expand(len(layer.tokens), -1)
         return KeySet(*layer.keys_values_of(chosen))
+
+    def token_index(self, layer: LayerInput) -> Int[Tensor, "batch keys"]:
+        each = layer.layout.tokens_per_frame
+        index = torch.tensor(self.frames(layer.layout))[:, None] * each + torch.arange(each)
+        return index.flatten().expand(len(layer.tokens), -1)
 
     def count(self, layout: TokenLayout) -> float:
         return len(self.frames(layout)) * layout.tokens_per_frame

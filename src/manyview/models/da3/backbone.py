@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ...attention.layout import TokenLayout
@@ -106,6 +106,10 @@ class CameraTokens(Known):
         self._learned, self._given, self._continues = learned, given, continues
         self._reference = "first" if given is not None or continues else reference
         self.order: RestoredOrder | None = None
+
+    @property
+    def frame_order(self) -> Int[Tensor, "batch frames"] | None:
+        return None if self.order is None else self.order.views
 
     @property
     def known(self) -> bool:

@@ -46,6 +46,15 @@ class ViewMasks:
         """True where a mask hides a network pixel of these views."""
         return np.unpackbits(self.packed[rows], axis=-1, count=self.width).astype(bool)
 
+    def hidden_patches(self, patch_size: int) -> Bool[np.ndarray, "views patches"]:
+        """True for patches of which a mask hides everything that shows the image, row by row."""
+        hidden = self.hidden()
+        shown = np.stack([record.transform.content_mask() for record in self.records]) & ~hidden
+        views, height, width = hidden.shape
+        cells = (views, height // patch_size, patch_size, width // patch_size, patch_size)
+        some, visible = (mask.reshape(cells).any(axis=(2, 4)) for mask in (hidden, shown))
+        return (some & ~visible).reshape(views, -1)
+
     @property
     def facts(self) -> dict[str, Any]:
         """What decides the numbers of a result, as JSON types."""

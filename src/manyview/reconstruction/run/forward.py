@@ -9,6 +9,7 @@ import logging
 import torch
 from torch import Tensor
 
+from ...attention.plan import Plan
 from ...errors import out_of_memory
 from ...models.network import Network, Predictions
 from ...models.priors import Priors
@@ -26,10 +27,12 @@ def run_forward(
     chosen: Preflight,
     progress: ProgressCallback | None = None,
     priors: Priors | None = None,
+    plan: Plan | None = None,
 ) -> tuple[Predictions, dict[str, float], RunOptions]:
     """Predictions for uint8 images [S, 3, H, W], seconds by stage, and the run options that went through.
 
-    `priors`: what is known beside the images, for a network that takes it. Raises MemoryLimitError when even
+    `priors`: what is known beside the images, for a network that takes it. `plan`: in place of the request's.
+    Raises MemoryLimitError when even
     the smallest chunks do not fit.
     """
     device = chosen.machine.device
@@ -39,7 +42,7 @@ def run_forward(
         clock = StageClock(device, sum(stage_counts(model.config.depth, options.heads).values()), progress)
         try:
             with torch.inference_mode():
-                result = model(images.to(device), chosen.request.plan, options, clock, **known)
+                result = model(images.to(device), plan or chosen.request.plan, options, clock, **known)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise

@@ -52,6 +52,8 @@ class ReconstructOptions:
             arrays (bool, uint8 or float in [0, 1]; True or white is kept) or Pillow images (docs/masks.md).
             Masked pixels give no points and no statistics.
         mask_sky: sky counts as masked too, where the network gives it or `sky` finds it.
+        masked_keys: patches of which masks hide everything are no keys of global attention ("hidden", where
+            the plan allows it), or seen as all others ("kept").
         metric_model: depth in metres and sky of single views: a network, or what `manyview.load` takes.
         reference_view: how the view that the others refer to is chosen, for networks that choose one:
             "saddle_balanced", "first", "middle" or "saddle_sim_range" (None: as the network does).
@@ -87,6 +89,7 @@ class ReconstructOptions:
     metric_model: Network | str | Path = "da3-metric-large"
     masks: Masks | None = None
     mask_sky: bool = False
+    masked_keys: Literal["hidden", "kept"] = "hidden"
 
     receipt = RenamedAttribute("compare")
     receipt_views = RenamedAttribute("compare_views")
@@ -145,6 +148,7 @@ class ReconstructChanges(TypedDict, total=False):
     metric_model: Network | str | Path
     masks: Masks | None
     mask_sky: bool
+    masked_keys: Literal["hidden", "kept"]
 
 
 def changed_options(options: ReconstructOptions | None, changes: ReconstructChanges) -> ReconstructOptions:

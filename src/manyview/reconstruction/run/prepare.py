@@ -14,6 +14,7 @@ import torch
 from ..._option_checks import check_instance
 from ...attention.auto import choose_plan, misfit
 from ...attention.plan import Plan
+from ...attention.visible_keys import hide_keys
 from ...errors import MemoryLimitError, UsageError, memory_errors
 from ...kernels import check_kernels
 from ...models.families import suited_plans
@@ -60,6 +61,7 @@ class PreparedRun:
         warnings: what is to be said above all else of the result.
         masks: what is hidden of the views, if anything.
         mask_sky: whether sky counts as masked.
+        visible_plan: the plan of the pass where masked patches are no keys (None: that of `chosen`).
     """
 
     views: LoadedViews
@@ -73,6 +75,7 @@ class PreparedRun:
     warnings: tuple[str, ...] = ()
     masks: ViewMasks | None = None
     mask_sky: bool = False
+    visible_plan: Plan | None = None
 
 
 @memory_errors()
@@ -195,13 +198,20 @@ def prepare(
         *(masks.notes if masks else ()),
     )
     settings = run_settings(model, options, chosen, views, known, single_view, masks)
+    visible_plan = None
+    if masks is not None and options.masked_keys == "hidden":
+        patches = torch.from_numpy(masks.hidden_patches(patch))
+        if patches.any():
+            visible_plan, note = hide_keys(chosen.request.plan, patches)
+            notes = (*notes, note)
+            settings["masks"]["keys"] = "hidden"
     comparison = ComparisonOptions(options.compare_views) if options.compare else None
     notes = tuple(dict.fromkeys(notes))
     warnings = model_warnings(model.info, views.records)
     timings = {"read": read_s}
     return PreparedRun(
         views, chosen, settings, notes, timings, comparison, known, single_view, warnings,
-        masks, options.mask_sky,
+        masks, options.mask_sky, visible_plan,
     )  # fmt: skip
 
 

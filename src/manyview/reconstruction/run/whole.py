@@ -29,7 +29,9 @@ def run_whole(
     held = start_counting(ready.chosen.machine.device)
     start = time.perf_counter()
     priors = None if ready.known is None else ready.known.priors
-    predictions, stages, used = run_forward(model, ready.views.images, ready.chosen, progress, priors)
+    predictions, stages, used = run_forward(
+        model, ready.views.images, ready.chosen, progress, priors, ready.visible_plan
+    )
     timings = {"forward": time.perf_counter() - start, **stages}
     valid = valid_views(predictions)
     views, notes = keep_valid(ready.views.records, valid, ready.settings["precision"])
