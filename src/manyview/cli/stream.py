@@ -107,6 +107,8 @@ class Stream:
     keep_chunks: bool = False
     """Keep the results of chunks when the whole is written."""
     to: ExportNames = ("ply",)
+    masks: Path | None = None
+    """Folder of masks called like the images (or frame_000123.png); they hide pixels of the result."""
     plot: bool = False
     """Draw milliseconds and bytes against frames to OUT/stream/stream.png."""
     device: str = "auto"
@@ -125,6 +127,7 @@ class Stream:
         from ..files.paths import user_path
         from ..files.transaction import output_path
         from ..files.writing import atomic_file
+        from ..reconstruction.inputs.view_masks import check_masks
         from ..streaming.chart import draw
         from ..streaming.finish import timing_summary, write_result
         from ..streaming.journal import STATE_NAME, StreamJournal, damaged_input_errors
@@ -134,6 +137,7 @@ class Stream:
         if self.chunk < 1 or self.state_every < 1:
             raise UsageError("--chunk and --state-every are at least 1")
         formats = chosen_formats(self.to)
+        check_masks(self.masks)
         if self.plot:
             require_plot()
         folder = user_path(self.paths[1])
@@ -161,7 +165,10 @@ class Stream:
                 journal.start()
             self._push_all(source, engine, journal, bars)
             revised = engine.cameras() if self.cameras == "revised" else None
-            scene = write_result(journal, folder, revised, tuple(source.warnings), network.info)
+            notes = tuple(source.warnings)
+            scene = write_result(
+                journal, folder, revised, notes, network.info, self.masks, self.frames.strict
+            )
             export_all(scene, folder, formats, bars)
             journal.finish(self.keep_chunks)
             if self.plot:
@@ -231,6 +238,8 @@ class Stream:
         }
         if self.kernels != "plain":
             settings["kernels"] = self.kernels
+        if self.masks is not None:
+            settings["masks"] = str(self.masks)
         return engine, settings
 
     def _source(self, network: Network, journal: StreamJournal) -> FrameSource:

@@ -15,6 +15,7 @@ from ..attention.layout import TokenLayout
 from ..files.array_file import ArrayFile
 from ..models.info import ModelInfo
 from ..models.predictions import Predictions
+from ..reconstruction.inputs.view_masks import read_view_masks
 from ..reconstruction.inputs.views import ViewRecord
 from ..reconstruction.result.arrays import ARRAY_FIELDS, array_shapes
 from ..reconstruction.result.result import Reconstruction
@@ -30,17 +31,20 @@ def write_result(
     cameras: tuple[Tensor, Tensor] | None,
     notes: tuple[str, ...] = (),
     info: ModelInfo | None = None,
+    masks: Path | None = None,
+    strict: bool = False,
 ) -> Reconstruction:
     """Write all frames of a stream to `folder` as `manyview reconstruct` writes its result.
 
     One chunk at a time is in memory. `cameras` replace those of the updates; `info` is the
-    provenance of the weights. Frames without a finite camera
-    or depth are left out, with a note. Raises ManyViewError if none is left.
+    provenance of the weights. `masks` is a folder of masks, see `read_view_masks`, as is `strict`; they hide
+    pixels of the result and change no camera or depth. Frames without a finite camera or depth are left out,
+    with a note. Raises ManyViewError if none is left.
     """
     log = journal.log()
     frames = sum(line["frames"] for line in log)
     height, width = journal.canvas or (1, 1)
-    shapes = array_shapes(frames, height, width)
+    shapes = array_shapes(frames, height, width, () if masks is None else ("masks",))
 
     def fill(file: ArrayFile) -> Reconstruction:
         records: list[ViewRecord] = []
@@ -53,15 +57,21 @@ def write_result(
             good[list(rows)] = _valid_frames(arrays)
             for name, values in arrays.items():
                 file.write(name, rows, values.astype(ARRAY_FIELDS[name][0], copy=False))
+        hidden = None if masks is None else read_view_masks(masks, records, strict)
+        if hidden is not None:
+            records = list(hidden.records)
+            for row in range(frames):
+                file.write("masked", [row], hidden.hidden([row]))
         views, left_out = keep_valid(records, good, journal.settings["precision"])
         file.keep(good.numpy())
+        facts, more_notes = ({}, ()) if hidden is None else ({"masks": hidden.facts}, hidden.notes)
         scene = Reconstruction(
             **file.mapped(),  # type: ignore[arg-type]
             views=views,
-            settings={**journal.settings, "views": len(records)},
+            settings={**journal.settings, "views": len(records), **facts},
             timings_s={"forward": sum(line["seconds"] for line in log)},
             memory_bytes={"memory of the stream": max(line["memory_bytes"] for line in log)},
-            notes=(*(() if info is None else info.notes), *notes, *left_out),
+            notes=(*(() if info is None else info.notes), *notes, *left_out, *more_notes),
             warnings=model_warnings(info, views),
         )
         return scene.with_quality()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool
+from PIL import Image
 
 from ...errors import InputError
 from ..inputs.decode import ImageReadError
@@ -82,6 +84,36 @@ def kept_pixels(
         seen = ~_at_upright_pixels(hidden, scene.views[index].transform)
         kept = seen if kept is None else kept & seen
     return None if kept is None or kept.all() else kept
+
+
+def write_masks(
+    scene: Reconstruction,
+    folder: Path,
+    names: Sequence[str],
+    sky: bool = False,
+    factors: Sequence[int] = (),
+) -> None:
+    """Write `kept_pixels` of every view as `NAME.png`, white where a pixel is kept, as COLMAP names masks.
+
+    Args:
+        scene: A result.
+        folder: Where to; sub-folders are made as the names have them.
+        names: File name of each view's image.
+        sky: See `kept_pixels`.
+        factors: Also write masks reduced by these factors, to `FOLDER_2` and so on.
+    """
+    for index, name in enumerate(names):
+        transform = scene.views[index].transform
+        kept = kept_pixels(scene, index, sky)
+        if kept is None:
+            kept = np.ones((transform.upright_height, transform.upright_width), dtype=bool)
+        image = Image.fromarray(kept.astype(np.uint8) * np.uint8(255))
+        for factor in (1, *factors):
+            target = (folder if factor == 1 else folder.with_name(f"{folder.name}_{factor}")) / f"{name}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            size = (max(1, image.width // factor), max(1, image.height // factor))
+            smaller = image if factor == 1 else image.resize(size, Image.Resampling.NEAREST)
+            smaller.save(target, compress_level=1)
 
 
 def _of_file(scene: Reconstruction, index: int) -> Bool[np.ndarray, "upright_height upright_width"] | None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from ...files.naming import suffix_of
 from ...reconstruction.inputs.source_images import write_source_images
+from ...reconstruction.result.masks import write_masks
 
 if TYPE_CHECKING:
     from ...reconstruction.result.result import Reconstruction
@@ -35,19 +35,11 @@ def write_originals(
     return names
 
 
-def write_masks(scene: Reconstruction, folder: Path) -> bool:
-    """Write what `scene.masked` hides as black pixels of `NAME.png` for each original, if there is any."""
-    if scene.masked is None or not scene.masked.any():
+def write_view_masks(scene: Reconstruction, folder: Path) -> bool:
+    """Write what masks hide, and the sky, as black pixels of `NAME.png` for each original, if anything."""
+    if not any(hidden is not None and hidden.any() for hidden in (scene.masked, scene.sky)):
         return False
-    folder.mkdir(parents=True, exist_ok=True)
-    for index, (view, name) in enumerate(zip(scene.views, original_names(scene), strict=True)):
-        transform = view.transform
-        x = (np.arange(transform.upright_width) + 0.5) * transform.scale_x + transform.offset_x
-        y = (np.arange(transform.upright_height) + 0.5) * transform.scale_y + transform.offset_y
-        column = np.floor(x).astype(int).clip(0, scene.width - 1)
-        row = np.floor(y).astype(int).clip(0, scene.height - 1)
-        kept = np.where(scene.masked[index][np.ix_(row, column)], 0, 255).astype(np.uint8)
-        Image.fromarray(kept).save(folder / f"{name}.png", compress_level=1)
+    write_masks(scene, folder, original_names(scene), sky=True)
     return True
 
 
@@ -56,6 +48,7 @@ def digest(scene: Reconstruction) -> str:
     found = hashlib.sha256(np.ascontiguousarray(scene.images).tobytes())
     for view in scene.views:
         found.update(repr((view.transform, view.video_frame)).encode())
-    if scene.masked is not None:
-        found.update(np.packbits(scene.masked).tobytes())
+    for hidden in (scene.masked, scene.sky):
+        if hidden is not None:
+            found.update(np.packbits(hidden).tobytes())
     return found.hexdigest()

@@ -16,7 +16,7 @@ from ...reconstruction.result.tracks import Tracks
 from ..options import RefineOptions
 from ..solution import HeldOutMatches, Solution
 from .cameras import KnownViewCameras, start_cameras
-from .originals import digest, write_masks, write_originals
+from .originals import digest, write_originals, write_view_masks
 from .pairs import first_pairs
 from .process import run_worker
 
@@ -64,7 +64,7 @@ def solve(
     cameras = start_cameras(scene, options, known)
     began = time.perf_counter()
     names = write_originals(scene, work / "images", lambda done, total: report("originals", done, total))
-    masks = write_masks(scene, work / "masks")
+    masks = write_view_masks(scene, work / "masks")
     pairs = first_pairs(scene, options)
     request = {
         "digest": digest(scene),
