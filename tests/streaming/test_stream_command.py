@@ -50,15 +50,14 @@ def frames(tmp_path: Path) -> Path:
 def test_masks_hide_pixels_of_the_result(command: Command, frames: Path, weights: Path, tmp_path: Path):
     (tmp_path / "masks").mkdir()
     Image.new("L", (32, 24)).save(tmp_path / "masks" / "002.jpg")
-    line = ("stream", frames, tmp_path / "out", "--model", weights, *SMALL, "--max-frames", 3)
+    line = ("stream", frames, tmp_path / "out", "--model", weights, *SMALL)
     status, _, told = command(*line, "--masks", tmp_path / "nowhere")
     assert status == 2 and "nowhere" in told
-    (frames / "006.png").rename(frames / "002.png")  # the last of the three that are used
-    status, said, told = command(*line, "--masks", tmp_path / "masks")
+    status, _, told = command(*line, "--masks", tmp_path / "masks")
     assert status == 0, told
     scene = manyview.load_reconstruction(tmp_path / "out")
     assert scene.masked is not None and scene.settings["masks"]["views"] == 1
-    assert [bool(scene.valid[i].any()) for i in range(3)] == [name != "002.png" for name in scene.names]
+    np.testing.assert_array_equal(scene.valid.any((1, 2)), [name != "002.png" for name in scene.names])
 
 
 def test_a_folder_becomes_what_reconstruct_writes(
