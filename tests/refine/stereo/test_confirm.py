@@ -93,7 +93,8 @@ def test_confirmed_depth_is_exact_and_covers_most_of_a_textured_scene(
     assert (found.width, found.height) == (WIDTH, HEIGHT)
     assert found.confirmed is not None and found.confirmed.mean() >= 0.6
     assert np.median(error) <= 0.01
-    assert stages[-1] == ("confirm depth", 2 * VIEWS, 2 * VIEWS)
+    total = 2 * OPTIONS.looks * VIEWS
+    assert stages[-1] == ("confirm depth", total, total)
     assert [done for _, done, _ in stages] == sorted(done for _, done, _ in stages)
 
 

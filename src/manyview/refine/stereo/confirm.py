@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 from PIL import Image
+from torch import Tensor
 
 from ...models.device import pick_device
 from ...reconstruction.inputs.in_memory import ImageInput
 from ...reconstruction.result.result import Reconstruction
-from .consistency import confirm
+from .consistency import agreeing_views, seen_from_others
 from .neighbours import choose_neighbours, inverse_depth_range, scene_points
 from .options import StereoOptions
 from .search import search_depth
@@ -57,39 +58,93 @@ def confirm_depth(
     start = time.perf_counter()
     options = StereoOptions() if options is None else options
     where = pick_device("auto" if device is None else device)
-    report = progress or (lambda stage, done, total: None)
-    count = len(scene)
-    report(STAGE, 0, 2 * count)
     scene = at_stereo_size(scene, images, options.size)
-    points, seen = scene_points(scene)
-    neighbours = choose_neighbours(scene, points, seen, options.neighbours)
-    ranges = [inverse_depth_range(scene, points, seen[view], view) for view in range(count)]
-    cameras = Cameras.of(scene)
-    grey = torch.from_numpy(_grey(scene.images)).to(where)
-    inverse = torch.ones(grey.shape, device=where)
-    usable = torch.from_numpy(_visible(scene)).to(where)
-    for view, (others, inverse_range) in enumerate(zip(neighbours, ranges)):
-        if len(others) and inverse_range is not None:
-            inverse[view], cost = search_depth(grey, cameras, view, others, inverse_range, options)
-            usable[view] &= cost < options.most_cost
-        else:
-            usable[view] = False
-        report(STAGE, view + 1, 2 * count)
-    depth, conf = scene.z_depth.copy(), _below_one(scene.depth_conf)
-    confirmed = np.zeros(depth.shape, dtype=bool)
-    for view, others in enumerate(neighbours):
-        if len(others):
-            measured, agreeing = confirm(inverse, usable, cameras, view, others, options)
-            needed = min(options.agreeing, len(others))
-            good = ((agreeing >= needed) & usable[view]).cpu().numpy()
-            confirmed[view] = good
-            depth[view] = np.where(good, measured.cpu().numpy(), depth[view])
-            conf[view] = np.where(good, 1 + agreeing.cpu().numpy(), conf[view])
-        report(STAGE, count + view + 1, 2 * count)
-    timings = {**scene.timings_s, STAGE: time.perf_counter() - start}
+    stereo = _Stereo.of(scene, options, where)
+    total, done = 2 * options.looks * len(scene), 0
+    inverse = torch.ones(scene.z_depth.shape, device=where)
+    confirmed = torch.zeros_like(inverse, dtype=torch.bool)
+    count = torch.zeros_like(inverse, dtype=torch.int32)
+    for look in range(options.looks):
+        found, usable = inverse.clone(), confirmed.clone()
+        for view in range(len(scene)):
+            found[view], usable[view] = stereo.search(view, inverse, confirmed if look else None)
+            done += 1
+            if progress is not None:
+                progress(STAGE, done, total)
+        for view in range(len(scene)):
+            inverse[view], confirmed[view], count[view] = stereo.confirm(view, found, usable)
+            done += 1
+            if progress is not None:
+                progress(STAGE, done, total)
+    good = confirmed.cpu().numpy()
     return dataclasses.replace(
-        scene, z_depth=depth, depth_conf=conf, confirmed=confirmed, timings_s=timings, quality=None
+        scene,
+        z_depth=np.where(good, (1 / inverse).cpu().numpy(), scene.z_depth),
+        depth_conf=np.where(good, 1 + count.cpu().numpy(), _below_one(scene.depth_conf)).astype(np.float32),
+        confirmed=good,
+        timings_s={**scene.timings_s, STAGE: time.perf_counter() - start},
+        quality=None,
     )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Stereo:
+    """What a search of every view needs."""
+
+    grey: UInt8[Tensor, "views height width"]
+    visible: Bool[Tensor, "views height width"]
+    cameras: Cameras
+    neighbours: list[Int[np.ndarray, " _"]]
+    ranges: list[tuple[float, float] | None]
+    options: StereoOptions
+
+    @classmethod
+    def of(cls, scene: Reconstruction, options: StereoOptions, device: torch.device) -> _Stereo:
+        points, seen = scene_points(scene)
+        most = max(options.neighbours, options.witnesses)
+        return cls(
+            torch.from_numpy(_grey(scene.images)).to(device),
+            torch.from_numpy(_visible(scene)).to(device),
+            Cameras.of(scene),
+            choose_neighbours(scene, points, seen, most),
+            [inverse_depth_range(scene, points, seen[view], view) for view in range(len(scene))],
+            options,
+        )
+
+    def search(
+        self,
+        view: int,
+        inverse: Float[Tensor, "views height width"],
+        confirmed: Bool[Tensor, "views height width"] | None,
+    ) -> tuple[Float[Tensor, "height width"], Bool[Tensor, "height width"]]:
+        """(inverse depth; where it may be used); a second look is around what others confirmed."""
+        others, inverse_range = self.neighbours[view][: self.options.neighbours], self.ranges[view]
+        if not len(others) or inverse_range is None:
+            return inverse[view], torch.zeros_like(self.visible[view])
+        start = None
+        if confirmed is not None:
+            nearest = seen_from_others(inverse, confirmed, self.cameras, view, self.neighbours[view])
+            start = torch.where(confirmed[view] | (nearest == 0), inverse[view], nearest)
+        found, cost = search_depth(self.grey, self.cameras, view, others, inverse_range, self.options, start)
+        return found, self.visible[view] & (cost < self.options.most_cost)
+
+    def confirm(
+        self,
+        view: int,
+        inverse: Float[Tensor, "views height width"],
+        usable: Bool[Tensor, "views height width"],
+    ) -> tuple[Float[Tensor, "height width"], Bool[Tensor, "height width"], Int[Tensor, "height width"]]:
+        """(inverse depth, averaged where confirmed; confirmed; how many others agree)."""
+        others = self.neighbours[view][: self.options.witnesses]
+        if not len(others):
+            return (
+                inverse[view],
+                torch.zeros_like(usable[view]),
+                torch.zeros_like(inverse[view], dtype=torch.int32),
+            )
+        depth, count = agreeing_views(inverse, usable, self.cameras, view, others, self.options)
+        confirmed = usable[view] & (count >= min(self.options.agreeing, len(others)))
+        return torch.where(confirmed, 1 / depth, inverse[view]), confirmed, count
 
 
 def _grey(

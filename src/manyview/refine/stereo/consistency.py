@@ -13,7 +13,7 @@ from .warp import Cameras, Lenses, Warp, sample, tensor
 _WHOLLY = 0.99  # usable, with all pixels around
 
 
-def confirm(
+def agreeing_views(
     inverse_depth: Float[Tensor, "views height width"],
     usable: Bool[Tensor, "views height width"],
     cameras: Cameras,
@@ -53,3 +53,24 @@ def confirm(
         total += torch.where(agrees, found[:, 2], 0.0)[0]
         count += agrees[0]
     return total / (count + 1), count
+
+
+def seen_from_others(
+    inverse_depth: Float[Tensor, "views height width"],
+    confirmed: Bool[Tensor, "views height width"],
+    cameras: Cameras,
+    view: int,
+    others: Int[np.ndarray, " others"],
+) -> Float[Tensor, "height width"]:
+    """Inverse depth of the nearest confirmed point of other views at each pixel of a view; 0 without one."""
+    height, width = inverse_depth.shape[1:]
+    nearest = inverse_depth.new_zeros(height * width)
+    for other in others.tolist():
+        warp = Warp.between(cameras, other, np.array([view]), height, width, inverse_depth.device)
+        points = warp.points(inverse_depth[other])
+        places, inside = warp.lenses(points)
+        x = ((places[0, ..., 0] + 1) * (width / 2)).nan_to_num().long().clamp_(0, width - 1)
+        y = ((places[0, ..., 1] + 1) * (height / 2)).nan_to_num().long().clamp_(0, height - 1)
+        inverse = torch.where(inside[0] & confirmed[other], inverse_depth[other] / points[0, 2], 0.0)
+        nearest.scatter_reduce_(0, (y * width + x).flatten(), inverse.flatten(), "amax")
+    return nearest.view(height, width)

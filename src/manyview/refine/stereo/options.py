@@ -25,11 +25,15 @@ class StereoOptions:
     """Side of the patches that are compared."""
     planes: int = 192
     """At most so many depths of the first search."""
+    looks: int = 2
+    """Searches of each view: the first over all depths, further ones around what other views confirmed."""
+    witnesses: int = 10
+    """Each view is confirmed by so many of its neighbours at most, of which..."""
     agreeing: int = 2
-    """So many other views must agree with a depth (one where there is only one)."""
-    reprojection: float = 1.0
+    """...so many must agree with a depth (one where there is only one)."""
+    reprojection: float = 1.5
     """A view agrees if the way there and back, by its own depth, ends within so many pixels..."""
-    relative_depth: float = 0.01
+    relative_depth: float = 0.015
     """...and at a depth that differs by at most this share."""
 
     most_cost: float = 0.8

@@ -28,6 +28,7 @@ def search_depth(
     others: Int[np.ndarray, " others"],
     inverse_range: tuple[float, float],
     options: StereoOptions,
+    start: Float[Tensor, "height width"] | None = None,
 ) -> tuple[Float[Tensor, "height width"], Float[Tensor, "height width"]]:
     """Inverse depth of every pixel of a view, and its cost (0 to 1; see `cost_volume`).
 
@@ -41,30 +42,38 @@ def search_depth(
         others: Those that it is compared with.
         inverse_range: Least and most inverse depth.
         options: See there.
+        start: Inverse depth to search around at the full size, in place of the sweep.
     """
-    chosen = images[torch.as_tensor([view, *others.tolist()], device=images.device)]
-    found: Tensor | None = None
-    spacing = 0.0
-    for height, width in _sizes(*images.shape[1:], options.coarsest):
-        grey = _at_size(chosen, height, width)
-        warp = Warp.between(cameras, view, others, height, width, images.device)
-        if found is None:
-            labels = _planes(warp, inverse_range, options.planes)
-            inverse = torch.linspace(*inverse_range, labels, device=images.device)[:, None, None]
-            spacing = (inverse_range[1] - inverse_range[0]) / (labels - 1)
-            base: Tensor | float = inverse_range[0]
-        else:
-            base = F.interpolate(_median(found)[None, None], (height, width), mode="bilinear")[0, 0]
+    device = images.device
+    chosen = images[torch.as_tensor([view, *others.tolist()], device=device)]
+    low, high = inverse_range
+    sizes = _sizes(*images.shape[1:], options.coarsest)
+    warp = Warp.between(cameras, view, others, *sizes[0], device)
+    labels = _planes(warp, inverse_range, options.planes)
+    spacing = (high - low) / (labels - 1)
+    steps = torch.arange(-_REACH, _REACH + 1, device=device)[:, None, None]
+    found = start
+    for level, (height, width) in enumerate(sizes):
+        if level:
             spacing /= _FINER
-            steps = torch.arange(-_REACH, _REACH + 1, device=images.device) * spacing
-            base = base - _REACH * spacing
-            inverse = (base + _REACH * spacing + steps[:, None, None]).clamp_(min=inverse_range[0] / 4)
+        if start is not None and level < len(sizes) - 1:
+            continue
+        if level:
+            warp = Warp.between(cameras, view, others, height, width, device)
+        if found is None:
+            first: Tensor | float = low
+            inverse = low + torch.arange(labels, device=device)[:, None, None] * spacing
+        else:
+            around = F.interpolate(_median(found)[None, None], (height, width), mode="bilinear")[0, 0]
+            first = around - _REACH * spacing
+            inverse = (around + steps * spacing).clamp_(min=low / 4)
+        grey = _at_size(chosen, height, width)
         volume = cost_volume(grey[0], grey[1:], warp, inverse, options.window, options.best)
         label, whole = cheapest_label(smooth_costs(volume, grey[0]))
-        found = base + label * spacing
+        found = first + label * spacing
         cost = volume.gather(-1, whole[..., None])[..., 0]
     assert found is not None
-    return found.clamp_(min=inverse_range[0] / 4), cost
+    return found.clamp_(min=low / 4), cost
 
 
 def _sizes(height: int, width: int, coarsest: int) -> list[tuple[int, int]]:
