@@ -14,8 +14,9 @@ from manyview.reconstruction.inputs.masks import network_mask, read_mask
 from manyview.reconstruction.inputs.view_masks import read_view_masks
 from manyview.reconstruction.inputs.views import ViewRecord
 from manyview.reconstruction.result.load import load_reconstruction
-from manyview.reconstruction.result.masks import kept_pixels, with_masked_sky, with_masks
+from manyview.reconstruction.result.masks import kept_pixels, with_masked_sky, with_masks, write_masks
 from manyview.reconstruction.run.engine import reconstruct
+from manyview.refine.mapping.originals import original_names, write_view_masks
 from tests.analytic_scene import crop_transform, fit_transform, pad_transform
 from tests.models.tiny import tiny_vggt
 
@@ -205,3 +206,21 @@ def test_sky_as_a_mask(masked):
         kept = kept_pixels(both, index)
         assert not kept[:20].any() and kept[30:, :32].all()
         np.testing.assert_array_equal(kept, kept_pixels(both, index, sky=True))
+
+
+def test_masks_as_files(masked, tmp_path):
+    names = ("a/0.jpg", "1.jpg", "2.jpg", "3.jpg")
+    write_masks(masked, tmp_path / "out" / "masks", names, factors=(2,))
+    for index, name in enumerate(names):
+        want = LEFT if index < 3 else np.ones_like(LEFT)
+        for folder, step in (("masks", 1), ("masks_2", 2)):
+            found = np.asarray(Image.open(tmp_path / "out" / folder / f"{name}.png"))
+            np.testing.assert_array_equal(found, want[::step, ::step] * np.uint8(255))
+    again = read_view_masks(tmp_path / "out" / "masks", [record(name) for name in names])
+    assert again.facts["views"] == 4  # they are found by the names of the views
+    assert not write_view_masks(dataclasses.replace(masked, masked=None), tmp_path / "none")
+    sky = np.zeros(masked.z_depth.shape, dtype=bool)
+    sky[:, :20] = True
+    assert write_view_masks(dataclasses.replace(masked, sky=sky), tmp_path / "sky")
+    for name in original_names(masked):
+        assert not np.asarray(Image.open(tmp_path / "sky" / f"{name}.png"))[:20].any()
