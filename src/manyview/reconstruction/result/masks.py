@@ -38,7 +38,8 @@ def with_masks(
     Cameras and depth stay as they are. Sky that counts as masked (`with_masked_sky`) still does.
     """
     found = read_view_masks(masks, scene.views, strict, progress)
-    settings = {**scene.settings, "masks": found.facts}
+    kept = {name: value for name, value in scene.settings.get("masks", {}).items() if name == "keys"}
+    settings = {**scene.settings, "masks": {**found.facts, **kept}}  # the pass is still the earlier one
     changed = dataclasses.replace(
         scene,
         views=found.records,
