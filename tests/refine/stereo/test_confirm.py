@@ -18,8 +18,9 @@ from manyview.refine.stereo import StereoOptions, confirm_depth
 from manyview.synthetic import SceneOptions, render_scenes
 from manyview.synthetic.batch import SceneBatch
 
-WIDTH, HEIGHT, VIEWS = 192, 144, 5
-OPTIONS = StereoOptions(size=WIDTH, coarsest=96, neighbours=4, best=2)
+WIDTH, HEIGHT, VIEWS = 160, 120, 5
+OPTIONS = StereoOptions(size=WIDTH, coarsest=80, neighbours=4, best=2, planes=96)
+QUICK = dataclasses.replace(OPTIONS, planes=48, looks=1)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_confirmed_depth_is_exact_and_covers_most_of_a_textured_scene(
 
 
 def test_other_pixels_keep_the_networks_depth_and_rank_below(scene: Reconstruction) -> None:
-    found = confirm_depth(scene, None, OPTIONS, "cpu")
+    found = confirm_depth(scene, None, QUICK, "cpu")
     confirmed = found.confirmed
     assert confirmed is not None and found.tracks is not None and scene.tracks is not None
     assert np.unique(found.z_depth[~confirmed]).tolist() == np.unique(scene.z_depth).tolist()
@@ -124,17 +125,17 @@ def test_what_is_hidden_is_neither_confirmed_nor_confirms(scene: Reconstruction)
     masked, sky = np.zeros(scene.z_depth.shape, bool), np.zeros(scene.z_depth.shape, bool)
     masked[:, :, :20] = True
     sky[1:] = True  # all but one view: nothing is left that could confirm
-    found = confirm_depth(dataclasses.replace(scene, masked=masked), None, OPTIONS, "cpu")
+    found = confirm_depth(dataclasses.replace(scene, masked=masked), None, QUICK, "cpu")
     assert found.masked is not None and found.confirmed is not None
-    assert found.masked[:, :, :59].all() and not (found.confirmed & found.masked).any()
+    assert found.masked[:, :, :49].all() and not (found.confirmed & found.masked).any()
     assert found.confirmed.any()
-    alone = confirm_depth(dataclasses.replace(scene, sky=sky), None, OPTIONS, "cpu")
+    alone = confirm_depth(dataclasses.replace(scene, sky=sky), None, QUICK, "cpu")
     assert alone.confirmed is not None and not alone.confirmed.any()
 
 
 def test_lens_distortion(rendered: SceneBatch) -> None:
     """Images bent by a lens, and depth at their pixels."""
-    lens = np.array([-0.15, 0.03, 0.002, -0.001])
+    lens = np.array([0.15, 0.03, 0.002, -0.001])
     matrix = rendered.intrinsics[0, 0].double().numpy()
     focal, centre = matrix[[0, 1], [0, 1]], matrix[:2, 2]
     straight = undistort((pixel_grid(HEIGHT, WIDTH).reshape(-1, 2) - centre) / focal, lens) * focal + centre
@@ -149,11 +150,12 @@ def test_lens_distortion(rendered: SceneBatch) -> None:
     views = [
         ViewRecord(f"{index}.png", "", plan_view(WIDTH, HEIGHT, "fit", WIDTH, 1)) for index in range(VIEWS)
     ]
-    scene = dataclasses.replace(_scene(rendered, images, views), tracks=None)
+    # Without tracks the network's depth gives the range.
+    scene = dataclasses.replace(_scene(rendered, images, views), tracks=None, z_depth=truth)
     known = confirm_depth(
-        dataclasses.replace(scene, distortion=np.tile(lens, (VIEWS, 1))), None, OPTIONS, "cpu"
+        dataclasses.replace(scene, distortion=np.tile(lens, (VIEWS, 1))), None, QUICK, "cpu"
     )
-    ignored = confirm_depth(scene, None, OPTIONS, "cpu")
+    ignored = confirm_depth(scene, None, QUICK, "cpu")
     assert known.confirmed is not None and ignored.confirmed is not None
     assert known.confirmed.mean() > 1.2 * ignored.confirmed.mean()
     assert np.median(_errors(known, truth)) < 0.01
@@ -161,7 +163,7 @@ def test_lens_distortion(rendered: SceneBatch) -> None:
 
 def test_views_of_other_shapes_share_a_canvas(scene: Reconstruction, rendered: SceneBatch) -> None:
     """One view is a portrait cut out of its image: less wide, the same pixels."""
-    left, width = 40, 100
+    left, width = 30, 90
     images = [Image.fromarray(image) for image in _images(rendered)]
     images[1] = images[1].crop((left, 0, left + width, HEIGHT))
     transforms = [plan_view(*image.size, "pad", 64, 16) for image in images]
@@ -177,7 +179,7 @@ def test_views_of_other_shapes_share_a_canvas(scene: Reconstruction, rendered: S
         views=tuple(dataclasses.replace(v, transform=t) for v, t in zip(scene.views, transforms)),
         tracks=None,
     )
-    found = confirm_depth(mixed, images, dataclasses.replace(OPTIONS, planes=64), "cpu")
+    found = confirm_depth(mixed, images, QUICK, "cpu")
     assert (found.width, found.height) == (WIDTH, WIDTH)
     np.testing.assert_allclose(found.upright_intrinsics, shifted, rtol=1e-9)
     box = found.views[1].transform.content_box
@@ -195,7 +197,7 @@ def test_a_view_alone_keeps_its_depth(scene: Reconstruction) -> None:
         },
         tracks=None,
     )
-    found = confirm_depth(one, None, OPTIONS, "cpu")
+    found = confirm_depth(one, None, QUICK, "cpu")
     assert found.confirmed is not None and not found.confirmed.any()
     assert np.unique(found.z_depth).tolist() == np.unique(one.z_depth).tolist()
 
@@ -203,10 +205,10 @@ def test_a_view_alone_keeps_its_depth(scene: Reconstruction) -> None:
 def test_images_that_do_not_fit_are_named(scene: Reconstruction) -> None:
     images = [Image.new("RGB", (WIDTH, HEIGHT))] * VIEWS
     with pytest.raises(InputError, match="4 images"):
-        confirm_depth(scene, images[:4], OPTIONS, "cpu")
+        confirm_depth(scene, images[:4], QUICK, "cpu")
     images[2] = Image.new("RGB", (WIDTH, HEIGHT - 1))
     with pytest.raises(InputError, match=r"2\.png"):
-        confirm_depth(scene, images, OPTIONS, "cpu")
+        confirm_depth(scene, images, QUICK, "cpu")
 
 
 @pytest.mark.parametrize("wrong", [{"size": 0}, {"neighbours": 0}, {"window": 4}, {"reprojection": 0.0}])
