@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from .warp import Warp, sample
 
-_NOISE = 1e-4
+_NOISE = 2e-5
 """Variance of grey levels (of 0 to 1) that is noise: patches without texture correlate with nothing."""
 _PIXELS_AT_ONCE = {"cpu": 40_000, "other": 4_000_000}  # on a CPU what stays in its caches
 
