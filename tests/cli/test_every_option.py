@@ -14,6 +14,7 @@ import pytest
 
 from manyview.cli.main import COMMANDS
 from tests.datasets.posed_fixtures import write_plain
+from tests.refine.fakes import fake_solve
 from tests.train.tiny import tiny_config
 
 from .conftest import Command
@@ -61,9 +62,11 @@ def lines(
     model = ("--model", weights)
     small = ("--scenes", 1, "--views", 2, "--size", 28, 28, "--accel", "dense")
     assert command("reconstruct", photos, "result", *model, "--to", "none")[0] == 0
+    fake_solve(monkeypatch)
     return {
-        ("reconstruct",): (photos, "out", *model, "--to", "none", "--max-frames", 1),
+        ("reconstruct",): (photos, "out", *model, "--to", "none", "--max-frames", 1, "--refine"),
         ("stream",): (photos, "out", *model, "--to", "none", "--max-frames", 1),
+        ("refine",): ("result", "--to", "none"),
         ("plan",): (photos, *model, "--max-frames", 1),
         ("export",): ("result", "--to", "ply"),
         ("view",): ("result", "--no-open", "--port", 0),

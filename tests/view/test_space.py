@@ -76,7 +76,7 @@ def test_frustum_rim_lies_on_the_pixels_rays():
     np.testing.assert_allclose(middle, space(np.array([0.2, 0.0, 1.0])), atol=1e-5)
     np.testing.assert_allclose(axes, np.eye(3), atol=1e-5)
     np.testing.assert_allclose([width, height], [space.scale, 0.75 * space.scale], rtol=1e-5)
-    assert shapes.lines(1.0).shape == line_colours(3).shape == (30, 2, 3)
+    assert shapes.lines(1.0).shape == line_colours(scene).shape == (30, 2, 3)
     assert shapes.lines(1.0, [1]).shape == (10, 2, 3)
 
 

@@ -77,6 +77,28 @@ def chosen_formats(to: Sequence[str]) -> list[str]:
     return formats
 
 
+def earlier_exports(folder: Path) -> dict[str, Any]:
+    """The exports in a folder that ManyView wrote, with the options that they were made with."""
+    from ..files.manifest import MANIFEST_NAME, read_manifest
+
+    found = {}
+    for name, entry in read_manifest(folder / MANIFEST_NAME)["exports"].items():
+        if name in FORMATS:
+            found[name], _ = _with_options(FORMATS[name].options(), _flat(entry.get("options", {})))
+    return found
+
+
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored options by name, those of options within them too."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value)
+        else:
+            found[name] = tuple(value) if isinstance(value, list) else value
+    return found
+
+
 def export_all(
     scene: Reconstruction,
     folder: Path,

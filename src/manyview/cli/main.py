@@ -21,6 +21,7 @@ from .options import with_user_paths
 COMMANDS: dict[str, tuple[str, str]] = {
     "reconstruct": ("reconstruct", "Reconstruct"),
     "stream": ("stream", "Stream"),
+    "refine": ("refine", "Refine"),
     "plan": ("plan", "PlanCommand"),
     "export": ("export", "Export"),
     "view": ("view", "View"),
@@ -40,6 +41,9 @@ _RENAMED = {
     "--pictures": "--images",
     "--max-pictures": "--max-images",
 }
+
+# Options of a verb that may stand without a value: what they then mean, and all values that they take.
+_ALONE = {("reconstruct", "--refine"): ("cameras", ("none", "cameras", "depth"))}
 
 # Another spelling of the first words of a command line.
 _ALSO = {("evaluate", "--compare"): ["evaluate", "compare"]}
@@ -121,6 +125,7 @@ def _parse(args: Sequence[str]) -> Any:
     # Only the verb's own module is imported: `manyview export --help` need not know how to train.
     verbs = COMMANDS
     args = [*_ALSO.get((args[0], args[1]), args[:2]), *args[2:]] if len(args) > 1 else args
+    args = _with_values(args)
     if args and args[0] in COMMANDS:
         verbs = {args[0]: COMMANDS[args[0]]}
     parsers = {
@@ -145,6 +150,16 @@ def _parse(args: Sequence[str]) -> Any:
         from ..errors import UsageError
 
         raise UsageError(f"{_first_paragraph(complaint.getvalue())}; see {program} --help") from None
+
+
+def _with_values(args: Sequence[str]) -> list[str]:
+    """A command line in which every option of `_ALONE` has a value."""
+    found = list(args)
+    for place in reversed(range(1, len(found))):
+        alone = _ALONE.get((found[0], found[place]))
+        if alone is not None and found[place + 1 : place + 2] not in ([value] for value in alone[1]):
+            found.insert(place + 1, alone[0])
+    return found
 
 
 def _first_paragraph(box: str) -> str:

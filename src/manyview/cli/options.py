@@ -125,11 +125,12 @@ class RunChoice(SizedChoice):
 
 @dataclasses.dataclass(frozen=True)
 class KnownChoice:
-    """What is known of the images beforehand; for networks that take it (Pi3X, Depth Anything 3)."""
+    """What is known of the images beforehand; for networks that take it (Pi3X, Depth Anything 3), and known
+    cameras for all with --refine."""
 
     known_cameras: Path | None = None
     """COLMAP model, posed data set, or poses.txt and intrinsics.txt; some of the views are enough (but for
-    Depth Anything 3, which takes poses and intrinsics of all)."""
+    Depth Anything 3 without --refine, which takes poses and intrinsics of all)."""
     known_depth: Path | None = None
     """Folder of depth maps by the images' names (.png in millimetres, .npy, .pfm, .tif, .dpt)."""
     known_depth_scale: float | None = None

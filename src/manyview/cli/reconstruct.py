@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from ..refine.options import RefineOptions
 from .console import Bars, quality_line, say, say_notes, say_warnings
 from .export import ExportNames, chosen_formats, export_all
 from .long_run import check_long_run
 from .options import KnownChoice, MaskChoice, ModelChoice, RunChoice, SingleViewChoice, check_apart
+from .refining import Refinement, require_refinement, say_refinement, without_refinement
 
 if TYPE_CHECKING:
     from ..models.network import Network
@@ -42,6 +44,9 @@ class Reconstruct:
     known: KnownChoice = dataclasses.field(default_factory=KnownChoice)
     masks: MaskChoice = dataclasses.field(default_factory=MaskChoice)
     single_view: SingleViewChoice = dataclasses.field(default_factory=SingleViewChoice)
+    refine: Literal["none", "cameras"] = "none"
+    """Exact cameras afterwards, from the original images: --refine (see `manyview refine`)."""
+    refining: RefineOptions = dataclasses.field(default_factory=RefineOptions)
 
     def run(self) -> int:
         from ..errors import UsageError
@@ -58,11 +63,17 @@ class Reconstruct:
             raise UsageError("give an input and an output folder: manyview reconstruct PHOTOS OUT")
         *inputs, out = self.paths
         formats = chosen_formats(self.to)
+        refinement = self._refinement()
         folder = user_path(out)
         check_apart(inputs, folder)
         given = inputs[0] if len(inputs) == 1 else inputs
         options = self.masks.onto(self.known.onto(self.how.options()))
-        options = dataclasses.replace(options, compare=self.receipt, compare_views=self.receipt_views)
+        options = dataclasses.replace(
+            options,
+            compare=self.receipt,
+            compare_views=self.receipt_views,
+            known_where_taken=refinement is not None,
+        )
         find_inputs(given, options.inputs)  # a misspelt path is reported before weights are fetched
         with sole_writer(folder), Bars() as bars:
             earlier = _earlier_settings(folder)
@@ -73,11 +84,18 @@ class Reconstruct:
             ready = prepare(given, model, options, bars)
             say_notes(ready.notes, said=() if model.info is None else model.info.notes)
             if earlier is not None and not self.overwrite:
-                scene = _whole_result(folder) if earlier == ready.settings else None
+                wanted = None if refinement is None else refinement.settings(ready.views.records)
+                same = without_refinement(earlier) == ready.settings
+                same &= earlier.get("refine") in (None, wanted)
+                scene = _whole_result(folder) if same else None
                 if scene is None:
                     check_output_folder(folder)
                 else:
                     say(f"{out} already holds this reconstruction (same views, weights and settings)")
+                    if refinement is not None and scene.settings.get("refine") != wanted:
+                        scene = refinement.into(scene, folder, bars)
+                    elif refinement is not None:
+                        say_refinement(scene)
                     self._complete(scene, ready, model, formats, bars)
                     if scene.quality is not None:
                         say(quality_line(scene.quality))
@@ -86,6 +104,8 @@ class Reconstruct:
             check_long_run(ready, model, self.yes)
             require_space(folder, array_bytes(ready.views.images.shape, ready.chosen.request.heads))
             scene = reconstruct_into(ready, model, folder, self.overwrite, bars)
+            if refinement is not None:
+                scene = refinement.into(scene, folder, bars)
             export_all(scene, folder, formats, bars)
         for note in scene.notes[len(ready.notes) :]:
             say(note)
@@ -101,6 +121,24 @@ class Reconstruct:
         )
         say_warnings(scene.warnings)
         return 0
+
+    def _refinement(self) -> Refinement | None:
+        """What --refine asks for, or None."""
+        from ..errors import UsageError
+        from ..reconstruction.known.files import KnownFiles
+
+        if self.refine == "none":
+            if self.refining != RefineOptions():
+                changed = next(
+                    field.name
+                    for field in dataclasses.fields(RefineOptions)
+                    if getattr(self.refining, field.name) != field.default
+                )
+                flag = "--" + changed.replace("_", "-")
+                raise UsageError(f"{flag} is about the refinement of cameras: give --refine too")
+            return None
+        require_refinement()
+        return Refinement(self.refining, KnownFiles(self.known.known_cameras))
 
     def _complete(
         self, scene: Reconstruction, ready: PreparedRun, model: Network, formats: list[str], bars: Bars

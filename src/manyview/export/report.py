@@ -21,6 +21,7 @@ from .images import confidence_image, data_uri, depth_image, thumbnail
 from .orthographic import orthographic_views, view_svg
 from .report_charts import bars, histogram_svg, legend
 from .report_quality import quality_box
+from .report_refinement import refinement_section, view_statuses
 from .report_views import view_table
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def report_html(scene: Reconstruction, options: ReportOptions) -> str:
         f"<header><h1>{title}</h1><p>{_subtitle(scene)}</p></header>",
         *(f'<p class="warning" role="alert">{html.escape(text)}</p>' for text in scene.warnings),
         quality_box(scene),
+        refinement_section(scene),
         _facts(scene),
         _notes(scene),
         _maps(scene, options),
@@ -141,7 +143,7 @@ def _maps(scene: Reconstruction, options: ReportOptions) -> str:
 def _views(scene: Reconstruction, options: ReportOptions) -> str:
     shown = evenly_spread(len(scene), options.max_views)
     limits = (scene.confidence_threshold(2), scene.confidence_threshold(98))
-    colours = by_order(len(scene))
+    colours, statuses = by_order(len(scene)), view_statuses(scene)
     figures = []
     for index in shown:
         valid = scene.view_valid(index)
@@ -156,6 +158,8 @@ def _views(scene: Reconstruction, options: ReportOptions) -> str:
         )
         dot = f'<i class="dot" style="background:{css_colour(colours[index])}"></i>'
         caption = f"{dot}{index + 1} · {html.escape(printable(scene.names[index]))}"
+        if statuses.get(scene.names[index]) == "not refined":
+            caption += " · not refined"
         figures.append(f"<figure><div>{images}</div><figcaption>{caption}</figcaption></figure>")
     legends = legend("magma", "depth: far", "near") + legend("viridis", "confidence: low", "high")
     more = "" if len(shown) == len(scene) else f", {len(shown)} of {len(scene)} shown, evenly spread"

@@ -10,6 +10,7 @@ import numpy as np
 from ..files.naming import printable
 from ..geometry.unproject_np import camera_centres
 from .colours import by_order, css_colour
+from .report_refinement import view_statuses
 
 if TYPE_CHECKING:
     from ..reconstruction.inputs.views import ViewTransform
@@ -23,9 +24,10 @@ _EXIF_ROTATIONS = {
 
 def view_table(scene: Reconstruction) -> str:
     """One row per view: its preprocessing, field of view, focal lengths, depth and camera centre."""
+    statuses = view_statuses(scene)
     head = (
         "", "#", "name", "source pixels", "preprocessing", "field of view", "focal length, px",
-        "median depth", "median conf.", "camera centre",
+        "median depth", "median conf.", "camera centre", *(["camera"] if statuses else []),
     )  # fmt: skip
     colours, upright = by_order(len(scene)), scene.upright_intrinsics
     centres = camera_centres(scene.cam_from_world)
@@ -48,6 +50,7 @@ def view_table(scene: Reconstruction) -> str:
             f'<td class="number">{depth}</td>',
             f'<td class="number">{conf}</td>',
             f'<td class="number">{", ".join(f"{value:.3f}" for value in centres[index])}</td>',
+            *([f"<td>{html.escape(statuses.get(view.name, ''))}</td>"] if statuses else []),
         ]
         rows.append(f"<tr>{''.join(cells)}</tr>")
     header = "".join(f"<th>{name}</th>" for name in head)

@@ -22,7 +22,7 @@ from .depth_scale import (
     with_fitted_depth,
     world_scale,
 )
-from .gate import GateTest, gate, longer_sides, sane_views
+from .gate import GateTest, gate, longer_sides, pixels, sane_views
 from .match_error import Cameras
 from .solution import Solution
 
@@ -89,7 +89,7 @@ def _candidate(scene: Reconstruction, solution: Solution, before: Cameras) -> _C
     )
     if not refined.any():
         nothing = _without(solution, status)
-        fits = [DepthFit(1.0, own=False)] * len(scene)
+        fits = [DepthFit(1.0, 0.0, 1.0, None, 0, own=False)] * len(scene)
         tests = gate(before, before, nothing.tracks, solution.held_out, refined, fixed, sides)
         return _Candidate(nothing, before, refined, fits, [], tests)
     kept = dataclasses.replace(
@@ -102,7 +102,7 @@ def _candidate(scene: Reconstruction, solution: Solution, before: Cameras) -> _C
     kept = dataclasses.replace(kept, tracks=moved(kept.tracks, into), cam_from_world=cameras)
     depths = depth_at_points(scene, kept.tracks, cameras)
     fits = fit_depths(depths, scene.z_depth)
-    scales = np.array([fit.scale for fit in fits])
+    scales = np.array([fit.ratio for fit in fits])
     everywhere = with_neighbours(scene.cam_from_world, cameras, refined, scales)
     after = _with_shared_intrinsics(found, solution, refined)
     after = dataclasses.replace(after, cam_from_world=nearest_rigid(everywhere)[0])
@@ -140,7 +140,7 @@ def _moved_head_points(
         old = scene.cam_from_world[view]
         in_camera = scene.head_points[view] @ old[:, :3].T + old[:, 3]
         new = world_from_cam[view]
-        found[view] = fit.scale * in_camera @ new[:, :3].T + new[:, 3]
+        found[view] = fit.ratio * in_camera @ new[:, :3].T + new[:, 3]
     return found
 
 
@@ -158,8 +158,8 @@ def _sentence(candidate: _Candidate) -> str:
     error = tests.get("held-out error, pixels")
     if error is not None:
         parts.append(
-            f"held-out matches are {error.after:.2g} px from their epipolar lines, "
-            f"{error.before:.2g} px before"
+            f"held-out matches are {pixels(error.after)} from their epipolar lines, "
+            f"{pixels(error.before)} before"
         )
     focal = tests.get("focal length, pixels")
     if focal is not None and focal.before and focal.after:
@@ -212,11 +212,11 @@ def _to_json(
 def _depth_figures(candidate: _Candidate) -> dict[str, Any]:
     """Median over views of the relative difference of depth to points: at one scale, and at each view's."""
     own = [pair for pair in zip(candidate.depths, candidate.fits, strict=True) if pair[1].own]
-    usual = float(np.median([fit.scale for _, fit in own])) if own else 1.0
+    usual = float(np.median([fit.ratio for _, fit in own])) if own else 1.0
     return {
         "residual_one_scale": _median([residual(depths, usual) for depths, _ in own]),
         "residual": _median([fit.residual for _, fit in own]),
-        "scales": [_rounded(pick(fit.scale for _, fit in own)) for pick in (min, max)] if own else None,
+        "scales": [_rounded(pick(fit.ratio for _, fit in own)) for pick in (min, max)] if own else None,
     }
 
 

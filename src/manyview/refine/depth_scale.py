@@ -30,16 +30,17 @@ class PointDepths:
 
 @dataclasses.dataclass(frozen=True)
 class DepthFit:
-    """Depth of a view becomes `scale` times the predicted one plus `shift`.
+    """Depth of a view becomes `scale` times the predicted one plus `shift`, about `ratio` times as much.
 
     `residual` is the median relative difference to the triangulated points afterwards, None where there are
     too few: the scale is then that of the other views (`own` is False).
     """
 
     scale: float
-    shift: float = 0.0
-    residual: float | None = None
-    points: int = 0
+    shift: float
+    ratio: float
+    residual: float | None
+    points: int
     own: bool = True
 
 
@@ -87,10 +88,10 @@ def fit_depths(
         _fit(one, z_depth[view]) if len(one.predicted) >= LEAST_POINTS else None
         for view, one in enumerate(depths)
     ]
-    scales = [_log_ratio(one) for one, fit in zip(depths, fits, strict=True) if fit is not None]
-    usual = float(np.exp(np.median(scales))) if scales else 1.0
+    ratios = [fit.ratio for fit in fits if fit is not None]
+    usual = float(np.exp(np.median(np.log(ratios)))) if ratios else 1.0
     return [
-        DepthFit(usual, points=len(one.predicted), own=False) if fit is None else fit
+        DepthFit(usual, 0.0, usual, None, len(one.predicted), own=False) if fit is None else fit
         for one, fit in zip(depths, fits, strict=True)
     ]
 
@@ -116,7 +117,7 @@ def _log_ratio(depths: PointDepths) -> float:
 
 def _fit(depths: PointDepths, z_depth: Float32[np.ndarray, "height width"]) -> DepthFit:
     count, scale = len(depths.predicted), float(np.exp(_log_ratio(depths)))
-    alone = DepthFit(scale, 0.0, residual(depths, scale), count)
+    alone = DepthFit(scale, 0.0, scale, residual(depths, scale), count)
     if count < _LEAST_FOR_SHIFT:
         return alone
     even = np.arange(count) % 2 == 0
@@ -129,7 +130,7 @@ def _fit(depths: PointDepths, z_depth: Float32[np.ndarray, "height width"]) -> D
     nearest = float(positive.min()) if positive.size else 0.0
     if slope * nearest + shift <= 0.2 * scale * nearest:
         return alone
-    return DepthFit(slope, shift, residual(depths, slope, shift), count)
+    return DepthFit(slope, shift, scale, residual(depths, slope, shift), count)
 
 
 def _on_the_other_half(depths: PointDepths, half: Bool[np.ndarray, " n"], with_shift: bool) -> float:

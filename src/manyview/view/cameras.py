@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 
 from ..export.colours import by_order
 from ..export.frusta import FRUSTUM_EDGES
@@ -42,10 +42,24 @@ class CameraShapes:
         return (top_left + bottom_right) / 2, axes, width, height
 
 
-def line_colours(views: int) -> UInt8[np.ndarray, "n 2 3"]:
-    """From blue (first view) to red (last), for `CameraShapes.lines`."""
+_UNREFINED = (150, 150, 150)
+
+
+def unrefined_views(scene: Reconstruction) -> Bool[np.ndarray, " views"]:
+    """Views that a refinement left with the network's camera; none where nothing was refined."""
+    refinement = scene.refinement or {}
+    if not refinement.get("accepted"):
+        return np.zeros(len(scene), dtype=bool)
+    status = {view["name"]: view["status"] for view in refinement["views"]}
+    return np.array([status.get(name) == "unrefined" for name in scene.names])
+
+
+def line_colours(scene: Reconstruction) -> UInt8[np.ndarray, "n 2 3"]:
+    """From blue (first view) to red (last), grey where not refined, for `CameraShapes.lines`."""
+    colours = by_order(len(scene))
+    colours[unrefined_views(scene)] = _UNREFINED
     # viser takes the colours of lines (not those of points) as linear light.
-    linear = (255 * (by_order(views) / 255.0) ** 2.2).round().astype(np.uint8)
+    linear = (255 * (colours / 255.0) ** 2.2).round().astype(np.uint8)
     return np.repeat(linear, 2 * len(FRUSTUM_EDGES), axis=0).reshape(-1, 2, 3)
 
 

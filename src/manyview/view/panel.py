@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from ..export.images import confidence_image, depth_image
 from ..files.naming import counted
 from ..reconstruction.result.result import Reconstruction
-from .cameras import unpadded
+from .cameras import unpadded, unrefined_views
 from .cloud import LEVEL_STEP, LEVELS
 
 IMAGE_KINDS = ("image", "depth", "confidence")
@@ -45,7 +45,7 @@ class Panel:
         changed: Callable[[], None],
         look_through: Callable[[Any], None],
     ) -> None:
-        gui, self._start = server.gui, start
+        gui, self._start, self._unrefined = server.gui, start, unrefined_views(scene)
         gui.configure_theme(show_share_button=False, show_logo=False)
         gui.set_panel_label("ManyView")
         self.warnings = [gui.add_markdown(f"**Warning:** {text}") for text in scene.warnings]
@@ -100,7 +100,8 @@ class Panel:
     def show_frame(self, scene: Reconstruction, choices: Choices) -> None:
         """Display name and image of the chosen frame."""
         # A name may hold characters that Markdown would read as mark-up.
-        self.name.content = f"`{scene.names[choices.frame].replace('`', chr(39))}`"
+        label = f"`{scene.names[choices.frame].replace('`', chr(39))}`"
+        self.name.content = f"{label} (camera not refined)" if self._unrefined[choices.frame] else label
         self.image.image = frame_image(scene, choices.frame, choices.show_as)
 
     def show_count(self, shown: int, total: int) -> None:
@@ -111,6 +112,10 @@ class Panel:
 def headline(scene: Reconstruction) -> str:
     """What the page shows, and the verdict on it, in a few lines of Markdown."""
     line = f"**{counted(len(scene), 'frame')}** of {scene.width} × {scene.height} pixels"
+    if scene.refinement is not None:
+        left = int(unrefined_views(scene).sum())
+        some = f", but for {left} (grey)" if left else ""
+        line += f"\n\nCameras: **{f'refined{some}' if scene.refinement.get('accepted') else 'not refined'}**"
     if scene.quality is None or scene.quality.get("grade") is None:
         return line
     # As code: it may name views, whose characters Markdown would read as mark-up.

@@ -157,12 +157,12 @@ class Viewer:
         )
 
     def _add_cameras(self, start: Choices) -> None:
-        stage, count = self.server.scene, len(self.scene)
+        stage = self.server.scene
         self._lines = stage.add_line_segments(
-            "/cameras/lines", self._shapes.lines(start.camera_size), line_colours(count),
+            "/cameras/lines", self._shapes.lines(start.camera_size), line_colours(self.scene),
             thickness=1.5, thickness_units="screen",
         )  # fmt: skip
-        chosen = evenly_spread(count, self.options.max_images)
+        chosen = evenly_spread(len(self.scene), self.options.max_images)
         self._images = {view: self._add_image(view, start.camera_size) for view in chosen}
         self._highlight = stage.add_line_segments(
             "/frame/camera", self._shapes.lines(start.camera_size, [start.frame]), _HIGHLIGHT,

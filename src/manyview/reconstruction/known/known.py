@@ -20,6 +20,8 @@ from .arrays import KnownViews
 from .cameras import KnownCamera, KnownData
 from .files import KnownFiles
 
+_REFINE = "; or add --refine, which takes known cameras beside every network"
+
 
 @dataclasses.dataclass(frozen=True)
 class KnownInputs:
@@ -40,7 +42,10 @@ class KnownInputs:
             what: [] if mask is None else mask[0].tolist()
             for what, mask in zip(("poses", "intrinsics", "depth"), masks, strict=True)
         }
-        config.check_known(known, [record.name for record in records])
+        try:
+            config.check_known(known, [record.name for record in records])
+        except UsageError as error:
+            raise UsageError(f"{error}{_REFINE}") from None
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -51,7 +56,7 @@ class KnownInputs:
 def check_accepts_priors(config: NetworkConfig, name: str) -> None:
     """UsageError for a network that takes images only."""
     if config.why_no_priors is not None:
-        raise UsageError(f"{name} {config.why_no_priors}")
+        raise UsageError(f"{name} {config.why_no_priors}{_REFINE}")
 
 
 def read_known(

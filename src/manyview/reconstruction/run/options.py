@@ -39,6 +39,8 @@ class ReconstructOptions:
         strict: raise DamagedInputError for a damaged file instead of skipping it.
         memory_limit_gib: plan for at most this much memory, in GiB.
         known: known cameras and depth, from files or as arrays, for networks that accept them (Pi3X).
+        known_where_taken: leave out of `known`, with a note, what the network does not take, in place of
+            refusing it: for a refinement afterwards, which takes known cameras beside every network.
         compare: first run the plan and dense attention on a sample of the views, and keep the time saved and
             the deviation in the result.
         compare_views: views in that sample (None: up to 24).
@@ -77,6 +79,7 @@ class ReconstructOptions:
     strict: bool = False
     memory_limit_gib: float | None = None
     known: KnownFiles | KnownViews = dataclasses.field(default_factory=KnownFiles)
+    known_where_taken: bool = False
     compare: bool = False
     compare_views: int | None = None
     chunk: int | None = None
@@ -136,6 +139,7 @@ class ReconstructChanges(TypedDict, total=False):
     strict: bool
     memory_limit_gib: float | None
     known: KnownFiles | KnownViews
+    known_where_taken: bool
     compare: bool
     compare_views: int | None
     chunk: int | None

@@ -101,7 +101,8 @@ def prepare(
     options = options or ReconstructOptions()
     check_instance("model", model, Network)
     config = model.config
-    if options.known:
+    known_given = bool(options.known)
+    if known_given and not options.known_where_taken:
         check_accepts_priors(config, model.name)
     if options.point_head and "points" not in config.available_heads:
         raise UsageError(
@@ -178,9 +179,18 @@ def prepare(
         masks = read_view_masks(options.masks, views.records, options.strict, step)
         views = dataclasses.replace(views, records=masks.records)
     count, _, height, width = views.images.shape
-    known = read_known(options.known, views.records, (height, width)) if options.known else None
-    if known is not None:
-        known.check(config, views.records)
+    known: KnownInputs | None = None
+    not_shown: tuple[str, ...] = ()
+    if known_given and config.why_no_priors is None:
+        known = read_known(options.known, views.records, (height, width))
+        try:
+            known.check(config, views.records)
+        except UsageError:
+            if not options.known_where_taken:
+                raise
+            known = None
+    if known_given and known is None:
+        not_shown = (f"what is known was not shown to {model.name}, which does not take it",)
     read_s = time.perf_counter() - start
     chosen, reason = choose(count, height, width, () if known is None else known.given)
     if device.type == "cpu":  # the same memory, one after the other
@@ -194,7 +204,7 @@ def prepare(
         *found.warnings,
         *views.warnings,
         *((reason,) if reason else ()),
-        *(known.notes if known else ()),
+        *(known.notes if known else not_shown),
         *(masks.notes if masks else ()),
     )
     settings = run_settings(model, options, chosen, views, known, single_view, masks)

@@ -1,0 +1,76 @@
+"""`manyview refine RESULT`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from ..refine.options import RefineOptions
+from .console import Bars, quality_line, say
+from .export import ExportNames, chosen_formats, earlier_exports, export_all
+from .refining import Refinement, require_refinement, say_refinement
+
+if TYPE_CHECKING:
+    from ..reconstruction.result.result import Reconstruction
+
+
+@dataclasses.dataclass(frozen=True)
+class Refine:
+    """Exact cameras for a result, from its original images, where these agree better than before."""
+
+    result: tyro.conf.Positional[Path]
+    """Output folder of `manyview reconstruct`."""
+    out: Path | None = None
+    """Where the refined result goes; default: in place of the earlier one."""
+    overwrite: bool = False
+    """Replace an earlier result of ManyView in --out; other files are never touched."""
+    images: Path | None = None
+    """Folder (or video) where the original images are now; default: where they were."""
+    to: ExportNames | None = None
+    known_cameras: Path | None = None
+    """COLMAP model, posed data set, or poses.txt and intrinsics.txt; some of the views are enough."""
+    how: RefineOptions = dataclasses.field(default_factory=RefineOptions)
+
+    def run(self) -> int:
+        from ..files.lock import sole_writer
+        from ..reconstruction.known.files import KnownFiles
+        from ..reconstruction.result.load import load_reconstruction
+        from ..reconstruction.result.save import check_output_folder
+
+        require_refinement()
+        formats: Any = earlier_exports(self.result) if self.to is None else chosen_formats(self.to)
+        refinement = Refinement(self.how, KnownFiles(self.known_cameras), self.images)
+        scene = load_reconstruction(self.result)
+        folder = self.out or self.result
+        in_place = folder.exists() and folder.resolve() == self.result.resolve()
+        with sole_writer(folder), Bars() as bars:
+            if not in_place:
+                check_output_folder(folder, self.overwrite)
+            if scene.settings.get("refine") == refinement.settings(scene.views):
+                say(f"{self.result} was refined with these settings before")
+                say_refinement(scene)
+                if not in_place:
+                    scene.save(folder, self.overwrite)
+            else:
+                scene = refinement.into(scene, folder, bars)
+            export_all(scene, folder, _lacking(scene, folder, formats), bars)
+        if scene.quality is not None:
+            say(quality_line(scene.quality))
+        say(f"written to {folder}")
+        return 0
+
+
+def _lacking(scene: Reconstruction, folder: Path, formats: Any) -> Any:
+    """The exports, with their options if they have any, that the folder does not hold of this result."""
+    from ..export import is_exported
+
+    if isinstance(formats, dict):
+        return {
+            name: options
+            for name, options in formats.items()
+            if not is_exported(scene, folder, name, options)
+        }
+    return [name for name in formats if not is_exported(scene, folder, name)]
