@@ -13,7 +13,14 @@ from .console import Bars, quality_line, say, say_notes, say_warnings
 from .export import ExportNames, chosen_formats, export_all
 from .long_run import check_long_run
 from .options import KnownChoice, MaskChoice, ModelChoice, RunChoice, SingleViewChoice, check_apart
-from .refining import Refinement, require_refinement, say_refinement, without_refinement
+from .refining import (
+    Refinement,
+    left_to_do,
+    require_refinement,
+    say_refinement,
+    stereo_options,
+    without_refinement,
+)
 
 if TYPE_CHECKING:
     from ..models.network import Network
@@ -44,8 +51,11 @@ class Reconstruct:
     known: KnownChoice = dataclasses.field(default_factory=KnownChoice)
     masks: MaskChoice = dataclasses.field(default_factory=MaskChoice)
     single_view: SingleViewChoice = dataclasses.field(default_factory=SingleViewChoice)
-    refine: Literal["none", "cameras"] = "none"
-    """Exact cameras afterwards, from the original images: --refine (see `manyview refine`)."""
+    refine: Literal["none", "cameras", "depth"] = "none"
+    """Exact cameras afterwards, from the original images (--refine alone), and depth that they confirm
+    (--refine depth); see `manyview refine`."""
+    depth_size: int | None = None
+    """Longer side of the depth maps of --refine depth in pixels; default: 512."""
     refining: RefineOptions = dataclasses.field(default_factory=RefineOptions)
 
     def run(self) -> int:
@@ -85,14 +95,14 @@ class Reconstruct:
             say_notes(ready.notes, said=() if model.info is None else model.info.notes)
             if earlier is not None and not self.overwrite:
                 wanted = None if refinement is None else refinement.settings(ready.views.records)
-                same = without_refinement(earlier) == ready.settings
-                same &= earlier.get("refine") in (None, wanted)
+                left = left_to_do(earlier.get("refine"), wanted)
+                same = without_refinement(earlier) == ready.settings and left != "other"
                 scene = _whole_result(folder) if same else None
                 if scene is None:
                     check_output_folder(folder)
                 else:
                     say(f"{out} already holds this reconstruction (same views, weights and settings)")
-                    if refinement is not None and scene.settings.get("refine") != wanted:
+                    if refinement is not None and left != "nothing":
                         scene = refinement.into(scene, folder, bars)
                     elif refinement is not None:
                         say_refinement(scene)
@@ -127,6 +137,7 @@ class Reconstruct:
         from ..errors import UsageError
         from ..reconstruction.known.files import KnownFiles
 
+        stereo = stereo_options(self.refine == "depth", self.depth_size)
         if self.refine == "none":
             if self.refining != RefineOptions():
                 changed = next(
@@ -138,7 +149,8 @@ class Reconstruct:
                 raise UsageError(f"{flag} is about the refinement of cameras: give --refine too")
             return None
         require_refinement()
-        return Refinement(self.refining, KnownFiles(self.known.known_cameras))
+        known = KnownFiles(self.known.known_cameras)
+        return Refinement(self.refining, known, None, stereo, self.how.device)
 
     def _complete(
         self, scene: Reconstruction, ready: PreparedRun, model: Network, formats: list[str], bars: Bars

@@ -11,7 +11,7 @@ import tyro
 from ..refine.options import RefineOptions
 from .console import Bars, quality_line, say
 from .export import ExportNames, chosen_formats, earlier_exports, export_all
-from .refining import Refinement, require_refinement, say_refinement
+from .refining import Refinement, left_to_do, require_refinement, say_refinement, stereo_options
 
 if TYPE_CHECKING:
     from ..reconstruction.result.result import Reconstruction
@@ -29,6 +29,12 @@ class Refine:
     """Replace an earlier result of ManyView in --out; other files are never touched."""
     images: Path | None = None
     """Folder (or video) where the original images are now; default: where they were."""
+    depth: bool = False
+    """Also measure depth from the refined cameras (multi-view stereo), and mark what other views confirm."""
+    depth_size: int | None = None
+    """Longer side of these depth maps in pixels; default: 512."""
+    device: str = "auto"
+    """Where depth is measured: auto, cpu, cuda, cuda:1."""
     to: ExportNames | None = None
     known_cameras: Path | None = None
     """COLMAP model, posed data set, or poses.txt and intrinsics.txt; some of the views are enough."""
@@ -42,14 +48,17 @@ class Refine:
 
         require_refinement()
         formats: Any = earlier_exports(self.result) if self.to is None else chosen_formats(self.to)
-        refinement = Refinement(self.how, KnownFiles(self.known_cameras), self.images)
+        stereo = stereo_options(self.depth, self.depth_size)
+        known = KnownFiles(self.known_cameras)
+        refinement = Refinement(self.how, known, self.images, stereo, self.device)
         scene = load_reconstruction(self.result)
         folder = self.out or self.result
         in_place = folder.exists() and folder.resolve() == self.result.resolve()
         with sole_writer(folder), Bars() as bars:
             if not in_place:
                 check_output_folder(folder, self.overwrite)
-            if scene.settings.get("refine") == refinement.settings(scene.views):
+            wanted = refinement.settings(scene.views)
+            if left_to_do(scene.settings.get("refine"), wanted) == "nothing":
                 say(f"{self.result} was refined with these settings before")
                 say_refinement(scene)
                 if not in_place:

@@ -33,6 +33,9 @@ def refinement_section(scene: Reconstruction) -> str:
     if accepted:
         parts.append(f"<p class=quiet>{html.escape(_depth(refinement))}</p>")
         parts.append(_folded("Views", _views(refinement.get("views", ())), False))
+    if "stereo" in refinement:
+        words = printable(str(refinement["stereo"].get("sentence")))
+        parts.append(f"<p>{html.escape(words[:1].upper() + words[1:])}.</p>")
     notes = "".join(f"<li>{html.escape(printable(str(note)))}</li>" for note in refinement.get("notes", ()))
     parts.append(f"<ul>{notes}</ul>" if notes else "")
     title = "refined" if accepted else "not refined"

@@ -22,7 +22,7 @@ from .depth_scale import (
     with_fitted_depth,
     world_scale,
 )
-from .gate import GateTest, gate, longer_sides, pixels, sane_views
+from .gate import GateTest, cameras_fit, gate, longer_sides, pixels, sane_views
 from .match_error import Cameras
 from .solution import Solution
 
@@ -192,6 +192,7 @@ def _to_json(
     return {
         "accepted": accepted,
         "sentence": sentence,
+        "cameras_fit": accepted or cameras_fit(candidate.tests),
         "tests": [test.to_json() for test in candidate.tests],
         "views": views,
         "depth": _depth_figures(candidate) if accepted else None,

@@ -33,8 +33,8 @@ LEAST_POINTS_OF_VIEW = 8
 LEAST_IN_FRONT = 0.95
 LEAST_ANGLE_DEG = 1.0
 """Between the rays of a point (median over points): cameras that only turn say nothing of depth."""
-LARGEST_FOCAL_CHANGE = 2.5
-"""Times or divided by; predicted focal lengths are up to 1.6 times the true ones."""
+LARGEST_FOCAL_CHANGE = 4.0
+"""Times or divided by; the bundled model is off by up to 2.4 times on photos-train (a telephoto lens)."""
 _NO_WORSE = 1.1
 _FOV_DEG = (4.0, 160.0)  # of the longer side
 
@@ -58,6 +58,15 @@ class GateTest:
             **{name: None if value is None else float(f"{value:.5g}") for name, value in shown.items()},
             "passed": self.passed,
         }
+
+
+def cameras_fit(tests: Sequence[GateTest]) -> bool:
+    """Whether the network's own cameras fit held-out matches as well as refined ones have to."""
+    named = {test.name: test for test in tests}
+    error, matches = named.get("held-out error, pixels"), named.get("held-out matches")
+    if error is None or matches is None or error.before is None:
+        return False
+    return matches.passed and error.before <= error.limit
 
 
 def pixels(error: float | None) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # results are read without PyTorch
     from ..reconstruction.known.arrays import KnownViews
     from ..reconstruction.known.files import KnownFiles
     from .mapping import KnownViewCameras
+    from .stereo import StereoOptions
 
 Known = Union["KnownFiles", "KnownViews"]
 ProgressCallback = Callable[[str, int, int], None]
@@ -46,6 +47,8 @@ def refine(
     known: Known | None = None,
     work: str | Path | None = None,
     progress: ProgressCallback | None = None,
+    stereo: StereoOptions | None = None,
+    device: str | None = None,
 ) -> Reconstruction:
     """Exact cameras after the forward pass: structure from motion on the original images, where it is better.
 
@@ -63,6 +66,9 @@ def refine(
         work: Folder for features and matches, kept; a run that was killed goes on from what is there. None
             for a temporary one.
         progress: Called with (stage, done, total).
+        stereo: Also measure depth from the cameras, like this, if they fit the images (see
+            `refine.stereo.confirm_depth`); None: depth stays the network's.
+        device: Of that ("cpu", "cuda"); None for a card if there is one.
 
     Returns:
         The result with `refinement` and, if that was accepted, refined cameras in the same world,
@@ -91,7 +97,33 @@ def refine(
         refined = _refined(scene, options, cameras, Path(work), progress)
     settings = {**scene.settings, "refine": refine_settings(options, cameras)}
     timings = {**refined.timings_s, "refine": time.perf_counter() - began}
-    return dataclasses.replace(refined, settings=settings, timings_s=timings).with_quality()
+    refined = dataclasses.replace(refined, settings=settings, timings_s=timings)
+    if stereo is None:
+        return refined.with_quality()
+    return with_measured_depth(refined, stereo, device, progress)
+
+
+def with_measured_depth(
+    scene: Reconstruction,
+    stereo: StereoOptions,
+    device: str | None = None,
+    progress: ProgressCallback | None = None,
+) -> Reconstruction:
+    """A result after `refine` with depth that its cameras confirm, if these fit the images."""
+    from .stereo import confirm_depth
+
+    refinement = dict(scene.refinement or {})
+    if refinement.get("cameras_fit"):
+        scene = confirm_depth(scene, None, stereo, device, progress)
+        assert scene.confirmed is not None
+        share = float(scene.confirmed.mean())
+        sentence = f"other views confirm the depth of {share:.0%} of the pixels"
+        refinement["stereo"] = {"measured": True, "confirmed_share": round(share, 4), "sentence": sentence}
+    else:
+        sentence = "depth stays the network's, because it takes cameras that fit the images to measure it"
+        refinement["stereo"] = {"measured": False, "sentence": sentence}
+    settings = {**scene.settings, "refine": {**scene.settings["refine"], "depth": dataclasses.asdict(stereo)}}
+    return dataclasses.replace(scene, refinement=refinement, settings=settings).with_quality()
 
 
 def known_cameras(views: Sequence[ViewRecord], known: Known | None) -> KnownViewCameras | None:
@@ -113,9 +145,13 @@ def known_cameras(views: Sequence[ViewRecord], known: Known | None) -> KnownView
     return KnownViewCameras(poses, matrices)
 
 
-def refine_settings(options: RefineOptions, known: KnownViewCameras | None = None) -> dict[str, Any]:
+def refine_settings(
+    options: RefineOptions,
+    known: KnownViewCameras | None = None,
+    stereo: StereoOptions | None = None,
+) -> dict[str, Any]:
     """What decides a refinement of a given result, as JSON types, for its settings."""
-    settings = dataclasses.asdict(options)
+    settings = dataclasses.asdict(options) | {"depth": None if stereo is None else dataclasses.asdict(stereo)}
     if known is not None:
         arrays = known.cam_from_world, known.intrinsics
         settings["known_sha256"] = hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()

@@ -292,6 +292,8 @@ class Reconstruction:
             known: Any = None,
             work: str | Path | None = None,
             progress: Callable[[str, int, int], None] | None = None,
+            stereo: Any = None,
+            device: str | None = None,
         ) -> Reconstruction:
             """Exact cameras where the original images allow it; see `manyview.refine`."""
             ...
