@@ -106,6 +106,8 @@ def left_to_do(
     """
     if earlier is None or wanted is None:
         return "nothing" if earlier == wanted else "all" if earlier is None else "other"
+    if not isinstance(earlier, Mapping):  # of a file that somebody changed
+        return "other"
     if earlier == wanted or {**earlier, "depth": None} == wanted:
         return "nothing"
     return "depth" if earlier == {**wanted, "depth": None} else "other"

@@ -67,6 +67,11 @@ def apply_solution(scene: Reconstruction, solution: Solution) -> Reconstruction:
     return dataclasses.replace(scene, **changed)
 
 
+def nothing_to_refine(sentence: str) -> dict[str, Any]:
+    """`Reconstruction.refinement` where nothing was tried."""
+    return {"accepted": False, "sentence": sentence, "cameras_fit": False, "tests": [], "views": []}
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Candidate:
     """What the result would become. `solution` has its points in the result's world."""

@@ -18,7 +18,7 @@ from ..errors import MissingExtraError, UsageError, memory_errors
 from ..geometry.unproject_np import invert_rigid
 from ..reconstruction.inputs.views import ViewRecord
 from ..reconstruction.result.result import Reconstruction
-from .apply import apply_solution
+from .apply import apply_solution, nothing_to_refine
 from .options import RefineOptions
 from .sources import SourceImages, with_sources
 
@@ -88,8 +88,7 @@ def refine(
     began = time.perf_counter()
     if len(scene) < 2:
         sentence = "not refined: there is one view alone, and no other to compare it with"
-        refinement: dict[str, Any] = {"accepted": False, "sentence": sentence, "tests": [], "views": []}
-        refined = dataclasses.replace(scene, refinement=refinement)
+        refined = dataclasses.replace(scene, refinement=nothing_to_refine(sentence))
     elif work is None:
         with tempfile.TemporaryDirectory(prefix="manyview-refine-", ignore_cleanup_errors=True) as folder:
             refined = _refined(scene, options, cameras, Path(folder), progress)

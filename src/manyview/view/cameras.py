@@ -50,7 +50,7 @@ def unrefined_views(scene: Reconstruction) -> Bool[np.ndarray, " views"]:
     refinement = scene.refinement or {}
     if not refinement.get("accepted"):
         return np.zeros(len(scene), dtype=bool)
-    status = {view["name"]: view["status"] for view in refinement["views"]}
+    status = {view["name"]: view["status"] for view in refinement.get("views", ())}
     return np.array([status.get(name) == "unrefined" for name in scene.names])
 
 

@@ -18,6 +18,7 @@ from ..inputs.views import StoredView
 from .arrays import ARRAY_FIELDS, OPTIONAL_ARRAYS, TRACK_ARRAYS, hash_settings
 from .result import Reconstruction
 from .save import ARRAYS_NAME, FORMAT, FORMAT_VERSION, HEADER_NAME
+from .stored_refinement import StoredRefinement
 from .tracks import Tracks
 
 MAP_FROM_BYTES = 2**30
@@ -48,7 +49,7 @@ class _Header(msgspec.Struct, frozen=True):
     metric: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
     quality: _Quality | None = None
-    refinement: dict[str, Any] | None = None
+    refinement: StoredRefinement | None = None
 
     def __post_init__(self) -> None:
         if self.settings_hash != hash_settings(self.settings):
@@ -71,7 +72,7 @@ def load_reconstruction(folder: str | Path) -> Reconstruction:
         tracks = {name.partition(".")[2]: arrays.pop(name) for name in TRACK_ARRAYS if name in arrays}
         return Reconstruction(
             tracks=Tracks(**tracks) if tracks else None,
-            refinement=header.refinement,
+            refinement=None if header.refinement is None else msgspec.to_builtins(header.refinement),
             views=tuple(view.record() for view in header.views),
             settings=header.settings,
             timings_s=header.timings_s,
