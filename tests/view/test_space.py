@@ -11,6 +11,7 @@ from manyview.export.frusta import frustum_corners
 from manyview.files.spread import evenly_spread
 from manyview.geometry.unproject_np import camera_centres
 from manyview.view.cameras import CameraShapes, line_colours, small_image
+from manyview.view.panel import headline
 from manyview.view.space import PAGE_EXTENT, first_eye, fit_space
 
 from .scenes import wall_scene
@@ -90,3 +91,21 @@ def test_images_are_few_small_and_without_padding():
     padded = dataclasses.replace(scene.views[0].transform, content_box=(100, 0, 500, 400))
     scene = dataclasses.replace(scene, views=(dataclasses.replace(scene.views[0], transform=padded),))
     assert small_image(scene, 0).shape == (160, 160, 3)
+
+
+def test_views_that_were_not_refined_are_grey():
+    scene = wall_scene()
+    refinement = {
+        "accepted": True,
+        "sentence": "two of three",
+        "views": [
+            {"name": name, "status": status, "camera": 0, "points": 9}
+            for name, status in zip(scene.names, ("mapped", "unrefined", "resected"), strict=True)
+        ],
+    }
+    refined = dataclasses.replace(scene, refinement=refinement)
+    lines = line_colours(refined).reshape(3, -1, 3)
+    assert (np.ptp(lines, axis=-1) == 0).all(axis=1).tolist() == [False, True, False]
+    assert "1 (grey)" in headline(refined) and "Cameras" not in headline(scene)
+    rejected = dataclasses.replace(scene, refinement={**refinement, "accepted": False})
+    assert np.array_equal(line_colours(rejected), line_colours(scene))
