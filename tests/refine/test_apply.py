@@ -66,6 +66,16 @@ def test_worse_cameras_are_not_accepted() -> None:
     assert {view["status"] for view in refined.refinement["views"]} == {"unrefined"}
 
 
+def test_a_second_refinement_that_fails_keeps_the_first() -> None:
+    scene, exact, truth = network_room()
+    solution = solution_of(exact, truth)
+    first = apply_solution(scene, solution)
+    worse = dataclasses.replace(solution, cam_from_world=turned(solution.cam_from_world, 9.0, 0.1, seed=3))
+    second = apply_solution(first, worse)
+    assert second.refinement["accepted"] and second.refinement["sentence"] != first.refinement["sentence"]
+    assert second.tracks is first.tracks
+
+
 def test_exact_cameras_stay() -> None:
     _, exact, truth = network_room()
     solution = solution_of(exact, truth, noise_px=0.0)

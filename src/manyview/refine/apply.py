@@ -61,6 +61,7 @@ def apply_solution(scene: Reconstruction, solution: Solution) -> Reconstruction:
         "head_points": _moved_head_points(scene, cameras.cam_from_world, fits),
         "tracks": candidate.solution.tracks.observed_by(refined),
         "confirmed": None,
+        "pixel_centres": "half",
         "metric": None if solution.in_given_world else scene.metric,
         "refinement": _to_json(scene, candidate, solution, True, _sentence(candidate)),
     }
@@ -109,23 +110,23 @@ def _candidate(scene: Reconstruction, solution: Solution, before: Cameras) -> _C
     fits = fit_depths(depths, scene.z_depth)
     scales = np.array([fit.ratio for fit in fits])
     everywhere = with_neighbours(scene.cam_from_world, cameras, refined, scales)
-    after = _with_shared_intrinsics(found, solution, refined)
+    after = _lenses(before, found, solution, refined)
     after = dataclasses.replace(after, cam_from_world=nearest_rigid(everywhere)[0])
     tests = gate(before, after, kept.tracks, solution.held_out, refined, fixed, sides)
     return _Candidate(kept, after, refined, fits, depths, tests)
 
 
-def _with_shared_intrinsics(
-    found: Cameras, solution: Solution, refined: Bool[np.ndarray, " views"]
+def _lenses(
+    before: Cameras, found: Cameras, solution: Solution, refined: Bool[np.ndarray, " views"]
 ) -> Cameras:
-    """Views that were not refined take the lens of refined ones that share their camera."""
-    intrinsics, distortion = found.intrinsics.copy(), found.distortion.copy()
-    distortion[~solution.refined] = 0.0
+    """Views that were not refined take the lens of refined ones that share their camera, or keep theirs."""
+    cameras = before.with_views(found, refined)
     for view in np.flatnonzero(~refined):
         sharing = np.flatnonzero(refined & (solution.camera_of_view == solution.camera_of_view[view]))
         if len(sharing):
-            intrinsics[view], distortion[view] = found.intrinsics[sharing[0]], found.distortion[sharing[0]]
-    return Cameras(found.cam_from_world, intrinsics, distortion)
+            cameras.intrinsics[view] = found.intrinsics[sharing[0]]
+            cameras.distortion[view] = found.distortion[sharing[0]]
+    return cameras
 
 
 def _without(solution: Solution, status: tuple[str, ...]) -> Solution:
@@ -152,6 +153,10 @@ def _moved_head_points(
 def _rejected(
     scene: Reconstruction, solution: Solution, candidate: _Candidate, failed: GateTest
 ) -> Reconstruction:
+    earlier = scene.refinement
+    if earlier is not None and earlier.get("accepted"):
+        sentence = f"{earlier['sentence']}; refined once more in vain: {failed.failure}"
+        return dataclasses.replace(scene, refinement={**earlier, "sentence": sentence})
     sentence = f"not refined, the network's cameras stay: {failed.failure}"
     return dataclasses.replace(scene, refinement=_to_json(scene, candidate, solution, False, sentence))
 
