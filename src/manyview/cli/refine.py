@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from ..export import FORMATS
 from ..refine.options import RefineOptions
 from .console import Bars, quality_line, say
-from .export import ExportNames, chosen_formats, earlier_exports, export_all
+from .export import chosen_formats, earlier_exports, export_all
 from .refining import Refinement, left_to_do, require_refinement, say_refinement, stereo_options
 
 if TYPE_CHECKING:
@@ -35,7 +36,10 @@ class Refine:
     """Longer side of these depth maps in pixels; default: 512."""
     device: str = "auto"
     """Where depth is measured: auto, cpu, cuda, cuda:1."""
-    to: ExportNames | None = None
+    to: Annotated[
+        tuple[str, ...] | None,
+        tyro.conf.arg(help=f"Exports to write, or none: {' '.join(FORMATS)}; default: those that are there."),
+    ] = None
     known_cameras: Path | None = None
     """COLMAP model, posed data set, or poses.txt and intrinsics.txt; some of the views are enough."""
     how: RefineOptions = dataclasses.field(default_factory=RefineOptions)
