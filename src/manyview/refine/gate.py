@@ -205,7 +205,8 @@ def _of_matches(
                  medians[1] < medians[0], difference),
         _at_least("share of held-out matches within the limit", shares[0], shares[1],
                   max(shares[0], LEAST_MATCHING),
-                  f"{shares[1]:.0%} of the held-out matches fit the refined cameras, {shares[0]:.0%} the network's"),
+                  f"{shares[1]:.0%} of the held-out matches fit the refined cameras, "
+                  f"{shares[0]:.0%} the network's"),
     ]  # fmt: skip
 
 
