@@ -95,7 +95,9 @@ def refine(
     else:
         refined = _refined(scene, options, cameras, Path(work), progress)
     settings = {**scene.settings, "refine": refine_settings(options, cameras)}
+    stages = (refined.refinement or {}).get("timings_s", {})
     timings = {**refined.timings_s, "refine": time.perf_counter() - began}
+    timings |= {f"refine: {stage}": seconds for stage, seconds in stages.items()}
     refined = dataclasses.replace(refined, settings=settings, timings_s=timings)
     if stereo is None:
         return refined.with_quality()
