@@ -162,7 +162,7 @@ def test_the_method_and_the_function(room, monkeypatch, tmp_path) -> None:
     with pytest.raises(UsageError, match="known depth"):
         scene.refine(known=KnownViews(z_depth=[np.ones((240, 320))] * 6))
     with pytest.raises(InputError, match="view_0"):
-        scene.refine(tmp_path)
+        scene.refine(folder)  # which holds no images
     with pytest.raises(UsageError, match="options"):
         scene.refine(options={"camera": "shared"})
     alone = dataclasses.replace(
