@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import manyview
 from manyview.cli.main import _with_values
@@ -48,6 +49,28 @@ def test_a_stored_result_is_refined_in_place(command: Command, room, monkeypatch
     status, text, _ = command("refine", folder, "--camera", "shared")
     assert status == 0 and "before" in text and len(fake.calls) == 1
     assert command("refine", folder, "--camera", "per-view")[0] == 0 and len(fake.calls) == 2
+
+
+def test_masks_that_change_ask_for_another_refinement(command: Command, room, monkeypatch, tmp_path) -> None:
+    folder, solution = room
+    fake = fake_solve(monkeypatch, solution)
+    before = manyview.load_reconstruction(folder)
+    (tmp_path / "masks").mkdir()
+    for view in before.views:
+        kept = np.full((view.transform.upright_height, view.transform.upright_width), 255, np.uint8)
+        kept[:, :10] = 0
+        Image.fromarray(kept).save(tmp_path / "masks" / f"{view.name}.png")
+    assert command("refine", folder)[0] == 0 and len(fake.calls) == 1
+    for repeat in range(2):
+        status, text, errors = command("refine", folder, "--masks", tmp_path / "masks")
+        assert status == 0, errors
+        assert len(fake.calls) == 2 and ("these settings" in text) == bool(repeat)
+    after = manyview.load_reconstruction(folder)
+    assert after.masked is not None and after.masked.any((1, 2)).all()
+    assert after.settings["masks"]["views"] == len(after) and after.refinement["accepted"]
+    np.testing.assert_array_equal(before.with_masks(tmp_path / "masks").masked, after.masked)
+    status, _, errors = command("refine", folder, "--masks", tmp_path / "nowhere")
+    assert status != 0 and "nowhere" in errors
 
 
 def test_another_folder_gets_the_refined_result(command: Command, room, monkeypatch, tmp_path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +11,16 @@ import tyro
 
 from ..export import FORMATS
 from ..refine.options import RefineOptions
-from .console import Bars, quality_line, say
+from .console import Bars, quality_line, say, say_notes
 from .export import chosen_formats, earlier_exports, export_all
-from .refining import Refinement, left_to_do, require_refinement, say_refinement, stereo_options
+from .refining import (
+    Refinement,
+    left_to_do,
+    require_refinement,
+    say_refinement,
+    stereo_options,
+    without_refinement,
+)
 
 if TYPE_CHECKING:
     from ..reconstruction.result.result import Reconstruction
@@ -42,15 +50,19 @@ class Refine:
     ] = None
     known_cameras: Path | None = None
     """COLMAP model, posed data set, or poses.txt and intrinsics.txt; some of the views are enough."""
+    masks: Path | None = None
+    """Folder of masks called like the images: what they hide gives no features and no points from now on."""
     how: RefineOptions = dataclasses.field(default_factory=RefineOptions)
 
     def run(self) -> int:
         from ..files.lock import sole_writer
+        from ..reconstruction.inputs.view_masks import check_masks
         from ..reconstruction.known.files import KnownFiles
         from ..reconstruction.result.load import load_reconstruction
         from ..reconstruction.result.save import check_output_folder
 
         require_refinement()
+        check_masks(self.masks)
         formats: Any = earlier_exports(self.result) if self.to is None else chosen_formats(self.to)
         stereo = stereo_options(self.depth, self.depth_size)
         known = KnownFiles(self.known_cameras)
@@ -61,6 +73,8 @@ class Refine:
         with sole_writer(folder), Bars() as bars:
             if not in_place:
                 check_output_folder(folder, self.overwrite)
+            if self.masks is not None:
+                scene = _masked(scene, self.masks, bars)
             wanted = refinement.settings(scene.views)
             if left_to_do(scene.settings.get("refine"), wanted) == "nothing":
                 say(f"{self.result} was refined with these settings before")
@@ -74,6 +88,17 @@ class Refine:
             say(quality_line(scene.quality))
         say(f"written to {folder}")
         return 0
+
+
+def _masked(scene: Reconstruction, masks: Path, bars: Bars) -> Reconstruction:
+    """The result with these masks; with others than it had, it is to be refined anew."""
+    from ..reconstruction.result.masks import with_masks
+
+    found = with_masks(scene, masks, progress=partial(bars, "masks"))
+    if found.settings == scene.settings:
+        return dataclasses.replace(found, notes=scene.notes)
+    say_notes(found.notes[len(scene.notes) :])
+    return dataclasses.replace(found, settings=without_refinement(found.settings))
 
 
 def _lacking(scene: Reconstruction, folder: Path, formats: Any) -> Any:

@@ -21,10 +21,12 @@ from ..._deprecation import RenamedAttribute, accepts_renamed
 from ...files.naming import printable
 from ...geometry.unproject_np import PIXEL_CENTRES, invert_rigid, pixel_grid, unproject
 from ..inputs import source_images
+from ..inputs.view_masks import Masks
 from ..inputs.views import ViewRecord
 from ..quality.verdict import assess_quality
 from .arrays import ARRAY_FIELDS, hash_settings
 from .checks import check_arrays, check_cameras, check_views
+from .masks import with_masks
 from .points import PointCloud, confidence_threshold, point_cloud
 from .save import save
 from .tracks import Tracks
@@ -54,7 +56,8 @@ class Reconstruction:
             half a pixel off, which is what upstream VGGT does.
         head_points, head_points_conf: world points of the point head, if it ran.
         sky: True where a pixel shows the sky, which is never `valid`; None where nothing told.
-        masked: True where a mask of the user hides a pixel, which is never `valid`; None without masks.
+        masked: True where a mask (or sky that counts as masked) hides a pixel, which is never `valid`; None
+            without masks.
         confirmed: True where several views confirm the depth of a pixel (`--refine depth`); None where
             nothing measured that.
         distortion: (k1, k2, p1, p2) of each view in OpenCV's model, of refined cameras; None for pinholes.
@@ -223,6 +226,19 @@ class Reconstruction:
         return point_cloud(
             self, min_conf_percentile, max_points, source=source, drop_edges=drop_edges, seed=seed
         )
+
+    def with_masks(self, masks: Masks, strict: bool = False) -> Reconstruction:
+        """This result with masks, in place of those it may have; its cameras and depth stay as they are.
+
+        Args:
+            masks: a folder of masks called like the views, or one mask a view; see docs/masks.md.
+            strict: raise where a view has no mask, or one that cannot be read.
+
+        Raises:
+            InputError: no mask belongs to any view, or one has another aspect ratio than its view.
+            UsageError: another number of masks than of views, or an array that is no mask.
+        """
+        return with_masks(self, masks, strict)
 
     def with_quality(self) -> Reconstruction:
         """This result with its `quality` computed anew, in seconds, and the time it took in `timings_s`.
