@@ -19,12 +19,10 @@ from manyview.synthetic.files import write_scene
 from tests.datasets.posed_fixtures import write_image
 
 HALF = """
-import json, sys
-request = json.load(open(sys.argv[1]))
-camera, matrix = [[1, 0, 0, 5], [0, 1, 0, 6], [0, 0, 1, 7]], [[9, 0, 4], [0, 9, 3], [0, 0, 1]]
-answer = {"cameras": {"000001.png": camera}, "intrinsics": {"000001.png": matrix}}
-answer |= {"models": 2, "points": 9, "reprojection_px": 0.5}
-json.dump(answer, open(sys.argv[2], "w"))
+def run(request):
+    camera, matrix = [[1, 0, 0, 5], [0, 1, 0, 6], [0, 0, 1, 7]], [[9, 0, 4], [0, 9, 3], [0, 0, 1]]
+    answer = {"cameras": {"000001.png": camera}, "intrinsics": {"000001.png": matrix}}
+    return answer | {"models": 2, "points": 9, "reprojection_px": 0.5}
 """
 
 

@@ -6,8 +6,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,6 +21,7 @@ from PIL import Image
 from ...errors import InputError, MissingExtraError
 from ...files.schema import parse_json, read_regular
 from ...files.writing import write_files
+from ...refine.mapping.process import run_worker
 
 _WORKER = Path(__file__).with_name("colmap_worker.py")
 
@@ -140,19 +139,10 @@ def _run(
         "one_camera": len({_size(path) for path in images}) == 1,
         "sequential": len(images) > options.exhaustive,
     }
-    (work / "request.json").write_text(json.dumps(request), encoding="utf-8")
-    result = work / "result.json"
-    command = [sys.executable, "-P", str(_WORKER), str(work / "request.json"), str(result)]
-    try:
-        done = subprocess.run(
-            command, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=options.limit_s
-        )
-    except subprocess.TimeoutExpired:
-        return {"error": f"no result within {options.limit_s:g} s"}, False
-    if done.returncode or not result.is_file():
-        return {"error": f"COLMAP ended with code {done.returncode}"}, False
+    found = run_worker(_WORKER, request, work, options.limit_s)
+    lasting = bool(found.pop("lasting", True))
     # Messages must not carry the names of temporary folders into result files.
-    return json.loads(result.read_text(encoding="utf-8").replace(f"{work}/", "")), True
+    return json.loads(json.dumps(found).replace(f"{work}/", "")), lasting
 
 
 def _estimate(result: dict[str, Any], views: int, seconds: float, lasting: bool) -> CameraEstimate:

@@ -1,21 +1,12 @@
-"""COLMAP in a process of its own: `python colmap_worker.py REQUEST.json RESULT.json`.
-
-Imports nothing of ManyView, so that a crash of COLMAP, its messages and its memory stay out of the run that
-asked.
-"""
+"""COLMAP's incremental mapping, run by `manyview.refine.mapping.process`; imports nothing of ManyView."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
 
-def reconstruct(request: dict[str, Any]) -> dict[str, Any]:
+def run(request: dict[str, Any]) -> dict[str, Any]:
     """Largest model of incremental mapping: "cameras" (3x4 cam_from_world) and "intrinsics" by image name."""
     import pycolmap
 
@@ -75,30 +66,3 @@ def reconstruct(request: dict[str, Any]) -> dict[str, Any]:
         "points": best.num_points3D(),
         "reprojection_px": best.compute_mean_reprojection_error(),
     }
-
-
-def end_with_parent() -> None:
-    """Nobody reads what is found after the run that asked was killed, and mapping may take an hour."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def main(request: str, result: str) -> int:
-    """Write what was found, or {"error": what went wrong}."""
-    end_with_parent()
-    try:
-        found = reconstruct(json.loads(Path(request).read_text(encoding="utf-8")))
-    except Exception as error:  # whatever COLMAP raises is a result for these images
-        found = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-    Path(result).write_text(json.dumps(found), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
