@@ -81,6 +81,7 @@ def _incremental_mapping(work: Path, request: dict[str, Any], start: Path | None
     kwargs = {} if start is None else {"input_path": start}
     if start is not None:
         options.multiple_models = False
+        options.fix_existing_frames = options.mapper.fix_existing_frames = request["fix_poses"]
     return pycolmap.incremental_mapping(
         work / MAPPED, work / "images", _empty(work / "models"), options, **kwargs
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from ...errors import ManyViewError, optional_module
 from ...reconstruction.result.tracks import Tracks
@@ -19,12 +20,14 @@ from .cameras import KnownViewCameras, start_cameras
 from .originals import digest, write_originals, write_view_masks
 from .pairs import first_pairs
 from .process import run_worker
+from .resect import DEPTH
 
 if TYPE_CHECKING:
     from ...reconstruction.result.result import Reconstruction
 
 _WORKER = Path(__file__).with_name("worker.py")
 _RESULT, _STAGE, _DATABASE = "result.npz", "stage.json", "database.db"
+_DEPTH_SIDE = 128
 _ONE_THREAD = 100  # views up to which mapping runs on one thread, and gives the same digits again
 Progress = Callable[[str, int, int], None]
 
@@ -65,7 +68,9 @@ def solve(
     began = time.perf_counter()
     names = write_originals(scene, work / "images", lambda done, total: report("originals", done, total))
     masks = write_view_masks(scene, work / "masks")
+    _write_depth(scene, work / DEPTH)
     pairs = first_pairs(scene, options)
+    poses = None if known is None or not _known(known).any() else known.cam_from_world
     request = {
         "digest": digest(scene),
         "names": names,
@@ -78,6 +83,8 @@ def solve(
         "all_pairs": options.all_pairs,
         "seed": options.seed,
         "threads": threads,
+        "known_poses": None if poses is None else poses.tolist(),
+        "fix_poses": poses is not None and options.known_poses == "fixed",
         "mapping_threads": 1 if len(scene) <= _ONE_THREAD else threads,
     }
     timings = {"originals": time.perf_counter() - began}
@@ -122,9 +129,25 @@ def _solution(
         tracks,
         status,
         held_out,
+        in_given_world=found["in_given_world"],
         timings_s={**timings, **found["timings_s"]},
         notes=tuple(notes),
     )
+
+
+def _known(known: KnownViewCameras) -> Bool[np.ndarray, " views"]:
+    return np.isfinite(known.cam_from_world).all((1, 2))
+
+
+def _write_depth(scene: Reconstruction, path: Path) -> None:
+    """The network's depth, coarsely, for views that matches with points alone do not find."""
+    step = max(1, -(-max(scene.height, scene.width) // _DEPTH_SIDE))
+    z_depth = [np.where(scene.view_valid(i), scene.z_depth[i], np.nan) for i in range(len(scene))]
+    coarse = np.stack([z[step // 2 :: step, step // 2 :: step] for z in z_depth]).astype(np.float32)
+    transforms = [view.transform for view in scene.views]
+    scale = np.array([[each.scale_x, each.scale_y] for each in transforms]) / step
+    offset = np.array([[each.offset_x, each.offset_y] for each in transforms]) / step
+    np.savez(path, z_depth=coarse, scale=scale, offset=offset)
 
 
 def _report(work: Path, report: Progress) -> None:

@@ -18,9 +18,12 @@ from manyview.refine.mapping.cameras import intrinsics_of
 from manyview.refine.mapping.features import find_features, hold_out, import_views, match_views, view_of
 from manyview.refine.mapping.global_model import extend_model, find_model
 from manyview.refine.mapping.held_out import MOST_PER_PAIR, Features
+from manyview.refine.mapping.known_poses import fixed_model, known_images, pull_to_known
 from manyview.refine.mapping.pairs import Pair
+from manyview.refine.mapping.resect import resect_by_depth
 
 RESULT, STAGE = "result.npz", "stage.json"
+_LEAST_POINTS = 10  # of a view whose camera is told by them
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
@@ -50,31 +53,43 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         match_views(work, request, report)
         features, withheld = hold_out(work, request)
     report("mapping")
+    status = {view: "unrefined" for view in range(len(request["names"]))}
+    in_given_world = False
     with timed("mapping"):
         model, notes = find_model(work, request)
-    mapped: set[int] = set()
+        if request["fix_poses"]:
+            model, in_given_world = fixed_model(work, request, model), True
+        mapped = set() if model is None else set(model.reg_image_ids())
     if model is not None:
-        mapped = {view_of(model.images[number].name) for number in model.reg_image_ids()}
         report("leftovers")
         with timed("leftovers"):
-            model = extend_model(work, request, model)
+            model = resect_by_depth(work, request, extend_model(work, request, model))
+        fixed = frozenset(known_images(model, request)) if request["fix_poses"] else frozenset()
         report("adjustment")
         with timed("adjustment"):
-            notes += adjust(model, request)
+            adjust(model, request, fixed)
+            if request["known_poses"] and not request["fix_poses"]:
+                in_given_world, more = pull_to_known(model, request)
+                notes += more
             model.extract_colors_for_all_images(work / "images")
+        for number in model.reg_image_ids():
+            image = model.images[number]
+            if number in fixed:
+                status[view_of(image.name)] = "fixed"
+            elif image.num_points3D >= _LEAST_POINTS:
+                status[view_of(image.name)] = "mapped" if number in mapped else "resected"
     arrays = _held_out_arrays(features, withheld, request["seed"])
-    arrays |= _model_arrays(model, mapped, request)
+    arrays |= _model_arrays(model, status, request)
     np.savez(work / RESULT, **arrays)
-    return {"timings_s": timings, "notes": list(notes)}
+    return {"timings_s": timings, "notes": list(notes), "in_given_world": in_given_world}
 
 
-def _model_arrays(model: Any, mapped: set[int], request: dict[str, Any]) -> dict[str, np.ndarray]:
+def _model_arrays(model: Any, status: Mapping[int, str], request: dict[str, Any]) -> dict[str, np.ndarray]:
     """Cameras by view, points, and observations sorted by point; no place of a view twice."""
     views = len(request["names"])
     cam_from_world = np.full((views, 3, 4), np.nan)
     intrinsics, distortion = np.zeros((views, 3, 3)), np.zeros((views, 4))
     camera_of_view = np.zeros(views, dtype=np.int64)
-    status = np.full(views, "unrefined", dtype="U9")
     for number, start in enumerate(request["cameras"], 1):
         there = model is not None and number in model.cameras
         params = np.array(model.cameras[number].params if there else start["params"], dtype=np.float64)
@@ -83,20 +98,20 @@ def _model_arrays(model: Any, mapped: set[int], request: dict[str, Any]) -> dict
             camera_of_view[view] = number - 1
     points, colours, observations = [], [], []
     if model is not None:
-        view_of_image = {number: view_of(model.images[number].name) for number in model.reg_image_ids()}
-        for number, view in view_of_image.items():
+        registered = {number: view_of(model.images[number].name) for number in model.reg_image_ids()}
+        refined = {number: view for number, view in registered.items() if status[view] != "unrefined"}
+        for number, view in refined.items():
             cam_from_world[view] = model.images[number].cam_from_world().matrix()
-            status[view] = "mapped" if view in mapped else "resected"
         places = {
             number: np.array([point.xy for point in model.images[number].points2D]).reshape(-1, 2)
-            for number in view_of_image
+            for number in refined
         }
         for point in model.points3D.values():
             seen: dict[int, np.ndarray] = {}
             for element in point.track.elements:
-                seen.setdefault(
-                    view_of_image[element.image_id], places[element.image_id][element.point2D_idx]
-                )
+                if element.image_id not in refined:
+                    continue
+                seen.setdefault(refined[element.image_id], places[element.image_id][element.point2D_idx])
             if len(seen) > 1:
                 observations += [(len(points), view, *xy) for view, xy in sorted(seen.items())]
                 points.append(point.xyz)
@@ -107,7 +122,7 @@ def _model_arrays(model: Any, mapped: set[int], request: dict[str, Any]) -> dict
         "intrinsics": intrinsics,
         "distortion": distortion,
         "camera_of_view": camera_of_view,
-        "status": status,
+        "status": np.array([status[view] for view in range(views)]),
         "points": np.array(points, dtype=np.float64).reshape(-1, 3),
         "colours": np.array(colours, dtype=np.uint8).reshape(-1, 3),
         "point_index": rows[:, 0].astype(np.int64),
