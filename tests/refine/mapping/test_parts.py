@@ -107,10 +107,8 @@ def test_no_place_is_both_mapped_and_held_out() -> None:
     }
     features = Features.of(pixels)
     mapped, held = split_matches(features, matches, seed=0)
-    places = [
-        {tuple(p) for found in part.values() for p in features.pixels[found.reshape(-1)]}
-        for part in (mapped, held)
-    ]
+    nodes = [np.concatenate([found.reshape(-1) for found in part.values()]) for part in (mapped, held)]
+    places = [set(map(tuple, features.pixels[each])) for each in nodes]
     assert places[0] and places[1] and not places[0] & places[1]
     again = split_matches(features, matches, seed=0)[1]
     assert all((again[pair] == found).all() for pair, found in held.items())

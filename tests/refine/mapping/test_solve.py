@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def pose_auc(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 def test_a_rendered_room_gets_its_cameras_from_a_focal_that_is_25_percent_off(rendered, solved) -> None:
-    scene, truth, intrinsics = rendered
+    _, truth, intrinsics = rendered
     solution, _, told = solved
     assert set(solution.status) == {"mapped"} and pose_auc(solution.cam_from_world, truth) > 90
     assert solution.intrinsics[:, 0, 0] == pytest.approx(intrinsics[:, 0, 0], rel=0.03)
@@ -69,12 +70,8 @@ def test_a_rendered_room_gets_its_cameras_from_a_focal_that_is_25_percent_off(re
     assert len(np.unique(places, axis=0)) == len(places)
     held, scale = solution.held_out, 56 / WIDTH
     assert len(held.first)
-    both = np.concatenate(
-        [
-            np.column_stack([held.first, held.first_pixels * scale]),
-            np.column_stack([held.second, held.second_pixels * scale]),
-        ]
-    )
+    first, second = held.first_pixels * scale, held.second_pixels * scale
+    both = np.vstack([np.column_stack([held.first, first]), np.column_stack([held.second, second])])
     used = {tuple(row) for row in places.round(6).tolist()}
     assert not any(tuple(row) in used for row in both.round(6).tolist())
 
@@ -145,7 +142,6 @@ def test_hidden_pixels_have_no_features(rendered, tmp_path: Path) -> None:
 def test_a_crash_is_a_sentence_and_an_interrupt_ends_the_worker(
     rendered, tmp_path: Path, monkeypatch
 ) -> None:
-    import sys
 
     module = sys.modules["manyview.refine.mapping.solve"]
     worker = tmp_path / "worker.py"

@@ -9,6 +9,7 @@ what they leave open (the focal length of forward motion, that of a flight over 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -20,33 +21,37 @@ LENS_SIGMA = 0.2
 """Of each coefficient of distortion."""
 INFLATION = 2.5
 """Of the standard deviations that bundle adjustment computes, which know of noise in the features alone."""
+_CENTRE_VIEWS = 8  # of a camera, from which its principal point is refined
+_CAUCHY = 2.385  # times the noise: 95 % as efficient as least squares without outliers (Holland, Welsch 1977)
 _MOST_ERROR_PX = 4.0
 _LEAST_ANGLE_DEG = 1.0
-_LEAST_POINTS = 8
+_LEAST_NOISE_PX = 0.05
 
 
-def adjust(model: Any, request: dict[str, Any], fixed: frozenset[int] = frozenset()) -> tuple[str, ...]:
-    """Refine cameras and points of a model in place; returns notes. Views (images) of `fixed` do not move."""
-
+def adjust(model: Any, request: dict[str, Any], fixed: frozenset[int] = frozenset()) -> None:
+    """Refine cameras and points of a model in place; images of `fixed` do not move."""
     starts = dict(enumerate(request["cameras"], 1))
     free = [number for number in model.cameras if starts[number]["focal_sigma"] is not None]
-    used = {model.images[number].camera_id for number in model.reg_image_ids()}
-    free = [number for number in free if number in used]
+    views = Counter(model.images[number].camera_id for number in model.reg_image_ids())
+    free = [number for number in free if views[number]]
     for number, start in starts.items():
         if number in model.cameras and start["focal_sigma"] is None:
             model.cameras[number].params = start["params"]
     filter_points(model, request)
     if free:
-        covariances = _solve(model, request, fixed, free)
+        # A few views do not tell where the principal point is.
+        centres = min(views[number] for number in free) >= _CENTRE_VIEWS
+        covariances = _solve(model, request, fixed, free, centres)
         for number in free:
-            camera = model.cameras[number]
-            prior, sigma = _prior(camera, starts[number])
-            camera.params = fuse(np.array(camera.params), covariances.get(number), prior, sigma)
+            camera, start = model.cameras[number], starts[number]
+            index, sigma = _prior(camera, start["focal_sigma"] * start["params"][0], centres)
+            params, prior = np.array(camera.params), np.array(start["params"], dtype=np.float64)
+            params[index] = fuse(params[index], covariances.get(number), prior[index], sigma)
+            camera.params = params
     for _ in range(2):
         _solve(model, request, fixed, [])
         filter_points(model, request)
     model.update_point_3d_errors()
-    return ()
 
 
 def fuse(
@@ -74,16 +79,16 @@ def filter_points(model: Any, request: dict[str, Any]) -> None:
 
 
 def _solve(
-    model: Any, request: dict[str, Any], fixed: frozenset[int], free: list[int]
+    model: Any, request: dict[str, Any], fixed: frozenset[int], free: list[int], centres: bool = False
 ) -> dict[int, Float64[np.ndarray, "n n"] | None]:
     """Adjust; the covariance of the parameters of each camera of `free`, None where it cannot be computed."""
     import pycolmap
 
     options = pycolmap.BundleAdjustmentOptions()
     options.print_summary = False
-    options.refine_principal_point = True
-    options.ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1
-    options.ceres.loss_function_scale = _pixel_scale(model, request)
+    options.refine_principal_point = centres
+    options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
+    options.ceres.loss_function_scale = _CAUCHY * _noise_px(model)
     options.ceres.solver_options.num_threads = request["mapping_threads"]
     options.ceres.solver_options.max_num_iterations = 100
     options.ceres.solver_options.function_tolerance = 1e-6
@@ -109,13 +114,31 @@ def _solve(
     return {number: covariance.get_other_params_cov(model.cameras[number].params) for number in free}
 
 
-def _prior(camera: Any, start: dict[str, Any]) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
-    mean = np.array(start["params"], dtype=np.float64)
-    sigma = np.full(len(mean), LENS_SIGMA)
-    focal = list(camera.focal_length_idxs())
-    sigma[focal] = start["focal_sigma"] * mean[focal]
-    sigma[list(camera.principal_point_idxs())] = CENTRE_SIGMA * max(camera.width, camera.height)
-    return mean, sigma
+def _prior(camera: Any, focal_sigma: float, centres: bool) -> tuple[list[int], Float64[np.ndarray, " n"]]:
+    """(which parameters of a camera are refined, the standard deviations of their priors)."""
+    sigma = dict.fromkeys(camera.focal_length_idxs(), focal_sigma)
+    sigma |= dict.fromkeys(camera.extra_params_idxs(), LENS_SIGMA)
+    if centres:
+        centre_sigma = CENTRE_SIGMA * max(camera.width, camera.height)
+        sigma |= dict.fromkeys(camera.principal_point_idxs(), centre_sigma)
+    index = sorted(sigma)
+    return index, np.array([sigma[i] for i in index])
+
+
+def _noise_px(model: Any) -> float:
+    """Robust standard deviation of reprojection errors along x and y."""
+    errors = []
+    for number in model.reg_image_ids():
+        image = model.images[number]
+        camera, pose = model.cameras[image.camera_id], image.cam_from_world().matrix()
+        seen = [point for point in image.points2D if point.has_point3D()]
+        if seen:
+            points = np.array([model.points3D[point.point3D_id].xyz for point in seen])
+            expected = camera.img_from_cam(points @ pose[:, :3].T + pose[:, 3])
+            errors.append(np.abs(expected - np.array([point.xy for point in seen])).reshape(-1))
+    found = np.concatenate([np.empty(0), *errors])
+    found = found[np.isfinite(found)]
+    return max(_LEAST_NOISE_PX, 1.4826 * float(np.median(found))) if len(found) else 1.0
 
 
 def _pixel_scale(model: Any, request: dict[str, Any]) -> float:

@@ -19,6 +19,8 @@ from .pairs import Pair, second_pairs
 Report = Callable[[str, int, str | None], None]
 """(stage, total, table of the database whose rows are counted)."""
 DATABASE, MAPPED = "database.db", "mapped.db"
+FEW_VIEWS = 4
+"""Up to so many views matches are searched again along epipolar lines, and tracks of two views count."""
 
 
 def import_views(work: Path, request: dict[str, Any]) -> None:
@@ -97,6 +99,7 @@ def _match(work: Path, request: dict[str, Any], pairs: Iterable[Pair]) -> None:
     pairing.match_list_path = listed
     matching = pycolmap.FeatureMatchingOptions()
     matching.num_threads = request["threads"]
+    matching.guided_matching = len(names) <= FEW_VIEWS
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = request["seed"]
     pycolmap.match_image_pairs(work / DATABASE, matching, pairing, verification, device=pycolmap.Device.cpu)

@@ -12,10 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .features import MAPPED
+from .features import FEW_VIEWS, MAPPED
 
-FEW_VIEWS = 4
-"""Up to so many views tracks of two views count, because there are hardly any others."""
 _LEAST_SHARE = 0.6
 """Of the views; where global mapping finds less, incremental mapping is tried too."""
 
