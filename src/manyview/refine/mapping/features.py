@@ -28,8 +28,8 @@ def import_views(work: Path, request: dict[str, Any]) -> None:
     import pycolmap
 
     key, database = work / "database.json", work / DATABASE
-    wanted = {name: request[name] for name in ("digest", "names", "masks", "max_image_size", "max_features")}
-    wanted["groups"] = [camera["views"] for camera in request["cameras"]]
+    deciding = ("digest", "names", "masks", "max_image_size", "max_features", "cameras", "seed")
+    wanted = {name: request[name] for name in deciding}
     if key.is_file() and database.is_file() and json.loads(key.read_text(encoding="utf-8")) == wanted:
         return
     for stale in (key, database):
@@ -131,7 +131,7 @@ def hold_out(work: Path, request: dict[str, Any]) -> tuple[Features, dict[Pair, 
                 matches[pair] = np.asarray(geometry.inlier_matches).astype(np.int64)
         kept, withheld = split_matches(features, matches, request["seed"])
         # The geometry of a pair is that of its images' numbers in ascending order.
-        _copy_views(whole, mapped, request, keypoints, image_of)
+        _copy_views(whole, mapped, keypoints, image_of)
         with pycolmap.DatabaseTransaction(mapped):
             for pair, geometry in found.items():
                 nodes = kept.get(pair, np.empty((0, 2), np.int64))
@@ -140,14 +140,11 @@ def hold_out(work: Path, request: dict[str, Any]) -> tuple[Features, dict[Pair, 
     return features, withheld
 
 
-def _copy_views(
-    whole: Any, mapped: Any, request: dict[str, Any], keypoints: dict[int, Any], image_of: dict[int, int]
-) -> None:
+def _copy_views(whole: Any, mapped: Any, keypoints: dict[int, Any], image_of: dict[int, int]) -> None:
     import pycolmap
 
     with pycolmap.DatabaseTransaction(mapped):
-        for camera, start in zip(whole.read_all_cameras(), request["cameras"], strict=True):
-            camera.params, camera.has_prior_focal_length = start["params"], True
+        for camera in whole.read_all_cameras():
             mapped.write_camera(camera, use_camera_id=True)
         for rig in whole.read_all_rigs():
             mapped.write_rig(rig, use_rig_id=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ from jaxtyping import Int64
 
 from manyview.refine.mapping.adjust import adjust
 from manyview.refine.mapping.cameras import intrinsics_of
-from manyview.refine.mapping.features import find_features, hold_out, import_views, match_views, view_of
+from manyview.refine.mapping.features import (
+    Report,
+    find_features,
+    hold_out,
+    import_views,
+    match_views,
+    view_of,
+)
 from manyview.refine.mapping.global_model import extend_model, find_model
 from manyview.refine.mapping.held_out import MOST_PER_PAIR, Features
 from manyview.refine.mapping.known_poses import fixed_model, known_images, pull_to_known
@@ -35,7 +43,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     work = Path.cwd()
     timings: dict[str, float] = {}
 
-    def report(stage: str, total: int = 0, table: str | None = None) -> None:
+    def report(stage: str, total: int, table: str | None) -> None:
         temporary = work / f"{STAGE}.new"
         temporary.write_text(json.dumps({"stage": stage, "total": total, "table": table}), encoding="utf-8")
         os.replace(temporary, work / STAGE)
@@ -52,36 +60,57 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     with timed("matches"):
         match_views(work, request, report)
         features, withheld = hold_out(work, request)
-    report("mapping")
-    status = {view: "unrefined" for view in range(len(request["names"]))}
+    try:
+        found = _map(work, request, report, timed)
+    except Exception as error:  # of COLMAP, for views that no camera can be found for
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        found = _Found(notes=(f"mapping failed: {reason}",))
+    arrays = _held_out_arrays(features, withheld, request["seed"])
+    arrays |= _model_arrays(found.model, found.status, request)
+    np.savez(work / RESULT, **arrays)
+    return {"timings_s": timings, "notes": list(found.notes), "in_given_world": found.in_given_world}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Found:
+    """A model, or None, and the status of views that are in it."""
+
+    model: Any = None
+    status: dict[int, str] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    in_given_world: bool = False
+
+
+def _map(work: Path, request: dict[str, Any], report: Report, timed: Callable[[str], Any]) -> _Found:
+    """Global mapping, leftovers, adjustment."""
     in_given_world = False
+    report("mapping", 0, None)
     with timed("mapping"):
         model, notes = find_model(work, request)
         if request["fix_poses"]:
             model, in_given_world = fixed_model(work, request, model), True
-        mapped = set() if model is None else set(model.reg_image_ids())
-    if model is not None:
-        report("leftovers")
-        with timed("leftovers"):
-            model = resect_by_depth(work, request, extend_model(work, request, model))
-        fixed = frozenset(known_images(model, request)) if request["fix_poses"] else frozenset()
-        report("adjustment")
-        with timed("adjustment"):
-            adjust(model, request, fixed)
-            if request["known_poses"] and not request["fix_poses"]:
-                in_given_world, more = pull_to_known(model, request)
-                notes += more
-            model.extract_colors_for_all_images(work / "images")
-        for number in model.reg_image_ids():
-            image = model.images[number]
-            if number in fixed:
-                status[view_of(image.name)] = "fixed"
-            elif image.num_points3D >= _LEAST_POINTS:
-                status[view_of(image.name)] = "mapped" if number in mapped else "resected"
-    arrays = _held_out_arrays(features, withheld, request["seed"])
-    arrays |= _model_arrays(model, status, request)
-    np.savez(work / RESULT, **arrays)
-    return {"timings_s": timings, "notes": list(notes), "in_given_world": in_given_world}
+    if model is None:
+        return _Found(notes=notes)
+    mapped = set(model.reg_image_ids())
+    report("leftovers", 0, None)
+    with timed("leftovers"):
+        model = resect_by_depth(work, request, extend_model(work, request, model))
+    fixed = frozenset(known_images(model, request)) if request["fix_poses"] else frozenset()
+    report("adjustment", 0, None)
+    with timed("adjustment"):
+        adjust(model, request, fixed)
+        if request["known_poses"] and not request["fix_poses"]:
+            in_given_world, more = pull_to_known(model, request)
+            notes += more
+        model.extract_colors_for_all_images(work / "images")
+    status = {}
+    for number in model.reg_image_ids():
+        image = model.images[number]
+        if number in fixed:
+            status[view_of(image.name)] = "fixed"
+        elif image.num_points3D >= _LEAST_POINTS:
+            status[view_of(image.name)] = "mapped" if number in mapped else "resected"
+    return _Found(model, status, notes, in_given_world)
 
 
 def _model_arrays(model: Any, status: Mapping[int, str], request: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -99,7 +128,7 @@ def _model_arrays(model: Any, status: Mapping[int, str], request: dict[str, Any]
     points, colours, observations = [], [], []
     if model is not None:
         registered = {number: view_of(model.images[number].name) for number in model.reg_image_ids()}
-        refined = {number: view for number, view in registered.items() if status[view] != "unrefined"}
+        refined = {number: view for number, view in registered.items() if view in status}
         for number, view in refined.items():
             cam_from_world[view] = model.images[number].cam_from_world().matrix()
         places = {
@@ -122,7 +151,7 @@ def _model_arrays(model: Any, status: Mapping[int, str], request: dict[str, Any]
         "intrinsics": intrinsics,
         "distortion": distortion,
         "camera_of_view": camera_of_view,
-        "status": np.array([status[view] for view in range(views)]),
+        "status": np.array([status.get(view, "unrefined") for view in range(views)]),
         "points": np.array(points, dtype=np.float64).reshape(-1, 3),
         "colours": np.array(colours, dtype=np.uint8).reshape(-1, 3),
         "point_index": rows[:, 0].astype(np.int64),
