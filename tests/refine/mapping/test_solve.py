@@ -20,7 +20,7 @@ from manyview.synthetic.demo import demo_scene
 from tests.analytic_scene import fit_transform, room_scene, write_sources
 
 pytest.importorskip("pycolmap")
-VIEWS, HEIGHT, WIDTH = 5, 240, 320
+VIEWS, HEIGHT, WIDTH = 8, 240, 320
 
 
 @pytest.fixture(scope="module")
