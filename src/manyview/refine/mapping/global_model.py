@@ -76,12 +76,11 @@ def _incremental_mapping(work: Path, request: dict[str, Any], start: Path | None
     if len(request["names"]) <= FEW_VIEWS:
         options.triangulation.ignore_two_view_tracks = False
         options.mapper.init_min_tri_angle = 2.0
-    kwargs = {} if start is None else {"input_path": start}
     if start is not None:
         options.multiple_models = False
         options.fix_existing_frames = options.mapper.fix_existing_frames = request["fix_poses"]
     return pycolmap.incremental_mapping(
-        work / MAPPED, work / "images", _empty(work / "models"), options, **kwargs
+        work / MAPPED, work / "images", _empty(work / "models"), options, start or ""
     )
 
 

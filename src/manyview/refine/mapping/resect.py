@@ -114,12 +114,12 @@ def _resect(
     options.ransac.random_seed = seed
     image = model.images[number]
     camera = model.cameras[image.camera_id]
-    found = pycolmap.estimate_and_refine_absolute_pose(
+    pose = pycolmap.estimate_and_refine_absolute_pose(
         np.concatenate(places), np.concatenate(points), camera, options
     )
-    if found is None or found["num_inliers"] < max(_LEAST_INLIERS, _LEAST_SHARE * sum(map(len, points))):
+    if pose is None or pose["num_inliers"] < max(_LEAST_INLIERS, _LEAST_SHARE * sum(map(len, points))):
         return False
-    model.frame(image.frame_id).set_cam_from_world(image.camera_id, found["cam_from_world"])
+    model.frame(image.frame_id).set_cam_from_world(image.camera_id, pose["cam_from_world"])
     model.register_frame(image.frame_id)
     scales[number] = float("nan")
     return True

@@ -65,7 +65,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:  # of COLMAP, for views that no camera can be found for
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         found = _Found(notes=(f"mapping failed: {reason}",))
-    arrays = _held_out_arrays(features, withheld, request["seed"])
+    arrays: dict[str, Any] = _held_out_arrays(features, withheld, request["seed"])
     arrays |= _model_arrays(found.model, found.status, request)
     np.savez(work / RESULT, **arrays)
     return {"timings_s": timings, "notes": list(found.notes), "in_given_world": found.in_given_world}
@@ -125,7 +125,9 @@ def _model_arrays(model: Any, status: Mapping[int, str], request: dict[str, Any]
         for view in start["views"]:
             intrinsics[view], distortion[view] = intrinsics_of(start["model"], params)
             camera_of_view[view] = number - 1
-    points, colours, observations = [], [], []
+    points: list[np.ndarray] = []
+    colours: list[np.ndarray] = []
+    observations: list[tuple[float, ...]] = []
     if model is not None:
         registered = {number: view_of(model.images[number].name) for number in model.reg_image_ids()}
         refined = {number: view for number, view in registered.items() if view in status}
