@@ -61,7 +61,9 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     images = [best.images[number] for number in best.reg_image_ids()]
     return {
         "cameras": {image.name: image.cam_from_world().matrix().tolist() for image in images},
-        "intrinsics": {image.name: image.camera.calibration_matrix().tolist() for image in images},
+        "intrinsics": {
+            image.name: best.cameras[image.camera_id].calibration_matrix().tolist() for image in images
+        },
         "models": len(found),
         "points": best.num_points3D(),
         "reprojection_px": best.compute_mean_reprojection_error(),

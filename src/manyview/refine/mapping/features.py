@@ -32,8 +32,8 @@ def import_views(work: Path, request: dict[str, Any]) -> None:
     wanted = {name: request[name] for name in deciding}
     if key.is_file() and database.is_file() and json.loads(key.read_text(encoding="utf-8")) == wanted:
         return
-    for stale in (key, database):
-        stale.unlink(missing_ok=True)
+    key.unlink(missing_ok=True)
+    _remove(database)
     with pycolmap.Database.open(database) as opened:
         numbers = [opened.write_camera(_camera(camera)) for camera in request["cameras"]]
     for number, camera in zip(numbers, request["cameras"], strict=True):
@@ -112,7 +112,7 @@ def hold_out(work: Path, request: dict[str, Any]) -> tuple[Features, dict[Pair, 
     """
     import pycolmap
 
-    (work / MAPPED).unlink(missing_ok=True)
+    _remove(work / MAPPED)
     with pycolmap.Database.open(work / DATABASE) as whole, pycolmap.Database.open(work / MAPPED) as mapped:
         views = view_numbers(whole)
         image_of = {view: image for image, view in views.items()}
@@ -164,6 +164,12 @@ def view_numbers(database: Any) -> dict[int, int]:
 def view_of(name: str) -> int:
     """The view of an image called as in `original_names`."""
     return int(Path(name).stem)
+
+
+def _remove(database: Path) -> None:
+    """With SQLite's own files, which a killed run leaves and a new database must not find."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        Path(f"{database}{suffix}").unlink(missing_ok=True)
 
 
 def _pair(views: dict[int, int], number: int) -> Pair:
