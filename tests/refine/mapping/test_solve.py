@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
+import shutil
 import sqlite3
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from PIL import Image
 from manyview.errors import InputError, ManyViewError
 from manyview.evaluate.metrics.pose import auc, pair_errors
 from manyview.refine.mapping import KnownViewCameras, solve
+from manyview.refine.mapping.resect import resect_by_depth
 from manyview.refine.options import RefineOptions
 from manyview.synthetic.demo import demo_scene
 from tests.analytic_scene import fit_transform, room_scene, write_sources
@@ -41,7 +44,11 @@ def rendered(tmp_path_factory):
     wrong = scene.intrinsics.copy()
     truth = batch.intrinsics[0].double().numpy()
     wrong[:, [0, 1], [0, 1]] = truth[:, [0, 1], [0, 1]] * 56 / WIDTH * 1.25
-    scene = dataclasses.replace(scene, views=tuple(records), images=np.stack(small), intrinsics=wrong)
+    rows, columns = (np.arange(42) * HEIGHT // 42 + 2), (np.arange(56) * WIDTH // 56 + 2)
+    depth = batch.z_depth[0].numpy()[:, rows][:, :, columns].astype(np.float32)
+    scene = dataclasses.replace(
+        scene, views=tuple(records), images=np.stack(small), intrinsics=wrong, z_depth=depth
+    )
     return scene, batch.cam_from_world[0].double().numpy(), truth
 
 
@@ -78,8 +85,9 @@ def test_a_rendered_room_gets_its_cameras_from_a_focal_that_is_25_percent_off(re
     assert not any(tuple(row) in used for row in both.round(6).tolist())
 
 
-def test_a_killed_run_goes_on_from_what_it_found(rendered, solved) -> None:
-    solution, work, _ = solved
+def test_a_killed_run_goes_on_from_what_it_found(rendered, solved, tmp_path: Path) -> None:
+    solution, found, _ = solved
+    work = Path(shutil.copytree(found, tmp_path / "work"))
     key = (work / "database.json").stat().st_mtime_ns
     with contextlib.closing(sqlite3.connect(work / "database.db")) as database, database:
         for table in ("matches", "two_view_geometries"):
@@ -94,10 +102,31 @@ def test_a_killed_run_goes_on_from_what_it_found(rendered, solved) -> None:
     np.testing.assert_array_equal(again.tracks.pixels, solution.tracks.pixels)
 
 
-def test_features_of_other_options_are_not_used(rendered, solved) -> None:
-    solution, work, _ = solved
+def test_features_of_other_options_are_not_used(rendered, solved, tmp_path: Path) -> None:
+    solution, found, _ = solved
+    work = Path(shutil.copytree(found, tmp_path / "work"))
     fewer = solve(rendered[0], RefineOptions(max_features=100), work, threads=1)
     assert len(fewer.tracks.points) < len(solution.tracks.points)
+
+
+@pytest.mark.parametrize("points", [True, False])
+def test_a_view_that_mapping_left_out_is_resected(points: bool, solved, tmp_path: Path) -> None:
+    import pycolmap
+
+    _, found, _ = solved
+    work = Path(shutil.copytree(found, tmp_path / "work"))
+    request = json.loads((work / "request.json").read_text())
+    model = pycolmap.Reconstruction(work / "models" / "0")
+    image = model.find_image_with_name(request["names"][3])
+    expected = image.cam_from_world().matrix()
+    if not points:  # depth alone is left where no other view's point is seen
+        for point in [p.point3D_id for p in image.points2D if p.has_point3D()][::2]:
+            model.delete_point3D(point)
+    model.deregister_frame(image.frame_id)
+    grown = resect_by_depth(work, request, model)
+    again = grown.find_image_with_name(request["names"][3])
+    assert again.has_pose and again.num_points3D > 10
+    np.testing.assert_allclose(again.cam_from_world().matrix()[:, :3], expected[:, :3], atol=0.02)
 
 
 def test_known_cameras_are_kept_as_they_are(rendered, tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ def _global_mapping(work: Path, request: dict[str, Any]) -> Mapping[int, Any]:
     for part in (mapper.rotation_averaging, mapper.global_positioning, mapper.retriangulation):
         part.random_seed = request["seed"]
     mapper.global_positioning.use_gpu = mapper.bundle_adjustment.ceres.use_gpu = False
+    # Positions need some tracks only; retriangulation brings the others back.
+    mapper.keep_max_num_tracks = max(4000, 100 * len(request["names"]))
     free = any(camera["focal_sigma"] is not None for camera in request["cameras"])
     mapper.bundle_adjustment.refine_focal_length = mapper.bundle_adjustment.refine_extra_params = free
     if len(request["names"]) <= FEW_VIEWS:
