@@ -1,4 +1,7 @@
-"""What runs in the process of COLMAP: from originals and pairs to a model, in `result.npz`."""
+"""What runs in the process of COLMAP: from originals and pairs to a model, in `result.npz`.
+
+A script, so its imports are absolute.
+"""
 
 from __future__ import annotations
 
