@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -30,6 +30,9 @@ class EvaluatePosed:
     """Rows beside the plans: identity, mean-step (both image-independent), colmap (an extra), or none."""
     reference_cache: Path | None = None
     """Folder that keeps what COLMAP found, for runs of other models on the same images."""
+    refine: Literal["none", "cameras", "depth"] = "none"
+    """A second row of every plan: its result refined from the original images (--refine alone), and its depth
+    measured (--refine depth)."""
     how: SizedChoice = dataclasses.field(default_factory=SizedChoice)
     seed: int = 0
     """Of the random camera centres of the baseline identity."""
@@ -45,6 +48,8 @@ class EvaluatePosed:
         from ..evaluate.report.posed import posed_table, write_posed
         from ..evaluate.runner.image_sets import evaluate_posed
         from ..files.writing import check_results_folder
+        from ..refine import RefineOptions
+        from ..refine.stereo import StereoOptions
 
         if not self.folders:
             raise UsageError("give a folder of images with cameras: manyview evaluate posed DIR")
@@ -69,6 +74,8 @@ class EvaluatePosed:
                 write,
                 references,
                 self.reference_cache,
+                None if self.refine == "none" else RefineOptions(),
+                StereoOptions() if self.refine == "depth" else None,
             )
         say(posed_table(result))
         if write is not None:

@@ -14,6 +14,9 @@ from ...datasets.posed_set import PosedSet
 from ...errors import InputError, MemoryLimitError, UsageError
 from ...models.network import Network
 from ...reconstruction.run.options import ReconstructOptions
+from ...refine import RefineOptions
+from ...refine.refinement import refine_settings, require_pycolmap
+from ...refine.stereo import StereoOptions
 from ..protocols.frames import Frames
 from ..protocols.protocol import Protocol
 from ..protocols.published import POSED
@@ -114,6 +117,8 @@ def evaluate_posed(
     on_scene: Callable[[Evaluation], object] | None = None,
     references: Sequence[str] = (IDENTITY, MEAN_STEP),
     reference_folder: Path | None = None,
+    refine: RefineOptions | None = None,
+    stereo: StereoOptions | None = None,
 ) -> Evaluation:
     """Run every plan on folders of images with known cameras, by the protocol `POSED`.
 
@@ -130,6 +135,8 @@ def evaluate_posed(
         on_scene: Called with what there is after each folder.
         references: identity, mean-step, colmap: rows after the plans.
         reference_folder: Keeps what COLMAP found for other runs.
+        refine: A second row of every plan, of its result after `manyview.refine` with these options.
+        stereo: There also measured depth, like this.
 
     Raises:
         UsageError: For fewer than 2 views, no plan, or an impossible one.
@@ -143,7 +150,12 @@ def evaluate_posed(
     sets = [read_posed_set(folder).spread(views) for folder in folders]
     options = dataclasses.replace(options or ReconstructOptions(), strict=True)
     settings = posed_settings(model, specs, views, seed, options) | {"references": list(beside)}
-    how = Recipe(settings, POSED, specs, beside, options, reference_folder, seed=seed)
+    if refine is not None:
+        require_pycolmap()
+        settings["refine"] = refine_settings(refine, None, stereo)
+    how = Recipe(
+        settings, POSED, specs, beside, options, reference_folder, seed=seed, refine=refine, stereo=stereo
+    )
     scenes = [PosedScene(posed.name, posed, len(posed), how) for posed in sets]
 
     def keep(so_far: Evaluation) -> None:

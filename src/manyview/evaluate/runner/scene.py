@@ -20,6 +20,8 @@ from ...reconstruction.result.result import Reconstruction
 from ...reconstruction.run.engine import reconstruct
 from ...reconstruction.run.options import ReconstructOptions
 from ...reconstruction.run.prepare import PreparedRun, prepare
+from ...refine import RefineOptions, refine
+from ...refine.stereo import StereoOptions
 from ..metrics.trajectory import spread
 from ..protocols.measures import Trajectory
 from ..protocols.protocol import Protocol, cameras_known
@@ -39,7 +41,8 @@ class Recipe:
     """How each scene of a run is measured; `settings` decide the keys of rows.
 
     `seed` draws the camera centres of the baseline identity, `reference_folder` keeps COLMAP's cameras,
-    `workers` threads search neighbours (-1: all cores), `together` scenes are measured at a time.
+    `workers` threads search neighbours (-1: all cores), `together` scenes are measured at a time. With
+    `refine` every plan has a second row, of its result refined (and with `stereo` its depth measured).
     """
 
     settings: Mapping[str, Any]
@@ -51,6 +54,8 @@ class Recipe:
     workers: int = -1
     together: int = 1
     seed: int = 0
+    refine: RefineOptions | None = None
+    stereo: StereoOptions | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +75,8 @@ class PosedScene:
 
     @property
     def rows(self) -> int:
-        return len(self.how.plans) + len(self.how.references)
+        each = 1 if self.how.refine is None else 2
+        return each * len(self.how.plans) + len(self.how.references)
 
     def measure(self, model: Network, row_done: Callable[[], None]) -> SceneRows:
         """Every plan, then every reference."""
@@ -84,32 +90,34 @@ class PosedScene:
         cloud = None if posed.cloud is None else read_vertices(posed.cloud)
         rows: list[PlanRow] = []
         facts: dict[str, Any] = {}
-        for spec in (*how.plans, *how.references):
+        for index, spec in enumerate((*how.plans, *how.references)):
             # A reference is known by its own settings, and by a name that no plan has.
-            plan = len(rows) < len(how.plans)
+            plan = index < len(how.plans)
             what = spec if plan else reference_settings(spec, how.seed)
             key = digest([how.settings, what, self.name, list(names), inputs])
-            row = self.known.get(key)
-            if row is None and plan:
-                row, facts = self._plan_row(model, posed, spec, key, cloud)
-            elif row is None and spec == COLMAP:
-                row = _colmap_row(key, posed, how)
-            elif row is None:
-                row = _baseline_row(spec, key, model, posed, how, cloud)
-            if any(value is not None and not np.isfinite(value) for value in row.figures.values()):
-                raise ManyViewError(
-                    f"{posed.name}: a figure of {row.plan} is not finite; this is an error of ManyView"
-                )
-            rows.append(row)
-            row_done()
+            if key in self.known:
+                made: tuple[PlanRow, ...] = (self.known[key],)
+            elif plan:
+                made, facts = self._plan_rows(model, posed, spec, key, cloud)
+            elif spec == COLMAP:
+                made = (_colmap_row(key, posed, how),)
+            else:
+                made = (_baseline_row(spec, key, model, posed, how, cloud),)
+            for row in made:
+                if any(value is not None and not np.isfinite(value) for value in row.figures.values()):
+                    raise ManyViewError(
+                        f"{posed.name}: a figure of {row.plan} is not finite; this is an error of ManyView"
+                    )
+                rows.append(row)
+                row_done()
         return SceneRows(
             self.name, self.group, self.total, posed.unit, names, inputs, tuple(rows), posed.notes, facts
         )
 
-    def _plan_row(
+    def _plan_rows(
         self, model: Network, posed: PosedSet, spec: str, key: str, cloud: Float[np.ndarray, "n 3"] | None
-    ) -> tuple[PlanRow, dict[str, Any]]:
-        """(the row, facts for a table)."""
+    ) -> tuple[tuple[PlanRow, ...], dict[str, Any]]:
+        """(the row, and that of the refined result if it is wanted; facts for a table)."""
         how = self.how
         try:
             ready = prepare(list(posed.images), model, dataclasses.replace(how.options, accel=spec))
@@ -118,22 +126,14 @@ class PosedScene:
             scene = reconstruct(ready, model)
         except MemoryLimitError as error:
             shared = f" (memory is shared by {how.together} scenes: fewer --jobs)" if how.together > 1 else ""
-            return PlanRow(spec, key, failed=f"{error}{shared}"), {}
-        pair = pair_of(scene, ready, posed, how.protocol.grid, cloud, how.protocol.needs)
-        notes = (*scene.notes, *pair.notes)
-        if how.together > 1:
-            notes = (*notes, f"seconds were taken with {how.together} scenes at a time")
-        row = PlanRow(
-            spec,
-            key,
-            how.protocol.figures(pair, how.workers),
-            scene.settings["accel"],
-            dict(scene.timings_s),
-            dict(scene.memory_bytes),
-            len(posed) - len(scene),
-            notes,
-        )
-        centres = invert_rigid(torch.from_numpy(pair.true_cameras).double())[..., 3]
+            return (PlanRow(spec, key, failed=f"{error}{shared}"),), {}
+        rows = [self._row(spec, key, scene, ready, posed, cloud)]
+        if how.refine is not None:
+            device = str(ready.chosen.machine.device)
+            refined = refine(scene, options=how.refine, stereo=how.stereo, device=device)
+            rows.append(self._row(f"{spec}, refined", "", refined, ready, posed, cloud))
+        true = posed.cam_from_world[in_network_order(posed, ready.views.records)]
+        centres = invert_rigid(torch.from_numpy(true).double())[..., 3]
         facts = {
             "format": posed.format,
             "height": scene.height,
@@ -143,7 +143,33 @@ class PosedScene:
             "spread": spread(centres),
             "depth_views": sum(path is not None for path in posed.depth.paths) if posed.depth else 0,
         }
-        return row, facts
+        return tuple(rows), facts
+
+    def _row(
+        self,
+        name: str,
+        key: str,
+        scene: Reconstruction,
+        ready: PreparedRun,
+        posed: PosedSet,
+        cloud: Float[np.ndarray, "n 3"] | None,
+    ) -> PlanRow:
+        how = self.how
+        pair = pair_of(scene, ready, posed, how.protocol.grid, cloud, how.protocol.needs)
+        said = () if scene.refinement is None else (f"{name}: {scene.refinement['sentence']}",)
+        notes = (*scene.notes, *pair.notes, *said)
+        if how.together > 1:
+            notes = (*notes, f"seconds were taken with {how.together} scenes at a time")
+        return PlanRow(
+            name,
+            key,
+            how.protocol.figures(pair, how.workers),
+            scene.settings["accel"],
+            dict(scene.timings_s),
+            dict(scene.memory_bytes),
+            len(posed) - len(scene),
+            notes,
+        )
 
 
 def reference_settings(name: str, seed: int = 0) -> dict[str, Any]:
