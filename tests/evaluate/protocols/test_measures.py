@@ -219,3 +219,12 @@ def test_the_focal_error_is_a_median_over_views_in_percent() -> None:
     assert FocalLength().figures(wrong, 1)["focal_error"] == pytest.approx(10.0)
     for nothing in ({"true_intrinsics": None}, {"found_intrinsics": None}):
         assert FocalLength().figures(dataclasses.replace(pair, **nothing), 1) == {"focal_error": None}
+
+
+def test_only_confirmed_depth_is_judged_where_that_is_asked_for() -> None:
+    pair, measure = truth(), Depth(confirmed_only=True, prefix="confirmed_")
+    assert measure.figures(pair, 1)["confirmed_pixels"] == 0.0
+    wrong, confirmed = pair.found_depth.copy(), np.zeros(pair.found_depth.shape, dtype=bool)
+    wrong[:, ::2], confirmed[:, 1::2] = 9.0, True
+    figures = measure.figures(dataclasses.replace(pair, found_depth=wrong, confirmed=confirmed), 1)
+    assert figures["confirmed_abs_rel_median"] < 1e-6 and figures["confirmed_pixels"] == confirmed.sum()

@@ -22,6 +22,7 @@ class ScenePair:
     points of the whole scene) without one. Lengths of the truth are `per_metre` to a metre (1 where its
     unit is its own). `seen` is where pixels of the grid show the image. `found_intrinsics` and
     `true_intrinsics` are in the same pixels, centres at +0.5 (None where nothing was found or is known).
+    `confirmed`: where several views confirm the estimated depth (None where nothing measured that).
     """
 
     found_cameras: Float[np.ndarray, "views 3 4"]
@@ -38,6 +39,7 @@ class ScenePair:
     per_metre: float = 1.0
     found_intrinsics: Float[np.ndarray, "views 3 3"] | None = None
     true_intrinsics: Float[np.ndarray, "views 3 3"] | None = None
+    confirmed: Bool[np.ndarray, "views height width"] | None = None
 
     @property
     def measured_points(self) -> Float[np.ndarray, "n 3"] | None:

@@ -160,5 +160,16 @@ def _numbers(row: PlanRow, scene: SceneRows) -> dict[str, Any]:
         "translation_median_deg": n["direction_deg"],
         "ate": ate,
         **{name: n[name] for name in ("ate_share", "focal_error", "abs_rel", "delta_125")},
+        **_confirmed(n),
         "confidence": confidence,
     }
+
+
+def _confirmed(n: Figures) -> Figures:
+    """Where depth was measured: percent of the pixels with truth that other views confirm, and their median
+    relative error."""
+    compared, confirmed = n["pixels"], n["confirmed_pixels"]
+    if not compared or not confirmed:
+        return {}
+    share = 100.0 * confirmed / compared
+    return {"confirmed": share, "confirmed_abs_rel_median": n["confirmed_abs_rel_median"]}

@@ -64,13 +64,17 @@ def pair_of(
     if grid == "truth" and truth is not None:
         shapes = {one.shape for index in order if (one := truth.read(index)) is not None}
         if len(shapes) == 1 and seen.all() and not any(record.transform.cropped for record in records):
-            (size,) = shapes
-            fields = {name: _resized(values, size) for name, values in fields.items()}
-            seen = np.ones((len(records), *size), dtype=bool)
+            (true_size,) = shapes
+            fields = {name: _resized(values, true_size) for name, values in fields.items()}
+            seen = np.ones((len(records), *true_size), dtype=bool)
         elif shapes:
             grid = "network"
             notes.append("depth maps differ in size or images are cropped: compared at network pixels")
     fields.setdefault("found_points", np.zeros((len(records), 0, 0, 3), dtype=np.float32))
+    confirmed = None
+    if scene.confirmed is not None and seen.shape[1:] == size:
+        confirmed = np.zeros(seen.shape, dtype=bool)
+        confirmed[found] = scene.confirmed
     intrinsics = whole(scene.intrinsics.astype(np.float64))
     intrinsics[:, 0] *= seen.shape[2] / scene.width
     intrinsics[:, 1] *= seen.shape[1] / scene.height
@@ -93,6 +97,7 @@ def pair_of(
         per_metre=1000.0 if posed.unit == "mm" else 1.0,
         found_intrinsics=intrinsics,
         true_intrinsics=true_intrinsics,
+        confirmed=confirmed,
         **fields,
     )
 

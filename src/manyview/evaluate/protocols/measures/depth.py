@@ -16,13 +16,15 @@ from ..scene_pair import Figures, Needs, ScenePair
 class Depth:
     """`abs_rel`, `abs_rel_median`, `delta_125` in percent, `depth_rmse`, after one `fit` for the scene.
 
-    Truth beyond `farthest` does not count. `pixels` were compared; all else is None without any.
+    Truth beyond `farthest` does not count, and with `confirmed_only` only estimates that other views confirm
+    do. `pixels` were compared; all else is None without any.
     """
 
     needs: ClassVar[Needs] = "depth"
 
     fit: DepthFit = "median"
     farthest: float | None = None
+    confirmed_only: bool = False
     prefix: str = ""
 
     def figures(self, pair: ScenePair, workers: int = -1) -> Figures:
@@ -32,6 +34,8 @@ class Depth:
             valid = np.isfinite(pair.true_depth)
             if self.farthest is not None:
                 valid &= ~(pair.true_depth > self.farthest)
+            if self.confirmed_only:
+                valid &= np.zeros_like(valid) if pair.confirmed is None else pair.confirmed
             found, truth = torch.from_numpy(pair.found_depth), torch.from_numpy(pair.true_depth)
             errors = depth_errors(found, truth, torch.from_numpy(valid), self.fit)
         values: tuple[float | None, ...] = (None,) * 4
