@@ -127,7 +127,8 @@ def _facts(scene: SceneRows) -> dict[str, Any]:
 
 
 def _row(row: PlanRow, scene: SceneRows) -> dict[str, Any]:
-    notes = list(row.notes) if row.plan == COLMAP else []
+    # What was done to find cameras; notes of a network's run are those of its images.
+    notes = [note for note in row.notes if row.plan == COLMAP or note.startswith(f"{row.plan}: ")]
     inside, registered = row.figures.get("ate_registered"), scene.total - row.left_out
     if inside is not None and row.left_out:
         notes.append(f"colmap: ATE of its {registered} views alone {inside:.3g} {scene.unit}")
@@ -136,7 +137,8 @@ def _row(row: PlanRow, scene: SceneRows) -> dict[str, Any]:
         "numbers": _numbers(row, scene),
         "plan": None if row.reference else row.accel,
         "seconds": row.timings_s.get("total" if row.reference else "forward"),
-        "refine_seconds": row.timings_s.get("refine"),
+        "refine_seconds": sum(row.timings_s.get(stage, 0.0) for stage in ("refine", "stereo")) or None,
+        "refined_views": row.figures.get("refined_views"),
         "left_out": row.left_out,
         "notes": notes,
     }

@@ -158,12 +158,16 @@ class PosedScene:
         pair = pair_of(scene, ready, posed, how.protocol.grid, cloud, how.protocol.needs)
         said = () if scene.refinement is None else (f"{name}: {scene.refinement['sentence']}",)
         notes = (*scene.notes, *pair.notes, *said)
+        figures = how.protocol.figures(pair, how.workers)
+        if scene.refinement is not None:
+            statuses = [view["status"] for view in scene.refinement["views"]]
+            figures["refined_views"] = float(len(statuses) - statuses.count("unrefined"))
         if how.together > 1:
             notes = (*notes, f"seconds were taken with {how.together} scenes at a time")
         return PlanRow(
             name,
             key,
-            how.protocol.figures(pair, how.workers),
+            figures,
             scene.settings["accel"],
             dict(scene.timings_s),
             dict(scene.memory_bytes),
