@@ -43,7 +43,9 @@ _RENAMED = {
 }
 
 # Options of a verb that may stand without a value: what they then mean, and all values that they take.
-_ALONE = {("reconstruct", "--refine"): ("cameras", ("none", "cameras", "depth"))}
+_ALONE = {
+    (verb, "--refine"): ("cameras", ("none", "cameras", "depth")) for verb in ("reconstruct", "evaluate")
+}
 
 # Another spelling of the first words of a command line.
 _ALSO = {("evaluate", "--compare"): ["evaluate", "compare"]}
