@@ -14,7 +14,8 @@ def _depths(scale: float, shift: float, count: int = 200, outliers: float = 0.2)
     predicted = RNG.uniform(1, 6, count)
     triangulated = (scale * predicted + shift) * np.exp(0.01 * RNG.standard_normal(count))
     wrong = RNG.random(count) < outliers
-    return PointDepths(predicted, np.where(wrong, triangulated * RNG.uniform(1.5, 4, count), triangulated))
+    triangulated = np.where(wrong, triangulated * RNG.uniform(1.5, 4, count), triangulated)
+    return PointDepths(predicted, triangulated, np.arange(count) % 4)
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(2.0, 0.0), (0.5, 0.4), (1.3, -0.5)])
@@ -42,4 +43,4 @@ def test_the_unit_of_length_is_that_of_the_depth() -> None:
     assert world_scale([_depths(4.0, 0.0), _depths(5.0, 0.0), _depths(50.0, 0.0)]) == pytest.approx(
         0.2, rel=0.05
     )
-    assert world_scale([PointDepths(np.empty(0), np.empty(0))]) is None
+    assert world_scale([PointDepths(np.empty(0), np.empty(0), np.empty(0, dtype=np.int64))]) is None

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from ..geometry.unproject_np import project
 from ..reconstruction.result.result import Reconstruction
@@ -16,16 +16,25 @@ LEAST_POINTS = 10
 """Observed points from which a view has a scale of its own."""
 _LEAST_FOR_SHIFT = 40
 _SHIFT_GAIN = 0.8
-"""A shift pays where it leaves at most this share of the residual on points that it was not fitted to."""
+"""A shift pays where this share of the residual is left, or less, in every quarter of the image, fitted
+to the other three."""
 _SLOPES = (1 / 3, 3.0)  # of a line, of the scale alone; beyond, few points decide over all other pixels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PointDepths:
-    """Depth of the points that one view observes: as the network predicts it, and as it is triangulated."""
+    """Depth of the points that one view observes: as the network predicts it, and as it is triangulated.
+
+    `quarter` is the part of the image that each is in, 0 to 3.
+    """
 
     predicted: Float64[np.ndarray, " n"]
     triangulated: Float64[np.ndarray, " n"]
+    quarter: Int64[np.ndarray, " n"]
+
+    def select(self, kept: Bool[np.ndarray, " n"]) -> PointDepths:
+        """Some of the points."""
+        return PointDepths(self.predicted[kept], self.triangulated[kept], self.quarter[kept])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +75,9 @@ def depth_at_points(
         predicted = scene.z_depth[view][row, column].astype(np.float64)
         with np.errstate(invalid="ignore"):
             usable = inside & scene.view_valid(view)[row, column] & (z > 0)
-        found.append(PointDepths(predicted[usable], z[usable]))
+        x, y = tracks.pixels[own][usable].T
+        quarter = (x > scene.width / 2) + 2 * (y > scene.height / 2).astype(np.int64)
+        found.append(PointDepths(predicted[usable], z[usable], quarter))
     return found
 
 
@@ -120,11 +131,15 @@ def _fit(depths: PointDepths, z_depth: Float32[np.ndarray, "height width"]) -> D
     alone = DepthFit(scale, 0.0, scale, residual(depths, scale), count)
     if count < _LEAST_FOR_SHIFT:
         return alone
-    even = np.arange(count) % 2 == 0
-    with_shift = np.mean([_on_the_other_half(depths, half, True) for half in (even, ~even)])
-    without = np.mean([_on_the_other_half(depths, half, False) for half in (even, ~even)])
+    # Of other parts of the image: points near each other are wrong in the same way.
+    quarters = [depths.quarter == number for number in range(4)]
+    if min(int(quarter.sum()) for quarter in quarters) < LEAST_POINTS:
+        return alone
+    with_shift = [_elsewhere(depths, quarter, True) for quarter in quarters]
+    without = [_elsewhere(depths, quarter, False) for quarter in quarters]
+    pays = all(one <= _SHIFT_GAIN * other for one, other in zip(with_shift, without, strict=True))
     slope, shift = _line(depths)
-    if with_shift > _SHIFT_GAIN * without or not _SLOPES[0] <= slope / scale <= _SLOPES[1]:
+    if not pays or not _SLOPES[0] <= slope / scale <= _SLOPES[1]:
         return alone
     positive = z_depth[np.isfinite(z_depth) & (z_depth > 0)]
     nearest = float(positive.min()) if positive.size else 0.0
@@ -133,10 +148,11 @@ def _fit(depths: PointDepths, z_depth: Float32[np.ndarray, "height width"]) -> D
     return DepthFit(slope, shift, scale, residual(depths, slope, shift), count)
 
 
-def _on_the_other_half(depths: PointDepths, half: Bool[np.ndarray, " n"], with_shift: bool) -> float:
-    fitted = PointDepths(depths.predicted[half], depths.triangulated[half])
-    other = PointDepths(depths.predicted[~half], depths.triangulated[~half])
-    return residual(other, *(_line(fitted) if with_shift else (float(np.exp(_log_ratio(fitted))),)))
+def _elsewhere(depths: PointDepths, quarter: Bool[np.ndarray, " n"], with_shift: bool) -> float:
+    """Residual in one quarter of the image of a fit to the others."""
+    fitted = depths.select(~quarter)
+    line = _line(fitted) if with_shift else (float(np.exp(_log_ratio(fitted))),)
+    return residual(depths.select(quarter), *line)
 
 
 def _line(depths: PointDepths) -> tuple[float, float]:

@@ -173,7 +173,7 @@ def _of_focal(
     change = max(focals[1] / focals[0], focals[0] / focals[1])
     plausible = bool(_plausible(after.focal(), sides)[refined].all())
     return [
-        GateTest("focal length, pixels", *focals, LARGEST_FOCAL_CHANGE,
+        GateTest("focal length, pixels", focals[0], focals[1], LARGEST_FOCAL_CHANGE,
                  change < LARGEST_FOCAL_CHANGE and plausible,
                  f"the focal length would change from {focals[0]:.0f} to {focals[1]:.0f} px"),
     ]  # fmt: skip
@@ -196,12 +196,16 @@ def _of_matches(
     )
     if given:  # these may be the cameras that the network was shown: no worse is enough
         allowed = _NO_WORSE * medians[0]
-        return [GateTest("held-out error, pixels", *medians, allowed, medians[1] <= allowed, difference)]
+        return [
+            GateTest(
+                "held-out error, pixels", medians[0], medians[1], allowed, medians[1] <= allowed, difference
+            )
+        ]
     return [
         _at_least("held-out matches", None, compared, LEAST_MATCHES,
                   f"only {counted(compared, 'match')} of two views are left to check it with"),
-        GateTest("held-out error, pixels", *medians, limit, medians[1] <= limit, difference),
-        GateTest("held-out error, better than before", *medians, medians[0],
+        GateTest("held-out error, pixels", medians[0], medians[1], limit, medians[1] <= limit, difference),
+        GateTest("held-out error, better than before", medians[0], medians[1], medians[0],
                  medians[1] < medians[0], difference),
         _at_least("share of held-out matches within the limit", shares[0], shares[1],
                   max(shares[0], LEAST_MATCHING),
