@@ -35,8 +35,10 @@ class StereoFigures:
     picture: tyro.conf.Positional[Path]
     posed: Path | None = None
     """The posed set of the images, with depth (docs/evaluation-posed.md)."""
-    width: int = 800
+    width: int = 600
     """Of the picture, in pixels."""
+    turn_deg: float = 0.0
+    """Look from so many degrees to the right of the cameras."""
 
 
 def measure(args: StereoFigures) -> None:
@@ -56,7 +58,7 @@ def measure(args: StereoFigures) -> None:
             f"{share:.1%} of the measured pixels confirmed; relative error after one scale: median "
             f"{np.median(error):.2%}, mean {error.mean():.2%}, above 10 %: {(error > 0.1).mean():.1%}"
         )
-    Image.fromarray(picture(scene, args.width)).save(args.picture, quality=88)
+    Image.fromarray(picture(scene, args.width, args.turn_deg)).save(args.picture, quality=88)
 
 
 def depth_ratios(scene: Reconstruction, folder: Path) -> tuple[Float[np.ndarray, " n"], float]:
@@ -76,7 +78,7 @@ def depth_ratios(scene: Reconstruction, folder: Path) -> tuple[Float[np.ndarray,
     return everything, len(everything) / max(measured, 1)
 
 
-def picture(scene: Reconstruction, width: int) -> UInt8[np.ndarray, "height width 3"]:
+def picture(scene: Reconstruction, width: int, turn_deg: float = 0.0) -> UInt8[np.ndarray, "height width 3"]:
     """The confirmed points along the mean gaze of the cameras, the nearest in front."""
     assert scene.confirmed is not None
     shown = [scene.confirmed[index] & scene.view_valid(index) for index in range(len(scene))]
@@ -86,7 +88,14 @@ def picture(scene: Reconstruction, width: int) -> UInt8[np.ndarray, "height widt
     up = estimate_up(scene.cam_from_world)
     ahead -= up * (ahead @ up)
     ahead /= np.linalg.norm(ahead)
-    axes = np.stack([np.cross(ahead, up), -up, ahead])
+    right, turn = np.cross(ahead, up), np.radians(turn_deg)
+    axes = np.stack(
+        [
+            np.cos(turn) * right + np.sin(turn) * ahead,
+            -up,
+            np.cos(turn) * ahead - np.sin(turn) * right,
+        ]
+    )
     x, y, z = axes @ points.T
     (left, right), (top, bottom) = np.percentile(x, _SHOWN), np.percentile(y, _SHOWN)
     scale = width / max(right - left, 1e-9)
