@@ -47,7 +47,8 @@ def search_depth(
     device = images.device
     chosen = images[torch.as_tensor([view, *others.tolist()], device=device)]
     low, high = inverse_range
-    sizes = _sizes(*images.shape[1:], options.coarsest)
+    rows, columns = images.shape[1:]
+    sizes = _sizes(rows, columns, options.coarsest)
     warp = Warp.between(cameras, view, others, *sizes[0], device)
     labels = _planes(warp, inverse_range, options.planes)
     spacing = (high - low) / (labels - 1)

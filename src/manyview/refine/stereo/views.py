@@ -6,6 +6,7 @@ import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int, UInt8
@@ -86,7 +87,7 @@ def _moved(
     ]
     shape = pixels.shape[:3]
     depth, conf = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
-    flags = {
+    flags: dict[str, Any] = {
         name: np.zeros(shape, dtype=bool)
         for name in ("sky", "masked", "confirmed")
         if getattr(scene, name) is not None
