@@ -90,7 +90,8 @@ def _solve(
     options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
     options.ceres.loss_function_scale = _CAUCHY * _noise_px(model)
     options.ceres.solver_options.num_threads = request["mapping_threads"]
-    options.ceres.solver_options.max_num_iterations = 100
+    # Intrinsics that are hardly determined need many steps; what is left after them is settled soon.
+    options.ceres.solver_options.max_num_iterations = 100 if free else 25
     options.ceres.solver_options.function_tolerance = 1e-6
     config = pycolmap.BundleAdjustmentConfig()
     for number in model.reg_image_ids():
