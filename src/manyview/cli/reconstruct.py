@@ -123,10 +123,12 @@ class Reconstruct:
             say(quality_line(scene.quality))
         timings = scene.timings_s
         whole = "" if ready.chosen.machine.device.type == "cuda" else " (whole process)"
-        read, forward = timings["read"], timings["forward"]
+        stages = {
+            stage: timings[stage] for stage in ("read", "forward", "refine", "stereo") if stage in timings
+        }
         say(
-            f"{len(scene)} view{'s' if len(scene) != 1 else ''} in {read + forward:.1f} s "
-            f"(read {read:.1f}, forward {forward:.1f}); "
+            f"{len(scene)} view{'s' if len(scene) != 1 else ''} in {sum(stages.values()):.1f} s "
+            f"({', '.join(f'{stage} {seconds:.1f}' for stage, seconds in stages.items())}); "
             f"peak {scene.peak_memory_bytes / 2**20:.0f} MiB{whole}; written to {out}"
         )
         say_warnings(scene.warnings)

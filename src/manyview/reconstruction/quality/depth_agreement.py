@@ -13,7 +13,8 @@ from .sampled import SampledViews
 
 TOLERANCE = 0.05
 """Relative difference up to which two depths of one point agree."""
-_FAR = 1e6  # network pixels, for a point that comes back behind the camera
+FAR = 1e6
+"""Distance in network pixels of a point that comes back behind the camera."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,6 +61,6 @@ def _compare(
     return (
         float(agrees.any(0).mean()),
         float(agrees.sum() / seen.sum()),
-        float(np.median(np.nan_to_num(distance, nan=_FAR))),
+        float(np.median(np.nan_to_num(distance, nan=FAR))),
         parallax,
     )

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ...files.naming import counted, enumerated
-from .depth_agreement import DepthAgreement, depth_agreement
+from .depth_agreement import FAR, DepthAgreement, depth_agreement
 from .image_agreement import FoundPatches, find_patches
 from .sampled import SampledViews
 
@@ -91,13 +91,15 @@ def _figures(views: SampledViews, depth: DepthAgreement, pairs: Sequence[FoundPa
         image = float(np.mean([max(0.0, 1 - error / _WORST_DEG) for error in errors]))
     agreement = _median(depth.agreeing)
     score = None if image is None else _IMAGE_WEIGHT * image + (1 - _IMAGE_WEIGHT) * (agreement or 0.0)
+    # Where most points come back behind their camera there is no distance to tell.
+    reprojection = depth.reprojection / scales if (_median(depth.reprojection) or 0.0) < FAR else np.empty(0)
     original = [offset / scales[pair.second] for offset, pair in zip(offsets, pairs)]
     return {
         "score": score,
         "image_score": image,
         "depth_agreement": agreement,
         "confirmed_share": float(depth.confirmed.mean()),
-        "reprojection_px": _median(depth.reprojection / scales),
+        "reprojection_px": _median(reprojection),
         "image_offset_px": _median(np.array(original)),
         "image_offset_deg": _median(np.array(degrees)),
         "parallax_deg": _median(depth.parallax_deg),
