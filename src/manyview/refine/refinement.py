@@ -114,7 +114,7 @@ def with_measured_depth(
     from .stereo import confirm_depth
 
     refinement = dict(scene.refinement or {})
-    if refinement.get("cameras_fit"):
+    if refinement.get("accepted") or refinement.get("cameras_fit"):
         scene = confirm_depth(scene, None, stereo, device, progress)
         assert scene.confirmed is not None
         share = float(scene.confirmed.mean())
