@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ from tests.analytic_scene import (
 pycolmap = pytest.importorskip("pycolmap")
 pycolmap.logging.minloglevel = 2
 
-MODEL_ONLY = ColmapOptions(images="none", tracks=TrackOptions(measure=False, min_points=1))
+MODEL_ONLY = ColmapOptions(images="none", tracks=TrackOptions(measure=False))
 TRANSFORMS = [
     fit_transform((320, 240), (56, 56)),
     crop_transform((240, 320), (56, 56)),
@@ -121,7 +120,7 @@ def test_bundle_adjustment_repairs_wrong_cameras(tmp_path: Path) -> None:
         camera[:] = (u @ vt) @ camera
         camera[:, 3] += rng.normal(0, 0.003, 3)
     scene_with_errors = dataclasses.replace(scene, cam_from_world=wrong)
-    options = ColmapOptions(images="none", tracks=TrackOptions(max_points=3000, min_points=1))
+    options = ColmapOptions(images="none", tracks=TrackOptions(max_points=3000))
     export(scene_with_errors, tmp_path, "colmap", options)
     model = pycolmap.Reconstruction(tmp_path / "sparse" / "0")
     before = model.compute_mean_reprojection_error()
@@ -178,19 +177,42 @@ def test_missing_images_are_named_and_nothing_is_left(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_depth_that_agrees_nowhere_still_gives_points_and_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_depth_that_agrees_nowhere_is_told_and_filled_on_request(tmp_path: Path) -> None:
     scene, _ = room_scene(views=3)
     depth = scene.z_depth * np.array([1.0, 1.3, 1.7], np.float32)[:, None, None]
-    options = ColmapOptions(images="none", tracks=TrackOptions(min_points=900))
-    with caplog.at_level(logging.WARNING):
-        export(dataclasses.replace(scene, z_depth=depth), tmp_path, "colmap", options)
-    assert "too little for bundle adjustment" in caplog.text
-    model = pycolmap.Reconstruction(tmp_path / "sparse" / "0")
+    scene = dataclasses.replace(scene, z_depth=depth)
+    lines: list[str] = []
+    export(scene, tmp_path / "plain", "colmap", ColmapOptions(images="none"), tell=lines.append)
+    assert any("refine" in line and "--fill" in line for line in lines)
+    assert adjusted(tmp_path / "plain").num_points3D() < 100
+    options = ColmapOptions(images="none", tracks=TrackOptions(fill=900))
+    export(scene, tmp_path / "filled", "colmap", options)
+    model = pycolmap.Reconstruction(tmp_path / "filled" / "sparse" / "0")
     assert model.num_points3D() == 900
-    singles = [point for point in model.points3D.values() if point.track.length() == 1]
-    assert len(singles) > 800 and not any(point.has_error() for point in singles)
+    filled = {i for i, point in model.points3D.items() if point.track.length() == 0}
+    assert len(filled) > 800 and not any(model.points3D[i].has_error() for i in filled)
+    before = {i: model.points3D[i].xyz for i in filled}
+    after = adjusted(tmp_path / "filled")
+    assert all((after.points3D[i].xyz == before[i]).all() for i in filled)
+
+
+def adjusted(folder: Path) -> "pycolmap.Reconstruction":
+    """The exported model after bundle adjustment with COLMAP's defaults; nothing flew away."""
+    model = pycolmap.Reconstruction(folder / "sparse" / "0")
+    lengths = {point.track.length() for point in model.points3D.values()}
+    assert not lengths & {1}
+    observed = [i for i, point in model.points3D.items() if point.track.length() > 1]
+    for image in model.images.values():
+        size = np.array([image.camera.width, image.camera.height])
+        assert all(((p.xy >= 0) & (p.xy <= size)).all() for p in image.points2D)
+    before = np.mean([model.points3D[i].error for i in observed]) if observed else 0.0
+    pycolmap.bundle_adjustment(model, pycolmap.BundleAdjustmentOptions(print_summary=False))
+    model.update_point_3d_errors()
+    after = np.mean([model.points3D[i].error for i in observed]) if observed else 0.0
+    assert after <= before + 1e-6
+    for camera in model.cameras.values():
+        assert np.isfinite(camera.params).all()
+    return model
 
 
 def test_without_pycolmap_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

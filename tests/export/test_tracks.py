@@ -12,13 +12,13 @@ from manyview.errors import UsageError
 from manyview.export import tracks as tracks_module
 from manyview.export.grey_levels import grey_levels, textured
 from manyview.export.patch_matching import local_warp, match_patches
-from manyview.export.tracks import TrackOptions, build_tracks
+from manyview.export.tracks import TrackOptions, build_tracks, scene_tracks
 from manyview.geometry.unproject_np import project, unproject
 from manyview.reconstruction.result.result import Reconstruction
 from manyview.reconstruction.result.tracks import Tracks
 from tests.analytic_scene import crop_transform, fit_transform, pad_transform, room_scene
 
-PROJECTED = TrackOptions(measure=False, min_points=1)
+PROJECTED = TrackOptions(measure=False)
 
 
 def errors(scene: Reconstruction, tracks: Tracks) -> np.ndarray:
@@ -113,14 +113,28 @@ def test_noise_shows_in_the_errors_and_stays_below_the_limit() -> None:
     assert np.median(error) > 0.01 and error.max() <= PROJECTED.max_error_px
 
 
-def test_few_tracks_are_filled_up_with_single_observations() -> None:
+def test_fill_adds_points_that_no_view_observes() -> None:
     scene, _ = room_scene(views=1)
-    tracks = build_tracks(scene, TrackOptions(min_points=700))
-    assert len(tracks.points) == 700 and (tracks.lengths == 1).all()
-    confident = scene.confidence_threshold(50)
-    columns, rows = np.floor(tracks.pixels).astype(int).T
-    assert (scene.depth_conf[0, rows, columns] >= confident).all()
-    assert len(build_tracks(scene, TrackOptions(min_points=700, max_points=50)).points) == 50
+    assert len(scene_tracks(scene).points) == 0
+    tracks = scene_tracks(scene, TrackOptions(fill=700))
+    assert len(tracks.points) == 700 and (tracks.lengths == 0).all()
+    pixels, z = project(tracks.points, scene.cam_from_world[0], scene.intrinsics[0])
+    columns, rows = np.floor(pixels + 1e-9).astype(int).T
+    np.testing.assert_allclose(scene.z_depth[0, rows, columns], z, rtol=1e-5)
+    assert (scene.depth_conf[0, rows, columns] >= scene.confidence_threshold(50)).all()
+    assert len(scene_tracks(scene, TrackOptions(fill=700, max_points=50)).points) == 50
+    with pytest.warns(DeprecationWarning):
+        assert TrackOptions(min_points=3).fill == 3
+
+
+def test_filled_points_do_not_repeat_observed_ones() -> None:
+    scene, _ = room_scene(views=4)
+    few = TrackOptions(measure=False, max_points=300)
+    seen = scene_tracks(scene, few)
+    filled = scene_tracks(scene, dataclasses.replace(few, max_points=5000, fill=5000))
+    assert len(seen.points) == 300 and len(filled.points) == 5000
+    assert (filled.lengths[filled.lengths > 0] > 1).all()
+    assert (np.diff(filled.lengths.astype(bool)) <= 0).all()  # observed ones come first
 
 
 def test_max_points_and_seed() -> None:
@@ -240,7 +254,7 @@ def test_observations_lie_inside_images_of_mixed_sizes() -> None:
     """Measured places are up to a few network pixels from where the depth says: not on padding."""
     transforms = [pad_transform(size, (84, 84)) for size in [(200, 320), (240, 320)] * 3]
     scene, _ = room_scene(transforms, noise=0.01)
-    tracks = build_tracks(scene, TrackOptions(min_points=1))
+    tracks = build_tracks(scene)
     assert len(tracks.points) > 1000
     for index, view in enumerate(scene.views):
         low, high = view.transform.image_corners

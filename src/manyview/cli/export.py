@@ -24,6 +24,47 @@ ExportNames = Annotated[
 
 
 @dataclasses.dataclass(frozen=True)
+class ExportChoice:
+    """What exports hold; each option is for the formats that have it."""
+
+    min_conf_percentile: float | None = None
+    """Leave out points below this percentile of confidence."""
+    max_points: int | None = None
+    """At most this many points."""
+    fill: int | None = None
+    """colmap: fill up to this many points with unobserved ones of single views, which initialise splats."""
+    images: Literal["copy", "none"] | None = None
+    """colmap and nerfstudio: write the source images beside the cameras (copy), or not (none)."""
+    downscale: tuple[int, ...] = ()
+    """colmap and nerfstudio: also write the images reduced by these factors, to images_2/, images_4/, ..."""
+    files: Literal["both", "binary", "text"] | None = None
+    """colmap: form of the model."""
+    depth: bool = False
+    """nerfstudio: also write depth maps, in the size of the images."""
+    original_resolution: bool = False
+    """depth: maps in pixels of the source images (nearest value) instead of the network's."""
+    counts_per_unit: float | None = None
+    """depth: PNG values per unit of depth; default: the largest that fits."""
+    compress: bool = False
+    """npz: compressed, about half the size, many times slower."""
+
+    def options(self, formats: Sequence[str]) -> dict[str, Any]:
+        """Options of each of the formats. Raises UsageError for one that none of them has."""
+        from ..errors import UsageError
+
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        wanted = {name: value for name, value in given.items() if value is not False and value != ()}
+        chosen = {name: _with_options(FORMATS[name].options(), wanted) for name in formats}
+        for option in wanted:
+            if not any(option in used for _, used in chosen.values()):
+                flag = "--" + option.replace("_", "-")
+                raise UsageError(
+                    f"{flag} means nothing to {' and '.join(formats) or 'no export'}; leave it out"
+                )
+        return {name: given for name, (given, _) in chosen.items()}
+
+
+@dataclasses.dataclass(frozen=True)
 class Export:
     """Write a reconstruction in formats that other programs read."""
 
@@ -34,35 +75,15 @@ class Export:
     """Where to write; default: into the result folder, beside what is there."""
     overwrite: bool = False
     """Replace earlier exports; other files are never touched."""
-    min_conf_percentile: float | None = None
-    """Leave out points below this percentile of confidence."""
-    max_points: int | None = None
-    """At most this many points."""
-    images: Literal["copy", "none"] | None = None
-    """colmap and nerfstudio: write the source images beside the cameras (copy), or not (none)."""
-    original_resolution: bool = False
-    """depth: maps in pixels of the source images (nearest value) instead of the network's."""
+    how: ExportChoice = dataclasses.field(default_factory=ExportChoice)
 
     def run(self) -> int:
-        from ..errors import UsageError
         from ..export import check_formats
         from ..reconstruction.result.load import load_reconstruction
 
         check_formats(list(self.to))
+        options = self.how.options(self.to)
         scene = load_reconstruction(self.result)
-        wanted = {
-            name: getattr(self, name)
-            for name in ("min_conf_percentile", "max_points", "images")
-            if getattr(self, name) is not None
-        }
-        if self.original_resolution:
-            wanted["original_resolution"] = True
-        chosen = {name: _with_options(FORMATS[name].options(), wanted) for name in self.to}
-        for option in wanted:
-            if not any(option in used for _, used in chosen.values()):
-                flag = "--" + option.replace("_", "-")
-                raise UsageError(f"{flag} means nothing to {' and '.join(self.to)}; leave it out")
-        options = {name: given for name, (given, _) in chosen.items()}
         with Bars() as bars:
             export_all(scene, self.out or self.result, options, bars, self.overwrite)
         return 0
@@ -106,13 +127,21 @@ def export_all(
     bars: Bars,
     overwrite: bool = True,
 ) -> None:
-    """Export to several formats, with their options if it is a mapping, and print the files written."""
+    """Export to several formats, with their options if it is a mapping; print the files and what is told."""
     from ..export import export
 
+    told: dict[str, None] = {}  # what several exports tell is printed once
     for name in formats:
         options = formats[name] if isinstance(formats, Mapping) else None
-        files = export(scene, folder, name, options, overwrite=overwrite, progress=partial(bars, name))
+        lines: list[str] = []
+        files = export(
+            scene, folder, name, options, overwrite=overwrite, progress=partial(bars, name), tell=lines.append
+        )
         say(written(name, files, folder))
+        for line in lines:
+            if line not in told:
+                say(line)
+        told |= dict.fromkeys(lines)
 
 
 def _with_options(options: Any, wanted: dict[str, object]) -> tuple[Any, set[str]]:

@@ -10,7 +10,7 @@ import tyro
 
 from ..refine.options import RefineOptions
 from .console import Bars, quality_line, say, say_notes, say_warnings
-from .export import ExportNames, chosen_formats, export_all
+from .export import ExportChoice, ExportNames, chosen_formats, export_all
 from .long_run import check_long_run
 from .options import KnownChoice, MaskChoice, ModelChoice, RunChoice, SingleViewChoice, check_apart
 from .refining import (
@@ -57,6 +57,7 @@ class Reconstruct:
     depth_size: int | None = None
     """Longer side of the depth maps of --refine depth in pixels; default: 512."""
     refining: RefineOptions = dataclasses.field(default_factory=RefineOptions)
+    exports: ExportChoice = dataclasses.field(default_factory=ExportChoice)
 
     def run(self) -> int:
         from ..errors import UsageError
@@ -72,7 +73,7 @@ class Reconstruct:
         if len(self.paths) < 2:
             raise UsageError("give an input and an output folder: manyview reconstruct PHOTOS OUT")
         *inputs, out = self.paths
-        formats = chosen_formats(self.to)
+        formats = self.exports.options(chosen_formats(self.to))
         refinement = self._refinement()
         folder = user_path(out)
         check_apart(inputs, folder)
@@ -155,7 +156,7 @@ class Reconstruct:
         return Refinement(self.refining, known, None, stereo, self.how.device)
 
     def _complete(
-        self, scene: Reconstruction, ready: PreparedRun, model: Network, formats: list[str], bars: Bars
+        self, scene: Reconstruction, ready: PreparedRun, model: Network, formats: dict[str, Any], bars: Bars
     ) -> None:
         """Add to a result that is there already what this command asks for and it lacks."""
         from ..export import is_exported
@@ -169,7 +170,11 @@ class Reconstruct:
                 scene.save(folder, overwrite=True)
         # The report is the only export that shows the comparison.
         changed = ("report",) if self.receipt else ()
-        lacking = [name for name in formats if name in changed or not is_exported(scene, folder, name)]
+        lacking = {
+            name: options
+            for name, options in formats.items()
+            if name in changed or not is_exported(scene, folder, name, options)
+        }
         export_all(scene, folder, lacking, bars)
 
 

@@ -1,22 +1,21 @@
-"""COLMAP: a sparse model at original resolution, with multi-view tracks that a bundle adjuster can use.
+"""COLMAP: a sparse model at original resolution, with observed points that a bundle adjuster can use.
 
-One PINHOLE camera per view, in pixels of the upright source image; images are named as in the input,
-with sub-folders. Written for COLMAP 4 (rigs and frames included), readable by older versions too.
+Cameras are in pixels of the upright source images: one PINHOLE (with distortion OPENCV) camera per view, or
+those of a refinement. Written for COLMAP 4 (rigs and frames included), readable by older versions too.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import UsageError, optional_module
 from ..reconstruction.result.tracks import Tracks
+from .colmap_model import build_model
 from .export_format import ExportFormat, ExportTarget, check_choice
-from .tracks import TrackOptions, build_tracks
+from .image_files import ImageOptions, command, tell_names
+from .tracks import TrackOptions, scene_tracks
 
 if TYPE_CHECKING:
     from ..reconstruction.result.result import Reconstruction
@@ -28,25 +27,24 @@ _FEW_TRACKS = 50
 
 
 @dataclasses.dataclass(frozen=True)
-class ColmapOptions:
+class ColmapOptions(ImageOptions):
     """`sparse/0/` with cameras, images, points3D, rigs and frames; `images/` with the upright images."""
 
     files: Literal["both", "binary", "text"] = "both"
     """Which form of the model to write; readers that find both take the binary one."""
-    images: Literal["copy", "none"] = "copy"
-    """copy: also write the source images, rotated upright if their EXIF orientation says so."""
     tracks: TrackOptions = dataclasses.field(default_factory=TrackOptions)
     """How points and their observations are chosen."""
 
     def __post_init__(self) -> None:
         check_choice("colmap", "files", self.files, ("both", "binary", "text"))
         check_choice("colmap", "images", self.images, ("copy", "none"))
+        super().__post_init__()
 
 
 def _write(scene: Reconstruction, options: ColmapOptions, target: ExportTarget) -> None:
     optional_module("pycolmap", "The COLMAP export", "colmap")
     copy = options.images == "copy"
-    names = scene.source_image_names if copy else scene.names
+    names = options.names(scene)
     if not copy and options.files != "binary":
         spaced = next((name for name in names if len(name.split()) > 1), None)
         if spaced is not None:
@@ -55,82 +53,52 @@ def _write(scene: Reconstruction, options: ColmapOptions, target: ExportTarget) 
                 "export with --images copy, which renames it (or with ColmapOptions(files='binary'))"
             )
     steps = len(scene) * (2 if copy else 1)
-    tracks = build_tracks(scene, options.tracks, lambda done, total: target.progress(done, steps))
-    _log_counts(tracks, len(scene))
+    tracks = scene_tracks(scene, options.tracks, lambda done, total: target.progress(done, steps))
     model = build_model(scene, tracks, names)
     needed = 200 * len(tracks.pixels) + 400 * len(tracks.points) + 2000 * len(scene)
-    needed += scene.source_images_size() if copy else 0
-    with target.staged(needed) as stage:
+    with target.staged(needed + options.needed_bytes(scene), options.folders()) as stage:
         folder = stage.path / "sparse" / "0"
         folder.mkdir(parents=True)
         if options.files != "text":
             model.write_binary(folder)
         if options.files != "binary":
             model.write_text(folder)
-        if copy:
-            scene.write_source_images(
-                stage.path / "images", lambda done, total: target.progress(len(scene) + done, steps)
-            )
+        options.write(scene, stage, lambda done, total: target.progress(len(scene) + done, steps))
+    _tell_counts(scene, tracks, target)
+    if copy:
+        _tell_commands(scene, options, target)
 
 
-def build_model(scene: Reconstruction, tracks: Tracks, names: tuple[str, ...]) -> Any:
-    """The `pycolmap.Reconstruction`: image ids are view numbers from 1, errors in original pixels."""
-    import pycolmap
-
-    model = pycolmap.Reconstruction()
-    upright = scene.upright_intrinsics
-    order = np.argsort(tracks.view_index, kind="stable")
-    bounds = np.searchsorted(tracks.view_index[order], np.arange(len(scene) + 1))
-    slot = np.empty(len(order), dtype=np.int64)
-    for index, view in enumerate(scene.views):
-        observed = order[bounds[index] : bounds[index + 1]]
-        slot[observed] = np.arange(len(observed))
-        transform, matrix = view.transform, upright[index]
-        scale = np.array([transform.scale_x, transform.scale_y])
-        offset = np.array([transform.offset_x, transform.offset_y])
-        camera = pycolmap.Camera(
-            model="PINHOLE",
-            width=transform.upright_width,
-            height=transform.upright_height,
-            params=[matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]],
-            camera_id=index + 1,
-        )
-        model.add_camera_with_trivial_rig(camera)
-        image = pycolmap.Image(
-            name=names[index],
-            keypoints=(tracks.pixels[observed] - offset) / scale,
-            camera_id=index + 1,
-            image_id=index + 1,
-        )
-        rotation = pycolmap.Rotation3d(scene.cam_from_world[index, :, :3])
-        model.add_image_with_trivial_frame(
-            image, pycolmap.Rigid3d(rotation, scene.cam_from_world[index, :, 3])
-        )
-    ends = np.searchsorted(tracks.point_index, np.arange(len(tracks.points) + 1)).tolist()
-    views, slots = (tracks.view_index + 1).tolist(), slot.tolist()
-    for point, (start, end) in enumerate(itertools.pairwise(ends)):
-        elements = [pycolmap.TrackElement(views[i], slots[i]) for i in range(start, end)]
-        model.add_point3D(tracks.points[point], pycolmap.Track(elements), tracks.colours[point])
-    model.update_point_3d_errors()
-    for point_id in [i for i, point in model.points3D.items() if point.track.length() == 1]:
-        model.points3D[point_id].error = -1.0  # unknown: a point of one view projects onto itself
-    return model
-
-
-def _log_counts(tracks: Tracks, views: int) -> None:
+def _tell_counts(scene: Reconstruction, tracks: Tracks, target: ExportTarget) -> None:
     several = tracks.lengths > 1
-    count, alone = int(several.sum()), int((~several).sum())
+    count, alone, views = int(several.sum()), int((~several).sum()), len(scene)
     mean = float(tracks.lengths[several].mean()) if count else 0.0
     logger.info("COLMAP: %d points seen by several views, %.1f views each on average", count, mean)
     if alone:
-        logger.info("COLMAP: %d further points are observed by one view only", alone)
-    if views > 1 and count < _FEW_TRACKS * views:
-        logger.warning(
-            "only %d points are seen consistently by several of the %d views: the depth maps agree too "
-            "little for bundle adjustment, and the cameras may be wrong",
-            count,
-            views,
+        logger.info("COLMAP: %d further points are not observed: they initialise splats", alone)
+    if views > 1 and count < _FEW_TRACKS * views and scene.tracks is None:
+        target.tell(
+            f"only {count} points are seen consistently by several of the {views} views, too few for bundle "
+            "adjustment or splatting: refine the cameras first (manyview refine), or ask for points that "
+            "no view observes (--fill)"
         )
+
+
+def _tell_commands(scene: Reconstruction, options: ColmapOptions, target: ExportTarget) -> None:
+    """Command lines that train splats on what was written."""
+    tell_names(scene, target)
+    factor = options.usual_factor(scene)
+    others = sorted({1, *options.downscale} - {factor})
+    note = f" (or {', '.join(map(str, others))})" if others else ""
+    data = target.out_dir.resolve()
+    gsplat = ("python", "examples/simple_trainer.py", "default", "--data_dir", data, "--data_factor", factor)
+    target.tell(f"gsplat{note}: {command(*gsplat, '--result_dir', data / 'splats')}")
+    nerfstudio = ("ns-train", "splatfacto", "--data", data, "colmap", "--colmap-path", "sparse/0")
+    target.tell(f"nerfstudio{note}: {command(*nerfstudio, '--downscale-factor', factor)}")
+    for factor in options.downscale:
+        left = target.out_dir / f"images_{factor}_png"
+        if left.exists():
+            target.tell(f"remove {left} before training: gsplat made it earlier and would take it again")
 
 
 FORMAT = ExportFormat(

@@ -15,8 +15,10 @@ from .._option_checks import check_options
 from ..errors import UsageError
 from ..files.paths import file_names
 from .export_format import ExportFormat, ExportTarget
+from .image_files import tell_names
 
 if TYPE_CHECKING:
+    from ..files.staging import StagedFiles
     from ..reconstruction.inputs.views import ViewTransform
     from ..reconstruction.result.result import Reconstruction
 
@@ -42,35 +44,66 @@ class DepthOptions:
 
 
 def _write(scene: Reconstruction, options: DepthOptions, target: ExportTarget) -> None:
-    threshold = scene.confidence_threshold(options.min_conf_percentile)
-    deepest = max(float(_kept_depth(scene, index, threshold).max()) for index in range(len(scene)))
-    counts = options.counts_per_unit or _LARGEST / max(deepest, 1e-30)
-    if round(deepest * counts) > _LARGEST:
-        raise UsageError(
-            f"depth reaches {deepest:.4g} units, which at {counts:g} counts per unit does not fit 16 bits; "
-            f"choose counts_per_unit of at most {_LARGEST / deepest:.4g}, or leave it out"
-        )
-    names = depth_names(scene.names)
-    upright = sum(view.transform.upright_width * view.transform.upright_height for view in scene.views)
-    needed = 2 * (upright if options.original_resolution else scene.z_depth.size) + 1000 * len(scene)
+    maps = DepthMaps(scene, options)
     intrinsics = scene.upright_intrinsics if options.original_resolution else scene.intrinsics
-    with target.staged(needed) as stage:
+    with target.staged(maps.needed_bytes()) as stage:
         entries = []
-        for index, name in enumerate(names):
-            depth = _kept_depth(scene, index, threshold)
-            if options.original_resolution:
-                depth = to_upright(depth, scene.views[index].transform)
-            Image.fromarray(_quantise(depth, counts)).save(stage.file(f"depth/{name}"))
-            height, width = depth.shape
-            entry = {"name": scene.names[index], "file": name, "width": width, "height": height}
-            entries.append({**entry, "intrinsics": intrinsics[index].tolist()})
+        sizes = maps.write(stage, "depth")
+        for index, (width, height) in enumerate(sizes):
+            entry = {"name": scene.names[index], "image": scene.source_image_names[index]}
+            entry |= {"file": maps.names[index], "width": width, "height": height}
+            entry["intrinsics"] = intrinsics[index].tolist()
+            if scene.distortion is not None:
+                entry["distortion"] = scene.distortion[index].tolist()
+            entries.append(entry)
         header = {
-            "meaning": "z_depth = value / counts_per_unit, in the unit of the cameras; 0 means no depth",
-            "counts_per_unit": counts,
+            "meaning": "z_depth = value / counts_per_unit, in the unit of the cameras; 0 means no depth; "
+            "distortion: (k1, k2, p1, p2) of OpenCV's model, which the maps show as the images do",
+            "counts_per_unit": maps.counts,
             "settings_hash": scene.settings_hash,
             "views": entries,
         }
         stage.file("depth/depth.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
+    tell_names(scene, target)
+
+
+class DepthMaps:
+    """The depth of every view as 16-bit PNG: `counts` values per unit of depth, file names `names`."""
+
+    def __init__(self, scene: Reconstruction, options: DepthOptions) -> None:
+        self.scene, self.options = scene, options
+        self.names = depth_names(scene.source_image_names)
+        self._threshold = scene.confidence_threshold(options.min_conf_percentile)
+        deepest = max(float(_kept_depth(scene, index, self._threshold).max()) for index in range(len(scene)))
+        self.counts = options.counts_per_unit or _LARGEST / max(deepest, 1e-30)
+        if round(deepest * self.counts) > _LARGEST:
+            raise UsageError(
+                f"depth reaches {deepest:.4g} units, which at {self.counts:g} counts per unit does not fit "
+                f"16 bits; choose counts_per_unit of at most {_LARGEST / deepest:.4g}, or leave it out"
+            )
+
+    def needed_bytes(self) -> int:
+        """About how many bytes `write` writes."""
+        upright = sum(v.transform.upright_width * v.transform.upright_height for v in self.scene.views)
+        pixels = upright if self.options.original_resolution else self.scene.z_depth.size
+        return 2 * pixels + 1000 * len(self.scene)
+
+    def write(self, stage: StagedFiles, folder: str, downscale: Sequence[int] = ()) -> list[tuple[int, int]]:
+        """Write all maps to `folder`, smaller ones to `folder_2`, ...; returns (width, height) of each."""
+        sizes = []
+        for index, name in enumerate(self.names):
+            depth = _kept_depth(self.scene, index, self._threshold)
+            if self.options.original_resolution:
+                depth = to_upright(depth, self.scene.views[index].transform)
+            values = _quantise(depth, self.counts)
+            height, width = values.shape
+            Image.fromarray(values).save(stage.file(f"{folder}/{name}"))
+            for factor in downscale:
+                centre = slice(factor // 2, None, factor)
+                smaller = values[centre, centre][: height // factor, : width // factor]
+                Image.fromarray(smaller).save(stage.file(f"{folder}_{factor}/{name}"))
+            sizes.append((width, height))
+        return sizes
 
 
 def depth_names(names: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,20 +19,30 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass
 class ExportTarget:
-    """Where an export is written. `progress` takes (done, total); `written` are the files of `staged`."""
+    """Where an export is written. `progress` takes (done, total); `written` are the files of `staged`.
+
+    `tell` takes a line that a person should read: a command line that uses the files, or what is odd about
+    them.
+    """
 
     out_dir: Path
     format: str
     record: Mapping[str, Any]
     overwrite: bool
     progress: Callable[[int, int], None]
+    tell: Callable[[str], None] = lambda line: None
     written: list[Path] = dataclasses.field(default_factory=list)
 
     @contextlib.contextmanager
-    def staged(self, needed_bytes: int) -> Iterator[StagedFiles]:
+    def staged(self, needed_bytes: int, exact_folders: Sequence[str] = ()) -> Iterator[StagedFiles]:
         """Write the files of the block together or not at all; see `files.staging.staged_files`."""
         with staged_files(
-            self.out_dir, self.format, self.record, needed_bytes=needed_bytes, overwrite=self.overwrite
+            self.out_dir,
+            self.format,
+            self.record,
+            needed_bytes=needed_bytes,
+            overwrite=self.overwrite,
+            exact_folders=exact_folders,
         ) as stage:
             yield stage
         self.written = stage.written

@@ -49,6 +49,7 @@ def export(
     *,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Export a reconstruction to a folder.
 
@@ -59,6 +60,8 @@ def export(
         options: an instance of the format's options or a mapping of their fields; None takes the defaults.
         overwrite: replace an earlier export in the same folder.
         progress: called with (done, total) by formats that take long.
+        tell: called with lines for a person: command lines that use the files (gsplat, nerfstudio), views
+            that are called differently in them, too few points for bundle adjustment.
 
     Returns:
         The files written.
@@ -71,7 +74,14 @@ def export(
     check_instance("scene", scene, Reconstruction)
     options = _options(format, options)
     record = _record(scene, options)
-    target = ExportTarget(Path(out_dir), format, record, overwrite, progress or (lambda done, total: None))
+    target = ExportTarget(
+        Path(out_dir),
+        format,
+        record,
+        overwrite,
+        progress or (lambda done, total: None),
+        tell or (lambda line: None),
+    )
     FORMATS[format].write(scene, options, target)
     return target.written
 

@@ -36,7 +36,7 @@ def frustum_corners(scene: Reconstruction, size: float) -> Float[np.ndarray, "vi
     x = np.stack([left, right, right, left, (left + right) / 2], axis=-1)
     y = np.stack([top, top, bottom, bottom, roof], axis=-1)
     depth = np.full(x.shape, size)
-    rim = unproject(np.stack([x, y], axis=-1), depth, scene.cam_from_world, scene.intrinsics)
+    rim = unproject(np.stack([x, y], axis=-1), depth, **scene.cameras(np.arange(len(scene))))
     return np.concatenate([camera_centres(scene.cam_from_world)[:, None], rim], axis=1)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
+from ..errors import UsageError
+from .depth import DepthMaps, DepthOptions
 from .export_format import ExportFormat, ExportTarget, PointOptions, check_choice
+from .image_files import ImageOptions, command, tell_names
 from .ply import write_ply
 
 if TYPE_CHECKING:
@@ -22,52 +26,78 @@ APPLIED_TRANSFORM = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 
 
 
 @dataclasses.dataclass(frozen=True)
-class NerfstudioOptions(PointOptions):
+class NerfstudioOptions(PointOptions, ImageOptions):
     """`transforms.json`, `sparse_pc.ply` and `images/`, as ns-train reads them."""
 
-    images: Literal["copy", "none"] = "copy"
-    """copy: also write the source images, rotated upright if their EXIF orientation says so."""
     max_points: int | None = 200_000
+    depth: bool = False
+    """Also write depth maps in the size of the images, `depths/`, named in transforms.json."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_choice("nerfstudio", "images", self.images, ("copy", "none"))
+        PointOptions.__post_init__(self)
+        ImageOptions.__post_init__(self)
 
 
 def _write(scene: Reconstruction, options: NerfstudioOptions, target: ExportTarget) -> None:
-    copy = options.images == "copy"
-    names = scene.source_image_names if copy else scene.names
+    names = options.names(scene)
+    in_folders = next((name for name in names if "/" in name), None)
+    if options.downscale and in_folders is not None:
+        raise UsageError(
+            "nerfstudio: transforms.json cannot lead to smaller images in sub-folders, as of "
+            f"{in_folders!r}; leave --downscale out, or export colmap with it and train with that parser"
+        )
     cloud = options.cloud(scene)
     points = cloud.points @ APPLIED_TRANSFORM[:, :3].T + APPLIED_TRANSFORM[:, 3]
-    text = json.dumps(transforms_json(scene, [f"images/{name}" for name in names]), indent=1)
-    needed = len(text) + 15 * len(cloud) + (scene.source_images_size() if copy else 0) + 1000
-    with target.staged(needed) as stage:
+    maps = DepthMaps(scene, DepthOptions(original_resolution=True)) if options.depth else None
+    depth_paths = None if maps is None else [f"depths/{name}" for name in maps.names]
+    content = transforms_json(scene, [f"images/{name}" for name in names], depth_paths)
+    text = json.dumps(content, indent=1)
+    needed = len(text) + 15 * len(cloud) + options.needed_bytes(scene) + 1000
+    needed += 0 if maps is None else 2 * maps.needed_bytes()
+    with target.staged(needed, options.folders()) as stage:
         stage.file("transforms.json").write_text(text, encoding="utf-8")
         write_ply(stage.file("sparse_pc.ply"), points, cloud.colours)
-        if copy:
-            scene.write_source_images(stage.path / "images", target.progress)
+        if maps is not None:
+            maps.write(stage, "depths", options.downscale)
+        options.write(scene, stage, target.progress)
+    if options.images == "copy":
+        tell_names(scene, target)
+        factor = options.usual_factor(scene)
+        data = target.out_dir.resolve()
+        parser: tuple[object, ...] = ("nerfstudio-data", "--downscale-factor", factor)
+        line = command("ns-train", "splatfacto", "--data", data, *parser, "--load-3D-points", True)
+        target.tell(f"nerfstudio: {line}")
+        if maps is not None:
+            scale = ("--depth-unit-scale-factor", f"{1 / maps.counts:.9g}")
+            line = command("ns-train", "depth-nerfacto", "--data", data, *parser, *scale)
+            target.tell(f"nerfstudio, with depth: {line}")
 
 
-def transforms_json(scene: Reconstruction, file_paths: list[str]) -> dict[str, Any]:
+def transforms_json(
+    scene: Reconstruction, file_paths: Sequence[str], depth_file_paths: Sequence[str] | None = None
+) -> dict[str, Any]:
     """The content of `transforms.json`."""
-    frames = [
-        {
-            "file_path": path,
+    lenses = np.zeros((len(scene), 4)) if scene.distortion is None else scene.distortion
+    matrices = opengl_world_from_cam(scene)
+    frames = []
+    for index, (view, camera) in enumerate(zip(scene.views, scene.upright_intrinsics, strict=True)):
+        frame: dict[str, Any] = {"file_path": file_paths[index]}
+        if depth_file_paths is not None:
+            frame["depth_file_path"] = depth_file_paths[index]
+        frame |= {
             "w": view.transform.upright_width,
             "h": view.transform.upright_height,
             "fl_x": camera[0, 0],
             "fl_y": camera[1, 1],
             "cx": camera[0, 2],
             "cy": camera[1, 2],
-            "transform_matrix": matrix.tolist(),
         }
-        for view, path, matrix, camera in zip(
-            scene.views, file_paths, opengl_world_from_cam(scene), scene.upright_intrinsics, strict=True
-        )
-    ]
+        # nerfstudio reads those of frames only where there are none above all frames.
+        frame |= dict(zip(("k1", "k2", "p1", "p2"), lenses[index].tolist(), strict=True))
+        frames.append({**frame, "transform_matrix": matrices[index].tolist()})
     return {
         "camera_model": "OPENCV",
-        **dict.fromkeys(("k1", "k2", "p1", "p2"), 0.0),
         "applied_transform": APPLIED_TRANSFORM.tolist(),
         "ply_file_path": "sparse_pc.ply",
         "frames": frames,

@@ -39,13 +39,16 @@ def npz_arrays(scene: Reconstruction, world_points: bool = True) -> dict[str, np
     - `cam_from_world` and its inverse `world_from_cam`, float64 [V,3,4], OpenCV axes
     - `intrinsics` float64 [V,3,3], pixels of `images`, centre of the first pixel at (0.5, 0.5)
     - `upright_intrinsics` float64 [V,3,3], pixels of the upright source images
+    - `distortion` float64 [V,4], (k1, k2, p1, p2) of OpenCV's model, if cameras were refined with a lens:
+      `images` and maps are distorted
     - `upright_sizes` int64 [V,2], width and height of the upright source images
     - `network_from_upright` float64 [V,3,3], homogeneous map from upright source pixels to network pixels
     - `z_depth`, `depth_conf` float32 [V,H,W]; `valid` bool [V,H,W]
     - `world_points` float32 [V,H,W,3], unless left out
     - `head_points`, `head_points_conf`, if the point head ran
-    - `sky`, `masked` bool [V,H,W], if it is known
-    - `names` [V] text; `header` JSON text with settings, settings_hash, notes, pixel_centres
+    - `sky`, `masked`, `confirmed` bool [V,H,W], if it is known
+    - `names` [V] text; `image_names` [V] text, what the images are called in other exports
+    - `header` JSON text with settings, settings_hash, notes, pixel_centres
     """
     header = {
         "settings": scene.settings,
@@ -66,16 +69,16 @@ def npz_arrays(scene: Reconstruction, world_points: bool = True) -> dict[str, np
         "depth_conf": scene.depth_conf,
         "valid": scene.valid,
         "names": np.array(scene.names),
+        "image_names": np.array(scene.source_image_names),
         "header": np.array(json.dumps(header)),
     }
     if world_points:
         arrays["world_points"] = scene.world_points
     if scene.head_points is not None and scene.head_points_conf is not None:
         arrays |= {"head_points": scene.head_points, "head_points_conf": scene.head_points_conf}
-    if scene.sky is not None:
-        arrays["sky"] = scene.sky
-    if scene.masked is not None:
-        arrays["masked"] = scene.masked
+    for name in ("distortion", "sky", "masked", "confirmed"):
+        if getattr(scene, name) is not None:
+            arrays[name] = getattr(scene, name)
     return arrays
 
 

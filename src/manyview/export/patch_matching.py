@@ -125,11 +125,10 @@ def local_warp(
     lifted = unproject(
         (seeds[:, None] + steps).reshape(-1, 2),
         1 / np.where(trusted[:, None], inverse_depth, 1.0).reshape(-1),
-        scene.cam_from_world[view],
-        scene.intrinsics[view],
-        scene.pixel_centres,
+        pixel_centres=scene.pixel_centres,
+        **scene.cameras(view),
     )
-    pixels, _ = project(lifted.reshape(-1, 3, 3), scene.cam_from_world[targets], scene.intrinsics[targets])
+    pixels, _ = project(lifted.reshape(-1, 3, 3), **scene.cameras(targets))
     warp = np.stack([pixels[:, 1] - pixels[:, 0], pixels[:, 2] - pixels[:, 0]], axis=-1)
     area = np.abs(warp[:, 0, 0] * warp[:, 1, 1] - warp[:, 0, 1] * warp[:, 1, 0])
     trusted &= (area > 0.1) & (area < 10.0)  # False for NaN, too: behind the camera

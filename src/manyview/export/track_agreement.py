@@ -31,7 +31,7 @@ def overlapping_views(
         return np.empty(0, dtype=np.int64)
     samples = rng.choice(samples, size=min(_OVERLAP_SAMPLES, len(samples)), replace=False)
     _, points = pixel_points(scene, view, samples)
-    pixels, z = project(points[None], scene.cam_from_world, scene.intrinsics)
+    pixels, z = project(points[None], scene.cam_from_world, scene.intrinsics, scene.distortion)
     x, y, inside = to_index(pixels, scene.width, scene.height)
     index = np.arange(len(scene))[:, None]
     agree = np.abs(scene.z_depth[index, y, x] - z) < _OVERLAP_TOLERANCE * z
@@ -58,13 +58,13 @@ def agreement(
     lifted by that depth projects back to within `max_error_px` of the seed.
     """
     start, points = pixel_points(scene, view, seeds)
-    cameras, intrinsics = scene.cam_from_world[neighbours], scene.intrinsics[neighbours]
-    pixels, z = project(points[None], cameras, intrinsics)
+    cameras, own = scene.cameras(neighbours), scene.cameras(np.array([view]))
+    pixels, z = project(points[None], **cameras)
     found_z, known = _sample_depth(scene, valid, neighbours, pixels, depth_tolerance)
     member = known & (np.abs(found_z - z) <= depth_tolerance * z)
     projected = np.where(member[..., None], pixels, 0.0)
-    theirs = unproject(projected, found_z, cameras, intrinsics, scene.pixel_centres)
-    back, back_z = project(theirs, scene.cam_from_world[view][None], scene.intrinsics[view][None])
+    theirs = unproject(projected, found_z, pixel_centres=scene.pixel_centres, **cameras)
+    back, back_z = project(theirs, **own)
     member &= (back_z > 0) & (_distance(back, start[None]) <= max_error_px)
 
     members = np.concatenate([[view], neighbours])
@@ -74,7 +74,7 @@ def agreement(
     weights = np.where(member, np.maximum(scene.depth_conf[members[:, None], y, x], 1e-6), 0.0)
     lifted = np.concatenate([points[None], theirs])
     mean = (lifted * weights[..., None]).sum(0) / weights.sum(0)[:, None]
-    reprojected, mean_z = project(mean[None], scene.cam_from_world[members], scene.intrinsics[members])
+    reprojected, mean_z = project(mean[None], **scene.cameras(members))
     member &= (mean_z > 0) & (_distance(reprojected, pixels) <= max_error_px)
     return mean, member, pixels
 
@@ -85,8 +85,7 @@ def pixel_points(
     """Centres of pixels of a view, given by flat index, and their world points."""
     pixels = np.stack([flat % scene.width + 0.5, flat // scene.width + 0.5], axis=-1)
     z = scene.z_depth[view].reshape(-1)[flat]
-    camera = scene.cam_from_world[view], scene.intrinsics[view]
-    return pixels, unproject(pixels, z, *camera, scene.pixel_centres)
+    return pixels, unproject(pixels, z, pixel_centres=scene.pixel_centres, **scene.cameras(view))
 
 
 def to_index(

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
+from .._deprecation import RenamedAttribute, accepts_renamed
 from .._option_checks import check_options
 from ..errors import UsageError
 from ..reconstruction.result.tracks import Tracks
 from .grey_levels import grey_levels, textured
 from .patch_matching import match_patches
 from .track_agreement import agreement, overlapping_views, pixel_points, to_index
+from .trial_adjustment import adjustable_tracks
 
 if TYPE_CHECKING:
     from ..reconstruction.result.result import Reconstruction
@@ -33,14 +35,16 @@ _MOST_SHARES = 2
 _PAIRS_AT_ONCE = 300_000
 
 
+@accepts_renamed
 @dataclasses.dataclass(frozen=True)
 class TrackOptions:
     """How points and their observations are chosen."""
 
     max_points: int = 100_000
     """At most this many points."""
-    min_points: int = 20_000
-    """With fewer tracks, points with one observation are added: they initialise splats, no more."""
+    fill: int = 0
+    """Fill up to this many points with points of single views. They initialise splats, no more: no view
+    observes them, so that bundle adjustment leaves them alone."""
     min_conf_percentile: float = 50.0
     """Points start from pixels above this percentile of confidence."""
     depth_tolerance: float = 0.03
@@ -59,10 +63,12 @@ class TrackOptions:
 
     def __post_init__(self) -> None:
         check_options(
-            self, at_least={"max_points": 1, "min_points": 0, "min_length": 1, "max_neighbours": 1, "seed": 0}
+            self, at_least={"max_points": 1, "fill": 0, "min_length": 2, "max_neighbours": 1, "seed": 0}
         )
         if not (self.depth_tolerance > 0 and self.max_error_px > 0):
             raise UsageError("tracks: depth_tolerance and max_error_px must be positive")
+
+    min_points = RenamedAttribute("fill")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,6 +95,29 @@ class _Piece:
     members: Int[np.ndarray, " k"]
     member: Bool[np.ndarray, "k n"]
     pixels: Float[np.ndarray, "k n 2"]
+
+
+def scene_tracks(
+    scene: Reconstruction,
+    options: TrackOptions | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tracks:
+    """The points of a result and who observes them, at least two views each, and then points to fill up.
+
+    Those that refined cameras rest on, if there are any (the longest tracks, if they are more than
+    `max_points`); else `build_tracks`, without what a bundle adjustment cannot bring together
+    (`adjustable_tracks`). Up to `fill`, points of single views follow, without observations.
+    """
+    options = options or TrackOptions()
+    if scene.tracks is not None:
+        low, high = np.stack([view.transform.image_corners for view in scene.views], axis=1)
+        found = scene.tracks
+        inside = ((found.pixels >= low[found.view_index]) & (found.pixels <= high[found.view_index])).all(-1)
+        tracks = _longest(found.observed(inside), options.max_points)
+    else:
+        built = build_tracks(scene, options, progress)
+        tracks = adjustable_tracks(scene, built, options.max_error_px)
+    return _filled(scene, tracks, min(options.fill, options.max_points), options)
 
 
 def build_tracks(
@@ -129,10 +158,6 @@ def build_tracks(
             pieces.append(piece)
         if progress is not None:
             progress(view + 1, count)
-    wanted = min(options.min_points, options.max_points) - made
-    if wanted > 0:
-        free = valid & ~work.used & (scene.depth_conf >= threshold)
-        pieces += _single_view_points(scene, free, wanted, rng)
     return _join(pieces)
 
 
@@ -167,20 +192,31 @@ def _grow(
     return _Piece(points[keep], colours, members, member[:, keep], pixels[:, keep])
 
 
-def _single_view_points(
-    scene: Reconstruction, free: Bool[np.ndarray, "v h w"], count: int, rng: np.random.Generator
-) -> list[_Piece]:
-    """Up to `count` points that only the view they come from observes, spread over all views."""
-    pieces = []
+def _longest(tracks: Tracks, at_most: int) -> Tracks:
+    """At most so many of the tracks, those with the most observations, in their order."""
+    kept = np.zeros(len(tracks.points), dtype=bool)
+    kept[np.argsort(-tracks.lengths, kind="stable")[:at_most]] = True
+    return tracks.select(kept)
+
+
+def _filled(scene: Reconstruction, tracks: Tracks, wanted: int, options: TrackOptions) -> Tracks:
+    """The tracks and, where they are fewer than `wanted`, points of single views, spread over all of them."""
+    left = wanted - len(tracks.points)
+    if left <= 0:
+        return tracks
+    rng = np.random.default_rng(options.seed)
+    threshold = scene.confidence_threshold(options.min_conf_percentile)
+    points, colours = [tracks.points], [tracks.colours]
+    x, y, inside = to_index(tracks.pixels, scene.width, scene.height)
     for view in range(len(scene)):
-        share = -(-count // (len(scene) - view))
-        seeds = rng.permutation(np.flatnonzero(free[view]))[:share]
-        pixels, points = pixel_points(scene, view, seeds)
-        colours = scene.images[view].reshape(-1, 3)[seeds]
-        alone = np.ones((1, len(seeds)), dtype=bool)
-        pieces.append(_Piece(points, colours, np.array([view]), alone, pixels[None]))
-        count -= len(seeds)
-    return pieces
+        free = scene.view_valid(view) & (scene.depth_conf[view] >= threshold)
+        own = inside & (tracks.view_index == view)
+        free[y[own], x[own]] = False
+        seeds = rng.permutation(np.flatnonzero(free))[: -(-left // (len(scene) - view))]
+        points.append(pixel_points(scene, view, seeds)[1])
+        colours.append(scene.images[view].reshape(-1, 3)[seeds])
+        left -= len(seeds)
+    return dataclasses.replace(tracks, points=np.concatenate(points), colours=np.concatenate(colours))
 
 
 def _first_of_each(flat: Int[np.ndarray, "k n"], member: Bool[np.ndarray, "k n"]) -> Bool[np.ndarray, "k n"]:

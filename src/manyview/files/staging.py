@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,13 @@ class StagedFiles:
 
 @contextlib.contextmanager
 def staged_files(
-    out_dir: Path, name: str, record: Mapping[str, Any], *, needed_bytes: int, overwrite: bool = False
+    out_dir: Path,
+    name: str,
+    record: Mapping[str, Any],
+    *,
+    needed_bytes: int,
+    overwrite: bool = False,
+    exact_folders: Sequence[str] = (),
 ) -> Iterator[StagedFiles]:
     """Move the files of the `with` block into `out_dir` together if it succeeds; remove them otherwise.
 
@@ -47,6 +53,8 @@ def staged_files(
         name: key of this set of files in the manifest; `record` is stored under it.
         needed_bytes: size of all files, checked against the free space beforehand.
         overwrite: replace files of an earlier set that have not changed since.
+        exact_folders: folders of the set that are to hold its files and no others: with `overwrite` what
+            earlier sets of any name left there is removed.
 
     Raises:
         OutputError: a file is in the way that was not written by ManyView or has changed since, an earlier
@@ -63,22 +71,20 @@ def staged_files(
             sums = {item.relative_to(path).as_posix(): file_sha256(item) for item in files}
             changed = _check_conflicts(out_dir, sums, manifest, overwrite)
             stale = _stale(out_dir, name, sums, manifest) if overwrite else []
+            stale += _left_over(out_dir, exact_folders, {*sums, *stale}, manifest, overwrite)
             manifest["exports"][name] = {**record, "files": sums}
             manifest["manyview_version"] = __version__
             stage.file(MANIFEST_NAME).write_text(json.dumps(manifest, indent=1, sort_keys=True), "utf-8")
             commit(out_dir, {file: path / file for file in (*changed, MANIFEST_NAME)}, stale)
         # Source images come last.
-        stage.written = [out_dir / n for n in sorted(sums, key=lambda n: (n.startswith("images/"), n))]
+        stage.written = [out_dir / n for n in sorted(sums, key=lambda n: (n.startswith("images"), n))]
 
 
 def _check_conflicts(
     out_dir: Path, sums: dict[str, str], manifest: dict[str, Any], overwrite: bool
 ) -> list[str]:
     """Names that have to be moved into place; raises OutputError if one must not be replaced."""
-    ours: dict[str, set[str]] = {}
-    for entry in manifest["exports"].values():
-        for name, checksum in entry["files"].items():
-            ours.setdefault(name, set()).add(checksum)
+    ours = _ours(manifest)
     changed = []
     for name, checksum in sums.items():
         target, present = out_dir / name, _present(out_dir, name)
@@ -94,6 +100,38 @@ def _check_conflicts(
         if present != checksum:
             changed.append(name)
     return changed
+
+
+def _left_over(
+    out_dir: Path, folders: Sequence[str], known: set[str], manifest: dict[str, Any], overwrite: bool
+) -> list[str]:
+    """Files of earlier sets in `folders` that are not `known`; raises OutputError for one that must stay."""
+    ours, found = _ours(manifest), []
+    for folder in folders:
+        for path in sorted((out_dir / folder).rglob("*")):
+            name = path.relative_to(out_dir).as_posix()
+            if name in known or (path.is_dir() and not path.is_symlink()):
+                continue
+            if _present(out_dir, name) not in ours.get(name, ()):
+                raise OutputError(
+                    f"{path}: is not of this export, and {folder}/ must hold the files of this export alone, "
+                    "which programs pair in sorted order; move it away or export to another folder"
+                )
+            if not overwrite:
+                raise OutputError(
+                    f"{path}: is left from an earlier export; use --overwrite to remove it, or another folder"
+                )
+            found.append(name)
+    return found
+
+
+def _ours(manifest: dict[str, Any]) -> dict[str, set[str]]:
+    """Checksums with which each file was written, by name."""
+    ours: dict[str, set[str]] = {}
+    for entry in manifest["exports"].values():
+        for name, checksum in entry["files"].items():
+            ours.setdefault(name, set()).add(checksum)
+    return ours
 
 
 def _stale(out_dir: Path, name: str, sums: dict[str, str], manifest: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from ...errors import DamagedInputError, InputError, MissingExtraError
+from ...errors import DamagedInputError, InputError, MissingExtraError, UsageError
 from ...files.naming import suffix_of
 from ...files.paths import file_names
 from .decode import HeifSupportError, ImageReadError, decode_image, open_image
@@ -58,15 +58,17 @@ def _new_suffix(view: ViewRecord) -> str | None:
     return ".png" if suffix in _LOSSLESS_SUFFIXES or not view.source else ".jpg"
 
 
-def source_images_size(views: Sequence[ViewRecord]) -> int:
+def source_images_size(views: Sequence[ViewRecord], downscale: Sequence[int] = ()) -> int:
     """About how many bytes `write_source_images` writes."""
     total = 0
+    reduced = sum(1 / factor**2 for factor in downscale)
     for view in views:
         transform = view.transform
         rewritten = view.video_frame is not None or transform.orientation != 1 or not view.source
         source = view.source_path
         size = source.stat().st_size if view.video_frame is None and source.is_file() else 0
-        total += max(size, 2 * transform.upright_width * transform.upright_height if rewritten else 0)
+        encoded = 2 * transform.upright_width * transform.upright_height
+        total += max(size, encoded if rewritten else 0) + int(reduced * max(size, encoded))
     return total
 
 
@@ -76,8 +78,12 @@ def write_source_images(
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
     network_images: Sequence[UInt8[np.ndarray, "height width 3"]] = (),
+    downscale: Sequence[int] = (),
 ) -> None:
     """Write the upright source image of every view to `folder`, called `names`.
+
+    For each factor of `downscale` the images reduced by it (see `reduced`) are written beside `folder`, to
+    `images_2` for `images`, under the same names.
 
     A view that was given in memory and has since been stored is written from its network image, enlarged to
     the size of the source; there is one of `network_images` a view. With them, a source is written only if
@@ -89,8 +95,10 @@ def write_source_images(
     done = 0
     jobs = []
     for name, view, network_image in itertools.zip_longest(names, views, network_images):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        jobs.append(_Job(view, folder / name, network_image))
+        smaller = {factor: folder.with_name(f"{folder.name}_{factor}") / name for factor in downscale}
+        for target in (folder / name, *smaller.values()):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        jobs.append(_Job(view, folder / name, smaller, network_image))
     for job in jobs:
         if job.view.video_frame is None:
             if job.view.source:
@@ -118,10 +126,14 @@ def write_source_images(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Job:
-    """One image to write; `network_image` is what was reconstructed from it, if that is known."""
+    """One image to write; `network_image` is what was reconstructed from it, if that is known.
+
+    `smaller`: where it goes reduced, by factor.
+    """
 
     view: ViewRecord
     target: Path
+    smaller: Mapping[int, Path]
     network_image: UInt8[np.ndarray, "height width 3"] | None
 
 
@@ -134,10 +146,10 @@ def _write_photo(job: _Job) -> None:
             size = image.size
             upright = view.transform.orientation == 1
             copied = upright and image.format in _COPIED_FORMATS and source.suffix.lower() in _WRITTEN
-            if copied:
+            if copied and not job.smaller:
                 image.draft(None, view.transform.network_size[::-1])  # a JPEG need not be decoded in full
             decoded = decode_image(image)
-            _check_size(view, size if copied else decoded.image.size)
+            _check_size(view, size if copied else decoded.image.size)  # a draft is smaller
             same = _shows(decoded.image, job)
             if decoded.transparent and not same:  # loaders differ in what transparent pixels show
                 same = _shows(decode_image(image, True).image, job)
@@ -147,10 +159,7 @@ def _write_photo(job: _Job) -> None:
         raise MissingExtraError(f"reading the HEIC image {source}", "heif") from error
     except ImageReadError as error:
         raise DamagedInputError(f"{source}: {error}; {_REMEDY}") from error
-    if copied:
-        shutil.copyfile(source, job.target)
-    else:
-        _write(decoded.image, job)
+    _write(decoded.image, job, source if copied else None)
 
 
 def _shows(image: Image.Image, job: _Job) -> bool:
@@ -196,11 +205,31 @@ def _enlarged(job: _Job) -> Image.Image:
     return Image.fromarray(network_image).resize(size, Image.Resampling.LANCZOS, box)
 
 
-def _write(image: Image.Image, job: _Job) -> None:
-    _check_size(job.view, image.size)
+def _write(image: Image.Image, job: _Job, copied_from: Path | None = None) -> None:
+    """Write an upright image, or copy the file that holds it, and write its reductions."""
     profile = {"icc_profile": image.info["icc_profile"]} if image.info.get("icc_profile") else {}
     # Written anew without EXIF: its orientation no longer holds.
-    image.save(job.target, **_WRITTEN[job.target.suffix.lower()], **profile)
+    how = {**_WRITTEN[job.target.suffix.lower()], **profile}
+    if copied_from is None:
+        _check_size(job.view, image.size)
+        image.save(job.target, **how)
+    else:
+        shutil.copyfile(copied_from, job.target)
+    for factor, target in job.smaller.items():
+        reduced(image, factor).save(target, **how)
+
+
+def reduced(image: Image.Image, factor: int) -> Image.Image:
+    """The image with `factor` x `factor` pixels averaged to one; a rest on the right and below is cut.
+
+    So `intrinsics / factor` are exactly those of the result, and its size is the one that gsplat and
+    nerfstudio expect (rounded down). Raises UsageError for a factor above the shorter side.
+    """
+    width, height = image.width // factor, image.height // factor
+    if not (width and height):
+        size = f"{image.width}x{image.height}"
+        raise UsageError(f"downscale: an image of {size} pixels cannot be reduced by {factor}")
+    return image.reduce(factor, (0, 0, width * factor, height * factor))
 
 
 def _check_size(view: ViewRecord, size: tuple[int, int]) -> None:

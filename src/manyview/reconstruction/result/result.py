@@ -10,12 +10,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64, Int, UInt8
 
 from ..._deprecation import RenamedAttribute, accepts_renamed
 from ...files.naming import printable
@@ -202,12 +202,19 @@ class Reconstruction:
             points = unproject(
                 pixel_grid(self.height, self.width).reshape(-1, 2),
                 self.z_depth[index].reshape(-1),
-                self.cam_from_world[index],
-                self.intrinsics[index],
-                self.pixel_centres,
-                None if self.distortion is None else self.distortion[index],
+                pixel_centres=self.pixel_centres,
+                **self.cameras(index),
             )
             return points.reshape(self.height, self.width, 3).astype(np.float32)
+
+    def cameras(self, views: int | Int[np.ndarray, "*chosen"]) -> dict[str, Any]:
+        """Cameras of one view or several, as `project` and `unproject` of `unproject_np` take them."""
+        lens = None if self.distortion is None else self.distortion[views]
+        return {
+            "cam_from_world": self.cam_from_world[views],
+            "intrinsics": self.intrinsics[views],
+            "distortion": lens,
+        }
 
     def confidence_threshold(self, percentile: float) -> float:
         """The confidence that `percentile` percent of all valid pixels stay below (inf if none is valid)."""
@@ -256,22 +263,30 @@ class Reconstruction:
         """File names under which `write_source_images` writes the source images."""
         return source_images.source_image_names(self.views)
 
-    def source_images_size(self) -> int:
+    def source_images_size(self, downscale: Sequence[int] = ()) -> int:
         """About how many bytes `write_source_images` writes."""
-        return source_images.source_images_size(self.views)
+        return source_images.source_images_size(self.views, downscale)
 
-    def write_source_images(self, folder: Path, progress: Callable[[int, int], None] | None = None) -> None:
+    def write_source_images(
+        self,
+        folder: Path,
+        progress: Callable[[int, int], None] | None = None,
+        downscale: Sequence[int] = (),
+    ) -> None:
         """Write the upright source images at full resolution.
 
         Args:
             folder: where to; the files are called `source_image_names`.
             progress: called with (done, total).
+            downscale: also write the images reduced by these factors, beside `folder`: to `images_2` for
+                `images`. Blocks of pixels are averaged: their intrinsics are `upright_intrinsics / factor`.
 
         Raises:
             InputError: if a source is gone or is no longer the image that was reconstructed.
+            UsageError: if an image is too small for a factor.
         """
         source_images.write_source_images(
-            self.views, self.source_image_names, folder, progress, tuple(self.images)
+            self.views, self.source_image_names, folder, progress, tuple(self.images), downscale
         )
 
     def save(self, folder: str | Path, overwrite: bool = False) -> Path:

@@ -56,8 +56,11 @@ class Tracks:
     def observed_by(self, views: Sequence[int] | Bool[np.ndarray, " views"], least: int = 2) -> Tracks:
         """Only observations of these views, and the points that keep at least so many of them."""
         chosen = np.flatnonzero(views) if isinstance(views, np.ndarray) else np.asarray(views)
-        seen = np.isin(self.view_index, chosen)
+        return self.observed(np.isin(self.view_index, chosen), least)
+
+    def observed(self, kept: Bool[np.ndarray, " m"], least: int = 2) -> Tracks:
+        """The observations where `kept` is True, and the points that keep at least so many of them."""
         fewer = Tracks(
-            self.points, self.colours, self.point_index[seen], self.view_index[seen], self.pixels[seen]
+            self.points, self.colours, self.point_index[kept], self.view_index[kept], self.pixels[kept]
         )
         return fewer.select(fewer.lengths >= least)
