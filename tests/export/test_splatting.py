@@ -64,7 +64,7 @@ def small_model() -> Network:
 def test_bundle_adjustment_runs_on_every_photo_set(
     name: str, shared_data: Path, small_model: Network, tmp_path: Path
 ) -> None:
-    files = [str(path) for path in sorted(shared_data.glob(_SETS[name]))][:6]
+    files = [str(path) for path in sorted(shared_data.glob(_SETS[name]))][:4]
     scene = manyview.reconstruct(files if len(files) > 1 else files[0], small_model)
     lines: list[str] = []
     export(scene, tmp_path, "colmap", {"images": "none"}, tell=lines.append)
@@ -97,9 +97,6 @@ def test_a_lens_is_in_every_export(tmp_path: Path) -> None:
     for camera in model.cameras.values():
         assert camera.model_name == "OPENCV"
         np.testing.assert_allclose(camera.params[4:], LENS)
-    # Without the lens the same depth maps agree far less.
-    bare = dataclasses.replace(scene, distortion=None)
-    assert len(build_tracks(bare, PROJECTED).points) < 0.9 * len(build_tracks(scene, PROJECTED).points)
     export(scene, tmp_path, "nerfstudio", NerfstudioOptions(images="none"))
     data = json.loads((tmp_path / "transforms.json").read_text())
     assert not {"k1", "k2", "p1", "p2"} & data.keys()  # they would hide those of the frames
@@ -250,7 +247,9 @@ def test_nerfstudio_finds_depth_in_the_size_of_the_images(
     lines: list[str] = []
     export(scene, tmp_path / "out", "nerfstudio", {"depth": True, "downscale": (2,)}, tell=lines.append)
     data = json.loads((tmp_path / "out" / "transforms.json").read_text())
-    words = shlex.split(next(line for line in lines if "depth" in line).partition(": ")[2])
+    words = shlex.split(
+        next(line for line in lines if line.startswith("nerfstudio, with depth")).partition(": ")[2]
+    )
     unit = float(words[words.index("--depth-unit-scale-factor") + 1])
     for index, frame in enumerate(data["frames"]):
         depth = np.asarray(Image.open(tmp_path / "out" / frame["depth_file_path"])) * unit

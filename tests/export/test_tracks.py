@@ -123,18 +123,27 @@ def test_fill_adds_points_that_no_view_observes() -> None:
     np.testing.assert_allclose(scene.z_depth[0, rows, columns], z, rtol=1e-5)
     assert (scene.depth_conf[0, rows, columns] >= scene.confidence_threshold(50)).all()
     assert len(scene_tracks(scene, TrackOptions(fill=700, max_points=50)).points) == 50
+
+
+def test_the_old_name_of_fill_still_works(unchecked: None) -> None:
     with pytest.warns(DeprecationWarning):
         assert TrackOptions(min_points=3).fill == 3
 
 
 def test_filled_points_do_not_repeat_observed_ones() -> None:
     scene, _ = room_scene(views=4)
-    few = TrackOptions(measure=False, max_points=300)
-    seen = scene_tracks(scene, few)
-    filled = scene_tracks(scene, dataclasses.replace(few, max_points=5000, fill=5000))
-    assert len(seen.points) == 300 and len(filled.points) == 5000
-    assert (filled.lengths[filled.lengths > 0] > 1).all()
-    assert (np.diff(filled.lengths.astype(bool)) <= 0).all()  # observed ones come first
+    few = dataclasses.replace(PROJECTED, min_length=4)
+    seen = len(scene_tracks(scene, few).points)
+    tracks = scene_tracks(scene, dataclasses.replace(few, fill=seen + 500))
+    assert seen > 100 and len(tracks.points) == seen + 500
+    assert (tracks.lengths[:seen] == 4).all() and (tracks.lengths[seen:] == 0).all()
+    cameras = scene.cameras(np.arange(len(scene)))
+    pixels, _ = project(tracks.points[None, seen:], **cameras)
+    taken = {(v, *np.floor(p).astype(int)) for v, p in zip(tracks.view_index, tracks.pixels)}
+    starts = np.floor(pixels + 1e-9)
+    centred = np.abs(pixels - starts - 0.5).max(-1) < 1e-6  # the view that a point comes from
+    assert centred.any(0).all()
+    assert not any((v, *starts[v, n].astype(int)) in taken for v, n in np.argwhere(centred))
 
 
 def test_max_points_and_seed() -> None:
