@@ -258,8 +258,8 @@ def test_nerfstudio_finds_depth_in_the_size_of_the_images(
         matrix = truth.upright_intrinsics[index]
         _, z = project(truth.surface(index, pixels), truth.cam_from_world[index], matrix)
         assert np.median(np.abs(depth.reshape(-1) / z - 1)) < 0.02
-        small = Image.open(tmp_path / "out" / frame["depth_file_path"].replace("depths/", "depths_2/"))
-        assert small.size == (frame["w"] // 2, frame["h"] // 2)
+        with Image.open(tmp_path / "out" / frame["depth_file_path"].replace("depths/", "depths_2/")) as small:
+            assert small.size == (frame["w"] // 2, frame["h"] // 2)
     nested = dataclasses.replace(
         scene,
         views=tuple(dataclasses.replace(v, name=f"left/{v.name}") for v in scene.views),

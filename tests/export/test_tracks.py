@@ -119,7 +119,8 @@ def test_fill_adds_points_that_no_view_observes() -> None:
     tracks = scene_tracks(scene, TrackOptions(fill=700))
     assert len(tracks.points) == 700 and (tracks.lengths == 0).all()
     pixels, z = project(tracks.points, scene.cam_from_world[0], scene.intrinsics[0])
-    columns, rows = np.floor(pixels + 1e-9).astype(int).T
+    columns, rows = np.floor(pixels).astype(int).T
+    np.testing.assert_allclose(pixels - np.floor(pixels), 0.5, atol=1e-6)
     np.testing.assert_allclose(scene.z_depth[0, rows, columns], z, rtol=1e-5)
     assert (scene.depth_conf[0, rows, columns] >= scene.confidence_threshold(50)).all()
     assert len(scene_tracks(scene, TrackOptions(fill=700, max_points=50)).points) == 50
