@@ -66,8 +66,9 @@ def colmap_cameras(scene: Reconstruction) -> tuple[list[_Camera], list[int]]:
     settings = scene.settings.get("refine") if refinement else None
     wanted = settings.get("camera_model") if isinstance(settings, dict) else None
     facts = refinement.get("views")
-    known_facts = isinstance(facts, list) and len(facts) == len(scene)
-    numbers = [fact.get("camera") for fact in facts] if known_facts else [None] * len(scene)
+    if not isinstance(facts, list) or len(facts) != len(scene):
+        facts = [{}] * len(scene)
+    numbers = [fact.get("camera") for fact in facts]
     cameras: list[_Camera] = []
     shared: dict[int, int] = {}
     camera_of_view = []

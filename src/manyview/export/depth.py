@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, UInt16
@@ -50,7 +50,7 @@ def _write(scene: Reconstruction, options: DepthOptions, target: ExportTarget) -
         entries = []
         sizes = maps.write(stage, "depth")
         for index, (width, height) in enumerate(sizes):
-            entry = {"name": scene.names[index], "image": scene.source_image_names[index]}
+            entry: dict[str, Any] = {"name": scene.names[index], "image": scene.source_image_names[index]}
             entry |= {"file": maps.names[index], "width": width, "height": height}
             entry["intrinsics"] = intrinsics[index].tolist()
             if scene.distortion is not None:
