@@ -33,8 +33,9 @@ class ExportChoice:
     """At most this many points."""
     fill: int | None = None
     """colmap: fill up to this many points with unobserved ones of single views, which initialise splats."""
-    images: Literal["copy", "none"] | None = None
-    """colmap and nerfstudio: write the source images beside the cameras (copy), or not (none)."""
+    images: Literal["copy", "transparent", "none"] | None = None
+    """colmap and nerfstudio: write the source images beside the cameras (copy), with masked pixels
+    transparent (PNG), or not (none)."""
     downscale: tuple[int, ...] = ()
     """colmap and nerfstudio: also write the images reduced by these factors, to images_2/, images_4/, ..."""
     files: Literal["both", "binary", "text"] | None = None

@@ -37,13 +37,13 @@ class ColmapOptions(ImageOptions):
 
     def __post_init__(self) -> None:
         check_choice("colmap", "files", self.files, ("both", "binary", "text"))
-        check_choice("colmap", "images", self.images, ("copy", "none"))
+        check_choice("colmap", "images", self.images, ("copy", "transparent", "none"))
         super().__post_init__()
 
 
 def _write(scene: Reconstruction, options: ColmapOptions, target: ExportTarget) -> None:
     optional_module("pycolmap", "The COLMAP export", "colmap")
-    copy = options.images == "copy"
+    copy = options.copied
     names = options.names(scene)
     if not copy and options.files != "binary":
         spaced = next((name for name in names if len(name.split()) > 1), None)

@@ -14,6 +14,7 @@ from PIL import Image
 from .._option_checks import check_options
 from ..errors import UsageError
 from ..files.paths import file_names
+from ..reconstruction.result.masks import kept_pixels
 from .export_format import ExportFormat, ExportTarget
 from .image_files import tell_names
 
@@ -95,6 +96,8 @@ class DepthMaps:
             depth = _kept_depth(self.scene, index, self._threshold)
             if self.options.original_resolution:
                 depth = to_upright(depth, self.scene.views[index].transform)
+                shown = kept_pixels(self.scene, index)
+                depth = depth if shown is None else np.where(shown, depth, np.float32(0.0))
             values = _quantise(depth, self.counts)
             height, width = values.shape
             Image.fromarray(values).save(stage.file(f"{folder}/{name}"))

@@ -34,7 +34,7 @@ class NerfstudioOptions(PointOptions, ImageOptions):
     """Also write depth maps in the size of the images, `depths/`, named in transforms.json."""
 
     def __post_init__(self) -> None:
-        check_choice("nerfstudio", "images", self.images, ("copy", "none"))
+        check_choice("nerfstudio", "images", self.images, ("copy", "transparent", "none"))
         PointOptions.__post_init__(self)
         ImageOptions.__post_init__(self)
 
@@ -51,7 +51,9 @@ def _write(scene: Reconstruction, options: NerfstudioOptions, target: ExportTarg
     points = cloud.points @ APPLIED_TRANSFORM[:, :3].T + APPLIED_TRANSFORM[:, 3]
     maps = DepthMaps(scene, DepthOptions(original_resolution=True)) if options.depth else None
     depth_paths = None if maps is None else [f"depths/{name}" for name in maps.names]
-    content = transforms_json(scene, [f"images/{name}" for name in names], depth_paths)
+    masked = options.copied and scene.masked is not None
+    mask_paths = [f"masks/{name}.png" for name in names] if masked else None
+    content = transforms_json(scene, [f"images/{name}" for name in names], depth_paths, mask_paths)
     text = json.dumps(content, indent=1)
     needed = len(text) + 15 * len(cloud) + options.needed_bytes(scene) + 1000
     needed += 0 if maps is None else 2 * maps.needed_bytes()
@@ -61,7 +63,7 @@ def _write(scene: Reconstruction, options: NerfstudioOptions, target: ExportTarg
         if maps is not None:
             maps.write(stage, "depths", options.downscale)
         options.write(scene, stage, target.progress)
-    if options.images == "copy":
+    if options.copied:
         tell_names(scene, target)
         factor = options.usual_factor(scene)
         data = target.out_dir.resolve()
@@ -75,7 +77,10 @@ def _write(scene: Reconstruction, options: NerfstudioOptions, target: ExportTarg
 
 
 def transforms_json(
-    scene: Reconstruction, file_paths: Sequence[str], depth_file_paths: Sequence[str] | None = None
+    scene: Reconstruction,
+    file_paths: Sequence[str],
+    depth_file_paths: Sequence[str] | None = None,
+    mask_paths: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """The content of `transforms.json`."""
     lenses = np.zeros((len(scene), 4)) if scene.distortion is None else scene.distortion
@@ -83,6 +88,8 @@ def transforms_json(
     frames = []
     for index, (view, camera) in enumerate(zip(scene.views, scene.upright_intrinsics, strict=True)):
         frame: dict[str, Any] = {"file_path": file_paths[index]}
+        if mask_paths is not None:
+            frame["mask_path"] = mask_paths[index]
         if depth_file_paths is not None:
             frame["depth_file_path"] = depth_file_paths[index]
         frame |= {

@@ -113,11 +113,19 @@ def scene_tracks(
         low, high = np.stack([view.transform.image_corners for view in scene.views], axis=1)
         found = scene.tracks
         inside = ((found.pixels >= low[found.view_index]) & (found.pixels <= high[found.view_index])).all(-1)
-        tracks = _longest(found.observed(inside), options.max_points)
+        tracks = _longest(_unmasked(scene, found.observed(inside)), options.max_points)
     else:
-        built = build_tracks(scene, options, progress)
+        built = _unmasked(scene, build_tracks(scene, options, progress))
         tracks = adjustable_tracks(scene, built, options.max_error_px)
     return _filled(scene, tracks, min(options.fill, options.max_points), options)
+
+
+def _unmasked(scene: Reconstruction, tracks: Tracks) -> Tracks:
+    """Without observations in masked pixels, where a measured place may have moved."""
+    if scene.masked is None:
+        return tracks
+    x, y, inside = to_index(tracks.pixels, scene.width, scene.height)
+    return tracks.observed(~(inside & scene.masked[tracks.view_index, y, x]))
 
 
 def build_tracks(

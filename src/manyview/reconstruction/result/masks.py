@@ -112,8 +112,8 @@ def write_masks(
         for factor in (1, *factors):
             target = (folder if factor == 1 else folder.with_name(f"{folder.name}_{factor}")) / f"{name}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
-            size = (max(1, image.width // factor), max(1, image.height // factor))
-            smaller = image if factor == 1 else image.resize(size, Image.Resampling.NEAREST)
+            width, height = image.width // factor * factor, image.height // factor * factor
+            smaller = image.reduce(factor, (0, 0, width, height)).point([0] * 128 + [255] * 128)
             smaller.save(target, compress_level=1)
 
 
