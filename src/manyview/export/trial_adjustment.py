@@ -6,11 +6,16 @@ points behind cameras or focal lengths away. What a trial on a copy cannot bring
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool
 
+from ..errors import ManyViewError
 from ..reconstruction.result.tracks import Tracks
 from .colmap_model import build_model
 
@@ -59,12 +64,16 @@ def _trial(
 
     model = build_model(scene, tracks, scene.source_image_names)
     before = _focals(model, len(scene))
-    level, pycolmap.logging.minloglevel = pycolmap.logging.minloglevel, int(pycolmap.logging.FATAL)
-    try:
-        pycolmap.bundle_adjustment(model, pycolmap.BundleAdjustmentOptions(print_summary=False))
-    finally:
-        pycolmap.logging.minloglevel = level
-    model.update_point_3d_errors()
+    with tempfile.TemporaryDirectory(prefix="manyview-trial-") as folder:
+        model.write_binary(folder)
+        worker = Path(__file__).with_name("trial_worker.py")
+        done = subprocess.run([sys.executable, "-P", str(worker), folder], capture_output=True, check=False)
+        if done.returncode:
+            raise ManyViewError(
+                f"COLMAP's bundle adjustment of the points to export ended with code {done.returncode}; "
+                "refine the cameras first (manyview refine)"
+            )
+        model = pycolmap.Reconstruction(folder)
     errors = np.array([model.points3D[point + 1].error for point in range(len(tracks.points))])
     scale = min(min(view.transform.scale_x, view.transform.scale_y) for view in scene.views)
     ratio = _focals(model, len(scene)) / before
