@@ -17,7 +17,6 @@ from ...errors import DamagedInputError, InputError, UsageError
 from ...files.naming import IMAGE_SUFFIXES, counted, enumerated, suffix_of, suggestion
 from ...files.paths import path_as_text, user_path
 from .decode import ImageReadError
-from .decode_pool import decoding_threads
 from .folder import list_folder
 from .masks import network_mask, read_mask
 from .views import ViewRecord
@@ -110,6 +109,8 @@ def read_view_masks(
     packed = np.zeros((len(records), height, (width + 7) // 8), dtype=np.uint8)
     found: list[ViewRecord] = []
     damaged: list[str] = []
+    from .decode_pool import decoding_threads  # imports PyTorch, which results are read without
+
     with ThreadPoolExecutor(decoding_threads(), thread_name_prefix="manyview-masks") as pool:
         for record, read in zip(records, pool.map(_packed, records), strict=True):
             if isinstance(read, ImageReadError):

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from ...errors import ManyViewError
 from ..inputs.views import ViewRecord
 from .arrays import OPTIONAL_ARRAYS, array_shapes
+from .tracks import Tracks
 
 if TYPE_CHECKING:
     from .result import Reconstruction
@@ -36,6 +37,8 @@ def check_arrays(scene: Reconstruction) -> None:
         raise ValueError("head_points and head_points_conf come together or not at all")
     if scene.distortion is not None and not np.isfinite(scene.distortion).all():
         raise ValueError("distortion must be finite")
+    if not isinstance(scene.tracks, Tracks | None):
+        raise ValueError(f"tracks must be Tracks, not {type(scene.tracks).__name__}")
     if scene.tracks is not None and scene.tracks.view_index.max(initial=0) >= views:
         raise ValueError(f"tracks: an observation belongs to none of the {views} views")
 
