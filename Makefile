@@ -19,7 +19,7 @@ demo: install
 	$(BIN)/manyview demo demo --overwrite
 
 test: install
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .

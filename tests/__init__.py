@@ -16,7 +16,7 @@ from beartype import BeartypeConf, beartype
 
 _beartyped = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float, as for type checkers
 _state = {"off": False}
-_ENOUGH = 12
+_ENOUGH = 6
 _calls: Counter[tuple[str, str]] = Counter()
 _resting: list[Callable[..., Any]] = []
 

@@ -108,8 +108,9 @@ def _quick(unchecked: None, weights: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.photos(2, 64, 48)
-@pytest.mark.parametrize("over", [False, True], ids=["new", "overwrite"])
-@pytest.mark.parametrize("how", [(), ANCHORS], ids=["whole", "chunks"])
+@pytest.mark.parametrize(
+    ("how", "over"), [((), True), (ANCHORS, False)], ids=["whole over another", "chunks"]
+)
 def test_reconstruct(earlier: Path, photos: Path, tmp_path: Path, how: tuple[str, ...], over: bool) -> None:
     line = ("reconstruct", photos, tmp_path / "out", "--to", "ply", *how, *(("--overwrite",) if over else ()))
     assert survives(earlier if over else None, tmp_path / "out", line) > 6

@@ -18,7 +18,7 @@ from manyview.errors import ManyViewError
 
 from .. import wrong_types_allowed
 
-MINUTES = float(os.environ.get("MANYVIEW_FUZZ_MINUTES", "1"))
+MINUTES = float(os.environ.get("MANYVIEW_FUZZ_MINUTES", "0.5"))
 LONGEST_S = 20
 """An example that takes longer hangs."""
 

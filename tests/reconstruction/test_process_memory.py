@@ -28,7 +28,6 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(
     "case",
     [
-        MemoryCase(64, "bf16", accel="frame"),
         MemoryCase(64, "fp32", accel="frame"),
         MemoryCase(2, "bf16", image_size=336),
         MemoryCase(40, "bf16", accel="anchors:frames=4", chunk=8),
