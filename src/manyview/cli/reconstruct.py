@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from ..reconstruction.run.prepare import PreparedRun
 
 
+_TOLD = ("read", "forward", "refine", "confirm depth")  # stages of the last line
+
+
 @dataclasses.dataclass(frozen=True)
 class Reconstruct:
     """Photos or a video to cameras, depth maps and a point cloud.
@@ -124,9 +127,7 @@ class Reconstruct:
             say(quality_line(scene.quality))
         timings = scene.timings_s
         whole = "" if ready.chosen.machine.device.type == "cuda" else " (whole process)"
-        stages = {
-            stage: timings[stage] for stage in ("read", "forward", "refine", "stereo") if stage in timings
-        }
+        stages = {stage: timings[stage] for stage in _TOLD if stage in timings}
         say(
             f"{len(scene)} view{'s' if len(scene) != 1 else ''} in {sum(stages.values()):.1f} s "
             f"({', '.join(f'{stage} {seconds:.1f}' for stage, seconds in stages.items())}); "

@@ -14,6 +14,7 @@ from manyview.evaluate.runner import scene as runner_scene
 from manyview.evaluate.runner.image_sets import evaluate_posed
 from manyview.reconstruction.result.result import Reconstruction
 from manyview.refine import RefineOptions
+from manyview.refine.stereo.confirm import STAGE
 from tests.datasets.posed_fixtures import cam_from_world, write_plain
 from tests.models.tiny import tiny_vggt
 
@@ -27,7 +28,7 @@ def test_a_refined_result_has_a_row_of_its_own(tmp_path: Path, monkeypatch: pyte
         statuses = [{"status": "mapped"}] * 4 + [{"status": "unrefined"}]
         refinement = {"accepted": True, "sentence": "4 of 5 views refined", "views": statuses}
         cameras = cam_from_world() * np.array([1.0, 1, 1, 3])
-        timings = {**scene.timings_s, "refine": 2.0, "stereo": 3.0}
+        timings = {**scene.timings_s, "refine": 2.0, STAGE: 3.0}
         return dataclasses.replace(scene, cam_from_world=cameras, refinement=refinement, timings_s=timings)
 
     monkeypatch.setattr(runner_scene, "refine", true_cameras)

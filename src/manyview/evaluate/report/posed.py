@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files.writing import write_files
+from ...refine.stereo.confirm import STAGE
 from ..protocols.measures import Figures
 from ..references import COLMAP, MEAN_STEP
 from ..runner.records import Evaluation, PlanRow, SceneRows
@@ -137,7 +138,7 @@ def _row(row: PlanRow, scene: SceneRows) -> dict[str, Any]:
         "numbers": _numbers(row, scene),
         "plan": None if row.reference else row.accel,
         "seconds": row.timings_s.get("total" if row.reference else "forward"),
-        "refine_seconds": sum(row.timings_s.get(stage, 0.0) for stage in ("refine", "stereo")) or None,
+        "refine_seconds": sum(row.timings_s.get(stage, 0.0) for stage in ("refine", STAGE)) or None,
         "refined_views": row.figures.get("refined_views"),
         "left_out": row.left_out,
         "notes": notes,
