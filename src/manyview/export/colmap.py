@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import UsageError, optional_module
+from ..files.writing import output_errors
 from ..reconstruction.result.tracks import Tracks
 from .colmap_model import build_model
 from .export_format import ExportFormat, ExportTarget, check_choice
@@ -53,7 +54,8 @@ def _write(scene: Reconstruction, options: ColmapOptions, target: ExportTarget) 
                 "export with --images copy, which renames it (or with ColmapOptions(files='binary'))"
             )
     steps = len(scene) * (2 if copy else 1)
-    tracks = scene_tracks(scene, options.tracks, lambda done, total: target.progress(done, steps))
+    with output_errors(target.out_dir, 1000 * len(scene)):  # a trial adjustment writes files, too
+        tracks = scene_tracks(scene, options.tracks, lambda done, total: target.progress(done, steps))
     model = build_model(scene, tracks, names)
     needed = 200 * len(tracks.pixels) + 400 * len(tracks.points) + 2000 * len(scene)
     with target.staged(needed + options.needed_bytes(scene), options.folders()) as stage:

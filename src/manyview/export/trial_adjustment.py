@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from ..errors import ManyViewError
+from ..files.writing import check_whole
 from ..reconstruction.result.tracks import Tracks
 from .colmap_model import build_model
 
@@ -66,6 +67,7 @@ def _trial(
     before = _focals(model, len(scene))
     with tempfile.TemporaryDirectory(prefix="manyview-trial-") as folder:
         model.write_binary(folder)
+        check_whole(Path(folder), Path(folder).iterdir())
         worker = Path(__file__).with_name("trial_worker.py")
         done = subprocess.run([sys.executable, "-P", str(worker), folder], capture_output=True, check=False)
         if done.returncode:
