@@ -138,7 +138,7 @@ def markdown(content: dict[str, Any]) -> str:
             lines.append(f"- {run['name']}, {run['set']['views']} views: {notes}.")
     measured = [run for run in runs if run["refine"] == "depth"]
     if measured:
-        head = ("set", "views", "confirmed %", "their median error %", "AbsRel", "AbsRel before", "seconds")
+        head = ("set", "views", "confirmed %", "their median error %", "AbsRel", "AbsRel before")
         rows = [_depth(run) for run in measured]
         lines += ["", "## Measured depth (`--refine depth`)", "", *table(head, rows)]
     for run in runs:
@@ -184,7 +184,6 @@ def _depth(run: dict[str, Any]) -> list[str]:
         fixed(n.get("confirmed_abs_rel_median"), ".2f", 100),
         fixed(n["abs_rel"], ".3f"),
         fixed(before["numbers"]["abs_rel"], ".3f"),
-        fixed(after["refine_seconds"], ".1f"),
     ]
 
 
