@@ -128,7 +128,7 @@ def export_all(
     bars: Bars,
     overwrite: bool = True,
 ) -> None:
-    """Export to several formats, with their options if it is a mapping; print the files and what is told."""
+    """Export to each of `formats` (names, or options by name); print the files and what exporters report."""
     from ..export import export
 
     told: dict[str, None] = {}  # what several exports tell is printed once

@@ -124,7 +124,7 @@ def gate(
     fixed: Bool[np.ndarray, " views"],
     sides: Float64[np.ndarray, " views"],
 ) -> tuple[GateTest, ...]:
-    """All tests, in the order in which a failure is told; arguments as of `sane_views`.
+    """All tests, the first failed one being the one that is reported; arguments as in `sane_views`.
 
     `after` holds for all views: those that are not refined are where their neighbours took them. If every
     refined view is known and fixed, only held-out matches can reject it, where there are enough.

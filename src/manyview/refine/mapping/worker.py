@@ -34,7 +34,7 @@ from manyview.refine.mapping.pairs import Pair
 from manyview.refine.mapping.resect import resect_by_depth
 
 RESULT, STAGE = "result.npz", "stage.json"
-_LEAST_POINTS = 10  # of a view whose camera is told by them
+_LEAST_POINTS = 10  # observed by a view, below which it counts as unrefined
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
