@@ -35,8 +35,10 @@ def shortened(
     if resample == "learnt":
         short = _compressed(layer, frames, reduction)
     else:
-        short = _resized(frames, _corners(layer.layout, reduction, resample))
-    rotation = None if layer.rotation is None else layer.rotation.select(_nearest(layer.layout, reduction))
+        short = _resized(frames, layer.on_device(_corners, layer.layout, reduction, resample))
+    rotation = layer.rotation
+    if rotation is not None:
+        rotation = rotation.select(layer.on_device(_nearest, layer.layout, reduction))
     return layer.attention.keys_values(short.flatten(1, 2), rotation, layer.chunk(short.shape[2]))
 
 
@@ -45,6 +47,7 @@ def tokens_per_short_frame(layout: TokenLayout, reduction: int) -> int:
     return layout.special_tokens + math.prod(_coarse_grid(layout.grid, reduction))
 
 
+@kept_for_later
 def log_counts(layout: TokenLayout, reduction: int, count_bias: float) -> Float[Tensor, " short"]:
     """Log weights of a shortened frame: `count_bias` times the log of the patches of a descriptor."""
     weight = torch.zeros(tokens_per_short_frame(layout, reduction))
@@ -53,6 +56,7 @@ def log_counts(layout: TokenLayout, reduction: int, count_bias: float) -> Float[
     return weight
 
 
+@kept_for_later
 def patch_places(layout: TokenLayout) -> Int[Tensor, " patches"]:
     """Places of the patches among the tokens of a frame."""
     return torch.arange(layout.special_tokens, layout.tokens_per_frame)
@@ -120,11 +124,11 @@ def _resized(
     frames: Float[Tensor, "batch frames tokens dim"], corners: tuple[tuple[Tensor, Tensor], ...]
 ) -> Float[Tensor, "batch frames short dim"]:
     if len(corners) == 1:  # nothing is averaged
-        return frames[:, :, corners[0][0].to(frames.device)]
+        return frames[:, :, corners[0][0]]
     total: Tensor | None = None
     for index, weight in corners:  # at most four; summed in single precision or better
-        part = frames[:, :, index.to(frames.device)]
-        part = part.to(torch.promote_types(part.dtype, torch.float32)) * weight.to(frames.device)[:, None]
+        part = frames[:, :, index]
+        part = part.to(torch.promote_types(part.dtype, torch.float32)) * weight[:, None]
         total = part if total is None else total + part
     assert total is not None
     return total.to(frames.dtype)

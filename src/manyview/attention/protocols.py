@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Hashable
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from .index_cache import moved
 from .layout import TokenLayout
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -91,6 +93,16 @@ class LayerInput:
         frames = self.run.frames_per_chunk
         return None if frames is None else frames * tokens_per_frame
 
+    def on_device(self, make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `make` (see `index_cache.kept_for_later`) returns, on the device of the tokens.
+
+        Brought there once a forward pass, whose layers share it. Arguments are hashable.
+        """
+        device = self.tokens.device
+        name = (make, args, tuple(kwargs.items()), device)
+        found: T = self.run.once(name, lambda: moved(make(*args, **kwargs), device))
+        return found
+
     def queries(self) -> Float[Tensor, "batch heads tokens dim"]:
         """Queries of all tokens."""
         return self.attention.queries(self.tokens, self.rotation, self.chunk(self.layout.tokens_per_frame))
@@ -126,6 +138,7 @@ class KeySet:
     keys, which a fill needs so that nothing is counted twice; None where keys are not single tokens.
     `all_keys`, `all_values` are those of every token where a fill needs them, `keys_before_rope` the keys of
     every token without positions. `hidden` tokens are neither keys nor dropped: nothing stands for them.
+    `dropped` counts the tokens that are neither kept nor hidden, so that a fill need not ask the device.
     """
 
     k: Float[Tensor, "batch heads keys dim"]
@@ -136,6 +149,7 @@ class KeySet:
     all_values: Float[Tensor, "batch heads tokens dim"] | None = None
     keys_before_rope: Float[Tensor, "batch heads tokens dim"] | None = None
     hidden: Bool[Tensor, " tokens"] | None = None
+    dropped: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

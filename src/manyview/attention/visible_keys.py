@@ -53,7 +53,12 @@ class VisibleKeys(Keys):
         plain = layer.keys_values(positions=False)[0] if self.keys_before_rope else None
         kept = torch.zeros_like(hidden)
         kept[index] = True
-        return KeySet(k[:, :, index], v[:, :, index], None, kept, k, v, plain, hidden)
+        dropped = (
+            layer.layout.tokens
+            - len(index)
+            - layer.run.once(("hidden", id(self.hidden)), lambda: int(self.hidden.sum()))
+        )
+        return KeySet(k[:, :, index], v[:, :, index], None, kept, k, v, plain, hidden, dropped)
 
     def _hidden_tokens(self, layer: LayerInput) -> Bool[Tensor, " tokens"]:
         """Hidden tokens in the order of the sequence."""

@@ -41,12 +41,12 @@ def block_table(
 
     Slots are those alone, then block after block those of `into`.
     """
-    rows, sources, into = [], [torch.zeros(0, dtype=torch.long)], [torch.zeros(0, dtype=torch.long)]
+    rows, sources, into = [], [alone.new_zeros(0)], [alone.new_zeros(0)]
     source, first = 0, 0
     for tokens, stay, join in groups:
         sources.append(tokens[:, join].flatten())
         into.append(tokens[:, stay].flatten())
-        for _ in tokens:
+        for _ in range(len(tokens)):
             rows.append([source, len(join), first, len(stay), len(alone) + first])
             source, first = source + len(join), first + len(stay)
     return BlockTable(

@@ -10,7 +10,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ...kernels.merge_table import BlockTable, block_table
-from ..index_cache import for_later_calls
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +56,8 @@ class MergePlan:
     def table(self, device: torch.device) -> BlockTable:
         """The blocks as kernels read them, made once a device."""
         if device not in self._tables:
-            with for_later_calls():
-                parts = [(b.tokens, b.into, b.sources) for b in self.blocks]
-                self._tables[device] = block_table(self.alone, parts).to(device)
+            parts = [(b.tokens, b.into, b.sources) for b in self.blocks]
+            self._tables[device] = block_table(self.alone, parts).to(device)
         return self._tables[device]
 
     @functools.cached_property

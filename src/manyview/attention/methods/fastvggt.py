@@ -90,10 +90,10 @@ class SequenceMerge(Queries, Keys):
         self, layer: LayerInput, x: Float[Tensor, "batch heads tokens dim"]
     ) -> Float[Tensor, "batch heads short dim"]:
         """Means of merged tokens, then the protected tokens."""
-        plan = self.plan(layer.layout)
+        plan = layer.on_device(_sequence_plan, self, layer.layout)
         sums, counts = pool(x, self._slots(layer)[0], plan.merge.slots + 1)
         means = (sums / counts[..., None].clamp(min=1))[:, :, :-1].to(x.dtype)
-        return torch.cat([means, x[:, :, plan.protected.to(x.device)]], 2)
+        return torch.cat([means, x[:, :, plan.protected]], 2)
 
     def back(self, layer: LayerInput) -> Int[Tensor, "batch one tokens"]:
         """Place in the short sequence whose output each token gets."""
@@ -101,7 +101,7 @@ class SequenceMerge(Queries, Keys):
 
     def _slots(self, layer: LayerInput) -> tuple[Tensor, Tensor]:
         """Slot that each token is averaged in, and slot whose output it gets; matched once a layer."""
-        memory, plan = layer.run.memory, self.plan(layer.layout)
+        memory, plan = layer.run.memory, layer.on_device(_sequence_plan, self, layer.layout)
         found = memory.get(("merge", self))
         if found is None or found[0] != layer.run.layer:
             features = layer.tokens[:, None]
@@ -110,7 +110,7 @@ class SequenceMerge(Queries, Keys):
             into = match(features, plan.merge, self.half_scores, layer.run.kernels)
             back = into.clone()
             appended = torch.arange(len(plan.protected), device=back.device)
-            back[..., plan.protected.to(back.device)] = plan.merge.slots + appended
+            back[..., plan.protected] = plan.merge.slots + appended
             found = memory["merge", self] = (layer.run.layer, into, back)
         return found[1], found[2]
 

@@ -82,9 +82,11 @@ class DescriptorKeys(Keys):
         k, v = shortened(layer, self.reduction, self.resample)
         whole = self._whole_frames(layer)
         if whole.shape[1]:
-            more_k, more_v = layer.keys_values_of(whole, patch_places(layer.layout))
+            patches = layer.on_device(patch_places, layer.layout)
+            more_k, more_v = layer.keys_values_of(whole, patches)
             k, v = torch.cat([more_k, k], 2), torch.cat([more_v, v], 2)
-        return KeySet(k, v, self._log_weight(layer.layout, whole))
+        weight = layer.run.once(("descriptor weights", self), lambda: self._log_weight(layer, whole))
+        return KeySet(k, v, weight)
 
     def count(self, layout: TokenLayout) -> float:
         whole = (layout.reference_frame is not None) + self._clusters(layout)
@@ -113,11 +115,12 @@ class DescriptorKeys(Keys):
         return layer.run.once(("descriptor frames", self.keyframes), choose)
 
     def _log_weight(
-        self, layout: TokenLayout, whole: Int[Tensor, "batch whole"]
+        self, layer: LayerInput, whole: Int[Tensor, "batch whole"]
     ) -> Float[Tensor, "batch one keys"] | None:
         if self.count_bias == 0 and (self.duplicates or not whole.shape[1]):
             return None
-        short = log_counts(layout, self.reduction, self.count_bias).to(whole.device)
+        layout = layer.layout
+        short = layer.on_device(log_counts, layout, self.reduction, self.count_bias)
         short = short.repeat(len(whole), layout.frames, 1)
         full = torch.zeros(*whole.shape, layout.patches_per_frame, device=whole.device)
         if not self.duplicates:

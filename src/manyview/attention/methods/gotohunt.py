@@ -42,11 +42,12 @@ class CoveringFrameKeys(Keys):
     single_tokens = True
 
     def select(self, layer: LayerInput) -> KeySet:
-        return KeySet(*layer.keys_values_of(self._chosen(layer), _every_patch(layer.layout, self.stride)))
+        patches = layer.on_device(_every_patch, layer.layout, self.stride)
+        return KeySet(*layer.keys_values_of(self._chosen(layer), patches))
 
     def token_index(self, layer: LayerInput) -> Int[Tensor, "batch keys"]:
         starts = self._chosen(layer)[..., None] * layer.layout.tokens_per_frame
-        return (starts + _every_patch(layer.layout, self.stride).to(starts.device)).flatten(1)
+        return (starts + layer.on_device(_every_patch, layer.layout, self.stride)).flatten(1)
 
     def _chosen(self, layer: LayerInput) -> Int[Tensor, "batch chosen"]:
         return covering_frames(layer, self.frames).sort(1).values

@@ -74,7 +74,7 @@ class MergedQueries(Queries):
             raise ValueError(f"ratio must be in [0, 1) and outliers in [0, 1], got {self}")
 
     def reduce(self, layer: LayerInput) -> QuerySet:
-        q, plan = layer.queries(), merge_plan(layer.layout, self.blocks, self.ratio)
+        q, plan = layer.queries(), layer.on_device(merge_plan, layer.layout, self.blocks, self.ratio)
         if plan.slots == q.shape[2]:
             return QuerySet(q)
         kernels = layer.run.kernels
@@ -108,7 +108,7 @@ class MergedKeys(Keys):
             raise ValueError(f"ratio must be in [0, 1) and count_bias finite, got {self}")
 
     def select(self, layer: LayerInput) -> KeySet:
-        (k, v), plan = layer.keys_values(), merge_plan(layer.layout, self.blocks, self.ratio)
+        (k, v), plan = layer.keys_values(), layer.on_device(merge_plan, layer.layout, self.blocks, self.ratio)
         if plan.slots == k.shape[2]:
             return KeySet(k, v)
         slot = match(k, plan, kernels=layer.run.kernels)

@@ -47,7 +47,7 @@ class GroupMergedQueries(Queries):
             raise ValueError(f"factor and group count from 1, got {self.factor} and {self.group}")
 
     def reduce(self, layer: LayerInput) -> QuerySet:
-        q, plan = layer.queries(), _group_plan(self, layer.layout)
+        q, plan = layer.queries(), layer.on_device(_group_plan, self, layer.layout)
         if plan.slots == layer.layout.tokens:
             return QuerySet(q)
         kernels = layer.run.kernels
@@ -90,7 +90,7 @@ class EveryFrameKeys(Keys):
         frames = self.frames(layer.layout)
         if len(frames) == layer.layout.frames:
             return KeySet(*layer.keys_values())
-        chosen = torch.tensor(frames, device=layer.tokens.device).expand(len(layer.tokens), -1)
+        chosen = layer.on_device(_frame_index, tuple(frames)).expand(len(layer.tokens), -1)
         return KeySet(*layer.keys_values_of(chosen))
 
     def token_index(self, layer: LayerInput) -> Int[Tensor, "batch keys"]:
@@ -136,6 +136,11 @@ class Spark3r(Preset):
 def query_factor(frames: int) -> int:
     """Spark3R's reduction of queries for a number of frames."""
     return 1 + (frames > 100) + (frames > 300) + (frames > 500)
+
+
+@kept_for_later
+def _frame_index(frames: tuple[int, ...]) -> Int[Tensor, " frames"]:
+    return torch.tensor(frames)
 
 
 @kept_for_later
