@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tools.kernels.interpreter import mend_interpreter
 
 from . import check_all_again, wrong_types_allowed
 
 # Before anything imports Triton, whose own functions are made for the interpreter or for a card by then.
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+    mend_interpreter()
 
 # Before anything imports the hub's library: no test downloads, and `auto` is the bundled model.
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -15,7 +15,8 @@ from manyview.attention.layout import TokenLayout
 from manyview.attention.methods.flashvggt import DescriptorKeys, FlashVggt
 from manyview.attention.protocols import LayerInput, LayerRun
 from manyview.errors import UsageError
-from manyview.models.blocks import Attention
+from manyview.models.blocks import Attention, BoundAttention
+from manyview.models.precision import PLAIN
 from manyview.models.rotary import rotation_for
 from manyview.models.vggt.compressor import SpatialCompressor
 
@@ -200,7 +201,8 @@ def test_a_learnt_compressor_is_a_weighted_sum_of_each_cell(layout):
     attention.spatial_compressor = SpatialCompressor(16, 2).double()
     whole = [] if layout.reference_frame is None else [layout.reference_frame]
     keys = DescriptorKeys(reduction=2, resample="learnt")
-    found = GlobalAttention(keys=keys)(attention, tokens, layout, rotation, LayerRun())
+    bound = BoundAttention(attention, PLAIN)
+    found = GlobalAttention(keys=keys)(bound, tokens, layout, rotation, LayerRun())
     kernel, (rows, columns) = attention.spatial_compressor.compressor.weight, layout.grid
     frames, special = tokens.unflatten(1, (layout.frames, -1)), layout.special_tokens
     vectors = [frames[:, f, p] for f in whole for p in range(special, layout.tokens_per_frame)]

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from manyview.errors import UsageError
 from manyview.kernels import launch_device
+from tools.kernels.interpreter import mend_interpreter
 
 if TYPE_CHECKING:
     from tools.kernels.cases import CaseSize, KernelCase, Trial
@@ -192,6 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.out is not None:  # after each, so that a stopped run keeps what it has found
             chosen.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
+    mend_interpreter()
     try:
         found = run_parity(torch.device(chosen.device), chosen.frames, watch=watch)
     except UsageError as error:
