@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -13,4 +14,6 @@ def known_rates() -> Iterator[None]:
         patch.setattr("manyview.bench.set_up.measure_flops", lambda *_, **__: 1e11)
         patch.setattr("manyview.bench.set_up.measure_copy", lambda *_, **__: 1e10)
         patch.setattr("manyview.bench.set_up.machine_load", lambda *_, **__: {"busy_cores": 0.0})
+        gc.freeze()  # each case collects garbage: not through every object of PyTorch and of the tests
         yield
+        gc.unfreeze()

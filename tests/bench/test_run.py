@@ -13,7 +13,9 @@ from manyview.attention.plan import Plan
 from manyview.bench import BenchOptions, run_bench
 from manyview.bench.clock import StageTimer, timed
 from manyview.bench.live_bytes import LiveBytes
+from manyview.bench.method_run import MethodRun
 from manyview.bench.subject import random_model, sizes, subject
+from manyview.bench.table import table
 from manyview.errors import UsageError
 from manyview.models.flops import forward_flops
 from manyview.models.recording import stage_counts
@@ -115,17 +117,42 @@ def test_what_does_not_fit_is_recorded_and_larger_cases_are_not_tried(monkeypatc
     assert report.refusals[1].reason == "fewer frames did not fit"
 
 
-@pytest.mark.parametrize("message, stops", [("can't allocate memory: 9 bytes", False), ("a bug", True)])
-def test_running_out_of_memory_ends_a_case_and_other_errors_the_run(monkeypatch, message, stops):
-    def fail(*_: object) -> None:
-        raise RuntimeError(message)
+@pytest.mark.parametrize("in_turns", [False, True])
+def test_an_error_ends_its_case_and_running_out_of_memory_larger_ones_too(monkeypatch, in_turns):
+    real = MethodRun._first_pass
 
-    monkeypatch.setattr("manyview.bench.method_run.MethodRun._first_pass", fail)
-    if stops:
-        with pytest.raises(RuntimeError, match="a bug"):
-            run_bench(SMALL)
-    else:
-        assert run_bench(SMALL).refusals[0].reason == "memory ran out with 1 frames"
+    def first_pass(self: MethodRun) -> tuple[int, int | None]:
+        if str(self._request.plan) == "frame" and self._request.views == 1:
+            raise RuntimeError("a bug\nand where it is")
+        if str(self._request.plan) == "httm" and self._request.views == 1:
+            raise RuntimeError("can't allocate memory: 9 bytes")
+        return real(self)
+
+    monkeypatch.setattr(MethodRun, "_first_pass", first_pass)
+    plans = ("dense", "frame", "httm")
+    report = run_bench(dataclasses.replace(SMALL, plans=plans, in_turns=in_turns, runs=1, rounds=1))
+    ran = [("dense", 1), ("dense", 3), ("frame", 3)]
+    assert sorted((case.plan, case.frames) for case in report.measurements) == ran
+    failed, *lost = sorted(report.refusals, key=lambda one: (one.plan, one.frames))
+    assert (failed.plan, failed.frames, failed.failed) == ("frame", 1, True)
+    assert failed.reason == "RuntimeError: a bug" and "frame, 1 frames: failed: Runtime" in table(report)
+    assert [(one.plan, one.frames, one.failed) for one in lost] == [("httm", 1, False), ("httm", 3, False)]
+    assert report.to_json()["refusals"][0]["failed"] in (True, False)
+
+
+def test_every_method_runs_once_on_few_frames_before_its_first_case(monkeypatch):
+    passes = []
+    real = MethodRun._pass
+
+    def count(self: MethodRun, kind: type) -> tuple[float, StageTimer]:
+        passes.append((str(self._request.plan), self._request.views))
+        return real(self, kind)
+
+    monkeypatch.setattr(MethodRun, "_pass", count)
+    once = dataclasses.replace(SMALL, frames=(5, 6), plans=("dense", "frame"), single_pass=1e-9)
+    report = run_bench(once)
+    assert passes == [(plan, frames) for plan in ("dense", "frame") for frames in (4, 5, 6)]
+    assert all(case.first_pass for case in report.measurements) and "once" in table(report)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def comparison(report: BenchReport) -> str:
             done, extra = f"{case.attention_flops / 1e9:,.3g}", f"{case.extra_flops / 1e9:,.3g}"
             first = [case.method, str(frames), seconds_text(case.seconds), shares[0], done]
             rows.append([*first, *shares[1:], extra])
-    refusals = [f"{one.plan}, {one.frames} frames: not run: {one.reason}" for one in report.refusals]
+    refusals = [one.line() for one in report.refusals]
     turns = "plans in turns, one pass of each after the other, on the same frames"
     return "\n".join([heading(report), turns, "", *aligned(rows), "", *sentences(report), *refusals])
 

@@ -26,7 +26,7 @@ class Measurement:
     global scores and weighted sums; `extra_flops`, what a plan spends on choosing or merging tokens, come on
     top. `floor_bytes`: traffic of a "fused" and of an "eager" program, and the least "memory".
     `other_rounds` are the seconds of rounds that did not count because another one varied less; `noisy` says
-    that no round was quiet, `first_pass` that the cold pass with marks inside layers is the only one.
+    that no round was quiet, `first_pass` that the pass with marks inside layers is the only one.
     `implementation` names another implementation that ran in the plan's place.
     """
 
@@ -101,11 +101,16 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """A case that did not run, and why."""
+    """A case without figures, and why: it was not run, or it `failed`."""
 
     plan: str
     frames: int
     reason: str
+    failed: bool = False
+
+    def line(self) -> str:
+        """One sentence."""
+        return f"{self.plan}, {self.frames} frames: {'failed' if self.failed else 'not run'}: {self.reason}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,8 +24,9 @@ def run_bench(
 ) -> BenchReport:
     """Measure every plan at every number of frames, from few frames to many.
 
-    A case that does not fit is recorded with the reason, and larger ones of its plan are not tried. Loading
-    is not part of any figure.
+    A case that does not fit is recorded with the reason, and larger ones of its plan are not tried; any other
+    error ends its case alone. Each method first runs once on few frames. Neither this nor loading is part of
+    any figure.
 
     Args:
         options: the model, and the grid of plans and numbers of frames.

@@ -28,11 +28,18 @@ from .split import SplitTimer, timed_plan
 class MethodRun:
     """One method on one number of frames: memory in a first pass when it is made, then a pass at a time.
 
-    Raises MemoryLimitError wherever memory does not suffice.
+    With `warm_up` no more than one pass on these images is run, and nothing measured. Raises MemoryLimitError
+    wherever memory does not suffice.
     """
 
     def __init__(
-        self, model: Network, method: Method, request: Request, images: Tensor, options: BenchOptions
+        self,
+        model: Network,
+        method: Method,
+        request: Request,
+        images: Tensor,
+        options: BenchOptions,
+        warm_up: bool = False,
     ) -> None:
         self._method, self._request, self._images, self._options = method, request, images, options
         machine = inspect_machine(torch.device(next(model.parameters()).device))
@@ -45,8 +52,12 @@ class MethodRun:
         self._stages: list[list[dict[str, float]]] = [[]]
         self._share: float | None = None
         self.first_seconds = 0.0
-        with self._memory():
-            self._peak, self._reserved = self._first_pass()
+        self._peak, self._reserved = 0, None
+        with self._memory(), torch.inference_mode(warm_up):
+            if warm_up:
+                self._pass(StageTimer)
+            else:
+                self._peak, self._reserved = self._first_pass()
 
     @property
     def long(self) -> bool:

@@ -65,7 +65,7 @@ class BenchOptions:
     pass_limit: float | None = None
     """Seconds of a pass; cases that should take longer are extrapolated."""
     single_pass: float | None = None
-    """Seconds of a pass above which the first, cold one counts and no other is run."""
+    """Seconds of a pass above which one is enough, after one on few frames, and marks inside layers count."""
     seed: int = 0
     """Of images and random weights."""
     in_turns: bool = False

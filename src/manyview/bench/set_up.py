@@ -25,7 +25,10 @@ from .subject import subject
 
 @dataclasses.dataclass
 class SetUp:
-    """The model under test on its device, the images' size, and a report that is still empty."""
+    """The model under test on its device, the images' size, and a report that is still empty.
+
+    `warm`: methods that have run once, so that their kernels are compiled and loaded.
+    """
 
     model: Network
     device: torch.device
@@ -33,6 +36,7 @@ class SetUp:
     height: int
     width: int
     report: BenchReport
+    warm: set[Method] = dataclasses.field(default_factory=set)
     _edges: dict[int, tuple[float | None, float | None]] = dataclasses.field(default_factory=dict)
 
     def request(self, method: Method, frames: int) -> Request:

@@ -34,7 +34,7 @@ def table(report: BenchReport) -> str:
                 *([seconds_text(case.total_seconds)] if edges else []),
                 seconds_text(case.seconds),
                 over_dense(report, case),
-                "first" if case.first_pass else f"{100 * case.spread:.0f}%{_NOISY if case.noisy else ''}",
+                "once" if case.first_pass else f"{100 * case.spread:.0f}%{_NOISY if case.noisy else ''}",
                 *(seconds_text(stages.get(name, 0.0)) for name in names),
                 f"{case.peak_bytes / 2**20:,.0f}",
                 *held,
@@ -68,7 +68,7 @@ def remarks(report: BenchReport) -> list[str]:
         limit, rounds = report.options.quiet, report.options.rounds
         result.append(f"{_NOISY} no round of {rounds} had a spread of at most {limit:.0%}: do not rely on it")
     if any(case.first_pass for case in report.measurements):
-        result.append("first: one pass only, the first of its kind, with marks inside its layers")
+        result.append("once: one pass only, after one on few frames, with marks inside its layers")
     if any(case.attention_share is not None for case in report.measurements):
         result.append(
             "g linears, g attention: the global layers, divided as a pass of its own was, "
@@ -84,7 +84,7 @@ def left_out(report: BenchReport) -> list[str]:
         f"extrapolated from {one.from_frames} frames (attention by its operations, the rest by frames)"
         for one in report.estimates
     ]
-    return lines + [f"{one.plan}, {one.frames} frames: not run: {one.reason}" for one in report.refusals]
+    return lines + [one.line() for one in report.refusals]
 
 
 def _floors(report: BenchReport) -> list[list[str]]:

@@ -70,9 +70,10 @@ class Bench(BenchOptions):
         def watch(report: BenchReport, done: int, total: int) -> None:
             nonlocal written
             bars("bench", done, total)
-            if self.out is not None and len(report.measurements) > written:
+            known = len(report.measurements) + len(report.refusals)
+            if self.out is not None and known > written:
                 write_report(report, self.out, with_plot=False)  # survives an interruption
-                written = len(report.measurements)
+                written = known
 
         with Bars() as bars:
             report = run_bench(options, watch, implementations)
@@ -82,4 +83,5 @@ class Bench(BenchOptions):
             say("\n" + extra)
         if self.out is not None:
             say_written(write_report(report, self.out, self.plot, extra))
-        return 0 if report.measurements else 1
+        failed = any(one.failed for one in report.refusals)
+        return 0 if report.measurements and not failed else 1
