@@ -7,10 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from manyview.attention.layout import TokenLayout
 from manyview.errors import ManyViewError, MemoryLimitError, UsageError, out_of_memory
 from manyview.geometry.unproject import world_points
+from manyview.models.predictions import Predictions
 from manyview.models.vggt.camera_head import CameraHead
 from manyview.models.vggt.trunk import Trunk
+from manyview.reconstruction.result.view_validity import valid_views
 from manyview.reconstruction.run import prepare as prepare_module
 from manyview.reconstruction.run import whole
 from manyview.reconstruction.run.engine import reconstruct
@@ -80,7 +83,11 @@ def test_arrays_are_not_copied_when_they_are_right_as_they_are(photos, monkeypat
         return made[-1]
 
     monkeypatch.setattr(whole, "run_forward", remember)
-    scene = reconstruct(photos, tiny_vggt())
+    model = tiny_vggt()
+    ready = prepare(photos, model)
+    scene = reconstruct(ready, model)
+    assert np.shares_memory(scene.images, ready.views.images.numpy())
+    assert scene.images.flags.c_contiguous
     assert np.shares_memory(scene.z_depth, made[0][0].z_depth.numpy())
     assert np.shares_memory(scene.depth_conf, made[0][0].depth_conf.numpy())
 
@@ -160,6 +167,16 @@ def test_a_view_without_a_camera_is_left_out_and_the_rest_kept(photos, monkeypat
     assert any("1 of 4 views left out" in note and "2.png" in note for note in got.notes)
     np.testing.assert_array_equal(got.z_depth, want.z_depth[[0, 1, 3]])
     np.testing.assert_array_equal(got.images, want.images[[0, 1, 3]])
+
+
+def test_one_finite_depth_makes_a_view_valid():
+    found = Predictions(40, 56, TokenLayout(3, 1, (5, 7)))
+    found.z_depth = torch.full((1, 3, 40, 56), float("nan"))
+    found.z_depth[0, 0] = 1.0
+    found.z_depth[0, 2, 39, 55] = 1.0
+    intrinsics = torch.tensor([[50.0, 0, 28], [0, 50, 20], [0, 0, 1]])
+    found.cameras = torch.eye(3, 4).expand(1, 3, 3, 4), intrinsics.expand(1, 3, 3, 3)
+    assert valid_views(found).tolist() == [True, False, True]
 
 
 def test_misuse(photos):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import signal
 import subprocess
@@ -19,12 +20,15 @@ from PIL import Image
 
 from manyview.errors import DamagedInputError, InputError, MissingExtraError, OutputError, UsageError
 from manyview.models.config import SizePolicy
+from manyview.reconstruction.inputs.decode import DecodedImage
 from manyview.reconstruction.inputs.find import find_inputs
 from manyview.reconstruction.inputs.load import LoadedViews, read_views
+from manyview.reconstruction.inputs.network_image import Sizing, make_network_image
 from manyview.reconstruction.inputs.preprocess import (
     plan_view,
     render_view,
 )
+from manyview.reconstruction.run.settings import images_sha256
 from tests.interrupting import LISTENS_TO_CTRL_C
 
 
@@ -370,3 +374,24 @@ def test_real_photos(shared_data: Path) -> None:
     assert cropped.warnings[0].startswith("12 images cut at top and bottom by the crop policy, down to 67%")
     # The middle rows of both policies show the same part of the scene.
     assert cropped.records[0].transform.offset_y == -(770 - 518) / 2
+
+
+@pytest.mark.parametrize("spot", [None, (0, 0), (13, 37), (39, 55)])
+def test_facts_of_an_image_that_one_pixel_changes(spot: tuple[int, int] | None) -> None:
+    pixels = np.zeros((40, 56, 3), dtype=np.uint8)
+    if spot is not None:
+        pixels[spot][1] = 200
+    decoded = DecodedImage(Image.fromarray(pixels))
+    found = make_network_image(decoded, Sizing("fit", 56, 8))
+    assert found.one_colour == (spot is None)
+    assert found.black_share == pytest.approx(1.0 if spot is None else 34 / 35)
+
+
+def test_the_hash_is_that_of_channels_before_rows(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for index in range(11):
+        noise = rng.integers(0, 255, (42, 56, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{index:02d}.png")
+    views = read_views(find_inputs(tmp_path), target_size=56)
+    together = np.ascontiguousarray(views.images.numpy())
+    assert images_sha256(views) == hashlib.sha256(together.tobytes()).hexdigest()

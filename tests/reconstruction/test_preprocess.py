@@ -262,9 +262,9 @@ def test_views_cut_to_the_smallest_show_their_centres() -> None:
     transforms = [plan_view(*size, "upper_bound", 56, 14) for size in ((640, 480), (480, 640))]
     assert shared_canvas(transforms, "upper_bound") == (42, 42)
     picture = np.broadcast_to(np.arange(56, dtype=np.uint8)[None, :, None], (42, 56, 3))
-    canvas = np.zeros((3, 42, 42), dtype=np.uint8)
+    canvas = np.zeros((42, 42, 3), dtype=np.uint8)
     cut = paste_on_canvas(canvas, picture, transforms[0])
-    assert (canvas == np.arange(7, 49)).all()
+    assert (canvas == np.arange(7, 49)[:, None]).all()
     assert cut.content_box == (0, 0, 42, 42) and cut.offset_x == -7 and cut.cropped
 
 

@@ -287,7 +287,7 @@ def normalise_images(
 ) -> Float[Tensor, "n 3 h w"]:
     """ImageNet statistics applied to uint8 images, or to images in [0, 1]."""
     if images.dtype == torch.uint8:
-        images = images.float().div_(255.0)
+        images = images.to(torch.float32, memory_format=torch.contiguous_format).div_(255.0)
     mean = torch.tensor(_IMAGE_MEAN, dtype=images.dtype, device=images.device).view(3, 1, 1)
     std = torch.tensor(_IMAGE_STD, dtype=images.dtype, device=images.device).view(3, 1, 1)
     return (images - mean).div_(std).to(dtype)

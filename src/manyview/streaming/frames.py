@@ -211,6 +211,6 @@ def _on_canvas(
             f"{name} becomes {width}x{height} pixels, the stream has {canvas[1]}x{canvas[0]}: all its frames "
             "share one size; use --size-policy pad for mixed shapes"
         )
-    image = np.empty((3, *canvas), dtype=np.uint8)
+    image = np.empty((*canvas, 3), dtype=np.uint8)
     transform = paste_on_canvas(image, view.pixels, view.transform)
-    return torch.from_numpy(image), transform
+    return torch.from_numpy(image).permute(2, 0, 1), transform

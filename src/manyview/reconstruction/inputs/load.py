@@ -43,6 +43,8 @@ def _nothing() -> None:
 class LoadedViews:
     """The network's input: `images` uint8 RGB, one record per image, and warnings.
 
+    In memory the colours of a pixel lie together, as decoders give them and as results keep them.
+
     `skipped` lists damaged files in input order; `warnings` are sentences for the user, the ones about
     skipped files included. Where the images are on the disk, `release` frees the memory of those read.
     """
@@ -185,7 +187,7 @@ def _assembled(
         *notes,
         *image_warnings([(record.name, view) for record, view in views], sizing, (height, width), noun),
     ]
-    shape = (len(views), 3, height, width)
+    shape = (len(views), height, width, 3)
     disk = None if spool is None else DiskImages(shape)
     images = np.empty(shape, dtype=np.uint8) if disk is None else disk.array
     if spool is not None:
@@ -198,7 +200,8 @@ def _assembled(
         if disk is not None and len(records) % 64 == 0:
             disk.release()
     release = _nothing if disk is None else disk.release
-    return LoadedViews(torch.from_numpy(images), tuple(records), skipped, tuple(notes), release)
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2)
+    return LoadedViews(batch, tuple(records), skipped, tuple(notes), release)
 
 
 def _drained(views: list[tuple[ViewRecord, NetworkImage]]) -> Iterator[tuple[ViewRecord, NetworkImage]]:

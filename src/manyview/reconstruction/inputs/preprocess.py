@@ -227,7 +227,7 @@ def shared_canvas(transforms: Sequence[ViewTransform], policy: SizePolicy) -> tu
 
 
 def paste_on_canvas(
-    canvas: UInt8[np.ndarray, "3 height width"],
+    canvas: UInt8[np.ndarray, "height width 3"],
     pixels: UInt8[np.ndarray, "rows columns 3"],
     transform: ViewTransform,
 ) -> ViewTransform:
@@ -235,14 +235,14 @@ def paste_on_canvas(
 
     Of an image that is larger the centre is drawn.
     """
-    height, width = canvas.shape[1:]
+    height, width = canvas.shape[:2]
     left, top = _canvas_offset(transform, height, width)
     shown = pixels[max(-top, 0) :, max(-left, 0) :][:height, :width]
     rows, columns = shown.shape[:2]
     left, top = max(left, 0), max(top, 0)
     if shown.shape[:2] != (height, width):
         canvas.fill(WHITE)
-    canvas[:, top : top + rows, left : left + columns] = shown.transpose(2, 0, 1)
+    canvas[top : top + rows, left : left + columns] = shown
     return centre_on_canvas(transform, height, width)
 
 

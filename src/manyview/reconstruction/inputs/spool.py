@@ -79,7 +79,7 @@ class DiskImages:
             with _disk_errors(size):
                 _reserve(file.fileno(), size)
             self._map = mmap.mmap(file.fileno(), size)
-        self.array: UInt8[np.ndarray, "views 3 height width"] = np.frombuffer(
+        self.array: UInt8[np.ndarray, "views height width 3"] = np.frombuffer(
             self._map, dtype=np.uint8, count=math.prod(shape)
         ).reshape(shape)
 

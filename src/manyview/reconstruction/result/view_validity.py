@@ -17,6 +17,7 @@ from ...models.network import Predictions
 from ..inputs.views import ViewRecord
 from .arrays import ARRAY_FIELDS
 
+_SPARSE = 16  # of so many pixels by as many one tells of most views that they have depth
 # Fields of view outside of this are no pinhole camera's.
 _FOV_LIMITS = (math.radians(0.5), math.radians(179.0))
 
@@ -34,7 +35,10 @@ def valid_views(result: Predictions) -> Bool[Tensor, " views"]:
         valid = result.cam_from_world[0].isfinite().flatten(1).all(-1) & focal.isfinite().all(-1)
     valid &= ((fov > low) & (fov < high)).all(-1)
     if result.z_depth is not None:
-        valid &= result.z_depth[0].isfinite().flatten(1).any(-1)
+        finite = result.z_depth[0, :, ::_SPARSE, ::_SPARSE].isfinite().flatten(1).any(-1)
+        rest = (~finite).nonzero()[:, 0]  # nothing finite in what tells of most views at once
+        finite[rest] = result.z_depth[0, rest].isfinite().flatten(1).any(-1)
+        valid &= finite.to(valid.device)
     return valid.cpu()
 
 

@@ -31,7 +31,7 @@ def assemble(
         timings_s={**ready.timings_s, **timings_s},
         memory_bytes={"expected peak": ready.chosen.peak_bytes, **peak},
         notes=(*ready.notes, *notes),
-        pixel_centres=ready.settings["pixel_centres"],
+        pixel_centres=ready.own_settings["pixel_centres"],
         comparison=comparison,
         warnings=ready.warnings,
         **arrays,  # type: ignore[arg-type]

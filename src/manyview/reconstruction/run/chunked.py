@@ -54,7 +54,7 @@ def run_chunked(
         start = time.perf_counter()
         with torch.inference_mode():
             valid, chunk, seconds = _fill(ready, model, file, progress)
-        views, notes = keep_valid(ready.views.records, valid, ready.settings["precision"])
+        views, notes = keep_valid(ready.views.records, valid, ready.own_settings["precision"])
         file.keep(valid.numpy())
         timings = {"forward": time.perf_counter() - start, **seconds}
         if chunk != ready.chosen.chunk:

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import re
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from .anchored import why_not_anchored
 from .comparison import ComparisonOptions
 from .options import ReconstructOptions
 from .progress import ProgressCallback
-from .settings import run_settings
+from .settings import images_sha256, run_settings
 from .single_view import SingleView
 from .unlike_training import model_warnings
 
@@ -52,7 +53,8 @@ class PreparedRun:
     Attributes:
         views: network images and their records.
         chosen: plan, precision, device and chunk sizes, with the expected memory and time.
-        settings: everything that decides the numbers of the result, as JSON types.
+        own_settings: `settings` without the hash of the images.
+        images_sha256: that hash, which a thread makes while the device computes.
         notes: what the user should know.
         timings_s: seconds so far by stage.
         comparison: the comparison with dense attention that was asked for, if any.
@@ -66,7 +68,8 @@ class PreparedRun:
 
     views: LoadedViews
     chosen: Preflight
-    settings: dict[str, Any]
+    own_settings: dict[str, Any]
+    images_sha256: Future[str]
     notes: tuple[str, ...]
     timings_s: dict[str, float]
     comparison: ComparisonOptions | None = None
@@ -76,6 +79,11 @@ class PreparedRun:
     masks: ViewMasks | None = None
     mask_sky: bool = False
     visible_plan: Plan | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides the numbers of the result, as JSON types; waits for the images' hash."""
+        return {**self.own_settings, "images_sha256": self.images_sha256.result()}
 
 
 @memory_errors()
@@ -173,6 +181,9 @@ def prepare(
         on_disk=on_disk,
         budget_bytes=decoding.budget_bytes,
     )
+    hashing = ThreadPoolExecutor(1, thread_name_prefix="manyview-hash")
+    digest = hashing.submit(images_sha256, views)
+    hashing.shutdown(wait=device.type == "cpu")  # which has the pass to compute
     masks = None
     if options.masks is not None:
         step = None if progress is None else lambda done, total: progress("masks", done, total)
@@ -220,7 +231,7 @@ def prepare(
     warnings = model_warnings(model.info, views.records)
     timings = {"read": read_s}
     return PreparedRun(
-        views, chosen, settings, notes, timings, comparison, known, single_view, warnings,
+        views, chosen, settings, digest, notes, timings, comparison, known, single_view, warnings,
         masks, options.mask_sky, visible_plan,
     )  # fmt: skip
 

@@ -15,6 +15,8 @@ from ..plan.preflight import Preflight
 from .options import ReconstructOptions
 from .single_view import SingleView
 
+_HASHED_TOGETHER = 8  # images, which are copied into the order of the hash
+
 
 def run_settings(
     model: Network,
@@ -25,7 +27,7 @@ def run_settings(
     single_view: SingleView | None = None,
     masks: ViewMasks | None = None,
 ) -> dict[str, Any]:
-    """Everything that decides the numbers of a result and nothing that does not, as JSON types."""
+    """Everything that decides the numbers of a result but its images, and nothing else, as JSON types."""
     info = model.info
     settings: dict[str, Any] = {
         "manyview": __version__,
@@ -40,7 +42,6 @@ def run_settings(
         "heads": list(chosen.request.heads),
         "pixel_centres": options.pixel_centres,
         "views": len(views.records),
-        "images_sha256": _images_hash(views),
     }
     if known is not None:
         settings["known"] = known.facts
@@ -62,9 +63,10 @@ def run_settings(
     return settings
 
 
-def _images_hash(views: LoadedViews) -> str:
+def images_sha256(views: LoadedViews) -> str:
+    """SHA-256 of the images as [views, 3, height, width], whatever their order in memory."""
     digest = hashlib.sha256()
-    for some in views.images.split(64):
-        digest.update(some.numpy().data)
+    for some in views.images.split(_HASHED_TOGETHER):
+        digest.update(some.contiguous().numpy().data)
         views.release()
     return digest.hexdigest()

@@ -34,13 +34,13 @@ def run_whole(
     )
     timings = {"forward": time.perf_counter() - start, **stages}
     valid = valid_views(predictions)
-    views, notes = keep_valid(ready.views.records, valid, ready.settings["precision"])
+    views, notes = keep_valid(ready.views.records, valid, ready.own_settings["precision"])
     if used != ready.chosen.options:
         notes = (f"memory ran out once; {used.frames_per_chunk} frames at a time went through", *notes)
     arrays = predicted_arrays(predictions)
     if ready.known is not None:
         arrays = in_given_world(arrays, ready.known.world_from_cam, predictions.cameras_given)
-    arrays |= {"images": ready.views.images.permute(0, 2, 3, 1).numpy()}
+    arrays |= {"images": ready.views.images.permute(0, 2, 3, 1).numpy()}  # no copy: see `LoadedViews`
     if ready.masks is not None:
         arrays |= {"masked": ready.masks.hidden()}
     rows = slice(None) if bool(valid.all()) else valid.numpy()  # nothing is copied if all are kept

@@ -70,9 +70,9 @@ def _rendered(
             f"the image of view {name!r} is {upright.width}x{upright.height} pixels, but was "
             f"{plan.upright_width}x{plan.upright_height} when it was reconstructed; give the same image"
         )
-    canvas = np.empty((3, height, width), dtype=np.uint8)
+    canvas = np.empty((height, width, 3), dtype=np.uint8)
     transform = paste_on_canvas(canvas, render_view(upright, plan, "fit"), plan)
-    return canvas.transpose(1, 2, 0), transform
+    return canvas, transform
 
 
 def _moved(
