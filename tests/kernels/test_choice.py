@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from manyview.errors import UsageError
 from manyview.kernels import check_kernels, choice, fused, launch_device
@@ -49,10 +50,30 @@ def test_gradients_take_the_plain_operations(monkeypatch):
     assert not fused("triton", torch.zeros(2, dtype=torch.float64))
 
 
+def test_norms_leave_merging_plain(monkeypatch):
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: object())
+    x = torch.zeros(2)
+    check_kernels("norms", CPU)
+    assert fused("norms", x) and not fused("norms", x, part="merging")
+    assert fused("triton", x) and fused("triton", x, part="merging")
+
+
+def test_tensors_without_memory_go_the_way_of_real_ones(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    assert fused("norms", torch.zeros(2, device="meta"))
+    with FakeTensorMode():
+        assert fused("norms", torch.zeros(2, device="cuda:0"))
+        assert not fused("norms", torch.zeros(2, device="cpu"))
+
+
 def test_the_tensors_cuda_device_is_current_for_triton(monkeypatch):
-    """Triton launches on the current device."""
+    """Triton launches on the current device; without one tensors of CUDA are fake."""
     monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: object())
     device = torch.device("cuda", 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert not isinstance(launch_device("triton", device), torch.cuda.device)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     made = launch_device("triton", device)
     assert isinstance(made, torch.cuda.device) and made.idx == 1
     assert not isinstance(launch_device("plain", device), torch.cuda.device)

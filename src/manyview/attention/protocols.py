@@ -48,8 +48,9 @@ class LayerRun:
     `record(layer, q, k)`, if given, receives the queries and keys [B, heads, S*P, d] of layers with dense
     attention. `frame_features` [B, S, C] holds the mean token of every frame after the encoder, for methods
     that choose frames. `memory` lives as long as the forward pass and is shared by its layers: what was
-    chosen once (frames, indices) is kept there under a name of the method. `kernels`: "plain" or "triton",
-    for `kernels.fused`. `frame_order` [B, S] is the frame of the input at each place (None: as given).
+    chosen once (frames, indices) is kept there under a name of the method. `kernels`: "plain", "norms" or
+    "triton", for `kernels.fused`. `frame_order` [B, S] is the frame of the input at each place (None: as
+    given).
     """
 
     layer: int = 0

@@ -8,7 +8,7 @@ from typing import Literal
 from .._option_checks import check_options
 from ..errors import UsageError
 
-Kernels = Literal["plain", "triton"]
+Kernels = Literal["plain", "norms", "triton"]
 LinearPrecision = Literal["plain", "fp8"]
 Images = Literal["noise", "scene"]
 Head = Literal["camera", "depth", "points"]

@@ -104,8 +104,8 @@ class RunChoice(SizedChoice):
     """How to read the input and run the model."""
 
     accel: Annotated[str | None, tyro.conf.arg(help=_ACCEL)] = None
-    kernels: Literal["plain", "triton"] = "plain"
-    """triton: fused kernels, on CUDA; no card has run them yet."""
+    kernels: Literal["plain", "norms", "triton"] = "plain"
+    """On CUDA. norms: fused norms, sums and rotations; triton: token merging too."""
     linear_precision: Literal["plain", "fp8"] = "plain"
     """Of the trunk; fp8: 8-bit codes, multiplied as such by CUDA from capability 8.9, emulated elsewhere."""
     reference_view: Literal["saddle_balanced", "first", "middle", "saddle_sim_range"] | None = None

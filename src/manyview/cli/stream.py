@@ -115,8 +115,8 @@ class Stream:
     """auto, cpu, cuda, cuda:1 or mps."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Of the trunk; auto: bf16 where the device multiplies it, else fp16 on CUDA, fp32 on CPUs."""
-    kernels: Literal["plain", "triton"] = "plain"
-    """triton: fused kernels, on CUDA; no card has run them yet."""
+    kernels: Literal["plain", "norms", "triton"] = "plain"
+    """On CUDA. norms: fused norms, sums and rotations; triton: token merging too."""
     model: ModelChoice = dataclasses.field(default_factory=ModelChoice)
     frames: FrameFields = dataclasses.field(default_factory=FrameFields)
     memory: MemoryFields = dataclasses.field(default_factory=MemoryFields)

@@ -8,6 +8,8 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
+from .operators import operator
+
 _ELEMENTS = 4096
 _WARPS = 4
 
@@ -23,6 +25,13 @@ def quantise_rows(
     rows, columns = x.shape
     codes = torch.empty(rows, columns, dtype=torch.float8_e4m3fn, device=x.device)
     scale = torch.empty(rows, 1, dtype=torch.float32, device=x.device)
+    _quantise_rows(x, largest, tiny, codes, scale)
+    return codes, scale
+
+
+@operator("quantise_rows(Tensor x, float largest, float tiny, Tensor(a!) out, Tensor(b!) out_scale)")
+def _quantise_rows(x: Tensor, largest: float, tiny: float, codes: Tensor, scale: Tensor) -> None:
+    rows, columns = x.shape
     width = triton.next_power_of_2(columns)
     height = max(1, _ELEMENTS // width)
     if rows:
@@ -30,7 +39,6 @@ def quantise_rows(
             x, codes, scale, rows, columns, x.stride(0), largest, tiny,
             HEIGHT=height, WIDTH=width, num_warps=_WARPS,
         )  # fmt: skip
-    return codes, scale
 
 
 @triton.jit

@@ -10,6 +10,8 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
+from .operators import operator
+
 # A program takes this many tokens of this many heads: at 64 channels in bf16 16 KB read and as much written,
 # for which the angles of its tokens are read once.
 _TOKENS, _HEADS = 32, 4
@@ -51,23 +53,41 @@ def qk_norm_rotate(
     if out is None:
         shape = (batch, num_heads, tokens, head_dim)
         out = torch.empty(shape, dtype=projected.dtype, device=projected.device)
-    if projected.numel() == 0:
-        return out
-    cos, sin = (projected, projected) if angles is None else (angles.cos, angles.sin)
-    cos, sin = cos.contiguous(), sin.contiguous()
+    cos, sin = (None, None) if angles is None else (angles.cos.contiguous(), angles.sin.contiguous())
+    _head_rotate(projected, weight, bias, eps, cos, sin, angles is not None and angles.tiled, out)
+    return out
+
+
+@operator(
+    "head_rotate(Tensor projected, Tensor? weight, Tensor? bias, float? eps, Tensor? cos, Tensor? sin, "
+    "bool tiled, Tensor(a!) out)"
+)
+def _head_rotate(
+    projected: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float | None,
+    cos: Tensor | None,
+    sin: Tensor | None,
+    tiled: bool,
+    out: Tensor,
+) -> None:
+    batch, num_heads, tokens, head_dim = out.shape
+    if not out.numel():
+        return
     quarter = head_dim // 4
     blocks = triton.cdiv(tokens, _TOKENS)  # batches beside them in one dimension: others end at 65,535
     _kernel[(batch * blocks, triton.cdiv(num_heads, _HEADS))](
         projected,
         projected if weight is None else weight,
         projected if bias is None else bias,
-        cos,
-        sin,
+        projected if cos is None else cos,
+        projected if sin is None else sin,
         out,
         blocks,
         tokens,
         num_heads,
-        1 if angles is None else cos.shape[0],
+        1 if cos is None else cos.shape[0],
         projected.stride(0),
         projected.stride(1),
         out.stride(0),
@@ -77,15 +97,14 @@ def qk_norm_rotate(
         NORM=eps is not None,
         WEIGHT=weight is not None,
         BIAS=bias is not None,
-        TURN=angles is not None,
-        TILED=angles is not None and angles.tiled,
+        TURN=cos is not None,
+        TILED=tiled,
         QUARTER=quarter,
         BLOCK=triton.next_power_of_2(quarter),
         TOKENS=_TOKENS,
         HEADS=_HEADS,
         num_warps=_WARPS,
     )
-    return out
 
 
 @triton.jit

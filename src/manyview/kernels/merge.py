@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .choice import interpreted
 from .merge_table import BlockTable
+from .operators import operator
 from .precision import dot, rounded
 
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32)
@@ -49,27 +50,43 @@ def join_most_similar(
     if not len(table.into):
         return slot
     destinations = x.new_empty(batch * heads, len(table.into), dim)
-    _unit_destinations[(triton.cdiv(len(table.into), _TOKENS), batch * heads)](
-        *(x, slot, destinations, table.into, *x.stride()[:3], *slot.stride()[:2]),
-        *(heads, len(table.into), len(table.alone)),
+    _lay_out(x, table.into, len(table.alone), slot, destinations)
+    if table.most_sources:
+        _match(x, destinations, table.sources, table.blocks, table.most_sources, slot)
+    return slot
+
+
+@operator("unit_destinations(Tensor x, Tensor into, int alone, Tensor(a!) slot, Tensor(b!) out_destinations)")
+def _lay_out(x: Tensor, into: Tensor, alone: int, slot: Tensor, destinations: Tensor) -> None:
+    batch, heads, _, dim = x.shape
+    _unit_destinations[(triton.cdiv(len(into), _TOKENS), batch * heads)](
+        *(x, slot, destinations, into, *x.stride()[:3], *slot.stride()[:2]),
+        *(heads, len(into), alone),
         DIM=dim,
         STEP=_TOKENS,
         INTERPRETED=interpreted(),
     )
-    tile = 128 if table.most_sources >= 128 else 16
-    grid = (triton.cdiv(table.most_sources, tile), len(table.blocks), batch * heads)
-    if table.most_sources:
-        _join_most_similar[grid](
-            *(x, destinations, slot, table.sources, table.blocks),
-            *(*x.stride()[:3], *slot.stride()[:2], heads, len(table.into)),
-            DIM=dim,
-            TILE=tile,
-            STEP=_TOKENS,
-            INTERPRETED=interpreted(),
-            num_warps=8 if dim == 128 else 4,
-            num_stages=2 if x.dtype == torch.float32 else 3,
-        )
-    return slot
+
+
+@operator(
+    "join_most_similar(Tensor x, Tensor destinations, Tensor sources, Tensor blocks, int most_sources, "
+    "Tensor(a!) slot)"
+)
+def _match(
+    x: Tensor, destinations: Tensor, sources: Tensor, blocks: Tensor, most_sources: int, slot: Tensor
+) -> None:
+    batch, heads, _, dim = x.shape
+    tile = 128 if most_sources >= 128 else 16
+    _join_most_similar[(triton.cdiv(most_sources, tile), len(blocks), batch * heads)](
+        *(x, destinations, slot, sources, blocks),
+        *(*x.stride()[:3], *slot.stride()[:2], heads, destinations.shape[1]),
+        DIM=dim,
+        TILE=tile,
+        STEP=_TOKENS,
+        INTERPRETED=interpreted(),
+        num_warps=8 if dim == 128 else 4,
+        num_stages=2 if x.dtype == torch.float32 else 3,
+    )
 
 
 def dense_rows(x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from .choice import interpreted
 from .merge import dense_rows
 from .merge_table import BlockTable
+from .operators import operator
 from .precision import dot, rounded
 
 _TOKENS = 64  # slots of a tile, and members that it is compared with at once
@@ -49,23 +50,49 @@ def slot_means(
     for means, values in zip(short, (x, other)):
         means[:, :, : len(table.alone)] = values[:, :, table.alone].to(dtype)
         means[:, :, table.slots :] = 0
-    grid = (triton.cdiv(table.most_into, _TOKENS), len(table.blocks), batch * heads)
+    other_short = short[1] if beside is not None else None
     if len(table.blocks):
-        _slot_means[grid](
-            *(x, other, short[0], short[-1], count, slot, slot if left is None else left.view(torch.int8)),
-            *(table.sources, table.into, table.blocks),
-            *(*x.stride()[:3], *other.stride()[:3], *short[0].stride()[:2], *slot.stride()[:2]),
-            *(heads, table.slots),
-            DIM=dim,
-            TILE=_TOKENS,
-            STEP=_TOKENS if beside is None else _TOKENS // 2,  # two sums leave registers for so many
-            BESIDE=beside is not None,
-            LEFT=left is not None,
-            INTERPRETED=interpreted(),
-            num_warps=8 if dim == 128 else 4,
-            num_stages=2 if x.dtype == torch.float32 else 3,
+        _average(
+            *(x, None if beside is None else other, slot, None if left is None else left.view(torch.int8)),
+            *(table.sources, table.into, table.blocks, table.most_into),
+            *(short[0], other_short, count),
         )
-    return short[0], short[1] if beside is not None else None, count
+    return short[0], other_short, count
+
+
+@operator(
+    "slot_means(Tensor x, Tensor? beside, Tensor slot, Tensor? left, Tensor sources, Tensor into, "
+    "Tensor blocks, int most_into, Tensor(a!) out, Tensor(b!)? out_beside, Tensor(c!) out_count)"
+)
+def _average(
+    x: Tensor,
+    beside: Tensor | None,
+    slot: Tensor,
+    left: Tensor | None,
+    sources: Tensor,
+    into: Tensor,
+    blocks: Tensor,
+    most_into: int,
+    short: Tensor,
+    beside_short: Tensor | None,
+    count: Tensor,
+) -> None:
+    batch, heads, _, dim = x.shape
+    other = x if beside is None else beside
+    _slot_means[(triton.cdiv(most_into, _TOKENS), len(blocks), batch * heads)](
+        *(x, other, short, short if beside_short is None else beside_short, count),
+        *(slot, slot if left is None else left, sources, into, blocks),
+        *(*x.stride()[:3], *other.stride()[:3], *short.stride()[:2], *slot.stride()[:2]),
+        *(heads, count.shape[-1]),
+        DIM=dim,
+        TILE=_TOKENS,
+        STEP=_TOKENS if beside is None else _TOKENS // 2,  # two sums leave registers for so many
+        BESIDE=beside is not None,
+        LEFT=left is not None,
+        INTERPRETED=interpreted(),
+        num_warps=8 if dim == 128 else 4,
+        num_stages=2 if x.dtype == torch.float32 else 3,
+    )
 
 
 @triton.jit(do_not_specialize=["short_batch", "short_head", "slot_batch", "slot_head", "heads", "slots"])

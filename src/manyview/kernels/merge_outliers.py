@@ -15,6 +15,7 @@ from torch import Tensor
 from .merge import dense_rows
 from .merge_means import slot_means
 from .merge_table import BlockTable
+from .operators import operator
 
 _TOKENS = 64  # of a program
 
@@ -31,16 +32,11 @@ def leave_far_means(
 
     What they left is averaged anew, so nothing is lost in a difference. Rows after a head's length are zero.
     """
-    batch, heads, tokens, dim = x.shape
+    batch, heads, tokens, _ = x.shape
     x, slots, single = dense_rows(x), table.slots, len(table.alone)
     means, _, _ = slot_means(x, None, slot, table, torch.float32)
     distance = torch.empty(batch, heads, tokens, dtype=torch.float32, device=x.device)
-    grid = (triton.cdiv(tokens, _TOKENS), batch * heads)
-    _distance[grid](
-        *(x, means, slot, distance, *x.stride()[:3], means.stride(1), heads, tokens, single),
-        DIM=dim,
-        TOKENS=_TOKENS,
-    )
+    _measure(x, means, slot, single, distance)
     del means
     chosen = distance.flatten(1).topk(min(many, heads * tokens), sorted=False).indices
     left = torch.zeros(batch, heads * tokens, dtype=torch.bool, device=x.device)
@@ -49,13 +45,34 @@ def leave_far_means(
     rank = left.cumsum(-1, dtype=torch.int32)
     short, _, _ = slot_means(x, None, slot, table, x.dtype, left, room=int(lengths.max()))
     places = torch.empty_like(slot)
-    _move_out[grid](
-        *(x, short, slot, left.view(torch.int8), rank, places),
+    _move(x, slot, left.view(torch.int8), rank, slots, short, places)
+    return short, places, slots + lengths
+
+
+@operator("mean_distance(Tensor x, Tensor means, Tensor slot, int single, Tensor(a!) out)")
+def _measure(x: Tensor, means: Tensor, slot: Tensor, single: int, distance: Tensor) -> None:
+    batch, heads, tokens, dim = x.shape
+    _distance[(triton.cdiv(tokens, _TOKENS), batch * heads)](
+        *(x, means, slot, distance, *x.stride()[:3], means.stride(1), heads, tokens, single),
+        DIM=dim,
+        TOKENS=_TOKENS,
+    )
+
+
+@operator(
+    "move_out(Tensor x, Tensor slot, Tensor left, Tensor rank, int slots, Tensor(a!) short, "
+    "Tensor(b!) out_places)"
+)
+def _move(
+    x: Tensor, slot: Tensor, left: Tensor, rank: Tensor, slots: int, short: Tensor, places: Tensor
+) -> None:
+    batch, heads, tokens, dim = x.shape
+    _move_out[(triton.cdiv(tokens, _TOKENS), batch * heads)](
+        *(x, short, slot, left, rank, places),
         *(*x.stride()[:3], short.stride(1), heads, tokens, slots),
         DIM=dim,
         TOKENS=_TOKENS,
     )
-    return short, places, slots + lengths
 
 
 def copy_rows(
@@ -66,12 +83,18 @@ def copy_rows(
     tokens = slot.shape[-1]
     short, slot = dense_rows(short), slot.expand(batch, heads, tokens)
     out = short.new_empty(batch, tokens, heads, dim).transpose(1, 2)
+    _copy(short, slot, out)
+    return out
+
+
+@operator("copy_rows(Tensor short, Tensor slot, Tensor(a!) out)")
+def _copy(short: Tensor, slot: Tensor, out: Tensor) -> None:
+    batch, heads, tokens, dim = out.shape
     _copy_rows[(triton.cdiv(tokens, _TOKENS), batch * heads)](
         *(short, slot, out, *short.stride()[:3], *slot.stride(), *out.stride()[:3], heads, tokens),
         DIM=dim,
         TOKENS=_TOKENS,
     )
-    return out
 
 
 @triton.jit(do_not_specialize=["short_head", "heads", "tokens", "single"])

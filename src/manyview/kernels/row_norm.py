@@ -8,6 +8,8 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
+from .operators import operator
+
 # Elements a program handles: at 1,024 channels in bf16 four rows, 8 KB read and as much written, 32 a thread.
 _ELEMENTS = 4096
 _WARPS = 4
@@ -25,7 +27,7 @@ def layer_norm(
     """
     rows = _rows(x)
     out = torch.empty(rows.shape, dtype=x.dtype, device=x.device)
-    _run(rows, None, None, out, weight, bias, eps)
+    _layer_norm(rows, weight, bias, eps, out)
     return out.view(x.shape)
 
 
@@ -43,7 +45,7 @@ def add_scaled_norm(
     read more. Last dimensions must be contiguous.
     """
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    _run(x, branch, gamma, out, weight, bias, eps)
+    _add_scaled_norm(x, branch, gamma, weight, bias, eps, out)
     return out
 
 
@@ -54,14 +56,35 @@ def _rows(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
 
 
-def _run(
+@operator("layer_norm(Tensor x, Tensor? weight, Tensor? bias, float eps, Tensor(a!) out)")
+def _layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, out: Tensor) -> None:
+    _launch(x, None, None, weight, bias, eps, out)
+
+
+@operator(
+    "add_scaled_norm(Tensor(a!) x, Tensor branch, Tensor? gamma, Tensor? weight, Tensor? bias, float eps, "
+    "Tensor(b!) out)"
+)
+def _add_scaled_norm(
     x: Tensor,
-    branch: Tensor | None,
+    branch: Tensor,
     gamma: Tensor | None,
-    out: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
     eps: float,
+    out: Tensor,
+) -> None:
+    _launch(x, branch, gamma, weight, bias, eps, out)
+
+
+def _launch(
+    x: Tensor,
+    branch: Tensor | None,
+    gamma: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    out: Tensor,
 ) -> None:
     outer, inner, dim = x.shape
     total = outer * inner

@@ -60,7 +60,7 @@ class Compute:
     """How modules compute in one pass, handed down as an argument of every `forward`.
 
     Args:
-        kernels: "plain" or "triton", see `kernels.fused`.
+        kernels: "plain", "norms" or "triton", see `kernels.fused`.
         linear_precision: arithmetic of linear layers, one of `LINEAR_PRECISIONS`.
         weights: where converted weights are kept; None converts them anew at each call.
     """

@@ -79,7 +79,7 @@ def stream(
         inputs: which frames of a folder or video are used.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         precision: "auto", "fp32", "bf16" or "fp16", of the trunk.
-        kernels: "plain" or "triton".
+        kernels: "plain", "norms" or "triton" (docs/kernels.md).
         options: fields of the engine's options, such as `accel="flash:r=2"`.
 
     Returns:

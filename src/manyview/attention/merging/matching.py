@@ -28,7 +28,7 @@ def match(
     Tokens in no block and not alone get the number of slots. `normalised` features are unit vectors already.
     Where nothing is selected and features are as narrow as a head, a kernel keeps the scores out of memory.
     """
-    if fused(kernels, features) and plan.fusable and not normalised:
+    if fused(kernels, features, part="merging") and plan.fusable and not normalised:
         from ...kernels import merge as kernel  # imports Triton
 
         if kernel.takes(features):

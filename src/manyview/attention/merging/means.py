@@ -26,7 +26,7 @@ def slot_means(
     For blocks whose sources are all merged. Gradients flow to both.
     """
     both = (x,) if beside is None else (x, beside)
-    if fused(kernels, *both) and plan.fusable:
+    if fused(kernels, *both, part="merging") and plan.fusable:
         from ...kernels import merge, merge_means  # import Triton
 
         if merge.takes(*both):
@@ -44,7 +44,7 @@ def copy_back(
     kernels: str = "plain",
 ) -> Float[Tensor, "batch heads tokens dim"]:
     """The slot of every token."""
-    if fused(kernels, short, slot):
+    if fused(kernels, short, slot, part="merging"):
         from ...kernels import merge, merge_outliers  # import Triton
 
         if merge.takes(short):

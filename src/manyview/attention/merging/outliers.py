@@ -27,7 +27,7 @@ def separate_outliers(
     Short queries are the means, then each head's outliers in order, then (up to the longest head) padding
     beyond its length. For blocks whose sources are all merged; tokens in no block are never outliers.
     """
-    if fused(kernels, q) and plan.fusable:
+    if fused(kernels, q, part="merging") and plan.fusable:
         from ...kernels import merge, merge_outliers  # import Triton
 
         if merge.takes(q):

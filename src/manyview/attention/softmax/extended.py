@@ -38,7 +38,9 @@ def attend_extended(
     attention cannot express.
     """
     if (log_weight is not None or self_logit is not None or lengths is not None) and fused(
-        kernels, *(x for x in (q, k, v, log_weight, self_logit, self_value, lengths) if x is not None)
+        kernels,
+        *(x for x in (q, k, v, log_weight, self_logit, self_value, lengths) if x is not None),
+        part="merging",
     ):
         from ...kernels import attention as kernel  # imports Triton
 

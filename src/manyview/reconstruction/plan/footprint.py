@@ -58,7 +58,7 @@ def estimate_peak_bytes(
     attention = held + unit * (frames * (2 + _ATTENTION) + _ROTATING * chunk)
     attention += max(int(frames * unit * keys * copies) + logits, working)
     # Kernels add attention's branch chunk by chunk, so that it lives beside the tokens and the tap.
-    beside = 3 if options.kernels == "triton" else 2
+    beside = 2 if options.kernels == "plain" else 3
     mlp = held + frames * unit * beside + max(hidden, heads.project)
     in_block = max(in_mlp, _ATTENTION + _ROTATING, _ATTENTION + copies)
     frame_layers = held + unit * (frames + chunk * in_block) + logits

@@ -46,7 +46,8 @@ class ReconstructOptions:
         compare_views: views in that sample (None: up to 24).
         chunk: attach so many views at a time to anchors solved once, with results on the disk (None: only if
             one pass does not fit in memory). For plans of anchors; the result is the same.
-        kernels: "plain", or "triton" for fused kernels (docs/kernels.md).
+        kernels: "plain", "norms" for fused norms, sums and rotations, or "triton" for fused token merging too
+            (docs/kernels.md).
         metric: put the result in metres by `metric_model` on a few views; refused, with a note, where its
             depth and the result's do not agree.
         sky: mark the sky of every view by `metric_model`, which leaves it out of the points.
@@ -105,7 +106,7 @@ class ReconstructOptions:
         if self.pixel_centres not in ("half", "integer"):
             raise UsageError(f"pixel_centres must be 'half' or 'integer', not {self.pixel_centres!r}")
         if self.kernels not in KERNELS:
-            raise UsageError(f"kernels are {' or '.join(KERNELS)}, not {self.kernels!r}")
+            raise UsageError(f"kernels are {', '.join(KERNELS)}, not {self.kernels!r}")
         if self.reference_view not in (None, *REFERENCE_VIEWS):
             known = ", ".join(REFERENCE_VIEWS)
             raise UsageError(f"reference_view is one of {known}, not {self.reference_view!r}")
