@@ -83,14 +83,15 @@ def test_formulas_equal_a_counted_run(plan, heads, encoder):
 
 
 def test_full_size_per_frame_and_per_pair_of_frames():
-    # Wang et al., VGGT; per frame of 392x518: 24 P C^2 a block, 4 P^2 C frame attention, DPT 0.226 TFLOP.
+    # Wang et al., VGGT; per frame of 392x518: 24 P C^2 a block, 4 P^2 C frame attention, DPT 0.226 TFLOP, of
+    # which 0.009 are saved by projecting before maps are resized.
     layout = TokenLayout(100, 5, (28, 37))
     flops = forward_flops(VGGT_1B, layout)
     tokens, dim = 1041, 1024
     assert flops["frame layers"] == 100 * 24 * (24 * tokens * dim**2 + 4 * tokens**2 * dim)
     assert flops["depth head"] + flops["global layers"] - 24 * (
         24 * 100 * tokens * dim**2 + 4 * (100 * tokens) ** 2 * dim
-    ) == pytest.approx(100 * 0.226e12, rel=0.01)
+    ) == pytest.approx(100 * 0.217e12, rel=0.01)
     assert flops["camera head"] == pytest.approx(0.0002e15, rel=0.35)
 
 

@@ -10,12 +10,19 @@ import torch
 import torch.nn.functional as F
 
 from manyview.models.blocks import Attention, Block
-from manyview.models.dense_head import DenseHead
-from manyview.models.dense_ops import add_image_plane, embed_image_plane, image_plane
+from manyview.models.dense_head import DenseHead, Fusion
+from manyview.models.dense_ops import (
+    add_image_plane,
+    convolved_plane,
+    embed_image_plane,
+    image_plane,
+    plane_parts,
+)
 from manyview.models.encoder import DinoEncoder
 from manyview.models.feature_taps import FeatureTaps
-from manyview.models.layers import LayerNorm, LayerScale, Linear, in_pieces
+from manyview.models.layers import Conv2d, LayerNorm, LayerScale, Linear, in_pieces
 from manyview.models.part_configs import DenseHeadConfig, EncoderConfig
+from manyview.models.precision import PLAIN
 from manyview.models.rotary import frame_positions, rotation_for
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt.camera_head import CameraHead
@@ -223,21 +230,66 @@ def test_gradients_do_not_flow_through_the_embedding_of_an_estimate():
     torch.testing.assert_close(through_second, through_first, rtol=1e-10, atol=1e-10)
 
 
-def test_the_image_plane_is_added_in_place_or_not_with_the_same_result():
+def with_plane(x: torch.Tensor, aspect: float) -> torch.Tensor:
+    """As published: the embedding at full size."""
+    plane = embed_image_plane(image_plane(*x.shape[-2:], aspect), x.shape[1])
+    return x + 0.1 * plane.to(x.dtype).permute(2, 0, 1)
+
+
+def test_the_image_plane_is_added_in_any_order_and_with_gradients():
     x = noise(2, 8, 3, 5)
-    kept = x.clone()
-    full = embed_image_plane(image_plane(3, 5, 5 / 3), 8).permute(2, 0, 1)
-    want = x + 0.1 * full
+    kept, want = x.clone(), with_plane(x, 5 / 3)
     with torch.no_grad():
-        fresh = add_image_plane(x, 5 / 3, 0.1)
-        assert torch.equal(x, kept) and fresh.data_ptr() != x.data_ptr()
-        same = add_image_plane(x, 5 / 3, 0.1, inplace=True)
-    assert same.data_ptr() == x.data_ptr()
-    trained = add_image_plane(kept.requires_grad_(), 5 / 3, 0.1, inplace=True)
-    for result in (fresh, same, trained):
-        torch.testing.assert_close(result, want, rtol=1e-6, atol=1e-6)
+        parts = plane_parts(x, 5 / 3, 0.1)
+        for order in (torch.contiguous_format, torch.channels_last):
+            fresh = add_image_plane(x, parts, order)
+            assert torch.equal(x, kept) and fresh.is_contiguous(memory_format=order)
+            torch.testing.assert_close(fresh, want, rtol=1e-6, atol=1e-6)
+    trained = add_image_plane(kept.requires_grad_(), parts)
+    torch.testing.assert_close(trained, want, rtol=1e-6, atol=1e-6)
     trained.sum().backward()
     assert torch.equal(kept.grad, torch.ones_like(kept))
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (6, 3), (4, 7)])
+def test_places_convolved_apart_are_places_convolved_with_the_map(kernel, size):
+    head = fill(DenseHead(24, DenseHeadConfig(16, (4, 6, 8, 8)), 2, plane_dtype=torch.float64))
+    conv = fill(Conv2d(8, 3, kernel, padding=kernel // 2))
+    x, aspect = noise(2, 8, *size).requires_grad_(), size[1] / size[0]
+    parts = plane_parts(x, aspect, 0.1, dtype=torch.float64)
+    torch.testing.assert_close(
+        convolved_plane(conv.weight, parts)[None] + conv(x),
+        conv(with_plane(x, aspect)),
+        rtol=1e-12,
+        atol=1e-12,
+    )
+    found = head.conv_with_plane(conv, x, aspect, PLAIN)
+    torch.testing.assert_close(found, conv(with_plane(x, aspect)), rtol=1e-12, atol=1e-12)
+    wanted = torch.autograd.grad(conv(with_plane(x, aspect)).square().sum(), (x, conv.weight))
+    for gradient, want in zip(
+        torch.autograd.grad(found.square().sum(), (x, conv.weight)), wanted, strict=True
+    ):
+        torch.testing.assert_close(gradient, want, rtol=1e-10, atol=1e-10)
+
+
+def test_a_fusion_projects_before_it_resizes_with_the_same_result():
+    fusion, x = fill(Fusion(8)), noise(2, 8, 4, 6)
+    refined = fusion.resConfUnit2(x + fusion.resConfUnit1(2 * x))
+    resized = F.interpolate(refined, (7, 13), mode="bilinear", align_corners=True)
+    want = fusion.out_conv(resized)
+    torch.testing.assert_close(fusion(x, 2 * x, (7, 13)), want, rtol=1e-12, atol=1e-12)
+
+
+def test_places_are_made_once_a_pass_and_not_for_each_piece(monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        "manyview.models.dense_head.plane_parts", lambda *given: made.append(given) or plane_parts(*given)
+    )
+    images = torch.randint(0, 256, (1, 5, 3, 28, 42), generator=torch.Generator().manual_seed(0)).byte()
+    with torch.no_grad():
+        tiny_vggt()(images, options=RunOptions(head_frames_per_chunk=1, heads=("depth",)))
+    assert len(made) == 5  # four maps and the output
 
 
 def test_the_image_plane_is_symmetric_and_longer_along_the_longer_side():

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .dense_ops import activate_confidence, activate_values, add_image_plane
+from .dense_ops import activate_confidence, activate_values, add_image_plane, convolved_plane, plane_parts
 from .layers import Conv2d, ConvTranspose2d, LayerNorm
 from .part_configs import DenseHeadConfig
-from .precision import PLAIN, Compute, in_dtype
+from .precision import PLAIN, Compute, in_dtype, made_once
 
 PLANE_WEIGHT = 0.1
 
@@ -28,12 +28,16 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: Tensor, compute: Compute = PLAIN) -> Tensor:
         active = F.relu(x)
-        change = self.conv2(F.relu(self.conv1(active, compute)), compute)
-        return change + (active if self.relu_skip else x)
+        change = self.conv2(F.relu_(self.conv1(active, compute)), compute)
+        return change.add_(active if self.relu_skip else x)
 
 
 class Fusion(nn.Module):
-    """Add the lateral map, refine, resize, project."""
+    """Add the lateral map, refine, resize, project.
+
+    The projection, a 1x1 convolution, comes before the resize: the weights of an interpolation sum to one, so
+    that both orders are the same and this one has fewer pixels.
+    """
 
     def __init__(self, features: int, lateral: bool = True, relu_skip: bool = True) -> None:
         super().__init__()
@@ -46,9 +50,8 @@ class Fusion(nn.Module):
         self, x: Tensor, lateral: Tensor | None, size: tuple[int, int], compute: Compute = PLAIN
     ) -> Tensor:
         if lateral is not None:
-            x = x + self.resConfUnit1(lateral, compute)
-        x = self.resConfUnit2(x, compute)
-        return self.out_conv(resize_map(x, size), compute)
+            x = self.resConfUnit1(lateral, compute).add_(x)
+        return resize_map(self.out_conv(self.resConfUnit2(x, compute), compute), size)
 
 
 class Pyramid(nn.Module):
@@ -176,10 +179,41 @@ class FeatureTapMaps(nn.Module):
             if aspect is None:
                 x = x.contiguous(memory_format=order)
             else:
-                x = add_image_plane(x, aspect, PLANE_WEIGHT, order=order, dtype=self.plane_dtype)
+                conv = self.projects[index]
+                assert isinstance(conv, Conv2d)
+                x = add_image_plane(x, self._plane(x, aspect, conv, compute), order)
             resize = self.resize_layers[index]
             maps.append(x if isinstance(resize, nn.Identity) else resize(x, compute))
         return maps
+
+    def conv_with_plane(
+        self, conv: Conv2d, x: Float[Tensor, "n channels rows columns"], aspect: float, compute: Compute
+    ) -> Float[Tensor, "n out rows columns"]:
+        """`conv` of x with the places on the image plane added.
+
+        A convolution is linear: that of the places is made once, and added where channels are few.
+        """
+        out = conv(x, compute)
+        last = out.is_contiguous(memory_format=torch.channels_last) and not out.is_contiguous()
+        order = torch.channels_last if last else torch.contiguous_format
+
+        def make(weight: Tensor) -> Tensor:
+            precise = torch.promote_types(x.dtype, torch.float32)
+            parts = plane_parts(x, aspect, PLANE_WEIGHT, self.plane_dtype, precise)
+            plane = convolved_plane(weight.to(precise), parts)
+            return plane[None].to(x.dtype, memory_format=order)
+
+        form = ("places, convolved", x.shape[1:], aspect, x.dtype, x.device, order)
+        return out.add_(made_once(conv.weight, form, make, compute))
+
+    def _plane(self, x: Tensor, aspect: float, conv: Conv2d, compute: Compute) -> tuple[Tensor, Tensor]:
+        """`plane_parts`, once for each size; kept beside the weights of `conv`."""
+        form = ("places", x.shape[1:], aspect, x.dtype, x.device)
+
+        def make(_: Tensor) -> tuple[Tensor, Tensor]:
+            return plane_parts(x, aspect, PLANE_WEIGHT, self.plane_dtype)
+
+        return made_once(conv.weight, form, make, compute)
 
 
 class DenseHead(FeatureTapMaps):
@@ -231,9 +265,10 @@ class DenseHead(FeatureTapMaps):
         """Values and confidence from the features of the scratch."""
         height, width = (side // self.down_ratio for side in image_size)
         x = resize_map(x, (height, width))
-        aspect = image_size[1] / image_size[0]
-        x = add_image_plane(x, aspect, PLANE_WEIGHT, inplace=True, dtype=self.plane_dtype)
-        raw = read_out(self.scratch.output_conv2, x, self.dtype, compute)
+        first, _, last = self.scratch.output_conv2
+        assert isinstance(first, Conv2d)
+        x = self.conv_with_plane(first, x, image_size[1] / image_size[0], compute)
+        raw = last(F.relu_(x).to(self.dtype), compute).permute(0, 2, 3, 1)
         values = activate_values(raw[..., :-1], self.activation)
         return values, activate_confidence(raw[..., -1], self.conf_activation)
 

@@ -85,28 +85,64 @@ def embed_coordinate(
     return torch.cat([angles.sin(), angles.cos()], dim=-1).float().to(home)
 
 
-def add_image_plane(
+def plane_parts(
     x: Float[Tensor, "n channels rows columns"],
     aspect: float,
     weight: float,
-    inplace: bool = False,
-    order: torch.memory_format = torch.contiguous_format,
-    dtype: torch.dtype = torch.float64,
-) -> Float[Tensor, "n channels rows columns"]:
-    """x + weight * embedding of each cell's place on the image plane, whose angles are of `dtype`.
+    angles: torch.dtype = torch.float64,
+    dtype: torch.dtype | None = None,
+) -> tuple[Float[Tensor, "half one columns"], Float[Tensor, "half rows one"]]:
+    """weight * embedding of `x`'s places: that of u, for half of the channels, and that of v, for the others.
 
     u depends on the column alone and v on the row alone, so the embedding is never made at full size.
-    `inplace` overwrites x (without gradients only); a new result has the memory order `order`.
+    `angles` is the precision of the angles, `dtype` that of the result (None: that of x).
     """
     rows, columns = x.shape[-2:]
     half = x.shape[1] // 2
     u, v = plane_axes(rows, columns, aspect, x.device)
-    across = weight * embed_coordinate(u, half, dtype=dtype).to(x.dtype).T[:, None, :]
-    down = weight * embed_coordinate(v, half, dtype=dtype).to(x.dtype).T[:, :, None]
+    across, down = (
+        weight * embed_coordinate(axis, half, dtype=angles).to(dtype or x.dtype).T for axis in (u, v)
+    )
+    return across[:, None], down[..., None]
+
+
+def add_image_plane(
+    x: Float[Tensor, "n channels rows columns"],
+    parts: tuple[Float[Tensor, "half one columns"], Float[Tensor, "half rows one"]],
+    order: torch.memory_format = torch.contiguous_format,
+) -> Float[Tensor, "n channels rows columns"]:
+    """x + the embedding of each cell's place (`plane_parts`), in the memory order `order`."""
+    halves = tuple(zip(x.chunk(2, dim=1), parts, strict=True))
     if torch.is_grad_enabled():
-        joined = torch.cat([x[:, :half] + across, x[:, half:] + down], dim=1)
-        return joined if inplace else joined.contiguous(memory_format=order)
-    x = x if inplace else x.clone(memory_format=order)
-    x[:, :half] += across
-    x[:, half:] += down
-    return x
+        return torch.cat([half + part for half, part in halves], dim=1).contiguous(memory_format=order)
+    result = torch.empty_like(x, memory_format=order)
+    for (half, part), out in zip(halves, result.chunk(2, dim=1), strict=True):
+        torch.add(half, part, out=out)
+    return result
+
+
+def convolved_plane(
+    kernel: Float[Tensor, "out channels height width"],
+    parts: tuple[Float[Tensor, "half one columns"], Float[Tensor, "half rows one"]],
+) -> Float[Tensor, "out rows columns"]:
+    """A convolution of the embedding alone, zeros around it so that its size stays.
+
+    Away from the border the part of u is the same in each row and that of v in each column: few rows and few
+    columns are enough.
+    """
+    across, down = (part.to(kernel.dtype) for part in parts)
+    padding = (kernel.shape[2] // 2, kernel.shape[3] // 2)
+    sizes = (down.shape[1], across.shape[2])
+    few = [min(size, 2 * pad + 1) for size, pad in zip(sizes, padding, strict=True)]
+    across, down = across.expand(-1, few[0], -1), down.expand(-1, -1, few[1])
+    first, second = (
+        F.conv2d(part[None], weight, padding=padding)[0]
+        for part, weight in zip((across, down), kernel.chunk(2, dim=1), strict=True)
+    )
+    rows, columns = (
+        torch.maximum(place.clamp(max=pad), place - (len(place) - count))
+        for place, pad, count in zip(
+            (torch.arange(size, device=kernel.device) for size in sizes), padding, few, strict=True
+        )
+    )
+    return first[:, rows] + second[:, :, columns]

@@ -24,8 +24,8 @@ def block(tokens: int, dim: int, ratio: float) -> float:
     return tokens * (linear(4, dim, dim) + mlp(dim, ratio)) + 4.0 * tokens**2 * dim
 
 
-def pyramid(features: int, widths: tuple[int, int, int, int], grid: tuple[int, int], times: int) -> float:
-    """A DPT on one frame, from projected taps to features at `times` the finest map (4 x `grid`).
+def pyramid(features: int, widths: tuple[int, int, int, int], grid: tuple[int, int]) -> float:
+    """A DPT on one frame, from projected taps to fused features.
 
     Source: Ranftl et al., 2021, section 3.
     """
@@ -38,20 +38,27 @@ def pyramid(features: int, widths: tuple[int, int, int, int], grid: tuple[int, i
         + conv(3, widths[3], widths[3], areas[3])
     )
     lateral = sum(conv(3, width, features, area) for width, area in zip(widths, areas, strict=True))
-    return resize + lateral + fusions(features, grid, times)
+    return resize + lateral + fusions(features, grid)
 
 
-def fusions(features: int, grid: tuple[int, int], times: int) -> float:
+def fusions(features: int, grid: tuple[int, int]) -> float:
     """The fusions of a `pyramid`, from maps of one width on."""
     rows, columns = grid
     patches = rows * columns
     areas = (16 * patches, 4 * patches, patches, ((rows + 1) // 2) * ((columns + 1) // 2))
-    # Coarsest first: one residual unit there, two at each finer level; then resized, then 1x1.
+    # Coarsest first: one residual unit there, two at each finer level; then 1x1, then resized.
     units = sum(
         number * 2 * conv(3, features, features, area)
         for number, area in zip((2, 2, 2, 1), areas, strict=True)
     )
-    return units + sum(conv(1, features, features, area) for area in (times**2 * areas[0], *areas[:3]))
+    return units + sum(conv(1, features, features, area) for area in areas)
+
+
+def places(kernel: int, inputs: int, outputs: int, size: tuple[int, int]) -> float:
+    """A convolution of the image plane's embedding alone, once a pass (`dense_ops.convolved_plane`)."""
+    rows, columns = size
+    area = min(rows, kernel) * columns + rows * min(columns, kernel)
+    return conv(kernel, inputs // 2, outputs, area)
 
 
 @runtime_checkable
@@ -67,7 +74,7 @@ class DenseHeadSizes(Protocol):
 def dense_head(head: DenseHeadSizes, values: int | None, grid: tuple[int, int], patch_size: int) -> float:
     """A `dense_head.DenseHead` on one frame, from projected taps to `values` (None: to its features)."""
     features, patches = head.features, grid[0] * grid[1]
-    total = pyramid(features, head.out_channels, grid, 2)
+    total = pyramid(features, head.out_channels, grid)
     if values is None:
         return total + conv(3, features, features, 64 * patches)
     pixels = patches * patch_size**2

@@ -94,10 +94,15 @@ def in_dtype(
     """The parameter in another precision or memory order; converted once where the pass keeps that."""
     if parameter.dtype == dtype and parameter.is_contiguous(memory_format=order):
         return parameter
+    return made_once(parameter, (dtype, order), lambda p: p.to(dtype, memory_format=order), compute)
+
+
+def made_once(parameter: Tensor, form: object, make: Callable[[Tensor], R], compute: Compute = PLAIN) -> R:
+    """`make(parameter)`, kept under the name `form` where the pass keeps converted weights."""
     weights = None if _differentiable() else compute.weights
     if weights is None or not isinstance(parameter, nn.Parameter):
-        return parameter.to(dtype, memory_format=order)
-    return weights.get(parameter, (dtype, order), lambda p: p.to(dtype, memory_format=order))
+        return make(parameter)
+    return weights.get(parameter, form, make)
 
 
 def linear(

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..dense_head import PLANE_WEIGHT, DenseHead, Fusion, Scratch, fuse_laterals
-from ..dense_ops import activate_confidence, add_image_plane
+from ..dense_head import DenseHead, Fusion, Scratch, fuse_laterals
+from ..dense_ops import activate_confidence
 from ..layers import Conv2d, LayerNorm
 from ..part_configs import DenseHeadConfig
 from ..precision import PLAIN, Compute
@@ -52,10 +52,9 @@ class DualScratch(Scratch):
         return x
 
     def rays(self, x: Tensor, dtype: torch.dtype, compute: Compute) -> Tensor:
-        """Seven raw channels, last; the last convolution runs in `dtype`."""
+        """Seven raw channels, last, from outputs of stack 3's first convolution; its last runs in `dtype`."""
         norm, used = self.output_conv2_aux[0].get_submodule("2"), self.output_conv2_aux[3]
-        x = used.get_submodule("0")(x, compute).permute(0, 2, 3, 1)
-        x = F.relu(norm(x, compute)).permute(0, 3, 1, 2)
+        x = F.relu(norm(x.permute(0, 2, 3, 1), compute)).permute(0, 3, 1, 2)
         return used.get_submodule("5")(x.to(dtype), compute).permute(0, 2, 3, 1)
 
 
@@ -97,8 +96,9 @@ class DualHead(DenseHead):
         if not rays:
             return depth
         x = scratch.ray_features(laterals, compute)
-        x = add_image_plane(x, aspect, PLANE_WEIGHT, inplace=True, dtype=self.plane_dtype)
-        raw = scratch.rays(x, self.dtype, compute)
+        first = scratch.output_conv2_aux[3].get_submodule("0")
+        assert isinstance(first, Conv2d)
+        raw = scratch.rays(self.conv_with_plane(first, x, aspect, compute), self.dtype, compute)
         return *depth, raw[..., :-1], activate_confidence(raw[..., -1], "expp1")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ...attention.layout import TokenLayout
-from ..flop_counts import POSE_NUMBERS, conv, dense_head, fusions, linear
+from ..flop_counts import POSE_NUMBERS, conv, dense_head, fusions, linear, places
 
 if TYPE_CHECKING:
     from .config import DA3Config
@@ -29,10 +29,13 @@ def head_flops(
         return result
     head = config.head
     result["global layers"] = frames * sum(linear(patches, dim, width) for width in head.out_channels)
+    (rows, columns), half = layout.grid, head.features // 2
+    once = places(3, half, 32, (rows * config.patch_size, columns * config.patch_size))
     total = dense_head(head, 2, layout.grid, config.patch_size)
     if "rays" in heads:  # a second set of fusions on the same maps, then five convolutions and the output
         features, area = head.features, 64 * patches
-        total += fusions(features, layout.grid, 2) + 5 * conv(3, features, features // 2, area)
-        total += conv(3, features // 2, 32, area) + conv(1, 32, _RAY_CHANNELS, area)
-    result["depth head" if "depth" in heads else "rays head"] = frames * total
+        total += fusions(features, layout.grid) + 5 * conv(3, features, half, area)
+        total += conv(3, half, 32, area) + conv(1, 32, _RAY_CHANNELS, area)
+        once += places(3, half, 32, (8 * rows, 8 * columns))
+    result["depth head" if "depth" in heads else "rays head"] = frames * total + once
     return result

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ...attention.layout import TokenLayout
-from ..flop_counts import POSE_NUMBERS, block, linear, pyramid
+from ..flop_counts import POSE_NUMBERS, block, linear, places, pyramid
 
 if TYPE_CHECKING:
     from .config import OmegaConfig, ReadoutConfig
@@ -33,8 +33,10 @@ def head_flops(
             result[stage] += frames * linear(patches, dim, width)
         values = 2 * (config.patch_size // 4) ** 2
         result["depth head"] = frames * (
-            pyramid(features, widths, layout.grid, 1) + linear(16 * patches, features, values)
+            pyramid(features, widths, layout.grid) + linear(16 * patches, features, values)
         )
+        rows, columns = layout.grid
+        result["depth head"] += places(1, features, values, (4 * rows, 4 * columns))
     return result
 
 

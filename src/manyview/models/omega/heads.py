@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..dense_head import PLANE_WEIGHT, FeatureTapMaps, Pyramid
-from ..dense_ops import activate_confidence, activate_values, add_image_plane
+from ..dense_head import FeatureTapMaps, Pyramid
+from ..dense_ops import activate_confidence, activate_values
 from ..layers import Conv2d, LayerNorm, Linear
 from ..part_configs import DenseHeadConfig
 from ..pose_encoding import POSE_NUMBERS, FrameAttention, activate_pose
@@ -109,8 +109,7 @@ class OmegaDenseHead(FeatureTapMaps):
         aspect = image_size[1] / image_size[0]
         maps = self.maps(taps, grid, aspect, channels_last, compute)
         x = self.scratch.fuse(self.scratch.laterals(maps, compute), 1, compute)
-        x = add_image_plane(x, aspect, PLANE_WEIGHT, inplace=True).to(self.dtype)
-        depth, confidence = (
-            F.pixel_shuffle(conv(x, compute), self.enlarge)[:, 0] for conv in (self.proj, self.proj_conf)
-        )
+        x = x.to(self.dtype)
+        raw = (self.conv_with_plane(conv, x, aspect, compute) for conv in (self.proj, self.proj_conf))
+        depth, confidence = (F.pixel_shuffle(each, self.enlarge)[:, 0] for each in raw)
         return activate_values(depth[..., None], "exp"), activate_confidence(confidence, "expp1")

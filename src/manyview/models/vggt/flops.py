@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ...attention.layout import TokenLayout
-from ..flop_counts import POSE_NUMBERS, block, dense_head, linear, mlp
+from ..flop_counts import POSE_NUMBERS, block, dense_head, linear, mlp, places
 
 if TYPE_CHECKING:
     from .config import CameraHeadConfig, TrackHeadConfig, VGGTConfig
@@ -29,6 +29,9 @@ def head_flops(
             linear(layout.patches_per_frame, dim, width) for width in sizes.out_channels
         )
         flops = frames * dense_head(sizes, _OUTPUT_CHANNELS[head], layout.grid, config.patch_size)
+        if _OUTPUT_CHANNELS[head] is not None:
+            rows, columns = (side * config.patch_size for side in layout.grid)
+            flops += places(3, sizes.features // 2, 32, (rows, columns))
         if head == "track":
             flops += _tracker(sizes, frames, query_points)
         result[f"{head} head"] = flops
