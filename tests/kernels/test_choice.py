@@ -7,7 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from manyview.errors import UsageError
-from manyview.kernels import check_kernels, choice, fused, launch_device
+from manyview.kernels import check_kernels, choice, fused, launch_device, pick_kernels, trial
 
 CPU = torch.device("cpu")
 
@@ -74,6 +74,50 @@ def test_the_tensors_cuda_device_is_current_for_triton(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert not isinstance(launch_device("triton", device), torch.cuda.device)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(choice, "compile_problem", lambda device: None)
     made = launch_device("triton", device)
     assert isinstance(made, torch.cuda.device) and made.idx == 1
     assert not isinstance(launch_device("plain", device), torch.cuda.device)
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """A machine with CUDA and Triton, about which nothing is known yet."""
+    choice._auto_kernels.cache_clear()
+    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(choice, "compile_problem", lambda device: None)
+    yield monkeypatch
+    choice._auto_kernels.cache_clear()
+
+
+def test_auto_is_norms_on_cuda_and_plain_elsewhere(fresh):
+    assert pick_kernels("auto", torch.device("cuda", 0)) == "norms"
+    assert pick_kernels("auto", CPU) == pick_kernels("auto", torch.device("mps")) == "plain"
+    assert pick_kernels("triton", torch.device("cuda", 0)) == "triton"
+    assert pick_kernels("plain", torch.device("cuda", 0)) == "plain"
+    with pytest.raises(ValueError, match="'fast'"):
+        pick_kernels("fast", CPU)
+
+
+@pytest.mark.parametrize("lacking", ["Triton", "a compiler"])
+def test_without_triton_or_a_compiler_auto_is_plain_and_says_so_once(fresh, caplog, lacking):
+    if lacking == "Triton":
+        fresh.setattr(choice.importlib.util, "find_spec", lambda name: None)
+    else:
+        fresh.setattr(choice, "compile_problem", lambda device: "Failed to find C compiler")
+    device = torch.device("cuda", 0)
+    with caplog.at_level("WARNING", "manyview"):
+        assert pick_kernels("auto", device) == pick_kernels("auto", device) == "plain"
+    assert len(caplog.records) == 1
+    with pytest.raises(UsageError, match="kernels"):
+        pick_kernels("norms", device)
+
+
+def test_a_compiler_that_fails_is_told_in_one_line(monkeypatch):
+    """The trial itself, on a machine without a card: whatever Triton or the driver raises is the reason."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    pytest.importorskip("triton")
+    problem = trial.compile_problem(torch.device("cuda", 0))
+    assert problem and "\n" not in problem

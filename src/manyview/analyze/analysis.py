@@ -14,6 +14,7 @@ from torch import Tensor
 from ..attention.plan import Plan
 from ..models.network import Network
 from ..models.predictions import Predictions
+from ..models.run_options import RunOptions
 from ..synthetic import SceneBatch
 from .attention_view import view_layer
 from .knockouts import KINDS, Change, change, predict, with_layer
@@ -99,7 +100,7 @@ def analyse(
     queries: int = 256,
     seed: int = 0,
     progress: Progress | None = None,
-    dtype: torch.dtype | None = None,
+    options: RunOptions | None = None,
 ) -> Analysis:
     """Analyse the global attention of a network; numbers are means over the scenes.
 
@@ -110,7 +111,7 @@ def analyse(
         queries: number of patches per scene sampled as queries.
         seed: of the sampled patches.
         progress: called with ("analyze", done, total).
-        dtype: precision of the trunk (None: that of the weights).
+        options: of every pass, but for its pieces (None: in the precision of the weights).
     """
     depth = model.config.depth
     passes = len(subjects) * (3 + depth * len(kinds))
@@ -125,11 +126,11 @@ def analyse(
     scenes: list[_Scene] = []
     changes: dict[str, list[list[Change]]] = {kind: [[] for _ in range(depth)] for kind in kinds}
     for number, subject in enumerate(subjects):
-        scene = _measure_scene(model, subject, queries, seed + number, dtype, step)
+        scene = _measure_scene(model, subject, queries, seed + number, options, step)
         scenes.append(scene)
         for kind in kinds:
             for layer in range(depth):
-                found = predict(model, scene.images, with_layer(depth, layer, KINDS[kind]), dtype)
+                found = predict(model, scene.images, with_layer(depth, layer, KINDS[kind]), options)
                 changes[kind][layer].append(change(found, scene.dense, scene.truth))
                 step()
     views = tuple(mean_view([s.views[layer] for s in scenes]) for layer in range(depth))
@@ -141,7 +142,7 @@ def analyse(
         split = suggest_split([c.pose_deg for c in knockouts["frame"]], gain)
         passes += len(split.plans) * len(scenes)
         for spec in split.plans:
-            suggested.append(_try(model, Plan.parse(spec, depth), scenes, dtype, step))
+            suggested.append(_try(model, Plan.parse(spec, depth), scenes, options, step))
     scores = [change(s.dense, s.dense, s.truth).auc_30 for s in scenes]
     return Analysis(
         views,
@@ -160,14 +161,14 @@ def _measure_scene(
     subject: Subject,
     queries: int,
     seed: int,
-    dtype: torch.dtype | None,
+    options: RunOptions | None,
     step: Callable[[], None],
 ) -> _Scene:
     """Dense predictions of a scene, the numbers of its layers, and the rotation probe."""
     images = subject.images
     images = images.float() / 255 if images.dtype == torch.uint8 else images
     plan = Plan.dense(model.config.depth)
-    dense = predict(model, images, plan, dtype)
+    dense = predict(model, images, plan, options)
     step()
     patch, layout = model.config.patch_size, dense.layout
     matches: Matches
@@ -189,22 +190,22 @@ def _measure_scene(
         after = strongest_patches(q[0], k[0], layout, sampled, rotated)
         scene.follows.append(follows(before[layer], after, layout.grid))
 
-    predict(model, images, plan, dtype, SimpleNamespace(global_attention=measure))
+    predict(model, images, plan, options, SimpleNamespace(global_attention=measure))
     step()
     images = torch.where(rotated.to(images.device)[:, None, None, None], images.flip((2, 3)), images)
-    predict(model, images, plan, dtype, SimpleNamespace(global_attention=compare))
+    predict(model, images, plan, options, SimpleNamespace(global_attention=compare))
     step()
     return scene
 
 
 def _try(
-    model: Network, plan: Plan, scenes: Sequence[_Scene], dtype: torch.dtype | None, step: Callable[[], None]
+    model: Network, plan: Plan, scenes: Sequence[_Scene], options: RunOptions | None, step: Callable[[], None]
 ) -> Tried:
     """The effect of a plan on all scenes."""
     found = []
     shares = []
     for scene in scenes:
-        found.append(change(predict(model, scene.images, plan, dtype), scene.dense, scene.truth))
+        found.append(change(predict(model, scene.images, plan, options), scene.dense, scene.truth))
         layout, dim = scene.dense.layout, model.config.dim
         dense = Plan.dense(len(plan.layers)).cost(layout, dim).attention_flops
         shares.append(plan.cost(layout, dim).attention_flops / dense)

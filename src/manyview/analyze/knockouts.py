@@ -62,11 +62,12 @@ def predict(
     model: Network,
     images: Float[Tensor, "s 3 h w"],
     plan: Plan,
-    dtype: torch.dtype | None = None,
+    options: RunOptions | None = None,
     recorder: Any = None,
 ) -> Predictions:
-    """Cameras and depth of one scene; `dtype` is the trunk's precision (None: the weights')."""
-    options = RunOptions(dtype, frames_per_chunk=8, mlp_tokens_per_chunk=1 << 14, head_frames_per_chunk=8)
+    """Cameras and depth of one scene, in small pieces; `options` say all else."""
+    few = {"frames_per_chunk": 8, "mlp_tokens_per_chunk": 1 << 14, "head_frames_per_chunk": 8}
+    options = dataclasses.replace(options or RunOptions(), **few)
     found: Predictions = model(images[None], plan, options, recorder)
     return found
 

@@ -50,6 +50,7 @@ class Analyze:
         from ..analyze.report import FILES, table, write_analysis
         from ..errors import UsageError, require_plot
         from ..files.writing import check_results_folder
+        from ..reconstruction.plan.defaults import default_run_options
         from ..reconstruction.plan.machine import pick_device, pick_dtype
 
         if not self.paths:
@@ -64,8 +65,10 @@ class Analyze:
         model = self.model.load()
         with Bars() as bars:
             subjects = self._subjects(model, bars)
-            dtype = pick_dtype(pick_device(self.how.device), self.how.precision)
-            found = analyse(model, subjects, self.knockouts, self.queries, self.seed, bars, dtype)
+            device, how = pick_device(self.how.device), self.how
+            dtype = pick_dtype(device, how.precision)
+            options = default_run_options(device, dtype, how.kernels, how.head_precision)
+            found = analyse(model, subjects, self.knockouts, self.queries, self.seed, bars, options)
         say(table(found))
         if self.out is not None:
             about: dict[str, Any] = {

@@ -104,8 +104,11 @@ class RunChoice(SizedChoice):
     """How to read the input and run the model."""
 
     accel: Annotated[str | None, tyro.conf.arg(help=_ACCEL)] = None
-    kernels: Literal["plain", "norms", "triton"] = "plain"
-    """On CUDA. norms: fused norms, sums and rotations; triton: token merging too."""
+    kernels: Literal["auto", "plain", "norms", "triton"] = "auto"
+    """norms: fused norms, sums and rotations; triton: token merging too; auto: norms on CUDA where Triton
+    compiles them, else plain. No card has run them yet."""
+    head_precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Of dense heads' convolutions; auto: bf16 on CUDA where the trunk has 16 bits, else the weights'."""
     linear_precision: Literal["plain", "fp8"] = "plain"
     """Of the trunk; fp8: 8-bit codes, multiplied as such by CUDA from capability 8.9, emulated elsewhere."""
     reference_view: Literal["saddle_balanced", "first", "middle", "saddle_sim_range"] | None = None

@@ -115,8 +115,11 @@ class Stream:
     """auto, cpu, cuda, cuda:1 or mps."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Of the trunk; auto: bf16 where the device multiplies it, else fp16 on CUDA, fp32 on CPUs."""
-    kernels: Literal["plain", "norms", "triton"] = "plain"
-    """On CUDA. norms: fused norms, sums and rotations; triton: token merging too."""
+    kernels: Literal["auto", "plain", "norms", "triton"] = "auto"
+    """norms: fused norms, sums and rotations; triton: token merging too; auto: norms on CUDA where Triton
+    compiles them, else plain. No card has run them yet."""
+    head_precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Of dense heads' convolutions; auto: bf16 on CUDA where the trunk has 16 bits, else the weights'."""
     model: ModelChoice = dataclasses.field(default_factory=ModelChoice)
     frames: FrameFields = dataclasses.field(default_factory=FrameFields)
     memory: MemoryFields = dataclasses.field(default_factory=MemoryFields)
@@ -203,14 +206,13 @@ class Stream:
         """The engine, and everything that decides the numbers of the result."""
         from .._version import __version__
         from ..errors import UsageError
-        from ..kernels import check_kernels
-        from ..models.run_options import RunOptions
+        from ..reconstruction.plan.defaults import default_run_options
         from ..reconstruction.plan.machine import pick_device, pick_dtype, precision_name
         from ..streaming.stream import engine_options, make_engine, suited_engine
 
         device = pick_device(self.device)
-        check_kernels(self.kernels, device)
         dtype = pick_dtype(device, self.precision)
+        run = default_run_options(device, dtype, self.kernels, self.head_precision)
         options = self.memory.given()
         name, why = suited_engine(network) if self.engine == "auto" else (self.engine, None)
         if why is not None:
@@ -220,7 +222,7 @@ class Stream:
                 raise UsageError("--cameras revised needs --engine chunks")
             options["revise"] = True
         chosen = dataclasses.asdict(engine_options(name, network, options))
-        engine = make_engine(name, network.to(device), RunOptions(dtype, kernels=self.kernels), chosen)
+        engine = make_engine(name, network.to(device), run, chosen)
         info = network.info
         settings = {
             "manyview": __version__,
@@ -236,8 +238,10 @@ class Stream:
             "input": str(self.paths[0]),
             "frames": dataclasses.asdict(dataclasses.replace(self.frames, follow_s=None)),
         }
-        if self.kernels != "plain":
-            settings["kernels"] = self.kernels
+        if run.kernels != "plain":
+            settings["kernels"] = run.kernels
+        if run.head_dtype is not None:
+            settings["head_precision"] = precision_name(run.head_dtype)
         if self.masks is not None:
             settings["masks"] = str(self.masks)
         return engine, settings

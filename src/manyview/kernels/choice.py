@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
+import logging
 import os
 from typing import Literal
 
@@ -11,6 +13,9 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
+from .trial import compile_problem
+
+logger = logging.getLogger(__name__)
 
 # "norms": norms, residual sums, rotations, and the merge of attention's terms; "triton": token merging too.
 KERNELS = ("plain", "norms", "triton")
@@ -22,7 +27,7 @@ def check_kernels(kernels: str, device: torch.device) -> None:
 
     Raises:
         ValueError: for an unknown name.
-        UsageError: where Triton is missing, or the device is neither CUDA nor interpreted
+        UsageError: where Triton is missing or cannot compile, or the device is neither CUDA nor interpreted
             (`TRITON_INTERPRET=1`).
     """
     if kernels not in KERNELS:
@@ -32,6 +37,36 @@ def check_kernels(kernels: str, device: torch.device) -> None:
             raise UsageError("Triton kernels need the triton package: pip install 'manyview[kernels]'")
         if device.type not in ("cuda", "meta") and not interpreted():
             raise UsageError(f"Triton kernels run on CUDA devices, not on {device.type}: use the plain ones")
+        problem = compile_problem(device) if device.type == "cuda" and torch.cuda.is_available() else None
+        if problem is not None:
+            raise UsageError(
+                f"Triton cannot compile kernels for {device} ({problem}): take --kernels plain, or install a "
+                "C compiler and Python's header files"
+            )
+
+
+def pick_kernels(kernels: str, device: torch.device) -> str:
+    """One of `KERNELS` for a run on a device.
+
+    "auto" is "norms" on CUDA where Triton is installed and compiles, else "plain"; why it is not "norms" on
+    CUDA is logged once. All else is checked by `check_kernels`, and raises as that does.
+    """
+    if kernels == "auto":
+        return _auto_kernels(device)
+    check_kernels(kernels, device)
+    return kernels
+
+
+@functools.lru_cache(maxsize=8)
+def _auto_kernels(device: torch.device) -> str:
+    if device.type != "cuda":
+        return "plain"
+    try:
+        check_kernels("norms", device)
+    except UsageError as error:
+        logger.warning("plain kernels run in place of fused ones: %s", error)
+        return "plain"
+    return "norms"
 
 
 def launch_device(kernels: str, device: torch.device) -> contextlib.AbstractContextManager[object]:

@@ -12,6 +12,7 @@ from .dense_head import FeatureTapMaps
 from .layers import in_slices
 from .precision import PLAIN, Compute, ConvertedWeights
 from .run_options import RunOptions
+from .transfer import CudaCopies, in_slices_to_host
 
 
 @runtime_checkable
@@ -99,12 +100,14 @@ def run_dense_head(
     shape: Sequence[int],
     options: RunOptions,
     weights: ConvertedWeights | None = None,
+    on_host: bool = False,
     **wanted: bool,
 ) -> tuple[Tensor, ...]:
     """Outputs of a dense head, each [B, S, ...], for images of `shape` [B, S, 3, H, W], as `options` say.
 
-    `weights`: converted weights that several passes share (None: kept for this call). `wanted` asks the head
-    for outputs that it leaves out by default.
+    `weights`: converted weights that several passes share (None: kept for this call). `on_host`: the outputs
+    are wanted in host memory, and have arrived there. `wanted` asks the head for outputs that it leaves out
+    by default.
     """
     channels_last = options.channels_last
     if channels_last is None:
@@ -112,11 +115,13 @@ def run_dense_head(
     compute = Compute.for_heads(options, weights)
     dtype = options.head_dtype or head.dtype
     size = (shape[-2], shape[-1])
-    outputs = in_slices(
-        lambda part: head(
-            (tap[part].to(dtype) for tap in taps), grid, size, channels_last, compute, **wanted
-        ),
-        len(taps[0]),
-        options.head_frames_per_chunk,
-    )
+
+    def run(part: slice) -> Sequence[Tensor] | Tensor:
+        return head((tap[part].to(dtype) for tap in taps), grid, size, channels_last, compute, **wanted)
+
+    frames, piece, device = len(taps[0]), options.head_frames_per_chunk, taps[0].device
+    if on_host and device.type == "cuda":
+        outputs = in_slices_to_host(run, frames, piece, CudaCopies(device))
+    else:
+        outputs = in_slices(run, frames, piece)
     return tuple(output.unflatten(0, shape[:2]) for output in outputs)

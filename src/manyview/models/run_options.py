@@ -29,7 +29,9 @@ class RunOptions:
     (docs/kernels.md).
     `reference_view`: how the view that defines the world is chosen, of `REFERENCE_VIEWS`, for networks that
     choose (None: as the network does). `camera_from_rays`: cameras are fitted to the rays of the dense
-    head, in place of those of the camera head, for networks with "rays".
+    head, in place of those of the camera head, for networks with "rays". `host_outputs`: maps of dense heads
+    with which a network does nothing more come in host memory, from CUDA piece by piece while the next
+    piece is computed.
     """
 
     dtype: torch.dtype | None = None
@@ -44,6 +46,7 @@ class RunOptions:
     kernels: str = "plain"
     reference_view: str | None = None
     camera_from_rays: bool = False
+    host_outputs: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "heads", tuple(self.heads))

@@ -19,6 +19,7 @@ from ..models.network import Network, check_images
 from ..models.precision import ConvertedWeights
 from ..models.predictions import Predictions
 from ..models.run_options import RunOptions
+from ..models.transfer import to_device, to_host
 from ..reconstruction.plan.machine import synchronise
 from ..reconstruction.run.anchored import SolvedAnchors, encoder_features, solve_anchors
 from .anchor_rule import first_uncovered
@@ -85,7 +86,7 @@ class AnchorEngine:
         self, model: Network, options: AnchorOptions | None = None, run: RunOptions | None = None
     ) -> None:
         self._options = options or AnchorOptions()
-        self._run = dataclasses.replace(run or RunOptions(), heads=("camera", "depth"))
+        self._run = dataclasses.replace(run or RunOptions(), heads=("camera", "depth"), host_outputs=True)
         self._plan = Plan.parse(self._options.accel, model.config.depth)
         check_anchorable(model, self._plan)
         self._model = model
@@ -113,7 +114,7 @@ class AnchorEngine:
     def push(self, images: Num[Tensor, "views 3 height width"]) -> StreamUpdate:
         device = next(self._model.parameters()).device
         start, before = time.perf_counter(), self._held
-        batch = check_images(images)[0].to(device)
+        batch = to_device(check_images(images)[0], device)
         size = (batch.shape[-2], batch.shape[-1])
         if before.size not in (None, size):
             raise UsageError(f"the stream has images of {before.size}, not {size} (height, width)")
@@ -128,7 +129,7 @@ class AnchorEngine:
             parts.append(part)
             rest = rest[len(part[0]) :]
         cameras, intrinsics, depth, conf = (
-            torch.cat([part[i] for part in parts]).float().cpu() for i in range(4)
+            to_host(torch.cat([part[i] for part in parts]).float()) for i in range(4)
         )
         synchronise(device)
         self._held = held
@@ -202,12 +203,12 @@ class AnchorEngine:
         where = torch.tensor(chosen.frames, device=images.device)
         solved, found = solve_anchors(self._model, images[where], chosen, self._run, weights=self._weights)
         others = [frame for frame in range(count) if frame not in chosen.frames]
-        order = torch.tensor([*chosen.frames, *others]).argsort()[count - len(new) :].to(images.device)
+        order = torch.tensor([*chosen.frames, *others]).argsort()[count - len(new) :]
         parts = _parts(found)
         if others:
             attached = _parts(solved.attach(images[torch.tensor(others, device=images.device)]))
             parts = tuple(torch.cat(pair) for pair in zip(parts, attached, strict=True))
-        parts = tuple(part[order] for part in parts)
+        parts = tuple(part[order.to(part.device)] for part in parts)  # maps are on the host
         if count < self._options.start:
             return dataclasses.replace(held, frames=count, images=images), parts
         solved = dataclasses.replace(solved, plan=self._plan)

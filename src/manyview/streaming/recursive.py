@@ -21,6 +21,7 @@ from ..geometry.cameras import pose_encoding_to_cameras
 from ..models.network import Network, check_images
 from ..models.precision import ConvertedWeights
 from ..models.run_options import RunOptions
+from ..models.transfer import to_device, to_host
 from ..reconstruction.plan.machine import synchronise
 from .engine import StreamUpdate
 from .forward import check_streamable
@@ -91,7 +92,7 @@ class RecursiveEngine:
         check_streamable(model)
         self._model = model
         self._options = options or RecursiveOptions()
-        self._run = run or RunOptions()
+        self._run = dataclasses.replace(run or RunOptions(), host_outputs=True)
         plan = Plan.parse(self._options.accel or default_accel(self._model), self._model.config.depth)
         self._memory = PlanMemory(plan, self._options.rule())
         self._weights = ConvertedWeights()  # for all chunks
@@ -123,7 +124,7 @@ class RecursiveEngine:
     def push(self, images: Num[Tensor, "views 3 height width"]) -> StreamUpdate:
         device = next(self._model.parameters()).device
         start, first = time.perf_counter(), self.frames
-        batch = check_images(images).to(device)
+        batch = to_device(check_images(images), device)
         size, new = (batch.shape[-2], batch.shape[-1]), batch.shape[1]
         if self._size not in (None, size):
             raise UsageError(f"the stream has images of {self._size}, not {size} (height, width)")
@@ -133,7 +134,7 @@ class RecursiveEngine:
             tokens = out.camera_tokens
             seen = tokens if self._window is None else torch.cat([self._window, tokens], 1)
             cameras, intrinsics = self._to_cameras(seen, size)
-            depth, conf = (x[0].float().cpu() for x in (out.z_depth, out.depth_conf))
+            depth, conf = (to_host(x[0].float()) for x in (out.z_depth, out.depth_conf))
         except BaseException:
             self._memory.discard_new()
             raise

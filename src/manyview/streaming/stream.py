@@ -21,6 +21,7 @@ from ..models.network import Network
 from ..models.run_options import RunOptions
 from ..reconstruction.inputs.network_image import Sizing
 from ..reconstruction.inputs.options import InputOptions
+from ..reconstruction.plan.defaults import HeadPrecision, default_run_options
 from ..reconstruction.plan.machine import pick_device, pick_dtype
 from .engine import StreamEngine, StreamUpdate
 from .frames import FrameSource, frames_of_objects
@@ -60,7 +61,8 @@ def stream(
     inputs: InputOptions | None = None,
     device: str = "auto",
     precision: str = "auto",
-    kernels: str = "plain",
+    kernels: str = "auto",
+    head_precision: HeadPrecision = "auto",
     **options: Unpack[StreamOptions],
 ) -> Iterator[StreamUpdate]:
     """Reconstruct frames as they arrive, `chunk` at a time, in the world of the first frame's camera.
@@ -79,7 +81,8 @@ def stream(
         inputs: which frames of a folder or video are used.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         precision: "auto", "fp32", "bf16" or "fp16", of the trunk.
-        kernels: "plain", "norms" or "triton" (docs/kernels.md).
+        kernels: "auto", "plain", "norms" or "triton", as in `ReconstructOptions`.
+        head_precision: "auto", "fp32", "bf16" or "fp16", as in `ReconstructOptions`.
         options: fields of the engine's options, such as `accel="flash:r=2"`.
 
     Returns:
@@ -106,7 +109,7 @@ def stream(
         raise UsageError(f"engine must be a name or an engine, not {type(engine).__name__}")
     if isinstance(engine, str):
         where = pick_device(device)
-        run = RunOptions(pick_dtype(where, precision), kernels=kernels)
+        run = default_run_options(where, pick_dtype(where, precision), kernels, head_precision)
         name = suited_engine(model)[0] if engine == "auto" else engine
         engine = make_engine(name, model.to(where), run, options)
     elif options:

@@ -14,7 +14,7 @@ from ...attention.plan import Plan
 from ...errors import UsageError
 from ...models.families import suited_plans
 from ...models.network import Network
-from ...models.run_options import RunOptions
+from ...reconstruction.plan.defaults import default_run_options
 from ...reconstruction.plan.machine import pick_dtype
 from ..protocols.measures import Figures
 from ..protocols.procedural import VERSION, Case
@@ -128,7 +128,7 @@ def compare_plans(
                 case.options(),
                 parsed,
                 benchmark_errors,
-                RunOptions(dtype, heads=("camera", "depth")),
+                default_run_options(parameter.device, dtype),
                 str(parameter.device),
                 facts={"case": place},
                 warm=number == 0,

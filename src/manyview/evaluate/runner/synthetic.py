@@ -17,8 +17,8 @@ import torch
 from ...attention.plan import Plan
 from ...errors import InputError, UsageError
 from ...models.network import Network
-from ...models.run_options import RunOptions
 from ...reconstruction.inputs.views import depth_at_network_pixels
+from ...reconstruction.plan.defaults import default_run_options
 from ...reconstruction.plan.machine import pick_dtype
 from ...reconstruction.result.result import Reconstruction
 from ...synthetic import SceneOptions, render_scenes
@@ -101,7 +101,7 @@ def evaluate_synthetic(
             held_out,
             parsed,
             quick_errors,
-            RunOptions(dtype, heads=("camera", "depth")),
+            default_run_options(where, dtype),
             str(where),
             baselines={} if mean is None else _baselines(mean, views, size, seed + number),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -91,6 +92,7 @@ class DA3(Network):
         known = None if priors is None else self._known(priors, images, options)
         given = None
         if known is not None:
+            options = dataclasses.replace(options, host_outputs=False)  # depth is scaled to the known cameras
             given = self.cam_enc(known.normalised(), known.intrinsics, (images.shape[-2], images.shape[-1]))
         rule = "first" if plan.has_anchors else options.reference_view or self.config.reference_views[0]
         tokens = CameraTokens(self.transformer.camera_token, given, rule, continues)
@@ -148,6 +150,7 @@ class DA3(Network):
                     images.shape,
                     options,
                     weights,
+                    on_host=options.host_outputs and not with_rays and order.views is None,
                     rays=with_rays,
                 )
                 depth, result.depth_conf, *rays = (order.restore(x) for x in maps)
@@ -199,7 +202,13 @@ class DA3(Network):
                 images, plan, options, taps, recorder, tokens, weights=weights
             )
             depth, conf = run_dense_head(
-                self.head, taps.take("depth"), layout.grid, images.shape, options, weights
+                self.head,
+                taps.take("depth"),
+                layout.grid,
+                images.shape,
+                options,
+                weights,
+                on_host=options.host_outputs,
             )
         assert taps.camera_tokens is not None
         return ChunkOutput(taps.camera_tokens.to(self.head.dtype), depth.squeeze(-1), conf)

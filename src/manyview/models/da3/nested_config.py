@@ -134,6 +134,6 @@ class DA3NestedConfig(NetworkConfig):
 
 
 def with_both_heads(options: RunOptions) -> RunOptions:
-    """The options, with the heads that metres need."""
+    """The options, with the heads that metres need, whose depth is scaled on the device."""
     heads = (*options.heads, *(head for head in ("camera", "depth") if head not in options.heads))
-    return dataclasses.replace(options, heads=heads)
+    return dataclasses.replace(options, heads=heads, host_outputs=False)

@@ -108,7 +108,13 @@ class Omega(Network):
                 mark(recorder, "camera head")
             if "depth" in options.heads:
                 depth, result.depth_conf = run_dense_head(
-                    self.dense_head, feature_taps.take("depth"), layout.grid, images.shape, options, weights
+                    self.dense_head,
+                    feature_taps.take("depth"),
+                    layout.grid,
+                    images.shape,
+                    options,
+                    weights,
+                    on_host=options.host_outputs,
                 )
                 result.z_depth = depth.squeeze(-1)
                 mark(recorder, "depth head")

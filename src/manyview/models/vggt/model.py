@@ -94,7 +94,13 @@ class VGGT(Network):
                 mark(recorder, "camera head")
             for name, extractor in dense.items():
                 maps = run_dense_head(
-                    extractor, feature_taps.take(name), layout.grid, images.shape, options, weights
+                    extractor,
+                    feature_taps.take(name),
+                    layout.grid,
+                    images.shape,
+                    options,
+                    weights,
+                    on_host=options.host_outputs and name != "track",
                 )
                 if name == "depth":
                     result.z_depth, result.depth_conf = maps[0].squeeze(-1), maps[1]
@@ -134,7 +140,13 @@ class VGGT(Network):
                 images, plan, options, feature_taps, recorder, known, weights=weights
             )
             depth, conf = run_dense_head(
-                self.depth_head, feature_taps.take("depth"), layout.grid, images.shape, options, weights
+                self.depth_head,
+                feature_taps.take("depth"),
+                layout.grid,
+                images.shape,
+                options,
+                weights,
+                on_host=options.host_outputs,
             )
         assert feature_taps.camera_tokens is not None
         tokens = feature_taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)

@@ -14,6 +14,7 @@ from torch import Tensor
 from ...errors import ManyViewError
 from ...files.naming import enumerated
 from ...models.network import Predictions
+from ...models.transfer import to_host
 from ..inputs.views import ViewRecord
 from .arrays import ARRAY_FIELDS
 
@@ -74,7 +75,7 @@ def predicted_arrays(predictions: Predictions) -> dict[str, np.ndarray]:
     }
     # Converted on the CPU: Apple's GPU has no float64.
     return {
-        name: tensor[0].cpu().numpy().astype(ARRAY_FIELDS[name][0], copy=False)
+        name: to_host(tensor[0]).numpy().astype(ARRAY_FIELDS[name][0], copy=False)
         for name, tensor in tensors.items()
         if tensor is not None
     }

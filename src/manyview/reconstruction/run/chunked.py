@@ -5,6 +5,7 @@ Each view depends on the anchors and itself alone, so the size of a chunk change
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gc
 import logging
@@ -21,6 +22,7 @@ from ...errors import MemoryLimitError, out_of_memory
 from ...files.array_file import ArrayFile
 from ...models.network import Network, Predictions
 from ...models.precision import ConvertedWeights
+from ...models.transfer import to_device
 from ..plan.chunked_plan import result_shapes
 from ..plan.preflight import format_gib
 from ..result.masks import with_masked_sky
@@ -71,12 +73,13 @@ def _fill(
 ) -> tuple[Tensor, int, dict[str, float]]:
     """Write all views' arrays; which views are valid, the chunk that went through, and seconds by stage."""
     chosen, images = ready.chosen, ready.views.images
-    device, plan, options = chosen.machine.device, chosen.request.plan, chosen.options
+    device, plan = chosen.machine.device, chosen.request.plan
+    options = dataclasses.replace(chosen.options, host_outputs=True)
     count = len(images)
     clock = StageClock(device, count * (1 + plan.needs_frame_features), callback)
 
     def read(start: int, stop: int) -> Tensor:
-        return images[start:stop].to(device)
+        return to_device(images[start:stop], device)
 
     def finished(stage: str, views: int) -> None:
         clock.mark(stage, views)
@@ -88,7 +91,7 @@ def _fill(
         features = encoder_features(model, read, count, options, mark, weights)[None]
     anchors = ChosenAnchors.of(plan, count, model.config.reference_frame, features)
     solved, predictions = solve_anchors(
-        model, images[list(anchors.frames)].to(device), anchors, options, weights=weights
+        model, to_device(images[list(anchors.frames)], device), anchors, options, weights=weights
     )
     valid = torch.zeros(count, dtype=torch.bool)
     valid[list(anchors.frames)] = _write(file, anchors.frames, predictions, ready)
@@ -103,7 +106,7 @@ def _fill(
     while others:
         rows, part = others[:chunk], None
         try:
-            part = solved.attach(images[rows].to(device))
+            part = solved.attach(to_device(images[rows], device))
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise

@@ -15,6 +15,7 @@ from ...models.network import Network, Predictions
 from ...models.priors import Priors
 from ...models.recording import stage_counts
 from ...models.run_options import RunOptions
+from ...models.transfer import to_device
 from ..plan.preflight import Preflight, memory_limit_error, run_options_candidates
 from .progress import ProgressCallback, StageClock
 
@@ -42,7 +43,13 @@ def run_forward(
         clock = StageClock(device, sum(stage_counts(model.config.depth, options.heads).values()), progress)
         try:
             with torch.inference_mode():
-                result = model(images.to(device), plan or chosen.request.plan, options, clock, **known)
+                result = model(
+                    to_device(images, device),
+                    plan or chosen.request.plan,
+                    dataclasses.replace(options, host_outputs=True),
+                    clock,
+                    **known,
+                )
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise

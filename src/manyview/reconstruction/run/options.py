@@ -17,6 +17,8 @@ from ..inputs.options import InputOptions
 from ..inputs.view_masks import Masks, check_masks
 from ..known.arrays import KnownViews
 from ..known.files import KnownFiles
+from ..plan.defaults import HeadPrecision
+from ..plan.machine import PRECISIONS
 
 
 @accepts_renamed
@@ -47,7 +49,9 @@ class ReconstructOptions:
         chunk: attach so many views at a time to anchors solved once, with results on the disk (None: only if
             one pass does not fit in memory). For plans of anchors; the result is the same.
         kernels: "plain", "norms" for fused norms, sums and rotations, or "triton" for fused token merging too
-            (docs/kernels.md).
+            (docs/kernels.md); "auto": "norms" on CUDA where Triton compiles them, else "plain".
+        head_precision: of the convolutions of dense heads: "fp32", "bf16" or "fp16"; "auto": bf16 on CUDA
+            where the trunk has 16 bits, else that of the weights (docs/precision.md).
         metric: put the result in metres by `metric_model` on a few views; refused, with a note, where its
             depth and the result's do not agree.
         sky: mark the sky of every view by `metric_model`, which leaves it out of the points.
@@ -84,7 +88,8 @@ class ReconstructOptions:
     compare: bool = False
     compare_views: int | None = None
     chunk: int | None = None
-    kernels: str = "plain"
+    kernels: str = "auto"
+    head_precision: HeadPrecision = "auto"
     linear_precision: str = "plain"
     reference_view: str | None = None
     camera_from_rays: bool = False
@@ -105,8 +110,11 @@ class ReconstructOptions:
         )
         if self.pixel_centres not in ("half", "integer"):
             raise UsageError(f"pixel_centres must be 'half' or 'integer', not {self.pixel_centres!r}")
-        if self.kernels not in KERNELS:
-            raise UsageError(f"kernels are {', '.join(KERNELS)}, not {self.kernels!r}")
+        if self.kernels not in ("auto", *KERNELS):
+            raise UsageError(f"kernels are {', '.join(('auto', *KERNELS))}, not {self.kernels!r}")
+        if self.head_precision not in ("auto", *PRECISIONS):
+            known = ", ".join(("auto", *PRECISIONS))
+            raise UsageError(f"head_precision is one of {known}, not {self.head_precision!r}")
         if self.reference_view not in (None, *REFERENCE_VIEWS):
             known = ", ".join(REFERENCE_VIEWS)
             raise UsageError(f"reference_view is one of {known}, not {self.reference_view!r}")
@@ -145,6 +153,7 @@ class ReconstructChanges(TypedDict, total=False):
     compare_views: int | None
     chunk: int | None
     kernels: str
+    head_precision: HeadPrecision
     linear_precision: str
     reference_view: str | None
     camera_from_rays: bool

@@ -17,7 +17,6 @@ from ...attention.auto import choose_plan, misfit
 from ...attention.plan import Plan
 from ...attention.visible_keys import hide_keys
 from ...errors import MemoryLimitError, UsageError, memory_errors
-from ...kernels import check_kernels
 from ...models.families import suited_plans
 from ...models.network import Network
 from ..inputs.find import Inputs, find_inputs
@@ -30,6 +29,7 @@ from ..inputs.view_masks import ViewMasks, read_view_masks
 from ..known.known import KnownInputs, check_accepts_priors, read_known
 from ..plan.chunked_plan import preflight_chunks
 from ..plan.decoding import DecodingPlan, plan_decoding
+from ..plan.defaults import default_run_options
 from ..plan.machine import Machine, inspect_machine, measure_flops, pick_device, pick_dtype
 from ..plan.preflight import Preflight, Request, preflight
 from .anchored import why_not_anchored
@@ -123,8 +123,8 @@ def prepare(
     config.require_reference_view(options.reference_view, Plan.dense(config.depth))
     single_view = SingleView.wanted(options.metric, options.sky, options.metric_model)
     device = pick_device(options.device)
-    check_kernels(options.kernels, device)
     dtype = pick_dtype(device, options.precision)
+    run = default_run_options(device, dtype, options.kernels, options.head_precision)
     # A wrong plan is refused before anything is read; what auto picks depends on what was read.
     suited = suited_plans(model)
     trained_for = suited.trained_for
@@ -147,11 +147,10 @@ def prepare(
     def choose(count: int, height: int, width: int, given: tuple[str, ...]) -> tuple[Preflight, str | None]:
         """Plan and chunk sizes for so many views, and why this plan. Raises MemoryLimitError."""
         shape = (count, height, width)
-        kernels, linear_precision = options.kernels, options.linear_precision
         reason: str | None
         request = Request(
-            config, *shape, plan, heads, dtype, given, kernels, linear_precision,
-            reference_view=options.reference_view, camera_from_rays=options.camera_from_rays,
+            config, *shape, plan, heads, dtype, given, run.kernels, options.linear_precision,
+            run.head_dtype, run.channels_last, options.reference_view, options.camera_from_rays,
         )  # fmt: skip
         if accel == "auto":
             ordered = _ordered(found)

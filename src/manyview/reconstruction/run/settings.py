@@ -52,8 +52,10 @@ def run_settings(
     if options.mask_sky:
         settings["mask_sky"] = True
     # Only where they change the rounding, so that results stored before they existed keep their settings.
-    if options.kernels != "plain":
-        settings["kernels"] = options.kernels
+    if chosen.request.kernels != "plain":
+        settings["kernels"] = chosen.request.kernels
+    if chosen.request.head_dtype is not None:
+        settings["head_precision"] = precision_name(chosen.request.head_dtype)
     if options.linear_precision != "plain":
         settings["linears"] = options.linear_precision
     if options.reference_view is not None:
