@@ -66,8 +66,9 @@ def predict(
     recorder: Any = None,
 ) -> Predictions:
     """Cameras and depth of one scene, in small pieces; `options` say all else."""
-    few = {"frames_per_chunk": 8, "mlp_tokens_per_chunk": 1 << 14, "head_frames_per_chunk": 8}
-    options = dataclasses.replace(options or RunOptions(), **few)
+    options = dataclasses.replace(
+        options or RunOptions(), frames_per_chunk=8, mlp_tokens_per_chunk=1 << 14, head_frames_per_chunk=8
+    )
     found: Predictions = model(images[None], plan, options, recorder)
     return found
 
