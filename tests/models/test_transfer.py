@@ -8,6 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from manyview.models.dense_head import DenseHead
+from manyview.models.feature_taps import run_dense_head
+from manyview.models.part_configs import DenseHeadConfig
+from manyview.models.run_options import RunOptions
 from manyview.models.transfer import in_slices_to_host, to_device, to_host
 
 
@@ -83,3 +87,25 @@ def _no_memory(part: slice) -> list[Tensor]:
 def test_nothing_is_copied_on_a_cpu():
     x = torch.randn(4, 3)
     assert to_host(x) is x and to_device(x, torch.device("cpu")) is x
+
+
+def test_maps_of_a_head_stay_below_32_bit_offsets(monkeypatch):
+    """Of channels-last maps PyTorch resizes at most 2^31 elements at once on CUDA: 82 frames of 518x392."""
+    with torch.device("meta"):
+        head = DenseHead(2048, DenseHeadConfig(), 2)
+        taps = [torch.empty(100, 28 * 37, width) for width in DenseHeadConfig().out_channels]
+    ran: list[int] = []
+    plain = head.forward
+
+    def counted(taps, *rest):
+        taps = list(taps)
+        ran.append(len(taps[0]))
+        return plain(iter(taps), *rest)
+
+    monkeypatch.setattr(head, "forward", counted)
+    shape = (1, 100, 3, 392, 518)
+    options = RunOptions(head_frames_per_chunk=None, channels_last=True)
+    with torch.inference_mode():
+        depth, _ = run_dense_head(head, taps, (28, 37), shape, options)
+    assert ran == [82, 18] and depth.shape == (1, 100, 392, 518, 1)
+    assert max(ran) * head.largest_map((28, 37), (392, 518)) < 2**31

@@ -150,6 +150,11 @@ class FeatureTapMaps(nn.Module):
         assert isinstance(conv, Conv2d)
         return conv.weight.dtype
 
+    def largest_map(self, grid: tuple[int, int], image_size: tuple[int, int]) -> int:
+        """Elements of the largest map of one frame; sizes are (rows, columns) of patches and pixels."""
+        widths = [conv.out_channels for conv in self.projects if isinstance(conv, Conv2d)]
+        return grid[0] * grid[1] * max(16 * widths[0], 4 * widths[1], *widths[2:])
+
     def project(
         self, tokens: Float[Tensor, "*batch patches dim"], index: int, compute: Compute = PLAIN
     ) -> Float[Tensor, "*batch patches width"]:
@@ -260,6 +265,11 @@ class DenseHead(FeatureTapMaps):
             return self.values(x, image_size, compute)
         height, width = (side // self.down_ratio for side in image_size)
         return resize_map(x, (height, width)).to(self.dtype)
+
+    def largest_map(self, grid: tuple[int, int], image_size: tuple[int, int]) -> int:
+        fused, last = self.scratch.layer1_rn.out_channels, self.scratch.output_conv1.out_channels
+        (rows, columns), (height, width) = grid, (side // self.down_ratio for side in image_size)
+        return max(super().largest_map(grid, image_size), 64 * rows * columns * fused, height * width * last)
 
     def values(self, x: Tensor, image_size: tuple[int, int], compute: Compute) -> tuple[Tensor, Tensor]:
         """Values and confidence from the features of the scratch."""

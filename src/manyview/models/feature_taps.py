@@ -14,6 +14,8 @@ from .precision import PLAIN, Compute, ConvertedWeights
 from .run_options import RunOptions
 from .transfer import CudaCopies, in_slices_to_host
 
+_INT_MAX = 2**31 - 1
+
 
 @runtime_checkable
 class FeatureTapSizes(Protocol):
@@ -119,7 +121,10 @@ def run_dense_head(
     def run(part: slice) -> Sequence[Tensor] | Tensor:
         return head((tap[part].to(dtype) for tap in taps), grid, size, channels_last, compute, **wanted)
 
-    frames, piece, device = len(taps[0]), options.head_frames_per_chunk, taps[0].device
+    frames, device = len(taps[0]), taps[0].device
+    # PyTorch resizes maps with channels last by 32-bit offsets on CUDA, and wrongly beyond them.
+    most = max(1, _INT_MAX // head.largest_map(grid, size))
+    piece = min(options.head_frames_per_chunk or frames, most)
     if on_host and device.type == "cuda":
         outputs = in_slices_to_host(run, frames, piece, CudaCopies(device))
     else:

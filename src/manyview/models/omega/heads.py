@@ -94,6 +94,9 @@ class OmegaDenseHead(FeatureTapMaps):
         self.scratch = Pyramid(config.features, config.out_channels, relu_skip=False)
         self.proj, self.proj_conf = (Conv2d(config.features, self.enlarge**2, 1) for _ in range(2))
 
+    def largest_map(self, grid: tuple[int, int], image_size: tuple[int, int]) -> int:
+        return max(super().largest_map(grid, image_size), 16 * grid[0] * grid[1] * self.proj.in_channels)
+
     def forward(
         self,
         taps: Iterable[Float[Tensor, "frames patches width"]],

@@ -101,6 +101,7 @@ def _fill(
     for view, kept in file.done.items():  # of an earlier run that was interrupted
         valid[view] = kept
     others = [view for view in range(count) if view not in done]
+    clock.wait()
     clock.done = clock.total - len(others)
     chunk = chosen.chunk or count
     while others:
