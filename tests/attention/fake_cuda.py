@@ -1,4 +1,4 @@
-"""What a forward pass on a card would wait for and send, seen on tensors that have only shapes and devices."""
+"""What a forward pass on a card would wait for and send, seen on tensors that have shapes and no numbers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ _INDEXES = {"__getitem__", "__setitem__"}
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """One wait for the device ("sync") or copy to it ("upload"): before the end of which global layer, where."""
+    """A wait for the device ("sync") or a copy to it ("upload")."""
 
     kind: str
-    layer: int
     call: str
     where: str
 
@@ -40,12 +39,12 @@ class DeviceWatch(TorchFunctionMode):
     """Notes every sync and upload of the calls inside; to be entered within `card()`.
 
     Sizes that depend on values are made up (a ninth of the elements); a value that is asked for raises
-    HostSync. `layer` is set by the caller.
+    HostSync. Nothing is noted while `watching` is False.
     """
 
     def __init__(self, fake: FakeTensorMode) -> None:
         super().__init__()
-        self.fake, self.layer = fake, 0
+        self.fake, self.watching = fake, True
         self.found: list[Found] = []
 
     def __torch_function__(
@@ -68,6 +67,7 @@ class DeviceWatch(TorchFunctionMode):
                 return self._indexed(func, name, args)
             if name == "repeat_interleave" and isinstance(args[1], Tensor):
                 self._note("sync", name)
+                raise HostSync(f"{name} at {_where()}")
         return func(*args, **kwargs)
 
     def _moved(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -93,7 +93,7 @@ class DeviceWatch(TorchFunctionMode):
         raise HostSync(f"{name} at {_where()}")
 
     def _indexed(self, func: Any, name: str, args: tuple[Any, ...]) -> Any:
-        first, given = args[0], args[1] if isinstance(args[1], tuple | list) else (args[1],)
+        first, given = args[0], args[1] if isinstance(args[1], tuple) else (args[1],)
         index = [i for i in given if isinstance(i, Tensor)]
         if any(i.device.type == "cpu" and i.ndim for i in index) or any(isinstance(i, list) for i in given):
             self._note("upload", name)
@@ -107,7 +107,8 @@ class DeviceWatch(TorchFunctionMode):
         return func(*args)
 
     def _note(self, kind: str, call: str) -> None:
-        self.found.append(Found(kind, self.layer, call, _where()))
+        if self.watching:
+            self.found.append(Found(kind, call, _where()))
 
 
 def _on_card(device: torch.device | None) -> bool:
