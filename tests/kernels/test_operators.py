@@ -60,7 +60,7 @@ def test_operators_change_what_they_say(triton):
     slot = torch.zeros(1, 1, 6, dtype=torch.long, device=triton)
     for launch, given in (
         (_layer_norm, (x, ones, None, 1e-5, out)),
-        (_add_scaled_norm, (x, branch, ones, ones, ones, 1e-5, out)),
+        (_add_scaled_norm, (x, branch, ones, ones, ones, ones, 1e-5, out)),
         (_head_rotate, (x, None, None, None, angles, angles, False, heads)),
         (_copy, (x[:, None], slot, out[:, None].clone())),
     ):

@@ -68,6 +68,19 @@ def test_residual_sum_and_norm_against_float64(triton, dtype, scales, shape):
     close(y, norm64(x, weight, bias, 1e-5))  # of what was stored, as the plain norm reads it
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_is_added_later_is_not_in_the_norm(triton, dtype):
+    from manyview.kernels.row_norm import add_scaled_norm
+
+    x, branch = torch.randn(2, 2, 5, 33, device=triton).to(dtype)
+    later = torch.randn(33, device=triton)
+    total = x.double() + branch.double()
+    plain = x.clone()
+    wanted = add_scaled_norm(plain, branch, None, None, None, 1e-5)
+    assert torch.equal(add_scaled_norm(x, branch, None, None, None, 1e-5, later), wanted)
+    close(x, total + later.double(), ulps=2)
+
+
 def test_residual_sum_writes_only_its_rows(triton):
     from manyview.kernels.row_norm import add_scaled_norm
 

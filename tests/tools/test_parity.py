@@ -47,6 +47,19 @@ def test_a_wrong_kernel_is_found(triton):
     assert [one.agrees for one in found] == [True, False, False]
 
 
+def test_a_case_that_raises_is_a_row(device, tmp_path, monkeypatch):
+    from tools.kernels import cases
+
+    few = dict(list(cases.kernel_cases().items())[:2])
+    broken = dataclasses.replace(next(iter(few.values())), make=lambda *given: 1 / 0)
+    monkeypatch.setattr(cases, "kernel_cases", lambda: {**few, broken.name: broken})
+    out = tmp_path / "parity.json"
+    assert parity.main(["--device", device.type, "--out", str(out)]) == 1
+    rows = json.loads(out.read_text())
+    assert [row["agrees"] for row in rows] == [False] * 3 + [True] * 3
+    assert all("ZeroDivisionError" in row["failed"] for row in rows[:3]) and not rows[3]["failed"]
+
+
 def test_tokens_far_apart_are_the_same_tokens(triton):
     from tools.kernels.cases import CaseSize, kernel_cases
 

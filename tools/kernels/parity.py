@@ -32,7 +32,8 @@ _FAR, _TOKENS_APART = 2**30, 4
 @dataclasses.dataclass(frozen=True)
 class Parity:
     """One kernel in one precision. Errors are the largest |got - exact| / (1 + |exact|), as are those of the
-    plain operations beside it; seconds are medians on the device (None on a CPU, where nothing is timed)."""
+    plain operations beside it; seconds are medians on the device (None on a CPU, where nothing is timed).
+    `failed`: the error that a case raised; it has no figures."""
 
     kernel: str
     dtype: str
@@ -45,6 +46,15 @@ class Parity:
     plain_seconds: float | None
     bytes: int
     plain_bytes: int
+    failed: str | None = None
+
+    @classmethod
+    def of_error(cls, case: KernelCase, size: CaseSize, dtype: torch.dtype, error: Exception) -> Parity:
+        """A case that raised: a row without figures."""
+        name, unknown = str(dtype).removeprefix("torch."), float("nan")
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        figures = (unknown, unknown, case.allowed(dtype), None, None, 0, 0)
+        return cls(case.name, name, size.tokens, size.dim, *figures, why)
 
     @property
     def agrees(self) -> bool:
@@ -52,6 +62,8 @@ class Parity:
 
     def line(self) -> str:
         """One row of the table."""
+        if self.failed is not None:
+            return f"OFF {self.kernel:36} {self.dtype:8} {self.failed}"
         verdict = "ok" if self.agrees else "OFF"
         text = f"{verdict:3} {self.kernel:36} {self.dtype:8} error {self.error:.1e} of {self.allowed:.1e}"
         text += f" (plain {self.plain_error:.1e})"
@@ -110,7 +122,8 @@ def run_parity(
 ) -> list[Parity]:
     """All kernels in all precisions, on VGGT-1B's tokens of `frames` (None: 100; on a CPU few tiny ones).
 
-    On a card also on tokens that lie far apart in memory. Raises UsageError where no kernel can run.
+    On a card also on tokens that lie far apart in memory. A case that raises is a row with its error, which
+    does not agree, and the next one runs. Raises UsageError where no kernel can run.
     """
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(
@@ -118,7 +131,13 @@ def run_parity(
         )
     found = []
 
-    def add(one: Parity) -> None:
+    def add(
+        case: KernelCase, size: CaseSize, dtype: torch.dtype, timed: bool, apart: int | None = None
+    ) -> None:
+        try:
+            one = compare(case, size, dtype, device, timed, apart)
+        except Exception as error:
+            one = Parity.of_error(case, size, dtype, error)
         found.append(one)
         if watch is not None:
             watch(one)
@@ -132,10 +151,10 @@ def run_parity(
         size = usual if frames is None else dataclasses.replace(CaseSize(), frames=frames)
         for case in kernel_cases().values():
             for dtype in dtypes:
-                add(compare(case, size, dtype, device, timed=on_card))
+                add(case, size, dtype, on_card)
             if on_card and case.strided and torch.cuda.mem_get_info(device)[0] > 4 * _FAR * _TOKENS_APART:
                 few = CaseSize(frames=1, grid=(1, _TOKENS_APART - 1), special_tokens=1)
-                add(compare(case, few, torch.bfloat16, device, timed=False, apart=_FAR))
+                add(case, few, torch.bfloat16, False, _FAR)
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 import triton
 import triton.language as tl
 from jaxtyping import Float
@@ -42,7 +41,9 @@ def qk_norm_rotate(
 
     Layer norm over the channels of a head (`eps` None: none), then two-dimensional rotary positions (None:
     none), all in float32, stored once in the dtype of `projected`. The n-th token has the angles of n modulo
-    their period. `out` may be a part of a larger tensor (contiguous channels). One read, one write.
+    their period. `out` may be a part of a larger tensor (contiguous channels); by default the result lies in
+    memory as [batch, tokens, heads, head_dim], which attention's output follows, so that the output
+    projection reads that in place. One read, one write.
     """
     batch, tokens, channels = projected.shape
     head_dim = channels // num_heads
@@ -51,8 +52,7 @@ def qk_norm_rotate(
     if projected.stride(-1) != 1:
         projected = projected.contiguous()
     if out is None:
-        shape = (batch, num_heads, tokens, head_dim)
-        out = torch.empty(shape, dtype=projected.dtype, device=projected.device)
+        out = projected.new_empty(batch, tokens, num_heads, head_dim).transpose(1, 2)
     cos, sin = (None, None) if angles is None else (angles.cos.contiguous(), angles.sin.contiguous())
     _head_rotate(projected, weight, bias, eps, cos, sin, angles is not None and angles.tiled, out)
     return out

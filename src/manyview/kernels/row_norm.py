@@ -38,14 +38,16 @@ def add_scaled_norm(
     weight: Float[Tensor, " dim"] | None,
     bias: Float[Tensor, " dim"] | None,
     eps: float,
+    later: Float[Tensor, " dim"] | None = None,
 ) -> Float[Tensor, "batch tokens dim"]:
     """Overwrite `x` with x + gamma * branch (None: x + branch) and return the layer norm of that.
 
-    The norm is that of the sum as it is stored. Two reads, two writes; apart, the sum and the norm take one
+    The norm is that of the sum rounded to the dtype of `x`. What is stored has `later` added to it: the bias
+    of a product that is summed into `x` next. Two reads, two writes; apart, the sum and the norm take one
     read more. Last dimensions must be contiguous.
     """
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    _add_scaled_norm(x, branch, gamma, weight, bias, eps, out)
+    _add_scaled_norm(x, branch, gamma, weight, bias, later, eps, out)
     return out
 
 
@@ -58,12 +60,12 @@ def _rows(x: Tensor) -> Tensor:
 
 @operator("layer_norm(Tensor x, Tensor? weight, Tensor? bias, float eps, Tensor(a!) out)")
 def _layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, out: Tensor) -> None:
-    _launch(x, None, None, weight, bias, eps, out)
+    _launch(x, None, None, weight, bias, None, eps, out)
 
 
 @operator(
-    "add_scaled_norm(Tensor(a!) x, Tensor branch, Tensor? gamma, Tensor? weight, Tensor? bias, float eps, "
-    "Tensor(b!) out)"
+    "add_scaled_norm(Tensor(a!) x, Tensor branch, Tensor? gamma, Tensor? weight, Tensor? bias, "
+    "Tensor? later, float eps, Tensor(b!) out)"
 )
 def _add_scaled_norm(
     x: Tensor,
@@ -71,10 +73,11 @@ def _add_scaled_norm(
     gamma: Tensor | None,
     weight: Tensor | None,
     bias: Tensor | None,
+    later: Tensor | None,
     eps: float,
     out: Tensor,
 ) -> None:
-    _launch(x, branch, gamma, weight, bias, eps, out)
+    _launch(x, branch, gamma, weight, bias, later, eps, out)
 
 
 def _launch(
@@ -83,6 +86,7 @@ def _launch(
     gamma: Tensor | None,
     weight: Tensor | None,
     bias: Tensor | None,
+    later: Tensor | None,
     eps: float,
     out: Tensor,
 ) -> None:
@@ -100,6 +104,7 @@ def _launch(
         out,
         x if weight is None else weight,
         x if bias is None else bias,
+        x if later is None else later,
         total,
         inner,
         dim,
@@ -112,6 +117,7 @@ def _launch(
         SCALES=gamma is not None,
         WEIGHT=weight is not None,
         BIAS=bias is not None,
+        LATER=later is not None,
         ROWS=rows,
         BLOCK=block,
         num_warps=max(_WARPS, block // 1024),
@@ -120,10 +126,10 @@ def _launch(
 
 @triton.jit
 def _kernel(
-    x_ptr, branch_ptr, gamma_ptr, out_ptr, weight_ptr, bias_ptr,
+    x_ptr, branch_ptr, gamma_ptr, out_ptr, weight_ptr, bias_ptr, later_ptr,
     total, inner, dim, x_outer, x_row, branch_outer, branch_row, eps,
     ADDS: tl.constexpr, SCALES: tl.constexpr, WEIGHT: tl.constexpr, BIAS: tl.constexpr,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    LATER: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     # 64 bits from here on: 3,000 frames of 1,041 tokens with 1,024 channels pass 2**31 elements.
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
@@ -138,8 +144,11 @@ def _kernel(
         if SCALES:
             branch *= tl.load(gamma_ptr + column, column < dim, other=0.0).to(tl.float32)[None, :]
         stored = (x + branch).to(x_ptr.dtype.element_ty)
-        tl.store(x_ptr + at, stored, there)
         x = stored.to(tl.float32)
+        if LATER:
+            later = tl.load(later_ptr + column, column < dim, other=0.0).to(tl.float32)
+            stored = (x + later[None, :]).to(x_ptr.dtype.element_ty)
+        tl.store(x_ptr + at, stored, there)
     centred = tl.where(there, x - (tl.sum(x, 1) / dim)[:, None], 0.0)
     y = centred * (1.0 / tl.sqrt(tl.sum(centred * centred, 1) / dim + eps))[:, None]
     if WEIGHT:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..attention.softmax.sdpa import attend
 from ..kernels import fused
 from .layers import LayerNorm, LayerScale, Linear, Mlp, PlainSum, SwiGlu, in_pieces
-from .precision import PLAIN, Compute, linear
+from .precision import PLAIN, Compute, linear, scaled_linear
 from .rotary import Rotation
 
 Tokens = Float[Tensor, "batch tokens dim"]
@@ -96,15 +96,16 @@ class Attention(nn.Module):
         if not fused(compute.kernels, x, self.qkv.weight):
 
             def plain(x: Tokens) -> Heads:
-                heads = self._by_head(self._project(x, part, compute))
-                heads = heads if norm is None else norm(heads, compute)
+                heads = self._project(x, part, compute).unflatten(-1, (self.num_heads, self.head_dim))
+                heads = heads if norm is None else norm(heads, compute)  # rows that follow each other
+                heads = heads.transpose(1, 2)
                 return heads if rotation is None else rotation.apply(heads)
 
             return in_pieces(plain, x, piece, out_dim=2)
         batch, tokens, _ = x.shape
         if piece is None or piece >= tokens:
             return self._kernel(self._project(x, part, compute), norm, rotation)
-        out = x.new_empty(batch, self.num_heads, tokens, self.head_dim)
+        out = x.new_empty(batch, tokens, self.num_heads, self.head_dim).transpose(1, 2)
         for start in range(0, tokens, piece):
             rows = slice(start, start + piece)
             self._kernel(self._project(x[:, rows], part, compute), norm, rotation, out[:, :, rows])
@@ -190,6 +191,11 @@ class Block(nn.Module):
             branch = self.attn(self.norm1(x, compute), rotation, compute)
         else:
             branch = across_frames(BoundAttention(self.attn, compute), self.norm1(x, compute))
+        if inplace and fused(compute.kernels, x, branch, *self.norm2.affine()):
+            step = min(mlp_tokens_per_chunk or x.shape[1], x.shape[1])
+            sums = scaled_linear(self.mlp.last, self.ls2.gamma, x.dtype, compute)
+            if sums is not None and (step == x.shape[1] or len(x) == 1) and x.is_contiguous():
+                return self._mlp_into(x, branch, step, *sums, compute)
         if not inplace or mlp_tokens_per_chunk is None or mlp_tokens_per_chunk >= x.shape[1]:
             x, y = self.ls1.add_and_norm(x, branch, self.norm2, inplace, compute)
             del branch
@@ -207,4 +213,18 @@ class Block(nn.Module):
             else:
                 y = self.norm2(piece, compute)
             self.ls2.add_to(piece, self.mlp(y, compute), True, compute)
+        return x
+
+    def _mlp_into(
+        self, x: Tokens, branch: Tokens, step: int, weight: Tensor, later: Tensor, compute: Compute
+    ) -> Tokens:
+        """`x` after both sums, of which the MLP's is made by its last product, `step` tokens at a time."""
+        for start in range(0, x.shape[1], step):
+            rows = slice(start, start + step)
+            piece = x[:, rows]
+            y = self.ls1.fused_norm(piece, branch[:, rows], self.norm2, later)
+            if rows.stop >= x.shape[1]:
+                del branch
+            hidden = self.mlp.hidden(y, compute).flatten(0, 1)
+            piece.view(-1, x.shape[-1]).addmm_(hidden, weight.t())
         return x

@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..kernels import fused
-from .precision import PLAIN, Compute, in_dtype, linear
+from .precision import PLAIN, Compute, in_dtype, linear, linear_gelu
+
+_NORM_NUMBERS = 1 << 32  # PyTorch 2.11 counts them in 32 bits on CUDA
 
 
 class Linear(nn.Linear):
@@ -30,7 +32,15 @@ class LayerNorm(nn.LayerNorm):
         weight, bias = (
             None if one is None else in_dtype(one, input.dtype, compute) for one in (self.weight, self.bias)
         )
-        return F.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
+
+        def norm(x: Tensor) -> Tensor:
+            return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+
+        if input.numel() < _NORM_NUMBERS:
+            return norm(input)
+        longest = max(range(input.ndim - 1), key=lambda dim: input.shape[dim])
+        rows = (_NORM_NUMBERS - 1) // (input.numel() // input.shape[longest])
+        return in_pieces(norm, input, rows, dim=longest)
 
     def affine(self) -> tuple[Tensor, ...]:
         """The factors, if there are any: they say whether gradients are wanted."""
@@ -55,11 +65,15 @@ class PlainSum(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The sum as `add_to` has it, and its norm; in place a kernel makes both in one pass."""
         if inplace and fused(compute.kernels, x, branch, *norm.affine()):
-            from ..kernels.row_norm import add_scaled_norm
-
-            return x, add_scaled_norm(x, branch, self.gamma, norm.weight, norm.bias, norm.eps)
+            return x, self.fused_norm(x, branch, norm)
         x = self.add_to(x, branch, inplace, compute)
         return x, norm(x, compute)
+
+    def fused_norm(self, x: Tensor, branch: Tensor, norm: LayerNorm, later: Tensor | None = None) -> Tensor:
+        """The sum in place and its norm, in one pass; `later` is added to what is stored, not to the norm."""
+        from ..kernels.row_norm import add_scaled_norm
+
+        return add_scaled_norm(x, branch, self.gamma, norm.weight, norm.bias, norm.eps, later)
 
 
 class LayerScale(PlainSum):
@@ -78,7 +92,7 @@ class LayerScale(PlainSum):
 
 
 class Mlp(nn.Module):
-    """Linear, exact GELU, linear."""
+    """Linear, GELU, linear."""
 
     def __init__(self, dim: int, hidden: int, out: int | None = None) -> None:
         super().__init__()
@@ -86,7 +100,16 @@ class Mlp(nn.Module):
         self.fc2 = Linear(hidden, out or dim)
 
     def forward(self, x: Tensor, compute: Compute = PLAIN) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x, compute)), compute)
+        return self.fc2(self.hidden(x, compute), compute)
+
+    def hidden(self, x: Tensor, compute: Compute = PLAIN) -> Tensor:
+        """What the last linear layer reads."""
+        return linear_gelu(x, self.fc1.weight, self.fc1.bias, compute)
+
+    @property
+    def last(self) -> Linear:
+        """The last linear layer."""
+        return self.fc2
 
 
 class SwiGlu(nn.Module):
@@ -99,8 +122,17 @@ class SwiGlu(nn.Module):
         self.w3 = Linear(width, dim)
 
     def forward(self, x: Tensor, compute: Compute = PLAIN) -> Tensor:
+        return self.w3(self.hidden(x, compute), compute)
+
+    def hidden(self, x: Tensor, compute: Compute = PLAIN) -> Tensor:
+        """What the last linear layer reads."""
         gate, value = self.w12(x, compute).chunk(2, dim=-1)
-        return self.w3(F.silu(gate) * value, compute)
+        return F.silu(gate) * value
+
+    @property
+    def last(self) -> Linear:
+        """The last linear layer."""
+        return self.w3
 
 
 def in_pieces(

@@ -63,17 +63,20 @@ class Compute:
         kernels: "plain", "norms" or "triton", see `kernels.fused`.
         linear_precision: arithmetic of linear layers, one of `LINEAR_PRECISIONS`.
         weights: where converted weights are kept; None converts them anew at each call.
+        gelu: "exact", or its "tanh" approximation.
     """
 
     kernels: str = "plain"
     linear_precision: str = "plain"
     weights: ConvertedWeights | None = None
+    gelu: str = "exact"
 
     @classmethod
     def for_trunk(cls, options: RunOptions, weights: ConvertedWeights | None = None) -> Compute:
         """Encoder and layers; `weights` are shared by several passes (None: kept for this one)."""
         weights = ConvertedWeights() if weights is None else weights
-        return cls(options.kernels, options.linear_precision, weights if options.keep_weights else None)
+        kept = weights if options.keep_weights else None
+        return cls(options.kernels, options.linear_precision, kept, options.gelu)
 
     @classmethod
     def for_heads(cls, options: RunOptions, weights: ConvertedWeights | None = None) -> Compute:
@@ -124,6 +127,45 @@ def linear(
     if compute.weights is None:  # a part of it is less to convert
         return F.linear(x, weight[rows].to(x.dtype), offset)
     return F.linear(x, in_dtype(weight, x.dtype, compute)[rows], offset)
+
+
+def linear_gelu(
+    x: Float[Tensor, "*batch in_"],
+    weight: Float[Tensor, "out in_"],
+    bias: Float[Tensor, " out"] | None,
+    compute: Compute = PLAIN,
+) -> Float[Tensor, "*batch out"]:
+    """GELU of x W^T + b; its tanh form is the product's own epilogue in 16 bits on CUDA."""
+    together = compute.gelu == "tanh" and compute.linear_precision == "plain" and bias is not None
+    low = x.dtype in (torch.bfloat16, torch.float16) and (x.is_cuda or x.is_meta)
+    if not (together and low) or _differentiable():
+        approximate = "tanh" if compute.gelu == "tanh" else "none"
+        return F.gelu(linear(x, weight, bias, compute), approximate=approximate)
+    weight, offset = in_dtype(weight, x.dtype, compute), in_dtype(bias, x.dtype, compute)
+    return torch._addmm_activation(offset, x.flatten(0, -2), weight.t(), use_gelu=True).view(
+        *x.shape[:-1], len(weight)
+    )
+
+
+def scaled_linear(
+    layer: nn.Linear, gamma: Tensor | None, dtype: torch.dtype, compute: Compute
+) -> tuple[Float[Tensor, "out in_"], Float[Tensor, " out"]] | None:
+    """Weight and bias of a layer whose output is multiplied by `gamma` (None: by one), for a product that
+    adds to its result.
+
+    Kept with the pass's other weights; None where it keeps none, or its linear layers are not plain.
+    """
+    weight, bias = layer.weight, layer.bias
+    if compute.weights is None or compute.linear_precision != "plain" or bias is None:
+        return None
+    if gamma is None:
+        return in_dtype(weight, dtype, compute), in_dtype(bias, dtype, compute)
+    factor = gamma.detach()
+    form = ("scaled", dtype, id(gamma), gamma._version)
+    return (
+        compute.weights.get(weight, form, lambda w: (w * factor[:, None]).to(dtype)),
+        compute.weights.get(bias, form, lambda b: b * factor),
+    )
 
 
 def _differentiable() -> bool:

@@ -11,6 +11,7 @@ from ..kernels import KERNELS
 HEADS = ("camera", "depth", "points", "track", "text", "sky", "rays")
 REFERENCE_VIEWS = ("saddle_balanced", "first", "middle", "saddle_sim_range")
 LINEAR_PRECISIONS = ("plain", "fp8")
+GELUS = ("exact", "tanh")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,8 @@ class RunOptions:
     choose (None: as the network does). `camera_from_rays`: cameras are fitted to the rays of the dense
     head, in place of those of the camera head, for networks with "rays". `host_outputs`: maps of dense heads
     with which a network does nothing more come in host memory, from CUDA piece by piece while the next
-    piece is computed.
+    piece is computed. `gelu`: of the trunk, "exact" or "tanh", an approximation that matrix products of 16
+    bits on CUDA apply themselves (docs/precision.md).
     """
 
     dtype: torch.dtype | None = None
@@ -47,13 +49,15 @@ class RunOptions:
     reference_view: str | None = None
     camera_from_rays: bool = False
     host_outputs: bool = False
+    gelu: str = "exact"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "heads", tuple(self.heads))
         unknown = set(self.heads) - set(HEADS)
         if unknown:
             raise ValueError(f"unknown head {sorted(unknown)[0]!r}: choose from {', '.join(HEADS)}")
-        for name, known in (("linear_precision", LINEAR_PRECISIONS), ("kernels", KERNELS)):
+        choices = (("linear_precision", LINEAR_PRECISIONS), ("kernels", KERNELS), ("gelu", GELUS))
+        for name, known in choices:
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}: choose from {', '.join(known)}")
         if self.reference_view not in (None, *REFERENCE_VIEWS):
