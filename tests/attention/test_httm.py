@@ -6,13 +6,13 @@ import math
 
 import pytest
 import torch
+from manyview.attention.softmax.extended import attend_lengths
 
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
 from manyview.attention.methods.httm import MergedKeys, MergedQueries, SpaceTimeBlocks, merge_plan
 from manyview.attention.plan import Plan
 from manyview.attention.protocols import LayerInput, LayerRun
-from manyview.attention.softmax.extended import attend_lengths
 
 from .settings import LAYOUTS, small_layer
 

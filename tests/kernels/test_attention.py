@@ -6,7 +6,6 @@ import functools
 
 import pytest
 import torch
-
 from manyview.attention.softmax.extended import attend_extended
 
 pytest.importorskip("triton")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from manyview.attention.softmax.extended import attend_extended
 from torch import Tensor
 
 from manyview.attention.layout import TokenLayout
@@ -11,7 +12,6 @@ from manyview.attention.merging.matching import match
 from manyview.attention.merging.means import slot_means
 from manyview.attention.merging.outliers import separate_outliers
 from manyview.attention.methods.httm import SpaceTimeBlocks, merge_plan
-from manyview.attention.softmax.extended import attend_extended
 from manyview.kernels import attention, merge, merge_means, merge_outliers
 from tools.kernels.cases import CaseSize, KernelCase, Trial
 

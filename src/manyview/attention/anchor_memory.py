@@ -20,7 +20,9 @@ from .layout import TokenLayout
 from .methods.anchors import AnchorKeys
 from .plan import Plan
 from .protocols import Keys, LayerInput
-from .softmax.extended import attend_extended, same_frame_terms
+from .softmax.logsumexp import attend_with_lse
+from .softmax.sdpa import attend
+from .softmax.terms import attend_own_frame, merge_terms
 
 KeysValues = tuple[Float[Tensor, "batch _ _ _"], Float[Tensor, "batch _ _ _"]]  # [B, heads, keys, d]
 
@@ -111,15 +113,17 @@ class RememberedKeys(Keys):
     def _heads(self, layer: LayerInput) -> Float[Tensor, "batch heads tokens dim"]:
         q = layer.queries()
         k, v = (x.expand(len(q), -1, -1, -1) for x in self.known[layer.run.layer])
+        # Anchors are added as a stream goes on, so that their number differs from pass to pass.
         if not self.own_frame and self.added is None:
-            return attend_extended(q, k, v)
+            return attend(q, k, v, shapes_vary=True)
         own_k, own_v = layer.keys_values()
         if self.added is not None:
             self.added[layer.run.layer] = (own_k, own_v)
         if not self.own_frame:
-            return attend_extended(q, k, v)
-        logit, value = same_frame_terms(q, own_k, own_v, layer.layout.frames)
-        return attend_extended(q, k, v, None, logit, value, kernels=layer.run.kernels)
+            return attend(q, k, v, shapes_vary=True)
+        own = attend_own_frame(q, own_k, own_v, layer.layout.frames, layer.run.frames_per_chunk)
+        shared, lse = attend_with_lse(q, k, v, shapes_vary=True)
+        return merge_terms(q, shared, lse, own, kernels=layer.run.kernels)
 
     def count(self, layout: TokenLayout) -> float:
         anchors = max((k.shape[2] for k, _ in self.known.values()), default=0)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from .descriptors import (
@@ -20,10 +21,10 @@ from .descriptors import (
 from .index_cache import kept_for_later
 from .layout import TokenLayout
 from .protocols import Keys, LayerInput
-from .softmax.extended import attend_extended
+from .softmax.terms import OwnTerm, merge_terms
+from .softmax.weighted import NEVER, attend_weighted, attend_weighted_with_lse
 
-_HIDDEN = -30_000.0  # added to a logit: exp underflows to zero, and half precision holds it
-# Frames whose queries share a kernel call: each adds a channel to the head, each call a longer past.
+# Frames whose queries share a kernel call: each adds a channel to the head for their own keys.
 _GROUP = 16
 
 
@@ -54,9 +55,9 @@ class CausalDescriptorKeys(Keys):
     per_query = True
 
     def attend_layer(self, layer: LayerInput) -> Float[Tensor, "batch tokens dim"]:
-        """Outputs of all heads; frames go in groups that share the kept keys of the groups before."""
+        """Frames go in groups, whose softmax has two parts: the kept keys before the group, and its own."""
         layout = layer.layout
-        whole = self._whole(layout)
+        whole = self.whole(layout)
         # The reference frame comes first in the sequence, so that what is whole is never in the future.
         if whole and layout.reference_frame != 0:
             raise ValueError(
@@ -64,86 +65,108 @@ class CausalDescriptorKeys(Keys):
             )
         k, v = shortened(layer, self.reduction, self.resample)
         each = tokens_per_short_frame(layout, self.reduction)
-        log_weight = None
-        if self.count_bias != 0 or (whole and not self.duplicates):
-            log_weight = log_counts(layout, self.reduction, self.count_bias).repeat(layout.frames)
-            if whole and not self.duplicates:
-                log_weight[layout.special_tokens : each] = float("-inf")
-            log_weight = F.pad(log_weight, (whole, 0)).to(k.device)
+        kept = (x.unflatten(2, (layout.frames, each))[:, :, :: self.keep_one_in] for x in (k, v))
+        past = [x.flatten(2, 3) for x in kept]
         if whole:
             first_frame = torch.zeros(len(k), 1, dtype=torch.long, device=k.device)
-            full_k, full_v = layer.keys_values_of(first_frame, patch_places(layout))
-            k, v = torch.cat([full_k, k], 2), torch.cat([full_v, v], 2)
-        q = layer.queries()
-        parts = []
-        for first in range(0, layout.frames, _GROUP):
-            group = range(first, min(first + _GROUP, layout.frames))
-            index, hidden = _group_keys(whole, each, group.start, group.stop, self.keep_one_in)
-            index = index.to(q.device)
-            weight = None if log_weight is None else log_weight[index]
-            rows = slice(group.start * layout.tokens_per_frame, group.stop * layout.tokens_per_frame)
-            shared = (k[:, :, index], v[:, :, index], weight)
-            parts.append(_attend_hiding(q[:, :, rows], *shared, hidden, each, layer.run.kernels))
-        return layer.attention.output(torch.cat(parts, 2))
+            full = layer.keys_values_of(first_frame, layer.on_device(patch_places, layout))
+            past = [torch.cat(pair, 2) for pair in zip(full, past, strict=True)]
+        weight = past_weight = None
+        if self.count_bias != 0 or (whole and not self.duplicates):
+            weight, past_weight = layer.on_device(_weights, self, layout)
+        q, parts = layer.queries(), []
+        for start in range(0, layout.frames, _GROUP):
+            stop = min(start + _GROUP, layout.frames)
+            seen = whole + len(range(0, start, self.keep_one_in)) * each
+            heads = _attend_group(
+                q[:, :, start * layout.tokens_per_frame : stop * layout.tokens_per_frame],
+                _some(past[0], past[1], past_weight, slice(0, seen)),
+                _some(k, v, weight, slice(start * each, stop * each)),
+                layer.on_device(_mask, start, stop, each, self.keep_one_in),
+                layer.run.kernels,
+            )
+            parts.append(heads.transpose(1, 2))  # tokens before heads, as the output projection reads them
+        return layer.attention.output(torch.cat(parts, 1).transpose(1, 2))
 
     def count(self, layout: TokenLayout) -> float:
         """Keys of a query, the mean over frames."""
         seen = sum(len(range(0, t, self.keep_one_in)) + 1 for t in range(layout.frames))
-        return self._whole(layout) + seen / layout.frames * tokens_per_short_frame(layout, self.reduction)
+        return self.whole(layout) + seen / layout.frames * tokens_per_short_frame(layout, self.reduction)
 
     def projected(self, layout: TokenLayout) -> float:
-        return self._whole(layout) + layout.frames * tokens_per_short_frame(layout, self.reduction)
+        return self.whole(layout) + layout.frames * tokens_per_short_frame(layout, self.reduction)
 
-    def _whole(self, layout: TokenLayout) -> int:
+    def whole(self, layout: TokenLayout) -> int:
         """Patches of the reference frame that are seen."""
         return 0 if self.hide_reference or layout.reference_frame is None else layout.patches_per_frame
 
 
 @kept_for_later
-def _group_keys(
-    whole: int, each: int, start: int, stop: int, keep_one_in: int
-) -> tuple[Tensor, Bool[Tensor, "frames owners"]]:
-    """Keys that any frame from `start` to `stop` sees, and which of them each of these frames does not.
+def _weights(keys: CausalDescriptorKeys, layout: TokenLayout) -> tuple[Tensor, Tensor]:
+    """Log weights of all short frames, and of what later frames see: the whole frame, then kept ones."""
+    weight = log_counts(layout, keys.reduction, keys.count_bias).repeat(layout.frames, 1)
+    whole = keys.whole(layout)
+    if whole and not keys.duplicates:
+        weight[0, layout.special_tokens :] = float("-inf")
+    return weight.flatten(), F.pad(weight[:: keys.keep_one_in].flatten(), (whole, 0))
 
-    The keys are `whole` ones, then `each` a frame: kept frames before `start`, then all from `start` on.
-    `hidden` has a column for each of the latter; all other keys are seen by every frame of the group.
+
+@kept_for_later
+def _mask(
+    start: int, stop: int, each: int, keep_one_in: int
+) -> tuple[Float[Tensor, "frames room"], Float[Tensor, "keys room"]] | None:
+    """Channels of queries and of keys that hide from frames those of their group that they do not see.
+
+    A key has a logit that underflows in its frame's channel, a query a one in the channels of frames hidden
+    from it; visible keys add exact zeros.
     """
-    frames = torch.tensor([*range(0, start, keep_one_in), *range(start, stop)])
-    short = whole + frames[:, None] * each + torch.arange(each)
+    frames = stop - start
+    if frames == 1:
+        return None
     new = torch.arange(start, stop)
     seen = (new[:, None] > new) & (new % keep_one_in == 0) | (new[:, None] == new)
-    return torch.cat([torch.arange(whole), short.flatten()]), ~seen
+    room = frames + -frames % 8
+    flags = F.pad((~seen).float(), (0, room - frames))
+    return flags, (NEVER * torch.eye(frames, room)).repeat_interleave(each, 0)
 
 
-def _attend_hiding(
+class _Seen(NamedTuple):
+    """Some keys, their values and log weights."""
+
+    k: Tensor
+    v: Tensor
+    log_weight: Tensor | None
+
+
+def _some(k: Tensor, v: Tensor, log_weight: Tensor | None, places: slice) -> _Seen:
+    return _Seen(k[:, :, places], v[:, :, places], None if log_weight is None else log_weight[places])
+
+
+def _attend_group(
     q: Float[Tensor, "batch heads queries dim"],
-    k: Float[Tensor, "batch heads keys dim"],
-    v: Float[Tensor, "batch heads keys dim"],
-    log_weight: Tensor | None,
-    hidden: Bool[Tensor, "frames owners"],
-    each: int,
+    past: _Seen,
+    own: _Seen,
+    mask: tuple[Tensor, Tensor] | None,
     kernels: str,
 ) -> Float[Tensor, "batch heads queries dim"]:
-    """Attention of the group's frames to keys that end with those of the group itself, `each` a frame.
-
-    The mask is a channel for each frame of the group: a key has a logit that underflows in its frame's
-    channel, a query a one in the channels of frames hidden from it; visible keys add exact zeros.
-    """
-    frames, dim = len(hidden), q.shape[-1]
-    if not hidden.any():
-        return attend_extended(q, k, v, log_weight, kernels=kernels)
-    width = dim + frames + -(dim + frames) % 8
-    flags = F.pad(hidden.to(q), (0, width - dim - frames)) * width**0.5
-    # Kernels scale by the width they see; the scale must stay that of `dim`.
-    per_frame = (q * (width / dim) ** 0.5).unflatten(2, (frames, -1))
-    flags = flags[:, None].expand(*per_frame.shape[:-1], -1)
-    marks = _HIDDEN * torch.eye(frames, width - dim, device=k.device, dtype=k.dtype)
-    marks = F.pad(marks.repeat_interleave(each, 0), (0, 0, k.shape[2] - frames * each, 0))
-    heads = attend_extended(
-        torch.cat([per_frame, flags], -1).flatten(2, 3),
-        torch.cat([k, marks.expand(*k.shape[:2], -1, -1)], -1),
-        F.pad(v, (0, width - dim)),
-        log_weight,
-        kernels=kernels,
+    """Attention of a group's frames to the keys before it, and as the mask says to its own."""
+    if mask is None:
+        weights = [x.log_weight for x in (past, own) if x.log_weight is not None]
+        keys, values = (torch.cat(pair, 2) for pair in ((past.k, own.k), (past.v, own.v)))
+        return attend_weighted(q, keys, values, torch.cat(weights) if weights else None, shapes_vary=True)
+    dim, scale = q.shape[-1], q.shape[-1] ** -0.5
+    flags, marks = (x.to(q.dtype) for x in mask)
+    flags = (flags / scale).repeat_interleave(q.shape[2] // len(flags), 0)
+    term, lse = attend_weighted_with_lse(
+        torch.cat([q, flags.expand(*q.shape[:2], -1, -1)], -1),
+        torch.cat([own.k, marks.expand(*own.k.shape[:2], -1, -1)], -1),
+        F.pad(own.v, (0, marks.shape[-1])),
+        own.log_weight,
+        scale=scale,
+        shapes_vary=True,
     )
-    return heads[..., :dim]
+    term = term[..., :dim]
+    if not past.k.shape[2]:
+        return term
+    shared, past_lse = attend_weighted_with_lse(q, *past, shapes_vary=True)
+    return merge_terms(q, shared, past_lse, OwnTerm(term, lse), kernels=kernels)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from .layout import TokenLayout
 from .protocols import Fill, Keys, KeySet, LayerInput, Queries, QuerySet
-from .softmax.extended import attend_extended
 from .softmax.sdpa import attend
+from .softmax.weighted import attend_weighted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +75,5 @@ class NoFill(Fill):
     """Dropped keys are gone."""
 
     def attend(self, layer: LayerInput, queries: QuerySet, keys: KeySet) -> Tensor:
-        return attend_extended(
-            queries.q, keys.k, keys.v, keys.log_weight, lengths=queries.lengths, kernels=layer.run.kernels
-        )
+        terms = (keys.log_weight, queries.lengths, queries.longest)
+        return attend_weighted(queries.q, keys.k, keys.v, *terms, shapes_vary=keys.shapes_vary)

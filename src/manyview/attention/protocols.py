@@ -140,6 +140,7 @@ class KeySet:
     `all_keys`, `all_values` are those of every token where a fill needs them, `keys_before_rope` the keys of
     every token without positions. `hidden` tokens are neither keys nor dropped: nothing stands for them.
     `dropped` counts the tokens that are neither kept nor hidden, so that a fill need not ask the device.
+    `shapes_vary`: the number of keys differs from pass to pass, see `softmax.sdpa.attend`.
     """
 
     k: Float[Tensor, "batch heads keys dim"]
@@ -151,19 +152,22 @@ class KeySet:
     keys_before_rope: Float[Tensor, "batch heads tokens dim"] | None = None
     hidden: Bool[Tensor, " tokens"] | None = None
     dropped: int = 0
+    shapes_vary: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class QuerySet:
     """Queries to compute and how their outputs become those of all tokens.
 
-    `restore` maps [B, heads, queries, d] to [B, heads, S*P, d]. Where heads differ in length, `lengths` says
-    how many of a head's queries are real; the others are not computed.
+    `restore` maps outputs, which are as `q` is, to [B, heads, S*P, d]. Where heads differ in their number of
+    queries, `q` is [1, 1, all of them, d], head after head; `lengths` says, on the device, how many each head
+    has, and `longest` what none exceeds, as known without asking the device.
     """
 
     q: Float[Tensor, "batch heads queries dim"]
     restore: Callable[[Tensor], Tensor] = lambda heads: heads
     lengths: Int[Tensor, "batch heads"] | None = None
+    longest: int = 0
 
 
 class Part:

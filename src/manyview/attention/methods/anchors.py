@@ -18,11 +18,13 @@ from torch import Tensor
 from ..descriptors import log_counts, shortened, tokens_per_short_frame
 from ..frame_choice import covering, covering_frames, evenly
 from ..global_attention import SAME_FRAME, GlobalAttention
+from ..index_cache import kept_for_later
 from ..layout import TokenLayout
 from ..preset import Preset
 from ..protocols import Keys, LayerInput
-from ..softmax.extended import attend_extended, extended_width, own_term_bytes, same_frame_terms
 from ..softmax.sdpa import attend
+from ..softmax.terms import OwnTerm, attend_own_frame, merge_terms
+from ..softmax.weighted import attend_weighted, attend_weighted_with_lse, weighted_width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,46 +66,61 @@ class AnchorKeys(Keys):
     def _heads(self, layer: LayerInput) -> Float[Tensor, "batch heads tokens dim"]:
         layout = layer.layout
         anchors = self.anchors(layer)
-        batch, count = anchors.shape
         q = layer.queries()
-        among = torch.zeros(batch, layout.frames, dtype=torch.bool, device=q.device).scatter(1, anchors, True)
-        if not self.own_frame and count < layout.frames:
-            k, v, weight = self._with_descriptors(layer, *layer.keys_values_of(anchors), among)
-            return attend_extended(q, k, v, weight, kernels=layer.run.kernels)
+        if not self.own_frame and anchors.shape[1] < layout.frames:
+            return attend_weighted(q, *self._with_descriptors(layer, *layer.keys_values_of(anchors)))
         k, v = layer.keys_values()
-        if count == layout.frames:
+        if anchors.shape[1] == layout.frames:
             return attend(q, k, v)
-        rows = torch.arange(batch, device=q.device)[:, None]
-        shared_k, shared_v = (
-            x.unflatten(2, (layout.frames, -1)).transpose(1, 2)[rows, anchors].transpose(1, 2).flatten(2, 3)
-            for x in (k, v)
-        )
-        logit, value = same_frame_terms(q, k, v, layout.frames)
-        is_anchor = among.repeat_interleave(layout.tokens_per_frame, 1)[:, None]
-        logit = logit.masked_fill(is_anchor, float("-inf"))
-        k, v, weight = self._with_descriptors(layer, shared_k, shared_v, among)
-        return attend_extended(q, k, v, weight, logit, value, kernels=layer.run.kernels)
+        own = attend_own_frame(q, k, v, layout.frames, layer.run.frames_per_chunk)
+        absent, rows = layer.run.once(("anchor tokens", self, layout), lambda: self._tokens(layer))
+        places = _batch_and_heads(k, rows)
+        k, v, weight = self._with_descriptors(layer, k[places], v[places])
+        shared, lse = attend_weighted_with_lse(q, k, v, weight)
+        own = OwnTerm(own.value, own.logit, absent=absent)
+        return merge_terms(q, shared, lse, own, kernels=layer.run.kernels)
+
+    def _tokens(
+        self, layer: LayerInput
+    ) -> tuple[Bool[Tensor, "batch tokens"], Int[Tensor, "batch anchor_tokens"]]:
+        """Which tokens are anchors', and their places, anchor after anchor."""
+        anchors, each = self.anchors(layer), layer.layout.tokens_per_frame
+        places = anchors[..., None] * each + torch.arange(each, device=anchors.device)
+        return self._among(layer).repeat_interleave(each, 1), places.flatten(1)
+
+    def _among(self, layer: LayerInput) -> Bool[Tensor, "batch frames"]:
+        """Which frames are anchors."""
+        anchors = self.anchors(layer)
+        none = torch.zeros(len(anchors), layer.layout.frames, dtype=torch.bool, device=anchors.device)
+        return none.scatter(1, anchors, True)
 
     def _with_descriptors(
-        self, layer: LayerInput, k: Tensor, v: Tensor, among: Bool[Tensor, "batch frames"]
+        self, layer: LayerInput, k: Tensor, v: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Keys, values and log weights, with the descriptors of the frames that are no anchors."""
         if not self.descriptors:
             return k, v, None
         more_k, more_v = shortened(layer, self.descriptors)
-        weight = log_counts(layer.layout, self.descriptors, self.count_bias).to(k.device)
-        weight = weight.expand(*among.shape, -1).masked_fill(among[..., None], float("-inf")).flatten(1)
-        weight = F.pad(weight, (k.shape[2], 0))[:, None]
+        weight = layer.run.once(
+            ("anchor weights", self, layer.layout), lambda: self._weights(layer, k.shape[2])
+        )
         return torch.cat([k, more_k], 2), torch.cat([v, more_v], 2), weight
+
+    def _weights(self, layer: LayerInput, whole: int) -> Float[Tensor, "batch one keys"]:
+        """Log weights of `whole` keys, and of the descriptors after them."""
+        among = self._among(layer)
+        weight = layer.on_device(log_counts, layer.layout, self.descriptors, self.count_bias)
+        weight = weight.expand(*among.shape, -1).masked_fill(among[..., None], float("-inf")).flatten(1)
+        return F.pad(weight, (whole, 0))[:, None]
 
     def anchors(self, layer: LayerInput) -> Int[Tensor, "batch count"]:
         """Anchor frames of each batch element, chosen once a forward pass."""
-        frames, batch, device = layer.layout.frames, layer.tokens.shape[0], layer.tokens.device
+        frames, first = layer.layout.frames, layer.layout.reference_frame
         if self.needs_frame_features:
-            return covering_frames(layer, self.frames).expand(batch, -1)
+            return covering_frames(layer, self.frames).expand(len(layer.tokens), -1)
         if self.indices and (max(self.indices) >= frames or len(set(self.indices)) != len(self.indices)):
             raise ValueError(f"anchors {self.indices} are not different frames of {frames}")
-        return self.choose(frames, layer.layout.reference_frame, None).to(device).expand(batch, -1)
+        return layer.on_device(_frame_index, self, frames, first).expand(len(layer.tokens), -1)
 
     def choose(
         self, frames: int, first: int | None, features: Float[Tensor, "batch frames dim"] | None
@@ -133,17 +150,33 @@ class AnchorKeys(Keys):
         return (layout.tokens if self.own_frame else anchors * layout.tokens_per_frame) + described
 
     def working_bytes(self, layout: TokenLayout, dim: int, num_heads: int, element_bytes: int) -> int:
-        own = self._counts(layout)[1]
-        return own * own_term_bytes(layout.frames, layout.tokens_per_frame, num_heads, element_bytes)
+        """The own frame's outputs, the anchors' keys and values, and logits of both terms."""
+        anchors, own, _ = self._counts(layout)
+        tokens = layout.tokens + 2 * anchors * layout.tokens_per_frame
+        return own * (tokens * dim * element_bytes + 2 * 4 * layout.tokens * num_heads)
 
     def attention_flops(
         self, queries: float, keys: float, layout: TokenLayout, dim: int, head_dim: int
     ) -> float:
-        """With the channels that bring in the own frame."""
+        """With the channels that weigh descriptors."""
         anchors, own, described = self._counts(layout)
-        shared = anchors * layout.tokens_per_frame + own + described
-        widened = extended_width(head_dim, described > 0, own) / head_dim
+        shared = anchors * layout.tokens_per_frame + described
+        widened = weighted_width(head_dim, described > 0) / head_dim
         return 4.0 * queries * dim * (shared * widened + own * layout.tokens_per_frame)
+
+
+@kept_for_later
+def _frame_index(keys: AnchorKeys, frames: int, first: int | None) -> Int[Tensor, "1 count"]:
+    """Anchors that need no features."""
+    return keys.choose(frames, first, None)
+
+
+def _batch_and_heads(
+    x: Float[Tensor, "batch heads tokens dim"], places: Int[Tensor, "batch chosen"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """An index of the same places in each head, other ones in each batch element."""
+    batch, heads = (torch.arange(n, device=x.device) for n in x.shape[:2])
+    return batch[:, None, None], heads[:, None], places[:, None]
 
 
 @dataclasses.dataclass(frozen=True)

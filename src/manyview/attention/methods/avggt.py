@@ -26,6 +26,7 @@ import math
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -35,7 +36,9 @@ from ..index_cache import kept_for_later
 from ..layout import TokenLayout
 from ..preset import Preset
 from ..protocols import Fill, Keys, KeySet, LayerInput, Queries, QuerySet
-from ..softmax.extended import attend_extended, extended_width
+from ..softmax.logsumexp import attend_with_lse
+from ..softmax.terms import MeanTerm, OwnTerm, merge_terms
+from ..softmax.weighted import attend_weighted, weighted_width
 from ..subsampling import SubsampledKeys
 
 _EARLY = {24: 9, 18: 10}  # published: VGGT and pi3
@@ -96,36 +99,65 @@ class DiagonalMean(Fill):
     def attention_flops(
         self, queries: float, keys: float, layout: TokenLayout, dim: int, head_dim: int
     ) -> float:
-        """With the extra keys and channels of the two terms."""
+        """With the keys of the two terms; where heads differ in length, the mean's weight takes channels."""
         if keys >= layout.tokens or not (self.diagonal or self.mean):
             return 4.0 * queries * keys * dim
-        width = extended_width(head_dim, self.mean and self.gain != 0, self.diagonal)
-        return 4.0 * queries * (keys + self.mean + self.diagonal) * dim * width / head_dim
+        weighted = self.gain != 0 and queries < layout.tokens
+        width = weighted_width(head_dim, weighted) / head_dim
+        return 4.0 * queries * (keys + self.mean + self.diagonal) * dim * width
 
     def attend(self, layer: LayerInput, queries: QuerySet, keys: KeySet) -> Float[Tensor, "b h queries d"]:
         assert keys.kept is not None and keys.all_keys is not None and keys.all_values is not None
-        without_own = keys.kept if keys.hidden is None else keys.kept | keys.hidden
-        dropped = ~without_own
-        count = int(dropped.sum())
-        if count == 0 or not (self.diagonal or self.mean):
+        if keys.dropped == 0 or not (self.diagonal or self.mean):
             return NoFill().attend(layer, queries, keys)
-        k, v, log_weight, self_logit, self_value = keys.k, keys.v, None, None, None
+        without_own = keys.kept if keys.hidden is None else keys.kept | keys.hidden
+        own, mean = None, None
         if self.mean:
-            share = dropped.to(v.dtype) / count
             source = keys.keys_before_rope if self.mean_before_positions else keys.all_keys
             assert source is not None
-            k = torch.cat([k, torch.einsum("bhnd,n->bhd", source, share)[:, :, None]], 2)
-            v = torch.cat([v, torch.einsum("bhnd,n->bhd", keys.all_values, share)[:, :, None]], 2)
-            if self.gain != 0:
-                log_weight = torch.zeros(k.shape[2], device=k.device, dtype=k.dtype)
-                log_weight[-1] = self.gain * math.log(count)
+            means = (_mean(x, ~without_own, keys.dropped, layer.layout) for x in (source, keys.all_values))
+            mean = MeanTerm(*means, self.gain * math.log(keys.dropped))
+        if queries.lengths is not None:
+            assert mean is not None
+            return _attend_with_mean(queries, keys, mean)
         if self.diagonal:
-            single = torch.promote_types(k.dtype, torch.float32)
-            self_logit = (queries.q * keys.all_keys).sum(-1, dtype=single) / k.shape[-1] ** 0.5
-            self_logit = self_logit.masked_fill(without_own, float("-inf"))
-            self_value = keys.all_values
-        terms = (log_weight, self_logit, self_value, queries.lengths)
-        return attend_extended(queries.q, k, v, *terms, kernels=layer.run.kernels)
+            absent = without_own.expand(len(queries.q), -1)
+            own = OwnTerm(keys.all_values, key=keys.all_keys, absent=absent)
+        shared, lse = attend_with_lse(queries.q, keys.k, keys.v)
+        return merge_terms(queries.q, shared, lse, own, mean, kernels=layer.run.kernels)
+
+
+def _mean(
+    x: Float[Tensor, "batch heads tokens dim"],
+    among: Bool[Tensor, " tokens"],
+    count: int,
+    layout: TokenLayout,
+) -> Float[Tensor, "batch heads dim"]:
+    """Mean over the `count` tokens that are `among` them, in single precision or better.
+
+    The sums of a frame are products, which read `x` where it lies. They are taken of parts of a power of two,
+    so that half precision holds them; frames are added in single precision.
+    """
+    wide = torch.promote_types(x.dtype, torch.float32)
+    parts = 1 << layout.tokens_per_frame.bit_length()
+    share = (among.to(x.dtype) / parts).view(layout.frames, 1, -1)
+    if x.stride(1) < x.stride(2):  # heads of a token beside each other
+        rows = x.transpose(1, 2).flatten(2).unflatten(1, (layout.frames, -1))
+        sums = (share @ rows).sum(1, dtype=wide)[:, 0].unflatten(1, (x.shape[1], -1))
+    else:
+        sums = (share @ x.unflatten(2, (layout.frames, -1))).sum(2, dtype=wide)[:, :, 0]
+    return sums * (parts / count)
+
+
+def _attend_with_mean(queries: QuerySet, keys: KeySet, mean: MeanTerm) -> Float[Tensor, "1 1 queries d"]:
+    """With heads of several lengths, whose terms lie apart, the mean is one of the shared keys."""
+    k, v = (
+        torch.cat([x, y[:, :, None].to(x.dtype)], 2) for x, y in ((keys.k, mean.key), (keys.v, mean.value))
+    )
+    weight = None
+    if mean.log_weight:
+        weight = F.pad(k.new_zeros(keys.k.shape[2]), (0, 1), value=mean.log_weight)
+    return attend_weighted(queries.q, k, v, weight, queries.lengths, queries.longest)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,9 +60,12 @@ def attend_by_products(
     q: Float[Tensor, "batch heads queries dim"],
     k: Float[Tensor, "batch heads keys dim"],
     v: Float[Tensor, "batch heads keys value_dim"],
+    scale: float | None = None,
     scores: int | None = None,
-) -> Float[Tensor, "batch heads queries value_dim"]:
-    """softmax(q kᵀ / sqrt(dim)) v; about `scores` logits (None: as caches suit) exist at a time, twice.
+) -> tuple[Float[Tensor, "batch heads queries value_dim"], Float[Tensor, "batch heads queries"]]:
+    """softmax(q kᵀ scale) v and the log-sum-exp of the logits, whose `scale` is 1 / sqrt(dim) if None.
+
+    About `scores` logits (None: as caches suit) exist at a time, twice.
 
     A logit is off by its distance from the guess times the rounding of the inputs' precision. Weights are
     powers of two of what is left, a column of ones among the values gives their sum: half a softmax's time.
@@ -70,6 +73,7 @@ def attend_by_products(
     if scores is None:
         scores = _scores()
     batch, heads, queries, dim = q.shape
+    scale = dim**-0.5 if scale is None else scale
     keys, width = v.shape[2:]
     pairs = batch * heads
     # One product for many pairs of few queries (frame attention), or for some queries of one pair.
@@ -80,6 +84,7 @@ def attend_by_products(
     flat_k = F.pad(flat_k, (0, 1), value=1.0).transpose(1, 2)  # takes what a query has beside its channels
     flat_v = F.pad(flat_v, (0, 1), value=1.0)
     out = q.new_empty(pairs, queries, width)
+    log_sums = q.new_empty(pairs, queries, 1, dtype=torch.promote_types(q.dtype, torch.float32))
     logits = q.new_empty(together * rows * keys)
     weights = torch.empty_like(logits)
     for first in range(0, pairs, together):
@@ -90,9 +95,12 @@ def attend_by_products(
             part = torch.cat([part, -guess], -1)
             shape = (*part.shape[:2], keys)
             here, there = (x[: shape[0] * shape[1] * keys].view(shape) for x in (logits, weights))
-            torch.baddbmm(here, part, flat_k[pair], beta=0, alpha=_LOG2_E * dim**-0.5, out=here)
+            torch.baddbmm(here, part, flat_k[pair], beta=0, alpha=_LOG2_E * scale, out=here)
             sums = torch.bmm(torch.exp2(here, out=there), flat_v[pair])
-            if not sums[..., width].isfinite().all():  # a logit far above the guess
-                sums = torch.bmm(torch.softmax(here.mul_(1 / _LOG2_E), -1, out=there), flat_v[pair])
+            log_sum = sums[..., width:].to(log_sums.dtype).log()
+            if not log_sum.isfinite().all():  # a logit far from the guess
+                log_sum = here.mul_(1 / _LOG2_E).to(log_sums.dtype).logsumexp(-1, keepdim=True)
+                sums = torch.bmm(torch.softmax(here, -1, out=there), flat_v[pair])
             torch.div(sums[..., :width], sums[..., width:], out=out[pair, start : start + rows])
-    return out.view(batch, heads, queries, width)
+            torch.add(log_sum, guess, alpha=scale, out=log_sums[pair, start : start + rows])
+    return out.view(batch, heads, queries, width), log_sums.view(batch, heads, queries)

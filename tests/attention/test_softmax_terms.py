@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from manyview.attention.softmax.extended import attend_extended, same_frame_terms
 
 from manyview.attention.softmax import extended
-from manyview.attention.softmax.extended import attend_extended, same_frame_terms
 
 
 def _plain(q, k, v, log_weight, self_logit, self_value):
