@@ -16,23 +16,21 @@ pytest.importorskip("triton")
 
 # The kernels that each plan must have gone through.
 PLANS = {
-    "avggt:early=0,stride=2x2,gain=1": "attend_terms",
-    "httm:space=4,time=2": "attend_terms copy_rows join_most_similar leave_far_means slot_means",
-    "httm:q=0.5,kv=0.5,outliers=0,space=6,count_bias=1,anchor=true": (
-        "attend_terms copy_rows join_most_similar slot_means"
-    ),
+    "avggt:early=0,stride=2x2,gain=1": "merge_terms",
+    "httm:space=4,time=2": "copy_rows join_most_similar leave_far_means slot_means",
+    "httm:q=0.5,kv=0.5,outliers=0,space=6,count_bias=1,anchor=true": "copy_rows join_most_similar slot_means",
     "fastvggt": "copy_rows join_most_similar",
-    "flash:r=2,count_bias=1": "attend_terms",
-    "anchors:frames=1,own_frame=true": "attend_terms",
+    "flash:r=2,causal=true": "merge_terms",
+    "anchors:frames=1,own_frame=true": "merge_terms",
     "spark3r:q=2,r=2,group=2": "copy_rows join_most_similar",
 }
 
 
 @pytest.mark.parametrize("spec", PLANS)
 def test_a_plan_gives_the_same_with_kernels(device, calls, spec):
-    from manyview.kernels import attention, merge, merge_means, merge_outliers
+    from manyview.kernels import merge, merge_means, merge_outliers, merge_terms
 
-    calls(attention, "attend_terms")
+    calls(merge_terms, "merge_terms")
     calls(merge, "join_most_similar")
     calls(merge_means, "slot_means")
     taken = calls(merge_outliers, "leave_far_means", "copy_rows")

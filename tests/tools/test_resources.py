@@ -41,9 +41,10 @@ def test_multiprocessors_hold_several_programs(compiled):
     assert all(one["resident_warps"] >= 2 * one["warps"] for one in compiled if one["dtype"] == "bfloat16")
 
 
-def test_attention_uses_the_matrix_units(compiled):
-    attention = [one for one in compiled if "attention" in one["kernel"] and one["dtype"] == "bfloat16"]
-    assert attention and all(one["tensor_core_calls"] > 0 for one in attention)
+def test_products_use_the_matrix_units(compiled):
+    functions = ("join_most_similar", "slot_means")
+    products = [one for one in compiled if one["function"] in functions and one["dtype"] == "bfloat16"]
+    assert products and all(one["tensor_core_calls"] > 0 for one in products)
 
 
 def test_the_interpreter_is_refused(monkeypatch):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from manyview.attention.softmax.extended import attend_extended
 from torch import Tensor
 
 from manyview.attention.layout import TokenLayout
@@ -12,18 +13,17 @@ from manyview.attention.merging.matching import match
 from manyview.attention.merging.means import slot_means
 from manyview.attention.merging.outliers import separate_outliers
 from manyview.attention.methods.httm import SpaceTimeBlocks, merge_plan
-from manyview.kernels import attention, merge, merge_means, merge_outliers
+from manyview.attention.softmax.terms import MeanTerm, OwnTerm, merge_terms
+from manyview.kernels import merge, merge_means, merge_outliers
+from manyview.kernels import merge_terms as kernel
 from tools.kernels.cases import CaseSize, KernelCase, Trial
-
-_SCORES = 1 << 26  # in float64 at once
 
 
 def attention_cases() -> tuple[KernelCase, ...]:
     """Attention and merging beside plain operations."""
     return (
-        # A value is a mean of values with a rounded share each; both sides round alike.
-        KernelCase("attention, weights and self terms", _terms, roundings=2),
-        KernelCase("attention, heads of several lengths", _lengths, roundings=2),
+        KernelCase("attention, diagonal and mean terms", _diagonal_and_mean),
+        KernelCase("attention, own-frame term", _own_frame),
         # Half a rounding in bfloat16 is less than one place in 97 makes; nothing but places is told.
         KernelCase("block merge, matching", _matching, roundings=0.5),
         KernelCase("block merge, means of keys and values", _means),
@@ -40,63 +40,42 @@ def _drawn(
     return x.to(dtype).transpose(1, 2)
 
 
-def _exact(q: Tensor, k: Tensor, v: Tensor, weight: Tensor | None, logit: Tensor, value: Tensor) -> Tensor:
-    """The softmax written out, some queries at a time; own logits of minus infinity are no terms."""
-    rows, found = max(1, _SCORES // (q.shape[1] * k.shape[2])), []
-    for part, own, beside in zip(q.split(rows, 2), logit.split(rows, 2), value.split(rows, 2), strict=True):
-        scores = part @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
-        scores = torch.cat([scores if weight is None else scores + weight, own[..., None]], -1).softmax(-1)
-        found.append(scores[..., :-1] @ v + scores[..., -1:] * beside)
-    return torch.cat(found, 2)
+def _diagonal_and_mean(
+    size: CaseSize, dtype: torch.dtype, device: torch.device, generator: torch.Generator
+) -> Trial:
+    """AVGGT: each dropped token's own key, one mean key, beside attention to the shared keys."""
+    q, shared, key, value = (_drawn(size, size.tokens, dtype, device, generator) for _ in range(4))
+    lse = torch.randn(1, size.heads, size.tokens, generator=generator, device=device)
+    means = torch.randn(2, 1, size.heads, size.head_dim, generator=generator, device=device)
+    absent = torch.arange(size.tokens, device=device)[None] % 9 == 0
+
+    def fused(q: Tensor, shared: Tensor, lse: Tensor, key: Tensor, value: Tensor, means: Tensor) -> Any:
+        terms = (value, None, key, absent, means[0], means[1], 3.0)
+        return (kernel.merge_terms(q, shared, lse, *terms),)
+
+    def plain(q: Tensor, shared: Tensor, lse: Tensor, key: Tensor, value: Tensor, means: Tensor) -> Any:
+        own, mean = OwnTerm(value, key=key, absent=absent), MeanTerm(means[0], means[1], 3.0)
+        return (merge_terms(q, shared, lse, own, mean),)
+
+    # Four read, one written. Plain, in single precision: queries widened (3), logits of the diagonal (7) and
+    # the mean (5), three parts weighed (8) and added (12), rounded (3) and put back (2).
+    return Trial((q, shared, lse, key, value, means), fused, plain, 5, 40)
 
 
-def _terms(size: CaseSize, dtype: torch.dtype, device: torch.device, generator: torch.Generator) -> Trial:
-    """AVGGT with one key in nine: all queries, a ninth of the keys, the diagonal, one heavy mean."""
-    keys = -(-size.tokens // 9)
-    q, own = (_drawn(size, size.tokens, dtype, device, generator) for _ in range(2))
-    k, v = (_drawn(size, keys, dtype, device, generator) for _ in range(2))
-    logit = torch.randn(1, size.heads, size.tokens, generator=generator, device=device)
-    weight = torch.zeros(keys, device=device)
-    weight[-1] = 3.0
+def _own_frame(size: CaseSize, dtype: torch.dtype, device: torch.device, generator: torch.Generator) -> Trial:
+    """Anchors: attention within the own frame beside attention to the anchors."""
+    q, shared, value = (_drawn(size, size.tokens, dtype, device, generator) for _ in range(3))
+    lse, logit = torch.randn(2, 1, size.heads, size.tokens, generator=generator, device=device)
+    absent = torch.arange(size.tokens, device=device)[None] < size.tokens // 9
 
-    def plain(*x: Tensor) -> tuple[Tensor, ...]:
-        return (_exact(*x) if x[0].dtype == torch.float64 else attend_extended(*x),)
+    def fused(shared: Tensor, lse: Tensor, value: Tensor, logit: Tensor) -> tuple[Tensor, ...]:
+        return (kernel.merge_terms(q, shared, lse, value, logit, None, absent, None, None, 0.0),)
 
-    # Queries and own values in, outputs out, a ninth twice. Plain, with 72 channels of which 68 are real:
-    # joined (2.06), scaled (2.13), padded (2.19), attended (2.25), own values weighed (2) and added (3);
-    # keys likewise and with the null key 7.5, values 7.3 ninths.
-    return Trial(
-        (q, k, v, weight, logit, own),
-        lambda *x: (attention.attend_terms(*x),),
-        plain,
-        3.2,
-        15.3,
-    )
+    def plain(shared: Tensor, lse: Tensor, value: Tensor, logit: Tensor) -> tuple[Tensor, ...]:
+        return (merge_terms(q, shared, lse, OwnTerm(value, logit, absent=absent)),)
 
-
-def _lengths(size: CaseSize, dtype: torch.dtype, device: torch.device, generator: torch.Generator) -> Trial:
-    """HTTM: a fifth of the queries, of which heads have different numbers, three tenths of the keys."""
-    queries, keys = -(-size.tokens // 5), -(-3 * size.tokens // 10)
-    q = _drawn(size, queries, dtype, device, generator)
-    k, v = (_drawn(size, keys, dtype, device, generator) for _ in range(2))
-    share = torch.rand(1, size.heads, generator=generator, device=device)
-    lengths = (queries * (0.7 + 0.3 * share)).round().to(torch.float32)
-
-    def plain(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        if q.dtype != torch.float64:
-            return (attend_extended(q, k, v, lengths=lengths.long()),)
-        none = torch.full(q.shape[:3], float("-inf"), dtype=q.dtype, device=q.device)
-        live = torch.arange(queries, device=q.device) < lengths[..., None]
-        return (_exact(q, k, v, None, none, torch.zeros_like(q)) * live[..., None],)
-
-    # Read and written once; plain joins the common part and the heads' rests, which it pads first.
-    return Trial(
-        (q, k, v, lengths),
-        lambda q, k, v, lengths: (attention.attend_terms(q, k, v, lengths=lengths.long()),),
-        plain,
-        1.0,
-        1.6,
-    )
+    # Two read, one written. Plain: both weighed (6) and added (6), rounded (3) and put back (2).
+    return Trial((shared, lse, value, logit), fused, plain, 3, 17)
 
 
 def _plan(size: CaseSize, share: float) -> MergePlan:

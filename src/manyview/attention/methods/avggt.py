@@ -149,7 +149,7 @@ def _mean(
     return sums * (parts / count)
 
 
-def _attend_with_mean(queries: QuerySet, keys: KeySet, mean: MeanTerm) -> Float[Tensor, "1 1 queries d"]:
+def _attend_with_mean(queries: QuerySet, keys: KeySet, mean: MeanTerm) -> Tensor:
     """With heads of several lengths, whose terms lie apart, the mean is one of the shared keys."""
     k, v = (
         torch.cat([x, y[:, :, None].to(x.dtype)], 2) for x, y in ((keys.k, mean.key), (keys.v, mean.value))

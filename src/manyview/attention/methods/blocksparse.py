@@ -26,8 +26,8 @@ from ..global_attention import GlobalAttention
 from ..layout import TokenLayout
 from ..preset import Preset
 from ..protocols import Keys, LayerInput
-from ..softmax.extended import attend_extended
 from ..softmax.sdpa import attend
+from ..softmax.weighted import attend_weighted
 
 _GATHERED = 1 << 24  # numbers of gathered keys that exist at once
 
@@ -122,7 +122,7 @@ class BlockSparseKeys(Keys):
             if sizes[start - 1] < most or tokens % self.key_block:
                 hidden = _hide(real[..., None] & wholes[seen], k_always.shape[1])
             part = q_blocks[item, block][:, None]
-            parts.append(attend_extended(part, keys[:, None], values[:, None], hidden, kernels=kernels))
+            parts.append(attend_weighted(part, keys[:, None], values[:, None], hidden, shapes_vary=True))
         back = rank.argsort()
         whole = torch.cat(parts)[back].reshape(batch, heads, -1, dim)
         return whole[:, :, :tokens]

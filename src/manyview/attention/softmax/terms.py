@@ -84,20 +84,21 @@ def _merged(
     q: Tensor, shared: Tensor, lse: Tensor, own: OwnTerm | None, mean: MeanTerm | None, some: slice
 ) -> Tensor:
     """Outputs of some tokens."""
-    scale, query = q.shape[-1] ** -0.5, q[:, :, some].to(lse.dtype)
+    scale, query = q.shape[-1] ** -0.5, q[:, :, some]
     logits, values = [lse[:, :, some]], [shared[:, :, some]]
     if own is not None:
         if own.logit is not None:
             logit = own.logit[:, :, some].to(lse.dtype)
         else:
             assert own.key is not None
-            logit = (query * own.key[:, :, some]).sum(-1) * scale
+            logit = (query.to(lse.dtype) * own.key[:, :, some]).sum(-1) * scale
         if own.absent is not None:
             logit = logit.masked_fill(own.absent[:, None, some], float("-inf"))
         logits.append(logit)
         values.append(own.value[:, :, some])
     if mean is not None:
-        logits.append((query @ mean.key.to(lse.dtype)[..., None])[..., 0] * scale + mean.log_weight)
+        products = query.to(lse.dtype) @ mean.key.to(lse.dtype)[..., None]
+        logits.append(products[..., 0] * scale + mean.log_weight)
         values.append(mean.value[:, :, None])
     shares = torch.stack(logits).softmax(0)
     total = shares[0, ..., None] * values[0]
