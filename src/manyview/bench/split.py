@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,21 +48,26 @@ class SplitTimer(StageTimer):
 
 
 class _TimedParts:
-    """An attention module whose methods are timed as projections."""
+    """`AttentionParts` whose methods are timed as projections."""
 
     def __init__(self, attention: Any, timer: SplitTimer) -> None:
         self._attention, self._timer = attention, timer
 
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._attention, name)
-        if not inspect.ismethod(value):
-            return value
+    @property
+    def spatial_compressor(self) -> Any:
+        return self._attention.spatial_compressor
 
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            with self._timer.stretch("projections"):
-                return value(*args, **kwargs)
+    def queries(self, *args: Any, **kwargs: Any) -> Tensor:
+        with self._timer.stretch("projections"):
+            return self._attention.queries(*args, **kwargs)
 
-        return timed
+    def keys_values(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        with self._timer.stretch("projections"):
+            return self._attention.keys_values(*args, **kwargs)
+
+    def output(self, *args: Any, **kwargs: Any) -> Tensor:
+        with self._timer.stretch("projections"):
+            return self._attention.output(*args, **kwargs)
 
 
 @dataclasses.dataclass(frozen=True)
