@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test lint bench results clean
+.PHONY: install demo test nightly lint bench results clean
 
 install: $(STAMP)
 
@@ -20,6 +20,16 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# The same tests on the versions that machines with a card have: the oldest PyTorch and Triton, the newest NumPy.
+CARD_PYTHON ?= python3.12
+CARD := .venv-card
+nightly:
+	test -x $(CARD)/bin/python || $(CARD_PYTHON) -m venv $(CARD)
+	grep -vE '^(torch|numpy)==' constraints.txt | cat constraints-card.txt - > $(CARD)/constraints.txt
+	$(CARD)/bin/pip install --quiet -c $(CARD)/constraints.txt torch triton
+	$(CARD)/bin/pip install --quiet -c $(CARD)/constraints.txt -e ".[all,dev]"
+	$(CARD)/bin/python -m pytest -n auto --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .

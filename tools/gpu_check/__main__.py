@@ -23,7 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=(*_SECONDS, "wheels"))
     parser.add_argument("out", type=Path, help="folder of the results, or of the wheels")
     parser.add_argument("--seconds", type=float, help="for everything (default: by command, under 600)")
-    parser.add_argument("--wheels", type=Path, default=WHEELS, help="wheels of packages that are missing here")
+    parser.add_argument(
+        "--wheels", type=Path, default=WHEELS, help="wheels of packages that are missing here"
+    )
     parser.add_argument("--python", default="3.12", help="wheels: of that Python")
     parser.add_argument("--device", default="cuda", help="cpu, with --tiny, rehearses")
     parser.add_argument("--tiny", action="store_true", help="sizes of no interest")

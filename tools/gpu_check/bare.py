@@ -22,7 +22,7 @@ _PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x
 
 
 def find_packages(wheels: Path = WHEELS) -> list[str]:
-    """Make the checkout importable, and from wheels what is not installed, also for processes started from here.
+    """Make the checkout importable, and from wheels what is not installed; also for processes started later.
 
     Returns:
         The packages that are still missing.
@@ -49,4 +49,6 @@ def fetch_wheels(folder: Path, python: str = "3.12") -> int:
     platforms = [text for name in _PLATFORMS for text in ("--platform", name)]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     command += ["--python-version", python, "--implementation", "cp", *platforms, "--dest", str(folder)]
-    return subprocess.run([*command, *(f"{name}=={pinned[name]}" for name in PACKAGES)], check=False).returncode
+    return subprocess.run(
+        [*command, *(f"{name}=={pinned[name]}" for name in PACKAGES)], check=False
+    ).returncode

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import multiprocessing
 import os
+import signal
 import sys
 import time
 import traceback
@@ -25,7 +27,7 @@ _PRELOAD = ["torch", "manyview.bench.measure", "manyview.attention.methods", "to
 class Case:
     """`run(tell, *arguments)` in a process of its own, for at most `seconds`.
 
-    It calls `tell(figures)` as often as it likes: the last figures are the case's, also if it dies afterwards.
+    It calls `tell(figures)` as often as it likes: the last ones are the case's, also if it dies afterwards.
     """
 
     name: str
@@ -43,7 +45,7 @@ class _Running:
 
 
 class Isolated:
-    """Runs cases until a time on the clock `time.monotonic()`; figures of each go to `results` as they come."""
+    """Runs cases until `end` of `time.monotonic()`; figures of each go to `results` as they come."""
 
     def __init__(self, results: Results, end: float, show: Callable[[Results], str] | None = None) -> None:
         self._results, self._end, self._show = results, end, show
@@ -106,8 +108,14 @@ class Isolated:
             sys.stdout.flush()
 
 
+def end_with_parent() -> None:
+    """Let the system kill this process when the one that started it ends (Linux)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def _work(case: Case, figures: Connection, log: Path) -> None:
     """In the process of a case."""
+    end_with_parent()
     with open(log, "ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

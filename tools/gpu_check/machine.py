@@ -14,7 +14,12 @@ from manyview.reconstruction.plan.environment import commit
 
 def facts(device: str, tiny: bool) -> dict[str, Any]:
     """Device, versions, commit and the settings of a command, as JSON types."""
-    found: dict[str, Any] = {"device": device, "tiny": tiny, "commit": commit(), "python": platform.python_version()}
+    found: dict[str, Any] = {
+        "device": device,
+        "tiny": tiny,
+        "commit": commit(),
+        "python": platform.python_version(),
+    }
     found |= {"torch": torch.__version__, "numpy": np.__version__, "cuda": torch.version.cuda}
     try:
         import triton

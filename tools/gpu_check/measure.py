@@ -37,7 +37,12 @@ def _once(device: torch.device, run: Callable[[], object]) -> float:
 
 
 def row(
-    device: torch.device, name: str, run: Callable[[], object], flops: float = 0.0, moved: float = 0.0, **more: Any
+    device: torch.device,
+    name: str,
+    run: Callable[[], object],
+    flops: float = 0.0,
+    moved: float = 0.0,
+    **more: Any,
 ) -> dict[str, Any]:
     """Figures of one piece of work; `moved`: bytes read and written. An error is its figure."""
     result: dict[str, Any] = {"name": name, **more}

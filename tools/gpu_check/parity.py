@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +19,7 @@ from manyview.bench.table import aligned
 from manyview.errors import UsageError
 from manyview.kernels import KERNELS
 from manyview.models.run_options import RunOptions
-from tools.gpu_check.isolated import Case, Isolated, Tell
+from tools.gpu_check.isolated import Case, Isolated, Tell, end_with_parent
 from tools.gpu_check.results import Results
 
 _OUTPUTS = ("pose_encoding", "z_depth", "depth_conf", "world_points")
@@ -54,7 +52,7 @@ def run(results: Results, device: str, tiny: bool, end: float) -> bool:
 
 
 def plan_error(tell: Tell, spec: str, kernels: str, device: str) -> None:
-    """Errors of a plan's outputs on the device against float64 on the CPU, and those of the CPU beside them."""
+    """Errors of a plan's outputs on the device against float64 on the CPU, beside those of the CPU."""
     torch.set_num_threads(1)
     torch.backends.cudnn.allow_tf32 = False
     model = random_model(dataclasses.replace(SMALL, num_heads=2), torch.device("cpu"))
@@ -105,11 +103,16 @@ def kernel_errors(tell: Tell, device: str) -> None:
 
 
 def run_tests(tell: Tell, arguments: list[str]) -> None:
-    """Tests of the checkout, in a process that ends with this one: types are checked from the first import on."""
+    """Tests of the checkout in a new process, as types are checked from the first import on."""
     command = [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", "--tb=short", *arguments]
     found: dict[str, list[str]] = {"passed": [], "failed": [], "error": [], "skipped": []}
     with subprocess.Popen(
-        command, cwd=_ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=_end_with_parent
+        command,
+        cwd=_ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=end_with_parent,
     ) as process:
         for line in process.stdout or ():
             sys.stdout.write(line)
@@ -122,10 +125,6 @@ def run_tests(tell: Tell, arguments: list[str]) -> None:
             tell({**{key: len(names) for key, names in found.items()}, "failures": off, **status})
     if process.returncode not in (0, 1, 5):  # 5: all were left out
         raise RuntimeError(f"pytest ended with status {process.returncode}")
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _files_with_gpu_tests() -> list[str]:

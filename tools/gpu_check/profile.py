@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -81,28 +82,34 @@ def transfers(device: torch.device, shapes: Shapes) -> Iterator[dict[str, Any]]:
     pieces = source[: len(source) // 8]
     for pinned in (False, True) if device.type == "cuda" else (False,):
         host = torch.empty(pieces.shape, pin_memory=pinned).fill_(1.0)
-        kind = "pinned" if pinned else "pageable"
-        yield row(device, f"upload, {kind}", lambda h=host: pieces.copy_(h, non_blocking=True), moved=pieces.nbytes)
-        yield row(device, f"download, {kind}", lambda h=host: h.copy_(pieces, non_blocking=True), moved=pieces.nbytes)
+        kind, there = "pinned" if pinned else "pageable", pieces.nbytes
+        yield row(device, f"upload, {kind}", partial(pieces.copy_, host, non_blocking=True), moved=there)
+        yield row(device, f"download, {kind}", partial(host.copy_, pieces, non_blocking=True), moved=there)
     small = torch.zeros(8, device=device)
 
-    def launches(count: int) -> Callable[[], None]:
-        return lambda: [small.add_(1) for _ in range(count)] and None
+    def launch() -> None:
+        for _ in range(1000):
+            small.add_(1)
 
-    yield row(device, "1,000 small kernels", launches(1000))
+    yield row(device, "1,000 small kernels", launch)
     yield row(device, "one small kernel and its value", lambda: small.add_(1)[0].item())
 
 
 def products(device: torch.device, shapes: Shapes) -> Iterator[dict[str, Any]]:
     """Matrix products of the trunk's linear layers, in bf16 and fp8."""
     dim = shapes.dim
-    sides = {"qkv": (dim, 3 * dim), "output": (dim, dim), "MLP, up": (dim, 4 * dim), "MLP, down": (4 * dim, dim)}
+    sides = {
+        "qkv": (dim, 3 * dim),
+        "output": (dim, dim),
+        "MLP, up": (dim, 4 * dim),
+        "MLP, down": (4 * dim, dim),
+    }
     for tokens in (shapes.few * shapes.frame, 16 * shapes.frame):
         for name, (inner, outer) in sides.items():
             x = torch.randn(tokens, inner, device=device, dtype=_HALF)
             weight = torch.randn(outer, inner, device=device, dtype=_HALF) * inner**-0.5
             bias = torch.randn(outer, device=device, dtype=_HALF)
-            work = {"flops": 2.0 * tokens * inner * outer, "shape": [tokens, inner, outer]}
+            work: dict[str, Any] = {"flops": 2.0 * tokens * inner * outer, "shape": [tokens, inner, outer]}
             yield row(device, f"bf16 {name}, {tokens:,} tokens", lambda: F.linear(x, weight, bias), **work)  # noqa: B023
             if name == "MLP, up":
                 gelu = torch._addmm_activation  # the tanh form, in the product's epilogue
@@ -136,7 +143,12 @@ def norms(device: torch.device, shapes: Shapes) -> Iterator[dict[str, Any]]:
         device, f"layer norm of {shapes.head_dim}, {size}",
         lambda: F.layer_norm(heads, (shapes.head_dim,), *small), moved=2 * unit,
     )  # fmt: skip
-    yield row(device, f"fused layer norm of {dim}, {size}", lambda: layer_norm(x, weight, bias, 1e-5), moved=2 * unit)
+    yield row(
+        device,
+        f"fused layer norm of {dim}, {size}",
+        lambda: layer_norm(x, weight, bias, 1e-5),
+        moved=2 * unit,
+    )
     yield row(
         device, f"fused sum and layer norm, {size}",
         lambda: add_scaled_norm(x, y, gamma, weight, bias, 1e-5), moved=4 * unit,
@@ -170,8 +182,8 @@ def attention(device: torch.device, shapes: Shapes) -> Iterator[dict[str, Any]]:
                     F.scaled_dot_product_attention(q, k, v)
 
             yield row(
-                device, f"{name}: {what}", attend, flops, shape=[batch, shapes.heads, queries, keys, shapes.head_dim],
-                backend=name,
+                device, f"{name}: {what}", attend, flops, backend=name,
+                shape=[batch, shapes.heads, queries, keys, shapes.head_dim],
             )  # fmt: skip
 
 
@@ -198,7 +210,12 @@ def profiled(tell: Tell, spec: str, device: str, shapes: Shapes) -> None:
         for _ in range(2):
             forward(None)
         seconds, timer = timed(where, forward, StageTimer)
-        figures: dict[str, Any] = {"plan": spec, "frames": shapes.few, "seconds": seconds, "stages": timer.seconds()}
+        figures: dict[str, Any] = {
+            "plan": spec,
+            "frames": shapes.few,
+            "seconds": seconds,
+            "stages": timer.seconds(),
+        }
         tell(figures)
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if card else [])]
         with profiler(activities=activities, record_shapes=True) as found:
@@ -223,5 +240,8 @@ def table(results: Results) -> str:
         if "stages" in case:
             stages = ", ".join(f"{stage} {1e3 * seconds:.4g}" for stage, seconds in case["stages"].items())
             lines.append(f"{case['frames']} frames: {1e3 * case['seconds']:.5g} ms; {stages}")
-        lines += [f"{1e3 * one['seconds']:10.4g} ms {one['calls']:6} x {one['name'][:90]}" for one in case.get("top", ())]
+        lines += [
+            f"{1e3 * one['seconds']:10.4g} ms {one['calls']:6} x {one['name'][:90]}"
+            for one in case.get("top", ())
+        ]
     return "\n".join(lines).strip()

@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Results:
-    """Two files in `out`, each replaced as a whole; what else there is lies in `folder` and goes into the tar.
+    """Two files in `out`, each replaced as a whole; the tar has what else there is, which lies in `folder`.
 
     `case` figures by name; `facts` about the machine and the settings; `text` for a person.
     """

@@ -8,7 +8,7 @@ from typing import Any
 
 from manyview.bench.figures import BenchReport
 from manyview.bench.measure import run_bench
-from manyview.bench.options import BenchOptions
+from manyview.bench.options import BenchOptions, Kernels
 from manyview.bench.table import aligned, seconds_text
 from manyview.bench.table import table as report_table
 from tools.bench.targets import targets_text
@@ -18,7 +18,7 @@ from tools.gpu_check.results import Results
 _KEPT = 4.0  # seconds to write and end with
 _ALL = (100, 300, 1000, 3000)
 # Plan, kernels, numbers of frames: in the order of interest, for time runs out at some point.
-_ORDER: tuple[tuple[str, str, tuple[int, ...]], ...] = (
+_ORDER: tuple[tuple[str, Kernels, tuple[int, ...]], ...] = (
     ("spark3r", "norms", _ALL),
     ("flash", "norms", _ALL),
     ("anchors", "norms", _ALL),
@@ -33,7 +33,12 @@ _ORDER: tuple[tuple[str, str, tuple[int, ...]], ...] = (
     ("frame", "norms", _ALL[:2]),
     ("dense", "norms", (100, 1000)),
 )
-_TINY = (("spark3r", "plain", (2, 4)), ("flash", "plain", (2, 4)), ("dense", "plain", (2, 4)), ("dense", "plain", (6,)))
+_TINY: tuple[tuple[str, Kernels, tuple[int, ...]], ...] = (
+    ("spark3r", "plain", (2, 4)),
+    ("flash", "plain", (2, 4)),
+    ("dense", "plain", (2, 4)),
+    ("dense", "plain", (6,)),
+)
 
 
 def run(results: Results, device: str, tiny: bool, end: float) -> bool:
@@ -73,9 +78,13 @@ def measure(tell: Tell, options: BenchOptions, end: float) -> None:
 def table(results: Results) -> str:
     """Targets beside what was measured, a row for each case, then each method by stage beside its floors."""
     reports = [case["report"] for case in results.cases.values() if "report" in case]
-    guesses = {(one["method"], one["frames"]): one["seconds"] for report in reports for one in report["estimates"]}
+    guesses = {
+        (one["method"], one["frames"]): one["seconds"] for report in reports for one in report["estimates"]
+    }
     found = {(one["method"], one["frames"]): one for report in reports for one in report["measurements"]}
-    rows = [["method", "frames", "seconds", "x dense", "floor s", "traffic s", "MB/frame", "GB peak", "passes"]]
+    rows = [
+        ["method", "frames", "seconds", "x dense", "floor s", "traffic s", "MB/frame", "GB peak", "passes"]
+    ]
     for (method, frames), one in found.items():
         plain = {name: found.get((name, frames)) for name in ("dense [norms]", "dense")}
         dense = next((case["seconds"] for case in plain.values() if case is not None), None)
@@ -85,7 +94,8 @@ def table(results: Results) -> str:
             method, str(frames), seconds_text(one["seconds"]),
             "-" if dense is None else f"{mark}{one['seconds'] / dense:.3f}",
             seconds_text(one["floor_seconds"]), _or_dash(one["fused_traffic_seconds"]),
-            f"{one['peak_bytes'] / frames / 1e6:.3g}", f"{one['peak_bytes'] / 1e9:.3g}", str(len(one["run_seconds"])),
+            f"{one['peak_bytes'] / frames / 1e6:.3g}", f"{one['peak_bytes'] / 1e9:.3g}",
+            str(len(one["run_seconds"])),
         ])  # fmt: skip
     lines = [targets_text(reports), "", *aligned(rows), "~ dense attention extrapolated from fewer frames"]
     for (method, frames), seconds in guesses.items():

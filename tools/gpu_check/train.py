@@ -32,12 +32,15 @@ def wide_recipe(width: int = 2, batch: int = 6) -> TrainConfig:
     small, nano = load_config("small"), load_config("nano")
     stages = [
         dataclasses.replace(stage, share=share, frames_per_step=batch * stage.frames_per_step)
-        for stage, share in zip((*small.stages[:3], *nano.stages[2:]), (0.2, 0.15, 0.1, 0.4, 0.15), strict=True)
+        for stage, share in zip(
+            (*small.stages[:3], *nano.stages[2:]), (0.2, 0.15, 0.1, 0.4, 0.15), strict=True
+        )
     ]
     return dataclasses.replace(
         nano, name=f"wide-{width}", model=_widened(nano.model, width), stages=tuple(stages), init=None,
-        optimiser=dataclasses.replace(small.optimiser, lr=small.optimiser.lr / width), ema=0.995, cpu_bf16=False,
-        checkpoint_minutes=1.0, evaluate_minutes=3.0, evaluate_scenes=16, early_layers=None,
+        optimiser=dataclasses.replace(small.optimiser, lr=small.optimiser.lr / width),
+        ema=0.995, cpu_bf16=False, checkpoint_minutes=1.0,
+        evaluate_minutes=3.0, evaluate_scenes=16, early_layers=None,
     )  # fmt: skip
 
 
@@ -56,6 +59,8 @@ def _widened(model: VGGTConfig, width: int) -> VGGTConfig:
 def run(results: Results, device: str, tiny: bool, end: float) -> bool:
     """Train, then evaluate beside the bundled weights; a run that was cut goes on with the same command."""
     recipe = wide_recipe(1, 1) if tiny else wide_recipe()
+    if tiny:
+        recipe = dataclasses.replace(recipe, sync_every=1, evaluate_scenes=1, checkpoint_minutes=0.1)
     kept = 100.0 if not tiny else 0.6 * (end - time.monotonic())
     scenes = 2 if tiny else 24
     out = results.out
@@ -108,7 +113,7 @@ def train(tell: Tell, recipe: dict[str, Any], folder: Path, out: Path, device: s
 
 
 def bring_weights(folder: Path, out: Path) -> dict[str, Any]:
-    """Write the weights of a run's latest state to `out`, in pieces; returns their number and the whole's hash."""
+    """Write the weights of a run's latest state to `out` in pieces; returns their number and a hash."""
     from manyview.train.weights import export_weights
 
     whole = folder / "weights.safetensors"
@@ -120,7 +125,12 @@ def bring_weights(folder: Path, out: Path) -> dict[str, Any]:
         part.write_bytes(piece)
         os.replace(part, out / f"weights.safetensors.{number}")
     joined = "cat weights.safetensors.? > wide.safetensors"
-    return {"pieces": len(pieces), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "join": joined}
+    return {
+        "pieces": len(pieces),
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "join": joined,
+    }
 
 
 def evaluate(tell: Tell, weights: str, device: str, scenes: int) -> None:
@@ -149,9 +159,15 @@ def table(results: Results) -> str:
         for line in case.get("log", ()):
             if line["kind"] == "train":
                 last = f"step {line['step']}, {line['minutes']:.1f} min, {line['frames_per_s']:.0f} images/s"
-                lines[-1:] = [f"{name}: {case['status']}; {last}, {line['gflops']:.0f} GFLOP/s, loss {line['losses']}"]
+                lines[-1:] = [
+                    f"{name}: {case['status']}; {last}, {line['gflops']:.0f} GFLOP/s, loss {line['losses']}"
+                ]
             elif line["kind"] == "evaluate":
-                lines.append(f"  step {line['step']}: AUC@30 {line['auc_30']:.1f}, AbsRel {line['abs_rel']:.3f}")
+                lines.append(
+                    f"  step {line['step']}: AUC@30 {line['auc_30']:.1f}, AbsRel {line['abs_rel']:.3f}"
+                )
         for level, found in case.get("levels", {}).items():
-            rows += [[level, name, plan, *(f"{row[key]:.3g}" for key in _MEASURES)] for plan, row in found.items()]
+            rows += [
+                [level, name, plan, *(f"{row[key]:.3g}" for key in _MEASURES)] for plan, row in found.items()
+            ]
     return "\n".join([*lines, "", *aligned(rows)])
