@@ -11,9 +11,11 @@ import torch
 
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
+from manyview.models.blocks import Attention
 from manyview.models.omega.blocks import TiledRotation, omega_block
 from manyview.models.part_configs import EncoderConfig
 from manyview.models.precision import Compute
+from manyview.models.rotary import frame_positions, rotation_for
 from manyview.models.run_options import RunOptions
 from tests.models.da3.tiny_da3 import GIANT, tiny_da3
 from tests.models.tiny import TINY, tiny_vggt
@@ -61,6 +63,23 @@ def test_vggt(device, count, spec, pieces):
     wanted, found = both(model, torch.rand(2, 3, 28, 42), spec, **pieces)
     same(found, wanted)
     assert count["qk_norm_rotate"] >= 4 and count["add_scaled_norm"] >= 4
+
+
+@pytest.mark.parametrize("piece", [None, 7])
+def test_heads_lie_as_the_output_projection_reads_them(triton, piece):
+    attention = Attention(32, 2, qk_norm=True).to(triton)
+    turn = rotation_for(frame_positions((2, 3), 1, triton), 16)
+    x = torch.randn(1, 14, 32, device=triton)
+    q = attention.queries(x, turn, piece, Compute("norms"))
+    k, v = attention.keys_values(x, turn, piece, Compute("norms"))
+    assert all(one.transpose(1, 2).is_contiguous() for one in (q, k, v))
+
+
+def test_a_pass_that_keeps_no_weights_sums_apart(device, count):
+    model = tiny_vggt(config=SMALL).to(device)
+    wanted, found = both(model, torch.rand(2, 3, 28, 42), mlp_tokens_per_chunk=13, keep_weights=False)
+    same(found, wanted)
+    assert count["add_scaled_norm"] >= 4
 
 
 def test_depth_anything(device, count):

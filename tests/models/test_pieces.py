@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from manyview.models.blocks import Attention, Block
 from manyview.models.dense_head import DenseHead, Fusion
@@ -20,9 +21,9 @@ from manyview.models.dense_ops import (
 )
 from manyview.models.encoder import DinoEncoder
 from manyview.models.feature_taps import FeatureTaps
-from manyview.models.layers import Conv2d, LayerNorm, LayerScale, Linear, in_pieces
+from manyview.models.layers import Conv2d, LayerNorm, LayerScale, Linear, Mlp, in_pieces
 from manyview.models.part_configs import DenseHeadConfig, EncoderConfig
-from manyview.models.precision import PLAIN
+from manyview.models.precision import PLAIN, Compute
 from manyview.models.rotary import frame_positions, rotation_for
 from manyview.models.run_options import RunOptions
 from manyview.models.vggt.camera_head import CameraHead
@@ -117,6 +118,35 @@ def test_a_block_in_place_is_the_block(piece):
         got = block(x, mlp_tokens_per_chunk=piece, inplace=True)
     torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
     assert got.data_ptr() == x.data_ptr()
+
+
+@pytest.mark.parametrize("shape", [(1, 4_300_000, 1024), (1, 16, 4_300_000, 64), (4031, 1041, 1024)])
+def test_norms_are_in_pieces_below_2_to_the_32_numbers(shape):
+    """PyTorch 2.11 counts them in 32 bits on CUDA."""
+    seen = []
+
+    class Calls(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if "layer_norm" in func.name():
+                seen.append(args[0].numel())
+            return func(*args, **(kwargs or {}))
+
+    with torch.device("meta"), torch.no_grad(), Calls():
+        norm = LayerNorm(shape[-1]).bfloat16()
+        assert norm(torch.empty(shape, dtype=torch.bfloat16)).shape == shape
+    assert max(seen) < 2**32 and sum(seen) == math.prod(shape)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_tanh_form_of_gelu_is_close_to_the_exact_one(dtype):
+    mlp = Mlp(16, 64).to(dtype)
+    x = 3 * torch.randn(1, 200, 16, dtype=dtype)
+    with torch.no_grad():
+        exact, found = mlp(x), mlp(x, Compute(gelu="tanh"))
+        hidden = F.gelu(mlp.fc1(x), approximate="tanh")
+    assert torch.equal(found, mlp.fc2(hidden))
+    assert not torch.equal(found, exact)
+    torch.testing.assert_close(found, exact, atol=2e-3 if dtype == torch.float32 else 2e-2, rtol=0)
 
 
 def test_layers_take_the_precision_of_their_input_and_keep_their_own():

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 import torch
-from tools.kernels.traffic import Traffic, TrafficCounter, TrafficOptions, main, run
+from tools.kernels.traffic import Traffic, TrafficCounter, TrafficOptions, count_traffic, main, run
 
+from manyview.attention.plan import Plan
 from manyview.errors import UsageError
+from manyview.models.run_options import RunOptions
+from manyview.models.vggt.config import VGGT_1B
+from manyview.models.vggt.model import VGGT
 
 ROW = 1000 * 4
 
@@ -48,6 +53,12 @@ def test_products_count_apart_with_their_flops():
     found = counted(lambda: torch.nn.functional.linear(x, weight, torch.empty(30, device="meta")))
     assert found.product_bytes == 4 * (10 * 20 + 30 * 20 + 30 + 10 * 30)
     assert found.flops == 2 * 10 * 20 * 30 and found.elementwise_bytes == 0
+    offset, summed = torch.empty(30, device="meta"), torch.empty(10, 30, device="meta")
+    for product in (
+        lambda: summed.addmm_(x, weight.t()),
+        lambda: torch._addmm_activation(offset, x, weight.t(), use_gelu=True),
+    ):
+        assert counted(product).flops == 2 * 10 * 20 * 30
 
 
 def test_peaks_are_those_of_a_stage():
@@ -59,6 +70,31 @@ def test_peaks_are_those_of_a_stage():
         counter.mark("two")
     assert counter.stages["one"].peak_bytes == ROW
     assert counter.stages["two"].peak_bytes == kept[0].nbytes
+
+
+def test_fused_norms_move_at_most_half_of_what_plain_operations_moved():
+    """A frame of VGGT-1B's width with two layers of each kind, in passes over token tensors of that frame.
+
+    Plain operations took 254 before there were fused norms by default (commit c375a73, counted in this way).
+    """
+    assert VGGT_1B.encoder is not None
+    encoder = dataclasses.replace(VGGT_1B.encoder, depth=2)
+    config = dataclasses.replace(VGGT_1B, track_head=None, encoder=encoder, depth=2, taps=(0, 0, 1, 1))
+    with torch.device("meta"):
+        model = VGGT(config).eval()
+    options = RunOptions(torch.bfloat16, 4, 4 * 1041, heads=("camera",), kernels="norms")
+
+    def grows(gelu: str) -> float:
+        run = dataclasses.replace(options, gelu=gelu)
+        few, many = (
+            count_traffic(model, Plan.dense(2), run, frames, (518, 392)).trunk().elementwise_bytes
+            for frames in (4, 8)
+        )
+        return (many - few) / 4 / (1041 * 1024 * 2)
+
+    exact = grows("exact")
+    assert exact <= 0.5 * 254
+    assert grows("tanh") == pytest.approx(exact - 6 * 8, abs=0.1)  # the hidden layer, written and read
 
 
 def test_unknown_networks_are_named():

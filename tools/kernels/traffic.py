@@ -101,11 +101,19 @@ class TrafficCounter(TorchDispatchMode):
         now.dispatches += 1
         if is_product(func):
             now.product_bytes += moved
-            formula = flop_registry.get(func._overloadpacket)
-            now.flops += 0 if formula is None else formula(*args, **kwargs, out_val=result)
+            now.flops += product_flops(func, args, kwargs, result)
         else:
             now.elementwise_bytes += moved
         return result
+
+
+def product_flops(func: Any, args: Any, kwargs: Any, result: Any) -> int:
+    """By PyTorch's formulas, which know no names of products in place or with an activation."""
+    name = func._schema.name.split("::")[1]
+    known = "addmm" if name in ("addmm_", "_addmm_activation") else name
+    formula = flop_registry.get(getattr(torch.ops.aten, known))
+    chosen = kwargs if known == name else {}
+    return 0 if formula is None else formula(*args, **chosen, out_val=result)
 
 
 def is_product(func: Any) -> bool:
