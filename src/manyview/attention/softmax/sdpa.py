@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,8 +50,7 @@ def attend(
             would otherwise silently materialise queries x keys numbers per head.
     """
     if q.is_meta:  # shapes only: the composite fallback would count scores no device makes
-        batch, heads, queries, dim = q.shape
-        return q.new_empty(batch, queries, heads, dim).transpose(1, 2)
+        return fused_attention(SDPBackend.FLASH_ATTENTION, q, k, v, scale)[0]
     if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         # The CPU kernel's gradient is several times slower in half precision than in single.
         with torch.autocast("cpu", enabled=False):
@@ -82,7 +82,7 @@ def backend_order(q: Tensor, k: Tensor, v: Tensor, *, shapes_vary: bool) -> list
 
 def fused_attention(
     backend: SDPBackend, q: Tensor, k: Tensor, v: Tensor, scale: float | None
-) -> tuple[Tensor, ...]:
+) -> tuple[Any, ...]:
     """All that one of PyTorch's CUDA kernels returns, output and log-sum-exp first."""
     aten = torch.ops.aten
     if backend == SDPBackend.CUDNN_ATTENTION:
