@@ -1,8 +1,10 @@
-"""Which plan suits an input: by how many frames there are and whether they follow each other."""
+"""Which plan suits an input: of those that keep its accuracy, the one that is expected to take least time."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Callable
 
 from .dense import SameFrameKeys
 from .layout import TokenLayout
@@ -38,46 +40,94 @@ class SuitedPlans:
     sensitive: tuple[float, float] = (0.0, 1.0)
 
 
+@dataclasses.dataclass(frozen=True)
+class ExpectedTime:
+    """What is expected of plans on a device, before anything runs.
+
+    Attributes:
+        seconds: Seconds of a whole pass with a plan (infinite: it cannot run there, or does not fit).
+        said: Of which device, and how well its speed is known.
+    """
+
+    seconds: Callable[[Plan], float]
+    said: str
+
+
 def choose_plan(
-    frames: int, ordered: bool, depth: int, layout: TokenLayout, suited: SuitedPlans | None = None
+    frames: int,
+    ordered: bool,
+    depth: int,
+    layout: TokenLayout,
+    suited: SuitedPlans | None = None,
+    expected: ExpectedTime | None = None,
 ) -> tuple[Plan, str]:
     """The plan for `frames` views and one sentence that says what was picked and why.
 
-    Unordered sets overlap less, and AVGGT loses more on sparse sets: their stride rises later. The
-    thresholds between strides are ours; the break-even and where covering frames are enough are from papers.
+    Number and order of the frames decide which plans keep accuracy; of these and dense attention the one of
+    least `expected` time is picked (None: the first of them). Unordered sets overlap less, and AVGGT loses
+    more on sparse sets: their stride rises later. The thresholds between strides are ours; the break-even and
+    where covering frames are enough are from papers.
     """
     suited = suited or SuitedPlans()
     if suited.trained_for is not None:
         trained_for = suited.trained_for
         return Plan.parse(trained_for, depth), f"auto picked {trained_for}: these weights were trained for it"
-    kind = "frames of a sequence" if ordered else "unordered views"
+    dense, kind = Plan.dense(depth), "frames of a sequence" if ordered else "unordered views"
     if frames < _BREAK_EVEN:
-        return Plan.dense(depth), (
+        return dense, (
             f"auto picked dense: with {frames} {kind} attention is a small part of the time, "
             f"and below {_BREAK_EVEN} approximations gain little"
         )
-    if not suited.coarse_keys and (frames <= _FEW or (frames <= _MANY and not ordered)):
-        return Plan.dense(depth), (
-            f"auto picked dense: for {frames} {kind} nothing is known that keeps this network's accuracy"
+    found = _accurate(frames, ordered, depth, suited)
+    if not found:
+        return (
+            dense,
+            f"auto picked dense: for {frames} {kind} nothing is known that keeps this network's accuracy",
         )
-    if not suited.coarse_keys and ordered:
-        first, last = (round(share * depth) for share in suited.sensitive)
-        spec, why = f"spark3r:sensitive={first}x{max(first, last - 1)}", "whole frames are enough as keys"
-    elif frames > _MANY:
-        spec, why = "anchors", "a few covering frames are enough as keys"
-    else:
-        spec = f"avggt:stride={_stride(frames, ordered)}"
-        if suited.early is not None:
-            spec += f",early={min(suited.early, depth)}"
-        why = "a coarser grid of keys is enough"
     rows, columns = layout.grid
     if min(rows, columns) < 4:
-        return Plan.dense(depth), (
-            f"auto picked dense: a patch grid of {rows}x{columns} is too small to leave keys out"
-        )
-    plan = Plan.parse(spec, depth)
-    share = plan.cost(layout, 1).attention_flops / Plan.dense(depth).cost(layout, 1).attention_flops
-    return plan, f"auto picked {plan}: for {frames} {kind} {why}, at {share:.0%} of dense attention's FLOPs"
+        return dense, f"auto picked dense: a patch grid of {rows}x{columns} is too small to leave keys out"
+    plans = [(Plan.parse(spec, depth), why) for spec, why in found]
+    (plan, why), time = plans[0], ""
+    if expected is not None:
+        times = [expected.seconds(plan) for plan, _ in plans]
+        least, of_dense = min(times), expected.seconds(dense)
+        if least >= of_dense and math.isfinite(of_dense):
+            return dense, (
+                f"auto picked dense: for {frames} {kind} it is expected to take {_seconds(of_dense)} and "
+                f"{plans[times.index(least)][0]} no less ({expected.said})"
+            )
+        plan, why = plans[times.index(least)]
+        if math.isfinite(least):
+            beside = f", dense {_seconds(of_dense)}" if math.isfinite(of_dense) else ""
+            time = f"; expected to take {_seconds(least)}{beside} ({expected.said})"
+    share = plan.cost(layout, 1).attention_flops / dense.cost(layout, 1).attention_flops
+    return plan, (
+        f"auto picked {plan}: for {frames} {kind} {why}, at {share:.0%} of dense attention's FLOPs{time}"
+    )
+
+
+def _accurate(frames: int, ordered: bool, depth: int, suited: SuitedPlans) -> list[tuple[str, str]]:
+    """Plans that keep accuracy by what is known, each with the reason; the one of most evidence first."""
+    found = []
+    if frames > _MANY and (suited.coarse_keys or not ordered):
+        found.append(("anchors", "a few covering frames are enough as keys"))
+    # Its figures are of large networks; weights that say what they allow are ours, on which merging costs.
+    if frames > _FEW and ordered and (suited.early is None or not suited.coarse_keys):
+        spec = "spark3r"
+        if not suited.coarse_keys:
+            first, last = (round(share * depth) for share in suited.sensitive)
+            spec += f":sensitive={first}x{max(first, last - 1)}"
+        found.append((spec, "whole frames are enough as keys"))
+    if suited.coarse_keys and frames <= _MANY:
+        early = "" if suited.early is None else f",early={min(suited.early, depth)}"
+        spec = f"avggt:stride={_stride(frames, ordered)}{early}"
+        found.insert(0, (spec, "a coarser grid of keys is enough"))
+    return found
+
+
+def _seconds(value: float) -> str:
+    return f"about {value:.2g} s" if value < 100 else f"about {value:.0f} s"
 
 
 def misfit(plan: Plan, suited: SuitedPlans) -> str | None:

@@ -43,8 +43,11 @@ class PlanCommand:
         )
         say("global layers (queries, keys, fill, share of dense attention's FLOPs):")
         say(request.plan.table(request.layout, request.config.dim))
-        for stage, flops in request.flops_by_stage().items():
-            say(f"  {stage:<14} {flops / 1e12:10.3f} TFLOP")
+        flops, seconds = request.flops_by_stage(), chosen.stage_seconds()
+        for stage in {**flops, **seconds}:
+            done = f"{flops[stage] / 1e12:10.3f} TFLOP" if stage in flops else 16 * " "
+            expected = f"  about {seconds[stage]:.2g} s" if stage in seconds else ""
+            say(f"  {stage:<14} {done}{expected}".rstrip())
         if chosen.chunk is not None:
             say(f"in chunks more views take disk ({format_gib(chosen.disk_bytes)} for these), not memory")
             return 0

@@ -15,6 +15,8 @@ from ...files.naming import counted
 from ...models.flops import forward_flops
 from ...models.network import NetworkConfig
 from ...models.run_options import RunOptions
+from .device_model import device_model
+from .estimate import stage_seconds, total_seconds
 from .footprint import estimate_peak_bytes
 from .machine import Machine, multiplies_bf16, precision_name
 
@@ -106,7 +108,13 @@ class Request:
         return sum(self.flops_by_stage().values()) + self.attention_cost().extra_flops
 
     def seconds(self, machine: Machine, flops_per_s: float | None) -> float | None:
-        """Expected time of the whole pass at this speed of matrix products; None if that is unknown."""
+        """Expected time of the whole pass: on a card by its rates, else at this speed of matrix products.
+
+        None if that is unknown.
+        """
+        rates = device_model(machine.device) if machine.device.type == "cuda" else None
+        if rates is not None:
+            return total_seconds(self, rates)
         if flops_per_s is None:
             return None
         return self.total_flops() / (flops_per_s * _EFFICIENCY[machine.device.type])
@@ -129,10 +137,21 @@ class Preflight:
     disk_bytes: int = 0
     hint: str | None = None
 
+    def stage_seconds(self) -> dict[str, float]:
+        """Expected seconds by stage, which add up to `seconds`; empty for a device of unknown rates."""
+        rates = device_model(self.machine.device)
+        if rates is None or self.seconds is None:
+            return {}
+        stages = stage_seconds(self.request, rates)
+        return {stage: self.seconds * each / sum(stages.values()) for stage, each in stages.items()}
+
     def sentence(self) -> str:
         """One line for the user."""
         r = self.request
         time = "" if self.seconds is None else f", about {format_duration(self.seconds)}"
+        rates = device_model(self.machine.device) if self.machine.device.type == "cuda" else None
+        if time and rates is not None:
+            time += f" expected ({rates.said()})"
         chunks = f", {self.chunk} at a time, {format_gib(self.disk_bytes)} on disk" if self.chunk else ""
         return (
             f"{counted(r.views, 'view')} of {r.width}x{r.height} "

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from ...attention.auto import SuitedPlans, choose_plan
+from ...attention.auto import ExpectedTime, SuitedPlans, choose_plan
+from .device_model import device_model
+from .estimate import total_seconds
 from .preflight import Preflight, Request, format_duration, largest
 
 _WORTH = 0.5  # of the time, at most
@@ -20,16 +22,22 @@ def shorter_ways(chosen: Preflight, suited: SuitedPlans | None = None) -> list[s
     request, seconds = chosen.request, chosen.seconds
     if seconds is None:
         return []
-    per_flop = seconds / request.total_flops()
+    rates = device_model(chosen.machine.device)
+
+    def relative(changed: Request) -> float:
+        return changed.total_flops() if rates is None else total_seconds(changed, rates)
+
+    unit = seconds / relative(request)
 
     def time_of(changed: Request) -> float:
-        return per_flop * changed.total_flops()
+        return unit * relative(changed)
 
     def views(count: int) -> Request:
         return dataclasses.replace(request, views=count)
 
     ways = []
-    plan, _ = choose_plan(request.views, False, request.config.depth, request.layout, suited)
+    expected = ExpectedTime(lambda plan: time_of(dataclasses.replace(request, plan=plan)), "estimated")
+    plan, _ = choose_plan(request.views, False, request.config.depth, request.layout, suited, expected)
     faster = time_of(dataclasses.replace(request, plan=plan))
     if faster <= _WORTH * seconds:
         ways.append(f"--accel {plan} (about {format_duration(faster)})")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import torch
 
 from ..._option_checks import check_instance
-from ...attention.auto import choose_plan, misfit
+from ...attention.auto import ExpectedTime, choose_plan, misfit
 from ...attention.plan import Plan
 from ...attention.visible_keys import hide_keys
 from ...errors import MemoryLimitError, UsageError, memory_errors
@@ -30,6 +32,8 @@ from ..known.known import KnownInputs, check_accepts_priors, read_known
 from ..plan.chunked_plan import preflight_chunks
 from ..plan.decoding import DecodingPlan, plan_decoding
 from ..plan.defaults import default_run_options
+from ..plan.device_model import device_model
+from ..plan.estimate import total_seconds
 from ..plan.machine import Machine, inspect_machine, measure_flops, pick_device, pick_dtype
 from ..plan.preflight import Preflight, Request, preflight
 from .anchored import why_not_anchored
@@ -148,20 +152,25 @@ def prepare(
         """Plan and chunk sizes for so many views, and why this plan. Raises MemoryLimitError."""
         shape = (count, height, width)
         reason: str | None
+        whole = "--metric and --sky need the whole result in memory" if single_view else None
         request = Request(
             config, *shape, plan, heads, dtype, given, run.kernels, options.linear_precision,
             run.head_dtype, run.channels_last, options.reference_view, options.camera_from_rays,
         )  # fmt: skip
         if accel == "auto":
             ordered = _ordered(found)
-            picked, reason = choose_plan(count, ordered, config.depth, request.layout, suited)
+            expected = _expected_time(
+                request,
+                lambda one: _preflight(model, one, machine, options.chunk, flops_per_s, whole),
+                device,
+            )
+            picked, reason = choose_plan(count, ordered, config.depth, request.layout, suited, expected)
             request = dataclasses.replace(request, plan=picked)
         elif options.accel is None and trained_for is not None:
             reason = f"{trained_for}, which these weights were trained for; --accel chooses another plan"
         else:
             reason = misfit(plan, suited)
         config.require_reference_view(options.reference_view, request.plan)
-        whole = "--metric and --sky need the whole result in memory" if single_view else None
         return _preflight(model, request, machine, options.chunk, flops_per_s, whole), reason
 
     # What headers say is enough to refuse what cannot fit, before anything is decoded.
@@ -238,6 +247,24 @@ def prepare(
 def weights_elsewhere(model: Network, device: torch.device) -> int:
     """Bytes of the parameters that a run on `device` first has to move there."""
     return sum(p.nbytes for p in model.parameters() if p.device.type != device.type)
+
+
+def _expected_time(
+    request: Request, prepared: Callable[[Request], Preflight], device: torch.device
+) -> ExpectedTime | None:
+    """What plans are expected to take, where `prepared` lets them run; None for a device of unknown rates."""
+    rates = device_model(device)
+    if rates is None:
+        return None
+
+    def seconds(plan: Plan) -> float:
+        one = dataclasses.replace(request, plan=plan)
+        try:
+            return total_seconds(prepared(one).request, rates)
+        except (MemoryLimitError, UsageError):
+            return math.inf
+
+    return ExpectedTime(seconds, rates.said())
 
 
 def _preflight(
