@@ -92,15 +92,12 @@ def choose_plan(
     if expected is not None:
         times = [expected.seconds(plan) for plan, _ in plans]
         least, of_dense = min(times), expected.seconds(dense)
-        if least >= of_dense and math.isfinite(of_dense):
-            return dense, (
-                f"auto picked dense: for {frames} {kind} it is expected to take {_seconds(of_dense)} and "
-                f"{plans[times.index(least)][0]} no less ({expected.said})"
-            )
         plan, why = plans[times.index(least)]
-        if math.isfinite(least):
-            beside = f", dense {_seconds(of_dense)}" if math.isfinite(of_dense) else ""
-            time = f"; expected to take {_seconds(least)}{beside} ({expected.said})"
+        if least >= of_dense and math.isfinite(of_dense):
+            less = f"{plan} is expected to take no less time ({expected.said})"
+            return dense, f"auto picked dense: for {frames} {kind} {less}"
+        if math.isfinite(of_dense):
+            time = f"; expected to take {least / of_dense:.0%} of dense's time ({expected.said})"
     share = plan.cost(layout, 1).attention_flops / dense.cost(layout, 1).attention_flops
     return plan, (
         f"auto picked {plan}: for {frames} {kind} {why}, at {share:.0%} of dense attention's FLOPs{time}"

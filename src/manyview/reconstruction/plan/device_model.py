@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 _FILE = Path(__file__).with_name("devices.json")
-_RATES = ("products", "attention", "convolutions")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,13 +63,24 @@ class DeviceModel:
         known = dict(values, capability=None if capability is None else tuple(capability))
         return cls(**known)
 
-    def scaled(self, compute: float, memory: float, **changed: Any) -> DeviceModel:
+    def scaled(self, compute: float, memory: float) -> DeviceModel:
         """Rates of arithmetic and of memory times these factors."""
-        rates = {name: {k: v * compute for k, v in getattr(self, name).items()} for name in _RATES}
-        return dataclasses.replace(self, bytes_per_s=self.bytes_per_s * memory, **rates, **changed)
+
+        def times(rates: dict[str, float]) -> dict[str, float]:
+            return {precision: rate * compute for precision, rate in rates.items()}
+
+        return dataclasses.replace(
+            self,
+            bytes_per_s=self.bytes_per_s * memory,
+            products=times(self.products),
+            attention=times(self.attention),
+            convolutions=times(self.convolutions),
+        )
 
     def said(self) -> str:
         """How good an estimate by these rates is, for a sentence."""
+        if self.capability is None:
+            return "estimated by rates of another CPU"
         return (
             f"by rates measured on {self.name}" if self.measured else "estimated, not measured on this card"
         )
@@ -118,18 +128,14 @@ def card_model(card: Card) -> DeviceModel:
     if named:
         return max(named, key=lambda model: (model.measured, len(model.name)))
     like = min(cards, key=lambda model: abs(_order(model.capability) - _order(card.capability)))
-    speed = _speeds()
-    nearest = {
-        c: min(speed, key=lambda known, c=c: abs(_order(known) - _order(c)))
-        for c in (card.capability, like.capability)
-    }
-    compute = card.multiprocessors / like.multiprocessors
-    compute *= speed[nearest[card.capability]] / speed[nearest[like.capability]]
+    assert like.capability is not None
+    compute = _speed(card.capability) / _speed(like.capability) * card.multiprocessors / like.multiprocessors
     compute *= 1.0 if card.clock_hz is None else card.clock_hz / like.clock_hz
     # Nine tenths of what the memory's clock allows are reached.
     memory = compute if card.bytes_per_s is None else 0.9 * card.bytes_per_s / like.bytes_per_s
     source = f"scaled from {like.name} by what PyTorch tells of this card"
-    return like.scaled(compute, memory, name=card.name, source=source, measured=False)
+    scaled = like.scaled(compute, memory)
+    return dataclasses.replace(scaled, name=card.name, source=source, measured=False)
 
 
 @functools.cache
@@ -140,15 +146,11 @@ def known_devices(path: Path = _FILE) -> dict[str, DeviceModel]:
     return {model.name: model for model in models}
 
 
-@functools.cache
-def _speeds() -> dict[tuple[int, int], float]:
-    table = json.loads(_FILE.read_text(encoding="utf-8"))["speed_of_multiprocessors"]
-    return {
-        (int(major), int(minor)): share
-        for (major, _, minor), share in (
-            (key.partition("."), value) for key, value in table.items() if key != "source"
-        )
-    }
+def _speed(capability: tuple[int, int]) -> float:
+    """Products of a multiprocessor at one clock beside capability 9.0's, by the nearest that is known."""
+    table = json.loads(_FILE.read_text(encoding="utf-8"))["speed_of_multiprocessors"]["by_capability"]
+    nearest = min(table, key=lambda known: abs(round(10 * float(known)) - _order(capability)))
+    return float(table[nearest])
 
 
 def _order(capability: tuple[int, int] | None) -> int:
