@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import pytest
@@ -13,6 +14,8 @@ from manyview.models.feature_taps import run_dense_head
 from manyview.models.part_configs import DenseHeadConfig
 from manyview.models.run_options import RunOptions
 from manyview.models.transfer import in_slices_to_host, to_device, to_host
+from tests.attention.fake_cuda import CARD
+from tests.attention.fake_cuda import card as fake_card
 
 
 class LateCopies:
@@ -109,3 +112,48 @@ def test_maps_of_a_head_stay_below_32_bit_offsets(monkeypatch):
         depth, _ = run_dense_head(head, taps, (28, 37), shape, options)
     assert ran == [82, 18] and depth.shape == (1, 100, 392, 518, 1)
     assert max(ran) * head.largest_map((28, 37), (392, 518)) < 2**31
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """Streams and events of a card, for fake tensors: what is called in which order."""
+    told: list[str] = []
+
+    class Stream:
+        def __init__(self, device: torch.device) -> None:
+            assert device.type == "cuda"
+
+        def wait_stream(self, other: object) -> None:
+            told.append("wait")
+
+    class Event:
+        def __init__(self, **_: bool) -> None:
+            pass
+
+        def record(self, stream: object) -> None:
+            told.append("record")
+
+        def synchronize(self) -> None:
+            told.append("synchronise")
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda x, stream: told.append("keep"))
+    for name in ("empty", "empty_like"):
+        plain = getattr(torch, name)
+        monkeypatch.setattr(torch, name, lambda *a, _f=plain, pin_memory=False, **k: _f(*a, **k))
+    return told
+
+
+def test_ways_to_and_from_a_card_are_walked_with_fake_tensors(card):
+    with fake_card():
+        images = torch.empty(9, 3, 64, 128, dtype=torch.uint8).permute(0, 2, 3, 1)
+        there = to_device(images, CARD)
+        assert there.device == CARD and there.stride() == images.stride()
+        assert card == ["synchronise", "record"]
+        card.clear()
+        back = to_host(there)
+    assert back.device.type == "cpu" and back.shape == images.shape
+    assert card == ["wait", "keep", "record", "synchronise"]

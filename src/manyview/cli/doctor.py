@@ -31,6 +31,7 @@ class Doctor:
         from .._version import __version__
         from ..models.auto import BUNDLED
         from ..models.load import load
+        from ..reconstruction.plan.defaults import default_run_options
         from ..reconstruction.plan.environment import attention_kernel, cpu_name
         from ..reconstruction.plan.machine import (
             inspect_machine,
@@ -49,7 +50,8 @@ class Doctor:
             machine, dtype = inspect_machine(device), pick_dtype(device)
             kernel = attention_kernel(device, dtype, 16, 64)
             memory = f"{format_gib(machine.free_bytes)} of {format_gib(machine.total_bytes)} free"
-            defaults = f"{precision_name(dtype)} by default, attention by {kernel}"
+            kernels = default_run_options(device, dtype).kernels
+            defaults = f"{precision_name(dtype)} and {kernels} kernels by default, attention by {kernel}"
             bf16 = "has bf16" if multiplies_bf16(device) else "no bf16 of its own"
             say(f"device {name}: {machine.name}, {bf16}, {memory}, {defaults}")
         for extra, (library, purpose) in _EXTRAS.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,7 @@ from .options import ModelChoice, check_apart
 if TYPE_CHECKING:
     from ..models.network import Network
     from ..streaming.engine import StreamEngine
-    from ..streaming.frames import FrameSource
+    from ..streaming.frames import Frame, FrameSource
     from ..streaming.journal import StreamJournal
 
 JOURNAL = "stream"
@@ -133,6 +134,7 @@ class Stream:
         from ..reconstruction.inputs.view_masks import check_masks
         from ..streaming.chart import draw
         from ..streaming.finish import timing_summary, write_result
+        from ..streaming.frames import read_ahead
         from ..streaming.journal import STATE_NAME, StreamJournal, damaged_input_errors
 
         if len(self.paths) != 2:
@@ -166,7 +168,10 @@ class Stream:
                 source.check_unchanged(journal.sources(), partial(bars, "checking"))
             else:
                 journal.start()
-            self._push_all(source, engine, journal, bars)
+            frames = iter(source)
+            if next(network.parameters()).device.type != "cpu" and source.total is not None:
+                frames = read_ahead(frames, 2 * self.chunk)
+            self._push_all(frames, source, engine, journal, bars)
             revised = engine.cameras() if self.cameras == "revised" else None
             notes = tuple(source.warnings)
             scene = write_result(
@@ -265,13 +270,17 @@ class Stream:
         )
 
     def _push_all(
-        self, source: FrameSource, engine: StreamEngine, journal: StreamJournal, bars: Bars
+        self,
+        frames: Iterator[Frame],
+        source: FrameSource,
+        engine: StreamEngine,
+        journal: StreamJournal,
+        bars: Bars,
     ) -> None:
         import torch
 
         from ..errors import InputError, ManyViewError
 
-        frames = iter(source)
         pushed = False
         try:
             while batch := list(itertools.islice(frames, self.chunk)):

@@ -41,7 +41,7 @@ class CudaCopies:
     def buffer(self, like: Tensor) -> Tensor:
         return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
 
-    def start(self, pieces: Sequence[Tensor], buffers: Sequence[Tensor]) -> torch.cuda.Event:
+    def start(self, pieces: Sequence[Tensor], buffers: Sequence[Tensor]) -> Any:
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         done = torch.cuda.Event(blocking=True)
         with torch.cuda.stream(self._stream):
@@ -109,14 +109,15 @@ class Download:
 
 
 def in_slices_to_host(
-    run: Callable[[slice], Sequence[Tensor]], total: int, size: int | None, copies: Copies
+    run: Callable[[slice], Sequence[Tensor] | Tensor], total: int, size: int | None, copies: Copies
 ) -> list[Tensor]:
     """The outputs of `run` on slices of `size` (None: on one) in host memory, as `in_slices` joins them."""
     step = size or total
     with Download(total, copies) as download:
         for start in range(0, total, step):
             part = slice(start, min(start + step, total))
-            download.add(part, run(part))
+            out = run(part)
+            download.add(part, [out] if isinstance(out, Tensor) else out)
         return download.results()
 
 
@@ -125,7 +126,10 @@ def to_host(tensor: Tensor) -> Tensor:
     if tensor.device.type != "cuda" or not tensor.ndim or not tensor.numel():
         return tensor.cpu()
     step = max(1, _PIECE_BYTES * len(tensor) // tensor.nbytes)
-    return in_slices_to_host(lambda part: [tensor[part]], len(tensor), step, CudaCopies(tensor.device))[0]
+    pieces = tensor.split(step)
+    return in_slices_to_host(
+        lambda part: pieces[part.start // step], len(tensor), step, CudaCopies(tensor.device)
+    )[0]
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -139,11 +143,10 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     step = max(1, _PIECE_BYTES * len(tensor) // tensor.nbytes)
     buffers = [torch.empty_like(tensor[:step], pin_memory=True) for _ in range(2)]
     copied = [torch.cuda.Event(blocking=True) for _ in buffers]
-    for number, start in enumerate(range(0, len(tensor), step)):
-        part, which = tensor[start : start + step], number % len(buffers)
+    for number, (here, there) in enumerate(zip(tensor.split(step), found.split(step), strict=True)):
+        which = number % len(buffers)
         copied[which].synchronize()  # at once, where nothing was recorded yet
-        buffer = buffers[which][: len(part)].copy_(part)
-        found[start : start + step].copy_(buffer, non_blocking=True)
+        there.copy_(buffers[which][: len(here)].copy_(here), non_blocking=True)
         copied[which].record(torch.cuda.current_stream(device))
     return found
 

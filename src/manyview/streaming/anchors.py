@@ -268,4 +268,6 @@ class AnchorEngine:
 
 def _parts(found: Predictions) -> tuple[Tensor, ...]:
     assert found.z_depth is not None and found.depth_conf is not None
-    return found.cam_from_world[0], found.intrinsics[0], found.z_depth[0], found.depth_conf[0]
+    # Some networks leave maps on the device.
+    maps = (to_host(x[0]) for x in (found.z_depth, found.depth_conf))
+    return found.cam_from_world[0], found.intrinsics[0], *maps

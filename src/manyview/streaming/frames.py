@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +29,9 @@ from ..reconstruction.inputs.video import VideoReader
 from ..reconstruction.inputs.views import ViewRecord
 
 _POLL_S = 0.2
+_END = object()
+Item = TypeVar("Item")
+
 _ANEW = "; give it back, or start anew with --overwrite"
 
 
@@ -177,6 +182,18 @@ class FrameSource:
             self._canvas = view.transform.network_size
         image, transform = _on_canvas(record.name, view, self._canvas)
         return Frame(image, dataclasses.replace(record, transform=transform), self._sha256(path))
+
+
+def read_ahead(items: Iterator[Item], most: int) -> Iterator[Item]:
+    """`items`, up to `most` of which a thread makes before they are asked for."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="manyview-ahead")
+    waiting: deque[Future[Any]] = deque(pool.submit(next, items, _END) for _ in range(most))
+    try:
+        while (item := waiting.popleft().result()) is not _END:
+            waiting.append(pool.submit(next, items, _END))
+            yield item
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _is_settled(path: Path) -> bool:

@@ -24,7 +24,7 @@ from ..reconstruction.inputs.options import InputOptions
 from ..reconstruction.plan.defaults import HeadPrecision, default_run_options
 from ..reconstruction.plan.machine import pick_device, pick_dtype
 from .engine import StreamEngine, StreamUpdate
-from .frames import FrameSource, frames_of_objects
+from .frames import FrameSource, frames_of_objects, read_ahead
 
 EngineName = Literal["chunks", "anchors"]
 DEFAULT_CHUNK = 10  # the online setting of FlashVGGT
@@ -121,6 +121,8 @@ def stream(
     images: Iterator[torch.Tensor]
     if isinstance(frames, str | Path):
         images = (frame.image for frame in FrameSource(frames, sizing, inputs))
+        if next(model.parameters()).device.type != "cpu":  # which then has nothing else to do
+            images = read_ahead(images, 2 * chunk)
     else:
         images = frames_of_objects(frames, sizing)
     return _updates(engine, images, chunk)

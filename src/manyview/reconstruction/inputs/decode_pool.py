@@ -18,7 +18,7 @@ from .in_memory import open_input
 from .network_image import NetworkImage, Sizing, make_network_image, network_transform
 from .options import InputFile
 
-_MOST_THREADS = 8
+_MOST_THREADS = 16
 DECODING_BYTES = 1 << 30  # unless a caller has less to give
 _REMEDY = "make it smaller or leave it out, or give the program more memory"
 
