@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..files.naming import counted
 from .dense import SameFrameKeys
+from .index_cache import for_later_calls
 from .layout import TokenLayout
 from .plan import Plan
 from .protocols import Keys, KeySet, LayerInput
@@ -53,12 +54,13 @@ class VisibleKeys(Keys):
         plain = layer.keys_values(positions=False)[0] if self.keys_before_rope else None
         kept = torch.zeros_like(hidden)
         kept[index] = True
-        dropped = (
-            layer.layout.tokens
-            - len(index)
-            - layer.run.once(("hidden", id(self.hidden)), lambda: int(self.hidden.sum()))
-        )
+        many = layer.run.once(("hidden", id(self.hidden)), self._hidden_count)
+        dropped = layer.layout.tokens - len(index) - many
         return KeySet(k[:, :, index], v[:, :, index], None, kept, k, v, plain, hidden, dropped)
+
+    @for_later_calls()
+    def _hidden_count(self) -> int:
+        return int(self.hidden.sum())
 
     def _hidden_tokens(self, layer: LayerInput) -> Bool[Tensor, " tokens"]:
         """Hidden tokens in the order of the sequence."""

@@ -46,13 +46,10 @@ def merge_terms(
     out = shared
     if not shared.transpose(1, 2).is_contiguous():
         out = shared.new_empty(batch, tokens, heads, dim).transpose(1, 2)
-    q, shared, own_value, own_key = (
-        None if x is None else dense_rows(x) for x in (q, shared, own_value, own_key)
-    )
-    mean_key, mean_value = (None if x is None else x.contiguous() for x in (mean_key, mean_value))
-    _merge_terms(
-        q, shared, lse, own_value, own_logit, own_key, absent, mean_key, mean_value, mean_weight, out
-    )
+    q, shared = dense_rows(q), dense_rows(shared)
+    value, key = (None if x is None else dense_rows(x) for x in (own_value, own_key))
+    means = (None if x is None else x.contiguous() for x in (mean_key, mean_value))
+    _merge_terms(q, shared, lse, value, own_logit, key, absent, *means, mean_weight, out)
     return out
 
 

@@ -115,8 +115,9 @@ class DiagonalMean(Fill):
         if self.mean:
             source = keys.keys_before_rope if self.mean_before_positions else keys.all_keys
             assert source is not None
-            means = (_mean(x, ~without_own, keys.dropped, layer.layout) for x in (source, keys.all_values))
-            mean = MeanTerm(*means, self.gain * math.log(keys.dropped))
+            averaged = (source, keys.all_values)
+            key, value = (_mean(x, ~without_own, keys.dropped, layer.layout) for x in averaged)
+            mean = MeanTerm(key, value, self.gain * math.log(keys.dropped))
         if queries.lengths is not None:
             assert mean is not None
             return _attend_with_mean(queries, keys, mean)
@@ -146,7 +147,8 @@ def _mean(
         sums = (share @ rows).sum(1, dtype=wide)[:, 0].unflatten(1, (x.shape[1], -1))
     else:
         sums = (share @ x.unflatten(2, (layout.frames, -1))).sum(2, dtype=wide)[:, :, 0]
-    return sums * (parts / count)
+    mean: Tensor = sums * (parts / count)
+    return mean
 
 
 def _attend_with_mean(queries: QuerySet, keys: KeySet, mean: MeanTerm) -> Tensor:

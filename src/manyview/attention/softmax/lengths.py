@@ -64,7 +64,8 @@ def attend_lengths(
         out = torch.ops.aten._efficient_attention_forward(
             q[None], k[None], v[None], None, ends, key_ends, longest, keys, 0.0, 0, scale=scale
         )[0]
-    return out.view(1, 1, -1, out.shape[-1])[..., :dim]
+    heads: Tensor = out.view(1, 1, -1, out.shape[-1])[..., :dim]
+    return heads
 
 
 def attend_padded(

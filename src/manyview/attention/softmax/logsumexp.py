@@ -44,7 +44,7 @@ def attend_with_lse(
     q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
-        out, lse = _WithGradients.apply(q, k, v, scale)
+        out, lse = _WithGradients.apply(q, k, v, scale)  # type: ignore[no-untyped-call]
     else:
         out, lse, *_ = _forward(q, k, v, scale, shapes_vary)
     # Kernels may widen the log-sum-exp (efficient), or give it a last dimension of one (cuDNN).
