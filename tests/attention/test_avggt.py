@@ -11,7 +11,7 @@ from manyview.attention.dense import NoFill, SameFrameKeys
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
 from manyview.attention.methods.avggt import Avggt, DiagonalMean, GridKeys
-from manyview.attention.protocols import LayerRun
+from manyview.attention.protocols import KeySet, LayerInput, LayerRun, QuerySet
 from manyview.errors import UsageError
 
 from .settings import small_layer
@@ -107,6 +107,27 @@ def test_softmax_adds_up_to_one_and_gradients_flow():
     attention.qkv.weight.data.normal_()
     layer(attention, tokens, layout, rotation, LayerRun()).square().sum().backward()
     assert tokens.grad is not None and bool((tokens.grad.abs().sum(-1) > 0).all())
+
+
+@pytest.mark.parametrize("dtype, off", [(torch.float16, 2e-4), (torch.bfloat16, 2e-3), (torch.float32, 1e-6)])
+@pytest.mark.parametrize("by_head", [True, False])
+def test_the_mean_of_very_many_tokens_keeps_its_precision(dtype, off, by_head):
+    """In half precision one over their number would be subnormal, and their sum too large."""
+    layout, heads, dim = TokenLayout(4000, 1, (4, 5)), 2, 8
+    shape = (1, heads, layout.tokens, dim) if by_head else (1, layout.tokens, heads, dim)
+    generator = torch.Generator().manual_seed(0)
+    k, v = ((3 + torch.randn(shape, generator=generator)).to(dtype) for _ in range(2))
+    k, v = (k, v) if by_head else (k.transpose(1, 2), v.transpose(1, 2))
+    dropped = torch.arange(layout.tokens) % 9 != 0
+    count = int(dropped.sum())
+    keys = KeySet(k[:, :, :1], v[:, :, :1], None, ~dropped, k, v, dropped=count)
+    # The mean outweighs the one key that is kept, so that outputs are the mean of the values.
+    fill = DiagonalMean(diagonal=False, gain=30.0)
+    q = torch.zeros(1, heads, 3, dim, dtype=dtype)
+    layer = LayerInput(small_layer(layout)[0], v.transpose(1, 2).flatten(2), layout, None, LayerRun())
+    got = fill.attend(layer, QuerySet(q), keys)
+    want = v.double()[:, :, dropped].mean(2, keepdim=True).expand_as(got)
+    torch.testing.assert_close(got.double(), want, rtol=torch.finfo(dtype).eps + off, atol=0)
 
 
 def test_other_frames_may_be_permuted():
