@@ -29,7 +29,6 @@ def slot_means(
     table: BlockTable,
     dtype: torch.dtype,
     left: Bool[Tensor, "batch heads tokens"] | None = None,
-    room: int = 0,
 ) -> tuple[
     Float[Tensor, "batch heads short dim"],
     Float[Tensor, "batch heads short dim"] | None,
@@ -37,19 +36,18 @@ def slot_means(
 ]:
     """Means of the members of every slot, of `x` and of what lies `beside` it, and the numbers of members.
 
-    Tokens that `left` are no members; a slot without members gets zeros. `room` rows of zeros follow.
+    Tokens that `left` are no members; a slot without members gets zeros.
     """
     batch, heads, _, dim = x.shape
     x, other = dense_rows(x), x if beside is None else dense_rows(beside)
     short = [
-        x.new_empty(batch, heads, table.slots + room, dim, dtype=dtype)
+        x.new_empty(batch, heads, table.slots, dim, dtype=dtype)
         for _ in range(2 if beside is not None else 1)
     ]
     count = torch.empty(batch, heads, table.slots, dtype=torch.float32, device=x.device)
     count[..., : len(table.alone)] = 1
     for means, values in zip(short, (x, other)):
         means[:, :, : len(table.alone)] = values[:, :, table.alone].to(dtype)
-        means[:, :, table.slots :] = 0
     other_short = short[1] if beside is not None else None
     if len(table.blocks):
         _average(

@@ -20,33 +20,15 @@ from .operators import operator
 _TOKENS = 64  # of a program
 
 
-def leave_far_means(
-    x: Float[Tensor, "batch heads tokens dim"],
-    slot: Int[Tensor, "batch heads tokens"],
-    table: BlockTable,
-    many: int,
-) -> tuple[
-    Float[Tensor, "batch heads short dim"], Int[Tensor, "batch heads tokens"], Int[Tensor, "batch heads"]
-]:
-    """Short sequence, places and lengths after the `many` farthest of all heads together left their means.
-
-    What they left is averaged anew, so nothing is lost in a difference. Rows after a head's length are zero.
-    """
-    batch, heads, tokens, _ = x.shape
-    x, slots, single = dense_rows(x), table.slots, len(table.alone)
+def distances(
+    x: Float[Tensor, "batch heads tokens dim"], slot: Int[Tensor, "batch heads tokens"], table: BlockTable
+) -> Float[Tensor, "batch heads tokens"]:
+    """Squared distance of every token from its slot's mean; -1 for tokens in no block."""
+    x = dense_rows(x)
     means, _, _ = slot_means(x, None, slot, table, torch.float32)
-    distance = torch.empty(batch, heads, tokens, dtype=torch.float32, device=x.device)
-    _measure(x, means, slot, single, distance)
-    del means
-    chosen = distance.flatten(1).topk(min(many, heads * tokens), sorted=False).indices
-    left = torch.zeros(batch, heads * tokens, dtype=torch.bool, device=x.device)
-    left = left.scatter_(1, chosen, True).view(batch, heads, tokens) & (slot >= single)
-    lengths = left.sum(-1)
-    rank = left.cumsum(-1, dtype=torch.int32)
-    short, _, _ = slot_means(x, None, slot, table, x.dtype, left, room=int(lengths.max()))
-    places = torch.empty_like(slot)
-    _move(x, slot, left.view(torch.int8), rank, slots, short, places)
-    return short, places, slots + lengths
+    distance = torch.empty(x.shape[:-1], dtype=torch.float32, device=x.device)
+    _measure(x, means, slot, len(table.alone), distance)
+    return distance
 
 
 @operator("mean_distance(Tensor x, Tensor means, Tensor slot, int single, Tensor(a!) out)")
@@ -54,22 +36,6 @@ def _measure(x: Tensor, means: Tensor, slot: Tensor, single: int, distance: Tens
     batch, heads, tokens, dim = x.shape
     _distance[(triton.cdiv(tokens, _TOKENS), batch * heads)](
         *(x, means, slot, distance, *x.stride()[:3], means.stride(1), heads, tokens, single),
-        DIM=dim,
-        TOKENS=_TOKENS,
-    )
-
-
-@operator(
-    "move_out(Tensor x, Tensor slot, Tensor left, Tensor rank, int slots, Tensor(a!) short, "
-    "Tensor(b!) out_places)"
-)
-def _move(
-    x: Tensor, slot: Tensor, left: Tensor, rank: Tensor, slots: int, short: Tensor, places: Tensor
-) -> None:
-    batch, heads, tokens, dim = x.shape
-    _move_out[(triton.cdiv(tokens, _TOKENS), batch * heads)](
-        *(x, short, slot, left, rank, places),
-        *(*x.stride()[:3], short.stride(1), heads, tokens, slots),
         DIM=dim,
         TOKENS=_TOKENS,
     )
@@ -115,26 +81,6 @@ def _distance(
     )
     far = tl.sum((row - mean) * (row - mean), 1)
     tl.store(distance + pair * tokens + token, tl.where(place < single, -1.0, far), mask=real)
-
-
-@triton.jit(do_not_specialize=["short_head", "heads", "tokens", "slots"])
-def _move_out(
-    x, short, slot, left, rank, places,
-    x_batch, x_head, x_token, short_head,
-    heads, tokens, slots,
-    DIM: tl.constexpr, TOKENS: tl.constexpr,
-):  # fmt: skip
-    pair = tl.program_id(1).to(tl.int64)
-    token, dim = tl.program_id(0).to(tl.int64) * TOKENS + tl.arange(0, TOKENS), tl.arange(0, DIM)
-    real = token < tokens
-    at = pair * tokens + token
-    leaves = tl.load(left + at, mask=real, other=0) != 0
-    own = slots + tl.load(rank + at, mask=real, other=1).to(tl.int64) - 1
-    place = tl.where(leaves, own, tl.load(slot + at, mask=real, other=0))
-    tl.store(places + at, place, mask=real)
-    x_at = x + (pair // heads) * x_batch + (pair % heads) * x_head + (token * x_token)[:, None] + dim[None, :]
-    row = tl.load(x_at, mask=leaves[:, None], other=0.0)
-    tl.store(short + pair * short_head + (place * DIM)[:, None] + dim[None, :], row, mask=leaves[:, None])
 
 
 @triton.jit(do_not_specialize=["short_head", "short_batch", "slot_head", "slot_batch", "heads", "tokens"])

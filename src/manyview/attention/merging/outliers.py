@@ -18,44 +18,67 @@ def separate_outliers(
     many: int,
     kernels: str = "plain",
 ) -> tuple[
-    Float[Tensor, "batch heads short dim"],
+    Float[Tensor, "1 1 short dim"],
     Int[Tensor, "batch heads tokens"],
     Int[Tensor, "batch heads"],
 ]:
-    """Short queries, the slot of every token, and lengths, with the `many` farthest of all heads taken out.
+    """Short queries, the place of every token in them, and lengths, with the `many` farthest taken out.
 
-    Short queries are the means, then each head's outliers in order, then (up to the longest head) padding
-    beyond its length. For blocks whose sources are all merged; tokens in no block are never outliers.
+    Short queries follow head after head: its means, then its outliers in order, as many as `lengths` says.
+    Outliers are those of all heads of a batch element together, so that the sum of the lengths is known
+    without asking the device. For blocks whose sources are all merged; tokens in no block are never outliers.
     """
-    if fused(kernels, q, part="merging") and plan.fusable:
-        from ...kernels import merge, merge_outliers  # import Triton
-
-        if merge.takes(q):
-            return merge_outliers.leave_far_means(q, slot, plan.table(q.device), many)
     batch, heads, tokens, dim = q.shape
     slots, single = plan.slots, len(plan.alone)
-    sums, counts = pool(q, slot, slots)
+    many = min(many, heads * (tokens - single))
+    fuse = fused(kernels, q, part="merging") and plan.fusable
+    if fuse:
+        from ...kernels import merge, merge_means, merge_outliers  # import Triton
+
+        fuse = merge.takes(q)
+    sums, counts = (None, None) if fuse else pool(q, slot, slots)
     with torch.no_grad():
-        distance = (q.to(sums.dtype) - copy_back(sums / counts[..., None], slot, kernels)).square().sum(-1)
-        distance.masked_fill_(slot < single, -1.0)
-        chosen = distance.flatten(1).topk(min(many, heads * tokens), sorted=False).indices
-        out = torch.zeros(batch, heads * tokens, dtype=torch.bool, device=q.device)
-        out = out.scatter(1, chosen, True).view(batch, heads, tokens) & (slot >= single)
-        lengths = out.sum(-1)
-        longest = int(lengths.max()) if q.device.type != "meta" else -(-many // heads)
-        rank = out.cumsum(-1) - 1
-        places = torch.where(out, slots + rank, slot)
-        which = torch.zeros(batch, heads, longest + 1, dtype=torch.long, device=q.device)
-        # Tokens that are no outliers are written to a last column, which is cut off.
-        token = torch.arange(tokens, device=q.device).expand(batch, heads, tokens)
-        which = which.scatter(2, torch.where(out, rank, longest), token)[..., :longest]
-        real = torch.arange(longest, device=q.device) < lengths[..., None]
-    leaving = q.gather(2, which[..., None].expand(-1, -1, -1, dim))
-    left_slot = slot.gather(2, which)
-    moved = torch.where(real[..., None], leaving, leaving.new_zeros(())).to(sums.dtype)
-    flat = flat_places(left_slot, slots)
-    sums = sums.reshape(-1, dim).index_add(0, flat, -moved.reshape(-1, dim)).view_as(sums)
-    stay = counts.reshape(-1).index_add(0, flat, -real.to(counts.dtype).flatten()).view_as(counts)
-    # Slots without members are unused.
-    means = torch.where(stay[..., None] > 0.5, sums / stay.clamp(min=1)[..., None], sums.new_zeros(()))
-    return torch.cat([means.to(q.dtype), leaving], 2), places, slots + lengths
+        if fuse:
+            distance = merge_outliers.distances(q, slot, plan.table(q.device))
+        else:
+            assert sums is not None and counts is not None
+            means = copy_back(sums / counts[..., None], slot, kernels)
+            distance = (q.to(sums.dtype) - means).square().sum(-1).masked_fill_(slot < single, -1.0)
+            del means
+        chosen = distance.flatten(1).topk(many, sorted=False).indices.sort(1).values
+        head, token = chosen // tokens, chosen % tokens
+        out = torch.zeros(batch, heads, dtype=torch.long, device=q.device)
+        out = out.scatter_add_(1, head, torch.ones_like(head))
+        lengths = slots + out
+        starts = (lengths.flatten().cumsum(0) - lengths.flatten()).view(batch, heads, 1)
+        element = torch.arange(batch, device=q.device)[:, None]
+        # Those before an outlier: the means of heads up to its own, and the outliers before it.
+        alone = element * (heads * slots + many) + (head + 1) * slots + torch.arange(many, device=q.device)
+        places = (slot + starts).flatten(1).scatter_(1, chosen, alone).view_as(slot)
+    leaving = q[element, head, token]
+    if sums is None or counts is None:
+        left = torch.zeros(batch, heads * tokens, dtype=torch.bool, device=q.device)
+        left = left.scatter_(1, chosen, True).view_as(slot)
+        means = merge_means.slot_means(q, None, slot, plan.table(q.device), q.dtype, left)[0]
+    else:
+        flat = flat_places(slot, slots).view(batch, -1).gather(1, chosen).flatten()
+        sums = sums.reshape(-1, dim).index_add(0, flat, -leaving.reshape(-1, dim).to(sums.dtype))
+        stay = counts.reshape(-1).index_add(0, flat, -torch.ones_like(flat, dtype=counts.dtype))
+        # Slots without members are unused.
+        means = torch.where(stay[..., None] > 0.5, sums / stay.clamp(min=1)[..., None], sums.new_zeros(()))
+    short = q.new_empty(batch * (heads * slots + many), dim)
+    short[(starts + torch.arange(slots, device=q.device)).flatten()] = means.reshape(-1, dim).to(q.dtype)
+    short[alone.flatten()] = leaving.reshape(-1, dim)
+    return short[None, None], places, lengths
+
+
+def copy_packed(
+    short: Float[Tensor, "1 1 short dim"], places: Int[Tensor, "batch heads tokens"], kernels: str = "plain"
+) -> Float[Tensor, "batch heads tokens dim"]:
+    """The row at each token's place in short queries of head after head; in memory as `copy_back` leaves it."""
+    if fused(kernels, short, places, part="merging"):
+        from ...kernels import merge, merge_outliers  # import Triton
+
+        if merge.takes(short):
+            return merge_outliers.copy_rows(short.expand(*places.shape[:2], -1, -1), places)
+    return short[0, 0][places.transpose(1, 2)].transpose(1, 2)

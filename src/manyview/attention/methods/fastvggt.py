@@ -30,7 +30,7 @@ from ..index_cache import kept_for_later
 from ..layout import TokenLayout
 from ..merging.blocks import MergeBlocks, MergePlan
 from ..merging.matching import match
-from ..merging.means import copy_back, pool
+from ..merging.means import copy_back, means_of
 from ..preset import Preset
 from ..protocols import Keys, KeySet, LayerInput, Queries, QuerySet
 
@@ -76,8 +76,7 @@ class SequenceMerge(Queries, Keys):
         q = layer.queries()
         if self._off(layer.layout):
             return QuerySet(q)
-        back = self.back(layer).expand(-1, q.shape[1], -1)
-        restore = functools.partial(copy_back, slot=back, kernels=layer.run.kernels)
+        restore = functools.partial(copy_back, slot=self.back(layer), kernels=layer.run.kernels)
         return QuerySet(self.shorten(layer, q), restore)
 
     def select(self, layer: LayerInput) -> KeySet:
@@ -91,9 +90,8 @@ class SequenceMerge(Queries, Keys):
     ) -> Float[Tensor, "batch heads short dim"]:
         """Means of merged tokens, then the protected tokens."""
         plan = layer.on_device(_sequence_plan, self, layer.layout)
-        sums, counts = pool(x, self._slots(layer)[0], plan.merge.slots + 1)
-        means = (sums / counts[..., None].clamp(min=1))[:, :, :-1].to(x.dtype)
-        return torch.cat([means, x[:, :, plan.protected]], 2)
+        means, _ = means_of(x, self._slots(layer)[0], plan.merge.slots + 1)
+        return torch.cat([means[:, :, :-1], x[:, :, plan.protected]], 2)
 
     def back(self, layer: LayerInput) -> Int[Tensor, "batch one tokens"]:
         """Place in the short sequence whose output each token gets."""

@@ -36,7 +36,7 @@ from ..layout import TokenLayout
 from ..merging.blocks import MergeBlocks, MergePlan
 from ..merging.matching import match
 from ..merging.means import copy_back, slot_means
-from ..merging.outliers import separate_outliers
+from ..merging.outliers import copy_packed, separate_outliers
 from ..preset import Preset
 from ..protocols import Keys, KeySet, LayerInput, Queries, QuerySet
 
@@ -78,13 +78,15 @@ class MergedQueries(Queries):
         if plan.slots == q.shape[2]:
             return QuerySet(q)
         kernels = layer.run.kernels
-        slot, lengths = match(q, plan, kernels=kernels), None
+        slot = match(q, plan, kernels=kernels)
         if self.outliers == 0:
             short, _, _ = slot_means(q, None, slot, plan, kernels)
-        else:
-            many = round(self.outliers * (q.shape[1] * (q.shape[2] - len(plan.alone))))
-            short, slot, lengths = separate_outliers(q, slot, plan, many, kernels)
-        return QuerySet(short, functools.partial(copy_back, slot=slot, kernels=kernels), lengths)
+            return QuerySet(short, functools.partial(copy_back, slot=slot, kernels=kernels))
+        patches = q.shape[2] - len(plan.alone)
+        many = round(self.outliers * (q.shape[1] * patches))
+        short, places, lengths = separate_outliers(q, slot, plan, many, kernels)
+        restore = functools.partial(copy_packed, places=places, kernels=kernels)
+        return QuerySet(short, restore, lengths, plan.slots + min(many, patches))
 
     def count(self, layout: TokenLayout) -> float:
         slots = merge_plan(layout, self.blocks, self.ratio).slots

@@ -20,15 +20,16 @@ import functools
 import math
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from ...errors import UsageError
 from ..global_attention import GlobalAttention
 from ..index_cache import kept_for_later
 from ..layout import TokenLayout
 from ..merging.blocks import MergeBlocks, MergePlan
 from ..merging.matching import match
-from ..merging.means import copy_back, pool
+from ..merging.means import SlotMembers, adds_rows, by_slot, copy_back, means_of
 from ..preset import Preset
 from ..protocols import Keys, KeySet, LayerInput, Queries, QuerySet
 
@@ -37,12 +38,22 @@ _SENSITIVE = (11 / 24, 17 / 24)  # layers 11 to 16 of VGGT and pi3
 
 @dataclasses.dataclass(frozen=True)
 class GroupMergedQueries(Queries):
-    """Of each `group` of consecutive frames one patch query in `factor` is left (None: the paper's table)."""
+    """Of each `group` of consecutive frames one patch query in `factor` is left (None: the paper's table).
+
+    `match_channels`: tokens are compared by the means of so many groups of neighbouring channels (None: by
+    all channels). `match_every`: a matching serves so many layers.
+    """
 
     factor: int | None = None
     group: int = 20
+    match_channels: int | None = None
+    match_every: int = 1
 
     def __post_init__(self) -> None:
+        if self.match_every < 1 or (self.match_channels is not None and self.match_channels < 1):
+            raise ValueError(
+                f"match_every and match_channels count from 1, got {self.match_every}, {self.match_channels}"
+            )
         if self.group < 1 or (self.factor is not None and self.factor < 1):
             raise ValueError(f"factor and group count from 1, got {self.factor} and {self.group}")
 
@@ -50,17 +61,27 @@ class GroupMergedQueries(Queries):
         q, plan = layer.queries(), layer.on_device(_group_plan, self, layer.layout)
         if plan.slots == layer.layout.tokens:
             return QuerySet(q)
-        kernels = layer.run.kernels
-        slot = match(layer.tokens[:, None], plan, kernels=kernels).expand(-1, q.shape[1], -1)
-        sums, counts = pool(q, slot, plan.slots)
-        short = (sums / counts[..., None]).to(q.dtype)
-        return QuerySet(short, functools.partial(copy_back, slot=slot, kernels=kernels))
+        slot, members = self._matched(layer, plan)
+        short, _ = means_of(q, slot, plan.slots, members)
+        return QuerySet(short, functools.partial(copy_back, slot=slot, kernels=layer.run.kernels))
+
+    def _matched(self, layer: LayerInput, plan: MergePlan) -> tuple[Tensor, SlotMembers | None]:
+        """Slot of every token, and the members of each where means read them in order; kept for layers."""
+        memory, number = layer.run.memory, layer.run.layer
+        first, *kept = memory.get(("matched queries", self), (None, None, None))
+        if first is None or not first <= number < first + self.match_every:
+            features = _fewer_channels(layer.tokens, self.match_channels)
+            slot = match(features[:, None], plan, kernels=layer.run.kernels)
+            kept = [slot, None if adds_rows(layer.tokens) else by_slot(slot, plan.slots)]
+            memory["matched queries", self] = (number, *kept)
+        return kept[0], kept[1]
 
     def count(self, layout: TokenLayout) -> float:
         return _group_plan(self, layout).slots
 
     def extra(self, layout: TokenLayout, dim: int) -> float:
-        return _group_plan(self, layout).matching_flops(dim)
+        channels = dim if self.match_channels is None else min(self.match_channels, dim)
+        return _group_plan(self, layout).matching_flops(channels) / self.match_every
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +131,7 @@ class Spark3r(Preset):
     """`q` and `r` None follow the paper's table by the number of frames, which reduces nothing up to 100.
 
     Layers outside `sensitive` (first x last; None: the paper's share of the depth) use keys of every
-    `multiple` * r-th frame.
+    `multiple` * r-th frame. `match_channels` and `match_every` make matching cheaper (`GroupMergedQueries`).
     """
 
     name = "spark3r"
@@ -122,12 +143,14 @@ class Spark3r(Preset):
     multiple: int = 3
     group: int = 20
     sensitive: tuple[int, int] | None = None
+    match_channels: int | None = None
+    match_every: int = 1
 
     def layers(self, depth: int) -> tuple[GlobalAttention, ...]:
         first, last = self.sensitive or (round(_SENSITIVE[0] * depth), round(_SENSITIVE[1] * depth) - 1)
         if self.sensitive:
             self.check_range(depth, "sensitive", first, last)
-        queries = GroupMergedQueries(self.q, self.group)
+        queries = GroupMergedQueries(self.q, self.group, self.match_channels, self.match_every)
         some = GlobalAttention(queries, EveryFrameKeys(self.r))
         fewer = GlobalAttention(queries, EveryFrameKeys(self.r, self.multiple))
         return tuple(some if first <= layer <= last else fewer for layer in range(depth))
@@ -136,6 +159,18 @@ class Spark3r(Preset):
 def query_factor(frames: int) -> int:
     """Spark3R's reduction of queries for a number of frames."""
     return 1 + (frames > 100) + (frames > 300) + (frames > 500)
+
+
+def _fewer_channels(
+    tokens: Float[Tensor, "batch tokens dim"], channels: int | None
+) -> Float[Tensor, "batch tokens fewer"]:
+    """Means of `channels` groups of neighbouring channels."""
+    dim = tokens.shape[-1]
+    if channels is None or channels >= dim:
+        return tokens
+    if dim % channels:
+        raise UsageError(f"match_channels={channels} does not divide this network's {dim} channels")
+    return tokens.unflatten(-1, (channels, -1)).mean(-1)
 
 
 @kept_for_later
