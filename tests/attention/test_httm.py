@@ -92,8 +92,10 @@ def _left(queries, attention, tokens, layout, rotation, b):
     slots = merge_plan(layout, queries.blocks, queries.ratio).slots
     if reduced.lengths is None:
         return torch.zeros(0, dtype=torch.long)
-    which = torch.arange(reduced.q.shape[2], dtype=tokens.dtype)[:, None].expand(*reduced.q.shape[:3], 1)
-    return (reduced.restore(which)[b, :, :, 0] >= slots).flatten().nonzero()[:, 0]
+    assert reduced.lengths.sum() == reduced.q.shape[2] and reduced.lengths.max() <= reduced.longest
+    ends = reduced.lengths.flatten().cumsum(0).view_as(reduced.lengths)
+    places = reduced.restore(torch.arange(reduced.q.shape[2], dtype=tokens.dtype)[None, None, :, None])[b]
+    return (places[..., 0] >= (ends - reduced.lengths)[b, :, None] + slots).flatten().nonzero()[:, 0]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)

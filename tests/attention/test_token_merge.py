@@ -10,10 +10,12 @@ import torch
 from manyview.attention.global_attention import GlobalAttention
 from manyview.attention.layout import TokenLayout
 from manyview.attention.merging.matching import match
+from manyview.attention.merging.means import by_slot, means_of, pool, sorted_means
 from manyview.attention.methods.fastvggt import SequenceMerge
 from manyview.attention.methods.spark3r import GroupMergedQueries, query_factor
 from manyview.attention.plan import Plan
 from manyview.attention.protocols import LayerRun
+from manyview.errors import UsageError
 
 from .settings import LAYOUTS, small_layer
 
@@ -157,3 +159,42 @@ def test_cost_counts_the_matching_once():
     layout = TokenLayout(10, 5, (6, 6))
     both = Plan.parse("fastvggt", 1).cost(layout, 16)
     assert both.extra_flops == SequenceMerge().plan(layout).merge.matching_flops(16)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("lists", [1, 3])
+@pytest.mark.parametrize("by_token", [True, False])
+def test_means_in_the_order_of_slots_are_those_of_added_rows(dtype, lists, by_token):
+    torch.manual_seed(0)
+    x = torch.randn(2, 50, 3, 8, dtype=torch.float64).to(dtype).transpose(1, 2)
+    x = x if by_token else x.contiguous()
+    slot = torch.randint(0, 12, (2, lists, 50))
+    slot[slot == 5] = 4  # an empty slot
+    sums, counts = pool(x.double(), slot, 12)
+    members = by_slot(slot, 12)
+    assert torch.equal(members.counts.expand(-1, 3, -1), counts.long())
+    want = sums / counts[..., None].clamp(min=1)
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(sorted_means(x, members).double(), want, rtol=eps, atol=eps)
+    torch.testing.assert_close(means_of(x, slot, 12)[0].double(), want, rtol=eps, atol=eps)
+
+
+def test_a_matching_serves_several_layers_and_fewer_channels(monkeypatch):
+    layout = TokenLayout(6, 1, (2, 4))
+    attention, tokens, rotation = small_layer(layout)
+    seen = []
+
+    def counted(features, *args, **kwargs):
+        seen.append(features.shape[-1])
+        return match(features, *args, **kwargs)
+
+    monkeypatch.setattr("manyview.attention.methods.spark3r.match", counted)
+    queries, run = GroupMergedQueries(3, 4, match_channels=8, match_every=2), LayerRun()
+    outputs = [
+        GlobalAttention(queries)(attention, tokens, layout, rotation, dataclasses.replace(run, layer=n))
+        for n in range(3)
+    ]
+    assert seen == [8, 8] and torch.equal(outputs[0], outputs[1])
+    assert queries.extra(layout, 16) == GroupMergedQueries(3, 4).extra(layout, 16) / 4
+    with pytest.raises(UsageError, match="match_channels"):
+        GlobalAttention(GroupMergedQueries(3, 4, 5))(attention, tokens, layout, rotation, LayerRun())

@@ -8,7 +8,7 @@ import torch
 from manyview.attention.layout import TokenLayout
 from manyview.attention.merging.matching import match
 from manyview.attention.merging.means import copy_back, slot_means
-from manyview.attention.merging.outliers import separate_outliers
+from manyview.attention.merging.outliers import copy_packed, separate_outliers
 from manyview.attention.methods.httm import SpaceTimeBlocks, merge_plan
 
 pytest.importorskip("triton")
@@ -120,13 +120,18 @@ def test_the_farthest_leave_their_means(triton, dtype, many):
     torch.testing.assert_close(places, plain[1], rtol=0, atol=0)
     torch.testing.assert_close(lengths, plain[2], rtol=0, atol=0)
     eps = 2 * torch.finfo(dtype).eps
+    assert short.shape == plain[0].shape == (1, 1, int(lengths.sum()), x.shape[-1])
+    torch.testing.assert_close(short, plain[0], rtol=eps, atol=eps)
+    start = 0
     for head in range(2):
-        real = int(lengths[0, head])
-        torch.testing.assert_close(short[0, head, :real], plain[0][0, head, :real], rtol=eps, atol=eps)
+        place = places[0, head] - start
         alone = slot[0, head] < len(PLAN.alone)
-        assert torch.equal(places[0, head, alone], slot[0, head, alone])
-        out = (places[0, head] >= PLAN.slots).nonzero()[:, 0]
-        assert torch.equal(short[0, head, places[0, head, out]], x[0, head, out])
+        assert torch.equal(place[alone], slot[0, head, alone])
+        out = (place >= PLAN.slots).nonzero()[:, 0]
+        assert torch.equal(short[0, 0, start + place[out]], x[0, head, out])
+        start += int(lengths[0, head])
+    copied, plain = both(lambda kernels: copy_packed(short, places, kernels))
+    assert torch.equal(copied, plain) and copied.transpose(1, 2).is_contiguous()
 
 
 @pytest.mark.parametrize("one", [True, False])
@@ -154,7 +159,7 @@ def test_kernels_are_taken_where_they_are_asked_for(triton, calls):
 
     calls(merge, "join_most_similar")
     calls(merge_means, "slot_means")
-    taken = calls(merge_outliers, "leave_far_means", "copy_rows")
+    taken = calls(merge_outliers, "distances", "copy_rows")
     x = drawn(triton)
     for kernels in ("plain", "triton"):
         slot = match(x, PLAN, kernels=kernels)
@@ -162,5 +167,5 @@ def test_kernels_are_taken_where_they_are_asked_for(triton, calls):
         separate_outliers(x, slot, PLAN, 3, kernels)
         copy_back(short, slot, kernels)
         assert bool(taken) == (kernels == "triton")
-    assert taken["join_most_similar"] == taken["leave_far_means"] == taken["copy_rows"] == 1
+    assert taken["join_most_similar"] == taken["distances"] == taken["copy_rows"] == 1
     assert taken["slot_means"] >= 1

@@ -75,7 +75,7 @@ def separate_outliers(
 def copy_packed(
     short: Float[Tensor, "1 1 short dim"], places: Int[Tensor, "batch heads tokens"], kernels: str = "plain"
 ) -> Float[Tensor, "batch heads tokens dim"]:
-    """The row at each token's place in short queries of head after head; in memory as `copy_back` leaves it."""
+    """The row at each token's place in queries of head after head; in memory as `copy_back` leaves it."""
     if fused(kernels, short, places, part="merging"):
         from ...kernels import merge, merge_outliers  # import Triton
 
