@@ -89,6 +89,6 @@ def test_methods_are_listed_under_their_names_and_in_the_docs(name: str) -> None
     rows = (
         Path(__file__).parents[2].joinpath("docs/accelerations.md").read_text(encoding="utf-8").splitlines()
     )
-    (row,) = (row for row in rows if row.startswith(f"| `{name}` | "))
+    row = next(row for row in rows if row.startswith(f"| `{name}` | "))
     missing = [field.name for field in dataclasses.fields(kind) if f"`{field.name}" not in row]
     assert not missing

@@ -167,7 +167,7 @@ class QuerySet:
 
     q: Float[Tensor, "batch heads queries dim"]
     restore: Callable[[Tensor], Tensor] = lambda heads: heads
-    lengths: Int[Tensor, "batch heads"] | None = None
+    lengths: Int[Tensor, "all_batch all_heads"] | None = None
     longest: int = 0
 
 

@@ -161,7 +161,8 @@ def scaled_linear(
     if gamma is None:
         return in_dtype(weight, dtype, compute), in_dtype(bias, dtype, compute)
     factor = gamma.detach()
-    form = ("scaled", dtype, id(gamma), gamma._version)
+    version = None if gamma.is_inference() else gamma._version  # such tensors count no versions
+    form = ("scaled", dtype, id(gamma), version)
     return (
         compute.weights.get(weight, form, lambda w: (w * factor[:, None]).to(dtype)),
         compute.weights.get(bias, form, lambda b: b * factor),
