@@ -36,7 +36,7 @@ def exact_float32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_card_and_cpu_agree():
     model, images = tiny_vggt(), torch.rand(1, 5, 3, 42, 56)
-    options = RunOptions(heads=HEADS, frames_per_chunk=2, mlp_tokens_per_chunk=40)
+    options = RunOptions(torch.float32, heads=HEADS, frames_per_chunk=2, mlp_tokens_per_chunk=40)
     with torch.no_grad():
         here = model(images, options=options)
         there = model.cuda()(images.cuda(), options=options)

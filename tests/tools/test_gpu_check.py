@@ -18,12 +18,13 @@ from tools.gpu_check.__main__ import main
 from tools.gpu_check.isolated import Case, Isolated
 from tools.gpu_check.measure import line, row
 from tools.gpu_check.parity import _error
-from tools.gpu_check.profile import TINY, attention, norms, products, transfers
+from tools.gpu_check.profile import TINY, attention, calibrated, norms, products, transfers
 from tools.gpu_check.results import Results
 from tools.gpu_check.table import table
 from tools.gpu_check.train import bring_weights, wide_recipe
 
 from manyview.models.families import empty_network
+from manyview.reconstruction.plan.device_model import DeviceModel
 
 CPU = torch.device("cpu")
 
@@ -84,6 +85,21 @@ def test_every_rate_is_measured(kind, monkeypatch):
     with torch.inference_mode():
         found = list(kind(CPU, TINY))
     assert found and all("error" not in one and one["seconds"] > 0 for one in found)
+
+
+def test_measured_rates_become_a_device_of_the_list():
+    found = [
+        {"name": "copy", "seconds": 1.0, "bytes_per_s": 4e12},
+        {"name": "1,000 small kernels", "seconds": 0.005},
+        {"name": "bf16 qkv, 8 tokens", "seconds": 1.0, "flops_per_s": 6e14},
+        {"name": "fp8 qkv", "error": "none"},
+        {"name": "cuDNN: dense", "seconds": 1.0, "flops_per_s": 5e14},
+    ]  # fmt: skip
+    card = {"name": "NVIDIA H200 NVL", "capability": [9, 0], "multiprocessors": 132}
+    one = DeviceModel.from_json(calibrated({"products": {"rows": found, "card": card}}))
+    assert one.measured and one.name == card["name"] and one.bytes_per_s == 4e12 and one.dispatch_s == 5e-6
+    assert one.products["bf16"] == 6e14 and one.attention["bf16"] == 5e14 and one.products["fp8"] > 6e14
+    assert calibrated({"products": {"rows": found}}) is None
 
 
 def test_an_error_is_a_rows_figure():

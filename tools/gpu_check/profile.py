@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from manyview.bench.images import bench_images
 from manyview.bench.subject import subject
 from manyview.models.fp8 import CODES, has_fp8
 from manyview.models.run_options import RunOptions
+from manyview.reconstruction.plan.device_model import Card, card_model
 from tools.gpu_check.isolated import Case, Isolated, Tell
 from tools.gpu_check.measure import line, row
 from tools.gpu_check.results import Results
@@ -58,6 +60,7 @@ def run(results: Results, device: str, tiny: bool, end: float) -> bool:
     cases = [Case(maker.__name__, rows, (maker.__name__, device, shapes), 90) for maker in makers]
     plans = [Case(f"plan {plan}", profiled, (plan, device, shapes), 90) for plan in _PLANS]
     Isolated(results, end, table).run([*plans, *cases])
+    results.facts["device_model"] = calibrated(results.cases)
     return all(case["status"] == "ok" for case in results.cases.values())
 
 
@@ -65,10 +68,11 @@ def rows(tell: Tell, kind: str, device: str, shapes: Shapes) -> None:
     """Measure all pieces of work of a kind, telling each."""
     makers = {maker.__name__: maker for maker in (transfers, products, norms, attention)}
     found: list[dict[str, Any]] = []
+    card = Card.of(torch.device(device))
     with torch.inference_mode():
         for one in makers[kind](torch.device(device), shapes):
             found.append(one)
-            tell({"rows": found})
+            tell({"rows": found, **({"card": dataclasses.asdict(card)} if card else {})})
 
 
 def transfers(device: torch.device, shapes: Shapes) -> Iterator[dict[str, Any]]:
@@ -230,6 +234,43 @@ def profiled(tell: Tell, spec: str, device: str, shapes: Shapes) -> None:
     tell(figures)
     by_shape = found.key_averages(group_by_input_shape=True).table(sort_by=kind, row_limit=_TOP)
     print(by_shape)  # to the log of the case
+
+
+def calibrated(cases: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """A row for `reconstruction/plan/devices.json`: what was measured, and the known card's rates else.
+
+    None where the copy, the products or attention have no figures, or not of a card.
+    """
+    card = next((case["card"] for case in cases.values() if "card" in case), None)
+    found = [one for case in cases.values() for one in case.get("rows", ()) if "seconds" in one]
+    named = {one["name"]: one for one in found}
+
+    def rate(start: str, key: str = "flops_per_s") -> float | None:
+        rates = [one[key] for one in found if key in one and one["name"].startswith(start)]
+        return statistics.median(rates) if rates else None
+
+    products, copied = rate("bf16 "), rate("copy", "bytes_per_s")
+    attention = [r for name in ("flash: ", "cuDNN: ") if (r := rate(name)) is not None]
+    if card is None or products is None or copied is None or not attention:
+        return None
+    model = card_model(Card(**{**card, "capability": tuple(card["capability"])}))
+    heads, fp8 = rate("layer norm of 64,", "bytes_per_s"), rate("fp8 ")
+    ways = (rate(f"{way}, pinned", "bytes_per_s") for way in ("upload", "download"))
+    link = [one for one in ways if one is not None]
+    launches = named.get("1,000 small kernels")
+    half = {"fp16": products, "bf16": products}
+    return dataclasses.replace(
+        model,
+        name=card["name"],
+        source="python3 -m tools.gpu_check profile; fp32 and convolutions as estimated before",
+        measured=True,
+        bytes_per_s=copied,
+        strided_share=model.strided_share if heads is None else min(1.0, heads / copied),
+        products=model.products | half | ({} if fp8 is None else {"fp8": fp8}),
+        attention=model.attention | dict.fromkeys(half, max(attention)),
+        dispatch_s=model.dispatch_s if launches is None else launches["seconds"] / 1000,
+        link_bytes_per_s=min(link) if link else model.link_bytes_per_s,
+    ).to_json()
 
 
 def table(results: Results) -> str:

@@ -16,12 +16,21 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from ..errors import UsageError
 from ..models.vggt.model import VGGT
 from .model_setup import encoder_and_frame_blocks
 
 
 def shard(model: VGGT, device: str | torch.device, processes: int) -> None:
-    """Shard the parameters in place: each block of encoder and trunk is a unit, the rest another."""
+    """Shard the parameters in place: each block of encoder and trunk is a unit, the rest another.
+
+    UsageError with PyTorch before 2.13: 2.11 frees weights that the backward pass still needs.
+    """
+    if torch.__version__ < (2, 13):
+        raise UsageError(
+            f"sharded training needs PyTorch 2.13 or later, and this is {torch.__version__}: "
+            "train without --shard"
+        )
     # It warns about outputs that are views; predictions are not written to.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     kind = torch.device(device).type
