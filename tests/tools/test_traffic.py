@@ -36,6 +36,8 @@ def counted(function) -> Traffic:
         (lambda x, y: x.t().view(-1)[3:].unflatten(0, (1, -1)).expand(5, -1), 0),
         (lambda x, y: torch.empty_like(x), 0),
         (lambda x, y: torch.nn.functional.gelu(x), 2),
+        (lambda x, y: x.new_zeros(500), 0.5),
+        (lambda x, y: torch.zeros_like(x), 1),
         (lambda x, y: x[:, :500].clone(), 1),
         (lambda x, y: x[0, 0].expand(1, 1000) + y, 2.001),
         (lambda x, y: x.index_select(1, torch.empty(500, dtype=torch.int32, device="meta")), 1.5),

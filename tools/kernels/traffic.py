@@ -135,12 +135,14 @@ def moved_bytes(func: Any, args: Any, kwargs: Any, result: Any) -> int | None:
     if not changed and (not made or name.startswith(("empty", "new_empty"))):
         return None
     written = sum(_size(one) for one in made) + sum(_size(one) for _, one, is_written in given if is_written)
-    unread = name in _NOTHING_READ or name.startswith("new_")
+    unread = name in _NOTHING_READ
     reads = {
         _view(tensor): _size(tensor)
         for label, tensor, is_written in given
         if not (is_written and (unread or label.startswith("out")))
     }
+    if name.startswith("new_") or name.endswith("_like"):
+        reads = {}  # a shape alone
     if name in _CHOSEN_READ and given:
         reads[_view(given[0][1])] = min(_size(given[0][1]), sum(_size(one) for one in made))
     copied = 0

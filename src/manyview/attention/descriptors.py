@@ -126,9 +126,8 @@ def _resized(
     if len(corners) == 1:  # nothing is averaged
         return frames[:, :, corners[0][0]]
     total: Tensor | None = None
-    for index, weight in corners:  # at most four; summed in single precision or better
+    for index, weight in corners:  # at most four; weights of single precision make the sums so
         part = frames[:, :, index]
-        part = part.to(torch.promote_types(part.dtype, torch.float32)) * weight[:, None]
-        total = part if total is None else total + part
+        total = part * weight[:, None] if total is None else torch.addcmul(total, part, weight[:, None])
     assert total is not None
     return total.to(frames.dtype)
