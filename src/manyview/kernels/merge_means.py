@@ -88,7 +88,7 @@ def _average(
         BESIDE=beside is not None,
         LEFT=left is not None,
         INTERPRETED=interpreted(),
-        num_warps=8 if dim == 128 else 4,
+        num_warps=8 if dim == 128 or x.dtype == torch.float32 else 4,
         num_stages=2 if x.dtype == torch.float32 else 3,
     )
 

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.nn.attention import SDPBackend
 
-from .sdpa import attend
+from .sdpa import attend, fused_attention
 
 
 def attend_lengths(
@@ -37,8 +38,8 @@ def attend_lengths(
     Returns:
         The outputs in the order of the queries.
     """
-    if q.is_meta:
-        return torch.empty_like(q)
+    if q.is_meta:  # every query sees the keys of one head
+        return fused_attention(SDPBackend.FLASH_ATTENTION, q, k[:1, :1], v[:1, :1], scale)[0]
     wants_gradients = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
     if not q.is_cuda or wants_gradients or q.dtype == torch.float64:
         parts = q[0, 0].split(lengths.flatten().tolist())
@@ -78,7 +79,7 @@ def attend_padded(
 ) -> Float[Tensor, "batch heads queries dim"]:
     """The same for the first `lengths` of a head's queries; zeros after them."""
     if q.is_meta:
-        return torch.empty_like(q)
+        return fused_attention(SDPBackend.FLASH_ATTENTION, q, k, v, scale)[0]
     real = torch.arange(q.shape[2], device=q.device) < lengths[..., None]
     out = torch.zeros_like(q)
     out[real] = attend_lengths(q[real][None, None], k, v, lengths, q.shape[2], scale=scale)[0, 0]
