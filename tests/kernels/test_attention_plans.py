@@ -17,7 +17,7 @@ pytest.importorskip("triton")
 # The kernels that each plan must have gone through.
 PLANS = {
     "avggt:early=0,stride=2x2,gain=1": "merge_terms",
-    "httm:space=4,time=2": "copy_rows join_most_similar leave_far_means slot_means",
+    "httm:space=4,time=2": "copy_rows distances join_most_similar slot_means",
     "httm:q=0.5,kv=0.5,outliers=0,space=6,count_bias=1,anchor=true": "copy_rows join_most_similar slot_means",
     "fastvggt": "copy_rows join_most_similar",
     "flash:r=2,causal=true": "merge_terms",
@@ -33,7 +33,7 @@ def test_a_plan_gives_the_same_with_kernels(device, calls, spec):
     calls(merge_terms, "merge_terms")
     calls(merge, "join_most_similar")
     calls(merge_means, "slot_means")
-    taken = calls(merge_outliers, "leave_far_means", "copy_rows")
+    taken = calls(merge_outliers, "distances", "copy_rows")
     model = tiny_vggt(config=dataclasses.replace(TINY, depth=1, taps=(0, 0, 0, 0))).to(device)
     images = torch.rand(1, 3, 3, 28, 42, generator=torch.Generator().manual_seed(0)).to(device)
     with torch.no_grad():

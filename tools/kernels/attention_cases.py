@@ -14,7 +14,7 @@ from manyview.attention.merging.means import slot_means
 from manyview.attention.merging.outliers import separate_outliers
 from manyview.attention.methods.httm import SpaceTimeBlocks, merge_plan
 from manyview.attention.softmax.terms import MeanTerm, OwnTerm, merge_terms
-from manyview.kernels import merge, merge_means, merge_outliers
+from manyview.kernels import merge, merge_means
 from manyview.kernels import merge_terms as kernel
 from tools.kernels.cases import CaseSize, KernelCase, Trial
 
@@ -170,7 +170,7 @@ def _outliers(size: CaseSize, dtype: torch.dtype, device: torch.device, generato
     many = size.heads * sum(len(b.tokens) * min(len(b.into), len(b.sources)) for b in plan.blocks)
 
     def fused(q: Tensor) -> tuple[Tensor, ...]:
-        short, places, _ = merge_outliers.leave_far_means(q, slot, plan.table(q.device), many)
+        short, places, _ = separate_outliers(q, slot, plan, many, "triton")
         return short, _marks(places)
 
     def plain(q: Tensor) -> tuple[Tensor, ...]:
