@@ -26,7 +26,7 @@ def shard(model: VGGT, device: str | torch.device, processes: int) -> None:
 
     UsageError with PyTorch before 2.13: 2.11 frees weights that the backward pass still needs.
     """
-    if torch.__version__ < (2, 13):
+    if torch.__version__ < "2.13":
         raise UsageError(
             f"sharded training needs PyTorch 2.13 or later, and this is {torch.__version__}: "
             "train without --shard"
