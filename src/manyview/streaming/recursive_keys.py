@@ -87,7 +87,8 @@ class RecursiveKeys(Keys):
         assert whole is not None
         frames = short[0].shape[2]
         keys, values = _concatenated(whole, (short[0].flatten(2, 3), short[1].flatten(2, 3)))
-        return KeySet(keys, values, self._log_weight(layout, frames, keys))
+        weight = self._log_weight(layout, frames, keys)
+        return KeySet(keys, values, weight, shapes_vary=True)  # each chunk brings more of them
 
     def count(self, layout: TokenLayout) -> float:
         past = 0 if self.memory.short is None else self.memory.short[0].shape[2]

@@ -102,7 +102,7 @@ class BlockSparseKeys(Keys):
         wholes = torch.arange(k_blocks.shape[1] * self.key_block, device=q.device) < tokens
         wholes = wholes.unflatten(0, (-1, self.key_block))
         rank = counts.flatten().argsort(descending=True, stable=True)
-        if q.device.type == "meta":  # shapes only: as many blocks as `sparsity` keeps
+        if q.is_meta or self.tau == 0:  # as many blocks as `sparsity` keeps, known without asking the device
             sizes = [max(1, math.floor((1 - self.sparsity) * order.shape[-1]))] * len(rank)
         else:
             sizes = counts.flatten()[rank].tolist()
