@@ -161,8 +161,7 @@ class QuerySet:
 
     `restore` maps outputs, which are as `q` is, to [B, heads, S*P, d]. Where heads differ in their number of
     queries, `q` is [1, 1, all of them, d], head after head; `lengths` says, on the device, how many each head
-    has, and `longest` what none exceeds, as known without asking the device. With `longest` 0 they are the
-    first `lengths` queries of each head.
+    has, and `longest` what none exceeds, as known without asking the device.
     """
 
     q: Float[Tensor, "batch heads queries dim"]

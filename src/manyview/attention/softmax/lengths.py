@@ -69,23 +69,6 @@ def attend_lengths(
     return heads
 
 
-def attend_padded(
-    q: Float[Tensor, "batch heads queries dim"],
-    k: Float[Tensor, "batch heads keys dim"],
-    v: Float[Tensor, "batch heads keys dim"],
-    lengths: Int[Tensor, "batch heads"],
-    *,
-    scale: float | None = None,
-) -> Float[Tensor, "batch heads queries dim"]:
-    """The same for the first `lengths` of a head's queries; zeros after them."""
-    if q.is_meta:
-        return fused_attention(SDPBackend.FLASH_ATTENTION, q, k, v, scale)[0]
-    real = torch.arange(q.shape[2], device=q.device) < lengths[..., None]
-    out = torch.zeros_like(q)
-    out[real] = attend_lengths(q[real][None, None], k, v, lengths, q.shape[2], scale=scale)[0, 0]
-    return out
-
-
 def _flash_takes(q: Tensor) -> bool:
     if q.dtype == torch.float32:
         return False

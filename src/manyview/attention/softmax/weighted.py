@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .lengths import attend_lengths, attend_padded
+from .lengths import attend_lengths
 from .logsumexp import attend_with_lse
 from .sdpa import attend
 
@@ -35,9 +35,7 @@ def attend_weighted(
     dim, scale = q.shape[-1], q.shape[-1] ** -0.5
     if log_weight is not None:
         q, k, v = _with_weights(q, k, v, log_weight, scale)
-    if lengths is not None and not longest:
-        heads = attend_padded(q, k, v, lengths, scale=scale)
-    elif lengths is not None:
+    if lengths is not None:
         heads = attend_lengths(q, k, v, lengths, longest, scale=scale)
     else:
         heads = attend(q, k, v, scale=scale, shapes_vary=shapes_vary)
