@@ -53,7 +53,8 @@ def deviations(found: Predictions, exact: Predictions) -> tuple[float, float, fl
     return turned, _relative(found.z_depth, exact.z_depth), _relative(found.depth_conf, exact.depth_conf)
 
 
-def _relative(found: Tensor, exact: Tensor) -> float:
+def _relative(found: Tensor | None, exact: Tensor | None) -> float:
+    assert found is not None and exact is not None
     return float(((found - exact).abs() / exact).median())
 
 

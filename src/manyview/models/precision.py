@@ -136,9 +136,9 @@ def linear_gelu(
     compute: Compute = PLAIN,
 ) -> Float[Tensor, "*batch out"]:
     """GELU of x W^T + b; its tanh form is the product's own epilogue in 16 bits on CUDA."""
-    together = compute.gelu == "tanh" and compute.linear_precision == "plain" and bias is not None
+    together = compute.gelu == "tanh" and compute.linear_precision == "plain"
     low = x.dtype in (torch.bfloat16, torch.float16) and (x.is_cuda or x.is_meta)
-    if not (together and low) or _differentiable():
+    if bias is None or not (together and low) or _differentiable():
         approximate = "tanh" if compute.gelu == "tanh" else "none"
         return F.gelu(linear(x, weight, bias, compute), approximate=approximate)
     weight, offset = in_dtype(weight, x.dtype, compute), in_dtype(bias, x.dtype, compute)

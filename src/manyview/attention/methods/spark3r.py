@@ -170,7 +170,8 @@ def _fewer_channels(
         return tokens
     if dim % channels:
         raise UsageError(f"match_channels={channels} does not divide this network's {dim} channels")
-    return tokens.unflatten(-1, (channels, -1)).mean(-1)
+    fewer: Tensor = tokens.unflatten(-1, (channels, -1)).mean(-1)
+    return fewer
 
 
 @kept_for_later

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.attention import SDPBackend
 
-from .sdpa import attend, fused_attention
+from .sdpa import attend, output_of
 
 
 def attend_lengths(
@@ -39,14 +39,14 @@ def attend_lengths(
         The outputs in the order of the queries.
     """
     if q.is_meta:  # every query sees the keys of one head
-        return fused_attention(SDPBackend.FLASH_ATTENTION, q, k[:1, :1], v[:1, :1], scale)[0]
+        return output_of(SDPBackend.FLASH_ATTENTION, q, k[:1, :1], v[:1, :1], scale)
     wants_gradients = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
     if not q.is_cuda or wants_gradients or q.dtype == torch.float64:
         parts = q[0, 0].split(lengths.flatten().tolist())
-        heads = zip(parts, k.flatten(0, 1), v.flatten(0, 1), strict=True)
+        triples = zip(parts, k.flatten(0, 1), v.flatten(0, 1), strict=True)
         found = [
             attend(a[None, None], b[None, None], c[None, None], scale=scale, shapes_vary=True)
-            for a, b, c in heads
+            for a, b, c in triples
             if len(a)
         ]
         return torch.cat(found, 2) if found else torch.empty_like(q)

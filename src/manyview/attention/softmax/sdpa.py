@@ -50,7 +50,7 @@ def attend(
             would otherwise silently materialise queries x keys numbers per head.
     """
     if q.is_meta:  # shapes only: the composite fallback would count scores no device makes
-        return fused_attention(SDPBackend.FLASH_ATTENTION, q, k, v, scale)[0]
+        return output_of(SDPBackend.FLASH_ATTENTION, q, k, v, scale)
     if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         # The CPU kernel's gradient is several times slower in half precision than in single.
         with torch.autocast("cpu", enabled=False):
@@ -61,7 +61,7 @@ def attend(
     if q.is_cuda:
         order = backend_order(q, k, v, shapes_vary=shapes_vary)
         if isinstance(q, FakeTensor):
-            return fused_attention(order[0], q, k, v, scale)[0]
+            return output_of(order[0], q, k, v, scale)
         with named_errors(q, k), sdpa_kernel([*order, *[SDPBackend.MATH] * small], set_priority=True):
             return F.scaled_dot_product_attention(q, k, v, scale=scale)
     if small:
@@ -90,6 +90,12 @@ def fused_attention(
     if backend == SDPBackend.FLASH_ATTENTION:
         return aten._scaled_dot_product_flash_attention(q, k, v, scale=scale)  # type: ignore[no-any-return]
     return aten._scaled_dot_product_efficient_attention(q, k, v, None, True, scale=scale)  # type: ignore[no-any-return]
+
+
+def output_of(backend: SDPBackend, q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Tensor:
+    """The output of `fused_attention`."""
+    out: Tensor = fused_attention(backend, q, k, v, scale)[0]
+    return out
 
 
 def attend_in_pieces(
