@@ -11,7 +11,7 @@ from manyview.attention.layout import TokenLayout
 from manyview.attention.merging.blocks import MergePlan
 from manyview.attention.merging.matching import match
 from manyview.attention.merging.means import slot_means
-from manyview.attention.merging.outliers import separate_outliers
+from manyview.attention.merging.outliers import separated
 from manyview.attention.methods.httm import SpaceTimeBlocks, merge_plan
 from manyview.attention.softmax.terms import MeanTerm, OwnTerm, merge_terms
 from manyview.kernels import merge, merge_means
@@ -170,11 +170,11 @@ def _outliers(size: CaseSize, dtype: torch.dtype, device: torch.device, generato
     many = size.heads * sum(len(b.tokens) * min(len(b.into), len(b.sources)) for b in plan.blocks)
 
     def fused(q: Tensor) -> tuple[Tensor, ...]:
-        short, places, _ = separate_outliers(q, slot, plan, many, "triton")
+        short, places, _ = separated(q, slot, plan, many, True)
         return short, _marks(places)
 
     def plain(q: Tensor) -> tuple[Tensor, ...]:
-        short, places, _ = separate_outliers(q, slot, plan, many)
+        short, places, _ = separated(q, slot, plan, many, False)
         return short, (_exact_marks if q.dtype == torch.float64 else _marks)(places)
 
     # Read for the means, the distances and the means again (3); means (0.5), who leaves (0.2), selection.

@@ -28,21 +28,38 @@ def separate_outliers(
     Outliers are those of all heads of a batch element together, so that the sum of the lengths is known
     without asking the device. For blocks whose sources are all merged; tokens in no block are never outliers.
     """
+    fuse = fused(kernels, q, part="merging") and plan.fusable
+    if fuse:
+        from ...kernels import merge  # imports Triton
+
+        fuse = merge.takes(q)
+    return separated(q, slot, plan, many, fuse)
+
+
+def separated(
+    q: Float[Tensor, "batch heads tokens dim"],
+    slot: Int[Tensor, "batch heads tokens"],
+    plan: MergePlan,
+    many: int,
+    fuse: bool,
+) -> tuple[
+    Float[Tensor, "1 1 short dim"],
+    Int[Tensor, "batch heads tokens"],
+    Int[Tensor, "batch heads"],
+]:
+    """`separate_outliers`, with kernels for distances and means if `fuse` says so."""
+    if fuse:
+        from ...kernels import merge_means, merge_outliers  # import Triton
     batch, heads, tokens, dim = q.shape
     slots, single = plan.slots, len(plan.alone)
     many = min(many, heads * (tokens - single))
-    fuse = fused(kernels, q, part="merging") and plan.fusable
-    if fuse:
-        from ...kernels import merge, merge_means, merge_outliers  # import Triton
-
-        fuse = merge.takes(q)
     sums, counts = (None, None) if fuse else pool(q, slot, slots)
     with torch.no_grad():
         if fuse:
             distance = merge_outliers.distances(q, slot, plan.table(q.device))
         else:
             assert sums is not None and counts is not None
-            means = copy_back(sums / counts[..., None], slot, kernels)
+            means = copy_back(sums / counts[..., None], slot)
             distance = (q.to(sums.dtype) - means).square().sum(-1).masked_fill_(slot < single, -1.0)
             del means
         chosen = distance.flatten(1).topk(many, sorted=False).indices.sort(1).values
