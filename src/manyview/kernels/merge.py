@@ -40,8 +40,8 @@ def join_most_similar(
 ) -> Int[Tensor, "batch heads tokens"]:
     """Slot of every token: each source takes that of the most similar token (cosine), the first of equals.
 
-    Cosines are of unit vectors in the dtype of `x` and are rounded to it, as in plain operations. Tokens
-    outside the table get the number of slots.
+    Scores are products with unit vectors in the dtype of `x` and are rounded to it, as in plain operations.
+    Tokens outside the table get the number of slots.
     """
     batch, heads, tokens, dim = x.shape
     x = dense_rows(x)
@@ -139,15 +139,15 @@ def _join_most_similar(
     asks, step, dim = tl.arange(0, TILE), tl.arange(0, STEP), tl.arange(0, DIM)
     real = start + asks < many_sources
     source = tl.load(sources + first_source + start + asks, mask=real, other=0).to(tl.int64)
-    unit = tl.load(x + source[:, None] * x_token + dim[None, :], mask=real[:, None], other=0.0)
-    unit = _unit(unit, INTERPRETED)
+    # Of any length: it scales all of a source's scores alike.
+    asking = tl.load(x + source[:, None] * x_token + dim[None, :], mask=real[:, None], other=0.0)
     destination_at = destinations + (pair * all_into + first_into) * DIM + step[:, None] * DIM + dim[None, :]
     best = tl.full([TILE], float("-inf"), tl.float32)
     choice = tl.zeros([TILE], tl.int32)
     for at in range(0, many_into, STEP):
         there = at + step < many_into
         destination = tl.load(destination_at + at * DIM, mask=there[:, None], other=0.0)
-        scores = dot(unit, tl.trans(destination), INTERPRETED)
+        scores = dot(asking, tl.trans(destination), INTERPRETED)
         scores = rounded(scores, x.dtype.element_ty, INTERPRETED).to(tl.float32)
         scores = tl.where(there[None, :], scores, float("-inf"))
         highest, where = tl.max(scores, 1, return_indices=True, return_indices_tie_break_left=True)

@@ -43,7 +43,8 @@ def match(
         first = start + torch.arange(len(where), device=device)[:, None] * blocks.slots
         slot[..., where[:, into]] = first + torch.arange(len(into), device=device)
         if len(sources):
-            best, score = _best(features, where[:, sources], where[:, into], normalised)
+            selects = blocks.merged < len(blocks.sources)
+            best, score = _best(features, where[:, sources], where[:, into], normalised, selects)
             slot[..., where[:, sources]] = first + _places(best, score, blocks)
         start += len(where) * blocks.slots
     return slot
@@ -60,18 +61,25 @@ def _places(best: Tensor, score: Tensor, blocks: MergeBlocks) -> Tensor:
     return torch.where(rank < blocks.merged, best, len(blocks.into) + rank - blocks.merged)
 
 
-def _best(features: Tensor, sources: Tensor, into: Tensor, normalised: bool) -> tuple[Tensor, Tensor]:
-    """[batch, heads, blocks, sources]: best of `into` and its cosine, a few scores at a time."""
+def _best(
+    features: Tensor, sources: Tensor, into: Tensor, normalised: bool, cosines: bool
+) -> tuple[Tensor, Tensor]:
+    """[batch, heads, blocks, sources]: best of `into` and its cosine, a few scores at a time.
+
+    Without `cosines` the scores of a source are as many times larger as it is long: its best is the same, and
+    sources need no passes of their own.
+    """
     batch, heads = features.shape[:2]
     budget = _SCORES_CPU if features.device.type == "cpu" else _SCORES_AT_ONCE
     rows = max(1, budget // (batch * heads * into.shape[1]))  # sources compared with all destinations at once
     together = max(1, rows // sources.shape[1])
     unit = (lambda x: x) if normalised else _unit
+    asked = unit if cosines else (lambda x: x)
     indices, scores = [], []
     for of_blocks, into_blocks in zip(sources.split(together), into.split(together), strict=True):
         goals = unit(features[:, :, into_blocks])
         for part in of_blocks.split(min(rows, sources.shape[1]), dim=1):
-            score, index = (unit(features[:, :, part]) @ goals.transpose(-1, -2)).max(-1)
+            score, index = (asked(features[:, :, part]) @ goals.transpose(-1, -2)).max(-1)
             indices.append(index)
             scores.append(score)
     pieces = -(-sources.shape[1] // min(rows, sources.shape[1]))
