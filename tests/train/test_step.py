@@ -133,11 +133,13 @@ folder, port = Path(sys.argv[1]), sys.argv[2]
 line = ["train", "base", "--config", str(folder / "recipe.json")]
 status = run([*line, "--out", str(folder / "plain")])
 os.environ.update(TORCHELASTIC_USE_AGENT_STORE="False", MASTER_PORT=port)  # a new store for a new group
-sys.exit(status or run([*line, "--out", str(folder / "sharded"), "--shard"]))
+if not status and len(sys.argv) > 3:
+    status = run([*line, "--out", str(folder / "sharded"), "--shard"])
+sys.exit(status)
 """
 
 
-def launch_two(script: str, folder: Path) -> str:
+def launch_two(script: str, folder: Path, *arguments: str) -> str:
     """Run Python code in two processes of torchrun, with `folder` and a free port as arguments."""
     (folder / "script.py").write_text(script)
     with socket.socket() as free:
@@ -145,7 +147,7 @@ def launch_two(script: str, folder: Path) -> str:
         port = free.getsockname()[1]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
-        [*launcher, str(folder / "script.py"), str(folder), str(port)],
+        [*launcher, str(folder / "script.py"), str(folder), str(port), *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -157,12 +159,13 @@ def launch_two(script: str, folder: Path) -> str:
 
 @pytest.mark.slow
 def test_torchrun_has_the_losses_of_one_process(tmp_path: Path) -> None:
-    """Plain and sharded, one after the other in one launch."""
+    """Plain and sharded (which PyTorch before 2.13 is refused), one after the other in one launch."""
+    names = ["plain", *["sharded"] * (torch.__version__ >= "2.13")]
     config = tiny_config(steps=4, step_batches=2)
     run(config, tmp_path / "one")
     (tmp_path / "recipe.json").write_text(json.dumps(config.to_json()))
-    assert launch_two(_SCRIPT, tmp_path).count("100% of the schedule") == 2
-    for two in ("plain", "sharded"):
+    assert launch_two(_SCRIPT, tmp_path, *names[1:]).count("100% of the schedule") == len(names)
+    for two in names:
         one_lines, two_lines = (
             [line for line in read_log(tmp_path / name / "log.jsonl") if line["kind"] == "train"]
             for name in ("one", two)

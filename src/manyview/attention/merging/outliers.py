@@ -60,7 +60,7 @@ def separated(
         else:
             assert sums is not None and counts is not None
             means = copy_back(sums / counts[..., None], slot)
-            distance = (q.to(sums.dtype) - means).square().sum(-1).masked_fill_(slot < single, -1.0)
+            distance = (q - means).square().sum(-1).masked_fill_(slot < single, -1.0)
             del means
         chosen = distance.flatten(1).topk(many, sorted=False).indices.sort(1).values
         head, token = chosen // tokens, chosen % tokens
