@@ -169,7 +169,7 @@ def test_unknown_names_are_misuse(command: Command, photos: Path, weights: Path,
 
 def test_too_large_for_the_memory(command: Command, photos: Path, weights: Path, tmp_path: Path):
     line = ("reconstruct", photos, tmp_path / "out", "--model", weights, "--image-size", 280)
-    status, _, stderr = command(*line, "--memory-limit-gib", 0.048)
+    status, _, stderr = command(*line, "--memory-limit-gib", 0.056)
     assert status == 1 and not (tmp_path / "out").exists()
     one_sentence(stderr, "What would fit", "--max-frames", "--image-size")
 

@@ -23,7 +23,7 @@ from .machine import Machine, multiplies_bf16, precision_name
 # Share of a large matrix product's speed that a whole pass reaches.
 _EFFICIENCY = {"cpu": 0.5, "cuda": 0.4, "mps": 0.4}
 # On a CPU: pages of PyTorch's code that a first pass touches, oneDNN's kernels, what malloc keeps.
-_FIRST_USE, _FIRST_USE_BF16 = 32 << 20, 48 << 20
+_FIRST_USE, _FIRST_USE_BF16 = 40 << 20, 68 << 20
 
 
 @dataclasses.dataclass(frozen=True)
