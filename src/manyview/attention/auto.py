@@ -123,10 +123,6 @@ def _accurate(frames: int, ordered: bool, depth: int, suited: SuitedPlans) -> li
     return found
 
 
-def _seconds(value: float) -> str:
-    return f"about {value:.2g} s" if value < 100 else f"about {value:.0f} s"
-
-
 def misfit(plan: Plan, suited: SuitedPlans) -> str | None:
     """A warning about a plan that the weights were not made for, or that is known to fail with them."""
     if suited.trained_for is None:

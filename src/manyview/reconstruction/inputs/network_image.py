@@ -107,9 +107,8 @@ def solid_black_share(pixels: UInt8[np.ndarray, "height width 3"]) -> float:
     if rows == 0 or columns == 0:
         return 0.0
     blocks = pixels[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK, 3)
-    black = np.asarray(
-        (blocks[:, 0, :, 0] <= _NEARLY_BLACK).all(-1)
-    )  # one pixel of each tells of most that they are not
+    # One pixel of each block tells of most that they are not black.
+    black = np.asarray((blocks[:, 0, :, 0] <= _NEARLY_BLACK).all(-1))
     row, column = black.nonzero()
     black[row, column] = (blocks[row, :, column] <= _NEARLY_BLACK).all((1, 2, 3))
     return float(black.mean())
