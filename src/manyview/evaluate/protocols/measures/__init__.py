@@ -22,7 +22,7 @@ _ALL = (
     Trajectory,
 )
 MEASURES: dict[str, Callable[..., Measure]] = {one.__name__: one for one in _ALL}
-"""By the names that published.toml uses."""
+"""By the names that the tables of published use."""
 
 __all__ = [
     "MEASURES",
