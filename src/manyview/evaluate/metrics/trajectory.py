@@ -1,4 +1,4 @@
-"""ATE and RPE of a camera path after no alignment, a scale, SE(3) or Sim(3), as evo defines them.
+"""ATE, ARE and RPE of a camera path after no alignment, a scale, SE(3) or Sim(3), as evo 1.31.1 defines them.
 
 Poses are world_from_cam, so translations are camera centres; the adapters that compare the translations
 of world-to-camera matrices (`protocols`) hand those in instead. Computed in float64. Nothing is NaN; what
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -23,6 +24,7 @@ Alignment = Literal["none", "scale", "se3", "sim3"]
 ALIGNMENTS: tuple[Alignment, ...] = get_args(Alignment)
 _STILL = 1e-12
 """Root mean square spread of centres below which a path does not move."""
+_WORST_DEG = 180.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def statistics(errors: Float[Tensor, " n"]) -> ErrorStatistics | None:
     return ErrorStatistics(
         rmse=float(values.square().mean().sqrt()),
         mean=float(values.mean()),
-        median=float(values.quantile(0.5)) if len(values) < 1_000_000 else float(values.median()),
+        median=float(np.median(values.numpy())),
         std=float(values.std(correction=0)),
         minimum=float(values.min()),
         maximum=float(values.max()),
@@ -92,21 +94,28 @@ def aligned_poses(similarity: Similarity, world_from_cam: Float[Tensor, "n 3 4"]
 
 
 def moved_to_origin(found: Float[Tensor, "n 3 4"], truth: Float[Tensor, "n 3 4"]) -> Float[Tensor, "n 3 4"]:
-    """The path moved rigidly so that its first pose is the first true one (evo's --align_origin)."""
+    """The path moved rigidly so that its first pose is the first true one (evo's --align_origin).
+
+    Asked for an alignment too, evo leaves this out (up to 1.28), does it afterwards (1.31.1), or refuses (1.38).
+    """
     move = compose_rigid(truth[:1].double(), invert_rigid(found[:1].double()))
     return compose_rigid(move.expand(len(found), -1, -1), found.double())
 
 
 @dataclass(frozen=True)
 class TrajectoryErrors:
-    """ATE over all poses and RPE over steps of `delta` frames; None where there is no such error.
+    """ATE and ARE over all poses and RPE over steps of `delta` frames; None where there is no such error.
 
-    Lengths in the unit of the truth, angles in degrees. `scale` is that of the alignment.
+    Lengths in the unit of the truth. Rotations in degrees (`_deg`) and as the Frobenius norm of R - I
+    (`_norm`, evo's "rotation part"). `scale` is that of the alignment.
     """
 
     ate: ErrorStatistics | None
+    are_deg: ErrorStatistics | None
+    are_norm: ErrorStatistics | None
     rpe_translation: ErrorStatistics | None
     rpe_rotation_deg: ErrorStatistics | None
+    rpe_rotation_norm: ErrorStatistics | None
     scale: float
 
 
@@ -122,9 +131,10 @@ def trajectory_errors(
     `origin` afterwards moves the first pose onto the true one. Degenerate cases: a path that does not move
     stands, under "sim3", in the mean of the true centres (its scale is 0, so its steps have no length), under
     "scale" in the origin. Fewer than three poses, or a truth that does not move, have no ATE under "se3" and
-    "sim3" respectively (any path would fit) and are otherwise compared as they are. Poses that are not
-    finite are left out of the fit; they stand in the mean of the true centres, and a step from or to them
-    has the whole true length and 180 degrees as its error.
+    "sim3" respectively (any path would fit) and are otherwise compared as they are. There is no ARE under
+    either where the rotation of the alignment is open: centres on a line or in one place. Poses that are not
+    finite are left out of the fit; they stand in the mean of the true centres with a rotation error of 180
+    degrees, and a step from or to them has the whole true length and 180 degrees as its error.
     """
     if delta < 1:
         raise ValueError(f"steps are of at least one frame, not {delta}")
@@ -141,18 +151,37 @@ def trajectory_errors(
         similarity = Similarity(scale, identity, target.mean(0) if still and how == "sim3" else zero)
     moved = truth.clone()
     moved[given] = aligned_poses(similarity, found[given])
-    if origin and bool(given[0]):
+    from_first = origin and bool(given[0])
+    if from_first:
         moved[given] = moved_to_origin(moved[given], truth[given])
     moved[~given, :, 3] = truth[..., 3].mean(0)
     distances = (moved[..., 3] - truth[..., 3]).norm(dim=-1)
+    turned = rotation_angle_deg(truth[..., :3].transpose(-1, -2) @ moved[..., :3])
+    turned = torch.where(given, turned, _WORST_DEG)
     translation, rotation = _steps(moved, truth, given, delta)
-    free = undetermined and how in ("se3", "sim3")
+    fitted = how in ("se3", "sim3")
+    no_rotation = fitted and (undetermined or (not from_first and _rotation_is_open(source, target)))
     return TrajectoryErrors(
-        ate=None if free else statistics(distances),
+        ate=None if undetermined and fitted else statistics(distances),
+        are_deg=None if no_rotation else statistics(turned),
+        are_norm=None if no_rotation else statistics(_rotation_norm(turned)),
         rpe_translation=statistics(translation),
         rpe_rotation_deg=statistics(rotation),
+        rpe_rotation_norm=statistics(_rotation_norm(rotation)),
         scale=float(similarity.scale),
     )
+
+
+def _rotation_is_open(source: Tensor, target: Tensor) -> bool:
+    """Centres on a line or in one place: any rotation about it fits as well."""
+    covariance = (target - target.mean(0)).T @ (source - source.mean(0))
+    extents = torch.linalg.svdvals(covariance)
+    return bool(extents[1] <= 1e-9 * extents[0])
+
+
+def _rotation_norm(angle_deg: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Frobenius norm of R - I for a rotation by an angle."""
+    return 8**0.5 * torch.sin(torch.deg2rad(angle_deg) / 2)
 
 
 def _steps(moved: Tensor, truth: Tensor, given: Tensor, delta: int) -> tuple[Tensor, Tensor]:
@@ -162,4 +191,4 @@ def _steps(moved: Tensor, truth: Tensor, given: Tensor, delta: int) -> tuple[Ten
     left = compose_rigid(invert_rigid(true), own)
     both = given[:-delta] & given[delta:]
     translation = torch.where(both, left[..., 3].norm(dim=-1), true[..., 3].norm(dim=-1))
-    return translation, torch.where(both, rotation_angle_deg(left[..., :3]), 180.0)
+    return translation, torch.where(both, rotation_angle_deg(left[..., :3]), _WORST_DEG)

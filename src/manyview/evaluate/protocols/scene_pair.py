@@ -55,8 +55,11 @@ class Measure(Protocol):
     """A frozen dataclass; its fields are all that decides its figures."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
-    needs: ClassVar[Needs]
-    """What a pair must hold."""
+
+    @property
+    def needs(self) -> Needs:
+        """What a pair must hold."""
+        ...
 
     def figures(self, pair: ScenePair, workers: int) -> Figures:
         """Figures by name; `workers` threads search neighbours (-1: all cores)."""
