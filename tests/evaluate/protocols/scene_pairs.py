@@ -40,6 +40,19 @@ def truth(views: int = 4, height: int = 18, width: int = 24) -> ScenePair:
     )
 
 
+def of_cameras(found: np.ndarray, true: np.ndarray) -> ScenePair:
+    """Cameras alone, cam_from_world [views, 3 or 4, 4]."""
+    nothing = np.zeros((len(found), 0, 0), dtype=np.float32)
+    return ScenePair(
+        found_cameras=found[:, :3],
+        true_cameras=true[:, :3],
+        found_depth=nothing,
+        confidence=nothing,
+        found_points=nothing[..., None].repeat(3, -1),
+        seen=nothing.astype(bool),
+    )
+
+
 def similar(pair: ScenePair, scale: float = 2.5) -> ScenePair:
     """The same estimate in another world and scale."""
     turn = Rotation.from_rotvec([0.5, -0.8, 0.3]).as_matrix()

@@ -112,16 +112,6 @@ def test_relative_pose_counts_and_conventions() -> None:
     assert one["rra_15"] == two["rra_15"] and one["direction_deg"] != two["direction_deg"]
 
 
-def test_world_to_camera_translations_are_not_centres() -> None:
-    """The same estimate, right up to a similarity: no error of centres, but one of translations."""
-    pair = similar(truth(6))
-    assert Trajectory().figures(pair)["ate"] < 1e-9
-    quirk = Trajectory(of="w2c", origin=True, prefix="w2c_").figures(pair)
-    assert quirk["w2c_ate"] > 0.01
-    # In the world of the first camera both are exact again, at the scale of the truth.
-    assert Trajectory("scale", of="w2c").figures(truth(6))["ate"] < 1e-9
-
-
 def test_depth_is_judged_up_to_the_farthest() -> None:
     pair = similar(truth())
     assert Depth().figures(pair)["abs_rel"] < 1e-6

@@ -96,7 +96,7 @@ def aligned_poses(similarity: Similarity, world_from_cam: Float[Tensor, "n 3 4"]
 def moved_to_origin(found: Float[Tensor, "n 3 4"], truth: Float[Tensor, "n 3 4"]) -> Float[Tensor, "n 3 4"]:
     """The path moved rigidly so that its first pose is the first true one (evo's --align_origin).
 
-    Asked for an alignment too, evo leaves this out (up to 1.28), does it afterwards (1.31.1), or refuses (1.38).
+    Asked for an alignment too, evo 1.28 leaves this out, 1.31.1 does it afterwards, 1.38 refuses.
     """
     move = compose_rigid(truth[:1].double(), invert_rigid(found[:1].double()))
     return compose_rigid(move.expand(len(found), -1, -1), found.double())

@@ -19,7 +19,7 @@ _LENGTHS = ("ate", "ate_mean", "ate_median", "rpe_translation", "path", "ate_sha
 
 @dataclasses.dataclass(frozen=True)
 class Trajectory:
-    """Root mean squares `ate`, `are_deg`, `rpe_translation`, `rpe_rotation_deg` (RPE: steps of `delta` frames).
+    """Root mean squares `ate`, `are_deg`, `rpe_translation`, `rpe_rotation_deg` over steps of `delta` frames.
 
     `of`: "centres" are world_from_cam poses. "w2c" hands cam_from_world matrices to the same code, each side
     in the frame of its first camera; their "positions" are translations and no centres (FastVGGT's ScanNet-50

@@ -1,0 +1,112 @@
+"""Figures of cameras against those of published evaluation code on the same cameras."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from manyview.evaluate.metrics.trajectory import Alignment, trajectory_errors
+from manyview.evaluate.protocols.measures import Trajectory
+from manyview.evaluate.protocols.measures.first_camera import scene_scales
+from manyview.evaluate.protocols.published import PROTOCOLS
+from manyview.evaluate.protocols.scene_pair import ScenePair
+
+from ..published_cases import PublishedCase, published_case
+from .scene_pairs import lost, of_cameras, similar, truth
+
+
+def trajectory_of(protocol: str) -> Trajectory:
+    """The protocol's measure of world-to-camera paths."""
+    measures = PROTOCOLS[protocol].measures
+    return next(m for m in measures if isinstance(m, Trajectory) and m.of == "w2c")
+
+
+@pytest.mark.parametrize("name", ["noise", "perfect", "shifted"])
+@pytest.mark.parametrize("frames", [100, 1000])
+def test_world_to_camera_paths_are_those_of_fastvggt(name: str, frames: int) -> None:
+    case = published_case(f"fastvggt_w2c_{name}")
+    pair = of_cameras(case.inputs["estimate_w2c"], np.linalg.inv(case.inputs["true_c2w"]))
+    own = trajectory_of(f"fastvggt-scannet50-{frames}").figures(pair)
+    case.check(
+        ate=own["w2c_ate"],
+        are=own["w2c_are_deg"],
+        rpe_rot=own["w2c_rpe_rotation_deg"],
+        rpe_trans=own["w2c_rpe_translation"],
+    )
+
+
+def flash_pair(case: PublishedCase) -> ScenePair:
+    """The case as a pair: truth is NaN where it is not valid."""
+    inputs, true_points = case.inputs, case.inputs["true_points"].copy()
+    true_points[~inputs["valid"]] = np.nan
+    cameras = of_cameras(inputs["estimated_w2c"], inputs["true_w2c"])
+    return dataclasses.replace(
+        cameras,
+        found_points=inputs["estimated_points"],
+        true_points=true_points,
+        seen=np.ones(inputs["valid"].shape, dtype=bool),
+    )
+
+
+@pytest.mark.parametrize("name", ["plain", "moved"])
+def test_paths_in_scene_distances_are_those_of_flashvggt(name: str) -> None:
+    case = published_case(f"flashvggt_{name}")
+    pair = flash_pair(case)
+    found, true = scene_scales(pair)
+    own = trajectory_of("flashvggt").figures(pair)
+    case.check(
+        estimated_scene_scale=found,
+        true_scene_scale=true,
+        pose_ape=own["w2c_ate"],
+        pose_are=own["w2c_are_norm"],
+        pose_rpe_translation=own["w2c_rpe_translation"],
+        pose_rpe_rotation=own["w2c_rpe_rotation_norm"],
+    )
+    without = trajectory_of("flashvggt").figures(dataclasses.replace(pair, true_points=None))
+    assert without["w2c_ate"] is None and without["w2c_are_norm"] == own["w2c_are_norm"]
+
+
+def test_a_path_of_world_to_camera_matrices_depends_on_neither_world() -> None:
+    pair = truth(6)
+    measure = Trajectory(of="w2c", origin=True)
+    assert measure.figures(similar(pair))["ate"] < 1e-9
+    assert measure.figures(similar(pair))["are_deg"] < 1e-5
+    # Without the first view, the second is the one that both worlds are turned to.
+    assert Trajectory(of="w2c").figures(lost(similar(pair), 0))["rpe_translation"] > 0
+
+
+@pytest.mark.parametrize("how", ["none", "scale", "se3", "sim3"])
+def test_paths_are_those_of_evo(how: Alignment) -> None:
+    case = published_case("evo")
+    found, true = (torch.from_numpy(case.inputs[f"{side}_c2w"])[:, :3] for side in ("estimated", "true"))
+    errors = trajectory_errors(found, true, how)
+    case.check(
+        **{
+            f"{how}_ate": errors.ate.rmse,
+            f"{how}_are_deg": errors.are_deg.rmse,
+            f"{how}_rpe_translation": errors.rpe_translation.rmse,
+            f"{how}_rpe_rotation_deg": errors.rpe_rotation_deg.rmse,
+        }
+    )
+
+
+def test_paths_are_those_of_pi3() -> None:
+    case = published_case("evo")
+    pair = of_cameras(*(np.linalg.inv(case.inputs[f"{side}_c2w"]) for side in ("estimated", "true")))
+    (measure,) = (m for m in PROTOCOLS["pi3-trajectory"].measures if isinstance(m, Trajectory))
+    own = measure.figures(pair)
+    case.check(**{f"pi3_{name}": own[name] for name in ("ate", "rpe_translation", "rpe_rotation_deg")})
+
+
+def test_a_rotation_that_is_open_has_no_error() -> None:
+    case = published_case("evo")
+    line = torch.from_numpy(case.inputs["true_c2w"])[:, :3].clone()
+    line[:, :, 3] = torch.arange(len(line))[:, None] * torch.tensor([1.0, 2.0, 0.5])
+    for how in ("se3", "sim3"):
+        errors = trajectory_errors(line, line, how)
+        assert errors.are_deg is None and errors.are_norm is None and errors.ate.rmse < 1e-9
+        assert trajectory_errors(line, line, how, origin=True).are_deg.rmse < 1e-5
+    assert trajectory_errors(line, line, "scale").are_deg.rmse < 1e-5
