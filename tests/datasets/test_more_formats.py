@@ -26,6 +26,7 @@ from .posed_fixtures import (
     write_image,
     write_imc,
     write_kitti_depth,
+    write_scannet,
     write_tanks,
 )
 
@@ -42,6 +43,41 @@ def test_bonn_turns_the_track_of_the_markers_into_cameras(tmp_path: Path) -> Non
     assert np.abs(as_they_are - found.cam_from_world).max() > 0.5
     # The published calibration is a rotation but for its scale.
     assert np.linalg.det(found.cam_from_world[:, :, :3]) == pytest.approx(np.ones(VIEWS))
+
+
+def test_bonn_counts_every_image_and_pairs_depth_by_index_where_papers_do(tmp_path: Path) -> None:
+    write_bonn(tmp_path / "rgbd_bonn_crowd2")
+    # An image before all others, with neither camera nor depth near in time: all depth is one frame late.
+    write_image(tmp_path / "rgbd_bonn_crowd2" / "rgb" / "1341847979.000000.png", 9)
+    dataset = dataset_named("bonn")
+    (scene,) = dataset.scenes(tmp_path)
+    timed, counted = dataset.read(scene), dataset.read(scene, every_image=True)
+    assert len(timed) == VIEWS and len(counted) == VIEWS + 1
+    assert [timed.depth.read(i)[5, 5] for i in (0, 4)] == [1.0, 5.0]
+    assert [counted.depth.read(i)[5, 5] for i in (0, 4)] == [1.0, 5.0] and counted.depth.read(5) is None
+    assert np.isnan(counted.cam_from_world[0]).all() and counted.with_cameras().images == timed.images
+    np.testing.assert_array_equal(counted.cam_from_world[1:], timed.cam_from_world)
+
+
+def test_frames_are_counted_before_those_without_a_camera_are_dropped(tmp_path: Path) -> None:
+    write_scannet(tmp_path / "scannet" / "scene0000_00")
+    text(tmp_path / "scannet" / "scene0000_00" / "pose" / "1.txt", np.full((4, 4), -np.inf))
+    write_bonn(tmp_path / "bonn" / "rgbd_bonn_crowd2")
+    write_image(tmp_path / "bonn" / "rgbd_bonn_crowd2" / "rgb" / "1341847979.000000.png", 9)
+    for name, protocol, rule, used in (
+        ("scannet", "pi3-trajectory", Frames("every", 2), [0, 3]),
+        ("scannet", "pi3-trajectory", Frames("every", 2, count="all"), [0, 2, 4]),
+        ("scannet", "pi3-trajectory", Frames("every", 3, first=1, count="all"), [4]),
+        ("bonn", "pi3-video-depth", None, [0, 1, 2, 3, 4, 5]),  # depth needs no camera
+    ):
+        data = dataset_named(name)
+        found = evaluate_dataset(
+            tiny_vggt(), data, tmp_path / name, PROTOCOLS[protocol], only=("*",), frames=rule, workers=1
+        )
+        (scene,) = data.scenes(tmp_path / name)
+        images = data.read(scene, every_image=True).images
+        assert found.scenes[0].frames == tuple(images[i].name for i in used), rule
+        assert found.scenes[0].rows[0].failed is None
 
 
 def test_tanks_without_the_alignment_keeps_its_own_scale(tmp_path: Path) -> None:

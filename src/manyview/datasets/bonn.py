@@ -3,12 +3,14 @@
 The motion capture gives a body T in axes of its own (x mirrored, y and z exchanged: T_ros), and the camera
 sits on it as T_m: world_from_cam = T_ros T T_ros T_m (the dataset's page). T_m as published has a scale of
 1.06 in its rotation, which is taken out. Depth is TUM's, 5000 a metre. Intrinsics are the published ones
-without their slight distortion.
+without their slight distortion. Protocols that count every image (video depth of MonST3R, CUT3R, pi3) pair
+the n-th image with the n-th depth map, as their preparation does; all else pairs them by time.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +37,8 @@ def fits(folder: Path) -> bool:
     return folder.resolve().name.startswith("rgbd_bonn") and tum.fits(folder)
 
 
-def read(folder: Path) -> PosedSet:
-    found = tum.read(folder)
+def read(folder: Path, depth_by_index: bool = False) -> PosedSet:
+    found = tum.read(folder, depth_by_index)
     body = invert_rigid(found.cam_from_world)
     u, _, vh = np.linalg.svd(_T_M[:, :3])
     rotation = _T_ROS @ body[:, :, :3] @ _T_ROS
@@ -57,4 +59,5 @@ DATASET = Dataset(
     source="University of Bonn, RGB-D Dynamic Dataset",
     splits={"five": "balloon2 crowd2 crowd3 person_tracking2 synchronous"},
     scene_prefix="rgbd_bonn_",
+    every_image_reader=partial(read, depth_by_index=True),
 )

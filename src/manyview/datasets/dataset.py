@@ -41,6 +41,7 @@ class Dataset:
         grouped: Whether scenes are averaged in groups, the first folder of their names.
         in_test_set: Whether a scene that fits is part of the test set; None: all are.
         has_cameras: False for depth alone, which is not recognised as a posed set.
+        every_image_reader: Reads it for protocols that count every image, where that is another reading.
         name: On the command line; filled from the list of data sets, like `title`.
     """
 
@@ -55,6 +56,7 @@ class Dataset:
     grouped: bool = False
     in_test_set: Callable[[Path], bool] | None = None
     has_cameras: bool = True
+    every_image_reader: Callable[[Path], PosedSet] | None = None
     name: str = ""
     title: str = ""
 
@@ -95,10 +97,18 @@ class Dataset:
             )
         return tuple(s for s in found if any(_matches(s.name, pattern) for pattern in wanted))
 
-    def read(self, scene: Scene | Path) -> PosedSet:
-        """The images and cameras of a scene under its name, or of a folder under the folder's."""
+    def read(self, scene: Scene | Path, every_image: bool = False) -> PosedSet:
+        """The images and cameras of a scene under its name, or of a folder under the folder's.
+
+        Frames without a camera are left out, or with `every_image` kept with NaN for their camera, for
+        protocols that count them.
+        """
         folder = scene.folder if isinstance(scene, Scene) else scene
-        posed = self.reader(folder)
+        if every_image:
+            posed = (self.every_image_reader or self.reader)(folder)
+        else:
+            posed = self.reader(folder)
+            posed = posed.with_cameras() if self.has_cameras else posed
         name = scene.name if isinstance(scene, Scene) else posed.name
         return dataclasses.replace(posed, name=name, format=self.name)
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import InputError
 from .dataset import Dataset
 from .image_files import images_in
-from .posed_set import DepthFiles, PosedSet, posed_set, with_finite_poses
+from .posed_set import DepthFiles, PosedSet, posed_set
 from .text_files import first_line_words, number_table
 
 _FOCAL = 554.2562584220408
@@ -26,15 +26,14 @@ def fits(folder: Path) -> bool:
 
 def read(folder: Path) -> PosedSet:
     path = folder / "poses.txt"
-    table, found = number_table(path, 4), images_in(folder / "images")
-    if len(table) != 4 * len(found):
+    table, images = number_table(path, 4), images_in(folder / "images")
+    if len(table) != 4 * len(images):
         raise InputError(
-            f"{folder}: poses.txt has {len(table)} lines and images/ {len(found)} images; expected "
+            f"{folder}: poses.txt has {len(table)} lines and images/ {len(images)} images; expected "
             "4 lines an image"
         )
-    images, poses, notes = with_finite_poses(found, table.reshape(-1, 4, 4)[:, :3], path)
     # OpenGL cameras look along -z with y up: the second and third column change sign.
-    world_from_cam = poses * np.array([1.0, -1.0, -1.0, 1.0])
+    world_from_cam = table.reshape(-1, 4, 4)[:, :3] * np.array([1.0, -1.0, -1.0, 1.0])
     depths = {path.stem.removeprefix("depth"): path for path in images_in(folder / "depth")}
     depth = (depths.get(image.stem.removeprefix("img")) for image in images)
     focal = float(number_table(folder / "focal.txt", 1)[0, 0]) if (folder / "focal.txt").is_file() else _FOCAL
@@ -45,7 +44,7 @@ def read(folder: Path) -> PosedSet:
         path,
         np.array([[focal, 0, 320.0], [0, focal, 240.0], [0, 0, 1]]),
         DepthFiles.existing(depth, 1000.0, farthest=10.0),
-        notes,
+        lost=~np.isfinite(world_from_cam).all((1, 2)),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from ..errors import InputError
 from ..files.naming import printable
@@ -69,7 +69,8 @@ class PosedSet:
     `cam_from_world`: OpenCV axes, lengths in `unit` ("units" where the format's scale is its own).
     `intrinsics`: pixels of the images, pixel centres at +0.5; None where the folder has none. `cloud`: a PLY
     file of measured points in the same world. `notes`: what was left out or assumed. `format`: name of the
-    data set.
+    data set. `cam_from_world` is NaN for a frame without a camera (tracking was lost) until `with_cameras`
+    leaves it out: `Dataset.read` does, unless every frame is to be counted.
     """
 
     name: str
@@ -90,6 +91,16 @@ class PosedSet:
         if len(self) <= views:
             return self
         return self.select(evenly_spread(len(self), views))
+
+    def with_cameras(self) -> PosedSet:
+        """The views whose camera is known, with a note of how many are left out; InputError for none."""
+        known = np.flatnonzero(np.isfinite(self.cam_from_world).all((1, 2))).tolist()
+        if len(known) == len(self):
+            return self
+        if not known:
+            raise InputError(f"{self.images[0].parent}: not one of {len(self)} images has a camera")
+        notes = (*self.notes, *counted_note(len(self) - len(known), "frames without a camera left out"))
+        return dataclasses.replace(self.select(known), notes=notes)
 
     def select(self, views: Sequence[int]) -> PosedSet:
         """These views alone, in this order."""
@@ -114,21 +125,27 @@ def posed_set(
     unit: str = "m",
     cloud: Path | None = None,
     name: str | None = None,
+    lost: Bool[np.ndarray, " views"] | None = None,
 ) -> PosedSet:
     """The set of a folder: cameras checked, a single matrix of intrinsics given to all, `cloud` if it exists.
 
-    Raises InputError that names `where` for a camera that is no rotation and translation, or whose intrinsics
-    are not finite with focal lengths above zero.
+    Views that are `lost` have no camera (see `PosedSet`). Raises InputError that names `where` for another
+    camera that is no rotation and translation, or whose intrinsics are not finite with focal lengths above
+    zero.
     """
     paths = tuple(images)
     if intrinsics is not None and intrinsics.ndim == 2:
         intrinsics = np.repeat(intrinsics[None], len(paths), 0)
     if intrinsics is not None:
         check_intrinsics(intrinsics, where)
+    if lost is not None:
+        world_from_cam = np.where(lost[:, None, None], np.eye(3, 4), world_from_cam)
+    cam_from_world = cameras_from_world_from_cam(world_from_cam, where)
+    cam_from_world[lost if lost is not None else []] = np.nan
     return PosedSet(
         name=printable(folder.resolve().name if name is None else name),
         images=paths,
-        cam_from_world=cameras_from_world_from_cam(world_from_cam, where),
+        cam_from_world=cam_from_world,
         intrinsics=intrinsics,
         depth=depth,
         notes=notes,
@@ -151,17 +168,6 @@ def check_intrinsics(intrinsics: Float64[np.ndarray, "views 3 3"], where: Path |
 def counted_note(count: int, what: str) -> tuple[str, ...]:
     """A note such as "3 frames without a finite pose left out", none for 0."""
     return (f"{count} {what}",) if count else ()
-
-
-def with_finite_poses(
-    images: Sequence[Path], world_from_cam: Float64[np.ndarray, "views _ 4"], where: Path | str
-) -> tuple[list[Path], Float64[np.ndarray, "kept 3 4"], tuple[str, ...]]:
-    """(images, poses, notes) without frames whose tracking was lost. Raises InputError if none is left."""
-    finite = np.flatnonzero(np.isfinite(world_from_cam).all((1, 2))).tolist()
-    if not finite:
-        raise InputError(f"{where}: not one pose is finite")
-    notes = counted_note(len(images) - len(finite), "frames without a finite pose left out")
-    return [images[i] for i in finite], world_from_cam[finite, :3], notes
 
 
 def cameras_from_world_from_cam(

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import InputError
 from .dataset import Dataset
 from .image_files import some_images_in
-from .posed_set import DepthFiles, PosedSet, posed_set, with_finite_poses
+from .posed_set import DepthFiles, PosedSet, posed_set
 from .text_files import intrinsics_file, square_matrix
 
 _LAYOUT = (
@@ -28,9 +28,8 @@ def fits(folder: Path) -> bool:
 
 
 def read(folder: Path) -> PosedSet:
-    found = some_images_in(folder, ("color",), _LAYOUT)
-    poses = np.stack([_pose(folder / "pose" / f"{image.stem}.txt") for image in found])
-    images, world_from_cam, notes = with_finite_poses(found, poses, folder / "pose")
+    images = some_images_in(folder, ("color",), _LAYOUT)
+    world_from_cam = np.stack([_pose(folder / "pose" / f"{image.stem}.txt") for image in images])
     return posed_set(
         folder,
         images,
@@ -38,15 +37,15 @@ def read(folder: Path) -> PosedSet:
         folder / "pose",
         intrinsics_file(folder / "intrinsic" / "intrinsic_color.txt", 4),
         DepthFiles.existing((folder / "depth" / f"{image.stem}.png" for image in images), 1000.0),
-        notes,
         cloud=folder / f"{folder.resolve().name}_vh_clean_2.ply",
+        lost=~np.isfinite(world_from_cam).all((1, 2)),
     )
 
 
 def _pose(path: Path) -> np.ndarray:
     if not path.is_file():
         raise InputError(f"{path}: is missing beside its image; the export is not complete")
-    return square_matrix(path, 4)
+    return square_matrix(path, 4)[:3]
 
 
 DATASET = Dataset(

@@ -2,7 +2,8 @@
 
 A pose is a 4x4 world_from_cam matrix of the depth camera in metres; depth is 16-bit millimetres, 0 and
 65535 for no measurement. Colour and depth are not registered: as the field does, depth is read as if
-it were the colour camera's, which costs some pixels at edges. Nominal intrinsics f = 585, c = (320, 240).
+it were the colour camera's, which costs some pixels at edges. Depth beyond 10 m, which the sensor cannot
+measure, is none, as in pi3's, CUT3R's and FastVGGT's evaluations. Nominal intrinsics f = 585, c = (320, 240).
 Where `.depth.proj.png` files lie beside (depth moved into the colour camera, as visual localisation and pi3
 use it), they are read instead and f is the colour camera's nominal 525.
 """
@@ -16,7 +17,7 @@ import numpy as np
 from ..errors import InputError
 from .dataset import Dataset
 from .image_files import images_in
-from .posed_set import DepthFiles, PosedSet, counted_note, posed_set, with_finite_poses
+from .posed_set import DepthFiles, PosedSet, posed_set
 from .text_files import square_matrix
 
 _LAYOUT = "chess/seq-03/frame-000000.color.png with .depth.png (or .depth.proj.png) and .pose.txt"
@@ -28,23 +29,23 @@ def fits(folder: Path) -> bool:
 
 def read(folder: Path) -> PosedSet:
     colour = [image for image in images_in(folder) if ".color." in image.name]
-    posed = [image for image in colour if (folder / f"{_stem(image)}.pose.txt").is_file()]
-    if not posed:
+    poses = [folder / f"{_stem(image)}.pose.txt" for image in colour]
+    if not any(path.is_file() for path in poses):
         raise InputError(f"{folder}: there are poses but no image with one; expected {_LAYOUT}")
-    poses = np.stack([square_matrix(folder / f"{_stem(image)}.pose.txt", 4) for image in posed])
-    images, world_from_cam, lost = with_finite_poses(posed, poses, folder)
+    none = np.full((4, 4), np.nan)
+    world_from_cam = np.stack([square_matrix(path, 4) if path.is_file() else none for path in poses])[:, :3]
     projected = any(folder.glob("*.depth.proj.png"))
     suffix, focal = ("depth.proj.png", 525.0) if projected else ("depth.png", 585.0)
-    depth = (folder / f"{_stem(image)}.{suffix}" for image in images)
+    depth = (folder / f"{_stem(image)}.{suffix}" for image in colour)
     return posed_set(
         folder,
-        images,
+        colour,
         world_from_cam,
         f"{folder}/*.pose.txt",
         np.array([[focal, 0, 320.0], [0, focal, 240.0], [0, 0, 1]]),
-        DepthFiles.existing(depth, 1000.0, invalid=(65535,)),
-        counted_note(len(colour) - len(posed), "images without a pose left out") + lost,
+        DepthFiles.existing(depth, 1000.0, invalid=(65535,), farthest=10.0),
         name="-".join(folder.resolve().parts[-2:]).lstrip("/-"),
+        lost=~np.isfinite(world_from_cam).all((1, 2)),
     )
 
 

@@ -18,7 +18,7 @@ from ..files.paths import resolve_inside
 from ..geometry.cameras import rotation_from_quat_xyzw
 from .dataset import Dataset
 from .image_files import images_in
-from .posed_set import DepthFiles, PosedSet, counted_note, posed_set
+from .posed_set import DepthFiles, PosedSet, posed_set
 from .text_files import first_line_words, lines_of, number_table, numbers
 
 _LAYOUT = "rgbd_dataset_freiburg3_sitting_xyz/groundtruth.txt with rgb/, rgb.txt, depth/ and depth.txt"
@@ -29,7 +29,7 @@ def fits(folder: Path) -> bool:
     return first_line_words(folder / "groundtruth.txt") == 8
 
 
-def read(folder: Path) -> PosedSet:
+def read(folder: Path, depth_by_index: bool = False) -> PosedSet:
     path = folder / "groundtruth.txt"
     track = number_table(path, 8)
     track = track[np.argsort(track[:, 0], kind="stable")]
@@ -38,28 +38,32 @@ def read(folder: Path) -> PosedSet:
         raise InputError(f"{folder}: groundtruth.txt is there but no images; expected {_LAYOUT}")
     times = np.array([time for time, _ in images])
     nearest = _nearest(track[:, 0], times)
-    kept = np.flatnonzero(np.abs(track[nearest, 0] - times) <= _FARTHEST_S)
-    if not len(kept):
+    near = np.abs(track[nearest, 0] - times) <= _FARTHEST_S
+    if not near.any():
         raise InputError(
             f"{folder}: no image is within {_FARTHEST_S:g} s of a line of groundtruth.txt; "
             "expected times in seconds of the same clock"
         )
-    rows = track[nearest[kept]]
+    rows = track[nearest]
     rotation = rotation_from_quat_xyzw(torch.from_numpy(rows[:, 4:])).numpy()
     return posed_set(
         folder,
-        (images[i][1] for i in kept),
+        (image for _, image in images),
         np.concatenate([rotation, rows[:, 1:4, None]], axis=-1),
         path,
-        depth=_depth(folder, times[kept]),
-        notes=counted_note(len(images) - len(kept), "images without a camera near in time left out"),
+        depth=_depth(folder, times, depth_by_index),
+        lost=~near,
     )
 
 
-def _depth(folder: Path, times: Float64[np.ndarray, " views"]) -> DepthFiles | None:
+def _depth(folder: Path, times: Float64[np.ndarray, " views"], by_index: bool) -> DepthFiles | None:
     files = _timed(folder, "depth", ("depth",))
     if not files:
         return None
+    if by_index:
+        return DepthFiles.existing(
+            (files[i][1] if i < len(files) else None for i in range(len(times))), 5000.0
+        )
     depth_times = np.array([time for time, _ in files])
     nearest = _nearest(depth_times, times)
     near = np.abs(depth_times[nearest] - times) <= _FARTHEST_S

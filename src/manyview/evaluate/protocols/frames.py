@@ -25,6 +25,9 @@ class Frames:
       `seed` and its name, so that a part of a dataset gives the frames of the whole.
     - "first-then-every": the first, then every floor((n - 1) / (k - 1))-th of the rest, k = `most` in all
       (ScanNet-50).
+
+    Frames without a camera are left out before the choice, or with `count` "all" after it, as scripts do that
+    choose images by their place alone; figures that need no camera then keep them.
     """
 
     rule: Rule = "spread"
@@ -32,6 +35,7 @@ class Frames:
     most: int | None = None
     seed: int = 0
     first: int = 0
+    count: Literal["posed", "all"] = "posed"
 
     def __post_init__(self) -> None:
         if self.stride < 1 or (self.most is not None and self.most < 1):

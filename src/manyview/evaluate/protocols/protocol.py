@@ -50,6 +50,11 @@ class Protocol:
         order: tuple[Needs, ...] = ("cameras", "depth", "points")
         return max((measure.needs for measure in self.measures), key=order.index, default="cameras")
 
+    @property
+    def needs_cameras(self) -> bool:
+        """Whether a frame without a true camera is of no use to it."""
+        return any(measure.needs != "depth" for measure in self.measures)
+
     def frames_of(self, dataset: str) -> Frames:
         """UsageError for a dataset that the protocol is not for."""
         known = dict(self.frames)

@@ -90,11 +90,13 @@ def evaluate_dataset(
     known = {scene.name: {row.key: row for row in scene.rows if row.failed is None} for scene in earlier}
     scenes: list[PosedScene] = []
     for scene in found if only else protocol.scenes_of(found):
-        posed = dataset.read(scene)
+        posed = dataset.read(scene, every_image=rule.count == "all")
         if isinstance(frames, Mapping):
             chosen = _listed(posed, scene.name, scene.folder, frames)
         else:
             chosen = posed.select(rule.choose(len(posed), scene.name))
+        if dataset.has_cameras and protocol.needs_cameras:
+            chosen = chosen.with_cameras()
         # On CUDA the first pass of a process compiles and tunes.
         warm = not scenes and settings["environment"]["device"].startswith("cuda")
         scenes.append(
