@@ -42,7 +42,7 @@ class EvaluateDataset:
     views: int | None = None
     """At most this many frames, evenly spread, in place of the protocol's."""
     frames: Path | None = None
-    """JSON file with the names of the frames by scene, in place of the protocol's."""
+    """JSON file with the frames by scene, by name or by number from 0, in place of the protocol's."""
     how: MeasureChoice = dataclasses.field(default_factory=MeasureChoice)
     jobs: int = 1
     """Scenes at a time, each in a process with its share of cores and memory; on CUDA over all cards of a
@@ -109,7 +109,7 @@ class EvaluateDataset:
             say_written(write(result))
         return 0
 
-    def _frames(self) -> Frames | dict[str, list[str]] | None:
+    def _frames(self) -> Frames | dict[str, list[str | int]] | None:
         from ..errors import InputError, UsageError
         from ..evaluate.protocols.frames import Frames
         from ..files.schema import read_json
@@ -121,7 +121,7 @@ class EvaluateDataset:
         if self.frames is None:
             return None
         remedy = 'write JSON such as {"chess/seq-03": ["frame-000000.color.png"]}'
-        return read_json(self.frames, dict[str, list[str]], remedy=remedy, error=InputError)
+        return read_json(self.frames, dict[str, list[str | int]], remedy=remedy, error=InputError)
 
 
 def split_plans(texts: Sequence[str]) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ class Dataset:
         places: (folder under the root, pattern of scenes in it); the first with any scene is used.
         source: Where the data set is from.
         splits: Lists of scenes by name, as papers use them; names may be patterns.
+        left_out: Frames (SCENE/IMAGE, names may be patterns) that a split goes without, by its name.
         scene_prefix: Prefix of folder names that scene names go without.
         scene_name: Name of a scene by its path under the place, instead of `scene_prefix`.
         grouped: Whether scenes are averaged in groups, the first folder of their names.
@@ -51,6 +52,7 @@ class Dataset:
     places: tuple[tuple[str, str], ...]
     source: str
     splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
     scene_prefix: str = ""
     scene_name: Callable[[str], str] | None = None
     grouped: bool = False
@@ -68,11 +70,16 @@ class Dataset:
         return tuple(self.splits[name].split())
 
     def scenes(
-        self, root: str | Path, split: str | None = None, only: Sequence[str] = ()
+        self,
+        root: str | Path,
+        split: str | None = None,
+        only: Sequence[str] = (),
+        complete: bool = True,
     ) -> tuple[Scene, ...]:
         """The scenes under `root`: those of a split, or those that `only` names (names or patterns), or all.
 
-        Raises InputError where the root is no folder, holds no scene, or lacks one that is asked for.
+        Raises InputError where the root is no folder, holds no scene, or (`complete`) lacks one that is asked
+        for.
         """
         root = user_path(root)
         expected = f"expected {root}/{self.layout} (from {self.source})"
@@ -85,7 +92,7 @@ class Dataset:
         if not wanted:
             return found
         absent = [pattern for pattern in wanted if not any(_matches(s.name, pattern) for s in found)]
-        if absent:
+        if absent and complete:
             remedy = (
                 f"there are {enumerated(scene.name for scene in found)}"
                 if only

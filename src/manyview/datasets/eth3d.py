@@ -121,6 +121,14 @@ DATASET = Dataset(
     source="eth3d.net, high-res multi-view, undistorted images and depth",
     splits={
         "training": "courtyard delivery_area electro facade kicker meadow office pipes playground relief "
-        "relief_2 terrace terrains"
+        "relief_2 terrace terrains",
+        "da3": "courtyard delivery_area electro facade kicker office pipes playground relief relief_2 "
+        "terrains",
+    },
+    # Rotated views.
+    left_out={
+        "da3": "delivery_area/*71[1-4].JPG electro/*9289.JPG electro/*929[0-38].JPG playground/*58[7-9].JPG "
+        "playground/*59[0-2].JPG relief/*42[7-9].JPG relief/*43[0-8].JPG relief_2/*45[89].JPG "
+        "relief_2/*46[0-8].JPG"
     },
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
 from manyview.evaluate.protocols.frames import Frames
 from manyview.evaluate.protocols.published import POSED, PROTOCOLS
+
+from ..published_cases import published_case
 
 
 def test_rules_by_hand() -> None:
@@ -20,21 +23,42 @@ def test_rules_by_hand() -> None:
     assert Frames("half-every", 3).choose(10) == [0, 3, 6, 9]
     assert Frames("spread", most=3).choose(9) == [0, 4, 8]
     assert Frames("spread", most=30).choose(4) == [0, 1, 2, 3]
-    # 101 frames, 11 asked: the first and every 10th of the rest.
-    assert Frames("first-then-every", most=11).choose(101) == list(range(0, 101, 10))
-    # 100 frames, 8 asked: floor(99 / 7) = 14.
-    assert Frames("first-then-every", most=8).choose(100) == [0, 14, 28, 42, 56, 70, 84, 98]
 
 
-def test_random_frames_belong_to_a_scene_and_a_seed() -> None:
-    rule = Frames("random", most=10)
-    chosen = rule.choose(200, "apple/1")
-    assert chosen == rule.choose(200, "apple/1") == sorted(set(chosen)) and len(chosen) == 10
-    assert chosen != rule.choose(200, "apple/2")
-    assert chosen != Frames("random", most=10, seed=42).choose(200, "apple/1")
+def test_frames_are_those_of_published_code() -> None:
+    published = published_case("frames").outputs
+    for name, wanted in published.items():
+        set_, *numbers = name.split("_")
+        if set_ == "fastvggt":
+            total, most = map(int, numbers)
+            assert Frames("first-then-every", most=most).choose(total) == wanted, name
+        elif set_ == "da3":
+            total, most = map(int, numbers)
+            rule = dataclasses.replace(frames_of("da3-pose", "7-scenes"), most=most)
+            assert rule.choose(total) == wanted, name
+        elif set_ == "ttt3r":
+            rule = dataclasses.replace(frames_of("long-trajectory", "scannet"), most=int(numbers[2]))
+            assert rule.choose(int(numbers[1])) == wanted, name
+        elif set_ == "bonn":
+            assert frames_of("pi3-video-depth", "bonn").choose(int(numbers[0])) == wanted, name
+    # One generator runs on through the sequences of a data set, and the order of the draw is kept.
+    for name, protocol, dataset, totals in (
+        ("pi3_re10k_seed42", "pi3-pose", "realestate10k", [279, 237, 229, 89, 142]),
+        ("pi3_co3d_seed42", "pi3-pose", "co3d", [202] * 5),
+        ("vggt_co3d_seed0", "vggt-pose", "co3d", [102, 202, 87]),
+    ):
+        rule = frames_of(protocol, dataset)
+        assert rule.choose_all(totals) == published[name], name
+        assert rule.choose_all([5, *totals])[1:] == published[name]  # a short sequence draws nothing
 
 
-@pytest.mark.parametrize("wrong", [{"stride": 0}, {"most": 0}, {"rule": "random"}, {"rule": "spread"}])
+def frames_of(protocol: str, dataset: str) -> Frames:
+    return PROTOCOLS[protocol].frames_of(dataset)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"stride": 0}, {"most": 0}, {"rule": "random"}, {"rule": "spread"}, {"rule": "shuffle"}]
+)
 def test_impossible_rules_are_refused(wrong) -> None:
     with pytest.raises(ValueError, match="frames"):
         Frames(**wrong)

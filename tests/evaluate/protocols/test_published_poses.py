@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from manyview.evaluate.metrics.pose import pair_errors
 from manyview.evaluate.metrics.trajectory import Alignment, trajectory_errors
-from manyview.evaluate.protocols.measures import Trajectory
+from manyview.evaluate.protocols.averages import averaged
+from manyview.evaluate.protocols.measures import RelativePose, Trajectory
 from manyview.evaluate.protocols.measures.first_camera import scene_scales
 from manyview.evaluate.protocols.published import PROTOCOLS
 from manyview.evaluate.protocols.scene_pair import ScenePair
@@ -110,3 +112,50 @@ def test_a_rotation_that_is_open_has_no_error() -> None:
         assert errors.are_deg is None and errors.are_norm is None and errors.ate.rmse < 1e-9
         assert trajectory_errors(line, line, how, origin=True).are_deg.rmse < 1e-5
     assert trajectory_errors(line, line, "scale").are_deg.rmse < 1e-5
+
+
+def relative_pose(protocol: str, thresholds: tuple[int, ...]) -> RelativePose:
+    (measure,) = (m for m in PROTOCOLS[protocol].measures if isinstance(m, RelativePose))
+    return dataclasses.replace(measure, thresholds=thresholds)
+
+
+@pytest.mark.parametrize("who", ["vggt", "pi3"])
+def test_areas_of_relative_poses_are_those_of_vggt_and_pi3(who: str) -> None:
+    case, thresholds = published_case("auc"), (3, 5, 15, 30)
+    measure = relative_pose(f"{who}-pose", thresholds)
+    plus_one = dataclasses.replace(measure, binning="vggt-plus-one")
+    pairs = [of_cameras(*two) for two in zip(case.inputs["estimated_w2c"], case.inputs["true_w2c"])]
+    own = [measure.figures(pair) for pair in pairs]
+    pooled = averaged([("", one) for one in own], "pooled")
+    other = averaged([("", plus_one.figures(pair)) for pair in pairs], "scenes")  # as many pairs a scene
+    for t in thresholds:
+        case.check(
+            **{
+                f"{who}_auc_{t}_per_scene": [one[f"auc_{t}"] / 100 for one in own],
+                f"{who}_auc_{t}_pooled": pooled[f"auc_{t}"] / 100,
+                f"{who}_rra_{t}_pooled": pooled[f"rra_{t}"] / 100,
+                f"{who}_rta_{t}_pooled": pooled[f"rta_{t}"] / 100,
+                f"{who}_integral_auc_{t}_pooled": pooled[f"auc_integral_{t}"] / 100,
+                f"{who}_auc_{t}_torch_pooled": other[f"auc_{t}"] / 100,
+            }
+        )
+    cameras = [torch.from_numpy(one) for one in (pairs[0].found_cameras, pairs[0].true_cameras)]
+    errors = pair_errors(*(one.flip(0) if who == "pi3" else one for one in cameras))
+    for kind, values in (("rotation", errors.rotation_deg), ("translation", errors.translation_deg)):
+        published = case.outputs[f"{who}_{kind}_errors_scene0"]
+        np.testing.assert_allclose(np.sort(values), np.sort(published), atol=1e-7)
+
+
+def test_areas_of_relative_poses_are_those_of_depth_anything_3() -> None:
+    case = published_case("da3_auc")
+    measure = relative_pose("da3-pose", (3, 5, 15, 30))
+    pairs = [of_cameras(*two) for two in zip(case.inputs["estimated_w2c"], case.inputs["true_w2c"])]
+    own = [measure.figures(pair) for pair in pairs]
+    mean = averaged([("", one) for one in own], PROTOCOLS["da3-pose"].average)
+    for t in (3, 5, 15, 30):
+        case.check(
+            **{
+                f"auc{t:02}_per_scene": [one[f"auc_{t}"] / 100 for one in own],
+                f"auc{t:02}_mean": mean[f"auc_{t}"] / 100,
+            }
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -104,6 +105,12 @@ def auc(errors_deg: Float[Tensor, " pairs"], threshold_deg: int, binning: AucBin
         bins = threshold_deg
     counts = torch.bincount(inside.floor().clamp(max=bins - 1).long(), minlength=bins)
     return 100.0 * float((counts.double().cumsum(0) / count).mean())
+
+
+def median_deg(errors_deg: Float[Tensor, " pairs"], most_deg: float) -> float | None:
+    """Median, of an even number the mean of the middle two; None of none. Larger errors, those of pairs
+    without an estimate, count as `most_deg`."""
+    return float(np.median(errors_deg.clamp(max=most_deg).numpy())) if errors_deg.numel() else None
 
 
 def recall(errors_deg: Float[Tensor, " pairs"], threshold_deg: float) -> float:

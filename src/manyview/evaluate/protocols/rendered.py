@@ -20,7 +20,7 @@ from ...geometry.unproject import world_points
 from ..metrics.alignment import align_cameras, point_distances, trajectory_error
 from ..metrics.confidence import ConfidenceRankings, sparsification
 from ..metrics.depth import depth_errors
-from ..metrics.pose import auc, baselines, pair_errors
+from ..metrics.pose import auc, baselines, median_deg, pair_errors
 from .measures import Figures
 from .measures.confidence import rankings_of
 from .scene_pair import ScenePair
@@ -119,8 +119,8 @@ def benchmark_figures(
     worst = torch.maximum(rotation, torch.where(based, direction, 0.0))
     figures: dict[str, Any] = _means(scenes) | {
         **{f"auc_{t}": auc(worst, t) for t in (3, 5, 15, 30)},
-        "rotation_median_deg": float(rotation.median()),
-        "translation_median_deg": float(direction[based].median()) if bool(based.any()) else None,
+        "rotation_median_deg": median_deg(rotation, 180.0),
+        "translation_median_deg": median_deg(direction[based], 90.0),
         "seconds": statistics.median(seconds),
         "attention_flops": attention_flops,
         "linear_flops": linear_flops,
@@ -144,8 +144,8 @@ def quick_figures(scenes: Sequence[RenderedErrors]) -> Figures:
         excess = [sparsification(errors, confidence).excess for errors in (relative, absolute)]
     return {
         **{f"auc_{t}": auc(worst, t) for t in (5, 15, 30)},
-        "rotation_median_deg": float(rotation.median()),
-        "translation_median_deg": float(direction.median()),
+        "rotation_median_deg": median_deg(rotation, 180.0),
+        "translation_median_deg": median_deg(direction, 90.0),
         "abs_rel": means.get("abs_rel", 0.0),
         "delta_125": means.get("delta_125", 0.0),
         "confidence_excess": excess[0],

@@ -4,14 +4,13 @@ images."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from ...attention.plan import Plan
 from ...datasets import Dataset, read_posed_set
-from ...datasets.posed_set import PosedSet
-from ...errors import InputError, MemoryLimitError, UsageError
+from ...errors import MemoryLimitError, UsageError
 from ...models.network import Network
 from ...reconstruction.run.options import ReconstructOptions
 from ...refine import RefineOptions
@@ -21,6 +20,7 @@ from ..protocols.frames import Frames
 from ..protocols.protocol import Protocol
 from ..protocols.published import POSED
 from ..references import IDENTITY, MEAN_STEP, reference_names
+from .chosen_frames import FrameLists, chosen_frames
 from .loop import one_by_one, run_scenes
 from .processes import measure_side_by_side
 from .records import AUTO, DENSE, Evaluation, SceneRows
@@ -35,7 +35,7 @@ def evaluate_dataset(
     protocol: Protocol,
     plans: Sequence[str] = (),
     only: Sequence[str] = (),
-    frames: Frames | Mapping[str, Sequence[str]] | None = None,
+    frames: Frames | FrameLists | None = None,
     options: ReconstructOptions | None = None,
     earlier: Sequence[SceneRows] = (),
     workers: int = -1,
@@ -54,7 +54,7 @@ def evaluate_dataset(
         protocol: Which frames, measures and averages (see `protocol_named`).
         plans: Plans beside dense; one that does not fit in memory gives a row that says so.
         only: Names of scenes, or patterns, in place of the protocol's split.
-        frames: A rule in place of the protocol's, or names of images by scene.
+        frames: A rule in place of the protocol's, or names of images, or their numbers from 0, by scene.
         options: Image size, device, precision and memory limit; all else is the protocol's.
         earlier: Scenes of an earlier run; rows whose key is the same are taken over.
         workers: Threads that search nearest neighbours; -1: all cores.
@@ -76,8 +76,7 @@ def evaluate_dataset(
     specs = _checked_plans(model, (DENSE, *plans))
     settings = evaluation_settings(model, dataset, protocol, frames, options)
     rule = frames if isinstance(frames, Frames) else protocol.frames_of(dataset.name)
-    split = protocol.split_of(dataset.name)
-    found = dataset.scenes(root, split, only)
+    found = dataset.scenes(root, protocol.split_of(dataset.name), only)
     how = Recipe(
         settings,
         protocol,
@@ -89,18 +88,14 @@ def evaluate_dataset(
     )
     known = {scene.name: {row.key: row for row in scene.rows if row.failed is None} for scene in earlier}
     scenes: list[PosedScene] = []
-    for scene in found if only else protocol.scenes_of(found):
-        posed = dataset.read(scene, every_image=rule.count == "all")
-        if isinstance(frames, Mapping):
-            chosen = _listed(posed, scene.name, scene.folder, frames)
-        else:
-            chosen = posed.select(rule.choose(len(posed), scene.name))
-        if dataset.has_cameras and protocol.needs_cameras:
-            chosen = chosen.with_cameras()
+    taken = found if only else protocol.scenes_of(found)
+    lists = None if frames is None or isinstance(frames, Frames) else frames
+    sets = chosen_frames(dataset, root, protocol, taken, rule, lists)
+    for scene, (chosen, total) in zip(taken, sets):
         # On CUDA the first pass of a process compiles and tunes.
         warm = not scenes and settings["environment"]["device"].startswith("cuda")
         scenes.append(
-            PosedScene(scene.name, chosen, len(posed), how, scene.group, known.get(scene.name, {}), warm)
+            PosedScene(scene.name, chosen, total, how, scene.group, known.get(scene.name, {}), warm)
         )
     context = {"plans": list(specs), "references": list(how.references), "root": str(root)}
     side_by_side = jobs > 1 and len(scenes) > 1
@@ -177,14 +172,3 @@ def _checked_plans(model: Network, plans: Sequence[str]) -> tuple[str, ...]:
         if spec != AUTO:
             Plan.parse(spec, model.config.depth)
     return specs
-
-
-def _listed(posed: PosedSet, name: str, folder: Path, lists: Mapping[str, Sequence[str]]) -> PosedSet:
-    """The frames that a list names, by their names or stems."""
-    if name not in lists:
-        raise InputError(f"the list of frames has no scene {name}; name the scenes with --scenes")
-    places = {key: index for index, path in enumerate(posed.images) for key in (path.name, path.stem)}
-    absent = [frame for frame in lists[name] if frame not in places]
-    if absent:
-        raise InputError(f"{folder}: has no frame {absent[0]} that the list of frames names")
-    return posed.select([places[frame] for frame in lists[name]])

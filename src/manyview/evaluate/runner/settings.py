@@ -21,6 +21,7 @@ from ...reconstruction.plan.machine import pick_device, pick_dtype
 from ...reconstruction.run.options import ReconstructOptions
 from ..protocols.frames import Frames
 from ..protocols.protocol import Protocol
+from .chosen_frames import FrameLists
 
 
 def digest(value: Any) -> str:
@@ -70,7 +71,7 @@ def evaluation_settings(
     model: Network,
     dataset: Dataset,
     protocol: Protocol,
-    frames: Frames | Mapping[str, Sequence[str]] | None = None,
+    frames: Frames | FrameLists | None = None,
     options: ReconstructOptions | None = None,
 ) -> dict[str, Any]:
     """All that decides figures but inputs and plan, as JSON types, of such an `evaluate_dataset`."""
