@@ -68,7 +68,7 @@ def test_frames_are_counted_before_those_without_a_camera_are_dropped(tmp_path: 
         ("scannet", "pi3-trajectory", Frames("every", 2), [0, 3]),
         ("scannet", "pi3-trajectory", Frames("every", 2, count="all"), [0, 2, 4]),
         ("scannet", "pi3-trajectory", Frames("every", 3, first=1, count="all"), [4]),
-        ("bonn", "pi3-video-depth", None, [0, 1, 2, 3, 4, 5]),  # depth needs no camera
+        ("bonn", "pi3-video-depth-bonn", None, [0, 1, 2, 3, 4, 5]),  # depth needs no camera
     ):
         data = dataset_named(name)
         found = evaluate_dataset(
@@ -205,7 +205,7 @@ def test_depth_alone_has_no_figure_of_cameras(tmp_path: Path) -> None:
 
 
 def test_protocols_of_video_depth_take_the_frames_of_the_papers(tmp_path: Path) -> None:
-    frames = PROTOCOLS["pi3-video-depth"].frames_of("bonn").choose(400)
+    frames = PROTOCOLS["pi3-video-depth-bonn"].frames_of("bonn").choose(400)
     assert frames[0] == 30 and frames[-1] == 139 and len(frames) == 110
     assert PROTOCOLS["pi3-video-depth-kitti"].frames_of("kitti-depth").choose(300) == list(range(110))
     assert Frames("every", 2, first=3).choose(3) == [0, 2]

@@ -10,6 +10,8 @@ from scipy.spatial.transform import Rotation
 from manyview.evaluate.protocols.scene_pair import ScenePair
 from manyview.geometry.unproject_np import invert_rigid, pixel_grid, unproject
 
+from ..published_cases import PublishedCase
+
 INTRINSICS = np.array([[20.0, 0, 12], [0, 20, 9], [0, 0, 1]])
 
 
@@ -50,6 +52,20 @@ def of_cameras(found: np.ndarray, true: np.ndarray) -> ScenePair:
         confidence=nothing,
         found_points=nothing[..., None].repeat(3, -1),
         seen=nothing.astype(bool),
+    )
+
+
+def flash_pair(case: PublishedCase) -> ScenePair:
+    """A published case of FlashVGGT: truth is NaN where it is not valid."""
+    given, valid = case.inputs, case.inputs["valid"]
+    return dataclasses.replace(
+        of_cameras(given["estimated_w2c"], given["true_w2c"]),
+        found_depth=given["estimated_depth"],
+        confidence=np.ones_like(given["estimated_depth"]),
+        found_points=given["estimated_points"],
+        seen=np.ones_like(valid),
+        true_depth=np.where(valid, given["true_depth"], np.float32(np.nan)),
+        true_points=np.where(valid[..., None], given["true_points"], np.float32(np.nan)),
     )
 
 

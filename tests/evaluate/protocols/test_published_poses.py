@@ -14,10 +14,9 @@ from manyview.evaluate.protocols.averages import averaged
 from manyview.evaluate.protocols.measures import RelativePose, Trajectory
 from manyview.evaluate.protocols.measures.first_camera import scene_scales
 from manyview.evaluate.protocols.published import PROTOCOLS
-from manyview.evaluate.protocols.scene_pair import ScenePair
 
-from ..published_cases import PublishedCase, published_case
-from .scene_pairs import lost, of_cameras, similar, truth
+from ..published_cases import published_case
+from .scene_pairs import flash_pair, lost, of_cameras, similar, truth
 
 
 def trajectory_of(protocol: str) -> Trajectory:
@@ -37,19 +36,6 @@ def test_world_to_camera_paths_are_those_of_fastvggt(name: str, frames: int) -> 
         are=own["w2c_are_deg"],
         rpe_rot=own["w2c_rpe_rotation_deg"],
         rpe_trans=own["w2c_rpe_translation"],
-    )
-
-
-def flash_pair(case: PublishedCase) -> ScenePair:
-    """The case as a pair: truth is NaN where it is not valid."""
-    inputs, true_points = case.inputs, case.inputs["true_points"].copy()
-    true_points[~inputs["valid"]] = np.nan
-    cameras = of_cameras(inputs["estimated_w2c"], inputs["true_w2c"])
-    return dataclasses.replace(
-        cameras,
-        found_points=inputs["estimated_points"],
-        true_points=true_points,
-        seen=np.ones(inputs["valid"].shape, dtype=bool),
     )
 
 

@@ -1,22 +1,28 @@
 """Depth accuracy after one scale, or a scale and a shift, for all views of a scene together.
 
-Sources: MonST3R and pi3 (arXiv 2507.13347, video depth): the scale by Weiszfeld iterations of the sum of
-absolute errors, or scale and shift that minimise it. They run Adam for the latter; the same convex
-objective is minimised here by reweighted least squares, which needs no step size.
+Sources: MonST3R, CUT3R and pi3 (arXiv 2507.13347, video depth): the scale by Weiszfeld iterations of the sum
+of absolute errors, or scale and shift after a thousand small steps of Adam, which do not reach its minimum.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 DepthFit = Literal["none", "median", "scale", "scale-shift"]
 DEPTH_FITS: tuple[DepthFit, ...] = get_args(DepthFit)
-_FLOOR = 1e-6
+_FLOOR = 1e-8
+_RATE, _BETAS = 1e-4, (0.9, 0.999)
+_SAME_SIGNS = 25
+"""Steps of Adam between which the pixels whose error may change its sign are chosen anew."""
+_LONGEST = 8.0
+"""No step of Adam is longer than so many times its rate: (1 - b1) / sqrt((1 - b2) (1 - b1^2 / b2)) = 7.3."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,11 @@ def fit_depth(
         found: Estimated depth.
         truth: Measured depth of the same pixels.
         how: "median", the median of truth / estimate; "scale", the least sum of absolute errors by Weiszfeld
-            iterations from the ratio of the means; "scale-shift", the same in two unknowns from least squares
-            (constant depth has no scale of its own and gets that of "scale"); or "none".
-        steps: Iterations of "scale"; "scale-shift" makes at least 30.
+            iterations from the ratio of the means; "scale-shift", where Adam at rate 1e-4, that lowers the
+            same sum in two unknowns from the ratio of the medians (the lower of two middle values) and 0,
+            stands after at most 1000 steps (constant depth has no scale of its own and gets that of "scale");
+            or "none".
+        steps: Iterations of "scale".
 
     Returns:
         (scale, shift); the shift is 0 but for "scale-shift", and (1, 0) is for no pixel.
@@ -62,23 +70,47 @@ def fit_depth(
         return 1.0, 0.0
     found, truth = found.double(), truth.double()
     if how == "median":
-        return float((truth / found).median()), 0.0
-    scale = truth.mean() / found.mean()
+        return float(np.median((truth / found).numpy())), 0.0
     constant = float(found.std(correction=0)) <= 1e-9 * float(found.mean())
-    if how == "scale" or constant:
-        for _ in range(steps):
-            weight = 1 / (scale * found - truth).abs().clamp(min=_FLOOR)
-            scale = (weight * found * truth).sum() / (weight * found.square()).sum()
-        return float(scale), 0.0
-    weight, shift = torch.ones_like(found), torch.zeros_like(scale)
-    for _ in range(max(steps, 30)):
-        total = weight.sum()
-        mean_found, mean_true = (weight * found).sum() / total, (weight * truth).sum() / total
-        off = found - mean_found
-        scale = (weight * off * (truth - mean_true)).sum() / (weight * off.square()).sum()
-        shift = mean_true - scale * mean_found
-        weight = 1 / (scale * found + shift - truth).abs().clamp(min=1e-4 * float(mean_true))
-    return float(scale), float(shift)
+    if how == "scale-shift" and not constant:
+        return _adam(found, truth)
+    scale = truth.mean() / found.mean()
+    for _ in range(steps):
+        weight = 1 / ((scale * found - truth).abs() + _FLOOR)
+        scale = (weight * found * truth).sum() / (weight * found.square()).sum()
+    return float(scale), 0.0
+
+
+def _adam(
+    found: Float[Tensor, " n"], truth: Float[Tensor, " n"], steps: int = 1000, settled: float = 1e-6
+) -> tuple[float, float]:
+    """Adam on the sum of |scale * found + shift - truth|; ends where that moves by less than `settled`.
+
+    Of pixels whose error keeps its sign wherever the next steps can lead, sums are enough: in turns of
+    `_SAME_SIGNS` steps only the others are looked at.
+    """
+    at = np.array([float(truth.median() / found.median()), 0.0])
+    first, second, before = np.zeros(2), np.zeros(2), math.inf
+    reach = _LONGEST * _RATE * _SAME_SIGNS
+    for step in range(steps):
+        if step % _SAME_SIGNS == 0:
+            error = at[0] * found + at[1] - truth
+            sure = error.abs() > reach * (found.abs() + 1)
+            sign = error[sure].sign()
+            slopes = np.array([float(sign @ found[sure]), float(sign.sum())])
+            constant = float(sign @ truth[sure])
+            open_found, open_truth = found[~sure], truth[~sure]
+        error = at[0] * open_found + at[1] - open_truth
+        loss = slopes @ at - constant + float(error.abs().sum())
+        if abs(before - loss) < settled:
+            break
+        before, sign = loss, error.sign()
+        gradient = slopes + np.array([float(sign @ open_found), float(sign.sum())])
+        first = _BETAS[0] * first + (1 - _BETAS[0]) * gradient
+        second = _BETAS[1] * second + (1 - _BETAS[1]) * gradient**2
+        mean, root = first / (1 - _BETAS[0] ** (step + 1)), np.sqrt(second / (1 - _BETAS[1] ** (step + 1)))
+        at = at - _RATE * mean / (root + 1e-8)
+    return float(at[0]), float(at[1])
 
 
 def depth_errors(
@@ -86,24 +118,28 @@ def depth_errors(
     truth: Float[Tensor, "*shape"],
     valid: Bool[Tensor, "*shape"],
     fit: DepthFit = "median",
+    clip: float = math.inf,
+    lower_median: bool = False,
 ) -> DepthErrors | None:
     """Compare z-depths where `valid`, after one alignment of all of them.
 
-    Depth that is not finite or not positive is left out of the fit and counts as zero: error one, outside
-    1.25. A fitted depth that is not positive is outside 1.25. None where nothing is valid.
+    Fitted depth counts as at most `clip`. With `lower_median` the lower of two middle values is the median
+    (as torch has it), else their mean. Depth that is not finite or not positive is left out of the fit and
+    counts as zero: error one, outside 1.25. A fitted depth that is not positive is outside 1.25. None where
+    nothing is valid.
     """
     found, true = estimate[valid].double(), truth[valid].double()
     if not true.numel():
         return None
     usable = found.isfinite() & (found > 0)
     scale, shift = fit_depth(found[usable], true[usable], fit)
-    fitted = torch.where(usable, found * scale + shift, torch.zeros_like(found))
+    fitted = torch.where(usable, found * scale + shift, torch.zeros_like(found)).clamp(max=clip)
     relative = (fitted - true).abs() / true
     positive = fitted.clamp(min=1e-12)
     ratio = torch.maximum(positive / true, true / positive)
     return DepthErrors(
         abs_rel=float(relative.mean()),
-        abs_rel_median=float(relative.median()),
+        abs_rel_median=float(relative.median() if lower_median else np.median(relative.numpy())),
         delta_125=100.0 * float((ratio < 1.25).double().mean()),
         rmse=float((fitted - true).square().mean().sqrt()),
         scale=scale,

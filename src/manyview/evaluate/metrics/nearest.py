@@ -71,8 +71,8 @@ def estimate_normals(
 ) -> Float[np.ndarray, "n 3"]:
     """Unit normal of the plane through each point's nearest `neighbours` (itself among them), sign open.
 
-    Open3D's default search. With fewer than three points there is no plane: the normal is (0, 0, 1), as
-    Open3D has it.
+    Open3D's default search. With fewer than three points, or around one that all its neighbours equal, there
+    is no plane: the normal is (0, 0, 1), as Open3D has it.
     """
     if len(points) < 3:
         return np.tile(np.array([0.0, 0.0, 1.0]), (len(points), 1))
@@ -80,14 +80,17 @@ def estimate_normals(
     ordered = points[order]
     tree = Neighbours(ordered, workers)
     normals = np.empty((len(points), 3))
+    rounding = 1e-28 * float(np.square(points).max())
     for start in range(0, len(points), _CHUNK):
         _, index = tree.query(ordered[start : start + _CHUNK], min(neighbours, len(points)))
         around = ordered[index]
         around -= around.mean(1, keepdims=True)
         covariance = np.swapaxes(around, 1, 2) @ around
         # Smallest eigenvector; torch batches small matrices faster than numpy on several cores.
-        _, vectors = torch.linalg.eigh(torch.from_numpy(covariance))
-        normals[order[start : start + _CHUNK]] = vectors[..., 0].numpy()
+        values, vectors = torch.linalg.eigh(torch.from_numpy(covariance))
+        one_place = values[:, 2:] <= rounding
+        vectors = torch.where(one_place, vectors.new_tensor([0.0, 0.0, 1.0]), vectors[..., 0])
+        normals[order[start : start + _CHUNK]] = vectors.numpy()
     return normals
 
 

@@ -82,7 +82,7 @@ def evaluate_dataset(
         protocol,
         specs,
         reference_names(references),
-        run_options(options, protocol),
+        run_options(model, protocol, options),
         reference_folder,
         workers,
     )

@@ -53,13 +53,18 @@ def inputs_digest(posed: PosedSet) -> str:
     return whole.hexdigest()
 
 
-def run_options(options: ReconstructOptions | None, protocol: Protocol) -> ReconstructOptions:
-    """Of the given options image size, device, precision and memory limit; all else is the protocol's."""
-    options = options or ReconstructOptions()
+def run_options(
+    model: Network, protocol: Protocol, options: ReconstructOptions | None = None
+) -> ReconstructOptions:
+    """Of the given options image size, device, precision and memory limit; all else is the protocol's.
+
+    Its image size in whole patches, and its point head, as far as the model has one.
+    """
+    options, size, patch = options or ReconstructOptions(), protocol.image_size, model.config.patch_size
     return ReconstructOptions(
         size_policy=protocol.size_policy,
-        image_size=options.image_size or protocol.image_size,
-        point_head=protocol.point_head,
+        image_size=options.image_size or (size and max(1, size // patch) * patch),
+        point_head=protocol.point_head and "points" in model.available_heads,
         device=options.device,
         precision=options.precision,
         memory_limit_gib=options.memory_limit_gib,
@@ -75,7 +80,7 @@ def evaluation_settings(
     options: ReconstructOptions | None = None,
 ) -> dict[str, Any]:
     """All that decides figures but inputs and plan, as JSON types, of such an `evaluate_dataset`."""
-    options = run_options(options, protocol)
+    options = run_options(model, protocol, options)
     machine = environment(model, options)
     # What decides a figure; not how busy or large the machine is.
     decisive = ("device", "device_name", "precision", "attention_kernel", "torch", "manyview")

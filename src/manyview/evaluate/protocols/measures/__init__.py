@@ -12,14 +12,15 @@ from .cloud import CloudChamfer
 from .confidence import ConfidenceRanking
 from .depth import Depth
 from .focal import FocalLength
+from .median_cloud import MedianCloud
 from .point_maps import PointMaps
 from .relative_pose import RelativePose
 from .surface import FusedSurface
 from .trajectory import Trajectory
 
 _ALL = (
-    *(CloudChamfer, ConfidenceRanking, Depth, FocalLength, FusedSurface, PointMaps, RelativePose),
-    Trajectory,
+    *(CloudChamfer, ConfidenceRanking, Depth, FocalLength, FusedSurface, MedianCloud, PointMaps),
+    *(RelativePose, Trajectory),
 )
 MEASURES: dict[str, Callable[..., Measure]] = {one.__name__: one for one in _ALL}
 """By the names that the tables of published use."""
@@ -33,6 +34,7 @@ __all__ = [
     "FocalLength",
     "FusedSurface",
     "Measure",
+    "MedianCloud",
     "PointMaps",
     "RelativePose",
     "Trajectory",

@@ -19,9 +19,9 @@ Table = dict[str, Any]
 
 
 def _measure(table: Table) -> Measure:
-    """Lists become tuples, "none" is None."""
+    """Lists become tuples."""
     options = {
-        key: tuple(value) if isinstance(value, list) else None if value == "none" else value
+        key: tuple(value) if isinstance(value, list) else value
         for key, value in table.items()
         if key != "measure"
     }
