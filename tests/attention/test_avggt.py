@@ -85,6 +85,19 @@ def test_plain_subsample_agrees_and_single_precision_is_close(layout):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+def test_one_mean_token_as_key_agrees_with_the_text(layout):
+    """G2M: keys and values of all tokens reduced to their means, softmax and all."""
+    attention, tokens, rotation = small_layer(layout)
+    q, (k, v) = attention.queries(tokens, rotation), attention.keys_values(tokens, rotation)
+    scores = q @ k.mean(2, keepdim=True).transpose(-1, -2) / q.shape[-1] ** 0.5
+    want = attention.output(scores.softmax(-1) @ v.mean(2, keepdim=True))
+    first, *_, last = Avggt(1, (2, 2), early_keys="mean").layers(3)
+    got = first(attention, tokens, layout, rotation, LayerRun())
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+    assert last == Avggt(0, (2, 2)).layers(1)[0] and first.keys.count(layout) == 1
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_stride_one_is_dense(layout):
     attention, tokens, rotation = small_layer(layout)
     layer = Avggt(0, (1, 1)).layers(1)[0]

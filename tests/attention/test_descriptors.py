@@ -44,20 +44,24 @@ def _reference(attention, tokens, layout, rotation, keys: DescriptorKeys, whole:
                 positions.append(p)
                 weights.append(0.0)
     for frame in range(layout.frames):
-        for p in range(layout.special_tokens):
+        for p in range(layout.special_tokens if keys.specials else 0):
             vectors.append(frames[:, frame, p])
             positions.append(p)
             weights.append(0.0)
         if frame in whole and not keys.duplicates:
             continue
         patches = frames[:, frame, layout.special_tokens :].unflatten(1, layout.grid)
+        moved = patches.permute(0, 3, 1, 2)
         if keys.resample == "bilinear":
-            small = torch.nn.functional.interpolate(patches.permute(0, 3, 1, 2), (h, w), mode="bilinear")
-            small = small.permute(0, 2, 3, 1)
+            small = torch.nn.functional.interpolate(moved, (h, w), mode="bilinear")
+        elif keys.resample == "average":
+            small = torch.nn.functional.avg_pool2d(moved, (min(rows, keys.reduction), keys.reduction))
+        else:
+            small = None
         for i in range(h):
             for j in range(w):
                 y, x = math.floor(i * rows / h), math.floor(j * columns / w)
-                vectors.append(small[:, i, j] if keys.resample == "bilinear" else patches[:, y, x])
+                vectors.append(patches[:, y, x] if small is None else small[:, :, i, j])
                 positions.append(layout.special_tokens + y * columns + x)
                 weights.append(keys.count_bias * math.log(rows * columns / (h * w)))
     k, v = attention.keys_values(torch.stack(vectors, 1), rotation.select(torch.tensor(positions)))
@@ -73,15 +77,21 @@ def _reference(attention, tokens, layout, rotation, keys: DescriptorKeys, whole:
         DescriptorKeys(reduction=3, resample="nearest"),
         DescriptorKeys(reduction=2, duplicates=False, keyframes=2),
         DescriptorKeys(reduction=2, count_bias=0.7, keyframes=2),
+        DescriptorKeys(resample="average"),
+        DescriptorKeys(reduction=2, resample="average", count_bias=0.7, specials=False, keyframes=2),
+        DescriptorKeys(reduction=2, first_frame=False, duplicates=False, keyframes=2, keyframe_rule="stride"),
+        DescriptorKeys(reduction=2, keyframes=2, duplicates=False, specials=False, keyframe_rule="random"),
     ],
 )
 def test_against_the_reference(layout, keys):
     attention, tokens, rotation = small_layer(layout)
-    reference = [] if layout.reference_frame is None else [layout.reference_frame]
     features = torch.randn(1, layout.frames, 3).expand(2, -1, -1)
-    whole = list(reference)
+    whole = [layout.reference_frame] if layout.reference_frame is not None and keys.first_frame else []
     if keys.keyframes == 2 and layout.frames > 1:
-        whole += cluster_members(features, 2)[0].tolist()
+        random = torch.randperm(layout.frames, generator=torch.Generator().manual_seed(0))[:2].tolist()
+        stride = {2: [0, 1], 3: [0, 2], 4: [1, 3]}[layout.frames]
+        cluster = cluster_members(features, 2)[0].tolist()
+        whole += {"cluster": cluster, "stride": stride, "random": random}[keys.keyframe_rule]
     for piece in (None, 1, 2):
         run = LayerRun(0, piece, frame_features=features)
         with torch.no_grad():
@@ -177,7 +187,7 @@ def test_golden_outputs(shared_reference, version, case):
     keys = FlashVggt(r=config["kv_downfactor"], version=version).layers(4)[1].keys
     batch = inputs["x"].shape[0]
     frames = inputs.get("keyframes", torch.zeros(batch, 0, dtype=torch.long))
-    run = LayerRun(memory={("descriptor frames", None): frames})
+    run = LayerRun(memory={("descriptor frames", keys): frames})
     layer = GlobalAttention(keys=keys)
     # The factor of the small input is not stored with these cases: 0.003 is the one of a few tried that fits.
     scales = {"y": 1.0, "y_small": 0.003}

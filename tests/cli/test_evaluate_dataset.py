@@ -73,3 +73,18 @@ def test_misuse_is_reported_in_one_sentence(command: Command, weights: Path, tmp
     ):
         status, _, stderr = command("evaluate", *line)
         assert status == 2 and sentence in stderr and stderr.strip().count("\n") <= 1, (line, stderr)
+
+
+def test_streams_beside_dense(command: Command, weights: Path, tmp_path: Path) -> None:
+    write_plain(tmp_path / "data" / "kitchen")
+    line = ("evaluate", "plain", "--root", tmp_path / "data", "--model", weights, "--workers", 1)
+    status, stdout, stderr = command(*line, "--stream", "--accel", "flash:r=2", "--chunk", 1, 3)
+    assert status == 0, stderr
+    for name in ("dense", "flash:r=2, chunks of 1", "flash:r=2, chunks of 3"):
+        assert f"| `{name}` |" in stdout
+    for wrong, named in (
+        (("--keep-one-in", 2), "--keep-one-in"),
+        (("--stream", "--accel", "avggt"), "avggt"),
+    ):
+        status, _, stderr = command(*line, *wrong)
+        assert status == 2 and named in stderr and stderr.strip().count("\n") <= 1, stderr

@@ -14,7 +14,7 @@ from .index_cache import kept_for_later
 from .layout import TokenLayout
 from .protocols import LayerInput
 
-Resample = Literal["bilinear", "nearest", "learnt"]
+Resample = Literal["bilinear", "nearest", "average", "learnt"]
 
 
 def check_descriptors(reduction: int, resample: str, count_bias: float) -> None:
@@ -22,7 +22,7 @@ def check_descriptors(reduction: int, resample: str, count_bias: float) -> None:
     if reduction < 1:
         raise ValueError(f"descriptors need a reduction of at least 1, got {reduction}")
     if resample not in get_args(Resample):
-        raise ValueError(f"descriptors are resampled bilinear, nearest or learnt, not {resample!r}")
+        raise ValueError(f"descriptors are resampled {', '.join(get_args(Resample))}, not {resample!r}")
     if not math.isfinite(count_bias):
         raise ValueError(f"count_bias must be a finite number, got {count_bias}")
 
@@ -34,6 +34,8 @@ def shortened(
     frames = layer.tokens.unflatten(1, (layer.layout.frames, -1))
     if resample == "learnt":
         short = _compressed(layer, frames, reduction)
+    elif resample == "average":
+        short = _averaged(layer.layout, frames, reduction)
     else:
         short = _resized(frames, layer.on_device(_corners, layer.layout, reduction, resample))
     rotation = layer.rotation
@@ -118,6 +120,18 @@ def _compressed(
     special, patches = frames[:, :, : layout.special_tokens], frames[:, :, layout.special_tokens :]
     short = compressor(patches.flatten(0, 1).unflatten(1, layout.grid)).unflatten(0, frames.shape[:2])
     return torch.cat([special, short], 2)
+
+
+def _averaged(
+    layout: TokenLayout, frames: Float[Tensor, "batch frames tokens dim"], reduction: int
+) -> Float[Tensor, "batch frames short dim"]:
+    """Specials, and means of whole windows of patches; rows and columns beyond them are in none."""
+    (rows, columns), (height, width) = layout.grid, _coarse_grid(layout.grid, reduction)
+    window = min(reduction, rows), min(reduction, columns)
+    patches = frames[:, :, layout.special_tokens :].unflatten(2, layout.grid)
+    whole = patches[:, :, : height * window[0], : width * window[1]]
+    means = whole.unflatten(3, (width, -1)).unflatten(2, (height, -1)).mean((3, 5))
+    return torch.cat([frames[:, :, : layout.special_tokens], means.flatten(2, 3)], 2)
 
 
 def _resized(

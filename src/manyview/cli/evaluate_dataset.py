@@ -13,11 +13,13 @@ import tyro
 
 from .._option_checks import check_options
 from .console import Bars, command_line, say, say_written
-from .options import MeasureChoice, ModelChoice
+from .options import MeasureChoice, ModelChoice, StreamChoice
 
 if TYPE_CHECKING:
     from ..evaluate.protocols.frames import Frames
     from ..evaluate.runner.records import SceneRows
+    from ..evaluate.runner.streamed import StreamedPlan
+    from ..models.network import Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +32,12 @@ class EvaluateDataset:
     """The folder that the dataset was downloaded to."""
     model: ModelChoice = dataclasses.field(default_factory=ModelChoice)
     accel: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--plans"])] = ()
-    """Plans beside dense, apart or joined by commas."""
+    """Plans beside dense, apart or joined by commas; with --stream each as a stream."""
+    stream: bool = False
+    """Plans take the frames in order, in chunks, as `manyview stream` does; dense takes them all at once."""
+    chunk: tuple[int, ...] = ()
+    """Frames of a stream that arrive together, a row each; default: 10."""
+    streaming: StreamChoice = dataclasses.field(default_factory=StreamChoice)
     references: tuple[str, ...] = ()
     """Rows beside the plans: identity, mean-step (both image-independent), colmap (needs the extra)."""
     reference_cache: Path | None = None
@@ -74,12 +81,14 @@ class EvaluateDataset:
         if self.root is None:
             raise UsageError(f"say where {dataset.title} is: --root DIR; expected DIR/{dataset.layout}")
         rule, references = self._frames(), reference_names(self.references)
+        self._check_stream()
         if rule is None:
             protocol.frames_of(dataset.name)
         options = self.how.options()
         if self.out is not None:
             check_writable(self.out)
         model = self.model.load()
+        streams = self._streams(model)
         settings = evaluation_settings(model, dataset, protocol, rule, options)
         write = None
         earlier: tuple[SceneRows, ...] = ()
@@ -92,7 +101,7 @@ class EvaluateDataset:
                 dataset,
                 self.root,
                 protocol,
-                split_plans(self.accel),
+                () if self.stream else split_plans(self.accel),
                 self.scenes,
                 rule,
                 options,
@@ -103,11 +112,33 @@ class EvaluateDataset:
                 references,
                 self.reference_cache,
                 self.jobs,
+                streams,
             )
         say(evaluation_table(result))
         if write is not None:
             say_written(write(result))
         return 0
+
+    def _check_stream(self) -> None:
+        """UsageError for options of streams without --stream."""
+        from ..errors import UsageError
+
+        given = vars(self.streaming) | {"chunk": self.chunk}
+        plain = vars(StreamChoice()) | {"chunk": ()}
+        asked = [name for name, value in given.items() if value != plain[name]]
+        if asked and not self.stream:
+            raise UsageError(f"--{asked[0].replace('_', '-')} belongs to --stream")
+
+    def _streams(self, model: Network) -> tuple[StreamedPlan, ...]:
+        from ..evaluate.runner.streamed import streamed_plans
+        from ..streaming.stream import DEFAULT_CHUNK
+
+        if not self.stream:
+            return ()
+        chunks = self.chunk or (DEFAULT_CHUNK,)
+        return streamed_plans(
+            model, split_plans(self.accel), chunks, self.streaming.engine, self.streaming.given()
+        )
 
     def _frames(self) -> Frames | dict[str, list[str | int]] | None:
         from ..errors import InputError, UsageError

@@ -181,6 +181,44 @@ class MaskChoice:
         return dataclasses.replace(options, **vars(self))
 
 
+@dataclasses.dataclass(frozen=True)
+class StreamChoice:
+    """How frames are streamed; what says "chunks:" or "anchors:" belongs to that engine."""
+
+    engine: Literal["auto", "chunks", "anchors"] = "auto"
+    """chunks: descriptors of past chunks (FlashVGGT); anchors: a few whole frames for all; auto: what suits
+    the network, chunks for VGGT."""
+    cameras: Literal["first", "revised"] = "first"
+    """first: those predicted with each chunk; revised: all again at the end, from all camera tokens."""
+    keep_one_in: int | None = None
+    """chunks: of so many frames the first stays in memory; default 5."""
+    semantics: Literal["paper", "released"] | None = None
+    """chunks: paper drops frames for later chunks only; released masks them in their own chunk too."""
+    memory_frames: int | None = None
+    """chunks: at most so many frames in memory; 0: no limit; default 128."""
+    camera_window: int | None = None
+    """chunks: frames that the camera head takes beside a chunk; 0: all, which grows; default 64."""
+    start: int | None = None
+    """anchors: frames among which the first anchors are chosen; default 24."""
+    beyond: float | None = None
+    """anchors: a frame farther from them than this many times their spacing becomes one; 0: none does."""
+    budget_mib: int | None = None
+    """anchors: most memory in MiB; default 4096."""
+
+    def given(self) -> dict[str, Any]:
+        """Options of the engine by name."""
+        values = dataclasses.asdict(self)
+        revised = values.pop("cameras") == "revised"
+        del values["engine"]
+        given = {name: value for name, value in values.items() if value is not None}
+        for name in ("memory_frames", "camera_window", "beyond"):
+            if given.get(name) == 0:
+                given[name] = None
+        if "budget_mib" in given:
+            given["budget_bytes"] = given.pop("budget_mib") * 2**20
+        return given | ({"revise": True} if revised else {})
+
+
 def with_user_paths(command: Any) -> Any:
     """A command's dataclass with ~ expanded in its paths, which no shell does in --out=~/x."""
     changes: dict[str, Any] = {}

@@ -14,7 +14,7 @@ import tyro
 
 from .console import Bars, quality_line, say, say_notes, say_warnings
 from .export import ExportNames, chosen_formats, export_all
-from .options import ModelChoice, check_apart
+from .options import ModelChoice, StreamChoice, check_apart
 
 if TYPE_CHECKING:
     from ..models.network import Network
@@ -24,38 +24,6 @@ if TYPE_CHECKING:
 
 JOURNAL = "stream"
 _NEXT = "--resume goes on with the same options, --overwrite starts anew"
-
-
-@dataclasses.dataclass(frozen=True)
-class MemoryFields:
-    """Memory of the engines; every option but `accel` belongs to one of them."""
-
-    accel: str | None = None
-    """chunks: flash, flash:r=2, flash:version=v2, ...; anchors: anchors:frames=16, ..."""
-    keep_one_in: int | None = None
-    """chunks: of so many frames the first stays in memory; default 5."""
-    semantics: Literal["paper", "released"] | None = None
-    """chunks: paper drops frames for later chunks only; released masks them in their own chunk too."""
-    memory_frames: int | None = None
-    """chunks: at most so many frames in memory; 0: no limit; default 128."""
-    camera_window: int | None = None
-    """chunks: frames that the camera head takes beside a chunk; 0: all, which grows; default 64."""
-    start: int | None = None
-    """anchors: frames among which the first anchors are chosen; default 24."""
-    beyond: float | None = None
-    """anchors: a frame farther from them than this many times their spacing becomes one; 0: none does."""
-    budget_mib: int | None = None
-    """anchors: most memory in MiB; default 4096."""
-
-    def given(self) -> dict[str, Any]:
-        """Options of an engine by name."""
-        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
-        for name in ("memory_frames", "camera_window", "beyond"):
-            if given.get(name) == 0:
-                given[name] = None
-        if "budget_mib" in given:
-            given["budget_bytes"] = given.pop("budget_mib") * 2**20
-        return given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,17 +60,14 @@ class Stream:
 
     paths: tyro.conf.Positional[tuple[str, ...]]
     """INPUT OUT"""
-    engine: Literal["auto", "chunks", "anchors"] = "auto"
-    """chunks: descriptors of past chunks (FlashVGGT); anchors: a few whole frames for all; auto: what suits
-    the network, chunks for VGGT."""
+    accel: str | None = None
+    """chunks: flash, flash:r=2, flash:version=v2, ...; anchors: anchors:frames=16, ..."""
     chunk: int = 10
     """Frames that arrive together."""
     resume: bool = False
     """Resume an earlier run with the same options."""
     overwrite: bool = False
     """Replace an earlier result of ManyView in OUT; other files are never touched."""
-    cameras: Literal["first", "revised"] = "first"
-    """first: those predicted with each chunk; revised: all again at the end, from all camera tokens."""
     state_every: int = 1
     """Chunks after which the engine's memory is written: what a killed run loses at most."""
     keep_chunks: bool = False
@@ -123,7 +88,7 @@ class Stream:
     """Of dense heads' convolutions; auto: bf16 on CUDA where the trunk has 16 bits, else the weights'."""
     model: ModelChoice = dataclasses.field(default_factory=ModelChoice)
     frames: FrameFields = dataclasses.field(default_factory=FrameFields)
-    memory: MemoryFields = dataclasses.field(default_factory=MemoryFields)
+    how: StreamChoice = dataclasses.field(default_factory=StreamChoice)
 
     def run(self) -> int:
         from ..errors import UsageError, require_plot
@@ -172,7 +137,7 @@ class Stream:
             if next(network.parameters()).device.type != "cpu" and source.total is not None:
                 frames = read_ahead(frames, 2 * self.chunk)
             self._push_all(frames, source, engine, journal, bars)
-            revised = engine.cameras() if self.cameras == "revised" else None
+            revised = engine.cameras() if self.how.cameras == "revised" else None
             notes = tuple(source.warnings)
             scene = write_result(
                 journal, folder, revised, notes, network.info, self.masks, self.frames.strict
@@ -218,14 +183,12 @@ class Stream:
         device = pick_device(self.device)
         dtype = pick_dtype(device, self.precision)
         run = default_run_options(device, dtype, self.kernels, self.head_precision)
-        options = self.memory.given()
-        name, why = suited_engine(network) if self.engine == "auto" else (self.engine, None)
+        name, why = suited_engine(network) if self.how.engine == "auto" else (self.how.engine, None)
         if why is not None:
             say(why)
-        if self.cameras == "revised":
-            if name != "chunks":
-                raise UsageError("--cameras revised needs --engine chunks")
-            options["revise"] = True
+        options = self.how.given() | ({} if self.accel is None else {"accel": self.accel})
+        if options.get("revise") and name != "chunks":
+            raise UsageError("--cameras revised needs --engine chunks")
         chosen = dataclasses.asdict(engine_options(name, network, options))
         engine = make_engine(name, network.to(device), run, chosen)
         info = network.info
@@ -239,7 +202,7 @@ class Stream:
             "engine": name,
             "engine_options": chosen,
             "chunk": self.chunk,
-            "cameras": self.cameras,
+            "cameras": self.how.cameras,
             "input": str(self.paths[0]),
             "frames": dataclasses.asdict(dataclasses.replace(self.frames, follow_s=None)),
         }

@@ -1,8 +1,9 @@
-"""From the chunks of a stream to one `Reconstruction`."""
+"""From the chunks of a stream to one `Reconstruction`, on the disk or in memory."""
 
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,16 @@ from ..attention.layout import TokenLayout
 from ..files.array_file import ArrayFile
 from ..models.info import ModelInfo
 from ..models.predictions import Predictions
+from ..reconstruction.inputs.load import LoadedViews
 from ..reconstruction.inputs.view_masks import read_view_masks
 from ..reconstruction.inputs.views import ViewRecord
 from ..reconstruction.result.arrays import ARRAY_FIELDS, array_shapes
 from ..reconstruction.result.result import Reconstruction
 from ..reconstruction.result.save import save_rows
 from ..reconstruction.result.view_validity import keep_valid, valid_views
+from ..reconstruction.run.assemble import measured_bytes, start_counting
 from ..reconstruction.run.unlike_training import model_warnings
+from .engine import StreamEngine
 from .journal import StreamJournal
 
 
@@ -77,6 +81,44 @@ def write_result(
         return scene.with_quality()
 
     return save_rows(folder, shapes, fill, overwrite=True)
+
+
+def stream_views(
+    views: LoadedViews, engine: StreamEngine, chunk: int, device: torch.device, settings: dict[str, Any]
+) -> Reconstruction:
+    """Views that are all there as a stream, `chunk` at a time, and its result in memory.
+
+    `settings` (with `precision`) are those of the result. Cameras are the revised ones where the engine
+    keeps what they need. Frames without a finite camera or depth are left out, with a note. Raises
+    ManyViewError if none is left.
+    """
+    held = start_counting(device)
+    updates = [engine.push(images) for images in views.images.split(chunk)]
+    start = time.perf_counter()
+    cameras = engine.cameras()
+    seconds = sum(update.seconds for update in updates) + time.perf_counter() - start
+    peak = max(update.memory_bytes for update in updates)
+    arrays = {
+        name: torch.cat([getattr(update, name) for update in updates]).numpy().astype(kind, copy=False)
+        for name, (kind, *_) in ARRAY_FIELDS.items()
+        if hasattr(updates[0], name)
+    }
+    notes = [note for update in updates for note in update.notes]
+    del updates
+    if cameras is not None:
+        arrays["cam_from_world"], arrays["intrinsics"] = (x.double().numpy() for x in cameras)
+    good = _valid_frames(arrays)
+    records, left_out = keep_valid(views.records, good, settings["precision"])
+    arrays["images"] = views.images.permute(0, 2, 3, 1).numpy()
+    rows = slice(None) if bool(good.all()) else good.numpy()  # nothing is copied if all are kept
+    return Reconstruction(
+        **{name: np.ascontiguousarray(array[rows]) for name, array in arrays.items()},  # type: ignore[arg-type]
+        views=records,
+        settings=settings,
+        timings_s={"forward": seconds},
+        memory_bytes={"memory of the stream": peak, **measured_bytes(device, held)},
+        notes=(*views.warnings, *notes, *left_out),
+    )
 
 
 def _valid_frames(arrays: Mapping[str, np.ndarray]) -> Tensor:

@@ -144,5 +144,7 @@ def _check(number: int, layer: GlobalAttention, plan: Plan) -> None:
             f"global layer {number} of {plan} does not attend to descriptors, which a stream in chunks "
             "keeps in memory; use --accel flash (flash:r=2, flash:version=v2)"
         )
+    if not (layer.keys.specials and layer.keys.first_frame):
+        raise UsageError(f"a stream in chunks keeps special tokens and frame 0, which {plan} leaves out")
     if layer.keys.keyframes is not None and layer.keys.keyframes > 1:
         raise UsageError(f"a stream cannot choose keyframes among future frames; give {plan} keyframes=0")

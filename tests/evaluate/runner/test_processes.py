@@ -20,6 +20,7 @@ from manyview.evaluate.report.files import read_evaluation, write_evaluation
 from manyview.evaluate.runner import processes
 from manyview.evaluate.runner.image_sets import evaluate_dataset
 from manyview.evaluate.runner.records import Evaluation
+from manyview.evaluate.runner.streamed import streamed_plans
 from manyview.reconstruction.run.options import ReconstructOptions
 from tests.datasets.posed_fixtures import write_seven_scenes
 from tests.interrupting import LISTENS_TO_CTRL_C
@@ -58,17 +59,21 @@ def what_decides(found: Evaluation) -> str:
 def test_two_at_a_time_give_what_one_by_one_gives(root: Path, tmp_path: Path) -> None:
     heard: list[tuple[int, int]] = []
     kept: list[Evaluation] = []
-    serial = run(root, "frame")
-    both = run(root, "frame", jobs=2, progress=lambda *a: heard.append(a), on_scene=kept.append)
+    streams = streamed_plans(tiny_vggt(), ["flash:r=2"], (2,))
+    serial = run(root, "frame", streams=streams)
+    both = run(
+        root, "frame", streams=streams, jobs=2, progress=lambda *a: heard.append(a), on_scene=kept.append
+    )
     assert what_decides(both) == what_decides(serial)
     assert [scene.name for scene in both.scenes] == list(SCENES)
-    assert heard == [(i, 6) for i in range(1, 7)] and [len(one.scenes) for one in kept] == [1, 2, 3]
+    assert heard == [(i, 9) for i in range(1, 10)] and [len(one.scenes) for one in kept] == [1, 2, 3]
     assert "seconds were taken with 2 scenes at a time" in evaluation_table(both)
     assert "at a time" not in evaluation_table(serial)
     # What one left, the other goes on with: nothing is measured again, seconds are those of before.
     (tmp_path / "out").mkdir()
     paths = write_evaluation(both, tmp_path / "out", "a command")
-    assert run(root, "frame", earlier=read_evaluation(paths[0]).scenes) == both
+    earlier = read_evaluation(paths[0]).scenes
+    assert run(root, "frame", streams=streams, earlier=earlier) == both
 
 
 def test_a_failure_names_its_scene_and_others_are_kept(root: Path) -> None:

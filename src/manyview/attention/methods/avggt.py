@@ -17,6 +17,9 @@ Where the paper is silent, the defaults are the plainest reading and options giv
 - the mean carries no count (`gain` times log |D| on its logit: 1 would count every dropped token);
 - keys are averaged after normalisation and rotation (`mean_before_positions`: before the rotation);
 - special tokens' queries see the mean like all others.
+
+Its ablation "G2M" replaces step 1: early layers see one mean token (`early_keys="mean"`, `MeanKeys`). The
+text says no more of it; here the mean is over all tokens of all frames, special tokens among them.
 """
 
 from __future__ import annotations
@@ -69,6 +72,21 @@ class GridKeys(SubsampledKeys):
 
     def kept(self, layout: TokenLayout) -> Bool[Tensor, " tokens"]:
         return _kept(layout, self.stride, self.edge, self.phase_shift)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanKeys(Keys):
+    """One key and one value, the means over all tokens of all frames: every token gets the mean value."""
+
+    def select(self, layer: LayerInput) -> KeySet:
+        # The mean value is the mean token's; a softmax over one key is one whatever the key.
+        return KeySet(*layer.attention.keys_values(layer.tokens.mean(1, keepdim=True)))
+
+    def count(self, layout: TokenLayout) -> float:
+        return 1
+
+    def projected(self, layout: TokenLayout) -> float:
+        return 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +184,7 @@ def _attend_with_mean(queries: QuerySet, keys: KeySet, mean: MeanTerm) -> Tensor
 class Avggt(Preset):
     """Steps 1 to 3. `early` None: the published number of layers, or VGGT's share of another depth.
 
+    `early_keys`: early layers attend within frames ("frame", G2F) or to one mean token ("mean", G2M).
     `diagonal` and `mean` both false is the plain subsample. See `GridKeys` and `DiagonalMean` for the rest.
     """
 
@@ -181,6 +200,7 @@ class Avggt(Preset):
     mean: bool = True
     gain: float = 0.0
     mean_before_positions: bool = False
+    early_keys: Literal["frame", "mean"] = "frame"
 
     def layers(self, depth: int) -> tuple[GlobalAttention, ...]:
         early = _EARLY.get(depth, round(depth * _EARLY_SHARE)) if self.early is None else self.early
@@ -190,7 +210,8 @@ class Avggt(Preset):
         keys = GridKeys(self.stride, self.edge, self.phase_shift, filled, before_rope)
         terms = DiagonalMean(self.diagonal, self.mean, self.gain, self.mean_before_positions)
         layer = GlobalAttention(keys=keys, fill=terms if filled else NoFill())
-        return (SAME_FRAME,) * early + (layer,) * (depth - early)
+        first = SAME_FRAME if self.early_keys == "frame" else GlobalAttention(keys=MeanKeys())
+        return (first,) * early + (layer,) * (depth - early)
 
 
 @kept_for_later

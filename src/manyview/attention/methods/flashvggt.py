@@ -20,11 +20,16 @@ Where paper and release are silent or differ, the defaults follow the releases a
 - k-means starts from the frames farthest from each other, so that every run chooses the same (released:
   random starts);
 - `count_bias` times the log of the patches that a descriptor stands for can be added to its logits.
+
+The paper's ablations are options: `resample` (how descriptors are made), `specials`, `first_frame` and
+`keyframes=0` (auxiliary keys left out), `keyframe_rule`. The paper does not say which of them it trained
+weights for; here they run on weights that were trained for the whole method.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -39,11 +44,14 @@ from ..descriptors import (
     shortened,
     tokens_per_short_frame,
 )
-from ..frame_choice import cluster_members
+from ..frame_choice import cluster_members, evenly
 from ..global_attention import SAME_FRAME, GlobalAttention
+from ..index_cache import kept_for_later
 from ..layout import TokenLayout
 from ..preset import Preset
 from ..protocols import Keys, KeySet, LayerInput
+
+KeyframeRule = Literal["cluster", "stride", "random"]
 
 _FRAMES_PER_CLUSTER = 200
 _VERSIONS: dict[str, tuple[int, Resample]] = {
@@ -57,9 +65,11 @@ _VERSIONS: dict[str, tuple[int, Resample]] = {
 class DescriptorKeys(Keys):
     """Steps 1 and 2: special tokens and descriptors of all frames, and all patches of a few frames.
 
-    `resample` is "bilinear", "nearest" (single tokens, so subsampling after the positions is the same) or
-    "learnt" (the weights' own convolution, see `SpatialCompressor`). The reference frame and a frame of
-    each of `keyframes` clusters (None: a cluster per 200 frames; below two: none) are added whole.
+    `resample` is "bilinear", "nearest" (single tokens, so subsampling after the positions is the same),
+    "average" (of whole windows) or "learnt" (the weights' own convolution, see `SpatialCompressor`). The
+    reference frame (`first_frame`) and `keyframes` more (None: one per 200 frames; below two: none) are added
+    whole: by `keyframe_rule` the members of as many clusters, frames at equal distances, or random ones from
+    a fixed seed. `specials`: special tokens of all frames are keys.
     """
 
     reduction: int = 4
@@ -67,6 +77,9 @@ class DescriptorKeys(Keys):
     keyframes: int | None = None
     count_bias: float = 0.0
     duplicates: bool = True
+    specials: bool = True
+    first_frame: bool = True
+    keyframe_rule: KeyframeRule = "cluster"
 
     def __post_init__(self) -> None:
         check_descriptors(self.reduction, self.resample, self.count_bias)
@@ -75,11 +88,13 @@ class DescriptorKeys(Keys):
 
     @property
     def needs_frame_features(self) -> bool:
-        return self.keyframes is None or self.keyframes > 1
+        return self.keyframe_rule == "cluster" and (self.keyframes is None or self.keyframes > 1)
 
     def select(self, layer: LayerInput) -> KeySet:
         """Keys in the order: patches of whole frames, then for each frame specials and descriptors."""
         k, v = shortened(layer, self.reduction, self.resample)
+        if not self.specials:
+            k, v = (self._descriptors(x, layer.layout) for x in (k, v))
         whole = self._whole_frames(layer)
         if whole.shape[1]:
             patches = layer.on_device(patch_places, layer.layout)
@@ -88,11 +103,15 @@ class DescriptorKeys(Keys):
         weight = layer.run.once(("descriptor weights", self), lambda: self._log_weight(layer, whole))
         return KeySet(k, v, weight)
 
+    def _descriptors(self, short: Tensor, layout: TokenLayout) -> Tensor:
+        """Keys or values [batch, heads, frames * short, dim] without those of special tokens."""
+        return short.unflatten(2, (layout.frames, -1))[:, :, :, layout.special_tokens :].flatten(2, 3)
+
     def count(self, layout: TokenLayout) -> float:
-        whole = (layout.reference_frame is not None) + self._clusters(layout)
-        return (
-            layout.frames * tokens_per_short_frame(layout, self.reduction) + whole * layout.patches_per_frame
-        )
+        whole = (layout.reference_frame is not None and self.first_frame) + self._clusters(layout)
+        short = tokens_per_short_frame(layout, self.reduction)
+        short -= 0 if self.specials else layout.special_tokens
+        return layout.frames * short + whole * layout.patches_per_frame
 
     def projected(self, layout: TokenLayout) -> float:
         return self.count(layout)
@@ -107,12 +126,16 @@ class DescriptorKeys(Keys):
         layout, like = layer.layout, layer.tokens.new_zeros(len(layer.tokens), 1, dtype=torch.long)
 
         def choose() -> Tensor:
-            chosen = [like[:, :0]] if layout.reference_frame is None else [like + layout.reference_frame]
-            if self._clusters(layout):
-                chosen.append(cluster_members(layer.run.features(), self._clusters(layout)))
+            first = layout.reference_frame if self.first_frame else None
+            chosen, count = [like[:, :0] if first is None else like + first], self._clusters(layout)
+            if count and self.keyframe_rule == "cluster":
+                chosen.append(cluster_members(layer.run.features(), count))
+            elif count:
+                frames = layer.on_device(_fixed_frames, layout.frames, count, self.keyframe_rule)
+                chosen.append(frames.expand(len(like), -1))
             return torch.cat(chosen, 1)
 
-        return layer.run.once(("descriptor frames", self.keyframes), choose)
+        return layer.run.once(("descriptor frames", self), choose)
 
     def _log_weight(
         self, layer: LayerInput, whole: Int[Tensor, "batch whole"]
@@ -120,20 +143,29 @@ class DescriptorKeys(Keys):
         if self.count_bias == 0 and (self.duplicates or not whole.shape[1]):
             return None
         layout = layer.layout
+        special = layout.special_tokens if self.specials else 0
         short = layer.on_device(log_counts, layout, self.reduction, self.count_bias)
-        short = short.repeat(len(whole), layout.frames, 1)
+        short = short[layout.special_tokens - special :].repeat(len(whole), layout.frames, 1)
         full = torch.zeros(*whole.shape, layout.patches_per_frame, device=whole.device)
         if not self.duplicates:
             there = (whole[..., None] == torch.arange(layout.frames, device=whole.device)).any(1)
-            short[..., layout.special_tokens :].masked_fill_(there[..., None], float("-inf"))
+            short[..., special:].masked_fill_(there[..., None], float("-inf"))
             again = (whole[:, :, None] == whole[:, None]).tril(-1).any(2)
             full.masked_fill_(again[..., None], float("-inf"))
         return torch.cat([full.flatten(1), short.flatten(1)], 1)[:, None]
 
 
+@kept_for_later
+def _fixed_frames(frames: int, count: int, rule: str) -> Int[Tensor, "1 count"]:
+    """Keyframes that no features choose."""
+    if rule == "stride":
+        return torch.tensor([evenly(frames, count, None)])
+    return torch.randperm(frames, generator=torch.Generator().manual_seed(0))[None, :count]
+
+
 @dataclasses.dataclass(frozen=True)
 class FlashVggt(Preset):
-    """Steps 3 and 4. `r` None: the version's.
+    """Steps 3 and 4. `r` and `resample` None: the version's.
 
     `causal`: frames see themselves and what is kept of earlier ones, as in training for streams;
     `keep_one_in` and `hide_reference` belong to it, see `CausalDescriptorKeys`. See `DescriptorKeys` for
@@ -152,6 +184,10 @@ class FlashVggt(Preset):
     causal: bool = False
     keep_one_in: int = 1
     hide_reference: bool = False
+    resample: Resample | None = None
+    specials: bool = True
+    first_frame: bool = True
+    keyframe_rule: KeyframeRule = "cluster"
 
     def __post_init__(self) -> None:
         if self.version not in _VERSIONS:
@@ -160,13 +196,21 @@ class FlashVggt(Preset):
             raise ValueError("keyframes are chosen among all frames, which causal=true does not allow")
         if not self.causal and (self.keep_one_in != 1 or self.hide_reference):
             raise ValueError("keep_one_in and hide_reference belong to causal=true")
+        if self.causal and not (self.specials and self.first_frame):
+            raise ValueError(
+                "causal=true keeps specials and the first frame (hide_reference leaves that out)"
+            )
         self._keys()
 
     def _keys(self) -> Keys:
         reduction, resample = _VERSIONS[self.version]
         reduction = reduction if self.r is None else self.r
+        resample = resample if self.resample is None else self.resample
         if not self.causal:
-            return DescriptorKeys(reduction, resample, self.keyframes, self.count_bias, self.duplicates)
+            return DescriptorKeys(
+                reduction, resample, self.keyframes, self.count_bias, self.duplicates, self.specials,
+                self.first_frame, self.keyframe_rule,
+            )  # fmt: skip
         return CausalDescriptorKeys(
             reduction, resample, self.count_bias, self.duplicates, self.keep_one_in, self.hide_reference
         )

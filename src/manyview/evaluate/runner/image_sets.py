@@ -26,6 +26,7 @@ from .processes import measure_side_by_side
 from .records import AUTO, DENSE, Evaluation, SceneRows
 from .scene import PosedScene, Recipe
 from .settings import evaluation_settings, posed_settings, run_options
+from .streamed import StreamedPlan
 
 
 def evaluate_dataset(
@@ -44,6 +45,7 @@ def evaluate_dataset(
     references: Sequence[str] = (),
     reference_folder: Path | None = None,
     jobs: int = 1,
+    streams: Sequence[StreamedPlan] = (),
 ) -> Evaluation:
     """Run dense and every plan on the protocol's frames of each scene, and measure.
 
@@ -64,15 +66,22 @@ def evaluate_dataset(
         reference_folder: Keeps what COLMAP found for other runs.
         jobs: Scenes at a time, each in a process with its share of cores and memory: scenes come in the same
             order with the same keys. Call it under `if __name__ == "__main__":` in a script.
+        streams: Plans as streams, a row each after the plans (see `streamed_plans`).
 
     Raises:
-        UsageError: For an impossible plan, or a data set that the protocol is not for.
+        UsageError: For an impossible plan, a data set that the protocol is not for, or streams by a protocol
+            of the point head.
         InputError: For what is missing, before anything runs.
     """
     if jobs < 1:
         raise UsageError(f"at least one scene is measured at a time (jobs), not {jobs}")
     if workers < 1 and workers != -1:
         raise UsageError(f"workers is a number of threads, or -1 for all cores, not {workers}")
+    if streams and protocol.point_head:
+        raise UsageError(
+            f"the protocol {protocol.name} compares points of the point head, which streams do not run: use "
+            "one of points from depth and cameras"
+        )
     specs = _checked_plans(model, (DENSE, *plans))
     settings = evaluation_settings(model, dataset, protocol, frames, options)
     rule = frames if isinstance(frames, Frames) else protocol.frames_of(dataset.name)
@@ -85,6 +94,7 @@ def evaluate_dataset(
         run_options(model, protocol, options),
         reference_folder,
         workers,
+        streams=tuple(streams),
     )
     known = {scene.name: {row.key: row for row in scene.rows if row.failed is None} for scene in earlier}
     scenes: list[PosedScene] = []
@@ -97,7 +107,12 @@ def evaluate_dataset(
         scenes.append(
             PosedScene(scene.name, chosen, total, how, scene.group, known.get(scene.name, {}), warm)
         )
-    context = {"plans": list(specs), "references": list(how.references), "root": str(root)}
+    context = {
+        "plans": list(specs),
+        "streams": [stream.to_json() for stream in streams],
+        "references": list(how.references),
+        "root": str(root),
+    }
     side_by_side = jobs > 1 and len(scenes) > 1
     measure = partial(measure_side_by_side, jobs=jobs) if side_by_side else one_by_one
     return run_scenes(model, scenes, Evaluation(settings, context), progress, on_scene, measure)

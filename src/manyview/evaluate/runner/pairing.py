@@ -21,19 +21,18 @@ from ...reconstruction.inputs.views import (
     sampled_pixels,
 )
 from ...reconstruction.result.result import Reconstruction
-from ...reconstruction.run.prepare import PreparedRun
 from ..protocols.scene_pair import Grid, Needs, ScenePair
 
 
 def pair_of(
     scene: Reconstruction,
-    ready: PreparedRun,
+    given: Sequence[ViewRecord],
     posed: PosedSet,
     grid: Grid = "network",
     cloud: Float[np.ndarray, "n 3"] | None = None,
     needs: Needs = "points",
 ) -> ScenePair:
-    """Put an estimate beside the truth, as far as measures need it.
+    """Put an estimate of the views `given` beside the truth, as far as measures need it.
 
     On the grid "truth" the estimate is resized to the depth maps of the truth (bilinear, antialiased), as
     pi3's evaluation does; where their sizes differ or images are cropped or padded, the network's is used
@@ -42,7 +41,7 @@ def pair_of(
     notes = []
     # Refined depth may be larger than the network's.
     own = {record.source: record for record in scene.views}
-    records = [own.get(record.source, record) for record in ready.views.records]
+    records = [own.get(record.source, record) for record in given]
     order = in_network_order(posed, records)
     place = {record.source: index for index, record in enumerate(records)}
     found = [place[record.source] for record in scene.views]

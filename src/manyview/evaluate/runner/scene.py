@@ -16,10 +16,11 @@ from ...errors import ManyViewError, MemoryLimitError
 from ...files.ply_vertices import read_vertices
 from ...geometry.cameras import invert_rigid
 from ...models.network import Network
+from ...reconstruction.inputs.load import LoadedViews
 from ...reconstruction.result.result import Reconstruction
 from ...reconstruction.run.engine import reconstruct
 from ...reconstruction.run.options import ReconstructOptions
-from ...reconstruction.run.prepare import PreparedRun, prepare
+from ...reconstruction.run.prepare import prepare
 from ...refine import RefineOptions, refine
 from ...refine.stereo import StereoOptions
 from ..metrics.trajectory import spread
@@ -31,6 +32,7 @@ from ..references.colmap import colmap_estimate, colmap_settings
 from .pairing import camera_pair, ground_truth, in_network_order, pair_of
 from .records import PlanRow, SceneRows
 from .settings import digest, inputs_digest
+from .streamed import StreamedPlan, run_streamed
 
 # Some protocols take only confident points: all of a baseline are as good as any.
 _CONFIDENCE = 100.0
@@ -43,6 +45,7 @@ class Recipe:
     `seed` draws the camera centres of the baseline identity, `reference_folder` keeps COLMAP's cameras,
     `workers` threads search neighbours (-1: all cores), `together` scenes are measured at a time. With
     `refine` every plan has a second row, of its result refined (and with `stereo` its depth measured).
+    `streams` have rows after those of the plans.
     """
 
     settings: Mapping[str, Any]
@@ -56,6 +59,7 @@ class Recipe:
     seed: int = 0
     refine: RefineOptions | None = None
     stereo: StereoOptions | None = None
+    streams: tuple[StreamedPlan, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +80,10 @@ class PosedScene:
     @property
     def rows(self) -> int:
         each = 1 if self.how.refine is None else 2
-        return each * len(self.how.plans) + len(self.how.references)
+        return each * len(self.how.plans) + len(self.how.streams) + len(self.how.references)
 
     def measure(self, model: Network, row_done: Callable[[], None]) -> SceneRows:
-        """Every plan, then every reference."""
+        """Every plan, every stream, then every reference."""
         how, posed, needs = self.how, self.posed, self.how.protocol.needs
         if needs == "cameras":
             posed = dataclasses.replace(posed, depth=None)
@@ -90,14 +94,19 @@ class PosedScene:
         cloud = None if posed.cloud is None else read_vertices(posed.cloud)
         rows: list[PlanRow] = []
         facts: dict[str, Any] = {}
-        for index, spec in enumerate((*how.plans, *how.references)):
-            # A reference is known by its own settings, and by a name that no plan has.
-            plan = index < len(how.plans)
-            what = spec if plan else reference_settings(spec, how.seed)
+        # Plans are known by their specs; streams and references by their own settings.
+        known_by: list[tuple[str | StreamedPlan, Any]] = [
+            *((spec, spec) for spec in how.plans),
+            *((stream, stream.to_json()) for stream in how.streams),
+            *((name, reference_settings(name, how.seed)) for name in how.references),
+        ]
+        for spec, what in known_by:
             key = digest([how.settings, what, self.name, list(names), inputs])
             if key in self.known:
                 made: tuple[PlanRow, ...] = (self.known[key],)
-            elif plan:
+            elif isinstance(spec, StreamedPlan):
+                made = (self._stream_row(model, posed, spec, key, cloud),)
+            elif isinstance(what, str):
                 made, facts = self._plan_rows(model, posed, spec, key, cloud)
             elif spec == COLMAP:
                 made = (_colmap_row(key, posed, how),)
@@ -125,13 +134,12 @@ class PosedScene:
                 reconstruct(ready, model)
             scene = reconstruct(ready, model)
         except MemoryLimitError as error:
-            shared = f" (memory is shared by {how.together} scenes: fewer --jobs)" if how.together > 1 else ""
-            return (PlanRow(spec, key, failed=f"{error}{shared}"),), {}
-        rows = [self._row(spec, key, scene, ready, posed, cloud)]
+            return (self._failed(spec, key, error),), {}
+        rows = [self._row(spec, key, scene, ready.views, posed, cloud)]
         if how.refine is not None:
             device = str(ready.chosen.machine.device)
             refined = refine(scene, options=how.refine, stereo=how.stereo, device=device)
-            rows.append(self._row(f"{spec}, refined", "", refined, ready, posed, cloud))
+            rows.append(self._row(f"{spec}, refined", "", refined, ready.views, posed, cloud))
         true = posed.cam_from_world[in_network_order(posed, ready.views.records)]
         centres = invert_rigid(torch.from_numpy(true).double())[..., 3]
         facts = {
@@ -145,17 +153,38 @@ class PosedScene:
         }
         return tuple(rows), facts
 
+    def _stream_row(
+        self,
+        model: Network,
+        posed: PosedSet,
+        stream: StreamedPlan,
+        key: str,
+        cloud: Float[np.ndarray, "n 3"] | None,
+    ) -> PlanRow:
+        try:
+            if self.warm:
+                run_streamed(stream, posed, model, self.how.options)
+            scene, views = run_streamed(stream, posed, model, self.how.options)
+        except MemoryLimitError as error:
+            return self._failed(str(stream), key, error)
+        return self._row(str(stream), key, scene, views, posed, cloud)
+
+    def _failed(self, name: str, key: str, error: MemoryLimitError) -> PlanRow:
+        together = self.how.together
+        shared = f" (memory is shared by {together} scenes: fewer --jobs)" if together > 1 else ""
+        return PlanRow(name, key, failed=f"{error}{shared}")
+
     def _row(
         self,
         name: str,
         key: str,
         scene: Reconstruction,
-        ready: PreparedRun,
+        views: LoadedViews,
         posed: PosedSet,
         cloud: Float[np.ndarray, "n 3"] | None,
     ) -> PlanRow:
         how = self.how
-        pair = pair_of(scene, ready, posed, how.protocol.grid, cloud, how.protocol.needs)
+        pair = pair_of(scene, views.records, posed, how.protocol.grid, cloud, how.protocol.needs)
         said = () if scene.refinement is None else (f"{name}: {scene.refinement['sentence']}",)
         notes = (*scene.notes, *pair.notes, *said)
         figures = how.protocol.figures(pair, how.workers)
@@ -185,17 +214,17 @@ def _baseline_row(
     name: str, key: str, model: Network, posed: PosedSet, how: Recipe, cloud: Float[np.ndarray, "n 3"] | None
 ) -> PlanRow:
     """An image-independent baseline on the pixels that `model` would see."""
-    ready = prepare(list(posed.images), model, dataclasses.replace(how.options, accel="frame"))
-    scene = _baseline(name, ready, posed, how)
-    pair = pair_of(scene, ready, posed, how.protocol.grid, cloud, how.protocol.needs)
+    views = prepare(list(posed.images), model, dataclasses.replace(how.options, accel="frame")).views
+    scene = _baseline(name, views, posed, how)
+    pair = pair_of(scene, views.records, posed, how.protocol.grid, cloud, how.protocol.needs)
     pair = dataclasses.replace(pair, true_intrinsics=None)  # the baseline's are arbitrary
     return PlanRow(name, key, how.protocol.figures(pair, how.workers), notes=pair.notes, reference=True)
 
 
-def _baseline(name: str, ready: PreparedRun, posed: PosedSet, how: Recipe) -> Reconstruction:
+def _baseline(name: str, views: LoadedViews, posed: PosedSet, how: Recipe) -> Reconstruction:
     """The baseline as a reconstruction of the images that were prepared."""
-    records = ready.views.records
-    height, width = (int(side) for side in ready.views.images.shape[-2:])
+    records = views.records
+    height, width = (int(side) for side in views.images.shape[-2:])
     if name == IDENTITY:
         found = identity(len(records), height, width, seed=how.seed)
     else:

@@ -24,7 +24,7 @@ def assemble(
     comparison: dict[str, Any] | None,
 ) -> Reconstruction:
     """The result of `ready`: `views` and `arrays` that are kept, `held` from `start_counting`."""
-    peak = _measured_bytes(ready.chosen.machine.device, held)
+    peak = measured_bytes(ready.chosen.machine.device, held)
     return Reconstruction(
         views=views,
         settings=ready.settings,
@@ -46,7 +46,7 @@ def start_counting(device: torch.device) -> int:
     return torch.cuda.memory_allocated(device)
 
 
-def _measured_bytes(device: torch.device, held: int) -> dict[str, int]:
+def measured_bytes(device: torch.device, held: int) -> dict[str, int]:
     """CUDA: the pass's own peak, beside the weights, as expected; else only the whole process's is known."""
     if device.type == "cuda":
         return {"measured peak": torch.cuda.max_memory_allocated(device) - held}
