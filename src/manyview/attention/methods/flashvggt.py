@@ -105,7 +105,8 @@ class DescriptorKeys(Keys):
 
     def _descriptors(self, short: Tensor, layout: TokenLayout) -> Tensor:
         """Keys or values [batch, heads, frames * short, dim] without those of special tokens."""
-        return short.unflatten(2, (layout.frames, -1))[:, :, :, layout.special_tokens :].flatten(2, 3)
+        frames: Tensor = short.unflatten(2, (layout.frames, -1))
+        return frames[:, :, :, layout.special_tokens :].flatten(2, 3)
 
     def count(self, layout: TokenLayout) -> float:
         whole = (layout.reference_frame is not None and self.first_frame) + self._clusters(layout)
