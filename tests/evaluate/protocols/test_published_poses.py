@@ -13,7 +13,9 @@ from manyview.evaluate.metrics.trajectory import Alignment, trajectory_errors
 from manyview.evaluate.protocols.averages import averaged
 from manyview.evaluate.protocols.measures import RelativePose, Trajectory
 from manyview.evaluate.protocols.measures.first_camera import scene_scales
+from manyview.evaluate.protocols.measures.fit_cameras import fit_cameras, moved
 from manyview.evaluate.protocols.published import PROTOCOLS
+from manyview.geometry.align import umeyama
 
 from ..published_cases import published_case
 from .scene_pairs import flash_pair, lost, of_cameras, similar, truth
@@ -145,3 +147,28 @@ def test_areas_of_relative_poses_are_those_of_depth_anything_3() -> None:
                 f"auc{t:02}_mean": mean[f"auc_{t}"] / 100,
             }
         )
+
+
+def test_a_similarity_of_most_cameras_is_that_of_depth_anything_3() -> None:
+    case = published_case("da3_alignment")
+    found, true = (case.inputs[f"{side}_w2c"][:, :3] for side in ("estimated", "true"))
+    matrix = fit_cameras(found, true)
+    scale = np.cbrt(np.linalg.det(matrix[:3, :3]))
+    centres = [np.linalg.inv(case.inputs[f"{side}_w2c"])[:, :3, 3] for side in ("estimated", "true")]
+    errors = np.linalg.norm(moved(matrix, centres[0]) - centres[1], axis=1)
+    case.check(
+        ransac_scale=scale,
+        ransac_rotation=matrix[:3, :3] / scale,
+        ransac_translation=matrix[:3, 3],
+        ransac_median_centre_error=np.median(errors),
+        ransac_mean_centre_error=errors.mean(),
+    )
+    plain = umeyama(*(torch.from_numpy(one) for one in centres))
+    case.check(**dict(zip(("umeyama_scale", "umeyama_rotation", "umeyama_translation"), plain)))
+    # Fewer than three, or on a line: not determined. Views without a camera are left out.
+    assert fit_cameras(found[:2], true[:2]) is None
+    line = np.tile(np.eye(4)[:3], (5, 1, 1))
+    line[:, 0, 3] = np.arange(5)
+    assert fit_cameras(line, true[:5]) is None and fit_cameras(found[:5], line) is None
+    lost = np.concatenate([np.full((1, 3, 4), np.nan), found])
+    np.testing.assert_allclose(fit_cameras(lost, np.concatenate([true[:1], true])), matrix)
