@@ -1,4 +1,4 @@
-"""The same five cameras written by hand in every format of `manyview.datasets`, with images and depth."""
+"""The same five cameras written by hand in the formats of `manyview.datasets`, with images and depth."""
 
 from __future__ import annotations
 
@@ -14,44 +14,17 @@ import roma
 import torch
 from PIL import Image
 
-VIEWS = 5
-
-
-def world_from_cam() -> np.ndarray:
-    """Five cameras that differ from their own inverses in every number, first one not at the origin."""
-    axes = torch.tensor(
-        [[0.3, -0.2, 0.1], [0.5, 0.1, -0.4], [-0.6, 0.7, 0.2], [0.1, 1.1, 0.0], [1.5, 0.2, 0.9]]
-    )
-    rotation = roma.rotvec_to_rotmat(axes.double()).numpy()
-    centres = np.array([[1, 2, 3], [1.5, 2, 3], [2, 2.5, 3], [2, 3, 4.5], [0, -1, 2]], dtype=float)
-    return np.concatenate([rotation, centres[:, :, None]], axis=-1)
-
-
-def write_image(path: Path, index: int, size: tuple[int, int] = (32, 24)) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(index).integers(0, 255, (6, 8, 3), dtype=np.uint8)
-    Image.fromarray(noise).resize(size).save(path)
-
-
-def write_depth(path: Path, values: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values.astype(np.uint16)).save(path)
-
-
-def depth_values(index: int) -> np.ndarray:
-    """24x32 raw values, 0 in the first row and 65535 in the second."""
-    values = np.full((24, 32), 1000 * (index + 1))
-    values[0], values[1] = 0, 65535
-    return values
-
-
-def text(path: Path, rows: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(" ".join(f"{v:.17g}" for v in row) for row in np.atleast_2d(rows)) + "\n")
-
-
-def square(rows: np.ndarray) -> np.ndarray:
-    return np.concatenate([rows, np.broadcast_to([[[0, 0, 0, 1]]], (len(rows), 1, 4))], axis=1)
+from .fixture_files import (
+    VIEWS,
+    cam_from_world,
+    depth_values,
+    square,
+    text,
+    world_from_cam,
+    write_depth,
+    write_image,
+)
+from .published_layouts import LAYOUTS
 
 
 def write_plain(folder: Path) -> None:
@@ -99,11 +72,6 @@ def write_strecha(folder: Path) -> None:
         path = folder / "gt_dense_cameras" / f"{i:04}.jpg.camera"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(" ".join(f"{v:.17g}" for v in row) + " " for row in rows) + "\n")
-
-
-def cam_from_world() -> np.ndarray:
-    rotation_t = world_from_cam()[:, :, :3].transpose(0, 2, 1)
-    return np.concatenate([rotation_t, -rotation_t @ world_from_cam()[:, :, 3:]], -1)
 
 
 def write_nrgbd(folder: Path) -> None:
@@ -345,4 +313,5 @@ def write_kitti_depth(folder: Path) -> None:
 
 
 WRITERS["tanks"] = write_tanks
+WRITERS |= LAYOUTS
 DATASET_WRITERS = {**WRITERS, "bonn": write_bonn, "kitti-depth": write_kitti_depth, "imc": write_imc}

@@ -12,8 +12,8 @@ from PIL import Image
 
 from manyview.datasets import read_posed_set
 from manyview.datasets.colmap_model import ColmapCamera
-from manyview.datasets.dtu import eroded
-from manyview.datasets.eth3d import distorted_pixels
+from manyview.datasets.depth_files import eroded
+from manyview.datasets.lens_depth import distorted_pixels
 from manyview.errors import InputError
 
 from .posed_fixtures import VIEWS, WRITERS, text

@@ -4,7 +4,9 @@ The motion capture gives a body T in axes of its own (x mirrored, y and z exchan
 sits on it as T_m: world_from_cam = T_ros T T_ros T_m (the dataset's page). T_m as published has a scale of
 1.06 in its rotation, which is taken out. Depth is TUM's, 5000 a metre. Intrinsics are the published ones
 without their slight distortion. Protocols that count every image (video depth of MonST3R, CUT3R, pi3) pair
-the n-th image with the n-th depth map, as their preparation does; all else pairs them by time.
+the n-th image with the n-th depth map, as their preparation does; all else pairs them by time. That
+preparation (`rgb_110/` and `depth_110/`, images 30 to 139) is read where the original is not there; its
+`groundtruth_110.txt` are lines 30 to 139 of the track, not those of the images, so it has no cameras.
 """
 
 from __future__ import annotations
@@ -32,13 +34,26 @@ _T_M = np.array(
 _INTRINSICS = np.array([[542.822841, 0, 316.093520], [0, 542.576870, 238.256098], [0, 0, 1]])
 
 
+_PREPARED, _FIRST = "_110", 30
+
+
 def fits(folder: Path) -> bool:
     """Nothing but its name distinguishes the folder from TUM's."""
-    return folder.resolve().name.startswith("rgbd_bonn") and tum.fits(folder)
+    cameras = tum.fits(folder) or (folder / f"groundtruth{_PREPARED}.txt").is_file()
+    return folder.resolve().name.startswith("rgbd_bonn") and cameras
 
 
 def read(folder: Path, depth_by_index: bool = False) -> PosedSet:
-    found = tum.read(folder, depth_by_index)
+    intrinsics = _INTRINSICS[None]
+    if tum.is_prepared(folder, _PREPARED):
+        found = tum.read_part(folder, _PREPARED, depth_by_index=True)
+        return dataclasses.replace(
+            found,
+            positions=tuple(range(_FIRST, _FIRST + len(found))),
+            cam_from_world=np.full_like(found.cam_from_world, np.nan),
+            intrinsics=np.repeat(intrinsics, len(found), 0),
+        )
+    found = tum.read_part(folder, depth_by_index=depth_by_index)
     body = invert_rigid(found.cam_from_world)
     u, _, vh = np.linalg.svd(_T_M[:, :3])
     rotation = _T_ROS @ body[:, :, :3] @ _T_ROS
@@ -47,7 +62,7 @@ def read(folder: Path, depth_by_index: bool = False) -> PosedSet:
     return dataclasses.replace(
         found,
         cam_from_world=invert_rigid(world_from_cam),
-        intrinsics=np.repeat(_INTRINSICS[None], len(found), 0),
+        intrinsics=np.repeat(intrinsics, len(found), 0),
     )
 
 

@@ -7,49 +7,23 @@ matrix for pixel centres at whole numbers. Depth (`depths/` as .npy or .pfm) is 
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float64
-from PIL import Image
+from jaxtyping import Float64
 
 from ..errors import InputError
 from ..geometry.unproject_np import invert_rigid
 from .dataset import Dataset
+from .depth_files import MaskedDepth
 from .image_files import some_images_in
-from .posed_set import DepthFiles, PosedSet, posed_set
+from .posed_set import PosedSet, posed_set
 from .text_files import half_pixel_centres, lines_of, numbers
 
 _LAYOUT = (
     "scan1/images/00000000.jpg with cams/00000000_cam.txt, depths/00000000.npy and binary_masks/00000000.png"
 )
 _ERODED = 10
-
-
-@dataclasses.dataclass(frozen=True)
-class MaskedDepth(DepthFiles):
-    """Depth that counts only where an eroded mask says so; None: everywhere."""
-
-    masks: tuple[Path | None, ...] = ()
-    _per_view = ("paths", "masks")
-
-    def read(self, index: int) -> Float64[np.ndarray, "height width"] | None:
-        depth, mask = super().read(index), self.masks[index]
-        if depth is None or mask is None:
-            return depth
-        with Image.open(mask) as image:
-            inside = np.asarray(image.convert("L").resize(depth.shape[::-1], Image.Resampling.NEAREST)) > 127
-        return np.where(eroded(inside, _ERODED), depth, np.nan)
-
-
-def eroded(mask: Bool[np.ndarray, "height width"], side: int) -> Bool[np.ndarray, "height width"]:
-    """Erosion by a square whose anchor is `side` // 2, as OpenCV's; beyond the border nothing is missing."""
-    before, after = side // 2, side - 1 - side // 2
-    padded = np.pad(~mask, ((before, after), (before, after)))
-    sums = np.pad(padded.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    missing = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-    return missing == 0
 
 
 def fits(folder: Path) -> bool:
@@ -66,7 +40,7 @@ def read(folder: Path) -> PosedSet:
         invert_rigid(np.stack(poses)),
         folder / "cams",
         np.stack(intrinsics),
-        MaskedDepth.existing(depths, masks=masks),
+        MaskedDepth.existing(depths, masks=masks, erosion=_ERODED),
         unit="mm",
     )
 

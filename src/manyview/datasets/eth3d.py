@@ -16,10 +16,12 @@ import numpy as np
 from jaxtyping import Float64
 
 from ..errors import InputError
-from ..geometry.unproject_np import invert_rigid, pixel_grid
+from ..geometry.unproject_np import invert_rigid
 from .colmap_model import ColmapCamera, model_folder, read_views, views_with_images
 from .dataset import Dataset
-from .posed_set import DepthFiles, PosedSet, counted_note, posed_set
+from .depth_files import DepthFiles
+from .lens_depth import LensDepth
+from .posed_set import PosedSet, counted_note, posed_set
 
 _LAYOUT = (
     "courtyard/images/dslr_images_undistorted/ with dslr_calibration_undistorted/, "
@@ -28,19 +30,11 @@ _LAYOUT = (
 
 
 @dataclasses.dataclass(frozen=True)
-class LensDepth(DepthFiles):
-    """Depth of distorted images, in pixels of undistorted ones; `cameras`: (undistorted, distorted)."""
+class RawLensDepth(LensDepth):
+    """Files of float32 rows in the shape of the distorted image, without a header."""
 
-    cameras: tuple[tuple[ColmapCamera, ColmapCamera], ...] = ()
-    most_width: int = 1024
-    """Depth is read on a grid of the image's shape at most this wide; images have 24 megapixels."""
-    _per_view = ("paths", "cameras")
-
-    def read(self, index: int) -> Float64[np.ndarray, "height width"] | None:
-        path = self.paths[index]
-        if path is None:
-            return None
-        flat, lens = self.cameras[index]
+    def _stored(self, index: int, path: Path) -> Float64[np.ndarray, "height width"]:
+        _, lens = self.cameras[index]
         try:
             values = np.fromfile(path, "<f4")
         except OSError as error:
@@ -49,37 +43,7 @@ class LensDepth(DepthFiles):
             raise InputError(
                 f"{path}: holds {values.size} numbers, expected {lens.width}x{lens.height}; copy it again"
             )
-        shrink = max(1.0, flat.width / self.most_width)
-        width, height = round(flat.width / shrink), round(flat.height / shrink)
-        pixels = pixel_grid(height, width) * [flat.width / width, flat.height / height]
-        k = flat.intrinsics
-        rays = (pixels - k[:2, 2]) / [k[0, 0], k[1, 1]]
-        place = np.floor(distorted_pixels(rays, lens))
-        inside = (place >= 0).all(-1) & (place[..., 0] < lens.width) & (place[..., 1] < lens.height)
-        x, y = (np.where(inside, place[..., axis], 0).astype(int) for axis in (0, 1))
-        depth = values.reshape(lens.height, lens.width)[y, x].astype(np.float64)
-        return np.where(inside & np.isfinite(depth) & (depth > 0), depth, np.nan) / self.per_unit
-
-
-def distorted_pixels(
-    rays: Float64[np.ndarray, "*grid 2"], lens: ColmapCamera
-) -> Float64[np.ndarray, "*grid 2"]:
-    """Where a pinhole or thin-prism fisheye lens (COLMAP's model) sees the rays (x/z, y/z)."""
-    k = lens.intrinsics
-    if lens.model == "THIN_PRISM_FISHEYE":
-        k1, k2, p1, p2, k3, k4, sx1, sy1 = lens.distortion
-        radius = np.linalg.norm(rays, axis=-1, keepdims=True)
-        safe = np.maximum(radius, 1e-12)
-        bent = np.where(radius > 1e-12, np.arctan(radius) / safe, 1.0) * rays
-        u, v = bent[..., 0], bent[..., 1]
-        r2 = u * u + v * v
-        radial = k1 * r2 + k2 * r2**2 + k3 * r2**3 + k4 * r2**4
-        du = u * radial + 2 * p1 * u * v + p2 * (r2 + 2 * u * u) + sx1 * r2
-        dv = v * radial + 2 * p2 * u * v + p1 * (r2 + 2 * v * v) + sy1 * r2
-        rays = np.stack([u + du, v + dv], -1)
-    elif any(lens.distortion):
-        raise InputError(f"a lens of the model {lens.model} is not known; expected THIN_PRISM_FISHEYE")
-    return rays * [k[0, 0], k[1, 1]] + k[:2, 2]
+        return values.reshape(lens.height, lens.width).astype(np.float64)
 
 
 def fits(folder: Path) -> bool:
@@ -110,7 +74,7 @@ def _depth(folder: Path, views: Sequence[tuple[str, ColmapCamera]]) -> DepthFile
     files = folder / "ground_truth_depth" / "dslr_images"
     lens = {Path(image.name).name: camera for image, camera in read_views(place)}
     paths = (files / name if name in lens else None for name, _ in views)
-    return LensDepth.existing(paths, cameras=tuple((flat, lens.get(name, flat)) for name, flat in views))
+    return RawLensDepth.existing(paths, cameras=tuple((flat, lens.get(name, flat)) for name, flat in views))
 
 
 DATASET = Dataset(

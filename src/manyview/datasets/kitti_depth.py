@@ -17,8 +17,9 @@ import numpy as np
 
 from ..errors import InputError
 from .dataset import Dataset
+from .depth_files import DepthFiles
 from .image_files import images_in
-from .posed_set import DepthFiles, PosedSet
+from .posed_set import PosedSet
 from .text_files import half_pixel_centres, number_table
 
 _LAYOUT = (

@@ -13,8 +13,9 @@ import numpy as np
 
 from ..errors import InputError
 from .dataset import Dataset
+from .depth_files import DepthFiles
 from .image_files import images_in
-from .posed_set import DepthFiles, PosedSet, posed_set
+from .posed_set import PosedSet, posed_set
 from .text_files import first_line_words, number_table
 
 _FOCAL = 554.2562584220408

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from ..errors import InputError
 from .dataset import Dataset
+from .depth_files import DepthFiles
 from .image_files import images_in
-from .posed_set import DepthFiles, PosedSet, posed_set
+from .posed_set import PosedSet, posed_set
 from .text_files import first_line_words, intrinsics_file, number_table, pose_matrices
 
 _IMAGE_FOLDERS = ("color", "rgb", "images", "image", "gray", ".")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -14,52 +13,7 @@ from ..errors import InputError
 from ..files.naming import printable
 from ..files.spread import evenly_spread
 from ..geometry.unproject_np import invert_rigid, nearest_rigid
-from .depth_maps import read_depth_map, valid_depth
-
-AnyDepth = TypeVar("AnyDepth", bound="DepthFiles")
-
-
-@dataclasses.dataclass(frozen=True)
-class DepthFiles:
-    """Depth maps in the order of the views (None: a view without one), of any kind `depth_maps` reads.
-
-    z-depth in the unit of the data set is value / `per_unit`; zero and `invalid` values are no measurement,
-    nor is depth beyond `farthest`.
-    """
-
-    paths: tuple[Path | None, ...]
-    per_unit: float = 1.0
-    invalid: tuple[int, ...] = ()
-    farthest: float = float("inf")
-
-    _per_view: ClassVar[tuple[str, ...]] = ("paths",)
-
-    @classmethod
-    def existing(
-        cls, paths: Iterable[Path | None], per_unit: float = 1.0, **options: Any
-    ) -> DepthFiles | None:
-        """Those of the paths, one a view, that exist; None if there is none."""
-        found = tuple(path if path is not None and path.is_file() else None for path in paths)
-        return cls(found, per_unit, **options) if any(found) else None
-
-    def read(self, index: int) -> Float64[np.ndarray, "height width"] | None:
-        """z-depth of one view, NaN where nothing was measured; None for a view without depth."""
-        path = self.paths[index]
-        if path is None:
-            return None
-        values = read_depth_map(path)
-        depth = valid_depth(values)
-        depth[np.isin(values, self.invalid)] = np.nan
-        depth /= self.per_unit
-        depth[depth > self.farthest] = np.nan
-        return depth
-
-    def select(self: AnyDepth, views: Sequence[int]) -> AnyDepth:
-        """The depth of these views alone, in this order."""
-        per_view: dict[str, Any] = {
-            name: tuple(getattr(self, name)[i] for i in views) for name in self._per_view
-        }
-        return dataclasses.replace(self, **per_view)
+from .depth_files import DepthFiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +24,8 @@ class PosedSet:
     `intrinsics`: pixels of the images, pixel centres at +0.5; None where the folder has none. `cloud`: a PLY
     file of measured points in the same world. `notes`: what was left out or assumed. `format`: name of the
     data set. `cam_from_world` is NaN for a frame without a camera (tracking was lost) until `with_cameras`
-    leaves it out: `Dataset.read` does, unless every frame is to be counted.
+    leaves it out: `Dataset.read` does, unless every frame is to be counted. `positions` of the views in the
+    sequence that a paper's script prepared the folder from (every third frame, say); None: it is whole.
     """
 
     name: str
@@ -82,6 +37,7 @@ class PosedSet:
     unit: str = "m"
     cloud: Path | None = None
     format: str = ""
+    positions: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -111,6 +67,7 @@ class PosedSet:
             cam_from_world=self.cam_from_world[chosen],
             intrinsics=None if self.intrinsics is None else self.intrinsics[chosen],
             depth=None if self.depth is None else self.depth.select(chosen),
+            positions=None if self.positions is None else tuple(self.positions[i] for i in chosen),
         )
 
 

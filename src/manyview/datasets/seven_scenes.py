@@ -16,8 +16,9 @@ import numpy as np
 
 from ..errors import InputError
 from .dataset import Dataset
+from .depth_files import DepthFiles
 from .image_files import images_in
-from .posed_set import DepthFiles, PosedSet, posed_set
+from .posed_set import PosedSet, posed_set
 from .text_files import square_matrix
 
 _LAYOUT = "chess/seq-03/frame-000000.color.png with .depth.png (or .depth.proj.png) and .pose.txt"

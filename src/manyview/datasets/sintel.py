@@ -14,9 +14,10 @@ from jaxtyping import Float64
 from ..errors import InputError
 from ..geometry.unproject_np import invert_rigid
 from .dataset import Dataset
+from .depth_files import DepthFiles
 from .depth_maps import SINTEL_TAG
 from .image_files import some_images_in
-from .posed_set import DepthFiles, PosedSet, posed_set
+from .posed_set import PosedSet, posed_set
 from .text_files import half_pixel_centres
 
 _LAYOUT = "training/final/alley_2/frame_0001.png with training/camdata_left/ and training/depth/"

@@ -20,13 +20,12 @@ from ..datasets.posed_set import PosedSet
 from ..errors import UsageError
 from ..geometry.unproject import world_points
 from ..synthetic import SceneBatch
-from .published_intrinsics import published_intrinsics
 
 # Views with less measured depth than this share of their pixels make no scene.
 _LEAST_DEPTH = 0.1
 _TRIES = 20
-# Formats whose reader knows no more than the dataset's nominal camera.
-_NOMINAL = ("7-scenes",)
+# Formats whose reader gives what the dataset publishes for all of its sequences.
+_NOMINAL = ("7-scenes", "tum")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +34,8 @@ class PosedFolders:
 
     Neighbouring views lie `step` frames apart, a number drawn from that range (fewer where the sequence
     is short). `ordered` keeps the order in time; otherwise the views are shuffled. `intrinsics` (fx, fy, cx,
-    cy; px of the stored images, pixel centres at +0.5) is used for folders without intrinsics; without it
-    those of TUM RGB-D get the published calibration of their camera, 7-Scenes its nominal one.
+    cy; px of the stored images, pixel centres at +0.5) is used for folders without intrinsics of their own:
+    also in place of the published calibration of TUM RGB-D and the nominal one of 7-Scenes.
     """
 
     folders: tuple[str, ...]
@@ -94,12 +93,10 @@ def _opened(folder: str, intrinsics: tuple[float, float, float, float] | None) -
         fx, fy, cx, cy = intrinsics
         matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
     elif found.intrinsics is None:
-        matrix = published_intrinsics(found, folder)
-        if matrix is None:
-            raise UsageError(
-                f"{folder}: has no intrinsics; give fx, fy, cx, cy beside it in the recipe"
-                + ("" if found.format != "tum" else ", or keep freiburg1, 2 or 3 in the folder's name")
-            )
+        raise UsageError(
+            f"{folder}: has no intrinsics; give fx, fy, cx, cy beside it in the recipe"
+            + ("" if found.format != "tum" else ", or keep freiburg1, 2 or 3 in the folder's name")
+        )
     if matrix is not None:
         found = dataclasses.replace(found, intrinsics=np.repeat(matrix[None], len(found), 0))
     return found

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from ...datasets import dataset_of, read_posed_set
+from ...datasets.depth_files import DepthFiles
 from ...datasets.depth_maps import read_depth_map, valid_depth
-from ...datasets.posed_set import DepthFiles
 from ...errors import InputError
 from ...files.naming import suggestion
 from ...files.paths import resolve_inside, user_path

@@ -1,0 +1,101 @@
+"""Layouts that papers' scripts prepare, and what their readers must tell apart."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from manyview.datasets import dataset_named, read_posed_set
+from manyview.errors import InputError
+
+from .fixture_files import VIEWS, text, write_depth, write_image
+from .posed_fixtures import write_bonn, write_scannet, write_tum
+from .published_layouts import write_scannet_90, write_tum_90
+
+
+@pytest.mark.parametrize(("write", "kind"), [(write_scannet_90, "scannet"), (write_tum_90, "tum")])
+def test_every_third_frame_was_prepared(write, kind: str, tmp_path: Path) -> None:
+    write(tmp_path / "scene")
+    found = read_posed_set(tmp_path / "scene")
+    assert found.format == kind and found.positions == (0, 3, 6, 9, 12)
+    assert found.select([1, 4]).positions == (3, 12)
+
+
+def test_the_original_of_a_scan_goes_before_what_was_prepared_from_it(tmp_path: Path) -> None:
+    write_scannet_90(tmp_path)
+    text(tmp_path / "pose_90.txt", np.full((VIEWS, 16), -np.inf))
+    with pytest.raises(InputError, match="color_90"):
+        read_posed_set(tmp_path)  # not one camera is known
+    write_scannet(tmp_path)
+    found = read_posed_set(tmp_path)
+    assert found.positions is None and len(found) == VIEWS
+    text(tmp_path / "pose_90.txt", np.zeros((3, 16)))
+    (tmp_path / "color").rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"pose_90\.txt: has 3 cameras"):
+        read_posed_set(tmp_path)
+
+
+def test_prepared_frames_of_bonn_have_depth_and_no_cameras(tmp_path: Path) -> None:
+    folder = tmp_path / "rgbd_bonn_crowd2"
+    write_bonn(folder)
+    for name in ("rgb", "depth"):
+        (folder / name).rename(folder / f"{name}_110")
+    (folder / "groundtruth.txt").rename(folder / "groundtruth_110.txt")
+    dataset = dataset_named("bonn")
+    (scene,) = dataset.scenes(tmp_path)
+    found = dataset.read(scene, every_image=True)
+    assert found.positions == tuple(range(30, 30 + VIEWS)) and np.isnan(found.cam_from_world).all()
+    assert [found.depth.read(i)[5, 5] for i in range(VIEWS)] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    with pytest.raises(InputError, match="rgb_110"):
+        dataset.read(scene)
+
+
+def test_depth_of_scannet_is_of_the_depth_camera(tmp_path: Path) -> None:
+    """A tilted plane, seen by a depth camera of other intrinsics, is that plane for the colour camera."""
+    write_scannet(tmp_path)
+    slope = np.array([0.3, -0.2])  # 1 / z = 0.5 + slope . (x / z, y / z)
+    own = np.array([[40.0, 0, 20.5, 0], [0, 44, 14.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    text(tmp_path / "intrinsic" / "intrinsic_depth.txt", own)
+
+    def plane(k: np.ndarray, height: int, width: int) -> np.ndarray:
+        x, y = np.meshgrid(np.arange(width), np.arange(height))
+        return 1 / (0.5 + slope[0] * (x - k[0, 2]) / k[0, 0] + slope[1] * (y - k[1, 2]) / k[1, 1])
+
+    for i in range(VIEWS):
+        write_depth(tmp_path / "depth" / f"{i}.png", 1000 * plane(own, 30, 42))
+    found = read_posed_set(tmp_path)
+    depth = found.depth.select([1]).read(0)
+    assert depth.shape == (24, 32)
+    expected = plane(np.array([[30.0, 0, 15.5], [0, 31, 11.5], [0, 0, 1]]), 24, 32)
+    there = np.isfinite(depth)
+    # Of the nearest pixel of a map that is as fine.
+    np.testing.assert_allclose(depth[there], expected[there], rtol=0.02)
+    assert there.mean() > 0.7 and np.abs(plane(own, 24, 32) - expected)[there].max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "focal", "centre"),
+    [("rgbd_dataset_freiburg1_desk", 517.3, 319.1), ("fr3_walking_xyz", 535.4, 320.6), ("mine", None, None)],
+)
+def test_intrinsics_of_tum_are_the_published_ones(
+    name: str, focal: float | None, centre: float | None, tmp_path: Path
+) -> None:
+    folder = tmp_path / name
+    write_tum(folder)
+    for path in (folder / "rgb").iterdir():
+        write_image(path, 1, (320, 240))
+    k = read_posed_set(folder).intrinsics
+    assert k is None if focal is None else k[3, 0].tolist() == pytest.approx([focal / 2, 0, centre / 2])
+    for path in (folder / "rgb").iterdir():
+        write_image(path, 1, (320, 200))
+    assert read_posed_set(folder).intrinsics is None
+
+
+@pytest.mark.parametrize("folder", ["rgb_90", "color_90"])
+def test_a_preparation_without_its_cameras_is_no_scene(folder: str, tmp_path: Path) -> None:
+    write_image(tmp_path / "scene" / folder / "0.png", 0)
+    with pytest.raises(InputError, match=re.escape(str(tmp_path / "scene"))):
+        read_posed_set(tmp_path / "scene")
