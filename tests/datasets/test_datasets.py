@@ -146,6 +146,7 @@ def test_the_lists_are_those_of_the_papers() -> None:
         ("co3d", "all51"): 51,
         ("dtu", "test22"): 22,
         ("eth3d", "training"): 13,
+        ("eth3d", "da3"): 11,
         ("sintel", "fourteen"): 14,
         ("kitti", "training"): 11,
         ("kitti-depth", "val13"): 13,

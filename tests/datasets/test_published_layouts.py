@@ -10,6 +10,9 @@ import pytest
 
 from manyview.datasets import dataset_named, read_posed_set
 from manyview.errors import InputError
+from manyview.evaluate.protocols.frames import Frames
+from manyview.evaluate.protocols.published import PROTOCOLS
+from manyview.evaluate.runner.chosen_frames import chosen_frames
 
 from .fixture_files import VIEWS, text, write_depth, write_image
 from .posed_fixtures import write_bonn, write_scannet, write_tum
@@ -22,6 +25,27 @@ def test_every_third_frame_was_prepared(write, kind: str, tmp_path: Path) -> Non
     found = read_posed_set(tmp_path / "scene")
     assert found.format == kind and found.positions == (0, 3, 6, 9, 12)
     assert found.select([1, 4]).positions == (3, 12)
+
+
+def test_strides_of_protocols_are_those_of_the_sequence_itself(tmp_path: Path) -> None:
+    write_scannet_90(tmp_path / "scene0000_00")
+    write_tum_90(tmp_path / "rgbd_dataset_freiburg3_sitting_xyz")
+    for name in ("scannet", "tum"):
+        data = dataset_named(name)
+        scenes = data.scenes(tmp_path)
+        for protocol, rule, used in (
+            ("pi3-trajectory", None, [0, 1, 2, 3, 4]),
+            ("long-trajectory", None, [0, 1, 2, 3, 4]),
+            ("default", None, [0, 1, 2, 3, 4]),
+            ("pi3-trajectory", Frames("every", 6), [0, 2, 4]),
+            ("pi3-trajectory", Frames("every", 3, most=2), [0, 1]),
+            ("pi3-trajectory", Frames("every", 5, first=3), [1]),
+            ("default", Frames(most=2), [0, 4]),
+        ):
+            protocol = PROTOCOLS[protocol]
+            rule = rule or protocol.frames_of(name)
+            ((chosen, total),) = chosen_frames(data, tmp_path, protocol, scenes, rule)
+            assert total == VIEWS and chosen.positions == tuple(3 * i for i in used), (name, rule)
 
 
 def test_the_original_of_a_scan_goes_before_what_was_prepared_from_it(tmp_path: Path) -> None:

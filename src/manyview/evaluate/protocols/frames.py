@@ -12,7 +12,6 @@ import numpy as np
 from ...files.spread import evenly_spread
 
 Rule = Literal["every", "half-every", "whole-strides", "spread", "random", "shuffle", "first-then-every"]
-_STRIDES: tuple[Rule, ...] = ("every", "half-every", "whole-strides")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +46,13 @@ class Frames:
             raise ValueError(f"strides and numbers of frames are positive, not {self.stride} and {self.most}")
         if self.first < 0 or (self.first and self.rule != "every"):
             raise ValueError(f"a first frame is for frames 'every' and not negative, not {self.first}")
-        if self.most is None and self.rule not in _STRIDES:
+        if self.most is None and not self.by_stride:
             raise ValueError(f"frames {self.rule!r} need a number of frames")
+
+    @property
+    def by_stride(self) -> bool:
+        """Whether it takes frames in steps from a first one."""
+        return self.rule in ("every", "half-every", "whole-strides")
 
     def choose(self, total: int) -> list[int]:
         """The indices for one sequence by itself."""
@@ -63,7 +67,7 @@ class Frames:
         return [self._choose(total, generator) for total in totals]
 
     def _choose(self, total: int, generator: np.random.RandomState) -> list[int]:
-        if self.rule in _STRIDES:
+        if self.by_stride:
             stride = min(self.stride, max(1, total // 2)) if self.rule == "half-every" else self.stride
             first = self.first if self.first < total else 0
             end = total - total % stride if self.rule == "whole-strides" else total

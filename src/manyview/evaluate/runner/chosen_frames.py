@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -47,7 +48,9 @@ def chosen_frames(
             ]
             drawn = dict(zip((scene.name for scene in whole), rule.choose_all(totals)))
         else:
-            drawn = {name: rule.choose(len(places)) for name, places in usable.items()}
+            drawn = {
+                scene.name: _by_rule(posed, usable[scene.name], rule) for posed, scene in zip(sets, scenes)
+            }
         chosen = [
             posed.select([usable[scene.name][index] for index in drawn[scene.name]])
             for posed, scene in zip(sets, scenes)
@@ -56,6 +59,15 @@ def chosen_frames(
     if dataset.has_cameras and protocol.needs_cameras:
         chosen = [one.with_cameras() for one in chosen]
     return [(one, len(posed)) for one, posed in zip(chosen, sets)]
+
+
+def _by_rule(posed: PosedSet, usable: Sequence[int], rule: Frames) -> list[int]:
+    """Places in `usable`; strides count in the sequence that a folder was prepared from."""
+    if posed.positions is None or len(usable) < 2 or not rule.by_stride:
+        return rule.choose(len(usable))
+    place = {posed.positions[index]: at for at, index in enumerate(usable)}
+    last, step = max(place), min(second - first for first, second in itertools.pairwise(sorted(place)))
+    return [place[position] for position in rule.choose(last + step) if position in place]
 
 
 def _usable(posed: PosedSet, scene: Scene, left_out: Sequence[str]) -> list[int]:
