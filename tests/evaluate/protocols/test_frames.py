@@ -40,7 +40,7 @@ def test_frames_are_those_of_published_code() -> None:
             rule = dataclasses.replace(frames_of("long-trajectory", "scannet"), most=int(numbers[2]))
             assert rule.choose(int(numbers[1])) == wanted, name
         elif set_ == "bonn":
-            assert frames_of("pi3-video-depth", "bonn").choose(int(numbers[0])) == wanted, name
+            assert frames_of("pi3-video-depth-bonn", "bonn").choose(int(numbers[0])) == wanted, name
     # One generator runs on through the sequences of a data set, and the order of the draw is kept.
     for name, protocol, dataset, totals in (
         ("pi3_re10k_seed42", "pi3-pose", "realestate10k", [279, 237, 229, 89, 142]),
