@@ -94,6 +94,10 @@ def test_drawing_repeats_itself_and_never_an_index() -> None:
     assert draw(5, 9, 0).tolist() == [0, 1, 2, 3, 4]
     chosen = draw(1000, 100, 3)
     assert len(set(chosen)) == 100 and (np.diff(chosen) > 0).all()
+    np.random.seed(33)
+    legacy = np.random.choice(1000, 100, replace=False)
+    assert np.array_equal(draw(1000, 100, 33, legacy=True), np.sort(legacy))
+    assert draw(5, None, 0).tolist() == [0, 1, 2, 3, 4]
     assert np.array_equal(chosen, draw(1000, 100, 3)) and not np.array_equal(chosen, draw(1000, 100, 4))
 
 

@@ -55,13 +55,13 @@ def test_points_are_compared_pixel_by_pixel_before_they_are_matched() -> None:
 
 
 def test_icp_mends_a_fit_that_is_a_little_off() -> None:
-    """ "scale" does not turn; a first camera a little off is mended by ICP."""
+    """ "median-z" does not turn; a first camera a little off is mended by ICP."""
     pair = truth()
     cameras = pair.found_cameras.copy()
     cameras[0, :, 3] += 0.03
     off = dataclasses.replace(pair, found_cameras=cameras)
-    without = PointMaps(fit="scale", icp=None).figures(off, 1)
-    mended = PointMaps(fit="scale", icp=0.3).figures(off, 1)
+    without = PointMaps(fit="median-z", icp=None).figures(off, 1)
+    mended = PointMaps(fit="median-z", icp=0.3).figures(off, 1)
     assert mended["accuracy"] < 0.5 * without["accuracy"] and mended["icp_fitness"] == 1.0
 
 

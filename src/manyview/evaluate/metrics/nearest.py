@@ -157,8 +157,12 @@ def thin(points: Float[np.ndarray, "n 3"], voxel: float) -> Float[np.ndarray, "m
     return np.stack([np.bincount(place, points[:, axis]) / count for axis in range(3)], axis=-1)
 
 
-def draw(count: int, most: int, seed: int) -> Int[np.ndarray, " drawn"]:
-    """`most` of `count` indices without repetition, rising, all of them if there are no more."""
-    if count <= most:
+def draw(count: int, most: int | None, seed: int, legacy: bool = False) -> Int[np.ndarray, " drawn"]:
+    """`most` of `count` indices without repetition, rising, all of them if there are no more (None: ever).
+
+    With `legacy` those that `np.random.seed(seed)` and `np.random.choice` draw, as published scripts do.
+    """
+    if most is None or count <= most:
         return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+    generator = np.random.RandomState(seed) if legacy else np.random.default_rng(seed)
+    return np.sort(generator.choice(count, most, replace=False))

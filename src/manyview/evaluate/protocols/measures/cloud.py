@@ -17,10 +17,10 @@ from .fit_points import PointFit, fit_points, moved
 class CloudChamfer:
     """`cd` = mean(found to true) + mean(true to found), distances at most `clip`, with its two parts.
 
-    Points from depth and cameras with a confidence of at least `least_confidence`; at most `most` of each
-    cloud drawn with `seed`, fitted by `fit`, thinned to cubes of side `voxel`. The truth is the scene's
-    cloud, else the points of its depth (`cd_from_mesh` 0). None without either. An estimate without a usable
-    point has every distance `clip`.
+    Points from depth and cameras with a confidence of at least `least_confidence`, all of them fitted by
+    `fit`; then at most `most` of each cloud, drawn by numpy's legacy generator begun anew with `seed`, and
+    thinned to cubes of side `voxel`. The truth is the scene's cloud, else the points of its depth
+    (`cd_from_mesh` 0). None without either. An estimate without a usable point has every distance `clip`.
     """
 
     needs: ClassVar[Needs] = "points"
@@ -38,12 +38,12 @@ class CloudChamfer:
             return {"cd": None, "cd_accuracy": None, "cd_completeness": None, "cd_from_mesh": 0.0}
         voxel = self.voxel * pair.per_metre
         sure = pair.seen & (pair.confidence >= self.least_confidence)
-        found = pair.found_points[sure & np.isfinite(pair.found_points).all(-1)].astype(np.float64)
-        found = found[draw(len(found), self.most, self.seed)]
-        truth = truth[draw(len(truth), self.most, self.seed)].astype(np.float64)
+        found = pair.found_points[sure & np.isfinite(pair.found_points).all(-1)]
         matrix = fit_points(found, truth, pair.found_cameras, pair.true_cameras, self.fit)
-        found = np.zeros((0, 3)) if matrix is None else thin(moved(matrix, found), voxel)
-        errors = cloud_errors(found, thin(truth, voxel), clip=self.clip * pair.per_metre, workers=workers)
+        drawn, true = (points[draw(len(points), self.most, self.seed, True)] for points in (found, truth))
+        own = np.zeros((0, 3)) if matrix is None else thin(moved(matrix, drawn), voxel)
+        true = thin(true.astype(np.float64), voxel)
+        errors = cloud_errors(own, true, clip=self.clip * pair.per_metre, workers=workers)
         assert errors is not None  # clipped distances always exist
         return {
             "cd": errors.chamfer,

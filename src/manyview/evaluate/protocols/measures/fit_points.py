@@ -15,8 +15,9 @@ from .fit_cameras import fit_cameras, moved, square
 
 __all__ = ["POINT_FITS", "PointFit", "fit_points", "moved"]
 
-PointFit = Literal["sim3", "median", "scale", "box", "cameras", "ransac-cameras"]
+PointFit = Literal["sim3", "median-z", "box", "cameras", "ransac-cameras"]
 POINT_FITS: tuple[PointFit, ...] = get_args(PointFit)
+_CHUNK = 1_000_000
 
 
 def fit_points(
@@ -29,9 +30,9 @@ def fit_points(
     """world_of_truth from world_of_estimate, a similarity, or None where it is not determined.
 
     - "sim3": least squares over corresponding points (Umeyama 1991).
-    - "median": both in the frame of their first camera; median centres made equal, scale the ratio of the
-      median distances from there.
-    - "scale": first cameras made equal, scale the ratio of the median distances from it.
+    - "median-z": both in the frame of their first camera; the median depths there made equal, scale the ratio
+      of the median distances from the median of each axis (lower middle values; that of the estimate counts
+      as 0.001 to 1000). FastVGGT's criterion.
     - "box": first cameras made equal, scale the ratio of the diagonals of the bounding boxes, whose centres
       are then made equal (points need not correspond).
     - "cameras": the similarity of the camera centres (`align_cameras`), depth is not used.
@@ -46,7 +47,6 @@ def fit_points(
         return fit_cameras(found_cameras, true_cameras)
     if len(found) < 3 or len(truth) < 3:
         return None
-    found, truth = found.astype(np.float64), truth.astype(np.float64)
     if how == "sim3":
         if np.ptp(found, axis=0).max() <= 1e-12:
             return None
@@ -64,26 +64,39 @@ def fit_points(
     back = np.vstack([invert_rigid(true_first[:3]), [0, 0, 0, 1]])
     if how == "box":
         both = back @ first
-        moved = found @ both[:3, :3].T + both[:3, 3]
-        low, high, true_low, true_high = moved.min(0), moved.max(0), truth.min(0), truth.max(0)
+        (low, high), (true_low, true_high) = _box(found, both), _box(truth, np.eye(4))
         size = np.linalg.norm(high - low)
         if size <= 1e-12:
             return None
         scale = np.linalg.norm(true_high - true_low) / size
         shift = (true_low + true_high) / 2 - scale * (low + high) / 2
         return _scaled(scale, shift) @ both
-    own = found @ first[:3, :3].T + first[:3, 3]
-    true = truth @ true_first[:3, :3].T + true_first[:3, 3]
-    centre, true_centre = np.zeros(3), np.zeros(3)
-    if how == "median":
-        centre, true_centre = np.median(own, axis=0), np.median(true, axis=0)
-    size, true_size = (
-        np.median(np.linalg.norm(points - middle, axis=1))
-        for points, middle in ((own, centre), (true, true_centre))
-    )
+    (depth, size), (true_depth, true_size) = _depth_and_size(found, first), _depth_and_size(truth, true_first)
     if size <= 1e-12:
         return None
-    return back @ _scaled(true_size / size, true_centre - true_size / size * centre) @ first
+    scale = true_size / min(max(size, 1e-3), 1e3)
+    return back @ _scaled(scale, np.array([0, 0, true_depth - scale * depth])) @ first
+
+
+def _box(
+    points: Float[np.ndarray, "n 3"], matrix: Float[np.ndarray, "4 4"]
+) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
+    """Least and greatest coordinates of moved points, some at a time, as clouds are of many views."""
+    parts = (moved(matrix, points[start : start + _CHUNK]) for start in range(0, len(points), _CHUNK))
+    low, high = zip(*((part.min(0), part.max(0)) for part in parts))
+    return np.min(low, 0), np.max(high, 0)
+
+
+def _depth_and_size(
+    points: Float[np.ndarray, "n 3"], matrix: Float[np.ndarray, "4 4"]
+) -> tuple[float, float]:
+    """(median z, median distance from the median of each axis) of moved points, in single precision."""
+    own = torch.empty(points.shape, dtype=torch.float32)
+    for start in range(0, len(points), _CHUNK):
+        own[start : start + _CHUNK] = torch.from_numpy(moved(matrix, points[start : start + _CHUNK]))
+    middle = torch.stack([own[:, axis].median() for axis in range(3)])
+    own -= middle
+    return float(middle[2]), float(own.norm(dim=1).median())
 
 
 def _scaled(scale: float | np.floating, shift: Float[np.ndarray, " 3"]) -> np.ndarray:

@@ -13,7 +13,6 @@ from ...metrics.points import cloud_errors
 from ..scene_pair import Figures, Needs, ScenePair
 from .fit_points import PointFit, fit_points, moved
 
-_FITTED = 10_000_000
 _FIGURES = {
     "accuracy": "accuracy_mean",
     "accuracy_median": "accuracy_median",
@@ -31,10 +30,11 @@ _FIGURES = {
 class PointMaps:
     """Points of the estimate and of the truth at the same pixels: fitted, refined by ICP, compared.
 
-    `points`: from depth and cameras, or of the point head ("head"; from depth where there is none, and
-    `from_head` is 0). `crop` keeps the centre square of this side in pixels. At most `most` pixels are
-    compared, drawn with `seed`, or of estimate and truth `independent` ones. `icp` is the threshold of
-    point-to-point ICP in metres (None: none), fitted on at most `icp_most` points. `normals`: neighbours of
+    `points`: from depth and cameras, or the network's own ("head"; from depth where there are none, and
+    `from_head` is 0). All are fitted; then `crop` keeps the centre square of this side in pixels. At most
+    `most` pixels are compared (None: all), drawn with `seed`, or of estimate and truth `independent` ones.
+    `icp` is the threshold of point-to-point ICP in metres (None: none), which moves by at most `icp_most` of
+    the points (None: all). `normals`: neighbours of
     a normal, 0 without NC. `thresholds` of the F-score, in metres. All figures are None without true points
     or where the fit is not determined. Pixels where the estimate is not finite are left out and counted in
     `points_missing` (percent).
@@ -46,11 +46,11 @@ class PointMaps:
     fit: PointFit = "sim3"
     icp: float | None = 0.1
     crop: int | None = None
-    most: int = 1_000_000
+    most: int | None = None
     independent: bool = False
     normals: int = 30
     thresholds: tuple[float, ...] = ()
-    icp_most: int = 200_000
+    icp_most: int | None = None
     seed: int = 0
 
     def figures(self, pair: ScenePair, workers: int = -1) -> Figures:
@@ -60,17 +60,17 @@ class PointMaps:
             return nothing
         head = self.points == "head" and pair.head_points is not None
         found = pair.head_points if head and pair.head_points is not None else pair.found_points
-        wanted = np.isfinite(pair.true_points).all(-1) & _centre(pair.seen, self.crop)
-        if not wanted.any():
+        wanted = np.isfinite(pair.true_points).all(-1) & pair.seen
+        inside = _centre(pair.seen, self.crop)[wanted]
+        if not inside.any():
             return nothing
         own, true = found[wanted], pair.true_points[wanted]
         usable = np.isfinite(own).all(-1)
-        missing = 100.0 * float(1 - usable.mean())
-        own, true = own[usable], true[usable]
-        # Every k-th pixel: a similarity of ten million is that of all.
-        some = slice(None, None, 1 + len(own) // _FITTED)
-        matrix = fit_points(own[some], true[some], pair.found_cameras, pair.true_cameras, self.fit)
-        if matrix is None:
+        missing = 100.0 * float(1 - usable[inside].mean())
+        cameras = pair.found_cameras, pair.true_cameras
+        matrix = fit_points(own[usable], true[usable], *cameras, self.fit)
+        own, true = own[usable & inside], true[usable & inside]
+        if matrix is None or len(own) < 3:
             return {**nothing, "points_missing": missing}
         chosen = draw(len(own), self.most, self.seed)
         others = draw(len(own), self.most, self.seed + 1) if self.independent else chosen
