@@ -25,9 +25,10 @@ from manyview.evaluate.report.files import (
 )
 from manyview.evaluate.runner import scene as runner_scene
 from manyview.evaluate.runner.image_sets import evaluate_dataset
-from manyview.evaluate.runner.settings import evaluation_settings, inputs_digest
+from manyview.evaluate.runner.settings import evaluation_settings, inputs_digest, run_options
+from manyview.reconstruction.run.options import ReconstructOptions
 from tests.datasets.posed_fixtures import write_image, write_nrgbd, write_plain, write_seven_scenes
-from tests.models.tiny import tiny_vggt
+from tests.models.tiny import TINY, tiny_vggt
 
 QUICK = Protocol(
     "quick",
@@ -180,13 +181,29 @@ def test_plans_joined_by_commas() -> None:
 def test_protocols_of_papers_run_on_a_miniature(name: str, tmp_path: Path) -> None:
     write_nrgbd(tmp_path / "kitchen")
     found = evaluate_dataset(
-        tiny_vggt(), dataset_named("nrgbd"), tmp_path, PROTOCOLS[name], only=("kitchen",), workers=1
+        tiny_vggt(),
+        dataset_named("nrgbd"),
+        tmp_path,
+        PROTOCOLS[name],
+        only=("kitchen",),
+        options=ReconstructOptions(image_size=56),
+        workers=1,
     )
     figures = found.scenes[0].rows[0].figures
     assert set(PROTOCOLS[name].columns) <= set(figures)
     assert figures["accuracy_median"] is not None and figures["points_compared"] > 100
-    if name == "pi3-points-dense":  # at the pixels of the truth: 22 rows of 32, one frame of five
-        assert figures["points_compared"] == 22 * 32
+    if name == "pi3-points-dense":  # its own points, at the pixels of the network and not of the truth
+        assert figures["points_compared"] > 22 * 32 and figures["from_head"] == 1.0
+
+
+def test_image_sizes_and_point_heads_of_protocols_are_those_that_a_network_can_have() -> None:
+    model, without = tiny_vggt(), tiny_vggt(config=dataclasses.replace(TINY, point_head=None))
+    sizes = {n: run_options(model, PROTOCOLS[n]).image_size for n in ("pi3-pose", "pi3-points-dense")}
+    assert sizes == {"pi3-pose": 504, "pi3-points-dense": 518}
+    assert run_options(model, PROTOCOLS["default"]).image_size is None
+    assert run_options(model, PROTOCOLS["pi3-pose"], ReconstructOptions(image_size=28)).image_size == 28
+    heads = [run_options(m, PROTOCOLS["pi3-points-dense"]).point_head for m in (model, without)]
+    assert heads == [True, False]
 
 
 def test_scenes_without_depth_still_have_poses(tmp_path: Path) -> None:
