@@ -147,6 +147,7 @@ def test_the_lists_are_those_of_the_papers() -> None:
         ("dtu", "test22"): 22,
         ("eth3d", "training"): 13,
         ("eth3d", "da3"): 11,
+        ("realestate10k", "test1719"): 1719,
         ("sintel", "fourteen"): 14,
         ("kitti", "training"): 11,
         ("kitti-depth", "val13"): 13,

@@ -36,6 +36,7 @@ class Dataset:
         places: (folder under the root, pattern of scenes in it); the first with any scene is used.
         source: Where the data set is from.
         splits: Lists of scenes by name, as papers use them; names may be patterns.
+        vanishing: Whether the source loses scenes, so that nobody has a split whole: what is there is used.
         left_out: Frames (SCENE/IMAGE, names may be patterns) that a split goes without, by its name.
         scene_prefix: Prefix of folder names that scene names go without.
         scene_name: Name of a scene by its path under the place, instead of `scene_prefix`.
@@ -52,6 +53,7 @@ class Dataset:
     places: tuple[tuple[str, str], ...]
     source: str
     splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    vanishing: bool = False
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
     scene_prefix: str = ""
     scene_name: Callable[[str], str] | None = None
@@ -91,8 +93,9 @@ class Dataset:
         wanted = tuple(only) or (self.split(split) if split else ())
         if not wanted:
             return found
-        absent = [pattern for pattern in wanted if not any(_matches(s.name, pattern) for s in found)]
-        if absent and complete:
+        absent = absent_of(wanted, found)
+        gone = self.vanishing and not only and len(absent) < len(wanted)
+        if absent and complete and not gone:
             remedy = (
                 f"there are {enumerated(scene.name for scene in found)}"
                 if only
@@ -102,7 +105,9 @@ class Dataset:
                 f"{root}: {len(absent)} of {len(wanted)} scenes are missing ({enumerated(absent)}); "
                 f"{expected}; {remedy}"
             )
-        return tuple(s for s in found if any(_matches(s.name, pattern) for pattern in wanted))
+        exact, there = set(wanted), {scene.name for scene in found}
+        patterns = exact - there - set(absent)
+        return tuple(s for s in found if s.name in exact or any(_matches(s.name, p) for p in patterns))
 
     def read(self, scene: Scene | Path, every_image: bool = False) -> PosedSet:
         """The images and cameras of a scene under its name, or of a folder under the folder's.
@@ -140,6 +145,12 @@ class Dataset:
         name = folder.resolve().name if folder == base else folder.relative_to(base).as_posix()
         name = self.scene_name(name) if self.scene_name else name.removeprefix(self.scene_prefix)
         return Scene(name, folder, name.split("/")[0] if self.grouped else "")
+
+
+def absent_of(wanted: Sequence[str], scenes: Sequence[Scene]) -> list[str]:
+    """The names and patterns that no scene has."""
+    names = {scene.name for scene in scenes}
+    return [one for one in wanted if one not in names and not any(_matches(name, one) for name in names)]
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -7,6 +7,7 @@ time in microseconds, in `SEQUENCE/` beside the file or in `frames/`.
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -73,10 +74,17 @@ def read(folder: Path) -> PosedSet:
     )
 
 
+def _test_1719() -> str:
+    return resources.files(__package__).joinpath("realestate10k_test_1719.txt").read_text(encoding="ascii")
+
+
 DATASET = Dataset(
     fits,
     read,
     _LAYOUT,
     places=(("frames/test", "*"), ("RealEstate10K/test", "*"), ("test", "*")),
     source="Google, RealEstate10K; frames from the videos themselves",
+    # PoseDiffusion's 1,800 test sequences less those whose videos were gone, as VGGT and pi3 use them.
+    splits={"test1719": _test_1719()},
+    vanishing=True,
 )

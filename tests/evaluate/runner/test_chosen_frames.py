@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from manyview.errors import InputError
 from manyview.evaluate.protocols.frames import Frames
 from manyview.evaluate.protocols.measures import RelativePose
 from manyview.evaluate.protocols.protocol import ANY, Protocol
+from manyview.evaluate.protocols.published import PROTOCOLS
 from manyview.evaluate.runner import scene as runner_scene
 from manyview.evaluate.runner.chosen_frames import chosen_frames
 from manyview.evaluate.runner.image_sets import evaluate_dataset
@@ -64,7 +66,22 @@ def test_a_list_with_missing_scenes_is_said(root: Path) -> None:
         numbers(root, of=of)
     assert numbers(root, ("fire",), of=of) == numbers(root, ("fire",))
     ((posed, _),) = chosen_frames(of, root, DRAWN, of.scenes(root, None, ("fire",)), RANDOM)
-    assert "drawn over 3 scenes" in posed.notes[-1]
+    assert "drawn over 3 scenes; 1 of the list" in posed.notes[-1]
+    # Nobody has every scene of a source that loses them, so what is there is used.
+    gone = dataclasses.replace(of, vanishing=True)
+    assert numbers(root, of=gone) == numbers(root)
+    with pytest.raises(InputError, match="stairs"):
+        gone.scenes(root, None, ("stairs",))
+    with pytest.raises(InputError, match="stairs"):
+        dataclasses.replace(gone, splits={"three": "stairs"}).scenes(root, "three")
+
+
+def test_the_list_of_realestate10k() -> None:
+    names = dataset_named("realestate10k").split("test1719")
+    assert len(set(names)) == 1719 and list(names) == sorted(names)
+    assert all(re.fullmatch("[0-9a-f]{16}", name) for name in names)
+    for protocol in ("vggt-pose", "pi3-pose"):
+        assert PROTOCOLS[protocol].split_of("realestate10k") == "test1719"
 
 
 def test_listed_frames_are_named_or_counted_and_keep_their_order(root: Path) -> None:

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ...datasets import Dataset, Scene
+from ...datasets.dataset import absent_of
 from ...datasets.posed_set import PosedSet
 from ...errors import InputError
 from ..protocols.frames import Frames
@@ -87,12 +88,14 @@ def _drawn_over(
 
     In the order of their names, those beyond the split last.
     """
+    found = dataset.scenes(root, split, complete=False)
+    listed = () if split is None else dataset.split(split)
+    absent = absent_of(listed, found)
     note: tuple[str, ...] = ()
-    try:
-        found = dataset.scenes(root, split)
-    except InputError:
-        found = dataset.scenes(root, split, complete=False)
-        note = (f"frames were drawn over {len(found)} scenes, which are not all of the list {split!r}",)
+    if absent:
+        note = (
+            f"frames were drawn over {len(found)} scenes; {len(absent)} of the list {split!r} are missing",
+        )
     known = {scene.name for scene in found}
     others = [scene for scene in scenes if scene.name not in known]
     return [*sorted(found, key=_name), *sorted(others, key=_name)], note
