@@ -180,7 +180,22 @@ def test_protocols_name_datasets_and_splits_that_exist() -> None:
 def test_scannet_50_is_every_nth_by_name() -> None:
     protocol = PROTOCOLS["fastvggt-scannet50-100"]
     scenes = [Scene(f"scene{i:04}_00", Path()) for i in range(125)]
-    chosen = [scene.name for scene in protocol.scenes_of(scenes[::-1])]
+    chosen = [scene.name for scene in protocol.scenes_of(scenes[::-1], len_of)]
     assert len(chosen) == 50 and chosen[:2] == ["scene0000_00", "scene0002_00"]
-    assert protocol.scenes_of(scenes[:50]) == tuple(scenes[:50])
-    assert PROTOCOLS["default"].scenes_of(scenes) == tuple(scenes)
+    assert protocol.scenes_of(scenes[:50], len_of) == tuple(scenes[:50])
+    assert PROTOCOLS["default"].scenes_of(scenes, len_of) == tuple(scenes)
+
+
+def test_httms_scenes_of_scannet_are_drawn_among_the_long_ones() -> None:
+    protocol = PROTOCOLS["httm-scannet-500"]
+    scenes = [Scene(f"scene{i:04}_00", Path()) for i in range(100)]
+    chosen = protocol.scenes_of(scenes[::-1], len_of)
+    assert len(chosen) == 15 and all(len_of(scene) > 2000 for scene in chosen)
+    assert chosen == protocol.scenes_of(scenes, len_of) == tuple(sorted(chosen, key=lambda s: s.name))
+    assert len(protocol.scenes_of(scenes[:20], len_of)) == sum(len_of(scene) > 2000 for scene in scenes[:20])
+    assert protocol.frames_of("scannet").choose(2500) == list(range(0, 1000, 2))
+
+
+def len_of(scene: Scene) -> int:
+    """Every third scene is longer than 2000 frames."""
+    return 2001 if int(scene.name[5:9]) % 3 == 0 else 2000

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-DepthFit = Literal["none", "median", "scale", "scale-shift"]
+DepthFit = Literal["none", "median", "medians", "scale", "scale-shift"]
 DEPTH_FITS: tuple[DepthFit, ...] = get_args(DepthFit)
 _FLOOR = 1e-8
 _RATE, _BETAS = 1e-4, (0.9, 0.999)
@@ -51,7 +51,8 @@ def fit_depth(
     Args:
         found: Estimated depth.
         truth: Measured depth of the same pixels.
-        how: "median", the median of truth / estimate; "scale", the least sum of absolute errors by Weiszfeld
+        how: "median", the median of truth / estimate; "medians", the median of the truth by that of the
+            estimate (the lower of two middle values); "scale", the least sum of absolute errors by Weiszfeld
             iterations from the ratio of the means; "scale-shift", where Adam at rate 1e-4, that lowers the
             same sum in two unknowns from the ratio of the medians (the lower of two middle values) and 0,
             stands after at most 1000 steps (constant depth has no scale of its own and gets that of "scale");
@@ -69,6 +70,8 @@ def fit_depth(
     if how == "none" or not len(found):
         return 1.0, 0.0
     found, truth = found.double(), truth.double()
+    if how == "medians":
+        return float(truth.median() / found.median()), 0.0
     if how == "median":
         return float(np.median((truth / found).numpy())), 0.0
     constant = float(found.std(correction=0)) <= 1e-9 * float(found.mean())

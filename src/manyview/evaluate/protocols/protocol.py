@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -27,7 +28,9 @@ class Protocol:
     measured by the protocol, one without a split is used whole. `average` of the headline: mean over
     scenes, mean over the groups' means, all pairs of all scenes pooled (AUC; else over scenes), or weighted
     by compared pixels. `columns` are the figures a table shows. `image_size` None: what the weights were
-    made for. `most_scenes` k: of n scenes sorted by name every floor(n / k)-th, the first k.
+    made for. `most_scenes` k: of n scenes sorted by name every floor(n / k)-th, the first k; with
+    `longer_than`, k that a fixed seed draws among those of more frames. `single_images`: each chosen frame is
+    a scene and a run of its own.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Protocol:
     image_size: int | None = None
     point_head: bool = False
     most_scenes: int | None = None
+    longer_than: int | None = None
+    single_images: bool = False
 
     @property
     def needs(self) -> Needs:
@@ -65,8 +70,14 @@ class Protocol:
             )
         return known.get(dataset) or known[ANY]
 
-    def scenes_of(self, scenes: Sequence[Scene]) -> tuple[Scene, ...]:
-        """Those it takes of all there are."""
+    def scenes_of(self, scenes: Sequence[Scene], frames_in: Callable[[Scene], int]) -> tuple[Scene, ...]:
+        """Those it takes of all there are; `frames_in` counts the frames of one."""
+        if self.longer_than is not None:
+            in_order = sorted(scenes, key=lambda scene: scene.name)
+            drawn = (in_order[index] for index in np.random.RandomState(0).permutation(len(in_order)))
+            longer_than = self.longer_than
+            long = (scene for scene in drawn if frames_in(scene) > longer_than)
+            return tuple(sorted(itertools.islice(long, self.most_scenes), key=lambda scene: scene.name))
         if self.most_scenes is None or len(scenes) <= self.most_scenes:
             return tuple(scenes)
         by_name = sorted(scenes, key=lambda scene: scene.name)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float
 
-Grid = Literal["network", "truth"]
+Grid = Literal["network", "truth", "truth-bicubic"]
 Needs = Literal["cameras", "depth", "points"]
 Figures = dict[str, float | None]
 

@@ -4,12 +4,13 @@ images."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from ...attention.plan import Plan
-from ...datasets import Dataset, read_posed_set
+from ...datasets import Dataset, Scene, read_posed_set
+from ...datasets.posed_set import PosedSet
 from ...errors import MemoryLimitError, UsageError
 from ...models.network import Network
 from ...reconstruction.run.options import ReconstructOptions
@@ -98,10 +99,10 @@ def evaluate_dataset(
     )
     known = {scene.name: {row.key: row for row in scene.rows if row.failed is None} for scene in earlier}
     scenes: list[PosedScene] = []
-    taken = found if only else protocol.scenes_of(found)
+    taken = found if only else protocol.scenes_of(found, lambda scene: len(dataset.read(scene)))
     lists = None if frames is None or isinstance(frames, Frames) else frames
     sets = chosen_frames(dataset, root, protocol, taken, rule, lists)
-    for scene, (chosen, total) in zip(taken, sets):
+    for scene, (chosen, total) in _single_images(taken, sets) if protocol.single_images else zip(taken, sets):
         # On CUDA the first pass of a process compiles and tunes.
         warm = not scenes and settings["environment"]["device"].startswith("cuda")
         scenes.append(
@@ -178,6 +179,17 @@ def evaluate_posed(
             on_scene(so_far)
 
     return run_scenes(model, scenes, Evaluation(settings, {}), progress, keep)
+
+
+def _single_images(
+    scenes: Sequence[Scene], sets: Sequence[tuple[PosedSet, int]]
+) -> Iterator[tuple[Scene, tuple[PosedSet, int]]]:
+    """Every chosen frame as a scene."""
+    for scene, (chosen, _) in zip(scenes, sets):
+        for index, path in enumerate(chosen.images):
+            name = f"{scene.name}/{path.stem}"
+            one = dataclasses.replace(chosen.select([index]), name=name)
+            yield dataclasses.replace(scene, name=name), (one, 1)
 
 
 def _checked_plans(model: Network, plans: Sequence[str]) -> tuple[str, ...]:

@@ -35,8 +35,8 @@ def pair_of(
     """Put an estimate of the views `given` beside the truth, as far as measures need it.
 
     On the grid "truth" the estimate is resized to the depth maps of the truth (bilinear, antialiased), as
-    pi3's evaluation does; where their sizes differ or images are cropped or padded, the network's is used
-    and `notes` say so.
+    pi3's evaluation does, on "truth-bicubic" by bicubic interpolation as OpenCV's; where their sizes differ
+    or images are cropped or padded, the network's is used and `notes` say so.
     """
     notes = []
     # Refined depth may be larger than the network's.
@@ -60,11 +60,12 @@ def pair_of(
         if scene.head_points is not None:
             fields["head_points"] = whole(scene.head_points)
     truth = None if needs == "cameras" else posed.depth
-    if grid == "truth" and truth is not None:
+    if grid != "network" and truth is not None:
         shapes = {one.shape for index in order if (one := truth.read(index)) is not None}
         if len(shapes) == 1 and seen.all() and not any(record.transform.cropped for record in records):
             (true_size,) = shapes
-            fields = {name: _resized(values, true_size) for name, values in fields.items()}
+            mode = "bicubic" if grid == "truth-bicubic" else "bilinear"
+            fields = {name: _resized(values, true_size, mode) for name, values in fields.items()}
             seen = np.ones((len(records), *true_size), dtype=bool)
         elif shapes:
             grid = "network"
@@ -124,7 +125,7 @@ def ground_truth(
     return arrays
 
 
-def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _resized(values: np.ndarray, size: tuple[int, int], mode: str) -> np.ndarray:
     """One view at a time, so that only one is copied."""
     channels = values.shape[3:] or (1,)
     out = np.empty((len(values), *size, *channels), dtype=np.float32)
@@ -132,7 +133,8 @@ def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         tensor = (
             torch.from_numpy(np.ascontiguousarray(one)).reshape(*one.shape[:2], -1).permute(2, 0, 1)[None]
         )
-        resized = F.interpolate(tensor.float(), size, mode="bilinear", antialias=True, align_corners=False)
+        smooth = mode == "bilinear"
+        resized = F.interpolate(tensor.float(), size, mode=mode, antialias=smooth, align_corners=False)
         out[index] = resized[0].permute(1, 2, 0).numpy()
     return out.reshape(len(values), *size, *values.shape[3:])
 
