@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from .fixture_files import (
     VIEWS,
+    cam_from_world,
     depth_values,
     square,
     text,
@@ -39,4 +41,20 @@ def write_tum_90(folder: Path) -> None:
         write_image(folder / "rgb_90" / f"{time[i, 0] + 0.004:.6f}.png", i)
 
 
-LAYOUTS = {"scannet 90": write_scannet_90, "tum 90": write_tum_90}
+def write_re10k_pi3(folder: Path) -> None:
+    """Pi3's preparation: paths from the root, intrinsics in pixels, 4x4 cam_from_world."""
+    frames = []
+    for i, matrix in enumerate(square(cam_from_world())):
+        write_image(folder / "images" / f"{i:04}.png", i)
+        frames.append(
+            {
+                "idx": i,
+                "filepath": f"{folder.name}/images/{i:04}.png",
+                "intrinsics": [[30.0, 0.0, 16.0], [0.0, 31.0, 12.0], [0.0, 0.0, 1.0]],
+                "extrinsics": matrix.tolist(),
+            }
+        )
+    (folder / "annotations.json").write_text(json.dumps(frames))
+
+
+LAYOUTS = {"scannet 90": write_scannet_90, "tum 90": write_tum_90, "realestate10k pi3": write_re10k_pi3}

@@ -16,7 +16,7 @@ from manyview.evaluate.runner.chosen_frames import chosen_frames
 
 from .fixture_files import VIEWS, text, write_depth, write_image
 from .posed_fixtures import write_bonn, write_scannet, write_tum
-from .published_layouts import write_scannet_90, write_tum_90
+from .published_layouts import write_re10k_pi3, write_scannet_90, write_tum_90
 
 
 @pytest.mark.parametrize(("write", "kind"), [(write_scannet_90, "scannet"), (write_tum_90, "tum")])
@@ -123,3 +123,24 @@ def test_a_preparation_without_its_cameras_is_no_scene(folder: str, tmp_path: Pa
     write_image(tmp_path / "scene" / folder / "0.png", 0)
     with pytest.raises(InputError, match=re.escape(str(tmp_path / "scene"))):
         read_posed_set(tmp_path / "scene")
+
+
+def test_annotations_of_realestate_name_images_inside_of_the_root(tmp_path: Path) -> None:
+    write_re10k_pi3(tmp_path / "000c3ab189999a83")
+    write_re10k_pi3(tmp_path / "3b0b55657925fb34")
+    data = dataset_named("realestate10k")
+    # Videos vanish: an evaluation takes what is there, and says so.
+    protocol = PROTOCOLS["pi3-pose"]
+    scenes = data.scenes(tmp_path, "test1719")
+    assert [scene.name for scene in scenes] == ["000c3ab189999a83", "3b0b55657925fb34"]
+    (one, _), _ = chosen_frames(data, tmp_path, protocol, scenes, Frames("random", most=3))
+    assert "2 scenes" in one.notes[0]
+    (tmp_path / scenes[0].name / "images" / "0003.png").unlink()
+    assert data.read(scenes[0]).notes == ("1 of 5 frames are not downloaded",)
+    path = tmp_path / scenes[0].name / "annotations.json"
+    path.write_text(path.read_text().replace(scenes[0].name, "../elsewhere", 1))
+    with pytest.raises(InputError, match=r"annotations\.json.*elsewhere"):
+        data.read(scenes[0])
+    path.write_text("[{}]")
+    with pytest.raises(InputError, match=r"annotations\.json"):
+        data.read(scenes[0])
