@@ -90,20 +90,50 @@ def test_co3d_drops_cameras_at_infinity_and_sequences_not_listed(tmp_path: Path)
     with gzip.open(path, "wt") as file:
         json.dump(data, file)
     assert [s.name for s in dataset_named("co3d").scenes(tmp_path)] == ["apple/1_a"]
-    # A whole download has no extract: its set list names the test sequences.
-    whole = [
-        {"sequence_name": name, "image": {"path": f["filepath"], "size": [24, 32]}, "viewpoint": f}
-        for name in ("1_a", "3_c")
-        for f in data["1_a"]
-    ]
-    (tmp_path / "annotations" / "apple_test.jgz").unlink()
-    with gzip.open(tmp_path / "apple" / "frame_annotations.jgz", "wt") as file:
-        json.dump(whole, file)
+    data["3_c"][0]["T"] = [-1e6, 0, 0]  # a sum, not magnitudes, as published
+    for frame in data["3_c"][1:]:
+        frame["T"] = [0, 0, 0]
+    (tmp_path / "co3d_v2_annotations").mkdir()
+    path = path.rename(tmp_path / "co3d_v2_annotations" / path.name)
+    with gzip.open(path, "wt") as file:
+        json.dump(data, file)
     assert [s.name for s in dataset_named("co3d").scenes(tmp_path)] == ["apple/1_a", "apple/3_c"]
-    lists = tmp_path / "apple" / "set_lists"
-    lists.mkdir()
-    (lists / "set_lists_fewview_dev.json").write_text(json.dumps({"test": [["3_c", 1, "x"]]}))
-    assert [s.name for s in dataset_named("co3d").scenes(tmp_path)] == ["apple/3_c"]
+
+
+def test_a_whole_download_of_co3d_gives_the_sequences_of_the_extract(tmp_path: Path) -> None:
+    names = ("1_a", "2_b", "3_c", "4_d")
+    _co3d(tmp_path, dict.fromkeys(names, 60))
+    with gzip.open(tmp_path / "annotations" / "apple_test.jgz", "rt") as file:
+        extract = json.load(file)
+    (tmp_path / "annotations" / "apple_test.jgz").unlink()
+    paths = {name: [f"apple/{name}/images/frame{i:06}.jpg" for i in range(60)] for name in names}
+    whole = [
+        {"sequence_name": name, "image": {"path": path, "size": [24, 32]}, "viewpoint": frame}
+        for name in names
+        for path, frame in zip(paths[name], extract[name])
+    ]
+    category, data = tmp_path / "apple", dataset_named("co3d")
+    with gzip.open(category / "frame_annotations.jgz", "wt") as file:
+        json.dump(whole, file)
+    assert len(data.scenes(tmp_path)) == 4  # nothing tells which are for tests
+    # 1_a: frames from the last to the first; 3_c: quality too low; 4_d: too few frames are listed.
+    entries = [
+        [n, i, paths[n][i]] for n, count in (("1_a", 60), ("3_c", 60), ("4_d", 49)) for i in range(count)
+    ]
+    (category / "set_lists").mkdir()
+    lists = category / "set_lists" / "set_lists_fewview_dev.json"
+    lists.write_text(json.dumps({"train": [["2_b", 0, paths["2_b"][0]]], "test": entries[::-1]}))
+    with pytest.raises(InputError, match=r"sequence_annotations\.jgz"):
+        data.scenes(tmp_path)
+    scores = [{"sequence_name": n, "viewpoint_quality_score": 0.5 + 0.1 * (n != "3_c")} for n in names]
+    with gzip.open(category / "sequence_annotations.jgz", "wt") as file:
+        json.dump(scores, file)
+    lists.touch()
+    (scene,) = data.scenes(tmp_path)
+    assert scene.name == "apple/1_a"
+    images = [image.name for image in data.read(scene).images]
+    assert images == [f"frame{i:06}.jpg" for i in (5, 4, 3, 2, 1)]  # five of the sixty are there
+    assert len(data.read(category / "2_b")) == VIEWS
 
 
 def test_bags_of_the_image_matching_challenge_are_scenes(tmp_path: Path, monkeypatch) -> None:

@@ -1,8 +1,13 @@
 """CO3Dv2 (Reizenstein et al., ICCV 2021): `CATEGORY/SEQUENCE/images/` with the category's annotations.
 
-Cameras are PyTorch3D's: x_cam = x_world R + T with x to the left and y up. They become OpenCV's by
-negating the first two columns of R and the first two numbers of T, and transposing R. They are read from
-`CATEGORY/frame_annotations.jgz`, or from VGGT's extract `CATEGORY_test.jgz` in the root or `annotations/`.
+Cameras are PyTorch3D's: x_cam = x_world R + T with x to the left and y up. They become OpenCV's by negating
+the first two columns of R and the first two numbers of T, and transposing R. They are read from
+`CATEGORY/frame_annotations.jgz`, or from VGGT's extract `CATEGORY_test.jgz` in the root, in `annotations/`,
+or in `co3d_v2_annotations/` in or beside the root.
+
+The test set is that of VGGT's extract (4.1 and its preprocessing): sequences of the list "test" of
+`set_lists_fewview_dev.json`, frames in its order, with a viewpoint quality above 0.5 in
+`sequence_annotations.jgz`, at least 50 images and no camera at infinity. A whole download gives the same set.
 """
 
 from __future__ import annotations
@@ -24,14 +29,15 @@ from .image_files import image_size
 from .posed_set import PosedSet, counted_note, posed_set
 
 _LAYOUT = (
-    "apple/110_13051_23361/images/frame000001.jpg with apple/frame_annotations.jgz or "
-    "annotations/apple_test.jgz"
+    "apple/110_13051_23361/images/frame000001.jpg with apple/{frame_annotations.jgz,sequence_annotations.jgz,"
+    "set_lists/set_lists_fewview_dev.json} or co3d_v2_annotations/apple_test.jgz"
 )
 _LEAST_IMAGES = 50
+_LEAST_QUALITY = 0.5
 _MOST = 2**31  # bytes of unpacked annotations
 _Vector = tuple[Finite, Finite, Finite]
 _FAR = 1e5
-"""Sequences in which the components of a T sum to more than this are dropped, as VGGT does."""
+"""Sequences in which the components of a T sum to more than this are dropped (the sum, as VGGT has it)."""
 _SEEN = (
     "apple backpack banana baseballbat baseballglove bench bicycle bottle bowl broccoli cake car carrot "
     "cellphone chair cup donut hairdryer handbag hydrant keyboard laptop microwave motorcycle mouse orange "
@@ -43,10 +49,12 @@ _UNSEEN = "ball book couch frisbee hotdog kite remote sandwich skateboard suitca
 
 def _annotation_file(category: Path) -> Path | None:
     """The annotations of a category: VGGT's extract first, as it names the test sequences."""
-    name = f"{category.name}_test.jgz"
+    name, root = f"{category.name}_test.jgz", category.parent
     places = (
-        category.parent / "annotations" / name,
-        category.parent / name,
+        root / "annotations" / name,
+        root / "co3d_v2_annotations" / name,
+        root.parent / "co3d_v2_annotations" / name,
+        root / name,
         category / "frame_annotations.jgz",
     )
     return next((path for path in places if path.is_file()), None)
@@ -88,16 +96,29 @@ class _SetList(msgspec.Struct):
     test: list[tuple[str, int, str]]
 
 
+class _Sequence(msgspec.Struct):
+    """A sequence of `sequence_annotations.jgz`."""
+
+    sequence_name: str
+    viewpoint_quality_score: Finite
+
+
+_REMEDY = "copy the annotations of CO3Dv2 again"
+
+
+def _unpacked(path: Path) -> bytes:
+    try:
+        with open_regular(path) as packed, gzip.GzipFile(fileobj=packed) as file:
+            return file.read(_MOST)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read ({error}); {_REMEDY}") from error
+
+
 @lru_cache(maxsize=2)
 def _sequences(path: Path) -> dict[str, list[_Frame]]:
     """Frames by sequence."""
-    remedy = "copy the annotations of CO3Dv2 again"
-    try:
-        with open_regular(path) as packed, gzip.GzipFile(fileobj=packed) as file:
-            data = file.read(_MOST)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read ({error}); {remedy}") from error
-    with schema_errors(str(path), remedy, InputError):
+    data = _unpacked(path)
+    with schema_errors(str(path), _REMEDY, InputError):
         if data.lstrip()[:1] == b"{":
             return parse_json(data, dict[str, list[_Frame]])
         found: dict[str, list[_Frame]] = {}
@@ -110,25 +131,38 @@ def _sequences(path: Path) -> dict[str, list[_Frame]]:
         return found
 
 
-def _test_sequences(category: Path) -> frozenset[str] | None:
-    """The test sequences of the few-view set of a whole download; None: all that the annotations know."""
-    path = category / "set_lists" / "set_lists_fewview_dev.json"
-    file = _annotation_file(category)
-    if not path.is_file() or file is None or file.name.endswith("_test.jgz"):
-        return None
-    found = read_json(path, _SetList, remedy="copy the set lists of CO3Dv2 again", error=InputError)
-    return frozenset(sequence for sequence, _, _ in found.test)
+def _test_frames(category: Path) -> dict[str, list[_Frame]]:
+    """Frames of the test sequences: the extract's; of a whole download those of its list, by quality."""
+    path = _annotation_file(category)
+    if path is None:
+        return {}
+    lists = category / "set_lists" / "set_lists_fewview_dev.json"
+    if path.name.endswith("_test.jgz") or not lists.is_file():
+        return _sequences(path)
+    return _listed_frames(path, lists, category / "sequence_annotations.jgz")
+
+
+@lru_cache(maxsize=2)
+def _listed_frames(path: Path, lists: Path, qualities: Path) -> dict[str, list[_Frame]]:
+    listed = read_json(lists, _SetList, remedy="copy the set lists of CO3Dv2 again", error=InputError)
+    data = _unpacked(qualities)
+    with schema_errors(str(qualities), _REMEDY, InputError):
+        sequences = parse_json(data, list[_Sequence])
+    good = {one.sequence_name for one in sequences if one.viewpoint_quality_score > _LEAST_QUALITY}
+    known = _sequences(path)
+    frames = {(name, frame.path): frame for name in good & known.keys() for frame in known[name]}
+    found: dict[str, list[_Frame]] = {}
+    for name, _, image in listed.test:
+        if (name, image) in frames:
+            found.setdefault(name, []).append(frames[name, image])
+    return found
 
 
 def _in_test_set(folder: Path) -> bool:
-    """Sequences of the test annotations with at least 50 images and no camera at infinity (VGGT, 4.1)."""
+    """At least 50 images and no camera at infinity (VGGT, 4.1)."""
     sequence = folder.resolve()
-    path = _annotation_file(sequence.parent)
-    frames = None if path is None else _sequences(path).get(sequence.name)
-    if frames is None or len(frames) < _LEAST_IMAGES or any(abs(sum(f.T)) > _FAR for f in frames):
-        return False
-    listed = _test_sequences(sequence.parent)
-    return listed is None or sequence.name in listed
+    frames = _test_frames(sequence.parent).get(sequence.name, ())
+    return len(frames) >= _LEAST_IMAGES and not any(sum(frame.T) > _FAR for frame in frames)
 
 
 def fits(folder: Path) -> bool:
@@ -141,7 +175,7 @@ def read(folder: Path) -> PosedSet:
     path = _annotation_file(sequence.parent)
     if path is None:
         raise InputError(f"{folder}: has no annotations; expected {_LAYOUT}")
-    frames = _sequences(path).get(sequence.name)
+    frames = _test_frames(sequence.parent).get(sequence.name) or _sequences(path).get(sequence.name)
     if not frames:
         raise InputError(f"{path}: knows no sequence {sequence.name}; expected {_LAYOUT}")
     root = sequence.parent.parent
