@@ -14,6 +14,7 @@ from manyview.evaluate.protocols.frames import Frames
 from manyview.evaluate.protocols.published import PROTOCOLS
 from manyview.evaluate.runner.image_sets import evaluate_dataset
 from manyview.geometry.unproject_np import invert_rigid
+from manyview.reconstruction.run.options import ReconstructOptions
 from tests.models.tiny import tiny_vggt
 
 from .posed_fixtures import (
@@ -70,9 +71,9 @@ def test_frames_are_counted_before_those_without_a_camera_are_dropped(tmp_path: 
         ("scannet", "pi3-trajectory", Frames("every", 3, first=1, count="all"), [4]),
         ("bonn", "pi3-video-depth-bonn", None, [0, 1, 2, 3, 4, 5]),  # depth needs no camera
     ):
-        data = dataset_named(name)
+        data, small = dataset_named(name), ReconstructOptions(image_size=28)
         found = evaluate_dataset(
-            tiny_vggt(), data, tmp_path / name, PROTOCOLS[protocol], only=("*",), frames=rule, workers=1
+            tiny_vggt(), data, tmp_path / name, PROTOCOLS[protocol], (), ("*",), rule, small, workers=1
         )
         (scene,) = data.scenes(tmp_path / name)
         images = data.read(scene, every_image=True).images
