@@ -15,7 +15,7 @@ from PIL import Image
 from manyview.datasets import dataset_of, read_posed_set
 from manyview.errors import ManyViewError
 from manyview.evaluate.report.files import read_evaluation
-from manyview.files.ply_vertices import read_vertices
+from manyview.files.ply_mesh import read_mesh
 from manyview.reconstruction.inputs.find import find_inputs
 from manyview.reconstruction.inputs.load import read_views
 from manyview.reconstruction.inputs.options import InputOptions
@@ -71,7 +71,7 @@ def test_data_sets_and_known_cameras(place: Path, data: st.DataObject) -> None:
             if posed.depth is not None:
                 posed.depth.read(0)
             if posed.cloud is not None:
-                read_vertices(posed.cloud)
+                read_mesh(posed.cloud)
     with only_our_errors():
         read_known_cameras(again)
 
@@ -81,12 +81,14 @@ def test_data_sets_and_known_cameras(place: Path, data: st.DataObject) -> None:
 @given(data=st.data())
 def test_point_clouds(place: Path, data: st.DataObject) -> None:
     fields = "".join(f"property float {name}\n" for name in "xyz")
-    header = f"ply\nformat {{}} 1.0\nelement vertex 2\n{fields}end_header\n"
-    ascii_file = header.format("ascii").encode() + b"0 0 0\n1 1 1\n"
-    binary = header.format("binary_little_endian").encode() + np.zeros((2, 3), "<f4").tobytes()
+    faces = "element face 1\nproperty list uchar int vertex_indices\n"
+    header = f"ply\nformat {{}} 1.0\nelement vertex 2\n{fields}{faces}end_header\n"
+    ascii_file = header.format("ascii").encode() + b"0 0 0\n1 1 1\n3 0 1 0\n"
+    rows = np.zeros((2, 3), "<f4").tobytes() + b"\x03" + np.array([0, 1, 0], "<i4").tobytes()
+    binary = header.format("binary_little_endian").encode() + rows
     (place / "p.ply").write_bytes(data.draw(damaged(data.draw(st.sampled_from((ascii_file, binary))), 300)))
     with only_our_errors():
-        read_vertices(place / "p.ply")
+        read_mesh(place / "p.ply")
 
 
 @examples(40)

@@ -3,7 +3,8 @@
 `dslr_calibration_undistorted/` is a COLMAP text model of `images/dslr_images_undistorted/`, in metres.
 `ground_truth_depth/dslr_images/NAME` holds raw float32 z-depth of the original image (infinite: none),
 whose thin-prism fisheye camera is in `dslr_calibration_jpg/`: each undistorted pixel reads the depth at the
-place to which that lens moves its ray.
+place to which that lens moves its ray. `combined_mesh.ply`, which Depth Anything 3's benchmark brings, is the
+scene's cloud where it is there.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def read(folder: Path) -> PosedSet:
         np.stack([camera.intrinsics for _, _, camera in there]),
         _depth(folder, [(path.name, camera) for path, _, camera in there]),
         counted_note(len(views) - len(there), "images of the calibration are not there"),
+        cloud=folder / "combined_mesh.ply",
     )
 
 

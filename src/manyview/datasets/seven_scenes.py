@@ -5,7 +5,8 @@ A pose is a 4x4 world_from_cam matrix of the depth camera in metres; depth is 16
 it were the colour camera's, which costs some pixels at edges. Depth beyond 10 m, which the sensor cannot
 measure, is none, as in pi3's, CUT3R's and FastVGGT's evaluations. Nominal intrinsics f = 585, c = (320, 240).
 Where `.depth.proj.png` files lie beside (depth moved into the colour camera, as visual localisation and pi3
-use it), they are read instead and f is the colour camera's nominal 525.
+use it), they are read instead and f is the colour camera's nominal 525. Meshes of whole scenes, as Depth
+Anything 3's benchmark brings them, are `meshes/chess.ply` beside the scenes.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def read(folder: Path) -> PosedSet:
     poses = [folder / f"{_stem(image)}.pose.txt" for image in colour]
     if not any(path.is_file() for path in poses):
         raise InputError(f"{folder}: there are poses but no image with one; expected {_LAYOUT}")
-    none = np.full((4, 4), np.nan)
+    none, scene = np.full((4, 4), np.nan), folder.resolve().parent
     world_from_cam = np.stack([square_matrix(path, 4) if path.is_file() else none for path in poses])[:, :3]
     projected = any(folder.glob("*.depth.proj.png"))
     suffix, focal = ("depth.proj.png", 525.0) if projected else ("depth.png", 585.0)
@@ -47,6 +48,7 @@ def read(folder: Path) -> PosedSet:
         DepthFiles.existing(depth, 1000.0, invalid=(65535,), farthest=10.0),
         name="-".join(folder.resolve().parts[-2:]).lstrip("/-"),
         lost=~np.isfinite(world_from_cam).all((1, 2)),
+        cloud=scene.parent / "meshes" / f"{scene.name}.ply",
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from manyview.errors import MissingExtraError
-from manyview.evaluate.metrics.nearest import draw, estimate_normals, icp, nearest, thin
+from manyview.evaluate.metrics.nearest import draw, draw_on_mesh, estimate_normals, icp, nearest, thin
 from manyview.evaluate.metrics.points import cloud_errors
 
 
@@ -99,6 +99,14 @@ def test_drawing_repeats_itself_and_never_an_index() -> None:
     assert np.array_equal(draw(1000, 100, 33, legacy=True), np.sort(legacy))
     assert draw(5, None, 0).tolist() == [0, 1, 2, 3, 4]
     assert np.array_equal(chosen, draw(1000, 100, 3)) and not np.array_equal(chosen, draw(1000, 100, 4))
+
+
+def test_points_of_a_mesh_lie_on_it_as_densely_everywhere() -> None:
+    vertices = np.array([[0.0, 0, 0], [3, 0, 0], [3, 1, 0], [0, 1, 0], [9, 9, 9]])
+    points = draw_on_mesh(vertices, np.array([[0, 1, 2], [0, 2, 3]]), 3000, 0)
+    assert (points[:, 2] == 0).all() and (points.min(0) >= 0).all() and (points.max(0) <= [3, 1, 0]).all()
+    counts = np.histogram2d(points[:, 0], points[:, 1], bins=(3, 2))[0]
+    assert (abs(counts - 500) < 100).all()  # four and a half deviations of 500 of 3000
 
 
 def test_without_scipy_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,6 +174,21 @@ def test_the_measure_undoes_a_similarity_and_judges_in_metres() -> None:
     )
 
 
+def test_true_depth_masks_the_estimate_and_a_mesh_is_compared_by_its_area() -> None:
+    pair, measure = sphere_pair(), FusedSurface(0.06, 0.12, (0.12,), most=20_000)
+    wall = np.where(np.isfinite(pair.found_depth), pair.found_depth, np.float32(np.nanmax(pair.found_depth)))
+    behind = dataclasses.replace(pair, found_depth=wall)  # something else beside the sphere
+    true = np.where(np.isfinite(pair.found_depth), np.float32(1), np.float32(np.nan))
+    masked = measure.figures(dataclasses.replace(behind, true_depth=true), 1)
+    assert masked["surface_f_0.12"] == measure.figures(pair, 1)["surface_f_0.12"]
+    unknown = measure.figures(dataclasses.replace(behind, true_depth=np.full_like(true, np.nan)), 1)
+    assert unknown["surface_precision_0.12"] < 90  # views without a depth map keep all
+    square = np.array([[-9.0, -9, 0], [9, -9, 0], [9, 9, 0], [-9, 9, 0]])
+    mesh = dataclasses.replace(pair, cloud=square, triangles=np.array([[0, 1, 2], [0, 2, 3]]))
+    by_area = measure.figures(mesh, 1)
+    assert by_area["surface_from_mesh"] == 1.0 and by_area["surface_completeness"] > 3
+
+
 def test_the_measure_says_zero_of_an_estimate_of_nothing_and_none_without_truth() -> None:
     pair, measure = sphere_pair(), FusedSurface(0.02, 0.08, (0.04,))
     empty = measure.figures(dataclasses.replace(pair, found_depth=pair.found_depth * np.nan), 1)

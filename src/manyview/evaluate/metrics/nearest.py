@@ -166,3 +166,17 @@ def draw(count: int, most: int | None, seed: int, legacy: bool = False) -> Int[n
         return np.arange(count)
     generator = np.random.RandomState(seed) if legacy else np.random.default_rng(seed)
     return np.sort(generator.choice(count, most, replace=False))
+
+
+def draw_on_mesh(
+    vertices: Float[np.ndarray, "n 3"], triangles: Int[np.ndarray, "m 3"], count: int, seed: int
+) -> Float[np.ndarray, "count 3"]:
+    """Points evenly distributed over the area of a mesh."""
+    first, second, third = (vertices[triangles[:, corner]].astype(np.float64) for corner in range(3))
+    first_edge, second_edge = second - first, third - first
+    area = np.linalg.norm(np.cross(first_edge, second_edge), axis=1).cumsum()
+    generator = np.random.default_rng(seed)
+    at = np.searchsorted(area, generator.random(count) * area[-1], side="right").clip(max=len(area) - 1)
+    u, v = generator.random((2, count, 1))
+    u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
+    return first[at] + u * first_edge[at] + v * second_edge[at]

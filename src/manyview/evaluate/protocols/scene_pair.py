@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 Grid = Literal["network", "truth", "truth-bicubic"]
 Needs = Literal["cameras", "depth", "points"]
@@ -19,10 +19,11 @@ class ScenePair:
 
     Depth and points are NaN where there is none; the estimate's are in its own world and scale. `true_*` are
     None without depth (points also without intrinsics), `head_points` without a point head, `cloud` (measured
-    points of the whole scene) without one. Lengths of the truth are `per_metre` to a metre (1 where its
-    unit is its own). `seen` is where pixels of the grid show the image. `found_intrinsics` and
-    `true_intrinsics` are in the same pixels, centres at +0.5 (None where nothing was found or is known).
-    `confirmed`: where several views confirm the estimated depth (None where nothing measured that).
+    points of the whole scene) without one, `triangles` (of its points, by index) where it is no mesh. Lengths
+    of the truth are `per_metre` to a metre (1 where its unit is its own). `seen` is where pixels of the grid
+    show the image. `found_intrinsics` and `true_intrinsics` are in the same pixels, centres at +0.5 (None
+    where nothing was found or is known). `confirmed`: where several views confirm the estimated depth (None
+    where nothing measured that).
     """
 
     found_cameras: Float[np.ndarray, "views 3 4"]
@@ -35,6 +36,7 @@ class ScenePair:
     true_points: Float[np.ndarray, "views height width 3"] | None = None
     head_points: Float[np.ndarray, "views _ _ 3"] | None = None
     cloud: Float[np.ndarray, "n 3"] | None = None
+    triangles: Int[np.ndarray, "m 3"] | None = None
     notes: tuple[str, ...] = ()
     per_metre: float = 1.0
     found_intrinsics: Float[np.ndarray, "views 3 3"] | None = None

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from ...datasets.posed_set import PosedSet
 from ...errors import InputError
 from ...files.paths import path_as_text
+from ...files.ply_mesh import Mesh
 from ...geometry.unproject_np import unproject
 from ...reconstruction.inputs.views import (
     ViewRecord,
@@ -29,7 +30,7 @@ def pair_of(
     given: Sequence[ViewRecord],
     posed: PosedSet,
     grid: Grid = "network",
-    cloud: Float[np.ndarray, "n 3"] | None = None,
+    cloud: Mesh | None = None,
     needs: Needs = "points",
 ) -> ScenePair:
     """Put an estimate of the views `given` beside the truth, as far as measures need it.
@@ -92,7 +93,8 @@ def pair_of(
         found_cameras=whole(scene.cam_from_world),
         true_cameras=posed.cam_from_world[order],
         seen=seen,
-        cloud=cloud,
+        cloud=None if cloud is None else cloud.vertices,
+        triangles=None if cloud is None else cloud.triangles,
         notes=tuple(notes),
         per_metre=1000.0 if posed.unit == "mm" else 1.0,
         found_intrinsics=intrinsics,

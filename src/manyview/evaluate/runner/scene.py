@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
 from ...datasets.posed_set import PosedSet
 from ...errors import ManyViewError, MemoryLimitError
-from ...files.ply_vertices import read_vertices
+from ...files.ply_mesh import Mesh, read_mesh
 from ...geometry.cameras import invert_rigid
 from ...models.network import Network
 from ...reconstruction.inputs.load import LoadedViews
@@ -91,7 +90,7 @@ class PosedScene:
             posed = dataclasses.replace(posed, cloud=None)
         inputs = inputs_digest(posed)
         names = tuple(path.name for path in posed.images)
-        cloud = None if posed.cloud is None else read_vertices(posed.cloud)
+        cloud = None if posed.cloud is None else read_mesh(posed.cloud)
         rows: list[PlanRow] = []
         facts: dict[str, Any] = {}
         # Plans are known by their specs; streams and references by their own settings.
@@ -124,7 +123,7 @@ class PosedScene:
         )
 
     def _plan_rows(
-        self, model: Network, posed: PosedSet, spec: str, key: str, cloud: Float[np.ndarray, "n 3"] | None
+        self, model: Network, posed: PosedSet, spec: str, key: str, cloud: Mesh | None
     ) -> tuple[tuple[PlanRow, ...], dict[str, Any]]:
         """(the row, and that of the refined result if it is wanted; facts for a table)."""
         how = self.how
@@ -159,7 +158,7 @@ class PosedScene:
         posed: PosedSet,
         stream: StreamedPlan,
         key: str,
-        cloud: Float[np.ndarray, "n 3"] | None,
+        cloud: Mesh | None,
     ) -> PlanRow:
         try:
             if self.warm:
@@ -181,7 +180,7 @@ class PosedScene:
         scene: Reconstruction,
         views: LoadedViews,
         posed: PosedSet,
-        cloud: Float[np.ndarray, "n 3"] | None,
+        cloud: Mesh | None,
     ) -> PlanRow:
         how = self.how
         pair = pair_of(scene, views.records, posed, how.protocol.grid, cloud, how.protocol.needs)
@@ -211,7 +210,7 @@ def reference_settings(name: str, seed: int = 0) -> dict[str, Any]:
 
 
 def _baseline_row(
-    name: str, key: str, model: Network, posed: PosedSet, how: Recipe, cloud: Float[np.ndarray, "n 3"] | None
+    name: str, key: str, model: Network, posed: PosedSet, how: Recipe, cloud: Mesh | None
 ) -> PlanRow:
     """An image-independent baseline on the pixels that `model` would see."""
     views = prepare(list(posed.images), model, dataclasses.replace(how.options, accel="frame")).views

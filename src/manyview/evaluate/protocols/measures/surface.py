@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 
 from ....geometry.unproject_np import invert_rigid
-from ...metrics.nearest import draw, thin
+from ...metrics.nearest import draw, draw_on_mesh, thin
 from ...metrics.points import cloud_errors
 from ...metrics.tsdf import TsdfOptions, fuse
 from ..scene_pair import Figures, Needs, ScenePair
@@ -25,10 +25,12 @@ class FusedSurface:
 
     Depth is scaled and cameras are moved by `fit`, fused by TSDF (`voxel`, `truncation`, no depth beyond
     `farthest`, None: all of it), at most `most` points of the surface drawn with `seed` and thinned to the
-    voxel. The truth is the scene's cloud, else the points of its depth (`surface_from_cloud` 0), drawn and
-    thinned alike. Lengths are metres. `surface_voxel` is what was used where a finer one would not fit in
-    memory. All figures are None without a true point, or where cameras were found and the fit is not
-    determined; an estimate of no camera or no depth has an F-score of 0 and no distances.
+    voxel. Of a view with true depth only pixels that have some are fused. The truth is `most` points of the
+    scene's mesh by area, else its cloud (`surface_from_mesh` 0), else the points of its depth
+    (`surface_from_cloud` 0), drawn and thinned alike. Lengths are metres. `surface_voxel` is what was used
+    where a finer one would not fit in memory. All figures are None without a true point, or where cameras
+    were found and the fit is not determined; an estimate of no camera or no depth has an F-score of 0 and no
+    distances.
     """
 
     needs: ClassVar[Needs] = "points"
@@ -47,6 +49,7 @@ class FusedSurface:
         result: Figures = {name: None for name in (*shares, *distances, "surface_points", "surface_voxel")}
         truth = pair.measured_points
         result["surface_from_cloud"] = float(pair.cloud is not None)
+        result["surface_from_mesh"] = float(pair.triangles is not None and len(pair.triangles) > 0)
         if truth is None:
             return result
         given = np.isfinite(pair.found_cameras).all((1, 2)) & np.isfinite(pair.found_depth).any((1, 2))
@@ -66,7 +69,10 @@ class FusedSurface:
         )
         found = surface.points.numpy()
         found = thin(found[draw(len(found), self.most, self.seed)], surface.voxel)
-        true = truth[draw(len(truth), self.most, self.seed)].astype(np.float64)
+        if result["surface_from_mesh"] and pair.triangles is not None:
+            true = draw_on_mesh(truth, pair.triangles, self.most, self.seed)
+        else:
+            true = truth[draw(len(truth), self.most, self.seed)].astype(np.float64)
         result |= {"surface_points": float(len(found)), "surface_voxel": surface.voxel}
         errors = cloud_errors(
             found,
@@ -99,6 +105,10 @@ def _moved(
     poses = invert_rigid(np.where(given, pair.found_cameras, np.nan).astype(np.float64))
     centres = poses[:, :, 3] @ matrix[:3, :3].T + translation
     cameras = invert_rigid(np.concatenate([rotation @ poses[:, :, :3], centres[:, :, None]], -1))
-    depth = torch.from_numpy(np.where(pair.seen, pair.found_depth, np.nan)) * scale
+    kept = pair.seen
+    if pair.true_depth is not None:
+        measured = np.isfinite(pair.true_depth)
+        kept = kept & (measured | ~measured.any((1, 2), keepdims=True))
+    depth = torch.from_numpy(np.where(kept, pair.found_depth, np.nan)) * scale
     assert pair.found_intrinsics is not None
     return depth, torch.from_numpy(cameras), torch.from_numpy(pair.found_intrinsics)

@@ -1,4 +1,4 @@
-"""Vertices of PLY files of every kind."""
+"""Vertices and triangles of PLY files of every kind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from manyview.errors import InputError
-from manyview.files.ply_vertices import read_vertices
+from manyview.files.ply_mesh import read_mesh
 
 _POINTS = np.array([[1.5, -2.0, 3.25], [0.0, 4.0, -1.0], [7.0, 8.0, 9.0]])
 
@@ -29,18 +29,27 @@ def test_binary(order: str, kind: str, code: str, tmp_path: Path) -> None:
     for index, axis in enumerate("xyz"):
         data[axis] = _POINTS[:, index]
     path = tmp_path / "mesh.ply"
-    path.write_bytes(_header(form, kind) + data.tobytes() + b"\x03" + b"\0" * 12)
-    np.testing.assert_array_equal(read_vertices(path), _POINTS)
+    corners = np.array([2, 0, 1], dtype=order + "i4").tobytes()
+    path.write_bytes(_header(form, kind) + data.tobytes() + b"\x03" + corners)
+    np.testing.assert_array_equal(read_mesh(path).vertices, _POINTS)
+    assert read_mesh(path).triangles.tolist() == [[2, 0, 1]]
+    path.write_bytes(_header(form, kind) + data.tobytes() + b"\x04" + corners + b"\0" * 4)
+    assert read_mesh(path).triangles is None  # four corners
     path.write_bytes(_header(form, kind) + data.tobytes()[:-20])
     with pytest.raises(InputError, match=r"mesh\.ply"):
-        read_vertices(path)
+        read_mesh(path)
 
 
 def test_ascii_and_what_is_not_finite(tmp_path: Path) -> None:
     path = tmp_path / "mesh.ply"
-    rows = "1.5 -2 3.25 255\nnan 0 0 0\n7 8 9 1\n3 0 1 2\n"
-    path.write_bytes(_header("ascii") + rows.encode())
-    np.testing.assert_array_equal(read_vertices(path), _POINTS[[0, 2]])
+    rows = "1.5 -2 3.25 255\nnan 0 0 0\n7 8 9 1\n"
+    for corners, kept in (("0 1 2", []), ("2 0 0", [[1, 0, 0]])):
+        path.write_bytes(_header("ascii") + f"{rows}3 {corners}\n".encode())
+        np.testing.assert_array_equal(read_mesh(path).vertices, _POINTS[[0, 2]])
+        assert read_mesh(path).triangles.tolist() == kept
+    path.write_bytes(_header("ascii") + f"{rows}3 0 1 3\n".encode())
+    with pytest.raises(InputError, match=r"mesh\.ply"):
+        read_mesh(path)
     path.write_text("obj")
     with pytest.raises(InputError, match=r"mesh\.ply"):
-        read_vertices(path)
+        read_mesh(path)
