@@ -65,16 +65,16 @@ def fit_points(
     if how == "box":
         both = back @ first
         (low, high), (true_low, true_high) = _box(found, both), _box(truth, np.eye(4))
-        size = np.linalg.norm(high - low)
+        size = float(np.linalg.norm(high - low))
         if size <= 1e-12:
             return None
-        scale = np.linalg.norm(true_high - true_low) / size
+        scale = float(np.linalg.norm(true_high - true_low)) / size
         shift = (true_low + true_high) / 2 - scale * (low + high) / 2
         return _scaled(scale, shift) @ both
     (depth, size), (true_depth, true_size) = _depth_and_size(found, first), _depth_and_size(truth, true_first)
     if size <= 1e-12:
         return None
-    scale = true_size / min(max(size, 1e-3), 1e3)
+    scale = true_size / float(np.clip(size, 1e-3, 1e3))
     return back @ _scaled(scale, np.array([0, 0, true_depth - scale * depth])) @ first
 
 
