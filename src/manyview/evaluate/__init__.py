@@ -13,6 +13,7 @@ from .report.comparison import Difference, compare_results
 from .runner.benchmark import Comparison, compare_plans
 from .runner.image_sets import evaluate_dataset, evaluate_posed
 from .runner.records import Evaluation
+from .runner.streamed import StreamedPlan, streamed_plans
 from .runner.synthetic import SyntheticTable, evaluate_synthetic
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "PairErrors",
     "Protocol",
     "Sparsification",
+    "StreamedPlan",
     "SyntheticTable",
     "auc",
     "chosen_cases",
@@ -41,4 +43,5 @@ __all__ = [
     "pair_errors",
     "protocol_named",
     "sparsification",
+    "streamed_plans",
 ]

@@ -187,7 +187,7 @@ def _single_images(
     """Every chosen frame as a scene."""
     for scene, (chosen, _) in zip(scenes, sets):
         for index, path in enumerate(chosen.images):
-            name = f"{scene.name}/{path.stem}"
+            name = f"{scene.name}/{path.stem}" if len(chosen) > 1 else scene.name
             one = dataclasses.replace(chosen.select([index]), name=name)
             yield dataclasses.replace(scene, name=name), (one, 1)
 
