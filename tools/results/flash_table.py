@@ -16,6 +16,7 @@ import tyro
 import manyview
 from manyview.errors import ManyViewError, UsageError
 from manyview.evaluate.protocols.procedural import Case
+from manyview.evaluate.report.markdown import AREAS, FOCAL, fixed
 from manyview.files.writing import write_files
 from manyview.models.families import find_model
 from manyview.models.network import Network
@@ -101,13 +102,14 @@ def markdown(data: dict[str, Any]) -> str:
         case = "{level}, {views} views, {order}".format(**one["case"])
         lines += [f"## {case}: {one['scenes']} scenes", ""]
         lines += [
-            "| weights | plan | views | AUC@5 | AUC@30 | AbsRel | of dense's AUC@5 | AUC@30 | attention "
-            "| time |"
+            "| weights | plan | views | AUC@3 exact | AUC@5 | AUC@30 | focal % | AbsRel | of dense's AUC@5 "
+            "| AUC@30 | attention | time |"
         ]
-        lines += ["|---|---|---|" + "---:|" * 7]
+        lines += ["|---|---|---|" + "---:|" * 9]
         lines += ["| " + " | ".join(_cells(row, facts)) + " |" for row in one["rows"]] + [""]
     lines += [
-        "AUC of relative poses in percent, higher is better; AbsRel of depth, lower is better. Attention is "
+        f"AUC of relative poses in percent, higher is better; {AREAS}; {FOCAL}; AbsRel of depth, lower is "
+        "better. Attention is "
         "the scores and weighted sums of the global layers, time the median scene; both as shares of dense's "
         "too. A stream's cameras are those returned when their frame arrives, from earlier frames alone.",
         "",
@@ -146,8 +148,10 @@ def _cells(row: dict[str, Any], facts: dict[str, Any]) -> list[str]:
     scores = row["scores"]
     return [
         *_names(Variant(**row["way"]), facts),
+        fixed(scores.get("auc_integral_3"), ".1f"),
         f"{scores['auc_5']:.1f}",
         f"{scores['auc_30']:.1f}",
+        fixed(scores.get("focal_error"), ".1f"),
         f"{scores['abs_rel']:.3f}",
         _percent(row["keeps_auc_5"]),
         _percent(row["keeps_auc_30"]),

@@ -16,9 +16,10 @@ from manyview.models.checkpoints.metadata import stored_metadata
 from manyview.models.checkpoints.read import read_checkpoint
 
 _COLUMNS = (
+    ("AUC@5 exact", "auc_integral_5", ".1f"),
     ("AUC@5", "auc_5", ".1f"), ("AUC@15", "auc_15", ".1f"), ("AUC@30", "auc_30", ".1f"),
     ("rotation °", "rotation_median_deg", ".1f"), ("direction °", "translation_median_deg", ".1f"),
-    ("AbsRel", "abs_rel", ".3f"), ("conf", "confidence_excess", ".2f"),
+    ("focal %", "focal_error", ".1f"), ("AbsRel", "abs_rel", ".3f"), ("conf", "confidence_excess", ".2f"),
     ("conf, absolute", "confidence_absolute_excess", ".2f"),
 )  # fmt: skip
 
@@ -38,7 +39,7 @@ def _values(row: Mapping[str, Any]) -> list[str]:
 def summary_table(numbers: Mapping[str, Any]) -> str:
     """Markdown of one line a difficulty: dense beside attention within frames and the baselines."""
     lines = [
-        _row(["held-out scenes, 8 views", "dense AUC@5 / 15 / 30", "AbsRel",
+        _row(["held-out scenes, 8 views", "dense AUC@5 / 15 / 30 (VGGT's histogram)", "AbsRel",
               "within frames AUC@30", "identity AUC@30", "mean pose AUC@30"]),
         "|---" * 6 + "|",
     ]  # fmt: skip

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from manyview.evaluate.report.markdown import AREAS
+
 Row = dict[str, Any]
 
 _OPENING = """# Real photographs
@@ -22,7 +24,7 @@ fraction of a second.
 Rows that are no plan: `identity` (no rotation, centres at random) and `mean step` (the mean of the *true*
 steps) are independent of the images; `colmap` is structure from motion, and what it leaves out counts as
 wrong. Sets are small, so differences of a few points of AUC mean nothing ([how it is
-measured](../evaluation-posed.md)).
+measured](../evaluation-posed.md)). {areas}.
 """
 _OWN_TRUTH = """
 The truth of {names} is a COLMAP model itself, so COLMAP's figures there say that it repeats itself.
@@ -34,7 +36,7 @@ def _load(folder: Path, model: str) -> Row:
 
 
 def _value(row: Row | None, name: str, spec: str) -> str:
-    found = None if row is None else row["numbers"][name]
+    found = None if row is None else row["numbers"].get(name)
     return "–" if found is None else format(found, spec)
 
 
@@ -53,13 +55,16 @@ def _by_set(results: dict[str, Row]) -> list[str]:
         lines += [
             f"### {facts['name']}: {facts['views']} views",
             "",
-            "| row | AUC@5 | AUC@30 | RRA@15 | RTA@15 | ATE, % of path | views without a camera | seconds |",
-            "|---|" + "---:|" * 7,
+            "| row | AUC@3 exact | AUC@5 | AUC@30 | RRA@15 | RTA@15 | ATE, % of path | focal error, % "
+            "| views without a camera | seconds |",
+            "|---|" + "---:|" * 9,
         ]
         for name, row in rows.items():
             share = row["numbers"]["ate_share"]
-            cells = [_value(row, figure, ".1f") for figure in ("auc_5", "auc_30", "rra_15", "rta_15")]
-            cells += ["–" if share is None else f"{100 * share:.2g}", str(row["left_out"])]
+            names = ("auc_integral_3", "auc_5", "auc_30", "rra_15", "rta_15")
+            cells = [_value(row, figure, ".1f") for figure in names]
+            cells.append("–" if share is None else f"{100 * share:.2g}")
+            cells += [_value(row, "focal_error", ".1f"), str(row["left_out"])]
             seconds = row["seconds"]
             cells.append("–" if seconds is None else f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}")
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
@@ -96,6 +101,7 @@ def summary(folder: Path, models: Sequence[str]) -> str:
             views=settings["views"],
             machine=f"{machine['device_name']}, {machine['threads']} threads, {machine['precision']}",
             pixels=settings["image_size"],
+            areas=AREAS,
         )
     ]
     own = [one["name"] for one in sets if one["format"] == "colmap"]

@@ -59,6 +59,10 @@ def summary(folder: Path) -> str:
         cells = [_accuracy(rows, plan) for rows in cases.values()]
         cells += [_cost(cases[name], plan) for name in last]
         lines.append(f"| `{plan}` | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "AUC@30 is VGGT's histogram; table.md of each case has the exact area and the focal error too.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -79,7 +79,8 @@ def markdown(content: dict[str, Any]) -> str:
         "# How the verdict follows AUC@30",
         "",
         f"Made by `{content['command']}` on {content['cpu']}, commit {content['commit']}: {len(every)} "
-        "results, at most 24 views each. What grades mean and where they fail: [quality](../../quality.md).",
+        "results, at most 24 views each. AUC is VGGT's histogram. What grades mean and where they fail: "
+        "[quality](../../quality.md).",
         "",
         "## Rank correlation with AUC@30 (Spearman)",
         "",

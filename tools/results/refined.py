@@ -20,15 +20,15 @@ from typing import Any
 import tyro
 
 from manyview.datasets import read_posed_set
-from manyview.evaluate.report.markdown import fixed, table
+from manyview.evaluate.report.markdown import AREAS, fixed, table
 from manyview.files.writing import write_files
 from tools.command import run_command
 from tools.results.posed import posed_sets
 
 _HEAD = (
-    *("set", "views", "refined", "AUC@5", "AUC@30", "focal %", "AbsRel", "seconds"),
-    *("AUC@5 before", "AUC@30 before", "focal % before", "AbsRel before"),
-    *("COLMAP: views", "AUC@5", "AUC@30", "focal %", "seconds"),
+    *("set", "views", "refined", "AUC@3 exact", "AUC@5", "AUC@30", "focal %", "AbsRel", "seconds"),
+    *("AUC@3 exact before", "AUC@5 before", "AUC@30 before", "focal % before", "AbsRel before"),
+    *("COLMAP: views", "AUC@3 exact", "AUC@5", "AUC@30", "focal %", "seconds"),
 )
 
 
@@ -125,7 +125,8 @@ def markdown(content: dict[str, Any]) -> str:
         f"Made by `{content['command']}` on {content['cpu']}, {threads}, commit {content['commit']}, from "
         f"the dense attention of {content['model']}, which is a bad start: it saw rendered scenes of 112 "
         "pixels. COLMAP is incremental mapping of the same images, all pairs, on the same cores; its figures "
-        "count views that it leaves out as wrong. Depth after one median scale a set. What is done, and when "
+        "count views that it leaves out as wrong. "
+        f"{AREAS}. Depth after one median scale a set. What is done, and when "
         "it is refused: [refinement](../../refinement.md).",
         "",
         *table(_HEAD, [_cells(run) for run in runs if run["refine"] == "cameras"]),
@@ -165,13 +166,17 @@ def _cells(run: dict[str, Any]) -> list[str]:
     views = run["set"]["views"]
     cells = [run["name"], str(views), fixed(after["refined_views"], ".0f")]
     for row in (after, before):
+        cells += [*_poses(row), fixed(row["numbers"]["focal_error"], ".1f")]
         n = row["numbers"]
-        cells += [fixed(n["auc_5"], ".1f"), fixed(n["auc_30"], ".1f"), fixed(n["focal_error"], ".1f")]
         cells.append(fixed(n["abs_rel"], ".3f"))
         cells += [fixed(row["refine_seconds"], ".1f")] if row is after else []
     n = colmap["numbers"]
-    cells += [str(views - colmap["left_out"]), fixed(n["auc_5"], ".1f"), fixed(n["auc_30"], ".1f")]
+    cells += [str(views - colmap["left_out"]), *_poses(colmap)]
     return [*cells, fixed(n["focal_error"], ".1f"), fixed(colmap["seconds"], ".1f")]
+
+
+def _poses(row: dict[str, Any]) -> list[str]:
+    return [fixed(row["numbers"].get(name), ".1f") for name in ("auc_integral_3", "auc_5", "auc_30")]
 
 
 def _depth(run: dict[str, Any]) -> list[str]:

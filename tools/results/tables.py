@@ -44,6 +44,7 @@ def _table(data: dict[str, Any]) -> str:
         CaseRows(
             Case(*(one["case"][name] for name in ("level", "views", "order"))),
             tuple(CaseRow(**row) for row in one["rows"]),
+            tuple(one.get("notes", ())),
         )
         for one in data["cases"]
     ]

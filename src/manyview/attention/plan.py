@@ -149,6 +149,15 @@ class Plan:
         most_keys = max((layer.keys.count(layout) for layer in self.layers), default=0)
         return PlanCost(linear, scores, round(2 * most_keys * dim * element_bytes), extra)
 
+    def why_dense(self, layout: TokenLayout) -> str | None:
+        """A note where another plan leaves nothing out of a run of so many frames; None elsewhere."""
+        dense = Plan.dense(len(self.layers))
+        if self == dense or not all(layer.keys.all_tokens(layout) for layer in self.layers):
+            return None
+        if self.cost(layout, 1) != dense.cost(layout, 1):
+            return None
+        return f"{self}: with {layout.frames} views it leaves nothing out and is dense attention"
+
 
 def compose(layers: Sequence[GlobalAttention]) -> GlobalAttention:
     """One layer from several: within frames if any is, else the first reduced queries and keys.

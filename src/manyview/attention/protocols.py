@@ -243,6 +243,10 @@ class Keys(Part):
         """How many keys a query sees, on average."""
         raise NotImplementedError
 
+    def all_tokens(self, layout: TokenLayout) -> bool:
+        """Whether every query sees the keys of all tokens."""
+        return self.count(layout) >= layout.tokens
+
     def projected(self, layout: TokenLayout) -> float:
         """How many tokens are projected to keys and values."""
         return layout.tokens

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from manyview.datasets import read_posed_set
 from manyview.errors import InputError, UsageError
 from manyview.evaluate.report.posed import posed_json, posed_table, write_posed
 from manyview.evaluate.runner import scene as runner_scene
 from manyview.evaluate.runner.image_sets import evaluate_posed
+from manyview.reconstruction.inputs.find import find_inputs
+from manyview.reconstruction.inputs.options import InputOptions
 from manyview.reconstruction.inputs.preprocess import plan_view
 from manyview.reconstruction.inputs.views import depth_at_network_pixels
 from manyview.reconstruction.run.options import ReconstructOptions
@@ -96,6 +99,21 @@ def test_the_true_cameras_score_perfectly_whatever_order_and_gaps(
     assert three.figures["abs_rel"] < 0.2 and three.figures["delta_125"] > 85
     whole = evaluate_posed(tiny_vggt(), folders, ("dense",), views=VIEWS).scenes[0].rows[0]
     assert whole.left_out == 1 and whole.figures["auc_3"] == whole.figures["rra_5"] == pytest.approx(60.0)
+
+
+@pytest.mark.parametrize("views", [2, 3, 4, 5, 9])
+def test_views_are_those_that_reconstruct_takes_of_the_folder(views: int, tmp_path: Path) -> None:
+    """`evaluate posed --views` and `reconstruct --max-frames` choose the same images, the last among them."""
+    write_plain(tmp_path / "kitchen")
+    posed = read_posed_set(tmp_path / "kitchen").spread(views)
+    taken = find_inputs(posed.images[0].parent, InputOptions(max_frames=views))
+    assert [path.name for path in posed.images] == [file.path.name for file in taken.files]
+    assert posed.images[-1].name == f"{VIEWS - 1}.png"
+
+
+def test_a_plan_that_is_dense_with_so_few_views_is_noted(folders: list[Path]) -> None:
+    table = posed_table(evaluate_posed(tiny_vggt(), folders[:1], ("dense", "anchors"), 3, references=()))
+    assert "Anchors: with 3 views it leaves nothing out and is dense attention." in table
 
 
 @pytest.mark.parametrize("policy", ["fit", "crop", "pad", "square"])

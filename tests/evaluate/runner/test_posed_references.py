@@ -41,6 +41,9 @@ def test_colmap_has_a_row_whatever_it_finds(given: int, tmp_path: Path, monkeypa
     numbers = row["numbers"]
     assert numbers["auc_30"] == pytest.approx({5: 100, 3: 30, 0: 0}[given])
     assert numbers["abs_rel"] is None and (numbers["ate"] is None) == (given == 0)
+    # What COLMAP did not find counts as the largest angles there are, in no other number.
+    assert max(numbers["rotation_median_deg"], numbers["translation_median_deg"]) <= 180
     table = posed_table(result)
+    assert "00000" not in table
     assert f"Colmap: {given} of 5." in table and "identity" not in table
     assert ("ATE of its 3 views alone" in table) == (given == 3)

@@ -103,7 +103,7 @@ def test_table_has_plans_and_baselines_and_repeats(model: VGGT) -> None:
     assert (settings["height"], settings["width"]) == (24, 32)
     assert json.loads(json.dumps(table.to_json()))["rows"]["mean pose"]["confidence_excess"] is None
     lines = synthetic_table(table).splitlines()
-    assert len(lines) == 5 and "AUC@30" in lines[0] and lines[3].startswith("identity")
+    assert len(lines) == 7 and "AUC@30" in lines[0] and lines[3].startswith("identity")
 
 
 def test_named_plans_and_another_seed(model: VGGT) -> None:

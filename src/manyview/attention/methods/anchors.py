@@ -145,6 +145,9 @@ class AnchorKeys(Keys):
         anchors, own, described = self._counts(layout)
         return (anchors + own) * layout.tokens_per_frame + described
 
+    def all_tokens(self, layout: TokenLayout) -> bool:
+        return self._counts(layout)[0] == layout.frames
+
     def projected(self, layout: TokenLayout) -> float:
         anchors, _, described = self._counts(layout)
         return (layout.tokens if self.own_frame else anchors * layout.tokens_per_frame) + described

@@ -21,7 +21,7 @@ from ..metrics.alignment import align_cameras, point_distances, trajectory_error
 from ..metrics.confidence import ConfidenceRankings, sparsification
 from ..metrics.depth import depth_errors
 from ..metrics.pose import auc, baselines, median_deg, pair_errors
-from .measures import Figures
+from .measures import Figures, FocalLength
 from .measures.confidence import rankings_of
 from .scene_pair import ScenePair
 
@@ -29,7 +29,7 @@ _NO_BASELINE = 1e-4
 """Pairs of cameras nearer than this, in units of the median true depth, have no direction between them."""
 RETAINED = ("auc_3", "auc_5", "auc_15", "auc_30")
 BENCHMARK_FIGURES = (
-    *(*RETAINED, "rotation_median_deg", "translation_median_deg"),
+    *(*RETAINED, "auc_integral_3", "rotation_median_deg", "translation_median_deg", "focal_error"),
     *("ate", "abs_rel", "accuracy", "completeness", "confidence_area", "confidence_oracle"),
     *("seconds", "attention_flops", "linear_flops", "confidence_random", "confidence_inverse_depth"),
     *(f"confidence_absolute_{name}" for name in ("area", "oracle", "random", "inverse_depth")),
@@ -59,6 +59,7 @@ def quick_errors(pair: ScenePair) -> RenderedErrors:
         confidence = torch.from_numpy(pair.confidence)[valid]
         pixels = torch.stack([absolute / true[valid], absolute / true[valid].median(), confidence])
     figures: Figures = {
+        **FocalLength().figures(pair),
         "abs_rel": None if errors is None else errors.abs_rel,
         "delta_125": None if errors is None else errors.delta_125,
     }
@@ -81,6 +82,7 @@ def benchmark_errors(pair: ScenePair) -> RenderedErrors:
         true_points = torch.from_numpy(pair.true_points)[valid]
         accuracy, completeness = point_distances(similarity(points), true_points, unit)
     figures: Figures = {
+        **FocalLength().figures(pair),
         "ate": trajectory_error(similarity, cameras, true_cameras, unit),
         "abs_rel": 0.0 if errors is None else errors.abs_rel,
         "accuracy": accuracy,
@@ -109,7 +111,8 @@ def benchmark_figures(
     attention_flops: float,
     linear_flops: float,
 ) -> dict[str, Any]:
-    """AUC in percent and medians in degrees over the pairs of all scenes, `seconds` the median, else means.
+    """AUC in percent (`auc_T` VGGT's histogram, `auc_integral_T` exact) and medians in degrees over the pairs
+    of all scenes, `seconds` the median, else means.
 
     `translation_median_deg` is None where no pair has a baseline (pure rotation). The areas `confidence_*`
     lie under sparsification curves (see `Ranking`) of relative depth errors, `confidence_absolute_*` of
@@ -119,13 +122,14 @@ def benchmark_figures(
     worst = torch.maximum(rotation, torch.where(based, direction, 0.0))
     figures: dict[str, Any] = _means(scenes) | {
         **{f"auc_{t}": auc(worst, t) for t in (3, 5, 15, 30)},
+        "auc_integral_3": auc(worst, 3, "exact"),
         "rotation_median_deg": median_deg(rotation, 180.0),
         "translation_median_deg": median_deg(direction[based], 90.0),
         "seconds": statistics.median(seconds),
         "attention_flops": attention_flops,
         "linear_flops": linear_flops,
     }
-    return {name: figures[name] for name in BENCHMARK_FIGURES}
+    return {name: figures.get(name) for name in BENCHMARK_FIGURES}
 
 
 def quick_figures(scenes: Sequence[RenderedErrors]) -> Figures:
@@ -144,6 +148,8 @@ def quick_figures(scenes: Sequence[RenderedErrors]) -> Figures:
         excess = [sparsification(errors, confidence).excess for errors in (relative, absolute)]
     return {
         **{f"auc_{t}": auc(worst, t) for t in (5, 15, 30)},
+        "auc_integral_5": auc(worst, 5, "exact"),
+        "focal_error": means.get("focal_error"),
         "rotation_median_deg": median_deg(rotation, 180.0),
         "translation_median_deg": median_deg(direction, 90.0),
         "abs_rel": means.get("abs_rel", 0.0),

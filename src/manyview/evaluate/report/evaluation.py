@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..references import COLMAP
 from ..runner.records import DENSE, Evaluation
-from .markdown import NONE, REFERENCES, measured_on, number, table
+from .markdown import AREAS, FOCAL, NONE, REFERENCES, measured_on, number, table
 
 _MOST_NOTES = 6
 
@@ -27,6 +27,8 @@ def evaluation_table(evaluation: Evaluation, command: str = "") -> str:
         *table(["plan", *columns, "forward s", "times dense", "peak GiB"], _average_rows(summary, columns)),
         "",
     ]
+    if any(name.startswith("auc_") for name in columns):
+        lines += [f"{AREAS}; {FOCAL}.", ""]
     pooled = [name for name in next(iter(summary.values()), {}) if name.startswith("pooled_")]
     if pooled and protocol["average"] != "pooled":
         rows = [[f"`{plan}`", *(number(f.get(name)) for name in pooled)] for plan, f in summary.items()]

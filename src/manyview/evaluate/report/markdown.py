@@ -18,6 +18,14 @@ REFERENCES = {
 """What a table says of each reference."""
 
 
+AREAS = (
+    "AUC is VGGT's histogram of one degree a bin, which reads high at small angles; exact (`auc_integral`): "
+    "the area under the same curve itself"
+)
+"""What a table says of areas under recall curves."""
+FOCAL = "focal error: median over views in percent"
+
+
 def fixed(value: float | None, spec: str, scale: float = 1.0) -> str:
     """A value times `scale` in a format, or a dash."""
     return NONE if value is None else format(scale * value, spec)

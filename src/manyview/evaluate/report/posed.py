@@ -10,15 +10,15 @@ from ...refine.stereo.confirm import STAGE
 from ..protocols.measures import Figures
 from ..references import COLMAP, MEAN_STEP
 from ..runner.records import Evaluation, PlanRow, SceneRows
-from .markdown import NONE, REFERENCES, fixed, measured_on, table
+from .markdown import AREAS, FOCAL, NONE, REFERENCES, fixed, measured_on, table
 
 _HEAD = (
-    *("row", "AUC@3", "AUC@5", "AUC@15", "AUC@30", "RRA@5/15/30", "RTA@5/15/30", "rot deg", "dir deg", "ATE"),
-    *("ATE % of path", "focal %", "AbsRel", "d<1.25 %", "conf, 1/z (least)", "abs. conf, 1/z (least)"),
-    *("forward s", "refine s"),
+    *("row", "AUC@3 exact", "AUC@3", "AUC@5", "AUC@15", "AUC@30", "RRA@5/15/30", "RTA@5/15/30", "rot deg"),
+    *("dir deg", "ATE", "ATE % of path", "focal %", "AbsRel", "d<1.25 %", "conf, 1/z (least)"),
+    *("abs. conf, 1/z (least)", "forward s", "refine s"),
 )
 _POSES = (
-    *(f"auc_{t}" for t in (3, 5, 15, 30)),
+    *(f"{kind}_{t}" for kind in ("auc", "auc_integral") for t in (3, 5, 15, 30)),
     *(f"{kind}_{t}" for kind in ("rra", "rta") for t in (5, 15, 30)),
 )
 
@@ -42,8 +42,8 @@ def stored_table(stored: dict[str, Any]) -> str:
     for one in stored["sets"]:
         lines += _set_lines(one["set"], one["rows"])
     lines += [
-        "AUC, RRA and RTA of relative poses in percent over all pairs; ATE after the Sim(3) of least "
-        "squares; focal %: median error of the focal length in percent; depth after one median scale a set. "
+        f"AUC, RRA and RTA of relative poses in percent over all pairs; {AREAS}; ATE after the Sim(3) of "
+        f"least squares; {FOCAL}; depth after one median scale a set. "
         + "".join(f"{REFERENCES[name]} " for name in s["references"])
         + "conf is the area under the sparsification curve of relative depth errors (1 knows nothing), of "
         "1/z taken for confidence, and the least possible; abs. conf that of absolute errors.",
@@ -76,6 +76,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     n = row["numbers"]
     return [
         f"`{row['name']}`" if row["plan"] is not None else row["name"],
+        fixed(n.get("auc_integral_3"), ".1f"),
         *(fixed(n[f"auc_{t}"], ".1f") for t in (3, 5, 15, 30)),
         *(" / ".join(fixed(n[f"{kind}_{t}"], ".0f") for t in (5, 15, 30)) for kind in ("rra", "rta")),
         fixed(n["rotation_median_deg"], ".1f"),

@@ -42,6 +42,7 @@ class CaseRows:
 
     case: Case
     rows: tuple[CaseRow, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,11 @@ class Comparison:
             "benchmark": VERSION,
             "settings": self.settings,
             "cases": [
-                {"case": describe_case(one.case), "rows": [dataclasses.asdict(row) for row in one.rows]}
+                {
+                    "case": describe_case(one.case),
+                    "rows": [dataclasses.asdict(row) for row in one.rows],
+                    "notes": list(one.notes),
+                }
                 for one in self.cases
             ],
         }
@@ -119,6 +124,7 @@ def compare_plans(
         for spec in wanted:
             chosen = fixed.get(spec) or _auto_plan(model, case, layout)
             parsed[spec if spec in fixed else f"{AUTO} ({chosen})"] = chosen
+        notes = tuple(filter(None, (plan.why_dense(layout) for plan in parsed.values())))
         todo += [
             RenderedScenes(
                 f"{case}/{number}",
@@ -130,17 +136,17 @@ def compare_plans(
                 benchmark_errors,
                 default_run_options(parameter.device, dtype),
                 str(parameter.device),
-                facts={"case": place},
+                facts={"case": place, "notes": notes},
                 warm=number == 0,
             )
             for number in range(scenes)
         ]
 
     def compared(so_far: Evaluation) -> Comparison:
-        done = [
-            CaseRows(case, _case_rows([s.rows for s in so_far.scenes if s.facts["case"] == place]))
-            for place, case in enumerate(cases[: len(so_far.scenes) // scenes])
-        ]
+        done = []
+        for place, case in enumerate(cases[: len(so_far.scenes) // scenes]):
+            own = [scene for scene in so_far.scenes if scene.facts["case"] == place]
+            done.append(CaseRows(case, _case_rows([one.rows for one in own]), own[0].facts["notes"]))
         return Comparison(settings, tuple(done))
 
     def keep(so_far: Evaluation) -> None:

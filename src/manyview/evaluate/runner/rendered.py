@@ -31,6 +31,7 @@ def rendered_pairs(found: Predictions | Baseline, truth: SceneBatch) -> list[Sce
         confidence, intrinsics = _array(found.depth_conf), _array(found.intrinsics)
     valid, true_points = _array(truth.valid), _array(truth.world_points)
     true_cameras, true_depth = _array(truth.cam_from_world), _array(truth.z_depth)
+    true_intrinsics = _array(truth.intrinsics)
     nothing = np.zeros((truth.images.shape[1], 0, 0), dtype=np.float32)
     return [
         ScenePair(
@@ -43,6 +44,7 @@ def rendered_pairs(found: Predictions | Baseline, truth: SceneBatch) -> list[Sce
             true_depth=np.where(valid[i], true_depth[i], np.nan),
             true_points=np.where(valid[i][..., None], true_points[i], np.nan),
             found_intrinsics=None if intrinsics is None else intrinsics[i],
+            true_intrinsics=true_intrinsics[i],
         )
         for i in range(len(truth))
     ]

@@ -40,10 +40,12 @@ class SyntheticTable:
 
     settings: dict[str, Any]
     rows: dict[str, Figures]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON types."""
-        return {"settings": self.settings, "rows": {name: dict(row) for name, row in self.rows.items()}}
+        rows = {name: dict(row) for name, row in self.rows.items()}
+        return {"settings": self.settings, "rows": rows, "notes": list(self.notes)}
 
 
 def evaluate_synthetic(
@@ -123,7 +125,9 @@ def evaluate_synthetic(
         name: [e for scene in found.scenes for row in scene.rows if row.plan == name for e in row.errors]
         for name in found.plans
     }
-    return SyntheticTable(settings, {name: quick_figures(own) for name, own in errors.items()})
+    layout = config.layout(views, *size)
+    notes = tuple(filter(None, (plan.why_dense(layout) for plan in parsed.values())))
+    return SyntheticTable(settings, {name: quick_figures(own) for name, own in errors.items()}, notes)
 
 
 def _mean_pose(views: int, size: tuple[int, int], options: SceneOptions, batch: int) -> Baseline:
@@ -158,6 +162,7 @@ def compare_with_truth(scene: Reconstruction, truth: str | Path) -> Figures:
     try:
         with np.load(truth) as file:
             cameras, depth, valid = file["cam_from_world"], file["z_depth"], file["valid"]
+            intrinsics = file["intrinsics"]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{truth}: expected the truth.npz of a rendered scene ({error})") from error
     if len(cameras) != len(scene):
@@ -174,5 +179,9 @@ def compare_with_truth(scene: Reconstruction, truth: str | Path) -> Figures:
         found_points=np.zeros((len(scene), 0, 0, 3), dtype=np.float32),
         seen=np.stack([view.transform.content_mask() for view in scene.views]),
         true_depth=np.stack(measured),
+        found_intrinsics=scene.intrinsics,
+        true_intrinsics=np.stack(
+            [view.transform.network_from_upright @ own for own, view in zip(intrinsics, scene.views)]
+        ),
     )
     return quick_figures([quick_errors(pair)])

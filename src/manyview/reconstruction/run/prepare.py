@@ -223,6 +223,7 @@ def prepare(
         *found.warnings,
         *views.warnings,
         *((reason,) if reason else ()),
+        *filter(None, [chosen.request.plan.why_dense(chosen.request.layout)]),
         *(known.notes if known else not_shown),
         *(masks.notes if masks else ()),
     )

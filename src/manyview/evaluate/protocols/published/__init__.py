@@ -6,13 +6,14 @@ Numbers of different protocols must not be compared; docs/evaluation.md says whi
 
 from __future__ import annotations
 
+import re
 import tomllib
 from importlib import resources
 from typing import Any
 
 from ....errors import UsageError
 from ..frames import Frames
-from ..measures import MEASURES, Measure
+from ..measures import MEASURES, FocalLength, Measure, RelativePose, Trajectory
 from ..protocol import Protocol
 
 Table = dict[str, Any]
@@ -28,6 +29,18 @@ def _measure(table: Table) -> Measure:
     return MEASURES[table["measure"]](**options)
 
 
+def _beside_poses(measures: tuple[Measure, ...], columns: list[str]) -> tuple[tuple[Measure, ...], list[str]]:
+    """With the exact area of the smallest AUC and the error of focal lengths, as both decide what poses are
+    worth."""
+    if not any(isinstance(measure, (RelativePose, Trajectory)) for measure in measures):
+        return measures, columns
+    if not any(isinstance(measure, FocalLength) for measure in measures):
+        measures = (*measures, FocalLength())
+    areas = sorted(int(name[4:]) for name in columns if re.fullmatch(r"auc_\d+", name))
+    more = [*(f"auc_integral_{t}" for t in areas[:1]), "focal_error"]
+    return measures, [*columns, *(name for name in more if name not in columns)]
+
+
 def _whole(table: Table, tables: dict[str, Table]) -> Table:
     """The table with what it takes over from the one that `like` names."""
     own = {key: value for key, value in table.items() if key != "like"}
@@ -35,9 +48,11 @@ def _whole(table: Table, tables: dict[str, Table]) -> Table:
 
 
 def _protocol(name: str, table: Table) -> Protocol:
+    measures = tuple(_measure(one) for one in table["measures"])
+    measures, columns = _beside_poses(measures, table["columns"])
     made = {
-        "measures": tuple(_measure(one) for one in table["measures"]),
-        "columns": tuple(table["columns"]),
+        "measures": measures,
+        "columns": tuple(columns),
         "frames": tuple((dataset, Frames(**rule)) for dataset, rule in table["frames"].items()),
         "splits": tuple(table.get("splits", {}).items()),
     }
