@@ -52,3 +52,14 @@ def square(rows: np.ndarray) -> np.ndarray:
 def cam_from_world() -> np.ndarray:
     rotation_t = world_from_cam()[:, :, :3].transpose(0, 2, 1)
     return np.concatenate([rotation_t, -rotation_t @ world_from_cam()[:, :, 3:]], -1)
+
+
+def colmap_text(folder: Path, camera: str, names: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cameras.txt").write_text(f"# a comment\n{camera}\n")
+    quats = roma.rotmat_to_unitquat(torch.from_numpy(cam_from_world()[:, :, :3])).numpy()
+    lines = ["# a comment"]
+    for i, (q, matrix) in enumerate(zip(quats, cam_from_world())):
+        values = " ".join(f"{v:.17g}" for v in (q[3], q[0], q[1], q[2], *matrix[:, 3]))
+        lines += [f"{i + 1} {values} 1 {names[i]}", "" if i % 2 else "1.5 2.5 -1 3.5 4.5 7"]
+    (folder / "images.txt").write_text("\n".join(lines) + "\n")

@@ -17,6 +17,7 @@ from PIL import Image
 from .fixture_files import (
     VIEWS,
     cam_from_world,
+    colmap_text,
     depth_values,
     square,
     text,
@@ -138,17 +139,6 @@ def write_dtu(folder: Path) -> None:
         mask = np.full((24, 32), 255, dtype=np.uint8)
         mask[:, 20:] = 0
         Image.fromarray(mask).save(folder / "binary_masks" / f"{stem}.png")
-
-
-def colmap_text(folder: Path, camera: str, names: list[str]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "cameras.txt").write_text(f"# a comment\n{camera}\n")
-    quats = roma.rotmat_to_unitquat(torch.from_numpy(cam_from_world()[:, :, :3])).numpy()
-    lines = ["# a comment"]
-    for i, (q, matrix) in enumerate(zip(quats, cam_from_world())):
-        values = " ".join(f"{v:.17g}" for v in (q[3], q[0], q[1], q[2], *matrix[:, 3]))
-        lines += [f"{i + 1} {values} 1 {names[i]}", "" if i % 2 else "1.5 2.5 -1 3.5 4.5 7"]
-    (folder / "images.txt").write_text("\n".join(lines) + "\n")
 
 
 def write_colmap(folder: Path) -> None:

@@ -183,6 +183,8 @@ def test_the_lists_are_those_of_the_papers() -> None:
         ("kitti-depth", "val13"): 13,
         ("bonn", "five"): 5,
         ("tanks", "training"): 7,
+        ("scannet++", "da3"): 20,
+        ("dtu-64", "da3"): 13,
         ("imc", "test8"): 8,
     }
     assert all(len(set(names)) == len(names) for names in scenes.values())

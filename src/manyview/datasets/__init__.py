@@ -31,7 +31,10 @@ _LISTED = (
     ("strecha", "Strecha", "strecha"),
     ("nrgbd", "Neural RGB-D", "nrgbd"),
     ("scannet", "ScanNet", "scannet"),
+    ("scannet++", "ScanNet++", "scannetpp"),
+    ("hiroom", "HiRoom", "hiroom"),
     ("dtu", "DTU", "dtu"),
+    ("dtu-64", "DTU with 64 views", "dtu64"),
     ("eth3d", "ETH3D", "eth3d"),
     ("tanks", "Tanks and Temples", "tanks"),
     ("imc", "Image Matching Challenge", "imc"),
@@ -39,6 +42,8 @@ _LISTED = (
     ("sintel", "MPI Sintel", "sintel"),
     ("realestate10k", "RealEstate10K", "realestate"),
     ("co3d", "CO3Dv2", "co3d"),
+    ("waymo", "Waymo Open", "waymo"),
+    ("nyu", "NYU-v2", "nyu"),
     ("kitti-depth", "KITTI depth", "kitti_depth"),
 )
 TITLES = {name: title for name, title, _ in _LISTED}

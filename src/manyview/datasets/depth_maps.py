@@ -1,4 +1,4 @@
-"""Depth maps as datasets store them: 16-bit images, PFM, NumPy, Sintel's .dpt."""
+"""Depth maps as datasets store them: 16-bit images, PFM, OpenEXR, NumPy, Sintel's .dpt."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from jaxtyping import Float64, Num
 from PIL import Image
 
 from ..errors import InputError
+from .exr import read_exr
 
 SINTEL_TAG = np.float32(202021.25)
 
@@ -20,6 +21,8 @@ def read_depth_map(path: Path) -> Float64[np.ndarray, "height width"]:
             values = _sintel(path)
         elif path.suffix == ".pfm":
             values = _pfm(path)
+        elif path.suffix == ".exr":
+            values = read_exr(path.read_bytes())
         elif path.suffix == ".npy":
             values = np.load(path, allow_pickle=False).squeeze()
         else:

@@ -32,7 +32,7 @@ def fits(folder: Path) -> bool:
 
 def read(folder: Path) -> PosedSet:
     images = some_images_in(folder, ("images", "image"), _LAYOUT)
-    intrinsics, poses = zip(*(_camera(folder / "cams" / f"{image.stem}_cam.txt") for image in images))
+    intrinsics, poses = zip(*(camera_file(folder / "cams" / f"{image.stem}_cam.txt") for image in images))
     depths, masks = zip(*(_depth_of(folder, image.stem) for image in images))
     return posed_set(
         folder,
@@ -51,10 +51,12 @@ def _depth_of(folder: Path, stem: str) -> tuple[Path | None, Path | None]:
     return next((path for path in depths if path.is_file()), None), mask if mask.is_file() else None
 
 
-def _camera(path: Path) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, "3 4"]]:
+def camera_file(
+    path: Path, expected: str = _LAYOUT
+) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, "3 4"]]:
     """(intrinsics with pixel centres at +0.5, cam_from_world)."""
     if not path.is_file():
-        raise InputError(f"{path}: is missing; expected {_LAYOUT}")
+        raise InputError(f"{path}: is missing; expected {expected}")
     lines = lines_of(path)
     heads = {
         words[0]: place for place, (_, words) in enumerate(lines) if words[0] in ("extrinsic", "intrinsic")
