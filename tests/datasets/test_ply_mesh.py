@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from manyview.datasets import read_posed_set
 from manyview.errors import InputError
 from manyview.files.ply_mesh import read_mesh
+from tests.datasets.posed_fixtures import write_eth3d, write_seven_scenes
 
 _POINTS = np.array([[1.5, -2.0, 3.25], [0.0, 4.0, -1.0], [7.0, 8.0, 9.0]])
 
@@ -53,3 +55,16 @@ def test_ascii_and_what_is_not_finite(tmp_path: Path) -> None:
     path.write_text("obj")
     with pytest.raises(InputError, match=r"mesh\.ply"):
         read_mesh(path)
+
+
+def test_meshes_of_whole_scenes_are_found_beside_their_images(tmp_path: Path) -> None:
+    write_seven_scenes(tmp_path / "7" / "chess" / "seq-01")
+    write_eth3d(tmp_path / "courtyard")
+    for scene, mesh in (
+        ("7/chess/seq-01", "7/meshes/chess.ply"),
+        ("courtyard", "courtyard/combined_mesh.ply"),
+    ):
+        assert read_posed_set(tmp_path / scene).cloud is None
+        (tmp_path / mesh).parent.mkdir(exist_ok=True)
+        (tmp_path / mesh).write_bytes(b"ply")
+        assert read_posed_set(tmp_path / scene).cloud == tmp_path / mesh

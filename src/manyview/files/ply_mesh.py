@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from ..errors import InputError
 from .schema import open_regular
@@ -55,7 +55,7 @@ def read_mesh(path: Path) -> Mesh:
             raise ValueError("a triangle has a vertex that is not there")
     except (OSError, ValueError, LookupError, OverflowError, MemoryError) as error:
         raise InputError(f"{path}: cannot be read as a PLY file ({error}); copy it again") from error
-    finite: Bool[np.ndarray, " n"] = np.isfinite(points).all(1)
+    finite = np.asarray(np.isfinite(points).all(1))
     if corners is not None:
         corners = (np.cumsum(finite) - 1)[corners[finite[corners].all(1)]]
     return Mesh(points[finite], corners)
