@@ -104,7 +104,7 @@ class AlternatingLayers(nn.Module):
         [B, S, P, C] if the layer is one of the reader's; it must copy what it keeps. `known` may change
         tokens after the encoder and after each pair. `memory` is what the layers share (`LayerRun.memory`);
         the features by which frames are chosen are left there as "frame features", None if no layer needs
-        them. `weights`: converted weights that several passes share (None: kept for this pass).
+        them. `weights`: converted weights that several passes share (None: kept while they are in use).
         """
         _, frames, _, height, width = images.shape
         layout = self.config.layout(frames, height, width)
@@ -116,6 +116,7 @@ class AlternatingLayers(nn.Module):
             check_range(images)
         compute = Compute.for_trunk(options, weights)
         x = self.embed(images, layout, options, compute, known)
+        compute.block_done()
         mark(recorder, "encoder")
         pairs = self.plan_layers()
         rotation, across = self.rotations(layout, images.device)
@@ -128,6 +129,7 @@ class AlternatingLayers(nn.Module):
         order = None if known is None else known.frame_order
         for pair, layer in enumerate(pairs):
             x = self._frame_layer(pair, x, rotation, piece, inplace, compute)
+            compute.block_done()
             if layer is not None:
                 mark(recorder, "frame layers")
             frame_tokens = x.clone() if inplace and pair in wanted else x
@@ -149,6 +151,7 @@ class AlternatingLayers(nn.Module):
             if pair in wanted:
                 read_feature_tap(pair, frame_tokens, x, compute)
             del frame_tokens
+            compute.block_done()
             if layer is None:  # little work: its time counts with the frame layers that follow
                 continue
             mark(recorder, "global layers")
@@ -191,6 +194,7 @@ class AlternatingLayers(nn.Module):
         encoder = self.image_encoder()
         positions = encoder.position_embedding(layout.grid)
         specials = self.special_tokens(batch, frames).to(dtype)
+        compute = compute.in_pieces((options.frames_per_chunk or len(flat)) < len(flat))
 
         def encode(part: Tensor) -> Tensor:
             return encoder(normalise_images(part, dtype), positions, compute)

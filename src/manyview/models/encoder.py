@@ -80,6 +80,7 @@ class DinoEncoder(nn.Module):
         inplace = not torch.is_grad_enabled()
         for block in self.blocks:
             x = block(x, inplace=inplace, compute=compute)
+            compute.block_done()
         return self.norm(x, compute)
 
     def forward(

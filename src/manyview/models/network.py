@@ -87,7 +87,7 @@ class Network(nn.Module):
             plan: The attention of each global layer (None: dense).
             options: Precision, heads, and how much runs at a time.
             recorder: May have `mark(stage)`, `global_attention(layer, q, k)`, `global_tokens(layer, tokens)`.
-            weights: Converted weights that several passes share (None: kept for this pass).
+            weights: Converted weights that several passes share (None: kept while they are in use).
 
         Raises:
             UsageError: Images of another shape or type, a head these weights lack, a plan of another depth,

@@ -35,6 +35,10 @@ class ConvertedWeights:
     def __len__(self) -> int:
         return len(self._made)
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._made.clear()
+
     def get(self, parameter: Tensor, form: object, make: Callable[[Tensor], R]) -> R:
         """`make(parameter)`, kept under the name `form`."""
         if parameter.is_inference():  # such tensors count no versions
@@ -64,25 +68,38 @@ class Compute:
         linear_precision: arithmetic of linear layers, one of `LINEAR_PRECISIONS`.
         weights: where converted weights are kept; None converts them anew at each call.
         gelu: "exact", or its "tanh" approximation.
+        lasting: whether what was converted is asked for again after its block has run, by other pieces of the
+            input or other passes.
     """
 
     kernels: str = "plain"
     linear_precision: str = "plain"
     weights: ConvertedWeights | None = None
     gelu: str = "exact"
+    lasting: bool = False
 
     @classmethod
     def for_trunk(cls, options: RunOptions, weights: ConvertedWeights | None = None) -> Compute:
-        """Encoder and layers; `weights` are shared by several passes (None: kept for this one)."""
+        """Encoder and layers; `weights` are shared by several passes (None: kept while they are in use)."""
+        lasting = weights is not None
         weights = ConvertedWeights() if weights is None else weights
         kept = weights if options.keep_weights else None
-        return cls(options.kernels, options.linear_precision, kept, options.gelu)
+        return cls(options.kernels, options.linear_precision, kept, options.gelu, lasting)
 
     @classmethod
     def for_heads(cls, options: RunOptions, weights: ConvertedWeights | None = None) -> Compute:
         """A head, whose linear layers are plain; `weights` are shared by several passes."""
         shared = options.keep_weights and weights is not None
         return cls(options.kernels, weights=weights if shared else ConvertedWeights())
+
+    def in_pieces(self, pieces: bool) -> Compute:
+        """For blocks that run once more for each of several `pieces` of the input."""
+        return dataclasses.replace(self, lasting=self.lasting or pieces)
+
+    def block_done(self) -> None:
+        """Give back what a block has converted, so that the next block's takes its place in memory."""
+        if self.weights is not None and not self.lasting:
+            self.weights.clear()
 
 
 PLAIN = Compute()

@@ -34,12 +34,16 @@ class Rotation:
 
     def apply(self, x: Float[Tensor, "batch heads tokens dim"]) -> Float[Tensor, "batch heads tokens dim"]:
         """Rotate each half of the head dimension; element i pairs with element i + dim/4 of its half."""
-        batch, heads, tokens, dim = x.shape
-        x = x.reshape(batch, heads, tokens // self.period, self.period, 2, 2, dim // 4)
-        first, second = x[..., 0, :], x[..., 1, :]
-        cos, sin = self.cos.to(x.dtype), self.sin.to(x.dtype)
-        rotated = torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-2)
-        return rotated.reshape(batch, heads, tokens, dim)
+        cos = torch.stack([self.cos, self.cos], dim=-2).flatten(1).to(x.dtype)
+        sin = torch.stack([-self.sin, self.sin], dim=-2).flatten(1).to(x.dtype)
+        return self._turned(x, cos, sin, (1, 0, 3, 2))
+
+    def _turned(self, x: Tensor, cos: Tensor, sin: Tensor, partners: tuple[int, int, int, int]) -> Tensor:
+        """x cos + y sin, where y has the quarters of a head's channels in the order of `partners`."""
+        x = x.contiguous().unflatten(2, (-1, self.period))  # whole heads: rows that follow each other
+        quarters = x.chunk(4, dim=-1)
+        turned = torch.cat([quarters[index] for index in partners], dim=-1).mul_(sin)
+        return turned.addcmul_(x, cos).flatten(2, 3)
 
 
 def rotation_for(positions_yx: Int[Tensor, "period 2"], head_dim: int, base: float = 100.0) -> Rotation:

@@ -26,8 +26,8 @@ class RunOptions:
     a time. None stands for no splitting; with gradients on nothing but `head_frames_per_chunk` splits.
     `linear_precision`: arithmetic of the trunk's linear layers, "plain" (that of `dtype`) or "fp8" (e4m3
     codes with a scale for each token and output channel). `keep_weights`: weights that the run converts are
-    converted once and kept to its end, not anew for each piece. `kernels`: "plain", "norms" or "triton"
-    (docs/kernels.md).
+    converted once and kept while they are in use, not converted anew for each piece. `kernels`: "plain",
+    "norms" or "triton" (docs/kernels.md).
     `reference_view`: how the view that defines the world is chosen, of `REFERENCE_VIEWS`, for networks that
     choose (None: as the network does). `camera_from_rays`: cameras are fitted to the rays of the dense
     head, in place of those of the camera head, for networks with "rays". `host_outputs`: maps of dense heads

@@ -80,6 +80,7 @@ class VisionTransformer(nn.Module):
             if before_block is not None:
                 before_block(number, x)
             x = self.block(number)(x, inplace=inplace, compute=compute)
+            compute.block_done()
         return x
 
 
@@ -183,6 +184,7 @@ class AlternatingTransformer(VisionTransformer, AlternatingLayers):
             return [self.within_views(pixels, positions, stop, keep, compute), *entering]
 
         piece = None if torch.is_grad_enabled() else options.frames_per_chunk
+        compute = compute.in_pieces((piece or len(flat)) < len(flat))
         x, entering = in_slices(encode, len(flat), piece)
         return known.placed(*(tokens.unflatten(0, images.shape[:2]) for tokens in (x, entering)))
 

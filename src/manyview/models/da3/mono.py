@@ -88,6 +88,7 @@ class DA3Mono(Network):
         with launch_device(options.kernels, images.device):
             pieces = (piece for piece in self.config.pieces(options) if piece is not None)
             size = min(pieces, default=None)
+            compute = compute.in_pieces((size or len(flat)) < len(flat))
             depth, sky = in_slices(run, len(flat), size)
         batch = images.shape[:2]
         return depth.squeeze(-1).unflatten(0, batch), sky.unflatten(0, batch)

@@ -51,13 +51,10 @@ class TiledRotation(Rotation):
     tiled: ClassVar[bool] = True
 
     def apply(self, x: Float[Tensor, "batch heads tokens dim"]) -> Float[Tensor, "batch heads tokens dim"]:
-        batch, heads, tokens, dim = x.shape
-        precise = torch.promote_types(x.dtype, self.cos.dtype)
-        y = x.to(precise).reshape(batch, heads, tokens // self.period, self.period, 2, 2, dim // 4)
-        first, second = y[..., 0, :, :], y[..., 1, :, :]
-        cos, sin = self.cos, self.sin
-        turned = torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-3)
-        return turned.reshape(batch, heads, tokens, dim).to(x.dtype)
+        precise = x.to(torch.promote_types(x.dtype, self.cos.dtype))
+        cos, sin = (table.flatten(1).to(precise.dtype) for table in (self.cos, self.sin))
+        cos, sin = torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
+        return self._turned(precise, cos, sin, (2, 3, 0, 1)).to(x.dtype)
 
 
 class RotaryPeriods(nn.Module):

@@ -48,6 +48,7 @@ class OmegaEncoder(nn.Module):
         inplace = not torch.is_grad_enabled()
         for block in self.blocks:
             x = block(x, positions, inplace=inplace, compute=compute)
+            compute.block_done()
         return self.norm(x, compute)
 
     def forward(

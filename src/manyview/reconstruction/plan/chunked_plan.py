@@ -54,10 +54,10 @@ def long_peak_bytes(
     joined = math.ceil(2.5 * min(most, request.views) * frame)  # K/V of a layer, widened for the frame itself
     choosing = selection_chunk(request.layout.tokens_per_frame, options)
     passes = [dataclasses.replace(request, views=n) for n in (anchors, min(chunk, request.views))]
-    peak = max(part.peak_bytes(options, device) for part in passes)
+    peak = max(part.peak_bytes(options, device, shared=True) for part in passes)
     if request.plan.needs_frame_features:
         some = dataclasses.replace(request, views=min(choosing, request.views))
-        peak = max(peak, some.peak_bytes(options, device, encoder_only=True))
+        peak = max(peak, some.peak_bytes(options, device, encoder_only=True, shared=True))
     # What anchors are chosen by, with the copies that the choice makes.
     features = request.views * request.config.dim * 4 * (4 if request.plan.needs_frame_features else 0)
     return memory + joined + features + peak + _MAPPED

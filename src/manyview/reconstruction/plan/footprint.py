@@ -33,13 +33,15 @@ def estimate_peak_bytes(
     keys: float = 1.0,
     working: int = 0,
     encoder_only: bool = False,
+    shared: bool = False,
 ) -> int:
     """Expected peak of a pass over one scene, beside the weights.
 
     `element_bytes` is the size of a number in the trunk's precision; `known`: which of "poses", "intrinsics"
     and "depth" are given; `products`: attention is matrix products, with copies of its inputs
     (`bf16_cpu`); `keys`: the share of a scene's tokens that are keys of a global layer at once; `working`:
-    what its attention takes besides (`Part.working_bytes`); `encoder_only`: nothing runs after it.
+    what its attention takes besides (`Part.working_bytes`); `encoder_only`: nothing runs after it;
+    `shared`: weights are converted once for several passes.
     """
     frames, tokens, dim = layout.frames, layout.tokens_per_frame, config.dim
     unit = tokens * dim * element_bytes
@@ -65,26 +67,38 @@ def estimate_peak_bytes(
     # A piece's patches and tokens beside those of all frames, and its images.
     encoder = held + unit * (frames + chunk * (2 + in_block)) + logits + chunk * 3 * pixels * element_bytes
     normalising = held + frames * unit + chunk * pixels * (_NORMALISING + 3 * (element_bytes % 4))
+    encoding, weights = converted_bytes(config, options, element_bytes, frames, shared)
+    encoder_peak = int(_MARGIN * max(encoder, normalising)) + encoding
     if encoder_only:
-        return int(_MARGIN * max(encoder, normalising)) + converted_bytes(config, options, element_bytes)
+        return encoder_peak
     at_heads = held + frames * (heads.at_end + heads.outputs) + heads.work
     injecting = held + max(given.embedding, given.injecting)
-    trunk = _MARGIN * max(attention, mlp, frame_layers, encoder, normalising, injecting)
+    layers = _MARGIN * max(attention, mlp, frame_layers, injecting)
     if options.linear_precision != "plain":  # an MLP's hidden layer on its way to codes, and products
-        trunk += max(mlp_tokens, chunk * tokens) * math.ceil(config.mlp_ratio) * dim * 9
-    return int(max(trunk + converted_bytes(config, options, element_bytes), _MARGIN * at_heads))
+        codes = max(mlp_tokens, chunk * tokens) * math.ceil(config.mlp_ratio) * dim * 9
+        layers, encoder_peak = layers + codes, encoder_peak + codes
+    return int(max(layers + weights, encoder_peak, _MARGIN * at_heads))
 
 
-def converted_bytes(config: NetworkConfig, options: RunOptions, element_bytes: int) -> int:
-    """What the trunk's weights take in a form they were not loaded in: all of them, or one at a time."""
-    mlp, pairs = config.mlp_ratio, config.pairs
-    largest = int(mlp * config.dim**2)
-    blocks = (2 * pairs - config.unpaired) * (4 + 2 * mlp)
+def converted_bytes(
+    config: NetworkConfig, options: RunOptions, element_bytes: int, frames: int, shared: bool = False
+) -> tuple[int, int]:
+    """What weights take in a form they were not loaded in, while the encoder and while the layers run.
+
+    A block's are given back after it, unless several pieces of the `frames` or passes (`shared`) need them.
+    """
+    if options.linear_precision == "plain" and element_bytes >= 4:
+        return 0, 0
+    largest = int(config.mlp_ratio * config.dim**2)
+    # Codes of a byte, and what the making of one of them takes.
+    size, making = (element_bytes, 0) if options.linear_precision == "plain" else (1, 8 * largest)
+    if not options.keep_weights:
+        return largest * size + making, largest * size + making
+    block = int((4 + 2 * config.mlp_ratio) * config.dim**2 * 1.01)
+    layers = (2 * config.pairs - config.unpaired) * block
+    encoder = 3 * config.patch_size**2 * config.dim
+    pieces = (options.frames_per_chunk or frames) < frames
     if config.encoder is not None:
-        blocks += config.encoder.depth * (4 + 2 * config.encoder.mlp_ratio)
-    every = int(blocks * config.dim**2 * 1.01) + 3 * config.patch_size**2 * config.dim
-    if options.linear_precision != "plain":  # codes of a byte, and what the making of one of them takes
-        return (every if options.keep_weights else largest) + 8 * largest
-    if element_bytes >= 4:
-        return 0
-    return (every if options.keep_weights else largest) * element_bytes
+        each = int((4 + 2 * config.encoder.mlp_ratio) * config.dim**2 * 1.01)
+        encoder += each * (config.encoder.depth if shared or pieces else 1)
+    return encoder * size + making, (encoder + layers if shared else block) * size + making

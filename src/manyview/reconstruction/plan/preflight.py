@@ -57,12 +57,16 @@ class Request:
         return TokenLayout(self.views, self.config.special_tokens, grid, self.config.reference_frame)
 
     def peak_bytes(
-        self, options: RunOptions, device: torch.device | None = None, encoder_only: bool = False
+        self,
+        options: RunOptions,
+        device: torch.device | None = None,
+        encoder_only: bool = False,
+        shared: bool = False,
     ) -> int:
         """Expected bytes beside the weights: those of tensors, and on a CPU those that the process grows by.
 
         The process is compared with itself when the weights are loaded and nothing has run. `encoder_only`:
-        of the encoder's part alone.
+        of the encoder's part alone; `shared`: several passes share converted weights.
         """
         on_cpu = device is not None and device.type == "cpu"
         if on_cpu and options.channels_last is None:  # heads run in the order of tokens there
@@ -90,6 +94,7 @@ class Request:
             keys=share,
             working=working,
             encoder_only=encoder_only,
+            shared=shared,
         )
         first_use = (_FIRST_USE_BF16 if products else _FIRST_USE) if on_cpu else 0
         return peak + beside + first_use
