@@ -1,7 +1,7 @@
 """Reference implementation of Depth Anything 3 in plain PyTorch, timed beside the library.
 
-The same weights and results as `models.da3` for images alone, written as `tools.bench.reference` is: from the
-equations (arXiv 2511.10647), nothing in it slow on purpose, none of the library's care.
+The same weights and results as `models.da3` for images alone, written as `tools.bench.reference` is: the
+equations (arXiv 2511.10647) in the best plain PyTorch we know how to write.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from manyview.models.predictions import Predictions
 from manyview.models.recording import mark
 from manyview.models.run_options import RunOptions
 from tools.bench.reference import (
-    angle_tables,
     autocast_to,
     block_of,
     linear_of,
     norm_of,
     normalised,
+    rotary_tables,
     token_places,
 )
-from tools.bench.reference_heads import dense_head
+from tools.bench.reference_heads import ReferenceDPT
 
 
 class ReferenceDA3(nn.Module):
@@ -39,6 +39,7 @@ class ReferenceDA3(nn.Module):
     def __init__(self, model: DA3) -> None:
         super().__init__()
         self.model = model
+        self.dense = ReferenceDPT(model.head)
 
     def forward(
         self,
@@ -51,24 +52,25 @@ class ReferenceDA3(nn.Module):
         model, options = self.model, options or RunOptions()
         images = images if images.ndim == 5 else images[None]
         batch, frames, _, height, width = images.shape
+        wanted = next(model.parameters()).dtype
         with autocast_to(images.device, options.dtype):
-            taps, cameras = self._tokens(normalised(images), recorder)
+            taps, cameras = self._tokens(normalised(images), options.dtype or wanted, recorder)
         layout = model.config.layout(frames, height, width)
         result = Predictions(height, width, layout)
-        wanted = next(model.parameters()).dtype
         if "camera" in options.heads:
             result.cameras = self._cameras(cameras.to(wanted), height, width)
             mark(recorder, "camera head")
         if "depth" in options.heads:
-            patches = [tap[:, :, 1:].flatten(0, 1).to(wanted) for tap in taps]
-            values, confidence = dense_head(model.head, patches, layout.grid, (height, width))
+            values, confidence = self.dense(taps, layout.grid, (height, width))
             result.z_depth = values.squeeze(-1).unflatten(0, (batch, frames))
             result.depth_conf = confidence.unflatten(0, (batch, frames))
             mark(recorder, "depth head")
         return result
 
-    def _tokens(self, images: Float[Tensor, "b s 3 h w"], recorder: Any) -> tuple[list[Tensor], Tensor]:
-        """Taps [B, S, 1 + P, 2 C] and the last camera tokens [B, S, 2 C], in the order of the images."""
+    def _tokens(
+        self, images: Float[Tensor, "b s 3 h w"], lowest: torch.dtype, recorder: Any
+    ) -> tuple[list[Tensor], Tensor]:
+        """Taps [B * S, P, 2 C] and the last camera tokens [B, S, 2 C], in the order of the images."""
         trunk, config = self.model.transformer, self.model.config
         batch, frames, _, height, width = images.shape
         grid = (height // config.patch_size, width // config.patch_size)
@@ -81,34 +83,38 @@ class ReferenceDA3(nn.Module):
         count, dim = x.shape[1:]
         for number in range(config.alternating_from):
             if number == config.alternating_from - 1:
-                entering = x[:, 0].reshape(batch, frames, dim).float()
+                entering = x[:, 0].reshape(batch, frames, dim).clone().float()
             x = block_of(trunk.blocks[number], x)
         order = self._order(entering)
         rows = torch.arange(batch, device=x.device)[:, None]
-        x = x.reshape(batch, frames, count, dim)[rows, order]
+        x = x.reshape(batch, frames, count, dim)
+        x = x[rows, order] if frames > 2 else x
         first, others = trunk.camera_token[:, :1], trunk.camera_token[:, 1:]
         camera = torch.cat([first, others.expand(-1, frames - 1, -1)], dim=1).expand(batch, -1, -1)
         x = torch.cat([camera[:, :, None].to(x.dtype), x[:, :, 1:]], dim=2)
         mark(recorder, "encoder")
-        local = token_places(grid, 1, images.device).expand(batch * frames, -1, -1)
-        together = local.clamp(max=1).reshape(batch, frames * count, 2)
-        angles = angle_tables(max(grid) + 1, dim // config.num_heads // 2, config.rope_base, images.device)
-        taps, within = [], x
+        places = token_places(grid, 1, images.device)
+        sizes = (dim // config.num_heads, config.rope_base, lowest)
+        within = rotary_tables(places, *sizes)
+        cos, sin = rotary_tables(places.clamp(max=1), *sizes)
+        across = (cos.repeat(frames, 1), sin.repeat(frames, 1))
+        taps, kept = [], x
         for number in range(config.alternating_from, config.layers):
             if number % 2 == 0:
-                x = block_of(trunk.blocks[number], x.reshape(-1, count, dim), local, angles)
-                x = within = x.reshape(batch, frames, count, dim)
+                x = block_of(trunk.blocks[number], x.view(-1, count, dim), within).view_as(x)
+                if {number + 1, number} & {*config.taps, config.layers - 1}:
+                    kept = x.clone()  # blocks add in place
                 mark(recorder, "frame layers")
             else:
-                flat = x.reshape(batch, frames * count, dim)
-                x = block_of(trunk.blocks[number], flat, together, angles, recorder)
-                x = x.reshape(batch, frames, count, dim)
+                x = block_of(trunk.blocks[number], x.view(batch, -1, dim), across, recorder).view_as(x)
                 mark(recorder, "global layers")
             if number in config.taps:
-                taps.append(torch.cat([within, norm_of(trunk.norm, x)], dim=-1))
+                taps.append(torch.cat([kept[:, :, 1:], norm_of(trunk.norm, x[:, :, 1:])], dim=-1))
         back = order.argsort(1)
-        cameras = torch.cat([within[:, :, 0], x[:, :, 0]], dim=-1)
-        return [tap[rows, back] for tap in taps], cameras[rows, back]
+        cameras = torch.cat([kept[:, :, 0], x[:, :, 0]], dim=-1)
+        if frames > 2:
+            taps = [tap[rows, back] for tap in taps]
+        return [tap.flatten(0, 1) for tap in taps], cameras[rows, back]
 
     def _order(self, entering: Float[Tensor, "b s c"]) -> Tensor:
         """The view at each place: the reference view first, from three views on."""
