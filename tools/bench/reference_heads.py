@@ -44,8 +44,9 @@ class ReferenceDPT:
     """
 
     def __init__(self, head: DenseHead) -> None:
-        last = head.projects[0].weight.device.type == "cpu"
-        self.head = copy.deepcopy(head).to(memory_format=torch.channels_last) if last else head
+        last = next(head.parameters()).device.type == "cpu"
+        own: Any = copy.deepcopy(head) if last else head
+        self.head = own.to(memory_format=torch.channels_last) if last else own
         self._planes: dict[tuple[Any, ...], Tensor] = {}
 
     def __call__(
