@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test nightly lint bench results clean
+.PHONY: install demo test nightly lint bench bench-reference results clean
 
 install: $(STAMP)
 
@@ -46,6 +46,14 @@ bench: install
 		--rounds 1 --time-limit 220 --out $(BENCH_OUT)/vggt-1b --overwrite
 	$(BIN)/python -m tools.bench --model da3-base-random --size 504 336 --twin --frames 1 4 --runs 3 --rounds 2 \
 		--out $(BENCH_OUT)/da3-base --overwrite
+
+# The reference implementation beside dense attention: 9 minutes on two cores with nothing else running.
+REFERENCE = $(BIN)/python -m tools.bench --model vggt-1b-random --twin --accel dense --rounds 1 --no-plot --overwrite
+bench-reference: install
+	$(REFERENCE) --size 322 252 --frames 2 --precision fp32 --runs 2 --long-pass 100 --out $(BENCH_OUT)/322x252-fp32
+	$(REFERENCE) --size 322 252 --frames 2 --precision bf16 --runs 3 --long-pass 100 --out $(BENCH_OUT)/322x252-bf16
+	$(REFERENCE) --size 196 154 --frames 12 --precision bf16 --runs 2 --long-pass 100 --out $(BENCH_OUT)/196x154-bf16
+	$(REFERENCE) --size 196 154 --frames 12 --precision fp32 --long-pass 10 --out $(BENCH_OUT)/196x154-fp32
 
 results: install
 	$(BIN)/python -m tools.results.procedural
