@@ -181,6 +181,8 @@ def test_true_depth_masks_the_estimate_and_a_mesh_is_compared_by_its_area() -> N
     true = np.where(np.isfinite(pair.found_depth), np.float32(1), np.float32(np.nan))
     masked = measure.figures(dataclasses.replace(behind, true_depth=true), 1)
     assert masked["surface_f_0.12"] == measure.figures(pair, 1)["surface_f_0.12"]
+    near = dataclasses.replace(measure, margin=0.1).figures(behind, 1)
+    assert near["surface_precision_0.12"] > measure.figures(behind, 1)["surface_precision_0.12"]
     unknown = measure.figures(dataclasses.replace(behind, true_depth=np.full_like(true, np.nan)), 1)
     assert unknown["surface_precision_0.12"] < 90  # views without a depth map keep all
     square = np.array([[-9.0, -9, 0], [9, -9, 0], [9, 9, 0], [-9, 9, 0]])

@@ -26,8 +26,9 @@ class FusedSurface:
     Depth is scaled and cameras are moved by `fit`, fused by TSDF (`voxel`, `truncation`, no depth beyond
     `farthest`, None: all of it), at most `most` points of the surface drawn with `seed` and thinned to the
     voxel. Of a view with true depth only pixels that have some are fused. The truth is `most` points of the
-    scene's mesh by area, else its cloud (`surface_from_mesh` 0), else the points of its depth
-    (`surface_from_cloud` 0), drawn and thinned alike. Lengths are metres. `surface_voxel` is what was used
+    scene's mesh by area, else its cloud (`surface_from_mesh` 0), else so many points of its depth
+    (`surface_from_cloud` 0), thinned alike. With `margin` points farther than that outside of the truth's box
+    are left out of the estimate. Lengths are metres. `surface_voxel` is what was used
     where a finer one would not fit in memory. All figures are None without a true point, or where cameras
     were found and the fit is not determined; an estimate of no camera or no depth has an F-score of 0 and no
     distances.
@@ -40,6 +41,7 @@ class FusedSurface:
     thresholds: tuple[float, ...] = (0.05,)
     fit: PointFit = "ransac-cameras"
     farthest: float | None = None
+    margin: float | None = None
     most: int = 1_000_000
     seed: int = 42
 
@@ -67,12 +69,17 @@ class FusedSurface:
                 math.inf if self.farthest is None else self.farthest * metre,
             ),
         )
-        found = surface.points.numpy()
-        found = thin(found[draw(len(found), self.most, self.seed)], surface.voxel)
         if result["surface_from_mesh"] and pair.triangles is not None:
             true = draw_on_mesh(truth, pair.triangles, self.most, self.seed)
         else:
-            true = truth[draw(len(truth), self.most, self.seed)].astype(np.float64)
+            most = None if result["surface_from_cloud"] else self.most
+            true = truth[draw(len(truth), most, self.seed)].astype(np.float64)
+        found = surface.points.numpy()
+        found = found[draw(len(found), self.most, self.seed)]
+        if self.margin is not None:
+            low, high = true.min(0) - self.margin * metre, true.max(0) + self.margin * metre
+            found = found[((found >= low) & (found <= high)).all(1)]
+        found = thin(found, surface.voxel)
         result |= {"surface_points": float(len(found)), "surface_voxel": surface.voxel}
         errors = cloud_errors(
             found,
