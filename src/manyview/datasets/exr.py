@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 _MAGIC = b"v/1\x01"
-_TYPES = {1: np.dtype("<f2"), 2: np.dtype("<f4")}
+_TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f2"), 2: np.dtype("<f4")}
 _LINES = {0: 1, 2: 1, 3: 16}
 """Lines of a block by compression: none, ZIPS, ZIP."""
 
