@@ -186,6 +186,10 @@ def test_the_lists_are_those_of_the_papers() -> None:
         ("scannet++", "da3"): 20,
         ("dtu-64", "da3"): 13,
         ("imc", "test8"): 8,
+        ("spatialbench", "single"): 18,
+        ("spatialbench", "sparse"): 17,
+        ("spatialbench", "medium"): 17,
+        ("spatialbench", "dense"): 15,
     }
     assert all(len(set(names)) == len(names) for names in scenes.values())
     assert set(scenes["co3d", "seen41"]) < set(scenes["co3d", "all51"])

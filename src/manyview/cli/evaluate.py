@@ -14,6 +14,7 @@ from .console import Bars, command_line, say, say_written
 from .evaluate_compare import EvaluateCompare
 from .evaluate_dataset import EvaluateDataset
 from .evaluate_posed import EvaluatePosed
+from .evaluate_spatialbench import EvaluateSpatialBench
 from .options import ModelChoice
 
 if TYPE_CHECKING:
@@ -139,12 +140,14 @@ class Evaluate:
 _Known = Annotated[Evaluate, tyro.conf.subcommand("synthetic", prefix_name=False)]
 _Posed = Annotated[EvaluatePosed, tyro.conf.subcommand("posed", prefix_name=False)]
 _Compare = Annotated[EvaluateCompare, tyro.conf.subcommand("compare", prefix_name=False)]
+_OWN = {"spatialbench": EvaluateSpatialBench}
+"""Data sets with options of their own."""
 _Datasets = tuple(
     Annotated[
-        EvaluateDataset,
+        _OWN.get(name, EvaluateDataset),
         tyro.conf.subcommand(
             name,
-            default=EvaluateDataset(name),
+            default=_OWN.get(name, EvaluateDataset)(name),
             description=f"{title} by a protocol of the field, dense beside every plan.",
             prefix_name=False,
         ),

@@ -17,7 +17,7 @@ from .options import MeasureChoice, ModelChoice, StreamChoice
 
 if TYPE_CHECKING:
     from ..evaluate.protocols.frames import Frames
-    from ..evaluate.runner.records import SceneRows
+    from ..evaluate.runner.records import Evaluation, SceneRows
     from ..evaluate.runner.streamed import StreamedPlan
     from ..models.network import Network
 
@@ -62,9 +62,21 @@ class EvaluateDataset:
     """Replace results in --out that were made under other settings."""
 
     def run(self) -> int:
+        from ..evaluate.protocols.published import PROTOCOLS
+
+        check_options(self, at_least={"views": 1})
+        if self.protocol == "list":
+            for one in PROTOCOLS.values():
+                say(f"{one.name}: {one.source}; {one.says} [{', '.join(name for name, _ in one.frames)}]")
+            return 0
+        self.measured()
+        return 0
+
+    def measured(self, model: Network | None = None) -> Evaluation:
+        """Run, show and write; `model`: weights that are loaded already."""
         from ..datasets import dataset_named
         from ..errors import UsageError
-        from ..evaluate.protocols.published import PROTOCOLS, protocol_named
+        from ..evaluate.protocols.published import protocol_named
         from ..evaluate.references import reference_names
         from ..evaluate.report.evaluation import evaluation_table
         from ..evaluate.report.files import earlier_scenes, file_stem, write_evaluation
@@ -72,11 +84,6 @@ class EvaluateDataset:
         from ..evaluate.runner.settings import evaluation_settings
         from ..files.writing import check_writable
 
-        check_options(self, at_least={"views": 1})
-        if self.protocol == "list":
-            for one in PROTOCOLS.values():
-                say(f"{one.name}: {one.source}; {one.says} [{', '.join(name for name, _ in one.frames)}]")
-            return 0
         protocol, dataset = protocol_named(self.protocol), dataset_named(self.dataset)
         if self.root is None:
             raise UsageError(f"say where {dataset.title} is: --root DIR; expected DIR/{dataset.layout}")
@@ -87,7 +94,7 @@ class EvaluateDataset:
         options = self.how.options()
         if self.out is not None:
             check_writable(self.out)
-        model = self.model.load()
+        model = model or self.model.load()
         streams = self._streams(model)
         settings = evaluation_settings(model, dataset, protocol, rule, options)
         write = None
@@ -117,7 +124,7 @@ class EvaluateDataset:
         say(evaluation_table(result))
         if write is not None:
             say_written(write(result))
-        return 0
+        return result
 
     def _check_stream(self) -> None:
         """UsageError for options of streams without --stream."""

@@ -45,6 +45,7 @@ _LISTED = (
     ("waymo", "Waymo Open", "waymo"),
     ("nyu", "NYU-v2", "nyu"),
     ("kitti-depth", "KITTI depth", "kitti_depth"),
+    ("spatialbench", "SpatialBench", "spatialbench"),
 )
 TITLES = {name: title for name, title, _ in _LISTED}
 """Title of every data set by its name; no reader is imported before it is used, so that help is quick."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -14,6 +15,15 @@ from ..files.naming import printable
 from ..files.spread import evenly_spread
 from ..geometry.unproject_np import invert_rigid, nearest_rigid
 from .depth_files import DepthFiles
+
+
+@runtime_checkable
+class FrameRule(Protocol):
+    """How the loader of a benchmark makes network images of a scene's stored ones."""
+
+    def write(self, posed: PosedSet, folder: Path, width: int, patch: int) -> PosedSet:
+        """The set with such images, written to `folder`, at most `width` wide and whole patches."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +36,7 @@ class PosedSet:
     data set. `cam_from_world` is NaN for a frame without a camera (tracking was lost) until `with_cameras`
     leaves it out: `Dataset.read` does, unless every frame is to be counted. `positions` of the views in the
     sequence that a paper's script prepared the folder from (every third frame, say); None: it is whole.
+    `frames`: how a benchmark makes its own frames of the images, where it does.
     """
 
     name: str
@@ -38,6 +49,7 @@ class PosedSet:
     cloud: Path | None = None
     format: str = ""
     positions: tuple[int, ...] | None = None
+    frames: FrameRule | None = None
 
     def __len__(self) -> int:
         return len(self.images)

@@ -29,18 +29,24 @@ _LONGEST = 8.0
 class DepthErrors:
     """Errors of depth * scale + shift.
 
-    `abs_rel` is the mean of |z - z*| / z*, `delta_125` the percent of pixels with max(z/z*, z*/z) < 1.25,
-    `rmse` in the unit of the truth, `pixels` the number compared, which weights a sequence in papers that
-    pool.
+    `abs_rel` is the mean of |z - z*| / z*, `sq_rel` that of (z - z*)^2 / z*, `shares` the percent of pixels
+    with max(z/z*, z*/z) below each bound, `rmse` in the unit of the truth and `log_rmse` that of natural
+    logarithms, `pixels` the number compared, which weights a sequence in papers that pool.
     """
 
     abs_rel: float
     abs_rel_median: float
-    delta_125: float
+    sq_rel: float
+    shares: dict[float, float]
     rmse: float
+    log_rmse: float
     scale: float
     shift: float
     pixels: int
+
+    @property
+    def delta_125(self) -> float:
+        return self.shares[1.25]
 
 
 def fit_depth(
@@ -52,7 +58,8 @@ def fit_depth(
         found: Estimated depth.
         truth: Measured depth of the same pixels.
         how: "median", the median of truth / estimate; "medians", the median of the truth by that of the
-            estimate (the lower of two middle values); "scale", the least sum of absolute errors by Weiszfeld
+            estimate (the lower of two middle values); "median-ratio", the same of means of the two middle
+            values, plus 1e-8 below (SpatialBench); "scale", the least sum of absolute errors by Weiszfeld
             iterations from the ratio of the means; "scale-shift", where Adam at rate 1e-4, that lowers the
             same sum in two unknowns from the ratio of the medians (the lower of two middle values) and 0,
             stands after at most 1000 steps (constant depth has no scale of its own and gets that of "scale");
@@ -74,6 +81,8 @@ def fit_depth(
         return float(truth.median() / found.median()), 0.0
     if how == "median":
         return float(np.median((truth / found).numpy())), 0.0
+    if how == "median-ratio":
+        return float(np.median(truth.numpy()) / (np.median(found.numpy()) + _FLOOR)), 0.0
     constant = float(found.std(correction=0)) <= 1e-9 * float(found.mean())
     if how == "scale-shift" and not constant:
         return _adam(found, truth)
@@ -123,29 +132,54 @@ def depth_errors(
     fit: DepthFit = "median",
     clip: float = math.inf,
     lower_median: bool = False,
+    least: float | None = None,
+    shares: tuple[float, ...] = (1.25,),
 ) -> DepthErrors | None:
     """Compare z-depths where `valid`, after one alignment of all of them.
 
     Fitted depth counts as at most `clip`. With `lower_median` the lower of two middle values is the median
     (as torch has it), else their mean. Depth that is not finite or not positive is left out of the fit and
-    counts as zero: error one, outside 1.25. A fitted depth that is not positive is outside 1.25. None where
-    nothing is valid.
+    counts as zero: error one, outside every share. A fitted depth that is not positive is outside them too.
+    With `least` all that is finite is fitted, and pixels whose fitted depth is not above it do not count.
+    None where nothing is valid.
     """
     found, true = estimate[valid].double(), truth[valid].double()
     if not true.numel():
         return None
-    usable = found.isfinite() & (found > 0)
+    usable = found.isfinite() & ((found > 0) | (least is not None))
     scale, shift = fit_depth(found[usable], true[usable], fit)
     fitted = torch.where(usable, found * scale + shift, torch.zeros_like(found)).clamp(max=clip)
+    if least is not None:
+        counted = fitted > least
+        fitted, true = fitted[counted], true[counted]
+        if not true.numel():
+            return None
     relative = (fitted - true).abs() / true
     positive = fitted.clamp(min=1e-12)
     ratio = torch.maximum(positive / true, true / positive)
     return DepthErrors(
         abs_rel=float(relative.mean()),
         abs_rel_median=float(relative.median() if lower_median else np.median(relative.numpy())),
-        delta_125=100.0 * float((ratio < 1.25).double().mean()),
+        sq_rel=float((relative * (fitted - true).abs()).mean()),
+        shares={bound: 100.0 * float((ratio < bound).double().mean()) for bound in shares},
         rmse=float((fitted - true).square().mean().sqrt()),
+        log_rmse=float((positive / true).log().square().mean().sqrt()),
         scale=scale,
         shift=shift,
         pixels=true.numel(),
     )
+
+
+def step_difference(
+    estimate: Float[Tensor, "frames height width"],
+    truth: Float[Tensor, "frames height width"],
+    valid: Bool[Tensor, "frames height width"],
+) -> float | None:
+    """Mean over neighbouring frames of | mean |z' - z| - mean |z*' - z*| |, in pixels valid in both frames.
+
+    Estimates that are not finite are left out; None without a pixel in any two neighbours.
+    """
+    own, true = (depth.diff(dim=0).abs().double() for depth in (estimate, truth))
+    both = valid[1:] & valid[:-1] & own.isfinite()
+    errors = [float((a[m].mean() - b[m].mean()).abs()) for a, b, m in zip(own, true, both) if m.any()]
+    return sum(errors) / len(errors) if errors else None

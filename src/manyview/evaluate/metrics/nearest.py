@@ -146,11 +146,15 @@ def icp(
     return IcpResult(rotation, translation, fitness, rmse, done)
 
 
-def thin(points: Float[np.ndarray, "n 3"], voxel: float) -> Float[np.ndarray, "m 3"]:
-    """The mean of the points in each cube of side `voxel`, as Open3D's voxel_down_sample."""
+def thin(
+    points: Float[np.ndarray, "n 3"], voxel: float, from_origin: bool = False
+) -> Float[np.ndarray, "m 3"]:
+    """The mean of the points in each cube of side `voxel`, as Open3D's voxel_down_sample: the least of each
+    coordinate is in the middle of a cube. `from_origin`: the origin is a corner of one (SpatialBench)."""
     if not len(points):
         return points
-    cells = np.floor((points - points.min(0) + voxel / 2) / voxel).astype(np.int64)
+    cells = np.floor((points if from_origin else points - points.min(0) + voxel / 2) / voxel)
+    cells = (cells - cells.min(0)).astype(np.int64)
     size = cells.max(0) + 1
     key = (cells[:, 0] * size[1] + cells[:, 1]) * size[2] + cells[:, 2]
     _, place, count = np.unique(key, return_inverse=True, return_counts=True)

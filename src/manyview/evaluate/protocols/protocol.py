@@ -30,7 +30,8 @@ class Protocol:
     by compared pixels. `columns` are the figures a table shows. `image_size` None: what the weights were
     made for. `most_scenes` k: of n scenes sorted by name every floor(n / k)-th, the first k; with
     `longer_than`, k that a fixed seed draws among those of more frames. `single_images`: each chosen frame is
-    a scene and a run of its own.
+    a scene and a run of its own. `group_measures` are of scenes of single groups besides (`of_group`).
+    `unfinished`: where a plan did not fit in memory, averages go without that scene, or without that plan.
     """
 
     name: str
@@ -48,6 +49,13 @@ class Protocol:
     most_scenes: int | None = None
     longer_than: int | None = None
     single_images: bool = False
+    group_measures: tuple[tuple[str, tuple[Measure, ...]], ...] = ()
+    unfinished: Literal["scene", "plan"] = "scene"
+
+    def of_group(self, group: str) -> Protocol:
+        """The protocol for scenes of a group: `group_measures` of it are among its measures."""
+        more = dict(self.group_measures).get(group, ())
+        return dataclasses.replace(self, measures=(*self.measures, *more), group_measures=())
 
     @property
     def needs(self) -> Needs:
@@ -101,11 +109,15 @@ class Protocol:
 
     def to_json(self) -> dict[str, Any]:
         """All settings as JSON types, measures with their names."""
-        measures = [{"measure": type(m).__name__, **dataclasses.asdict(m)} for m in self.measures]
+
+        def named(measures: Sequence[Measure]) -> list[dict[str, Any]]:
+            return [{"measure": type(m).__name__, **dataclasses.asdict(m)} for m in measures]
+
         frames = {name: dataclasses.asdict(rule) for name, rule in self.frames}
         return {
             **{f.name: getattr(self, f.name) for f in dataclasses.fields(self)},
-            "measures": measures,
+            "measures": named(self.measures),
+            "group_measures": {group: named(some) for group, some in self.group_measures},
             "frames": frames,
             "splits": dict(self.splits),
             "columns": list(self.columns),

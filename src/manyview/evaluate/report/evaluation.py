@@ -34,7 +34,11 @@ def evaluation_table(evaluation: Evaluation, command: str = "") -> str:
         rows = [[f"`{plan}`", *(number(f.get(name)) for name in pooled)] for plan, f in summary.items()]
         lines += ["All pairs of all scenes pooled:", "", *table(["plan", *pooled], rows), ""]
     failed = [(scene, row) for scene in evaluation.scenes for row in scene.rows if row.failed is not None]
-    if failed:
+    if failed and protocol.get("unfinished") == "plan":
+        for plan in dict.fromkeys(row.plan for _, row in failed):
+            why = [(scene.name, row.failed) for scene, row in failed if row.plan == plan]
+            lines += [f"`{plan}` did not fit in memory in {len(why)} scenes; {why[0][0]}: {why[0][1]}.", ""]
+    elif failed:
         names = sorted({scene.name for scene, _ in failed})
         plans = sorted({row.plan for _, row in failed})
         lines += [

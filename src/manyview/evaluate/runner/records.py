@@ -72,16 +72,21 @@ class Evaluation:
     def summary(self) -> dict[str, Figures]:
         """By plan: every figure, averaged as the protocol does over the scenes that every plan finished.
 
-        AUC also over all pairs of all scenes, `pooled_auc_T`; `peak_gib` is the largest of a scene on a card.
+        By a protocol whose `unfinished` is "plan": over all scenes, and a plan that did not finish all has no
+        average. AUC also over all pairs of all scenes, `pooled_auc_T`; `peak_gib` is the largest of a scene
+        on a card.
         """
+        by_plan = self.settings["protocol"].get("unfinished") == "plan"
         whole = [
             scene
             for scene in self.scenes
-            if all(row.failed is None for row in scene.rows if not row.reference)
+            if by_plan or all(row.failed is None for row in scene.rows if not row.reference)
         ]
         result = {}
         for plan in self.plans:
             done = [(scene, row) for scene in whole for row in scene.rows if row.plan == plan]
+            lost = [scene for scene, row in done if row.failed is not None]
+            done = [] if lost else done
             rows = [(scene.group, row.figures) for scene, row in done]
             figures = averaged(rows, self.settings["protocol"]["average"])
             pooled = averaged(rows, "pooled")
@@ -92,8 +97,8 @@ class Evaluation:
             figures["peak_gib"] = max(peaks) / 2**30 if peaks else None
             seconds = [row.timings_s["forward"] for _, row in done if "forward" in row.timings_s]
             figures["forward_s"] = sum(seconds) / len(seconds) if seconds else None
-            figures["scenes"] = float(len(whole))
-            figures["scenes_failed"] = float(len(self.scenes) - len(whole))
+            figures["scenes"] = float(len(whole) - len(lost))
+            figures["scenes_failed"] = float(len(self.scenes) - len(whole) + len(lost))
             result[plan] = figures
         return result
 

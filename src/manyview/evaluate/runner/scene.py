@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...datasets.image_files import image_size
 from ...datasets.posed_set import PosedSet
 from ...errors import ManyViewError, MemoryLimitError
 from ...files.ply_mesh import Mesh, read_mesh
@@ -82,7 +84,19 @@ class PosedScene:
         return each * len(self.how.plans) + len(self.how.streams) + len(self.how.references)
 
     def measure(self, model: Network, row_done: Callable[[], None]) -> SceneRows:
-        """Every plan, every stream, then every reference."""
+        """Every plan, every stream, then every reference, on frames as the data set makes them."""
+        how, rule, config = self.how, self.posed.frames, model.config
+        how = dataclasses.replace(how, protocol=how.protocol.of_group(self.group))
+        if rule is None:
+            return dataclasses.replace(self, how=how)._measure(model, row_done)
+        with tempfile.TemporaryDirectory(prefix="manyview-") as folder:
+            width = how.options.image_size or config.image_size
+            posed = rule.write(self.posed, Path(folder), width, config.patch_size)
+            options = dataclasses.replace(how.options, image_size=max(image_size(posed.images[0])))
+            how = dataclasses.replace(how, options=options)
+            return dataclasses.replace(self, posed=posed, how=how)._measure(model, row_done)
+
+    def _measure(self, model: Network, row_done: Callable[[], None]) -> SceneRows:
         how, posed, needs = self.how, self.posed, self.how.protocol.needs
         if needs == "cameras":
             posed = dataclasses.replace(posed, depth=None)

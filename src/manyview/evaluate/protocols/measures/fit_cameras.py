@@ -1,4 +1,4 @@
-"""The similarity of camera centres some of which are wrong, as Depth Anything 3's benchmark finds it."""
+"""The similarity of camera centres, as Depth Anything 3's benchmark and SpatialBench find it."""
 
 from __future__ import annotations
 
@@ -47,6 +47,28 @@ def fit_cameras(
         return None
     refitted = _similarity(own[best[2]], true[best[2]])
     return best[3] if refitted is None else refitted
+
+
+def fit_norms(
+    found_cameras: Float[np.ndarray, "views 3 4"], true_cameras: Float[np.ndarray, "views 3 4"]
+) -> Float[np.ndarray, "4 4"] | None:
+    """world_of_truth from world_of_estimate of `cam_from_world` cameras, as SpatialBench has it.
+
+    The rotation is that of least squares of the centres, the scale the ratio of the norms of all centres
+    about their means (1 for an estimate that does not move). None where the truth does not move.
+    """
+    given = np.isfinite(found_cameras).all((1, 2)) & np.isfinite(true_cameras).all((1, 2))
+    own, true = (invert_rigid(c[given].astype(np.float64))[:, :, 3] for c in (found_cameras, true_cameras))
+    if len(own) < 2 or np.ptp(true, axis=0).max() <= 1e-12:
+        return None
+    own_mean, true_mean = own.mean(0), true.mean(0)
+    u, _, vt = np.linalg.svd((true - true_mean).T @ (own - own_mean))
+    rotation = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
+    size = np.linalg.norm(own - own_mean)
+    scale = np.linalg.norm(true - true_mean) / size if size >= 1e-8 else 1.0
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = scale * rotation, true_mean - scale * rotation @ own_mean
+    return matrix
 
 
 def _similarity(

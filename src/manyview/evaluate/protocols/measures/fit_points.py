@@ -11,11 +11,11 @@ from jaxtyping import Float
 from ....geometry.align import umeyama
 from ....geometry.unproject_np import invert_rigid
 from ...metrics.alignment import align_cameras
-from .fit_cameras import fit_cameras, moved, square
+from .fit_cameras import fit_cameras, fit_norms, moved, square
 
 __all__ = ["POINT_FITS", "PointFit", "fit_points", "moved"]
 
-PointFit = Literal["sim3", "median-z", "box", "cameras", "ransac-cameras"]
+PointFit = Literal["sim3", "median-z", "box", "cameras", "ransac-cameras", "camera-norms"]
 POINT_FITS: tuple[PointFit, ...] = get_args(PointFit)
 _CHUNK = 1_000_000
 
@@ -37,6 +37,8 @@ def fit_points(
       are then made equal (points need not correspond).
     - "cameras": the similarity of the camera centres (`align_cameras`), depth is not used.
     - "ransac-cameras": the similarity of most camera centres (`fit_cameras`); points are not used.
+    - "camera-norms": the rotation of least squares of the camera centres, and for scale the ratio of their
+      norms about their means; points are not used (SpatialBench).
 
     Not determined: fewer than three points (or, for the last, cameras), points that are all
     one, centres on a line, a first camera that was not given.
@@ -45,6 +47,8 @@ def fit_points(
         raise ValueError(f"points are fitted by one of {', '.join(POINT_FITS)}, not {how!r}")
     if how == "ransac-cameras":
         return fit_cameras(found_cameras, true_cameras)
+    if how == "camera-norms":
+        return fit_norms(found_cameras, true_cameras)
     if len(found) < 3 or len(truth) < 3:
         return None
     if how == "sim3":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -25,13 +25,16 @@ class FusedSurface:
 
     Depth is scaled and cameras are moved by `fit`, fused by TSDF (`voxel`, `truncation`, no depth beyond
     `farthest`, None: all of it), at most `most` points of the surface drawn with `seed` and thinned to the
-    voxel. Of a view with true depth only pixels that have some are fused. The truth is `most` points of the
-    scene's mesh by area, else its cloud (`surface_from_mesh` 0), else so many points of its depth
-    (`surface_from_cloud` 0), thinned alike. With `margin` points farther than that outside of the truth's box
-    are left out of the estimate. Lengths are metres. `surface_voxel` is what was used
-    where a finer one would not fit in memory. All figures are None without a true point, or where cameras
-    were found and the fit is not determined; an estimate of no camera or no depth has an F-score of 0 and no
-    distances.
+    voxel. Of a view with true depth only pixels that have some are fused (`masked` False: all). The truth is
+    `most` points of the scene's mesh by area, else its cloud (`surface_from_mesh` 0), else so many points of
+    its depth (`surface_from_cloud` 0), thinned alike. With `margin` points farther than that outside of the
+    truth's box are left out of the estimate. Lengths are metres. `surface_voxel` is what was used where a
+    finer one would not fit in memory. All figures are None without a true point, or where cameras were found
+    and the fit is not determined; an estimate of no camera or no depth has an F-score of 0 and no distances.
+
+    `cameras` "true": depth is scaled by the fit and fused with the true cameras and intrinsics. `thinned`:
+    side of the cubes to which both are thinned, the origin a corner of one (None: the voxel). `of_cloud`:
+    None without a mesh or cloud of the scene, whatever depth it has, and at most `most` points of a cloud.
     """
 
     needs: ClassVar[Needs] = "points"
@@ -44,15 +47,23 @@ class FusedSurface:
     margin: float | None = None
     most: int = 1_000_000
     seed: int = 42
+    cameras: Literal["found", "true"] = "found"
+    thinned: float | None = None
+    of_cloud: bool = False
+    masked: bool = True
+    prefix: str = ""
 
     def figures(self, pair: ScenePair, workers: int = -1) -> Figures:
+        return {self.prefix + name: value for name, value in self._figures(pair, workers).items()}
+
+    def _figures(self, pair: ScenePair, workers: int) -> Figures:
         shares = [f"surface_{kind}_{t:g}" for kind in ("f", "precision", "recall") for t in self.thresholds]
         distances = ("surface_accuracy", "surface_completeness", "surface_overall")
         result: Figures = {name: None for name in (*shares, *distances, "surface_points", "surface_voxel")}
-        truth = pair.measured_points
+        truth = pair.cloud if self.of_cloud else pair.measured_points
         result["surface_from_cloud"] = float(pair.cloud is not None)
         result["surface_from_mesh"] = float(pair.triangles is not None and len(pair.triangles) > 0)
-        if truth is None:
+        if truth is None or (self.cameras == "true" and pair.true_intrinsics is None):
             return result
         given = np.isfinite(pair.found_cameras).all((1, 2)) & np.isfinite(pair.found_depth).any((1, 2))
         if pair.found_intrinsics is None or not given.any():
@@ -62,7 +73,7 @@ class FusedSurface:
             return result
         metre = pair.per_metre
         surface = fuse(
-            *_moved(pair, matrix),
+            *_moved(pair, matrix, self.cameras == "true", self.masked),
             TsdfOptions(
                 self.voxel * metre,
                 self.truncation * metre,
@@ -72,18 +83,20 @@ class FusedSurface:
         if result["surface_from_mesh"] and pair.triangles is not None:
             true = draw_on_mesh(truth, pair.triangles, self.most, self.seed)
         else:
-            most = None if result["surface_from_cloud"] else self.most
+            whole = result["surface_from_cloud"] and not self.of_cloud
+            most = None if whole else self.most
             true = truth[draw(len(truth), most, self.seed)].astype(np.float64)
         found = surface.points.numpy()
         found = found[draw(len(found), self.most, self.seed)]
         if self.margin is not None:
             low, high = true.min(0) - self.margin * metre, true.max(0) + self.margin * metre
             found = found[((found >= low) & (found <= high)).all(1)]
-        found = thin(found, surface.voxel)
+        side = surface.voxel if self.thinned is None else self.thinned * metre
+        found, true = (thin(points, side, self.thinned is not None) for points in (found, true))
         result |= {"surface_points": float(len(found)), "surface_voxel": surface.voxel}
         errors = cloud_errors(
             found,
-            thin(true, surface.voxel),
+            true,
             thresholds=tuple(t * metre for t in self.thresholds),
             workers=workers,
         )
@@ -103,19 +116,21 @@ class FusedSurface:
 
 
 def _moved(
-    pair: ScenePair, matrix: Float[np.ndarray, "4 4"]
+    pair: ScenePair, matrix: Float[np.ndarray, "4 4"], true_cameras: bool, masked: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Depth, cameras and intrinsics in the truth's world and scale."""
     scale = float(np.cbrt(np.linalg.det(matrix[:3, :3])))
+    kept = pair.seen
+    if masked and pair.true_depth is not None:
+        measured = np.isfinite(pair.true_depth)
+        kept = kept & (measured | ~measured.any((1, 2), keepdims=True))
+    depth = torch.from_numpy(np.where(kept, pair.found_depth, np.nan)) * scale
+    if true_cameras and pair.true_intrinsics is not None:
+        return depth, torch.from_numpy(pair.true_cameras), torch.from_numpy(pair.true_intrinsics)
     rotation, translation = matrix[:3, :3] / scale, matrix[:3, 3]
     given = np.isfinite(pair.found_cameras).all((1, 2), keepdims=True)
     poses = invert_rigid(np.where(given, pair.found_cameras, np.nan).astype(np.float64))
     centres = poses[:, :, 3] @ matrix[:3, :3].T + translation
     cameras = invert_rigid(np.concatenate([rotation @ poses[:, :, :3], centres[:, :, None]], -1))
-    kept = pair.seen
-    if pair.true_depth is not None:
-        measured = np.isfinite(pair.true_depth)
-        kept = kept & (measured | ~measured.any((1, 2), keepdims=True))
-    depth = torch.from_numpy(np.where(kept, pair.found_depth, np.nan)) * scale
     assert pair.found_intrinsics is not None
     return depth, torch.from_numpy(cameras), torch.from_numpy(pair.found_intrinsics)

@@ -19,7 +19,8 @@ _LENGTHS = ("ate", "ate_mean", "ate_median", "rpe_translation", "path", "ate_sha
 
 @dataclasses.dataclass(frozen=True)
 class Trajectory:
-    """Root mean squares `ate`, `are_deg`, `rpe_translation`, `rpe_rotation_deg` over steps of `delta` frames.
+    """Root mean squares `ate`, `are_deg`, `rpe_translation`, `rpe_rotation_deg` over steps of `delta` frames;
+    with `rpe` "mean" the steps' are means.
 
     `of`: "centres" are world_from_cam poses. "w2c" hands cam_from_world matrices to the same code, each side
     in the frame of its first camera; their "positions" are translations and no centres (FastVGGT's ScanNet-50
@@ -35,6 +36,7 @@ class Trajectory:
     origin: bool = False
     lengths: Literal["truth", "scene"] = "truth"
     prefix: str = ""
+    rpe: Literal["rmse", "mean"] = "rmse"
 
     @property
     def needs(self) -> Needs:
@@ -54,7 +56,9 @@ class Trajectory:
         path = float(truth[..., 3].diff(dim=0).norm(dim=-1).sum())
         ate = None if errors.ate is None else errors.ate.rmse
         result: Figures = {
-            name: None if (one := getattr(errors, name)) is None else one.rmse
+            name: None
+            if (one := getattr(errors, name)) is None
+            else getattr(one, self.rpe if name.startswith("rpe") else "rmse")
             for name in (
                 "ate",
                 "are_deg",

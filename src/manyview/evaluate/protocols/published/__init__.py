@@ -55,6 +55,10 @@ def _protocol(name: str, table: Table) -> Protocol:
         "columns": tuple(columns),
         "frames": tuple((dataset, Frames(**rule)) for dataset, rule in table["frames"].items()),
         "splits": tuple(table.get("splits", {}).items()),
+        "group_measures": tuple(
+            (group, tuple(_measure(one) for one in some))
+            for group, some in table.get("group_measures", {}).items()
+        ),
     }
     return Protocol(name, **{**table, **made})
 
