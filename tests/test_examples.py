@@ -100,7 +100,7 @@ def test_the_adapter_for_spatialbench(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.syspath_prepend(str(tmp_path))
     harness = importlib.import_module("model_adapters")
     importlib.import_module("model_adapters.manyview_adapter")
-    truth = demo_scene(views=3, height=84, width=112)
+    truth = demo_scene(views=3, height=80, width=112)
     images = truth.images[0].float()
     cameras = truth.cam_from_world[0].double().numpy()
     scene = {
@@ -113,7 +113,7 @@ def test_the_adapter_for_spatialbench(tmp_path: Path, monkeypatch: pytest.Monkey
     assert adapter.accel == "dense" and not hasattr(adapter, "unknown")
     adapter.load_model(checkpoint="manyview-small", device="cpu")
     found = adapter.predict(scene)
-    assert found["pred_depth"].shape == found["pred_confidence"].shape == (3, 84, 112)
+    assert found["pred_depth"].shape == found["pred_confidence"].shape == (3, 80, 112)
     whole = manyview.reconstruct(list(scene["images_raw"]), adapter.model, accel="dense", image_size=112)
     np.testing.assert_allclose(found["pred_depth"], whole.z_depth, rtol=1e-5)
     np.testing.assert_allclose(found["pred_intrinsic"][:, :2, 2], whole.intrinsics[:, :2, 2] - 0.5, rtol=1e-6)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from manyview.datasets import read_posed_set
 from manyview.evaluate.report.spatialbench import leaderboard
 from manyview.evaluate.runner.records import Evaluation, PlanRow, SceneRows
 from tests.datasets.test_spatialbench import write_scene
@@ -20,13 +18,7 @@ from .conftest import Command
 def root(tmp_path: Path) -> Path:
     for density in ("single", "sparse", "medium", "dense"):
         write_scene(tmp_path / density / "tum" / "freiburg1_room")
-    write_scene(tmp_path / "medium" / "7scenes" / "chess_seq-05" / "0")  # with a surface
-    cloud = tmp_path / "pointcloud" / "7scenes" / "chess_seq-05" / "mesh.ply"
-    cloud.parent.mkdir(parents=True)
-    rows = "\n".join(f"{x:g} {y:g} {z:g}" for x, y, z in np.random.default_rng(0).normal(size=(50, 3)))
-    head = "property float x\nproperty float y\nproperty float z\nend_header"
-    cloud.write_text(f"ply\nformat ascii 1.0\nelement vertex 50\n{head}\n{rows}\n")
-    assert read_posed_set(tmp_path / "medium" / "7scenes" / "chess_seq-05" / "0").cloud == cloud
+    write_scene(tmp_path / "medium" / "7scenes" / "chess_seq-05" / "0")
     return tmp_path
 
 
@@ -66,8 +58,9 @@ def test_the_leaderboard_of_all_densities(
     data = json.loads((out / "spatialbench.spatialbench-medium.json").read_text())
     assert [scene["group"] for scene in data["scenes"]] == ["7scenes", "tum"]
     assert [row["plan"] for row in data["scenes"][0]["rows"]] == ["dense"]
-    with_cloud, without = (scene["rows"][0]["figures"] for scene in data["scenes"])
-    assert with_cloud["surface_f_0.05"] is not None and with_cloud["gt_pose_surface_overall"] is not None
+    of_cloud, without = (scene["rows"][0]["figures"] for scene in data["scenes"])
+    # There is no pointcloud/ here.
+    assert of_cloud["surface_f_0.05"] is None and of_cloud["gt_pose_surface_overall"] is None
     assert "surface_f_0.05" not in without and without["tgm"] is not None
     single = json.loads((out / "spatialbench.spatialbench-single.json").read_text())
     assert "auc_30" not in single["scenes"][0]["rows"][0]["figures"]
@@ -79,7 +72,7 @@ def test_dense_scenes_have_a_plan_that_is_chosen(command: Command, weights: Path
     line = ("evaluate", "spatialbench", "--root", root, "--model", weights, "--image-size", 28)
     status, stdout, stderr = command(*line, "--density", "dense", "--scenes", "tum")
     assert status == 0, stderr
-    assert "| `auto` |" in stdout and "tiny, `auto`" in stdout
+    assert "| `auto` |" in stdout and "tiny.safetensors, `auto`" in stdout
 
 
 def test_a_plan_that_does_not_fit_is_a_row_with_the_reason(
@@ -101,7 +94,7 @@ def test_what_is_missing_is_named(command: Command, weights: Path, root: Path) -
         (("--root", root), "--density"),
         (("--density", "sparse"), "--root"),
         (("--root", root / "nowhere", "--density", "sparse"), "sparse.tar"),
-        (("--root", root, "--density", "sparse"), "15 of 17 scenes"),
+        (("--root", root, "--density", "sparse"), "16 of 17 scenes"),
         (("--root", root, "--density", "sparse", "--protocol", "pi3-pose"), "not for spatialbench"),
     ):
         status, _, stderr = command(*line, *more)

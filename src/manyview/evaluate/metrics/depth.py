@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-DepthFit = Literal["none", "median", "medians", "scale", "scale-shift"]
+DepthFit = Literal["none", "median", "medians", "median-ratio", "scale", "scale-shift"]
 DEPTH_FITS: tuple[DepthFit, ...] = get_args(DepthFit)
 _FLOOR = 1e-8
 _RATE, _BETAS = 1e-4, (0.9, 0.999)
