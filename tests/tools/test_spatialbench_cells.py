@@ -13,7 +13,7 @@ def test_cells_fit_or_say_how_many_frames_would() -> None:
     source, frames = SCENES[0]
     fits = expected(model, "dense", source, frames, 80)
     assert isinstance(fits, Preflight) and fits.request.views == 2000
-    assert (fits.request.width, fits.request.height) == (518, 518) and fits.peak_bytes < 0.9 * 80e9
+    assert (fits.request.width, fits.request.height) == (512, 512) and fits.peak_bytes < 0.9 * 80e9
     fewer = expected(model, "dense", source, frames, 5)
     assert isinstance(fewer, int) and 0 < fewer < frames
     again = expected(model, "dense", source, fewer, 5)
