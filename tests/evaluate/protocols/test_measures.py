@@ -145,7 +145,7 @@ def test_what_does_not_determine_a_fit(fit: str) -> None:
         assert fit_points(own, true, line.found_cameras, line.true_cameras, fit) is None
         still = motionless(pair)
         assert fit_points(own, true, still.found_cameras, still.true_cameras, fit) is None
-    else:
+    elif fit != "camera-norms":  # which two cameras determine
         assert fit_points(own[:2], true[:2], *cameras, fit) is None
     gone = lost(pair, slice(None)).found_cameras
     assert fit_points(own, true, gone, cameras[1], fit) is None or fit == "sim3"
@@ -187,11 +187,13 @@ def test_no_protocol_ever_says_nan(case: str) -> None:
     measured = {measure: measure.figures(pair, 1) for measure in distinct}
     for protocol in PROTOCOLS.values():
         figures = {name: value for m in protocol.measures for name, value in measured[m].items()}
-        assert set(protocol.columns) <= set(figures), protocol.name
+        # Surfaces of single groups have tests of their own.
+        columns = [c for c in protocol.columns if "surface" not in c or not protocol.group_measures]
+        assert set(columns) <= set(figures), protocol.name
         for name, value in figures.items():
             assert value is None or np.isfinite(value), (protocol.name, name)
         if case == "whole":
-            assert all(figures[name] is not None for name in protocol.columns), protocol.name
+            assert all(figures[name] is not None for name in columns), protocol.name
 
 
 def test_a_camera_that_is_not_finite_is_a_lost_one() -> None:
