@@ -56,6 +56,13 @@ class DepthFiles:
         """What the file of a view holds."""
         return read_depth_map(path)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that is read, those of masks included."""
+        stored = (value for name in self._per_view for value in getattr(self, name))
+        single = (one for value in stored for one in (value if isinstance(value, tuple) else (value,)))
+        return tuple(one for one in single if isinstance(one, Path))
+
     def select(self: AnyDepth, views: Sequence[int]) -> AnyDepth:
         """The depth of these views alone, in this order."""
         per_view: dict[str, Any] = {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from manyview.cli.evaluate_dataset import split_plans
-from manyview.datasets import dataset_named
+from manyview.datasets import dataset_named, read_posed_set
 from manyview.errors import InputError, MemoryLimitError, OutputError, UsageError
 from manyview.evaluate.protocols.frames import Frames
 from manyview.evaluate.protocols.measures import Depth, RelativePose
@@ -27,7 +27,7 @@ from manyview.evaluate.runner import scene as runner_scene
 from manyview.evaluate.runner.image_sets import evaluate_dataset
 from manyview.evaluate.runner.settings import evaluation_settings, inputs_digest, run_options
 from manyview.reconstruction.run.options import ReconstructOptions
-from tests.datasets.posed_fixtures import write_image, write_nrgbd, write_plain, write_seven_scenes
+from tests.datasets.posed_fixtures import write_dtu, write_image, write_nrgbd, write_plain, write_seven_scenes
 from tests.models.tiny import TINY, tiny_vggt
 
 QUICK = Protocol(
@@ -123,6 +123,15 @@ def test_every_input_byte_is_in_the_digest(root: Path) -> None:
     assert inputs_digest(moved) != known and inputs_digest(posed.select([0, 1])) != known
     depth.write_bytes(depth.read_bytes() + b" ")
     assert inputs_digest(posed) != known
+
+
+def test_masks_of_depth_are_in_the_digest(tmp_path: Path) -> None:
+    folder = tmp_path / "scan1"
+    write_dtu(folder)
+    known = inputs_digest(read_posed_set(folder))
+    mask = sorted((folder / "binary_masks").iterdir())[0]
+    mask.write_bytes(mask.read_bytes() + b" ")
+    assert inputs_digest(read_posed_set(folder)) != known
 
 
 def test_a_plan_that_does_not_fit_leaves_the_others(root: Path, monkeypatch) -> None:

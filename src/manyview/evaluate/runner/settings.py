@@ -41,13 +41,12 @@ def weights_digest(model: Network) -> str:
 
 
 def inputs_digest(posed: PosedSet) -> str:
-    """Of every byte that is read for a scene: images, depth maps, cloud, cameras, intrinsics."""
+    """Of every byte that is read for a scene: images, depth maps with masks, cloud, cameras, intrinsics."""
     whole = hashlib.sha256()
-    files = [*posed.images, *(posed.depth.paths if posed.depth else ()), posed.cloud]
-    for path in files:
-        if path is not None:
-            with path.open("rb") as file:
-                whole.update(hashlib.file_digest(file, "sha256").digest())
+    clouds = (posed.cloud,) if posed.cloud else ()
+    for path in (*posed.images, *(posed.depth.files if posed.depth else ()), *clouds):
+        with path.open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
     for array in (posed.cam_from_world, posed.intrinsics):
         whole.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
     return whole.hexdigest()
