@@ -15,6 +15,7 @@ import pytest
 
 from manyview.cli.main import COMMANDS
 from tests.datasets.posed_fixtures import write_plain
+from tests.datasets.test_spatialbench import write_scene
 from tests.refine.fakes import fake_solve
 from tests.train.tiny import tiny_config
 
@@ -59,6 +60,7 @@ def lines(
     """For each command a line that succeeds, fast."""
     monkeypatch.chdir(tmp_path)
     write_plain(tmp_path / "data" / "kitchen")
+    write_scene(tmp_path / "data" / "single" / "tum" / "room")
     (tmp_path / "config.json").write_text(json.dumps(tiny_config(steps=1).to_json()))
     model = ("--model", weights)
     small = ("--scenes", 1, "--views", 2, "--size", 28, 28, "--accel", "dense")
@@ -78,6 +80,10 @@ def lines(
         ("evaluate", "synthetic"): (*model, *small),
         ("evaluate", "posed"): ("data/kitchen", *model, "--views", 2, "--accel", "dense"),
         ("evaluate", "compare"): ("no.json",),
+        ("evaluate", "spatialbench"): (
+            *("--root", "data", *model, "--density", "single", "--scenes", "*", "--accel", "dense"),
+            *("--workers", 1, "--image-size", 28),
+        ),
         ("evaluate", "plain"): ("--root", "data", *model, "--views", 2, "--workers", 1),
     }
 

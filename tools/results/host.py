@@ -78,9 +78,9 @@ def host_seconds(options: HostTime) -> dict[str, float]:
     quality = time.process_time() - done
     return {
         "views": options.views,
-        "read": round(2 * prepared - started - hashed, 2),
+        "read": round(max(0.0, 2 * prepared - started - hashed), 2),
         "hash": round(hashed - prepared, 2),
-        "result": round(done - hashed - quality, 2),
+        "result": round(max(0.0, done - hashed - quality), 2),
         "quality": round(quality, 2),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
