@@ -6,13 +6,15 @@ images have been resized, intrinsics are scaled with them; distortion is left ou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
 from ..geometry.unproject_np import invert_rigid
-from .colmap_model import model_folder, read_views, views_with_images
+from .colmap_model import ColmapCamera, ColmapImage, model_folder, read_views, views_with_images
 from .dataset import Dataset
 from .image_files import image_size
 from .posed_set import PosedSet, counted_note, posed_set
@@ -33,12 +35,23 @@ def read(folder: Path) -> PosedSet:
     there = next(filter(None, found), None)
     if there is None:
         raise InputError(f"{folder}: none of the images of {place} is there; expected {_LAYOUT}")
+    return model_set(folder, place, len(views), there, unit="units")
+
+
+def model_set(
+    folder: Path,
+    place: Path,
+    total: int,
+    there: Sequence[tuple[Path, ColmapImage, ColmapCamera]],
+    **options: Any,
+) -> PosedSet:
+    """The images that are there, of `total` in the model at `place`; `options` are those of `posed_set`."""
     intrinsics = []
     for path, _, camera in there:
         width, height = image_size(path)
         scale = np.array([width / camera.width, height / camera.height, 1.0])
         intrinsics.append(camera.intrinsics * scale[:, None])
-    distorted = any(any(camera.distortion) for _, camera in views)
+    distorted = any(any(camera.distortion) for _, _, camera in there)
     bare = ("images are distorted; intrinsics are given without distortion",) if distorted else ()
     return posed_set(
         folder,
@@ -46,8 +59,8 @@ def read(folder: Path) -> PosedSet:
         invert_rigid(np.stack([image.cam_from_world for _, image, _ in there])),
         place,
         np.stack(intrinsics),
-        notes=counted_note(len(views) - len(there), "images of the model are not there") + bare,
-        unit="units",
+        notes=counted_note(total - len(there), "images of the model are not there") + bare,
+        **options,
     )
 
 

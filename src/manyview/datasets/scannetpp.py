@@ -11,14 +11,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from ..errors import InputError
-from ..geometry.unproject_np import invert_rigid
+from .colmap import model_set
 from .colmap_model import model_folder, read_views, views_with_images
 from .dataset import Dataset
 from .depth_files import DepthFiles
-from .posed_set import PosedSet, counted_note, posed_set
+from .posed_set import PosedSet
 
 _LAYOUT = (
     "data/09c1414f1b/iphone/{rgb,depth,colmap}/ (or merge_dslr_iphone/{images,render_depth,"
@@ -46,18 +44,9 @@ def read(folder: Path) -> PosedSet:
         if not there:
             raise InputError(f"{folder / images}: none of the {len(views)} images of {place} is there")
         maps = (folder / images).parent / depth
-        distorted = any(any(camera.distortion) for _, _, camera in there)
-        bare = ("images are distorted; intrinsics are given without distortion",) if distorted else ()
-        return posed_set(
-            folder,
-            (path for path, _, _ in there),
-            invert_rigid(np.stack([image.cam_from_world for _, image, _ in there])),
-            place,
-            np.stack([camera.intrinsics for _, _, camera in there]),
-            DepthFiles.existing((maps / f"{path.stem}.png" for path, _, _ in there), 1000.0),
-            counted_note(len(views) - len(there), "images of the model are not there") + bare,
-            cloud=folder / "scans" / "mesh_aligned_0.05.ply",
-        )
+        depths = DepthFiles.existing((maps / f"{path.stem}.png" for path, _, _ in there), 1000.0)
+        cloud = folder / "scans" / "mesh_aligned_0.05.ply"
+        return model_set(folder, place, len(views), there, depth=depths, cloud=cloud)
     raise InputError(f"{folder}: holds no COLMAP model; expected {_LAYOUT}")
 
 

@@ -107,7 +107,7 @@ class PosedScene:
         cloud = None if posed.cloud is None else read_mesh(posed.cloud)
         rows: list[PlanRow] = []
         facts: dict[str, Any] = {}
-        # Plans are known by their specs; streams and references by their own settings.
+        # What goes into a row's key: the spec of a plan, the settings of a stream or a reference.
         known_by: list[tuple[str | StreamedPlan, Any]] = [
             *((spec, spec) for spec in how.plans),
             *((stream, stream.to_json()) for stream in how.streams),

@@ -59,14 +59,7 @@ class Trajectory:
             name: None
             if (one := getattr(errors, name)) is None
             else getattr(one, self.rpe if name.startswith("rpe") else "rmse")
-            for name in (
-                "ate",
-                "are_deg",
-                "are_norm",
-                "rpe_translation",
-                "rpe_rotation_deg",
-                "rpe_rotation_norm",
-            )
+            for name in _RMSE
         }
         result |= {
             "ate_mean": None if errors.ate is None else errors.ate.mean,
