@@ -83,8 +83,9 @@ def test_flash_training_goes_on_from_weights_and_stores_its_plan(command: Comman
     assert status == 2 and "--init" in stderr
     status, _, stderr = command(*line, "--init", weights)
     assert status == 0, stderr
-    status, _, stderr = command(*line, "--weights", trained, "--scenes", 1)
-    assert status == 0, stderr
+    assert command(*line, "--base-weights", weights)[0] == 2
+    status, stdout, stderr = command(*line, "--weights", trained, "--scenes", 1, "--base-weights", weights)
+    assert status == 0 and weights.name in stdout, stderr
     with safe_open(trained, "pt") as file:
         metadata = json.loads(file.metadata()["manyview"])
     assert {"dense", "frame", "flash:r=2"} < set(metadata["numbers"]["levels"]["easy"]["rows"])

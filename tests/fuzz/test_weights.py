@@ -38,7 +38,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @examples(40)
 @given(data=st.data())
 def test_metadata(place: Path, data: st.DataObject) -> None:
-    metadata = {"config": TINY.to_json(), "licence": "Apache-2.0", "accel": {"plan": "flash", "early": 0}}
+    accel = {"plan": "flash", "early": 0}
+    metadata = {"config": TINY.to_json(), "licence": "Apache-2.0", "accel": accel, "base": None}
     text = json_bytes(data.draw(mutated(metadata))).decode()
     save_file({"aggregator.frame_blocks.": torch.zeros(1), "aggregator.global_blocks.": torch.zeros(1)},
               place / "m.safetensors", {"manyview": text})  # fmt: skip

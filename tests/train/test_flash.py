@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 
 import manyview
 from manyview.attention.causal_descriptor_keys import CausalDescriptorKeys
@@ -72,6 +73,23 @@ def test_the_plan_travels_with_the_weights(start: Path, tmp_path: Path) -> None:
     assert result.settings["accel"] == "flash:r=2"
     plain = manyview.load(start)
     assert plain.info is not None and plain.info.plan is None
+
+
+def test_weights_beside_those_they_began_from_are_a_part_of_the_size(start: Path, tmp_path: Path) -> None:
+    base, part, full = (tmp_path / f"{name}.safetensors" for name in ("base", "part", "full"))
+    base.write_bytes(start.read_bytes())
+    run(flash(base), tmp_path / "run")
+    export_weights(tmp_path / "run", full)
+    export_weights(tmp_path / "run", part, base=str(base))
+    first, second = (manyview.load(path).state_dict() for path in (full, part))
+    assert all(torch.equal(first[name], second[name]) for name in first | second)
+    with safe_open(part, "pt") as file:
+        assert set(file.keys()) < {name for name in first if name.startswith(BLOCKS)}
+    for wrong in (str(start), str(part)):  # in another folder, and the file itself
+        with pytest.raises(UsageError, match="base"):
+            export_weights(tmp_path / "run", part, base=wrong)
+    with pytest.raises(UsageError, match="manyview-small"):
+        export_weights(tmp_path / "run", part, base="manyview-small")
 
 
 def test_a_run_of_an_older_config_goes_on(tmp_path: Path) -> None:

@@ -70,11 +70,15 @@ def _here(row: NamedModel) -> str:
     from ..errors import MissingExtraError
     from ..files.writing import format_bytes
     from ..models.checkpoints.hub import named_request
+    from ..models.checkpoints.metadata import stored_base
+    from ..models.checkpoints.read import read_checkpoint
     from ..models.load import bundled_path
 
     if row.hub_id is None:
         path: Path = bundled_path(row)
-        return f"{format_bytes(path.stat().st_size)}, {path}"
+        base = stored_base(read_checkpoint(path))
+        rest = "" if base is None else f", the rest in {base.weights}"
+        return f"{format_bytes(path.stat().st_size)}, {path}{rest}"
     try:
         files = named_request(row).cached()
     except MissingExtraError:

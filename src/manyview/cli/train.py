@@ -52,6 +52,9 @@ class Train:
     """Do not resume a run in OUT."""
     weights: Path | None = None
     """Only write the weights of the run in OUT, with held-out numbers, to this .safetensors file."""
+    base_weights: str | None = None
+    """Leave tensors out of --weights that these weights have too, a name or a file in the same folder:
+    loading takes them from there."""
     overwrite: bool = False
     """Replace the file of --weights."""
     scenes: int = 48
@@ -71,7 +74,7 @@ class Train:
         from ..train.held_out import release_numbers
         from ..train.log import LOG_NAME, plot_curves
         from ..train.loop import run, with_minutes
-        from ..train.weights import export_weights, run_config, trained_model
+        from ..train.weights import base_weights, export_weights, run_config, trained_model
 
         check_options(self, at_least={"processes": 1, "scenes": 0}, above={"minutes": 0, "budget_minutes": 0})
         if self.docs:
@@ -79,15 +82,19 @@ class Train:
                 f"--docs {self.docs[0]}: this option is gone; write the tables of a page with "
                 "`python -m tools.results.model_card FILE.safetensors PAGE ...` in a checkout"
             )
+        if self.base_weights is not None and self.weights is None:
+            raise UsageError("--base-weights is what a file of --weights goes without: give --weights too")
         if self.weights is not None:
             check_new_file(self.weights, self.overwrite)
+            if self.base_weights is not None:
+                base_weights(self.base_weights, self.weights)  # refused before the long work
             model = trained_model(self.out, half=True)
             plan = run_config(self.out).trained_for or "dense"
             numbers = {}
             if self.scenes:
                 numbers = release_numbers(model, self.scenes, more_views=self.more_views, plan=plan)
-            export_weights(self.out, self.weights, numbers)
-            say(f"weights: {self.weights}")
+            base = export_weights(self.out, self.weights, numbers, self.base_weights).get("base")
+            say(f"weights: {self.weights}" + (f", the rest in {base['weights']}" if base else ""))
             return 0
         require_plot()
         config = load_config(self.config or {"base": "small"}.get(self.what, self.what))

@@ -16,6 +16,7 @@ from ..errors import UsageError, WeightsError
 from ..files.paths import user_path
 from .auto import AUTO, BUNDLED, choose_model
 from .checkpoints import read_checkpoint
+from .checkpoints.base import with_base
 from .checkpoints.folder import card_licence
 from .checkpoints.hub import HubFiles, HubRequest, is_hub_id, named_request
 from .checkpoints.hub_file import discard_damaged
@@ -97,7 +98,9 @@ def load(
     for note in found.notes:
         logger.info("%s", note)
     try:
-        checkpoint = read_checkpoint(found.path)
+        checkpoint = with_base(
+            read_checkpoint(found.path), lambda name: weights_of_name(name, offline, cache, progress)
+        )
         family = required_family(checkpoint)
         info = _info(found, checkpoint, family)
         if commercial_only:
@@ -120,6 +123,13 @@ def load(
     if info.licence is None:
         _log_public_licences(family, model)
     return model
+
+
+def weights_of_name(
+    name: str, offline: bool | None = None, cache_dir: Path | None = None, progress: bool = True
+) -> Path | None:
+    """The file or folder of weights that have a name here, downloaded if need be; None for other names."""
+    return None if find_model(name) is None else _find(name, None, offline, cache_dir, progress).path
 
 
 def required_network(model: Network | str | Path | None) -> Network:

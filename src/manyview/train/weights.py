@@ -12,8 +12,12 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..errors import OutputError, WeightsError
+from ..errors import OutputError, UsageError, WeightsError
+from ..files.paths import user_path
 from ..files.writing import atomic_file, make_readable
+from ..models.checkpoints.base import without_base
+from ..models.checkpoints.read import Checkpoint, read_checkpoint
+from ..models.load import weights_of_name
 from ..models.vggt.model import VGGT
 from .config import TrainConfig, config_from_json
 from .log import LOG_NAME
@@ -40,7 +44,10 @@ def _config_of(state: RunState, out_dir: str | Path) -> TrainConfig:
 
 
 def export_weights(
-    out_dir: str | Path, path: str | Path, numbers: Mapping[str, Any] | None = None
+    out_dir: str | Path,
+    path: str | Path,
+    numbers: Mapping[str, Any] | None = None,
+    base: str | None = None,
 ) -> dict[str, Any]:
     """Write the latest state of a run as a float16 safetensors checkpoint.
 
@@ -48,13 +55,16 @@ def export_weights(
         out_dir: folder of the run.
         path: the file, replaced atomically. It has the public VGGT names; the metadata key `manyview` is a
             JSON object with `config`, `licence`, `recipe` (the training config and how far it went),
-            `numbers`, and `accel` if the config names the plan the weights are for or `early_layers`.
+            `numbers`, `accel` if the config names the plan the weights are for or `early_layers`, and `base`.
         numbers: stored as they are, for instance the tables of `release_numbers`.
+        base: weights whose tensors are left out where they are the same, a name or a file in the folder of
+            `path`: `manyview.load` takes them from there.
 
     Returns:
         The metadata.
 
     Raises:
+        UsageError: a base that is not there, lies elsewhere, or has no tensor in common.
         WeightsError: a missing or damaged run, or weights that are not finite in half precision.
         OutputError: the file cannot be written.
     """
@@ -75,6 +85,8 @@ def export_weights(
     if any(value is not None for value in accel.values()):
         metadata["accel"] = {key: value for key, value in accel.items() if value is not None}
     target = Path(path)
+    if base is not None:
+        half, metadata["base"] = without_base(half, *base_weights(base, target))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(target) as partial:
@@ -83,6 +95,23 @@ def export_weights(
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write the weights to {target}: {error}") from error
     return metadata
+
+
+def base_weights(base: str, target: Path) -> tuple[Checkpoint, str]:
+    """The base of weights in the file `target`, by name or beside it, and what that file calls it.
+
+    Raises UsageError for one that could not be found when `target` is loaded.
+    """
+    named = weights_of_name(base)
+    if named is not None:
+        return read_checkpoint(named), base
+    path, place = user_path(base).resolve(), target.resolve()
+    if path.parent != place.parent or path == place:
+        raise UsageError(
+            f"base weights {base}: give a name, or another file in {place.parent}, where loading "
+            f"{target.name} looks for it"
+        )
+    return read_checkpoint(path), path.name
 
 
 def _model_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

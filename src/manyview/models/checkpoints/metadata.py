@@ -19,12 +19,20 @@ class _Accel(msgspec.Struct):
     early: Natural | None = None
 
 
+class Base(msgspec.Struct):
+    """Other weights that hold the rest of the tensors (`base.py`): a name, or a file in the same folder."""
+
+    weights: str
+    sha256: str
+
+
 class _Stored(msgspec.Struct):
     """What of it is used; the rest is a record for people."""
 
     config: dict[str, Any] | None = None
     licence: str | None = None
     accel: _Accel | None = None
+    base: Base | None = None
 
 
 class _ConfigFile(msgspec.Struct):
@@ -40,6 +48,12 @@ def stored_metadata(checkpoint: Checkpoint) -> dict[str, Any]:
         data = parse_json(text, dict)
         convert(data, _Stored)
     return data
+
+
+def stored_base(checkpoint: Checkpoint) -> Base | None:
+    """The weights that hold the rest of the tensors; None for a file that has them all."""
+    base = stored_metadata(checkpoint).get("base")
+    return None if base is None else convert(base, Base)
 
 
 def stored_config(checkpoint: Checkpoint) -> dict[str, Any] | None:
