@@ -5,19 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import roma
-import torch
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 VIEWS = 5
 
 
 def world_from_cam() -> np.ndarray:
     """Five cameras that differ from their own inverses in every number, first one not at the origin."""
-    axes = torch.tensor(
-        [[0.3, -0.2, 0.1], [0.5, 0.1, -0.4], [-0.6, 0.7, 0.2], [0.1, 1.1, 0.0], [1.5, 0.2, 0.9]]
-    )
-    rotation = roma.rotvec_to_rotmat(axes.double()).numpy()
+    axes = [[0.3, -0.2, 0.1], [0.5, 0.1, -0.4], [-0.6, 0.7, 0.2], [0.1, 1.1, 0.0], [1.5, 0.2, 0.9]]
+    rotation = Rotation.from_rotvec(axes).as_matrix()
     centres = np.array([[1, 2, 3], [1.5, 2, 3], [2, 2.5, 3], [2, 3, 4.5], [0, -1, 2]], dtype=float)
     return np.concatenate([rotation, centres[:, :, None]], axis=-1)
 
@@ -57,7 +54,7 @@ def cam_from_world() -> np.ndarray:
 def colmap_text(folder: Path, camera: str, names: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cameras.txt").write_text(f"# a comment\n{camera}\n")
-    quats = roma.rotmat_to_unitquat(torch.from_numpy(cam_from_world()[:, :, :3])).numpy()
+    quats = Rotation.from_matrix(cam_from_world()[:, :, :3]).as_quat()
     lines = ["# a comment"]
     for i, (q, matrix) in enumerate(zip(quats, cam_from_world())):
         values = " ".join(f"{v:.17g}" for v in (q[3], q[0], q[1], q[2], *matrix[:, 3]))

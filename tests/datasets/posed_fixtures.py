@@ -10,9 +10,8 @@ import types
 from pathlib import Path
 
 import numpy as np
-import roma
-import torch
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from .fixture_files import (
     VIEWS,
@@ -53,11 +52,11 @@ def write_kitti(folder: Path) -> None:
 
 
 def write_tum(folder: Path) -> None:
-    cameras = torch.from_numpy(world_from_cam())
-    quat_xyzw = roma.rotmat_to_unitquat(cameras[:, :, :3])
+    cameras = world_from_cam()
+    quat_xyzw = Rotation.from_matrix(cameras[:, :, :3]).as_quat()
     time = 1341847980.79 + np.arange(VIEWS)[:, None] * 0.5
     # Between each camera and the next a line that no image is near to.
-    rows = np.concatenate([time, cameras[:, :, 3].numpy(), quat_xyzw.numpy()], axis=1)
+    rows = np.concatenate([time, cameras[:, :, 3], quat_xyzw], axis=1)
     far = np.concatenate([time + 0.25, np.tile([9.0, 9, 9, 0, 0, 0, 1], (VIEWS, 1))], axis=1)
     text(folder / "groundtruth.txt", np.concatenate([far, rows]))
     for i in range(VIEWS):
@@ -154,7 +153,7 @@ def write_colmap_binary(folder: Path) -> None:
     for name in ("cameras.txt", "images.txt"):
         (place / name).unlink()
     (place / "cameras.bin").write_bytes(struct.pack("<QiiQQ4d", 1, 1, 1, 64, 48, 60, 62, 32, 24))
-    quats = roma.rotmat_to_unitquat(torch.from_numpy(cam_from_world()[:, :, :3])).numpy()
+    quats = Rotation.from_matrix(cam_from_world()[:, :, :3]).as_quat()
     data = struct.pack("<Q", VIEWS)
     for i, (q, matrix) in enumerate(zip(quats, cam_from_world())):
         data += struct.pack("<i7di", i + 1, q[3], q[0], q[1], q[2], *matrix[:, 3], 1)
@@ -217,7 +216,7 @@ WRITERS = {
 
 def write_tanks(folder: Path) -> None:
     """The log's world is half as large, turned and moved; the similarity leads back."""
-    turn = roma.rotvec_to_rotmat(torch.tensor([0.4, -1.0, 0.3]).double()).numpy()
+    turn = Rotation.from_rotvec([0.4, -1.0, 0.3]).as_matrix()
     similarity = np.eye(4)
     similarity[:3, :3], similarity[:3, 3] = 2 * turn, [3, -1, 5]
     back = np.linalg.inv(similarity)
@@ -252,7 +251,7 @@ def write_bonn(folder: Path) -> None:
     u, _, vh = np.linalg.svd(sensor[:3, :3])
     sensor[:3, :3] = u @ vh
     bodies = axes @ square(world_from_cam()) @ np.linalg.inv(sensor) @ axes
-    quat_xyzw = roma.rotmat_to_unitquat(torch.from_numpy(bodies[:, :3, :3].copy())).numpy()
+    quat_xyzw = Rotation.from_matrix(bodies[:, :3, :3]).as_quat()
     table = np.loadtxt(folder / "groundtruth.txt")
     table[VIEWS:, 1:4], table[VIEWS:, 4:] = bodies[:, :3, 3], quat_xyzw
     text(folder / "groundtruth.txt", table)

@@ -8,9 +8,8 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import roma
-import torch
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from .fixture_files import (
     VIEWS,
@@ -37,10 +36,10 @@ def write_scannet_90(folder: Path) -> None:
 
 def write_tum_90(folder: Path) -> None:
     """MonST3R's preparation: names stay times, lines are those of the images."""
-    cameras = torch.from_numpy(world_from_cam())
-    quat_xyzw = roma.rotmat_to_unitquat(cameras[:, :, :3]).numpy()
+    cameras = world_from_cam()
+    quat_xyzw = Rotation.from_matrix(cameras[:, :, :3]).as_quat()
     time = 1341847980.79 + np.arange(VIEWS)[:, None] * 0.1
-    text(folder / "groundtruth_90.txt", np.concatenate([time, cameras[:, :, 3].numpy(), quat_xyzw], axis=1))
+    text(folder / "groundtruth_90.txt", np.concatenate([time, cameras[:, :, 3], quat_xyzw], axis=1))
     for i in range(VIEWS):
         write_image(folder / "rgb_90" / f"{time[i, 0] + 0.004:.6f}.png", i)
 

@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 import pytest
-import roma
 import torch
+from scipy.spatial.transform import Rotation
 
 from manyview.attention.plan import Plan
 from manyview.errors import MemoryLimitError, OutputError, UsageError
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.photos(5, 128, 96)
 
 def scene(views: int = 4) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    rotation = roma.random_rotmat(views).double()
+    rotation = torch.from_numpy(Rotation.random(views, random_state=0).as_matrix())
     centre = torch.randn(views, 3, 1, generator=generator, dtype=torch.float64)
     depth = torch.rand(views, 5, 6, generator=generator, dtype=torch.float64) + 1
     return torch.cat([rotation, -rotation @ centre], -1), depth, torch.ones(views, 5, 6, dtype=torch.bool)
@@ -41,7 +41,8 @@ def scene(views: int = 4) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def test_another_world_and_scale_is_no_deviation():
     cameras, depth, valid = scene()
-    turn, shift, scale = roma.random_rotmat(1).double(), torch.randn(3, 1, dtype=torch.float64), 2.5
+    turn = torch.from_numpy(Rotation.random(1, random_state=1).as_matrix())
+    shift, scale = torch.randn(3, 1, dtype=torch.float64), 2.5
     rotation = cameras[..., :3] @ turn
     moved = torch.cat([rotation, scale * cameras[..., 3:] + rotation @ shift], -1)
     found = deviation(moved, cameras, scale * depth, depth, valid)
@@ -54,7 +55,7 @@ def test_known_differences_are_found():
     cameras, depth, valid = scene(3)
     # The last camera turned by 10 degrees in place: its own pairs turn, the others do not.
     turned = cameras.clone()
-    turn = roma.rotvec_to_rotmat(torch.tensor([0, math.radians(10), 0], dtype=torch.float64))
+    turn = torch.from_numpy(Rotation.from_rotvec([0, math.radians(10), 0]).as_matrix())
     turned[2] = turn @ turned[2]
     found = deviation(turned, cameras, depth, depth, valid)
     assert found.rotation_deg_max == pytest.approx(10) and found.rotation_deg_median == pytest.approx(10)

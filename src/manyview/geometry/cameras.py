@@ -6,7 +6,6 @@ are in pixels with pixel centres at +0.5, so an uncropped image has its principa
 
 from __future__ import annotations
 
-import roma
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,13 +13,32 @@ from torch import Tensor
 
 def rotation_from_quat_xyzw(quat_xyzw: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
     """Rotation matrix of a quaternion of any non-zero length, scalar last."""
-    rotation: Tensor = roma.unitquat_to_rotmat(quat_xyzw / quat_xyzw.norm(dim=-1, keepdim=True))
-    return rotation
+    x, y, z, w = (quat_xyzw / quat_xyzw.norm(dim=-1, keepdim=True)).unbind(-1)
+    xx, yy, zz, ww = x * x, y * y, z * z, w * w
+    xy, xz, yz, xw, yw, zw = x * y, x * z, y * z, x * w, y * w, z * w
+    rows = [xx - yy - zz + ww, 2 * (xy - zw), 2 * (xz + yw)]
+    rows += [2 * (xy + zw), -xx + yy - zz + ww, 2 * (yz - xw)]
+    rows += [2 * (xz - yw), 2 * (yz + xw), -xx - yy + zz + ww]
+    return torch.stack(rows, dim=-1).reshape(*quat_xyzw.shape[:-1], 3, 3)
 
 
 def quat_xyzw_from_rotation(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
-    """Unit quaternion of a rotation, scalar last and not negative."""
-    quat: Tensor = roma.rotmat_to_unitquat(rotation)
+    """Unit quaternion of a rotation, scalar last and not negative.
+
+    Markley, "Unit quaternion from rotation matrix" (2008): of the four rows of 4 q q^T, the one of the
+    largest component, normalized.
+    """
+    (r00, r01, r02), (r10, r11, r12), (r20, r21, r22) = (row.unbind(-1) for row in rotation.unbind(-2))
+    xy, xz, yz = r10 + r01, r20 + r02, r21 + r12
+    xw, yw, zw = r21 - r12, r02 - r20, r10 - r01
+    rows = [1 + r00 - r11 - r22, xy, xz, xw]
+    rows += [xy, 1 + r11 - r22 - r00, yz, yw]
+    rows += [xz, yz, 1 + r22 - r00 - r11, zw]
+    rows += [xw, yw, zw, 1 + r00 + r11 + r22]
+    outer = torch.stack(rows, dim=-1).unflatten(-1, (4, 4))
+    largest = outer.diagonal(dim1=-2, dim2=-1).argmax(dim=-1)[..., None, None].expand(*outer.shape[:-2], 1, 4)
+    quat = outer.gather(-2, largest).squeeze(-2)
+    quat = quat / quat.norm(dim=-1, keepdim=True)
     return torch.where(quat[..., 3:] < 0, -quat, quat)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import roma
 import torch
+from scipy.spatial.transform import Rotation
 
 from manyview.evaluate.metrics.trajectory import spread
 from manyview.evaluate.protocols.measures import Figures
@@ -54,9 +54,13 @@ def aligned_error(cameras: torch.Tensor, truth: Truth) -> float | None:
     return figures(Baseline(cameras, torch.ones(len(cameras), 2, 2)), Truth(truth.cam_from_world))["ate"]
 
 
+def rotated_by(rotation_vector) -> torch.Tensor:
+    return torch.from_numpy(Rotation.from_rotvec(rotation_vector).as_matrix())
+
+
 def truth_of(views: int = 7, depth: bool = True) -> Truth:
     generator = torch.Generator().manual_seed(3)
-    rotation = roma.rotvec_to_rotmat(torch.randn(views, 3, generator=generator).double() * 0.4)
+    rotation = rotated_by(0.4 * torch.randn(views, 3, generator=generator).double())
     centres = torch.randn(views, 3, 1, generator=generator).double() * 2
     cameras = invert_rigid(torch.cat([rotation, centres], -1))
     z_depth = torch.rand(views, 6, 8, generator=generator) + 1
@@ -65,7 +69,7 @@ def truth_of(views: int = 7, depth: bool = True) -> Truth:
 
 
 def in_another_world(truth: Truth, scale: float = 0.2) -> Baseline:
-    world = torch.cat([roma.rotvec_to_rotmat(torch.tensor([0.3, 1.0, -0.4])), torch.ones(3, 1)], -1).double()
+    world = torch.cat([rotated_by([0.3, 1.0, -0.4]), torch.ones(3, 1).double()], -1)
     cameras = compose_rigid(truth.cam_from_world, world.expand_as(truth.cam_from_world))
     cameras = torch.cat([cameras[..., :3], scale * cameras[..., 3:]], -1)
     depth = torch.ones(len(cameras), 6, 8) if truth.z_depth is None else scale * truth.z_depth
@@ -91,8 +95,7 @@ def test_recalls_and_shares_by_hand() -> None:
     truth = Truth(cameras)
     assert spread(truth.centres) == pytest.approx(math.sqrt((25 + 4 + 49) / 9 / 3))
     rotated = cameras.clone()
-    rotation = roma.rotvec_to_rotmat(torch.tensor([0.0, math.radians(10), 0.0], dtype=torch.float64))
-    rotated[2] = rotation @ cameras[2]
+    rotated[2] = rotated_by([0, math.radians(10), 0]) @ cameras[2]
     numbers = figures(Baseline(rotated, torch.ones(3, 2, 2)), truth)
     # E_i E_j^-1 of the pairs (0, 2) and (1, 2) is rotated; their directions, seen from camera i, are true.
     assert numbers["rra_5"] == pytest.approx(100 / 3) and numbers["rra_15"] == 100.0
@@ -153,7 +156,7 @@ def test_a_motionless_camera_has_stated_answers(views: int) -> None:
 
 
 def test_the_mean_step_is_exact_where_all_steps_are_equal() -> None:
-    step = torch.cat([roma.rotvec_to_rotmat(torch.tensor([0.1, 0.2, 0.0])), torch.rand(3, 1)], -1).double()
+    step = torch.cat([rotated_by([0.1, 0.2, 0.0]), torch.rand(3, 1).double()], -1)
     cameras = [truth_of(2).cam_from_world[0]]
     for _ in range(5):
         cameras.append(compose_rigid(step, cameras[-1]))
