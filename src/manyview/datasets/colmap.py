@@ -1,7 +1,8 @@
 """A folder with a COLMAP model, text or binary, in `sparse/0/`, `sparse/` or itself, beside `images/`.
 
 Its cameras are cam_from_world with OpenCV axes, up to a scale that structure from motion does not know. Where
-images have been resized, intrinsics are scaled with them; distortion is left out of them, with a note.
+images have been resized, intrinsics are scaled with them; distortion is left out of them, with a note. `depth/NAME.npy`
+may hold z-depth of an image in the model's unit, 0 where there is none.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ..geometry.unproject_np import invert_rigid
 from .colmap_model import ColmapCamera, ColmapImage, model_folder, read_views, views_with_images
 from .dataset import Dataset
 from .image_files import image_size
-from .posed_set import PosedSet, counted_note, posed_set
+from .posed_set import DepthFiles, PosedSet, counted_note, posed_set
 
 _LAYOUT = "SCENE/sparse/0/cameras.bin and images.bin (or .txt) with SCENE/images/"
 
@@ -35,7 +36,8 @@ def read(folder: Path) -> PosedSet:
     there = next(filter(None, found), None)
     if there is None:
         raise InputError(f"{folder}: none of the images of {place} is there; expected {_LAYOUT}")
-    return model_set(folder, place, len(views), there, unit="units")
+    depth = DepthFiles.existing(folder / "depth" / f"{path.stem}.npy" for path, _, _ in there)
+    return model_set(folder, place, len(views), there, depth=depth, unit="units")
 
 
 def model_set(

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from ..datasets.posed_set import PosedSet
 from ..errors import UsageError
 from ..geometry.unproject import world_points
 from ..synthetic import SceneBatch
+from .covisibility import covisibility, covisible_views
 
 # Views with less measured depth than this share of their pixels make no scene.
 _LEAST_DEPTH = 0.1
@@ -35,15 +37,26 @@ class PosedFolders:
     Neighbouring views lie `step` frames apart, a number drawn from that range (fewer where the sequence
     is short). `ordered` keeps the order in time; otherwise the views are shuffled. `intrinsics` (fx, fy, cx,
     cy; px of the stored images, pixel centres at +0.5) is used for folders without intrinsics of their own:
-    also in place of the published calibration of TUM RGB-D and the nominal one of 7-Scenes.
+    also in place of the published calibration of TUM RGB-D and the nominal one of 7-Scenes. With `covisible`
+    above zero views are drawn that share at least this part of what they see with another one, whatever
+    their order. `zoom` cuts images further by a factor drawn once a scene from that range, which varies the
+    focal length; `mirror` turns half of the scenes into their mirror images.
     """
 
     folders: tuple[str, ...]
     step: tuple[int, int] = (1, 15)
     ordered: bool = False
     intrinsics: tuple[float, float, float, float] | None = None
+    covisible: float = 0.0
+    zoom: tuple[float, float] = (1.0, 1.0)
+    mirror: bool = False
 
     def __post_init__(self) -> None:
+        if not 0 <= self.covisible < 1 or not 1 <= self.zoom[0] <= self.zoom[1]:
+            raise UsageError(
+                f"posed data needs covisible from 0 to below 1 and a zoom of two factors from 1, smallest first, "
+                f"not {self.covisible} and {self.zoom}"
+            )
         low, high = self.step
         if not self.folders or not 1 <= low <= high:
             raise UsageError(
@@ -72,7 +85,11 @@ def _scene(data: PosedFolders, draws: random.Random, views: int, size: tuple[int
     for _ in range(_TRIES):
         folder = draws.choice(data.folders)
         found = _opened(folder, data.intrinsics)
-        scene = _views(found.select(_frames(data, draws, len(found), views, folder)), size)
+        frames = _frames(data, draws, len(found), views, folder)
+        low, high = data.zoom
+        scene = _views(found.select(frames), size, low * (high / low) ** draws.random())
+        if data.mirror and draws.random() < 0.5:
+            scene = _mirrored(scene)
         if float(scene.valid.flatten(1).float().mean(1).min()) >= _LEAST_DEPTH:
             return scene
     raise UsageError(
@@ -102,9 +119,18 @@ def _opened(folder: str, intrinsics: tuple[float, float, float, float] | None) -
     return found
 
 
+@functools.lru_cache(maxsize=256)
+def _shares(
+    folder: str, intrinsics: tuple[float, float, float, float] | None
+) -> Float64[np.ndarray, "views views"]:
+    return covisibility(_opened(folder, intrinsics))
+
+
 def _frames(data: PosedFolders, draws: random.Random, there: int, views: int, folder: str) -> list[int]:
     if there < views:
         raise UsageError(f"{folder}: has {there} frames with depth, and the recipe asks for {views} views")
+    if data.covisible:
+        return covisible_views(_shares(folder, data.intrinsics), views, data.covisible, draws)
     most = (there - 1) // max(views - 1, 1)
     step = draws.randint(min(data.step[0], most), min(data.step[1], most))
     first = draws.randrange(there - step * (views - 1))
@@ -114,14 +140,19 @@ def _frames(data: PosedFolders, draws: random.Random, there: int, views: int, fo
     return frames
 
 
-def _views(found: PosedSet, size: tuple[int, int]) -> SceneBatch:
-    """The frames of a set at `size` (height, width), without the batch dimension."""
+@functools.lru_cache(maxsize=320)
+def _picture(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def _views(found: PosedSet, size: tuple[int, int], zoom: float) -> SceneBatch:
+    """The frames of a set at `size` (height, width), cut by `zoom`, without the batch dimension."""
     assert found.depth is not None and found.intrinsics is not None
     images, depths, intrinsics = [], [], []
     for index, path in enumerate(found.images):
-        with Image.open(path) as image:
-            colour = image.convert("RGB")
-        box = _box(colour.size, size, found.intrinsics[index])
+        colour = _picture(path)
+        box = _box(colour.size, size, found.intrinsics[index], zoom)
         resized = colour.resize((size[1], size[0]), Image.Resampling.BICUBIC, box=box)
         images.append(torch.from_numpy(np.asarray(resized).copy()).permute(2, 0, 1) / 255)
         depth = found.depth.read(index)
@@ -144,10 +175,27 @@ def _views(found: PosedSet, size: tuple[int, int]) -> SceneBatch:
     return SceneBatch(torch.stack(images), z_depth, points, cameras, matrices, valid)
 
 
+def _mirrored(scene: SceneBatch) -> SceneBatch:
+    """The mirror image of a scene without the batch dimension: x changes its sign in images and world."""
+    sign = torch.tensor([-1.0, 1.0, 1.0])
+    cameras = scene.cam_from_world * sign[:, None]
+    cameras = torch.cat([cameras[..., :3] * sign, cameras[..., 3:]], -1)
+    intrinsics = scene.intrinsics.clone()
+    intrinsics[:, 0, 2] = scene.images.shape[-1] - intrinsics[:, 0, 2]
+    return SceneBatch(
+        images=scene.images.flip(-1),
+        z_depth=scene.z_depth.flip(-1),
+        world_points=scene.world_points.flip(-2) * sign,
+        cam_from_world=cameras,
+        intrinsics=intrinsics,
+        valid=scene.valid.flip(-1),
+    )
+
+
 def _box(
-    image_size: tuple[int, int], size: tuple[int, int], intrinsics: Float64[np.ndarray, "3 3"]
+    image_size: tuple[int, int], size: tuple[int, int], intrinsics: Float64[np.ndarray, "3 3"], zoom: float
 ) -> tuple[float, float, float, float]:
-    """Largest (left, top, right, bottom) of shape `size` (height, width) around the principal point.
+    """1 / `zoom` of the largest (left, top, right, bottom) of shape `size` (height, width) around the principal point.
 
     `image_size` is (width, height). A principal point outside the middle half counts as the middle.
     """
@@ -157,7 +205,7 @@ def _box(
         inside = 0.25 * length <= at <= 0.75 * length
         centre.append(float(at) if inside else length / 2)
         half.append(min(centre[-1], length - centre[-1]))
-    scale = min(half[0] / size[1], half[1] / size[0])
+    scale = min(half[0] / size[1], half[1] / size[0]) / zoom
     x, y = scale * size[1], scale * size[0]
     return centre[0] - x, centre[1] - y, centre[0] + x, centre[1] + y
 
