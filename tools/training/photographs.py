@@ -131,7 +131,9 @@ def _scene(
     boxes = np.array([record.transform.content_box for record in records])[:, None]
     seen = ((at >= boxes[..., :2]) & (at < boxes[..., 2:])).all(-1) & (z > 0)
     point_index, view_index = np.nonzero(seen.T)
-    tracks = Tracks(points, np.zeros((len(points), 3), np.uint8), point_index, view_index, at[view_index, point_index])
+    tracks = Tracks(
+        points, np.zeros((len(points), 3), np.uint8), point_index, view_index, at[view_index, point_index]
+    )
     shape = pixels.shape[:3]
     nothing = np.ones(shape, np.float32)
     return Reconstruction(pixels, cameras, matrices, nothing, nothing, tuple(records), tracks=tracks)

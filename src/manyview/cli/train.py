@@ -37,7 +37,12 @@ class Train:
     data: tuple[Path, ...] = ()
     """Folders of posed RGB-D sequences (7-Scenes, TUM RGB-D, ScanNet, ...) beside the rendered scenes."""
     data_share: float = 0.5
-    """Share of scenes from --data."""
+    """Share of scenes from --data, or from --photos."""
+    photos: tuple[Path, ...] = ()
+    """Folders of photographs with poses and depth (`python -m tools.training.photographs`): views that see the same
+    places, cut and mirrored at random."""
+    pictures: Path | None = None
+    """Folder of pictures for the surfaces of rendered scenes; which scenes show them is up to the recipe."""
     processes: int = 1
     """Single-threaded processes on a CPU; one a core."""
     minutes: float | None = None
@@ -70,7 +75,7 @@ class Train:
         from ..errors import ManyViewError, require_plot
         from ..files.writing import check_new_file
         from ..reconstruction.plan.machine import pick_device
-        from ..train.config import load_config, with_posed_data
+        from ..train.config import load_config, with_pictures, with_posed_data
         from ..train.held_out import release_numbers
         from ..train.log import LOG_NAME, plot_curves
         from ..train.loop import run, with_minutes
@@ -104,6 +109,10 @@ class Train:
             config = of_initial_weights(config)
         if self.data:
             config = with_posed_data(config, self.data, self.data_share)
+        if self.photos:
+            config = with_posed_data(config, self.photos, self.data_share, 0.15, (1.0, 1.8), True)
+        if self.pictures is not None:
+            config = with_pictures(config, self.pictures)
         if self.shard:
             count = max(self.processes, int(os.environ.get("WORLD_SIZE", 1)))
             config = dataclasses.replace(config, shard=True, step_batches=config.step_batches or count)

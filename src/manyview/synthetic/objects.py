@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from .arrangements import Arrangement, facade, street, table
 from .draws import Draws
 from .options import SceneOptions
 from .terrain import FAR, height_at
@@ -35,6 +36,7 @@ def room_objects(
     options: SceneOptions,
     room: Float[np.ndarray, "b 3"],
     clear: Float[np.ndarray, "b points 3"],
+    focus: Float[np.ndarray, "b 3"],
 ) -> Objects:
     """A room of this size, level centre at the origin, and objects away from the points `clear`."""
     shell = np.zeros_like(room)
@@ -50,7 +52,8 @@ def room_objects(
             lift = np.maximum(draws.uniform(kind + " lift", _SPARE * most, low=-1.5, high=1.0), 0.0)
             place[..., 2] += lift * np.maximum(room[:, None, 2] - 2 * half[..., 2], 0.0)
         parts.append(_accepted(draws, kind, getattr(options, kind), (place, half), clear, 0.3))
-    return _gathered(draws, counts, parts)
+    added = table(draws, focus) if options.arrangement == "table" else None
+    return _gathered(draws, counts, parts, added, clear, 0.3)
 
 
 def outdoor_objects(
@@ -77,16 +80,26 @@ def outdoor_objects(
     crowns = _crowns(draws, parts[3], clear)
     parts[2] = (np.concatenate([parts[2][0], crowns[0]], 1), np.concatenate([parts[2][1], crowns[1]], 1))
     counts = (options.boxes[1], options.spheres[1] + options.cylinders[1], options.cylinders[1])
-    return _gathered(draws, counts, parts)
+    added = None
+    if options.arrangement in ("facade", "street"):
+        arrange = facade if options.arrangement == "facade" else street
+        added = arrange(draws, reach, lambda place: height_at(waves, place[..., 0], place[..., 1]))
+    return _gathered(draws, counts, parts, added, clear, 0.6)
 
 
 def distance_below(
     points: Float[np.ndarray, "b points 3"],
     centre: Float[np.ndarray, "b slots 3"],
     half: Float[np.ndarray, "b slots 3"],
+    yaw: Float[np.ndarray, "b slots"] | None = None,
 ) -> Float[np.ndarray, "b points slots"]:
-    """A lower bound of the distance from points to objects of any yaw: to the upright cylinder around."""
+    """A lower bound of the distance from points to objects: of any yaw (None) to the upright cylinder around."""
     offset = points[:, :, None] - centre[:, None]
+    if yaw is not None:
+        cos, sin = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
+        x, y = offset[..., 0], offset[..., 1]
+        local = np.stack([cos * x + sin * y, cos * y - sin * x, offset[..., 2]], -1)
+        return (np.abs(local) - half[:, None]).max(-1)
     around = np.hypot(offset[..., 0], offset[..., 1]) - np.hypot(half[..., 0], half[..., 1])[:, None]
     return np.maximum(around, np.abs(offset[..., 2]) - half[:, None, :, 2])
 
@@ -127,8 +140,29 @@ def _crowns(draws: Draws, trunks: _Placed, clear: np.ndarray) -> _Placed:
     return top, np.where(free[..., None], radius, -1.0)
 
 
-def _gathered(draws: Draws, counts: tuple[int, int, int], parts: list[_Placed]) -> Objects:
+def _gathered(
+    draws: Draws,
+    counts: tuple[int, int, int],
+    parts: list[_Placed],
+    added: Arrangement | None,
+    clear: np.ndarray,
+    margin: float,
+) -> Objects:
+    """All slots; of an arrangement those parts that leave the points `clear` free by `margin`."""
     yaw = draws.uniform("yaw", 1 + sum(counts), high=2 * np.pi)
     yaw[:, 0] = 0.0  # the shell stands in the world's axes
+    if added is not None:
+        counts, ends = (counts[0] + added.boxes, counts[1], counts[2] + added.cylinders), np.cumsum(counts)
+        blocked = (distance_below(clear, added.centre, added.half, added.yaw) < margin).any(1)
+        half = np.where(blocked[..., None], -1.0, added.half)
+        new = slice(0, added.boxes), slice(added.boxes, None)
+        for part, chosen in zip((1, 3), new):
+            centre, size = parts[part]
+            parts[part] = (
+                np.concatenate([centre, added.centre[:, chosen]], 1),
+                np.concatenate([size, half[:, chosen]], 1),
+            )
+        first = yaw[:, : 1 + ends[0]], added.yaw[:, new[0]], yaw[:, 1 + ends[0] :], added.yaw[:, new[1]]
+        yaw = np.concatenate(first, 1)
     centre, half = (np.concatenate([part[i] for part in parts], 1) for i in range(2))
     return Objects(counts, centre, half, yaw)

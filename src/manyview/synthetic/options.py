@@ -12,6 +12,7 @@ from ..errors import UsageError
 KINDS = ("room", "outdoor", "mixed")
 PATHS = ("orbit", "walk", "unordered", "mixed")
 MOTIONS = ("wide", "medium", "narrow", "mixed")
+ARRANGEMENTS = ("none", "facade", "street", "table")
 SPECIAL_MOTIONS = ("forward", "rotation")
 """Hard cases that "mixed" never draws, so that scenes of earlier options stay what they were."""
 
@@ -58,11 +59,29 @@ class SceneOptions:
     """Change of light position, exposure and tint from view to view, 0 to 1."""
     terrain_relief: float = 0.5
     """Outdoors: 0 flat to 1 hilly."""
+    arrangement: str = "none"
+    """What stands beside the objects: a facade with reliefs and columns before the cameras or a street of buildings, cars
+    and poles along their way (outdoors), or a table with things on it (room)."""
+    pictures: str = ""
+    """Folder of pictures (photographs, materials) for surfaces; none where empty."""
+    picture_share: float = 0.0
+    """Chance that a surface shows one of the pictures."""
+    shadows: float = 0.0
+    """Share of the light that objects keep from what is behind them."""
+    gloss: float = 0.0
+    """Chance that a surface reflects the light, with a highlight that moves with the camera."""
+    clouds: float = 0.0
+    """Outdoors: strength of clouds in the sky."""
     samples_per_side: int = 1
     """1 or 3: colours average 1 or 9 rays a pixel; depth is that of the pixel centre in both."""
 
     def __post_init__(self) -> None:
-        for name, choices in (("kind", KINDS), ("path", PATHS), ("motion", MOTIONS + SPECIAL_MOTIONS)):
+        for name, choices in (
+            ("kind", KINDS),
+            ("path", PATHS),
+            ("motion", MOTIONS + SPECIAL_MOTIONS),
+            ("arrangement", ARRANGEMENTS),
+        ):
             if getattr(self, name) not in choices:
                 raise UsageError(
                     f"Scene option {name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}."
@@ -82,6 +101,8 @@ class SceneOptions:
             value = getattr(self, field.name)
             if isinstance(field.default, float) and (not _is_number(value) or not 0 <= value <= 1):
                 raise UsageError(f"Scene option {field.name} is {value!r}; it must lie from 0 to 1.")
+        if self.picture_share > 0 and not self.pictures:
+            raise UsageError("Scene option picture_share needs pictures, a folder of them.")
         if self.samples_per_side not in (1, 3):
             raise UsageError(f"Scene option samples_per_side is {self.samples_per_side!r}; choose 1 or 3.")
         seed = self.texture_bank_seed

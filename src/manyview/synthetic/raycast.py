@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,38 +49,9 @@ def cast(scenes: Scenes, rays: Rays) -> Hits:
     dx, dy, dz = rays
     z_depth = torch.full_like(dx, torch.inf) if scenes.outdoor else _room_wall(scenes, rays)
     slot = torch.zeros(dx.shape, dtype=torch.int32, device=dx.device)
-    level_square = dx * dx + dy * dy
-    length_square = level_square + dz * dz
-    up_inverse, level_inverse, length_inverse = (
-        value.reciprocal() for value in (dz, level_square, length_square)
-    )
-    boxes, spheres, _ = scenes.counts
+    inverses = _inverses(rays)
     for number in range(1, 1 + sum(scenes.counts)):
-        half = scenes.half[:, number, :, None, None]
-        offset = scenes.eye - scenes.centre[:, number, None]
-        ox, oy, oz = (offset[..., i, None] for i in range(3))
-        if number <= boxes:
-            near, far = _slab(oz, up_inverse, half[:, 2])
-            cos, sin = (scenes.turn[:, number, i, None, None] for i in range(2))
-            for along, ray, reach in (
-                (cos * ox + sin * oy, torch.addcmul(cos * dx, sin, dy), half[:, 0]),
-                (cos * oy - sin * ox, torch.addcmul(cos * dy, -sin, dx), half[:, 1]),
-            ):
-                enter, leave = _slab(along, ray.reciprocal_(), reach)
-                near, far = torch.maximum(near, enter), torch.minimum(far, leave)
-        elif number <= boxes + spheres:
-            # From the point of the ray nearest to the centre: no small difference of large squares.
-            middle = -(ox * dx + oy * dy + oz * dz) * length_inverse
-            px, py, pz = (torch.addcmul(start, middle, ray) for start, ray in zip((ox, oy, oz), rays))
-            beside = torch.addcmul(torch.addcmul(px * px, py, py), pz, pz)
-            near = middle - torch.sqrt((half[:, 0] * half[:, 0].abs() - beside) * length_inverse)
-            far = middle
-        else:
-            near, far = _slab(oz, up_inverse, half[:, 2])
-            middle = -(ox * dx + oy * dy) * level_inverse
-            beside = (ox * dy - oy * dx) ** 2 * level_inverse
-            reach = torch.sqrt((half[:, 0] * half[:, 0].abs() - beside) * level_inverse)
-            near, far = torch.maximum(near, middle - reach), torch.minimum(far, middle + reach)
+        near, far = _interval(scenes, number, scenes.eye.unbind(-1), rays, inverses)
         # A missed sphere or cylinder has the root of a negative number, NaN, and compares as no hit.
         hit = (near < far) & (near > _NEAR) & (near < z_depth)
         z_depth = torch.where(hit, near, z_depth)
@@ -89,6 +61,63 @@ def cast(scenes: Scenes, rays: Rays) -> Hits:
         slot.masked_fill_(ground < z_depth, 0)
         z_depth = torch.minimum(ground, z_depth)
     return Hits(z_depth, slot)
+
+
+def in_shadow(scenes: Scenes, points: Rays, directions: Rays) -> Tensor:
+    """Whether an object lies between each point and its light, at point + direction; the ground casts none."""
+    inverses = _inverses(directions)
+    shadow = torch.zeros(directions[0].shape, dtype=torch.bool, device=directions[0].device)
+    for number in range(1, 1 + sum(scenes.counts)):
+        near, far = _interval(scenes, number, points, directions, inverses)
+        shadow |= (near < far) & (near > 0) & (near < 1)
+    return shadow
+
+
+def _inverses(rays: Rays) -> Rays:
+    """Inverses of dz, of the square of the level part, and of the squared length."""
+    dx, dy, dz = rays
+    level_square = dx * dx + dy * dy
+    return dz.reciprocal(), level_square.reciprocal(), (level_square + dz * dz).reciprocal()
+
+
+def _interval(
+    scenes: Scenes, number: int, origin: Sequence[Tensor], rays: Rays, inverses: Rays
+) -> tuple[Tensor, Tensor]:
+    """Parameters at which rays enter an object and leave it; near is not below far, or NaN, where they miss.
+
+    The origin is one a view [b, views] or one a ray [b, views, n], three coordinates.
+    """
+    dx, dy, dz = rays
+    up_inverse, level_inverse, length_inverse = inverses
+    boxes, spheres, _ = scenes.counts
+    half = scenes.half[:, number, :, None, None]
+    ox, oy, oz = (
+        (value if value.ndim == 3 else value[..., None]) - scenes.centre[:, number, i, None, None]
+        for i, value in enumerate(origin)
+    )
+    if number <= boxes:
+        near, far = _slab(oz, up_inverse, half[:, 2])
+        cos, sin = (scenes.turn[:, number, i, None, None] for i in range(2))
+        for along, ray, reach in (
+            (cos * ox + sin * oy, torch.addcmul(cos * dx, sin, dy), half[:, 0]),
+            (cos * oy - sin * ox, torch.addcmul(cos * dy, -sin, dx), half[:, 1]),
+        ):
+            enter, leave = _slab(along, ray.reciprocal_(), reach)
+            near, far = torch.maximum(near, enter), torch.minimum(far, leave)
+    elif number <= boxes + spheres:
+        # From the point of the ray nearest to the centre: no small difference of large squares.
+        middle = -(ox * dx + oy * dy + oz * dz) * length_inverse
+        px, py, pz = (torch.addcmul(start, middle, ray) for start, ray in zip((ox, oy, oz), rays))
+        beside = torch.addcmul(torch.addcmul(px * px, py, py), pz, pz)
+        near = middle - torch.sqrt((half[:, 0] * half[:, 0].abs() - beside) * length_inverse)
+        far = middle
+    else:
+        near, far = _slab(oz, up_inverse, half[:, 2])
+        middle = -(ox * dx + oy * dy) * level_inverse
+        beside = (ox * dy - oy * dx) ** 2 * level_inverse
+        reach = torch.sqrt((half[:, 0] * half[:, 0].abs() - beside) * level_inverse)
+        near, far = torch.maximum(near, middle - reach), torch.minimum(far, middle + reach)
+    return near, far
 
 
 def _slab(offset: Tensor, inverse: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:

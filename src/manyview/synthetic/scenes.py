@@ -29,12 +29,15 @@ class Scenes:
     """A batch of scenes of one kind, as the ray caster wants them; metres, world z up, all float32.
 
     Slots are those of Objects; `turn` is (cos, sin) of the yaw. `surfaces` holds the appearance of six faces
-    a slot (surfaces.py), `haze` the inverse of the haze length, `exposure` each view's factor on colours.
+    a slot (surfaces.py), `haze` the inverse of the haze length, `exposure` each view's factor on colours,
+    `shadows` and `clouds` their strength.
     """
 
     outdoor: bool
     counts: tuple[int, int, int]
     light_strength: float
+    shadows: float
+    clouds: float
     centre: Float[Tensor, "b slots 3"]
     half: Float[Tensor, "b slots 3"]
     turn: Float[Tensor, "b slots 2"]
@@ -85,6 +88,8 @@ def draw_scenes(
         outdoor=outdoor,
         counts=objects.counts,
         light_strength=options.light_strength,
+        shadows=options.shadows,
+        clouds=options.clouds,
         centre=tensor(objects.centre),
         half=tensor(objects.half),
         turn=tensor(np.stack([np.cos(objects.yaw), np.sin(objects.yaw)], -1)),
@@ -113,7 +118,8 @@ def _room_layout(draws: Draws, views: int, options: SceneOptions) -> _Layout:
     level = np.clip(focus[:, None, :2] + path.offset, -wall, wall)
     eye = np.concatenate([level, path.height[..., None]], -1)
     target = _target(options, eye, focus, path)
-    return eye, target, path.roll, room_objects(draws, options, room, _free_points(eye, target)), room
+    objects = room_objects(draws, options, room, _free_points(eye, target), focus)
+    return eye, target, path.roll, objects, room
 
 
 def _outdoor_layout(draws: Draws, views: int, options: SceneOptions, waves: dict[str, np.ndarray]) -> _Layout:

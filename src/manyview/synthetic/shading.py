@@ -9,12 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from . import surfaces
-from .raycast import Hits, Rays
+from .raycast import Hits, Rays, in_shadow
 from .scenes import HAZE_COLOUR, Scenes
 from .terrain import slope
 from .textures import TextureBank, sample
 
 _AMBIENT = 0.4
+_SHININESS = 30
+_CLOUD_COLOUR = 0.93
+_OFF_SURFACE = 0.01  # metres by which rays to the light start before the surface
 _RIM = 1.0 - 1e-4  # beyond this share of its height a cylinder's point is on a cap
 
 
@@ -39,18 +42,23 @@ def shade(
 ) -> tuple[Float[Tensor, "b views n 3"], Float[Tensor, "b views n 3"]]:
     """Colours in [0, 1] and unit world normals (zero where the sky is)."""
     spots = _spots(scenes, rays, hits)
-    albedo = _albedo(scenes, bank, hits, rays, spots)
-    lit = _light(scenes, spots)
+    appearance = _gathered(scenes.surfaces, hits.slot * surfaces.FACES + spots.face)
+    albedo = _albedo(scenes, bank, appearance, rays, spots)
+    lit, highlight = _light(scenes, spots, rays, appearance[surfaces.GLOSS])
     dx, dy, dz = rays
     length_square = dx * dx + dy * dy + dz * dz
     clear = torch.exp(-scenes.haze[:, None, None] * (spots.t * length_square.sqrt()))
+    cover = _cloud_cover(bank, rays, scenes.clouds) if scenes.outdoor and scenes.clouds > 0 else None
     rise = (dz * length_square.rsqrt()).clamp_min(0.0).sqrt() if scenes.outdoor else None
     channels = []
     for channel, own in enumerate(albedo):
-        colour = HAZE_COLOUR + (own * lit - HAZE_COLOUR) * clear
+        colour = own * lit if highlight is None else torch.addcmul(highlight, own, lit)
+        colour = HAZE_COLOUR + (colour - HAZE_COLOUR) * clear
         if rise is not None:
             zenith = scenes.sky[:, channel, None, None]
-            colour = torch.where(spots.hit, colour, HAZE_COLOUR + (zenith - HAZE_COLOUR) * rise)
+            sky = HAZE_COLOUR + (zenith - HAZE_COLOUR) * rise
+            sky = sky if cover is None else torch.lerp(sky, cover.new_tensor(_CLOUD_COLOUR), cover)
+            colour = torch.where(spots.hit, colour, sky)
         channels.append((colour * scenes.exposure[..., channel, None]).clamp_(0.0, 1.0))
     return torch.stack(channels, -1), torch.stack(spots.normal, -1)
 
@@ -99,9 +107,21 @@ def _spots(scenes: Scenes, rays: Rays, hits: Hits) -> _Spots:
     return _Spots(hit, t, (x, y, z), (lx, ly, pz), normal, face)
 
 
-def _albedo(scenes: Scenes, bank: TextureBank, hits: Hits, rays: Rays, spots: _Spots) -> list[Tensor]:
+def _cloud_cover(bank: TextureBank, rays: Rays, strength: float) -> Tensor:
+    """How much of the sky clouds hide, from a smooth tile on a plane far above."""
+    dx, dy, dz = rays
+    height = dz.clamp_min(0.0) + 0.1 * torch.hypot(dx, dy)
+    u, v = (0.15 * (level / height).clamp(-50, 50) for level in (dx, dy))
+    tile = torch.zeros_like(u)
+    texel = sample(bank, *(value.flatten() for value in (tile, u, v, torch.full_like(u, 1e-3))))
+    fine = sample(
+        bank, *(value.flatten() for value in (tile + bank.smooth, 2 * u, 2 * v, torch.full_like(u, 0.02)))
+    )
+    return strength * torch.sigmoid(3 * (texel[:, 0] + 0.3 * fine[:, 0])).view(u.shape)
+
+
+def _albedo(scenes: Scenes, bank: TextureBank, appearance: Tensor, rays: Rays, spots: _Spots) -> list[Tensor]:
     """The three channels of the surface's own colour, each [b, views, n]."""
-    appearance = _gathered(scenes.surfaces, hits.slot * surfaces.FACES + spots.face)
     lx, ly, lz = spots.local
     u = torch.where(spots.face < 2, ly, lx)
     v = torch.where(spots.face < 4, lz, ly)
@@ -113,7 +133,7 @@ def _albedo(scenes: Scenes, bank: TextureBank, hits: Hits, rays: Rays, spots: _S
     # Edge of the pixel on the surface: its size at this depth, longer where the surface is seen aslant.
     aslant = _dot(rays, spots.normal).abs().clamp_min(0.25)
     footprint = spots.t / scenes.intrinsics[..., 0, 0, None] * density * torch.rsqrt(aslant)
-    texel = sample(bank, *(value.flatten() for value in (appearance[surfaces.TILE], u, v, footprint)))
+    texel = _texel(bank, *(value.flatten() for value in (appearance[surfaces.TILE], u, v, footprint)))
     a, b, c = (channel.view(u.shape) for channel in texel.unbind(-1))
     colours = []
     for channel in range(3):
@@ -123,13 +143,43 @@ def _albedo(scenes: Scenes, bank: TextureBank, hits: Hits, rays: Rays, spots: _S
     return colours
 
 
-def _light(scenes: Scenes, spots: _Spots) -> Tensor:
-    """Lambert's factor on the surface's own colour, from one light and ambient light."""
+def _texel(bank: TextureBank, tile: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> Tensor:
+    """Drawn tiles and pictures by their number."""
+    if bank.pictures is None:
+        return sample(bank, tile, u, v, footprint)
+    found = tile.new_empty(len(tile), 3)
+    for part, chosen, first in (
+        (bank, tile < bank.tiles, 0),
+        (bank.pictures, tile >= bank.tiles, bank.tiles),
+    ):
+        where = chosen.nonzero().squeeze(1)
+        own = (value.index_select(0, where) for value in (tile - first, u, v, footprint))
+        found.index_copy_(0, where, sample(part, *own))
+    return found
+
+
+def _light(scenes: Scenes, spots: _Spots, rays: Rays, gloss: Tensor) -> tuple[Tensor, Tensor | None]:
+    """(Lambert's factor on the surface's own colour, Blinn's highlight where a surface has one).
+
+    From one light and ambient light; objects keep the light from what is behind them.
+    """
     x, y, z = spots.world
     toward = (scenes.light[..., 0, None] - x, scenes.light[..., 1, None] - y, scenes.light[..., 2, None] - z)
-    facing = _dot(toward, spots.normal) * torch.rsqrt(_dot(toward, toward) + 1e-6)
-    lambert = _AMBIENT + (1.1 - _AMBIENT) * facing.clamp_min(0.0)
-    return 1.0 + scenes.light_strength * (lambert - 1.0)
+    inverse = torch.rsqrt(_dot(toward, toward) + 1e-6)
+    facing = (_dot(toward, spots.normal) * inverse).clamp_min(0.0)
+    if scenes.shadows > 0:
+        start = tuple(
+            torch.addcmul(at, along, inverse, value=_OFF_SURFACE) for at, along in zip((x, y, z), toward)
+        )
+        facing = facing * (1.0 - scenes.shadows * in_shadow(scenes, start, toward).float())
+    lambert = _AMBIENT + (1.1 - _AMBIENT) * facing
+    lit = 1.0 + scenes.light_strength * (lambert - 1.0)
+    if not bool((scenes.surfaces[surfaces.GLOSS] > 0).any()):
+        return lit, None
+    backward = torch.rsqrt(_dot(rays, rays))
+    middle = tuple(along * inverse - ray * backward for along, ray in zip(toward, rays))
+    shine = _dot(middle, spots.normal) * torch.rsqrt(_dot(middle, middle) + 1e-6)
+    return lit, gloss * shine.clamp_min(0.0) ** _SHININESS * (facing > 0)
 
 
 def _dot(a: Rays, b: Rays) -> Tensor:

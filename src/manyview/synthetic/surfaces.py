@@ -10,8 +10,8 @@ from .options import SceneOptions
 from .textures import texture_bank
 
 # Rows of the table of appearance: tile, tiles a metre, cos and sin of the tile's turn, its offset, then the
-# colour transform: base colour and 3x3 mix, row by row.
-TILE, DENSITY, COS, SIN, SHIFT_U, SHIFT_V, BASE, MIX, ROWS = 0, 1, 2, 3, 4, 5, 6, 9, 18
+# colour transform: base colour and 3x3 mix, row by row, and the strength of the highlight.
+TILE, DENSITY, COS, SIN, SHIFT_U, SHIFT_V, BASE, MIX, GLOSS, ROWS = 0, 1, 2, 3, 4, 5, 6, 9, 18, 19
 FACES = 6
 
 
@@ -51,8 +51,59 @@ def draw_surfaces(
     appearance[SHIFT_U] = draws.uniform("shift u", *shape)
     appearance[SHIFT_V] = draws.uniform("shift v", *shape)
     appearance[BASE:MIX] = np.moveaxis(base, -1, 0)
-    appearance[MIX:] = np.moveaxis(mix.reshape(*mix.shape[:3], 9), -1, 0)
-    return _repeated(draws, appearance.reshape(ROWS, len(draws), slots * FACES), options, scale)
+    appearance[MIX:GLOSS] = np.moveaxis(mix.reshape(*mix.shape[:3], 9), -1, 0)
+    shines = draws.uniform("gloss", *shape) < options.gloss
+    appearance[GLOSS] = np.where(shines, draws.uniform("gloss strength", *shape, low=0.1, high=0.6), 0.0)
+    flat = _repeated(draws, appearance.reshape(ROWS, len(draws), slots * FACES), options, scale)
+    if options.picture_share > 0:
+        flat = _with_pictures(draws, flat.reshape(appearance.shape), extent, options, scale).reshape(
+            flat.shape
+        )
+    return flat
+
+
+def _with_pictures(
+    draws: Draws,
+    appearance: Float[np.ndarray, "appearance b slots faces"],
+    extent: Float[np.ndarray, "b slots 1"],
+    options: SceneOptions,
+    scale: float,
+) -> Float[np.ndarray, "appearance b slots faces"]:
+    """Give a share of the surfaces a picture: one that covers it, or a small one that repeats."""
+    bank = texture_bank(options.texture_bank_seed, pictures=options.pictures)
+    assert bank.pictures is not None
+    shape = appearance.shape[2:]
+    number = draws.integers("picture", *shape, low=bank.tiles, high=bank.tiles + bank.pictures.tiles - 1)
+    # Most objects are of one material; walls, floor and ceiling of a room are not.
+    same = draws.uniform("one picture", shape[0], 1) < 0.7
+    same[:, 0] = False
+    number = np.where(same, number[..., :1], number)
+    chosen = draws.uniform("has picture", *shape) < options.picture_share
+    chosen = np.where(same, chosen[..., :1], chosen)
+    low, high = options.tile_length
+    small = scale * low * (high / low) ** draws.uniform("picture length", *shape)
+    cover = np.minimum(extent, 12.0) * draws.uniform("picture cover", *shape, low=0.4, high=1.2)
+    length = np.where(draws.uniform("picture covers", *shape) < 0.5, cover, small)
+    # Rows of pictures run down, the height runs up: half a turn makes them stand upright.
+    turned = draws.uniform("picture turned", *shape) < 0.2
+    turn = np.pi + np.where(turned, draws.uniform("picture turn", *shape, high=2 * np.pi), 0.0)
+    gain = draws.uniform("picture gain", *shape, low=0.7, high=1.25)[..., None]
+    tint = gain * np.exp(0.1 * draws.normal("picture tint", *shape, 3))
+    grey = draws.uniform("picture grey", *shape, 1, high=0.3)
+    eye = np.eye(3)
+    mix = tint[..., :, None] * ((1 - grey[..., None]) * eye + grey[..., None] / 3)
+    changed = {
+        TILE: number,
+        DENSITY: 1.0 / length,
+        COS: np.cos(turn),
+        SIN: np.sin(turn),
+        **{BASE + i: np.zeros(1) for i in range(3)},
+        **{MIX + i: mix.reshape(*mix.shape[:3], 9)[..., i] for i in range(9)},
+    }
+    appearance = appearance.copy()
+    for row, value in changed.items():
+        appearance[row] = np.where(chosen, value, appearance[row])
+    return appearance
 
 
 def _repeated(

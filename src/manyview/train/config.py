@@ -68,7 +68,8 @@ class Stage:
 
     `share` is this stage's part of the whole run, `grids` the patch grids (rows, columns) one of which is
     drawn each step, `views` the smallest and largest number of views, `frames_per_step` the images a
-    process sees in a step (a scene with more views than that fills the step alone). The point head runs
+    process sees in a step (a scene with more views than that fills the step alone). `augment` and `camera_effects`
+    (rendered scenes alone) are strengths of `augment.photometric` and `augment.through_camera`. The point head runs
     every `points_every`-th step. `plan` is the attention plan of every step, or `plans` names several with
     their shares, one of which each layer draws each step; then in a share `early_share` of steps the first
     layers use same-frame attention.
@@ -84,6 +85,7 @@ class Stage:
     points_every: Count = 1
     lr_scale: Weight = 1.0
     augment: Weight = 0.0
+    camera_effects: Share = 0.0
     plan: str = "dense"
     plans: Mapping[str, Positive] = field(default_factory=lambda: {"dense": 1.0})
     early_share: Share = 0.0
@@ -137,7 +139,8 @@ class TrainConfig:
     weights, which is evaluated and exported (0: none). `checkpoint_activations` recomputes the activations
     of blocks in the backward pass. With `step_batches` a step is the mean gradient over that many draws,
     divided among the processes, and the run does not depend on their number; without, each process trains
-    on its draws and weights are averaged. `shard` shards weights, gradients and optimiser state over the
+    on its draws and weights are averaged. With `processor_time` minutes are those that the first process computes, so
+    that a busy machine does not shorten the schedule. `shard` shards weights, gradients and optimiser state over the
     processes.
     """
 
@@ -158,6 +161,7 @@ class TrainConfig:
     checkpoint_activations: bool = False
     step_batches: Count | None = None
     shard: bool = False
+    processor_time: bool = False
     camera_decay: Weight = 0.6
     camera_rounding: Weight = 0.02
     attention_gain: Weight = 1.4
@@ -202,10 +206,18 @@ def config_from_json(data: Any, where: str = "training config") -> TrainConfig:
         return convert(data, TrainConfig, known_only=True)
 
 
-def with_posed_data(config: TrainConfig, folders: Sequence[str | Path], share: float) -> TrainConfig:
-    """The config with a `share` of all scenes from posed RGB-D folders, each one sequence.
+def with_posed_data(
+    config: TrainConfig,
+    folders: Sequence[str | Path],
+    share: float,
+    covisible: float = 0.0,
+    zoom: tuple[float, float] = (1.0, 1.0),
+    mirror: bool = False,
+) -> TrainConfig:
+    """The config with a `share` of all scenes from folders with poses and depth, each one sequence.
 
-    Stages whose rendered scenes are walks get frames in their order, others shuffled ones.
+    Stages whose rendered scenes are walks get frames in their order, others shuffled ones. `covisible`, `zoom` and
+    `mirror`: see `PosedFolders`.
     """
     if not 0 < share < 1:
         raise UsageError(f"the share of scenes from data must lie between 0 and 1, not {share:g}")
@@ -214,8 +226,23 @@ def with_posed_data(config: TrainConfig, folders: Sequence[str | Path], share: f
     for stage in config.stages:
         ordered = all(mix.start.get("path") == "walk" for mix in stage.scenes)
         weight = sum(mix.share for mix in stage.scenes) * share / (1 - share)
-        mix = SceneMix(weight, posed=PosedFolders(paths, ordered=ordered))
-        stages.append(dataclasses.replace(stage, scenes=(*stage.scenes, mix)))
+        posed = PosedFolders(paths, ordered=ordered, covisible=covisible, zoom=zoom, mirror=mirror)
+        stages.append(dataclasses.replace(stage, scenes=(*stage.scenes, SceneMix(weight, posed=posed))))
+    return dataclasses.replace(config, stages=tuple(stages))
+
+
+def with_pictures(config: TrainConfig, folder: str | Path) -> TrainConfig:
+    """The config whose scenes with a `picture_share` take their pictures from a folder."""
+    path = str(user_path(folder).resolve())
+    stages = []
+    for stage in config.stages:
+        mixes = [
+            dataclasses.replace(mix, start={**mix.start, "pictures": path})
+            if "picture_share" in mix.start
+            else mix
+            for mix in stage.scenes
+        ]
+        stages.append(dataclasses.replace(stage, scenes=tuple(mixes)))
     return dataclasses.replace(config, stages=tuple(stages))
 
 

@@ -130,9 +130,10 @@ def _work(
     out: Path,
     limits: tuple[float | None, int | None],
     device: str,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] | None = None,
 ) -> dict[str, Any]:
     keep_freed_memory()
+    clock = clock or (time.process_time if config.processor_time else time.monotonic)
     with _stop_requests() as stop_requested:
         trainer = Trainer(config, workers, device)
         if has_state(out):

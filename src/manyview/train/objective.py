@@ -12,7 +12,7 @@ from ..attention.plan import Plan
 from ..models.run_options import RunOptions
 from ..models.vggt.model import VGGT
 from ..synthetic import SceneBatch, SceneOptions, render_scenes
-from .augment import photometric
+from .augment import photometric, through_camera
 from .auxiliary import AuxiliaryHeads, LossRecorder
 from .config import LossWeights, TrainConfig
 from .distill import Teacher
@@ -120,6 +120,7 @@ def draw_losses(
     """Render a draw and compute its losses; on a GPU the trunk runs in bfloat16."""
     batch = render_draw(draw, config.model.patch_size, device)
     images = photometric(batch.images, draw.augment, draw.seeds[0])
+    images = through_camera(images, draw.camera_effects, draw.seeds[0])
     batch = dataclasses.replace(batch, images=images)
     supervised = weights.attention > 0 and bool(config.supervised_layers) and draw.views > 1
     targets = make_targets(batch, config.model.patch_size, matches=supervised)

@@ -56,6 +56,9 @@ def _stored_config(config: TrainConfig) -> dict[str, Any]:
     stored = {key: value for key, value in config.to_json().items() if key not in ("model", "init")}
     for stage in stored["stages"]:
         for mix in stage["scenes"]:
+            for options in (mix["start"], mix["end"]):
+                if "pictures" in options:
+                    options["pictures"] = Path(options["pictures"]).name
             if mix["posed"] is not None:
                 mix["posed"]["folders"] = [Path(folder).name for folder in mix["posed"]["folders"]]
     return stored

@@ -65,6 +65,7 @@ class StepDraw:
     seeds: tuple[int, ...]
     scenes: dict[str, Any]
     augment: float = 0.0
+    camera_effects: float = 0.0
     posed: PosedFolders | None = None
 
 
@@ -80,4 +81,6 @@ def draw_step(config: TrainConfig, here: Position, step: int, rank: int) -> Step
     content = random.Random(f"scenes:{config.seed}:{step}:{rank}")
     seeds = tuple(content.randrange(HELD_OUT_SEED) for _ in range(max(1, stage.frames_per_step // views)))
     mix = shape.choices(stage.scenes, [mix.share for mix in stage.scenes])[0]
-    return StepDraw(grid, views, seeds, blend(mix.start, mix.end, here.within), stage.augment, mix.posed)
+    effects = stage.camera_effects if mix.posed is None else 0.0
+    scenes = blend(mix.start, mix.end, here.within)
+    return StepDraw(grid, views, seeds, scenes, stage.augment, effects, mix.posed)
