@@ -1,9 +1,9 @@
-"""`python -m tools.training.photographs SET... OUT`: COLMAP sets as training data, with depth that views confirm.
+"""`python -m tools.training.photographs SET... OUT`: COLMAP sets as training data, with confirmed depth.
 
 Each SET is a folder with `images/` and a COLMAP model with points. OUT/NAME gets the images without lens
-distortion (longer side `--size`), their cameras as a COLMAP model of pinholes, and for each a depth map in the model's unit,
-zero where no two other views confirm it: `manyview.refine.stereo` between the known cameras. A set that is there already is
-left as it is, so the command goes on where it stopped.
+distortion (longer side `--size`), their cameras as a COLMAP model of pinholes, and for each a depth map in
+the model's unit, zero where no two other views confirm it: `manyview.refine.stereo` between the known
+cameras. A set that is there already is left as it is, so the command goes on where it stopped.
 """
 
 from __future__ import annotations

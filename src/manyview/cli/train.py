@@ -39,8 +39,8 @@ class Train:
     data_share: float = 0.5
     """Share of scenes from --data, or from --photos."""
     photos: tuple[Path, ...] = ()
-    """Folders of photographs with poses and depth (`python -m tools.training.photographs`): views that see the same
-    places, cut and mirrored at random."""
+    """Folders of photographs with poses and depth (`python -m tools.training.photographs`): views that see
+    the same places, cut and mirrored at random."""
     pictures: Path | None = None
     """Folder of pictures for the surfaces of rendered scenes; which scenes show them is up to the recipe."""
     processes: int = 1

@@ -1,8 +1,8 @@
 """A folder with a COLMAP model, text or binary, in `sparse/0/`, `sparse/` or itself, beside `images/`.
 
 Its cameras are cam_from_world with OpenCV axes, up to a scale that structure from motion does not know. Where
-images have been resized, intrinsics are scaled with them; distortion is left out of them, with a note. `depth/NAME.npy`
-may hold z-depth of an image in the model's unit, 0 where there is none.
+images have been resized, intrinsics are scaled with them; distortion is left out of them, with a note.
+`depth/NAME.npy` may hold z-depth of an image in the model's unit, 0 where there is none.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Objects that stand in relation to each other: a facade, a street, a table. All proposals come from `Draws`."""
+"""Objects that stand in relation to each other: a facade, a street, a table."""
 
 from __future__ import annotations
 
@@ -52,10 +52,9 @@ def facade(draws: Draws, radius: Float[np.ndarray, " b"], ground: Ground) -> Arr
     pilaster, ledge, free = kind < 0.3, (kind >= 0.3) & (kind < 0.5), kind >= 0.75
     width, height = wall_half[:, None, 1], wall_half[:, None, 2]
     depth = 0.03 + 0.57 * unit[..., 1] ** 2
-    across = np.select([pilaster, ledge, free], [0.08 + 0.3 * unit[..., 2], width, 0.15 + 0.6 * unit[..., 2]],
-                       0.15 + 0.8 * unit[..., 2])  # fmt: skip
-    upright = np.select([pilaster, ledge, free], [height, 0.05 + 0.2 * unit[..., 3], 0.1 + 0.7 * unit[..., 3]],
-                        0.2 + 1.0 * unit[..., 3])  # fmt: skip
+    kinds, size, tall = [pilaster, ledge, free], unit[..., 2], unit[..., 3]
+    across = np.select(kinds, [0.08 + 0.3 * size, width, 0.15 + 0.6 * size], 0.15 + 0.8 * size)
+    upright = np.select(kinds, [height, 0.05 + 0.2 * tall, 0.1 + 0.7 * tall], 0.2 + 1.0 * tall)
     along = np.where(ledge, 0.0, (2 * unit[..., 4] - 1) * (width - across).clip(min=0.0))
     rise = np.where(pilaster, height, upright + unit[..., 5] * np.minimum(2 * height, 5.0))
     out = front + np.where(free, 0.3 + 3.5 * unit[..., 1], 0.0)

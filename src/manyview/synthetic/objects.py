@@ -93,7 +93,7 @@ def distance_below(
     half: Float[np.ndarray, "b slots 3"],
     yaw: Float[np.ndarray, "b slots"] | None = None,
 ) -> Float[np.ndarray, "b points slots"]:
-    """A lower bound of the distance from points to objects: of any yaw (None) to the upright cylinder around."""
+    """A lower bound of the distance from points to objects: boxes, or cylinders around any yaw (None)."""
     offset = points[:, :, None] - centre[:, None]
     if yaw is not None:
         cos, sin = np.cos(yaw)[:, None], np.sin(yaw)[:, None]

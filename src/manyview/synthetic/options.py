@@ -60,8 +60,8 @@ class SceneOptions:
     terrain_relief: float = 0.5
     """Outdoors: 0 flat to 1 hilly."""
     arrangement: str = "none"
-    """What stands beside the objects: a facade with reliefs and columns before the cameras or a street of buildings, cars
-    and poles along their way (outdoors), or a table with things on it (room)."""
+    """What stands beside the objects: a facade with reliefs and columns before the cameras, or a street of
+    buildings, cars and poles along their way (outdoors), or a table with things on it (room)."""
     pictures: str = ""
     """Folder of pictures (photographs, materials) for surfaces; none where empty."""
     picture_share: float = 0.0

@@ -46,7 +46,7 @@ _STEEPEST = 1e9
 
 def cast(scenes: Scenes, rays: Rays) -> Hits:
     """The first intersection of each ray with the scene it belongs to."""
-    dx, dy, dz = rays
+    dx = rays[0]
     z_depth = torch.full_like(dx, torch.inf) if scenes.outdoor else _room_wall(scenes, rays)
     slot = torch.zeros(dx.shape, dtype=torch.int32, device=dx.device)
     inverses = _inverses(rays)
@@ -64,7 +64,7 @@ def cast(scenes: Scenes, rays: Rays) -> Hits:
 
 
 def in_shadow(scenes: Scenes, points: Rays, directions: Rays) -> Tensor:
-    """Whether an object lies between each point and its light, at point + direction; the ground casts none."""
+    """Whether an object lies between each point and its light, at point + direction (not: the ground)."""
     inverses = _inverses(directions)
     shadow = torch.zeros(directions[0].shape, dtype=torch.bool, device=directions[0].device)
     for number in range(1, 1 + sum(scenes.counts)):

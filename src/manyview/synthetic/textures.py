@@ -27,9 +27,9 @@ class TextureBank:
     """Tiles with mean 0 and deviation 1 in three channels, periodic; the first `smooth` are the smooth ones.
 
     `texels` float32 [tiles * texels a tile, 4] holds each tile's mip levels one after the other, finest
-    first, rows from the top; the fourth channel is padding. `resolution` is the edge of the finest level. Every
-    second repetition of a tile is `mirrored`, in bank `pictures`, whose tiles are RGB in [0, 1] and follow the
-    drawn ones in number.
+    first, rows from the top; the fourth channel is padding. `resolution` is the edge of the finest level.
+    `pictures` are a bank of their own, RGB in [0, 1]; their numbers follow those of the drawn tiles, and
+    every second repetition is `mirrored`.
     """
 
     texels: Tensor

@@ -45,10 +45,10 @@ def through_camera(
 ) -> Float[Tensor, "batch views 3 height width"]:
     """What a camera does to a rendered image; `images` stay in [0, 1], geometry is unchanged.
 
-    At `strength` 1: vignetting of up to 50 % in the corners and brightness that drifts over the rows by up to 20 %, one
-    draw a scene; a tone curve; motion blur of up to 3 pixels in a third of the views; more noise where it is dark, up to
-    0.04; sharpening in half of the scenes; JPEG of quality 30 to 95 in half of the scenes. `strength` 0 changes nothing.
-    Drawn from `seed` alone.
+    At `strength` 1: vignetting of up to 50 % in the corners and a tone curve, one of each a scene; brightness
+    that changes over the rows by up to 20 %, motion blur of 3 pixels in a third of the views; noise of up to
+    0.05, more where it is dark; sharpening in half of the scenes, JPEG of quality 30 to 95 in half of them.
+    `strength` 0 changes nothing. Drawn from `seed` alone.
     """
     if strength <= 0:
         return images

@@ -68,9 +68,9 @@ class Stage:
 
     `share` is this stage's part of the whole run, `grids` the patch grids (rows, columns) one of which is
     drawn each step, `views` the smallest and largest number of views, `frames_per_step` the images a
-    process sees in a step (a scene with more views than that fills the step alone). `augment` and `camera_effects`
-    (rendered scenes alone) are strengths of `augment.photometric` and `augment.through_camera`. The point head runs
-    every `points_every`-th step. `plan` is the attention plan of every step, or `plans` names several with
+    process sees in a step (a scene with more views than that fills the step alone). `augment` and
+    `camera_effects` (rendered scenes alone) are strengths of `photometric` and `through_camera` in
+    `augment.py`. The point head runs every `points_every`-th step. `plan` is the attention plan of every step, or `plans` names several with
     their shares, one of which each layer draws each step; then in a share `early_share` of steps the first
     layers use same-frame attention.
     """
@@ -139,9 +139,9 @@ class TrainConfig:
     weights, which is evaluated and exported (0: none). `checkpoint_activations` recomputes the activations
     of blocks in the backward pass. With `step_batches` a step is the mean gradient over that many draws,
     divided among the processes, and the run does not depend on their number; without, each process trains
-    on its draws and weights are averaged. With `processor_time` minutes are those that the first process computes, so
-    that a busy machine does not shorten the schedule. `shard` shards weights, gradients and optimiser state over the
-    processes.
+    on its draws and weights are averaged. With `processor_time` minutes are those that the first process
+    computes, so that a busy machine does not shorten the schedule. `shard` shards weights, gradients and
+    optimiser state over the processes.
     """
 
     name: str
@@ -216,8 +216,8 @@ def with_posed_data(
 ) -> TrainConfig:
     """The config with a `share` of all scenes from folders with poses and depth, each one sequence.
 
-    Stages whose rendered scenes are walks get frames in their order, others shuffled ones. `covisible`, `zoom` and
-    `mirror`: see `PosedFolders`.
+    Stages whose rendered scenes are walks get frames in their order, others shuffled ones. `covisible`,
+    `zoom` and `mirror`: see `PosedFolders`.
     """
     if not 0 < share < 1:
         raise UsageError(f"the share of scenes from data must lie between 0 and 1, not {share:g}")

@@ -45,7 +45,7 @@ def covisibility(found: PosedSet) -> Float64[np.ndarray, "views views"]:
 def covisible_views(
     share: Float64[np.ndarray, "views views"], views: int, least: float, draws: random.Random
 ) -> list[int]:
-    """`views` different views, each but the first sharing at least `least` with an earlier one where any does."""
+    """`views` different views, each but the first sharing `least` with an earlier one where any does."""
     chosen = [draws.randrange(len(share))]
     while len(chosen) < views:
         best = share[chosen].max(0)

@@ -54,8 +54,8 @@ class PosedFolders:
     def __post_init__(self) -> None:
         if not 0 <= self.covisible < 1 or not 1 <= self.zoom[0] <= self.zoom[1]:
             raise UsageError(
-                f"posed data needs covisible from 0 to below 1 and a zoom of two factors from 1, smallest first, "
-                f"not {self.covisible} and {self.zoom}"
+                f"posed data needs covisible from 0 to below 1, not {self.covisible}, and a zoom of two "
+                f"factors from 1, smallest first, not {self.zoom}"
             )
         low, high = self.step
         if not self.folders or not 1 <= low <= high:
@@ -195,9 +195,9 @@ def _mirrored(scene: SceneBatch) -> SceneBatch:
 def _box(
     image_size: tuple[int, int], size: tuple[int, int], intrinsics: Float64[np.ndarray, "3 3"], zoom: float
 ) -> tuple[float, float, float, float]:
-    """1 / `zoom` of the largest (left, top, right, bottom) of shape `size` (height, width) around the principal point.
+    """Largest (left, top, right, bottom) of shape `size` (height, width) around the principal point.
 
-    `image_size` is (width, height). A principal point outside the middle half counts as the middle.
+    Its sides are divided by `zoom`. `image_size` is (width, height). A principal point outside the middle half counts as the middle.
     """
     half = []
     centre = []

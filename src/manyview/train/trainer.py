@@ -236,8 +236,8 @@ class Trainer:
         self.frames = self.logged_frames = state.header["frames"]
 
 
-_PACING = ("steps", "minutes", "processor_time", "checkpoint_minutes", "evaluate_minutes", "evaluate_scenes", "evaluate_views",
-           "stages", "optimiser", "early_layers", "compile_blocks",
+_PACING = ("steps", "minutes", "processor_time", "checkpoint_minutes", "evaluate_minutes",
+           "evaluate_scenes", "evaluate_views", "stages", "optimiser", "early_layers", "compile_blocks",
            "checkpoint_activations", "shard")  # fmt: skip
 
 
