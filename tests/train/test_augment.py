@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from manyview.train.augment import photometric
+from manyview.train.augment import photometric, through_camera
 
 
-def test_strength_zero_changes_nothing():
+@pytest.mark.parametrize("change", [photometric, through_camera])
+def test_strength_zero_changes_nothing(change):
     images = torch.rand(2, 3, 3, 8, 8)
-    assert photometric(images, 0.0, 1) is images
+    assert change(images, 0.0, 1) is images
 
 
-def test_changes_are_the_seeds_and_stay_in_range():
+@pytest.mark.parametrize("change", [photometric, through_camera])
+def test_changes_are_the_seeds_and_stay_in_range(change):
     images = torch.rand(2, 3, 3, 16, 16)
-    changed = photometric(images, 1.0, 7)
-    assert torch.equal(changed, photometric(images, 1.0, 7))
-    assert not torch.equal(changed, photometric(images, 1.0, 8))
+    before = images.clone()
+    changed = change(images, 1.0, 7)
+    assert torch.equal(images, before)
+    assert torch.equal(changed, change(images, 1.0, 7))
+    assert not torch.equal(changed, change(images, 1.0, 8))
     assert changed.min() >= 0 and changed.max() <= 1
     assert (changed - images).abs().mean() > 0.02
 
@@ -27,9 +32,19 @@ def test_each_view_is_changed_by_itself():
     assert means.std() > 0.02
 
 
-def test_gradients_of_geometry_stay_in_place():
+@pytest.mark.parametrize("change", [photometric, through_camera])
+def test_gradients_of_geometry_stay_in_place(change):
     """An edge stays where it is: exposure and noise move no pixel."""
     images = torch.zeros(1, 4, 3, 8, 16)
     images[..., 8:] = 0.8
-    step = photometric(images, 0.5, 2).mean((2, 3)).diff(dim=-1)
+    step = change(images, 0.5, 2).mean((2, 3)).diff(dim=-1)
     assert (step.argmax(-1).sub(7).abs() <= 1).all()
+
+
+def test_a_camera_darkens_corners_and_stores_jpegs():
+    images = torch.full((40, 1, 3, 32, 32), 0.5)
+    found = through_camera(images, 1.0, 5)
+    assert found[..., :4, :4].mean() < found[..., 14:18, 14:18].mean() - 0.02
+    # A JPEG has 8 bits a channel.
+    eighths = [bool(((scene * 255) - (scene * 255).round()).abs().max() < 1e-3) for scene in found]
+    assert 8 < sum(eighths) < 32

@@ -101,6 +101,12 @@ class SceneOptions:
             value = getattr(self, field.name)
             if isinstance(field.default, float) and (not _is_number(value) or not 0 <= value <= 1):
                 raise UsageError(f"Scene option {field.name} is {value!r}; it must lie from 0 to 1.")
+        place = {"table": "room", "facade": "outdoor", "street": "outdoor"}.get(self.arrangement, self.kind)
+        if self.kind != place:
+            raise UsageError(
+                f"Scene option arrangement is {self.arrangement!r}; this needs kind {place!r}, "
+                f"not {self.kind!r}."
+            )
         if self.picture_share > 0 and not self.pictures:
             raise UsageError("Scene option picture_share needs pictures, a folder of them.")
         if self.samples_per_side not in (1, 3):

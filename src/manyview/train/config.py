@@ -70,9 +70,9 @@ class Stage:
     drawn each step, `views` the smallest and largest number of views, `frames_per_step` the images a
     process sees in a step (a scene with more views than that fills the step alone). `augment` and
     `camera_effects` (rendered scenes alone) are strengths of `photometric` and `through_camera` in
-    `augment.py`. The point head runs every `points_every`-th step. `plan` is the attention plan of every step, or `plans` names several with
-    their shares, one of which each layer draws each step; then in a share `early_share` of steps the first
-    layers use same-frame attention.
+    `augment.py`. The point head runs every `points_every`-th step. `plan` is the attention plan of every
+    step, or `plans` names several with their shares, one of which each layer draws each step; then in a
+    share `early_share` of steps the first layers use same-frame attention.
     """
 
     name: str

@@ -197,7 +197,8 @@ def _box(
 ) -> tuple[float, float, float, float]:
     """Largest (left, top, right, bottom) of shape `size` (height, width) around the principal point.
 
-    Its sides are divided by `zoom`. `image_size` is (width, height). A principal point outside the middle half counts as the middle.
+    Its sides are divided by `zoom`. `image_size` is (width, height). A principal point outside the middle
+    half counts as the middle.
     """
     half = []
     centre = []
