@@ -65,6 +65,51 @@ def test_another_width_is_refused():
         grow_from(VGGT(wider), VGGT(config.model))
 
 
+def _wider() -> tuple[VGGT, VGGT]:
+    """A network, and one of twice the width that begins with its weights."""
+    config = tiny_config()
+    model = config.model
+    assert model.encoder is not None and model.camera_head is not None
+    wide = dataclasses.replace(
+        model,
+        dim=2 * model.dim,
+        num_heads=2 * model.num_heads,
+        encoder=dataclasses.replace(model.encoder, num_heads=2 * model.encoder.num_heads),
+        camera_head=dataclasses.replace(model.camera_head, num_heads=2 * model.camera_head.num_heads),
+    )
+    small, large = VGGT(model), VGGT(wide)
+    initialise(small, config)
+    torch.manual_seed(3)
+    with torch.no_grad():  # every norm and bias of its own
+        for parameter in small.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    grow_from(large, small)
+    return small, large
+
+
+def test_a_network_of_twice_the_width_computes_the_same():
+    small, large = _wider()
+    images = torch.rand(1, 3, 3, 32, 24)
+    with torch.no_grad():
+        want, got = (model.double().eval()(images.double(), options=RunOptions()) for model in (small, large))
+    torch.testing.assert_close(got.pose_encoding, want.pose_encoding, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(got.z_depth, want.z_depth, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(got.world_points, want.world_points, atol=1e-5, rtol=1e-4)
+
+
+def test_both_copies_of_a_channel_learn_by_themselves():
+    _, large = _wider()
+    result = large(torch.rand(1, 2, 3, 32, 32), options=RunOptions(head_frames_per_chunk=None))
+    assert result.z_depth is not None
+    (result.z_depth.square().sum() + result.pose_encoding.square().sum()).backward()
+    for block in (*large.aggregator.frame_blocks, *large.aggregator.global_blocks):
+        for layer in ("attn.qkv", "mlp.fc1"):
+            weight = block.get_submodule(layer).weight
+            assert isinstance(weight, torch.nn.Parameter) and weight.grad is not None
+            first, second = weight.grad[::2], weight.grad[1::2]
+            assert float((first - second).norm() / first.norm()) > 0.05
+
+
 def test_the_bundled_recipe_names_a_place_for_every_pair():
     grown, small = load_config("grown"), load_config("small")
     assert len(grown.init_layers) == small.model.depth

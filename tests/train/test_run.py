@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -187,3 +189,13 @@ def test_weights_that_do_not_fit_half_precision_are_refused(finished: Path, tmp_
     with pytest.raises(WeightsError, match="camera_token"):
         export_weights(tmp_path, tmp_path / "w.safetensors")
     assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_minutes_of_processor_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count(0.0, 6.0)
+    monkeypatch.setattr(time, "process_time", lambda: next(ticks))
+    config = dataclasses.replace(
+        tiny_config(), steps=None, minutes=0.5, processor_time=True, evaluate_scenes=1
+    )
+    end = run(config, tmp_path / "run")
+    assert end["progress"] == 1.0 and end["seconds"] == pytest.approx(30.0)

@@ -1,8 +1,9 @@
-"""Initialise a network from weights of a shallower one or another patch grid."""
+"""Initialise a network from weights of a shallower or narrower one or another patch grid."""
 
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Mapping
 from typing import cast
 
@@ -32,8 +33,9 @@ def grow_from(model: VGGT, source: VGGT, layers: tuple[int, ...] = (), layer_sca
 
     `layers[i]` is the pair of `model` that takes pair i of `source` (none given: the same place). With
     `layer_scale` zero the grown network computes what `source` does as long as its dense heads read
-    the same pairs. The patch grid may differ: positions are resized at run time.
-    Raises UsageError where the two do not fit.
+    the same pairs. A network of twice the width and twice the heads everywhere begins with every channel
+    twice (see `widened`), and computes the same. The patch grid may differ: positions are resized at run
+    time. Raises UsageError where the two do not fit.
     """
     depth = source.config.depth
     layers = layers or tuple(range(depth))
@@ -44,6 +46,11 @@ def grow_from(model: VGGT, source: VGGT, layers: tuple[int, ...] = (), layer_sca
         )
     placed = place_pairs(source.state_dict(), layers)
     state = model.state_dict()
+    if model.config.dim == 2 * source.config.dim and _head_dims(model) == _head_dims(source):
+        placed = {
+            name: widened(name, tensor, state[name].shape, _head_dims(source)) if name in state else tensor
+            for name, tensor in placed.items()
+        }
     for name, tensor in state.items():
         if name not in placed:
             match = _PAIR.match(name)
@@ -58,6 +65,41 @@ def grow_from(model: VGGT, source: VGGT, layers: tuple[int, ...] = (), layer_sca
             )
     with torch.no_grad():
         model.load_state_dict({name: placed.get(name, tensor) for name, tensor in state.items()})
+
+
+def _head_dims(model: VGGT) -> dict[str, int]:
+    """Size of the attention heads by the beginning of a parameter's name; the first that fits counts."""
+    config = model.config
+    found = (
+        {} if config.camera_head is None else {"camera_head.": 2 * config.dim // config.camera_head.num_heads}
+    )
+    if config.encoder is not None:
+        found["aggregator.patch_embed."] = config.dim // config.encoder.num_heads
+    return {**found, "": config.dim // config.num_heads}
+
+
+def widened(name: str, tensor: Tensor, shape: torch.Size, head_dims: Mapping[str, int]) -> Tensor:
+    """The tensor with every channel (in attention: every head) twice along the axes that `shape` doubles.
+
+    Whatever reads two equal channels shares its weight between them at random, which leaves the output what
+    it was and lets the copies learn different things (Net2WiderNet, arXiv 1511.05641). Copies stand side by
+    side, so that concatenated tokens and stacked outputs stay in order.
+    """
+    head_dim = next(size for prefix, size in head_dims.items() if name.startswith(prefix))
+    draws = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    for axis in range(tensor.ndim):
+        if tensor.shape[axis] == shape[axis]:
+            continue
+        reads = axis == 1 and name.endswith(".weight")
+        by_head = (".attn.qkv." in name and not reads) or (".attn.proj.weight" in name and reads)
+        size = head_dim if by_head else 1
+        blocks = tensor.unflatten(axis, (-1, size)).repeat_interleave(2, axis)
+        if reads:
+            first = torch.rand(blocks.unflatten(axis, (-1, 2)).select(axis + 1, 0).shape, generator=draws)
+            share = 0.2 + 0.6 * first
+            blocks = blocks * torch.stack([share, 1 - share], axis + 1).flatten(axis, axis + 1).to(blocks)
+        tensor = blocks.flatten(axis, axis + 1)
+    return tensor
 
 
 def load_trainable(name: str) -> VGGT:
