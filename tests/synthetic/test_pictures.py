@@ -65,7 +65,7 @@ def test_pictures_are_on_the_surfaces_and_move_with_them(pictures: str) -> None:
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="pictures"):
-        SceneOptions(picture_share=0.5)
+        render_scenes(0, 1, 16, 16, SceneOptions(picture_share=1.0))
     with pytest.raises(UsageError, match=str(tmp_path)):
         render_scenes(0, 1, 16, 16, SceneOptions(pictures=str(tmp_path), picture_share=1.0))
 

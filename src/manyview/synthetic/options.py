@@ -107,8 +107,6 @@ class SceneOptions:
                 f"Scene option arrangement is {self.arrangement!r}; this needs kind {place!r}, "
                 f"not {self.kind!r}."
             )
-        if self.picture_share > 0 and not self.pictures:
-            raise UsageError("Scene option picture_share needs pictures, a folder of them.")
         if self.samples_per_side not in (1, 3):
             raise UsageError(f"Scene option samples_per_side is {self.samples_per_side!r}; choose 1 or 3.")
         seed = self.texture_bank_seed

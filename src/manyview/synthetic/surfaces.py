@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from ..errors import UsageError
 from .draws import Draws
 from .options import SceneOptions
 from .textures import texture_bank
@@ -71,7 +72,8 @@ def _with_pictures(
 ) -> Float[np.ndarray, "appearance b slots faces"]:
     """Give a share of the surfaces a picture: one that covers it, or a small one that repeats."""
     bank = texture_bank(options.texture_bank_seed, pictures=options.pictures)
-    assert bank.pictures is not None
+    if bank.pictures is None:
+        raise UsageError("Scene option picture_share needs pictures, a folder of them (train: --pictures).")
     shape = appearance.shape[2:]
     number = draws.integers("picture", *shape, low=bank.tiles, high=bank.tiles + bank.pictures.tiles - 1)
     # Most objects are of one material; walls, floor and ceiling of a room are not.
