@@ -24,9 +24,9 @@ from manyview.datasets.posed_set import PosedSet
 from manyview.evaluate.metrics.pose import PairErrors, auc, pair_errors
 from manyview.evaluate.runner.synthetic import evaluate_synthetic
 from manyview.geometry.cameras import pose_encoding_to_cameras
-from manyview.models.load import load
 from manyview.models.vggt.model import VGGT
 from manyview.synthetic import SceneOptions
+from manyview.train.grow import load_trainable
 from manyview.train.state import has_state
 from manyview.train.weights import trained_model
 
@@ -42,11 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scenes", type=int, default=24)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    model = (
-        trained_model(options.model) if has_state(Path(options.model)) else load(options.model, device="cpu")
-    )
+    run = Path(options.model)
+    model = trained_model(run) if has_state(run) else load_trainable(options.model)
     size = options.size or model.config.image_size
-    table = {folder.name: on_photographs(model, read_posed_set(folder), size) for folder in options.photos}
+    table: dict[str, dict[str, float]] = {}
+    for folder in options.photos:
+        table[folder.name] = on_photographs(model, read_posed_set(folder), size)
     if table:
         table["mean of photographs"] = {k: float(np.mean([row[k] for row in table.values()])) for k in
                                         next(iter(table.values()))}  # fmt: skip
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         row = found.rows["dense"]
         names = {"auc_5": "auc_5", "auc_30": "auc_30", "rotation": "rotation_median_deg",
                  "direction": "translation_median_deg", "abs_rel": "abs_rel"}  # fmt: skip
-        table[name] = {ours: float(row[theirs]) for ours, theirs in names.items()}
+        table[name] = {ours: _number(row[theirs]) for ours, theirs in names.items()}
     columns = ["auc_5", "auc_30", "auc_30_groups", "rotation", "direction", "focal_%", "abs_rel"]
     print(f"| {options.model} | " + " | ".join(columns) + " |\n|" + "---|" * (len(columns) + 1))
     for name, row in table.items():
@@ -64,6 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json is not None:
         options.json.write_text(json.dumps(table, indent=1), "utf-8")
     return 0
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def rendered_scenes(pictures: Path | None) -> dict[str, SceneOptions]:

@@ -153,7 +153,8 @@ def _gathered(
     yaw[:, 0] = 0.0  # the shell stands in the world's axes
     if added is not None:
         counts, ends = (counts[0] + added.boxes, counts[1], counts[2] + added.cylinders), np.cumsum(counts)
-        blocked = (distance_below(clear, added.centre, added.half, added.yaw) < margin).any(1)
+        near = distance_below(clear, added.centre, added.half, added.yaw) < margin
+        blocked = np.any(near, axis=1)
         half = np.where(blocked[..., None], -1.0, added.half)
         new = slice(0, added.boxes), slice(added.boxes, None)
         for part, chosen in zip((1, 3), new):

@@ -168,18 +168,21 @@ def _light(scenes: Scenes, spots: _Spots, rays: Rays, gloss: Tensor) -> tuple[Te
     inverse = torch.rsqrt(_dot(toward, toward) + 1e-6)
     facing = (_dot(toward, spots.normal) * inverse).clamp_min(0.0)
     if scenes.shadows > 0:
-        start = tuple(
-            torch.addcmul(at, along, inverse, value=_OFF_SURFACE) for at, along in zip((x, y, z), toward)
-        )
+        start = _moved(spots.world, toward, _OFF_SURFACE * inverse)
         facing = facing * (1.0 - scenes.shadows * in_shadow(scenes, start, toward).float())
     lambert = _AMBIENT + (1.1 - _AMBIENT) * facing
     lit = 1.0 + scenes.light_strength * (lambert - 1.0)
     if not bool((scenes.surfaces[surfaces.GLOSS] > 0).any()):
         return lit, None
     backward = torch.rsqrt(_dot(rays, rays))
-    middle = tuple(along * inverse - ray * backward for along, ray in zip(toward, rays))
+    middle = _moved((toward[0] * inverse, toward[1] * inverse, toward[2] * inverse), rays, -backward)
     shine = _dot(middle, spots.normal) * torch.rsqrt(_dot(middle, middle) + 1e-6)
     return lit, gloss * shine.clamp_min(0.0) ** _SHININESS * (facing > 0)
+
+
+def _moved(start: Rays, direction: Rays, length: Tensor) -> Rays:
+    x, y, z = (torch.addcmul(at, along, length) for at, along in zip(start, direction))
+    return x, y, z
 
 
 def _dot(a: Rays, b: Rays) -> Tensor:
