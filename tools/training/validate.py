@@ -1,4 +1,4 @@
-"""`python -m tools.training.validate MODEL --photos SET... --pictures FOLDER`: choose between weights.
+"""`python -m tools.training.validate MODEL --photos SET... --textures FOLDER`: choose between weights.
 
 MODEL is a run's folder, a file or a name. Each SET is a folder of photographs with cameras (a COLMAP model):
 once all views (at most 24, evenly spread), and groups of 8 views near each other; without depth. FOLDER has
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.training.validate", description=__doc__)
     parser.add_argument("model")
     parser.add_argument("--photos", nargs="*", type=Path, default=[])
-    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--textures", type=Path)
     parser.add_argument("--size", type=int, help="longer side of the images (default: the model's)")
     parser.add_argument("--scenes", type=int, default=24)
     parser.add_argument("--json", type=Path)
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     if table:
         table["mean of photographs"] = {k: float(np.mean([row[k] for row in table.values()])) for k in
                                         next(iter(table.values()))}  # fmt: skip
-    for name, scenes in rendered_scenes(options.pictures).items():
+    for name, scenes in rendered_scenes(options.textures).items():
         found = evaluate_synthetic(model, ("dense",), options.scenes, _VIEWS, options=scenes, baselines=False)
         row = found.rows["dense"]
         names = {"auc_5": "auc_5", "auc_30": "auc_30", "rotation": "rotation_median_deg",

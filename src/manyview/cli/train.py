@@ -41,7 +41,7 @@ class Train:
     photos: tuple[Path, ...] = ()
     """Folders of photographs with poses and depth (`python -m tools.training.photographs`): views that see
     the same places, cut and mirrored at random."""
-    pictures: Path | None = None
+    textures: Path | None = None
     """Folder of pictures for the surfaces of rendered scenes; which scenes show them is up to the recipe."""
     processes: int = 1
     """Single-threaded processes on a CPU; one a core."""
@@ -111,8 +111,8 @@ class Train:
             config = with_posed_data(config, self.data, self.data_share)
         if self.photos:
             config = with_posed_data(config, self.photos, self.data_share, 0.15, (1.0, 1.8), True)
-        if self.pictures is not None:
-            config = with_pictures(config, self.pictures)
+        if self.textures is not None:
+            config = with_pictures(config, self.textures)
         if self.shard:
             count = max(self.processes, int(os.environ.get("WORLD_SIZE", 1)))
             config = dataclasses.replace(config, shard=True, step_batches=config.step_batches or count)

@@ -73,7 +73,7 @@ def _with_pictures(
     """Give a share of the surfaces a picture: one that covers it, or a small one that repeats."""
     bank = texture_bank(options.texture_bank_seed, pictures=options.pictures)
     if bank.pictures is None:
-        raise UsageError("Scene option picture_share needs pictures, a folder of them (train: --pictures).")
+        raise UsageError("Scene option picture_share needs pictures, a folder of them (train: --textures).")
     shape = appearance.shape[2:]
     number = draws.integers("picture", *shape, low=bank.tiles, high=bank.tiles + bank.pictures.tiles - 1)
     # Most objects are of one material; walls, floor and ceiling of a room are not.
