@@ -13,7 +13,7 @@ KINDS = ("room", "outdoor", "mixed")
 PATHS = ("orbit", "walk", "unordered", "mixed")
 MOTIONS = ("wide", "medium", "narrow", "mixed")
 ARRANGEMENTS = ("none", "facade", "street", "table")
-SPECIAL_MOTIONS = ("forward", "rotation")
+SPECIAL_MOTIONS = ("forward", "rotation", "sideways", "scan", "drone")
 """Hard cases that "mixed" never draws, so that scenes of earlier options stay what they were."""
 
 
@@ -30,7 +30,9 @@ class SceneOptions:
     """orbit (around a focus), walk (a smooth sequence), unordered (random overlapping), or mixed."""
     motion: str = "wide"
     """Median rotation between two views: wide 29, medium 21, narrow 10.5 degrees, or mixed (one of these);
-    forward drives along the camera's axis with small rotations, rotation turns about one fixed centre."""
+    forward drives along the camera's axis with small rotations, rotation turns about one fixed centre,
+    sideways walks along what it sees, scan looks around from places near each other, drone (outdoors) flies
+    to and fro and looks down."""
     fov_degrees: tuple[float, float] = (70.0, 70.0)
     """Field of view of the longer image side."""
     boxes: tuple[int, int] = (1, 3)
@@ -107,6 +109,8 @@ class SceneOptions:
                 f"Scene option arrangement is {self.arrangement!r}; this needs kind {place!r}, "
                 f"not {self.kind!r}."
             )
+        if self.motion == "drone" and self.kind != "outdoor":
+            raise UsageError(f"Scene option motion is 'drone'; this needs kind 'outdoor', not {self.kind!r}.")
         if self.samples_per_side not in (1, 3):
             raise UsageError(f"Scene option samples_per_side is {self.samples_per_side!r}; choose 1 or 3.")
         seed = self.texture_bank_seed

@@ -47,7 +47,8 @@ def through_camera(
 
     At `strength` 1: vignetting of up to 50 % in the corners and a tone curve, one of each a scene; brightness
     that changes over the rows by up to 20 %, motion blur of 3 pixels in a third of the views; noise of up to
-    0.05, more where it is dark; sharpening in half of the scenes, JPEG of quality 30 to 95 in half of them.
+    0.05, more where it is dark; sharpening in half of the scenes, JPEG of quality 30 to 95 in half of them;
+    one scene in five is grey.
     `strength` 0 changes nothing. Drawn from `seed` alone.
     """
     if strength <= 0:
@@ -73,6 +74,7 @@ def through_camera(
     smooth = F.avg_pool2d(F.pad(images.flatten(0, 1), (1, 1, 1, 1), mode="replicate"), 3, 1)
     sharper = images + draw(*a_scene) * (images - smooth.unflatten(0, (count, views)))
     images = torch.where(draw(*a_scene) < 0.5 * strength, sharper, images).clamp(0, 1)
+    images = torch.where(draw(*a_scene) < 0.2 * strength, images.mean(2, keepdim=True), images)
     stored = draw(count) < 0.5 * strength
     quality = (30 + 65 * draw(count)).int()
     for scene in stored.nonzero().flatten().tolist():
