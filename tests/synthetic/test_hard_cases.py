@@ -7,7 +7,8 @@ import torch
 
 from manyview.errors import UsageError
 from manyview.geometry.cameras import invert_rigid
-from manyview.synthetic import SceneOptions, render_scenes
+from manyview.synthetic import SceneOptions, correspondence, render_scenes
+from manyview.synthetic.options import SPECIAL_MOTIONS
 
 
 @pytest.mark.parametrize("kind", ["room", "outdoor"])
@@ -33,9 +34,63 @@ def test_a_rotation_has_one_centre_and_overlapping_views(kind, path):
     assert 15 < angle.amax(1).median() < 110
 
 
+def _pairs(batch):
+    """(cosine of each pair's baseline with the first gaze, rotation in degrees, baseline / median depth)."""
+    world = invert_rigid(batch.cam_from_world.double())
+    first, second = torch.triu_indices(world.shape[1], world.shape[1], 1)
+    step = world[:, second, :, 3] - world[:, first, :, 3]
+    cosine = (torch.nn.functional.normalize(step, dim=-1) * world[:, first, :, 2]).sum(-1)
+    trace = torch.einsum("bpij,bpij->bp", world[:, first, :, :3], world[:, second, :, :3])
+    depth = batch.z_depth.masked_fill(~batch.valid, torch.nan).flatten(1).nanmedian(1).values
+    return cosine, ((trace - 1) / 2).clamp(-1, 1).acos().rad2deg(), step.norm(dim=-1) / depth[:, None]
+
+
+def _seen_by_the_next(batch):
+    """Share of the places that each view sees which the next one sees, too."""
+    visible = correspondence(batch, 8).visible.double().mean(-1)
+    return visible.diagonal(1, 1, 2)
+
+
+@pytest.mark.parametrize("kind", ["room", "outdoor"])
+def test_a_sideways_walk_goes_across_the_gaze(kind):
+    batch = render_scenes(
+        range(16), 6, 32, 32, SceneOptions.medium(kind=kind, motion="sideways", path="walk")
+    )
+    cosine, degrees, parallax = _pairs(batch)
+    assert cosine.abs().median() < 0.25 and degrees.median() < 10 and parallax.median() > 0.15
+    assert _seen_by_the_next(batch).median() > 0.3
+
+
+@pytest.mark.parametrize("kind", ["room", "outdoor"])
+def test_a_scan_turns_more_than_it_walks(kind):
+    batch = render_scenes(range(16), 6, 32, 32, SceneOptions.medium(kind=kind, motion="scan", path="walk"))
+    _, degrees, parallax = _pairs(batch)
+    assert degrees.median() > 2 * parallax.atan().rad2deg().median()
+    assert 30 < degrees.amax(1).median() < 120
+    assert _seen_by_the_next(batch).median() > 0.3
+    assert kind == "outdoor" or batch.valid.all()  # every ray from within the walls ends at one
+
+
+@pytest.mark.parametrize("arrangement", ["none", "facade", "street"])
+def test_a_drone_flies_above_everything_and_looks_down(arrangement):
+    options = SceneOptions.medium(kind="outdoor", motion="drone", path="walk", arrangement=arrangement)
+    batch = render_scenes(range(16), 6, 32, 32, options)
+    world = invert_rigid(batch.cam_from_world)
+    assert world[:, :, 2, 2].max() < -0.5  # at most 60 degrees from straight down
+    assert (batch.world_points[..., 2] < world[:, :, None, None, 2, 3])[batch.valid].all()
+    assert batch.z_depth[batch.valid].min() > 0.8
+    assert _seen_by_the_next(batch).median() > 0.3
+
+
+def test_a_drone_flies_outdoors_alone():
+    for kind in ("room", "mixed"):
+        with pytest.raises(UsageError, match="drone"):
+            SceneOptions(kind=kind, motion="drone")
+
+
 def test_special_motions_are_not_drawn_by_mixed_and_work_for_few_views():
-    for motion in ("forward", "rotation"):
-        one = render_scenes([3], 1, 4, 4, SceneOptions(motion=motion))
+    for motion in SPECIAL_MOTIONS:
+        one = render_scenes([3], 1, 4, 4, SceneOptions(kind="outdoor", motion=motion))
         assert one.cam_from_world.isfinite().all()
     mixed = render_scenes(range(24), 3, 4, 4, SceneOptions(motion="mixed"))
     centres = invert_rigid(mixed.cam_from_world)[..., 3]

@@ -48,3 +48,11 @@ def test_a_camera_darkens_corners_and_stores_jpegs():
     # A JPEG has 8 bits a channel.
     eighths = [bool(((scene * 255) - (scene * 255).round()).abs().max() < 1e-3) for scene in found]
     assert 8 < sum(eighths) < 32
+
+
+def test_some_scenes_are_grey_in_all_views():
+    images = torch.rand(40, 3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = through_camera(images, 1.0, 3)
+    colour = (found.amax(2) - found.amin(2)).mean((2, 3))
+    grey = colour < 1e-3
+    assert torch.equal(grey.all(1), grey.any(1)) and 2 < int(grey.all(1).sum()) < 16

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tools.training.photographs import prepare
+from tools.training.photographs import Photographs, prepare_all, undistort
 
 from manyview.datasets import read_posed_set
 from manyview.errors import InputError, UsageError
 from manyview.geometry.cameras import quat_xyzw_from_rotation
 from manyview.geometry.unproject import project
 from manyview.synthetic import SceneBatch, SceneOptions, render_scenes
-from manyview.train.config import config_from_json, with_pictures, with_posed_data
+from manyview.train import run
+from manyview.train.config import TrainConfig, config_from_json
 from manyview.train.covisibility import covisibility, covisible_views
 from manyview.train.posed_data import PosedFolders, posed_scenes
+from manyview.train.sources import check_sources, with_pictures, with_posed_data
 
 from .tiny import tiny_config
 
-VIEWS, HEIGHT, WIDTH, BEND = 6, 96, 128, 0.04
+VIEWS, HEIGHT, WIDTH, BEND = 5, 144, 192, 0.04
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +37,12 @@ def rendered() -> SceneBatch:
     return render_scenes([5], VIEWS, HEIGHT, WIDTH, options)
 
 
-def colmap(scene: SceneBatch, folder: Path, depth: bool) -> None:
-    """The scene as a COLMAP model: of a camera that bends its images, or of a straight one with depth."""
+def colmap(scene: SceneBatch, folder: Path, depth: bool, bend: float = 0.0) -> None:
+    """The scene as a COLMAP model, said to be of a camera that bends its images; with depth or without."""
     (folder / "sparse").mkdir(parents=True)
     (folder / "images").mkdir()
     focal = float(scene.intrinsics[0, 0, 0, 0])
-    lens = f"SIMPLE_RADIAL {WIDTH} {HEIGHT} {focal} {WIDTH / 2} {HEIGHT / 2} {0.0 if depth else BEND}"
+    lens = f"SIMPLE_RADIAL {WIDTH} {HEIGHT} {focal} {WIDTH / 2} {HEIGHT / 2} {bend}"
     (folder / "sparse/cameras.txt").write_text(f"1 {lens}\n")
     rows = []
     for i in range(VIEWS):
@@ -70,42 +73,48 @@ def test_depth_beside_a_model_is_read(rendered: SceneBatch, folder: Path) -> Non
     torch.testing.assert_close(found.z_depth, rendered.z_depth, atol=1e-4, rtol=0)
 
 
-def test_stereo_measures_depth_between_known_cameras(
-    rendered: SceneBatch, folder: Path, tmp_path: Path
-) -> None:
-    target = tmp_path / "room"
-    share = prepare(folder, target, WIDTH, WIDTH)
-    found = read_posed_set(target)
-    assert found.depth is not None and found.intrinsics is not None and len(found) == VIEWS
-    assert share > 0.2
+def test_stereo_measures_depth_between_known_cameras(rendered: SceneBatch, tmp_path: Path) -> None:
+    pytest.importorskip("pycolmap")
+    colmap(rendered, tmp_path / "room", depth=False)
+    sets = Photographs((tmp_path / "room",), tmp_path / "out", depth_size=WIDTH // 2)
+    prepare_all(sets)
+    found = read_posed_set(tmp_path / "out" / "room")
+    assert found.depth is not None and len(found) == VIEWS
     measured = np.stack([found.depth.read(i) for i in range(VIEWS)])
-    true = rendered.z_depth[0].numpy()
+    true = rendered.z_depth[0, :, 1::2, 1::2].numpy()
     there = np.isfinite(measured)
-    assert float(there.mean()) == pytest.approx(share, abs=0.01)
+    assert measured.shape == true.shape and float(there.mean()) > 0.2
     assert float(np.median(np.abs(measured / true - 1)[there])) < 0.02
+    (tmp_path / "out" / "room" / "mine").touch()
+    prepare_all(sets)  # it is there, and left as it is
+    assert (tmp_path / "out" / "room" / "mine").exists()
 
 
 def test_images_lose_their_distortion(rendered: SceneBatch, tmp_path: Path) -> None:
-    colmap(rendered, tmp_path / "bent", depth=False)
-    prepare(tmp_path / "bent", tmp_path / "straight", WIDTH, 64)
-    with (
-        Image.open(tmp_path / "bent/images/0.png") as before,
-        Image.open(tmp_path / "straight/images/0.jpg") as after,
-    ):
+    pytest.importorskip("pycolmap")
+    colmap(rendered, tmp_path / "bent", depth=False, bend=BEND)
+    undistort(tmp_path / "bent", tmp_path / "straight", WIDTH)
+    found = read_posed_set(tmp_path / "straight")
+    assert found.intrinsics is not None and not found.notes  # none says that images are distorted
+    with Image.open(tmp_path / "bent/images/0.png") as before, Image.open(found.images[0]) as after:
         bent, straight = (np.asarray(image.convert("L"), dtype=float) for image in (before, after))
-    focal = float(rendered.intrinsics[0, 0, 0, 0])
-    y, x = np.mgrid[4 : HEIGHT - 4 : 4, 4 : WIDTH - 4 : 4]
-    u, v = (x + 0.5 - WIDTH / 2) / focal, (y + 0.5 - HEIGHT / 2) / focal
+    k, focal = found.intrinsics[0], float(rendered.intrinsics[0, 0, 0, 0])
+    height, width = straight.shape
+    y, x = np.mgrid[4 : height - 4 : 4, 4 : width - 4 : 4]
+    u, v = (x + 0.5 - k[0, 2]) / k[0, 0], (y + 0.5 - k[1, 2]) / k[1, 1]
     radial = 1 + BEND * (u * u + v * v)
-    column = (u * radial * focal + WIDTH / 2 - 0.5).round().astype(int).clip(0, WIDTH - 1)
-    row = (v * radial * focal + HEIGHT / 2 - 0.5).round().astype(int).clip(0, HEIGHT - 1)
-    moved = np.abs(straight[y, x] - bent[row, column])
-    assert np.median(moved) < 4 and np.median(moved) < np.median(np.abs(straight - bent)) + 4
+    column = (u * radial * focal + WIDTH / 2 - 0.5).round().astype(int)
+    row = (v * radial * focal + HEIGHT / 2 - 0.5).round().astype(int)
+    assert row.min() >= 0 and row.max() < HEIGHT and column.min() >= 0 and column.max() < WIDTH
+    assert np.median(np.abs(straight[y, x] - bent[row, column])) < 4
 
 
-def test_a_set_without_points_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_sets_that_cannot_be_prepared(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=str(tmp_path)):
-        prepare(tmp_path, tmp_path / "out", 64, 64)
+        prepare_all(Photographs((tmp_path,), tmp_path / "out"))
+    with pytest.raises(UsageError, match="room"):
+        prepare_all(Photographs((folder, tmp_path / "room"), tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_views_that_see_the_same_places(rendered: SceneBatch, folder: Path) -> None:
@@ -153,20 +162,44 @@ def test_mirror_images_are_true(folder: Path) -> None:
 
 
 def test_options_that_cannot_be(folder: Path) -> None:
-    for wrong in ({"covisible": 1.0}, {"zoom": (0.5, 1.0)}, {"zoom": (2.0, 1.0)}):
+    for wrong in ({"covisible": 1.0}, {"zoom": (0.5, 1.0)}, {"zoom": (2.0, 1.0)}, {"zoom": (1.0, 1e9)}):
         with pytest.raises(UsageError):
             PosedFolders(("a",), **wrong)
 
 
-def test_a_recipe_takes_photographs_and_pictures(tmp_path: Path) -> None:
-    config = tiny_config(steps=6)
-    scenes = ({"start": {"picture_share": 0.5}}, {"start": {}})
-    data = config.to_json()
-    data["stages"] = [{**stage, "scenes": list(scenes)} for stage in data["stages"]]
-    shown = with_pictures(config_from_json({**data}), tmp_path)
+def shows_pictures() -> TrainConfig:
+    """A recipe with two kinds of scenes, one of which shows pictures."""
+    data = tiny_config(steps=6).to_json()
+    scenes = [{"start": {"picture_share": 0.5}}, {"start": {}}]
+    return config_from_json({**data, "stages": [{**stage, "scenes": scenes} for stage in data["stages"]]})
+
+
+def test_a_recipe_takes_photographs_and_pictures(folder: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "red.png")
+    shown = with_pictures(shows_pictures(), tmp_path)
     first, second = shown.stages[0].scenes
     assert first.start["pictures"] == str(tmp_path.resolve()) and "pictures" not in second.start
-    mixed = with_posed_data(shown, [tmp_path], 0.5, covisible=0.2, zoom=(1.0, 2.0), mirror=True)
+    mixed = with_posed_data(shown, [folder], 0.5, photographs=True)
     posed = mixed.stages[0].scenes[-1].posed
-    assert posed is not None and posed.covisible == 0.2 and posed.mirror
+    assert posed == PosedFolders.of_photographs((str(folder.resolve()),)) and posed.covisible > 0
     assert config_from_json(mixed.to_json()) == mixed
+    check_sources(mixed)
+
+
+def test_folders_are_checked_before_a_run(folder: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(folder, bare, ignore=shutil.ignore_patterns("depth"))
+    many = dataclasses.replace(tiny_config().stages[0], views=(2, VIEWS + 1))
+    many_views = dataclasses.replace(tiny_config(), stages=(many,))
+    for config, named in (
+        (shows_pictures(), "--textures"),
+        (with_pictures(shows_pictures(), tmp_path / "empty"), "empty"),
+        (with_posed_data(tiny_config(), [tmp_path / "empty"], 0.5, photographs=True), "empty"),
+        (with_posed_data(tiny_config(), [bare], 0.5, photographs=True), "bare.*tools.training"),
+        (with_posed_data(many_views, [folder], 0.5), f"{folder}.*{VIEWS + 1} views"),
+    ):
+        with pytest.raises((InputError, UsageError), match=named):
+            run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(UsageError, match="tiny"):
+        with_pictures(tiny_config(), tmp_path)

@@ -16,9 +16,10 @@ from manyview.geometry.cameras import invert_rigid, relative_to_first
 from manyview.geometry.unproject import project
 from manyview.synthetic import SceneBatch, SceneOptions, render_scenes
 from manyview.train import run
-from manyview.train.config import SceneMix, config_from_json, with_posed_data
+from manyview.train.config import SceneMix, config_from_json
 from manyview.train.log import read_log
 from manyview.train.posed_data import PosedFolders, posed_scenes
+from manyview.train.sources import with_posed_data
 from manyview.train.targets import make_targets
 from manyview.train.weights import export_weights
 

@@ -37,12 +37,12 @@ class Train:
     data: tuple[Path, ...] = ()
     """Folders of posed RGB-D sequences (7-Scenes, TUM RGB-D, ScanNet, ...) beside the rendered scenes."""
     data_share: float = 0.5
-    """Share of scenes from --data, or from --photos."""
+    """Share of scenes from --data or --photos; of both, --data has this share of what --photos leaves."""
     photos: tuple[Path, ...] = ()
-    """Folders of photographs with poses and depth (`python -m tools.training.photographs`): views that see
-    the same places, cut and mirrored at random."""
+    """Folders of photographs that `python -m tools.training.photographs` of a checkout has prepared: views
+    that see the same places, cut and mirrored at random."""
     textures: Path | None = None
-    """Folder of pictures for the surfaces of rendered scenes; which scenes show them is up to the recipe."""
+    """Folder of pictures for the surfaces of rendered scenes, where the recipe has a picture_share."""
     processes: int = 1
     """Single-threaded processes on a CPU; one a core."""
     minutes: float | None = None
@@ -75,10 +75,11 @@ class Train:
         from ..errors import ManyViewError, require_plot
         from ..files.writing import check_new_file
         from ..reconstruction.plan.machine import pick_device
-        from ..train.config import load_config, with_pictures, with_posed_data
+        from ..train.config import load_config
         from ..train.held_out import release_numbers
         from ..train.log import LOG_NAME, plot_curves
         from ..train.loop import run, with_minutes
+        from ..train.sources import with_pictures, with_posed_data
         from ..train.weights import base_weights, export_weights, run_config, trained_model
 
         check_options(self, at_least={"processes": 1, "scenes": 0}, above={"minutes": 0, "budget_minutes": 0})
@@ -110,7 +111,7 @@ class Train:
         if self.data:
             config = with_posed_data(config, self.data, self.data_share)
         if self.photos:
-            config = with_posed_data(config, self.photos, self.data_share, 0.15, (1.0, 1.8), True)
+            config = with_posed_data(config, self.photos, self.data_share, photographs=True)
         if self.textures is not None:
             config = with_pictures(config, self.textures)
         if self.shard:

@@ -2,13 +2,13 @@
 
 Its cameras are cam_from_world with OpenCV axes, up to a scale that structure from motion does not know. Where
 images have been resized, intrinsics are scaled with them; distortion is left out of them, with a note.
-`depth/NAME.npy` may hold z-depth of an image in the model's unit, 0 where there is none.
+`depth/NAME.npy` may hold the z-depth of `images/NAME.jpg` in the model's unit, 0 where there is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,9 @@ def read(folder: Path) -> PosedSet:
     there = next(filter(None, found), None)
     if there is None:
         raise InputError(f"{folder}: none of the images of {place} is there; expected {_LAYOUT}")
-    depth = DepthFiles.existing(folder / "depth" / f"{path.stem}.npy" for path, _, _ in there)
+    depth = DepthFiles.existing(
+        folder / "depth" / PurePath(image.name).with_suffix(".npy") for _, image, _ in there
+    )
     return model_set(folder, place, len(views), there, depth=depth, unit="units")
 
 

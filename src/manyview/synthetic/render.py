@@ -78,7 +78,8 @@ def _render(scenes: Scenes, height: int, width: int, options: SceneOptions) -> S
     count, views = scenes.eye.shape[:2]
     samples = options.samples_per_side
     device = scenes.eye.device
-    bank = texture_bank(options.texture_bank_seed, str(device), options.pictures)
+    pictures = options.pictures if options.picture_share > 0 else None
+    bank = texture_bank(options.texture_bank_seed, str(device), pictures)
     most = _RAYS_AT_ONCE["cpu" if device.type == "cpu" else "other"]
     views_at_once = max(1, min(views, most // (height * width * samples**2)))
     scenes_at_once = max(1, most // (views_at_once * height * width * samples**2))

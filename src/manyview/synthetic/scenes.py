@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .cameras import Path, draw_intrinsics, draw_path, look_at
+from .cameras import draw_intrinsics, draw_path, look_at
 from .draws import Draws
+from .motions import Path
 from .objects import Objects, outdoor_objects, room_objects
 from .options import SceneOptions
 from .surfaces import draw_surfaces

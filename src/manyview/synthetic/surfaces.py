@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from ..errors import UsageError
 from .draws import Draws
 from .options import SceneOptions
 from .textures import texture_bank
@@ -57,23 +56,21 @@ def draw_surfaces(
     appearance[GLOSS] = np.where(shines, draws.uniform("gloss strength", *shape, low=0.1, high=0.6), 0.0)
     flat = _repeated(draws, appearance.reshape(ROWS, len(draws), slots * FACES), options, scale)
     if options.picture_share > 0:
-        flat = _with_pictures(draws, flat.reshape(appearance.shape), extent, options, scale).reshape(
-            flat.shape
-        )
+        flat = _with_pictures(draws, flat, extent, options, scale)
     return flat
 
 
 def _with_pictures(
     draws: Draws,
-    appearance: Float[np.ndarray, "appearance b slots faces"],
+    flat: Float[np.ndarray, "appearance b faces"],
     extent: Float[np.ndarray, "b slots 1"],
     options: SceneOptions,
     scale: float,
-) -> Float[np.ndarray, "appearance b slots faces"]:
+) -> Float[np.ndarray, "appearance b faces"]:
     """Give a share of the surfaces a picture: one that covers it, or a small one that repeats."""
     bank = texture_bank(options.texture_bank_seed, pictures=options.pictures)
-    if bank.pictures is None:
-        raise UsageError("Scene option picture_share needs pictures, a folder of them (train: --textures).")
+    assert bank.pictures is not None
+    appearance = flat.reshape(ROWS, len(draws), -1, FACES).copy()
     shape = appearance.shape[2:]
     number = draws.integers("picture", *shape, low=bank.tiles, high=bank.tiles + bank.pictures.tiles - 1)
     # Most objects are of one material; walls, floor and ceiling of a room are not.
@@ -102,10 +99,9 @@ def _with_pictures(
         **{BASE + i: np.zeros(1) for i in range(3)},
         **{MIX + i: mix.reshape(*mix.shape[:3], 9)[..., i] for i in range(9)},
     }
-    appearance = appearance.copy()
     for row, value in changed.items():
         appearance[row] = np.where(chosen, value, appearance[row])
-    return appearance
+    return appearance.reshape(flat.shape)
 
 
 def _repeated(

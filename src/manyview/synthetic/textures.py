@@ -41,12 +41,12 @@ class TextureBank:
 
 
 @lru_cache(maxsize=8)
-def texture_bank(seed: int, device: str = "cpu", pictures: str = "") -> TextureBank:
+def texture_bank(seed: int, device: str = "cpu", pictures: str | None = None) -> TextureBank:
     """The bank of this seed, drawn once: 48 smooth tiles and 20 of each of the hard kinds.
 
     `pictures` is a folder of pictures that come with it. Raises UsageError if it holds none.
     """
-    if pictures:
+    if pictures is not None:
         return replace(texture_bank(seed, device), pictures=_picture_bank(pictures, device))
     if device != "cpu":
         bank = texture_bank(seed)
@@ -62,11 +62,19 @@ def texture_bank(seed: int, device: str = "cpu", pictures: str = "") -> TextureB
     return TextureBank(_mip_levels(every), len(smooth), len(every))
 
 
-@lru_cache(maxsize=4)
-def _picture_bank(folder: str, device: str) -> TextureBank:
+def picture_files(folder: str) -> list[Path]:
+    """The pictures in a folder and its folders, sorted. Raises UsageError if there are none."""
+    if not folder:
+        raise UsageError("Scene option picture_share needs pictures, a folder of them (train: --textures).")
     paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in _SUFFIXES)
     if not paths:
         raise UsageError(f"Scene option pictures: {folder} holds no picture ({', '.join(_SUFFIXES)}).")
+    return paths
+
+
+@lru_cache(maxsize=4)
+def _picture_bank(folder: str, device: str) -> TextureBank:
+    paths = picture_files(folder)
     size = (PICTURE_RESOLUTION, PICTURE_RESOLUTION)
     squares = np.empty((len(paths), *size, 3), np.float32)
     for index, path in enumerate(paths):

@@ -48,12 +48,11 @@ def through_camera(
     At `strength` 1: vignetting of up to 50 % in the corners and a tone curve, one of each a scene; brightness
     that changes over the rows by up to 20 %, motion blur of 3 pixels in a third of the views; noise of up to
     0.05, more where it is dark; sharpening in half of the scenes, JPEG of quality 30 to 95 in half of them;
-    one scene in five is grey.
-    `strength` 0 changes nothing. Drawn from `seed` alone.
+    one scene in five is grey. `strength` 0 changes nothing. Drawn from `seed` alone.
     """
     if strength <= 0:
         return images
-    draws = torch.Generator().manual_seed(seed)
+    draws = torch.Generator().manual_seed(2 * seed + 1)  # not the numbers that `photometric` draws
     count, views, _, height, width = images.shape
     a_scene, a_view = (count, 1, 1, 1, 1), (count, views, 1, 1, 1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -14,7 +14,6 @@ import msgspec
 
 from ..attention.plan import Plan
 from ..errors import UsageError
-from ..files.paths import user_path
 from ..files.schema import Count, Natural, Positive, convert, parse_json, read_json, schema_errors
 from ..models.vggt.config import VGGTConfig
 from .elastic import check_shares
@@ -204,46 +203,6 @@ def config_from_json(data: Any, where: str = "training config") -> TrainConfig:
     """Build a config from plain data; an unknown, missing or impossible entry is a `UsageError` naming it."""
     with schema_errors(where, "correct it", UsageError):
         return convert(data, TrainConfig, known_only=True)
-
-
-def with_posed_data(
-    config: TrainConfig,
-    folders: Sequence[str | Path],
-    share: float,
-    covisible: float = 0.0,
-    zoom: tuple[float, float] = (1.0, 1.0),
-    mirror: bool = False,
-) -> TrainConfig:
-    """The config with a `share` of all scenes from folders with poses and depth, each one sequence.
-
-    Stages whose rendered scenes are walks get frames in their order, others shuffled ones. `covisible`,
-    `zoom` and `mirror`: see `PosedFolders`.
-    """
-    if not 0 < share < 1:
-        raise UsageError(f"the share of scenes from data must lie between 0 and 1, not {share:g}")
-    paths = tuple(str(user_path(folder).resolve()) for folder in folders)
-    stages = []
-    for stage in config.stages:
-        ordered = all(mix.start.get("path") == "walk" for mix in stage.scenes)
-        weight = sum(mix.share for mix in stage.scenes) * share / (1 - share)
-        posed = PosedFolders(paths, ordered=ordered, covisible=covisible, zoom=zoom, mirror=mirror)
-        stages.append(dataclasses.replace(stage, scenes=(*stage.scenes, SceneMix(weight, posed=posed))))
-    return dataclasses.replace(config, stages=tuple(stages))
-
-
-def with_pictures(config: TrainConfig, folder: str | Path) -> TrainConfig:
-    """The config whose scenes with a `picture_share` take their pictures from a folder."""
-    path = str(user_path(folder).resolve())
-    stages = []
-    for stage in config.stages:
-        mixes = [
-            dataclasses.replace(mix, start={**mix.start, "pictures": path})
-            if "picture_share" in mix.start
-            else mix
-            for mix in stage.scenes
-        ]
-        stages.append(dataclasses.replace(stage, scenes=tuple(mixes)))
-    return dataclasses.replace(config, stages=tuple(stages))
 
 
 def config_names() -> tuple[str, ...]:

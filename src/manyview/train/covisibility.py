@@ -8,11 +8,12 @@ import numpy as np
 from jaxtyping import Float64
 
 from ..datasets.image_files import image_size
-from ..datasets.posed_set import PosedSet
+from ..datasets.posed_set import DepthFiles, PosedSet
 from ..errors import InputError
 from ..geometry.unproject_np import project
 
 _SAMPLES = 24  # along each side of a depth map
+_COARSE = 96  # pixels of the shorter side of a depth map that others are compared with
 _AGREEMENT = 0.05  # share of the depth by which two views may differ
 
 
@@ -23,12 +24,10 @@ def covisibility(found: PosedSet) -> Float64[np.ndarray, "views views"]:
     """
     if found.depth is None or found.intrinsics is None:
         raise InputError(f"{found.name}: choosing views that see the same places needs depth and intrinsics")
-    maps = [found.depth.read(index) for index in range(len(found))]
+    maps = [_coarse(found.depth, index) for index in range(len(found))]
     sizes = [image_size(path) for path in found.images]
     share = np.eye(len(found))
     for view, depth in enumerate(maps):
-        assert depth is not None
-        # Depth maps may be smaller than the images; principal points say how large these are.
         pixels, z = _samples(depth, sizes[view])
         matrix = np.linalg.inv(found.intrinsics[view])
         rays = np.concatenate([pixels, np.ones((len(pixels), 1))], 1) @ matrix.T
@@ -37,7 +36,6 @@ def covisibility(found: PosedSet) -> Float64[np.ndarray, "views views"]:
         at, far = project(points[None], found.cam_from_world, found.intrinsics)
         for other, there in enumerate(maps):
             if other != view and len(z):
-                assert there is not None
                 share[view, other] = _agreeing(at[other], far[other], there, sizes[other])
     return np.minimum(share, share.T)
 
@@ -53,6 +51,14 @@ def covisible_views(
         candidates = np.flatnonzero(best >= least).tolist()
         chosen.append(draws.choice(candidates) if candidates else int(best.argmax()))
     return chosen
+
+
+def _coarse(depth: DepthFiles, index: int) -> np.ndarray:
+    """Every n-th pixel of a depth map, about as many as are needed: long sequences must fit in memory."""
+    values = depth.read(index)
+    assert values is not None
+    step = max(1, min(values.shape) // _COARSE)
+    return values[step // 2 :: step, step // 2 :: step].astype(np.float32)
 
 
 def _samples(depth: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

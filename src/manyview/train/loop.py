@@ -24,6 +24,7 @@ from .allocator import keep_freed_memory
 from .config import TrainConfig, config_from_json
 from .held_out import held_out_numbers
 from .log import LOG_NAME, RunLog
+from .sources import check_sources
 from .state import POINTER_NAME, has_state, load_state, remove_old_states, save_state
 from .trainer import Trainer
 from .workers import Workers
@@ -55,7 +56,7 @@ def run(
         The header of the last state: step, progress (0 to 1), seconds, scenes, frames.
 
     Raises:
-        UsageError: a config or option that is not allowed.
+        UsageError: a config, an option or a folder of data that is not allowed.
         OutputError: a folder that holds something else, or a run while `resume` is false.
     """
     out = Path(out_dir)
@@ -63,6 +64,7 @@ def run(
         raise UsageError(f"processes must be at least 1, not {processes}")
     if processes > 1 and device != "cpu":
         raise UsageError(f"{processes} processes train on a CPU only: use one process on {device}")
+    check_sources(config)
     # Of several processes that torchrun starts, the first writes.
     writes = "TORCHELASTIC_RUN_ID" not in os.environ or int(os.environ["RANK"]) == 0
     with sole_writer(out) if writes else contextlib.nullcontext():

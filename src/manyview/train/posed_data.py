@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from .covisibility import covisibility, covisible_views
 # Views with less measured depth than this share of their pixels make no scene.
 _LEAST_DEPTH = 0.1
 _TRIES = 20
+_MOST_ZOOM = 10.0
 # Formats whose reader gives what the dataset publishes for all of its sequences.
 _NOMINAL = ("7-scenes", "tum")
 
@@ -39,8 +39,8 @@ class PosedFolders:
     cy; px of the stored images, pixel centres at +0.5) is used for folders without intrinsics of their own:
     also in place of the published calibration of TUM RGB-D and the nominal one of 7-Scenes. With `covisible`
     above zero views are drawn that share at least this part of what they see with another one, whatever
-    their order. `zoom` cuts images further by a factor drawn once a scene from that range, which varies the
-    focal length; `mirror` turns half of the scenes into their mirror images.
+    their order and `step`. `zoom` cuts images further by a factor drawn once a scene from that range, which
+    varies the focal length; `mirror` turns half of the scenes into their mirror images.
     """
 
     folders: tuple[str, ...]
@@ -52,16 +52,27 @@ class PosedFolders:
     mirror: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.covisible < 1 or not 1 <= self.zoom[0] <= self.zoom[1]:
+        if not 0 <= self.covisible < 1 or not 1 <= self.zoom[0] <= self.zoom[1] <= _MOST_ZOOM:
             raise UsageError(
                 f"posed data needs covisible from 0 to below 1, not {self.covisible}, and a zoom of two "
-                f"factors from 1, smallest first, not {self.zoom}"
+                f"factors from 1 to {_MOST_ZOOM}, smallest first, not {self.zoom}"
             )
         low, high = self.step
         if not self.folders or not 1 <= low <= high:
             raise UsageError(
                 f"posed data needs folders and a step of two counts, smallest first, not {self.step}"
             )
+
+    @classmethod
+    def of_photographs(cls, folders: tuple[str, ...]) -> PosedFolders:
+        """Sets of photographs: views that see the same places, cut and mirrored at random."""
+        return cls(folders, covisible=0.15, zoom=(1.0, 1.8), mirror=True)
+
+
+def check_folders(data: PosedFolders, views: int) -> None:
+    """Raise UsageError for the first folder that gives no scene of so many views."""
+    for folder in data.folders:
+        _check_count(folder, len(_opened(folder, data.intrinsics)), views)
 
 
 def posed_scenes(data: PosedFolders, seeds: Sequence[int], views: int, height: int, width: int) -> SceneBatch:
@@ -104,7 +115,10 @@ def _opened(folder: str, intrinsics: tuple[float, float, float, float] | None) -
     paths = found.depth.paths if found.depth is not None else ()
     found = found.select([i for i, path in enumerate(paths) if path is not None])
     if not len(found):
-        raise UsageError(f"{folder}: has no depth; training needs RGB-D sequences")
+        raise UsageError(
+            f"{folder}: has no depth; training needs RGB-D sequences, or photographs that "
+            "`python -m tools.training.photographs` has prepared"
+        )
     matrix = None
     if intrinsics is not None and (found.intrinsics is None or found.format in _NOMINAL):
         fx, fy, cx, cy = intrinsics
@@ -126,9 +140,13 @@ def _shares(
     return covisibility(_opened(folder, intrinsics))
 
 
-def _frames(data: PosedFolders, draws: random.Random, there: int, views: int, folder: str) -> list[int]:
+def _check_count(folder: str, there: int, views: int) -> None:
     if there < views:
         raise UsageError(f"{folder}: has {there} frames with depth, and the recipe asks for {views} views")
+
+
+def _frames(data: PosedFolders, draws: random.Random, there: int, views: int, folder: str) -> list[int]:
+    _check_count(folder, there, views)
     if data.covisible:
         return covisible_views(_shares(folder, data.intrinsics), views, data.covisible, draws)
     most = (there - 1) // max(views - 1, 1)
@@ -140,18 +158,13 @@ def _frames(data: PosedFolders, draws: random.Random, there: int, views: int, fo
     return frames
 
 
-@functools.lru_cache(maxsize=320)
-def _picture(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")
-
-
 def _views(found: PosedSet, size: tuple[int, int], zoom: float) -> SceneBatch:
     """The frames of a set at `size` (height, width), cut by `zoom`, without the batch dimension."""
     assert found.depth is not None and found.intrinsics is not None
     images, depths, intrinsics = [], [], []
     for index, path in enumerate(found.images):
-        colour = _picture(path)
+        with Image.open(path) as image:
+            colour = image.convert("RGB")
         box = _box(colour.size, size, found.intrinsics[index], zoom)
         resized = colour.resize((size[1], size[0]), Image.Resampling.BICUBIC, box=box)
         images.append(torch.from_numpy(np.asarray(resized).copy()).permute(2, 0, 1) / 255)

@@ -1,0 +1,85 @@
+"""Where the scenes of a run come from: folders added to a recipe, and all of it checked beforehand."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UsageError
+from ..files.paths import user_path
+from ..synthetic import SceneOptions
+from ..synthetic.textures import picture_files
+from .config import SceneMix, TrainConfig
+from .posed_data import PosedFolders, check_folders
+from .schedule import blend
+
+
+def with_posed_data(
+    config: TrainConfig, folders: Sequence[str | Path], share: float, photographs: bool = False
+) -> TrainConfig:
+    """The config with a `share` of all scenes from folders with poses and depth, each one sequence.
+
+    Stages whose rendered scenes are walks get frames in their order, others shuffled ones. Of
+    `photographs` views are drawn that see the same places, cut to vary the focal length, and mirrored.
+
+    Raises:
+        UsageError: a share that does not lie between 0 and 1.
+    """
+    if not 0 < share < 1:
+        raise UsageError(f"the share of scenes from data must lie between 0 and 1, not {share:g}")
+    paths = tuple(str(user_path(folder).resolve()) for folder in folders)
+    stages = []
+    for stage in config.stages:
+        ordered = all(mix.start.get("path") == "walk" for mix in stage.scenes)
+        posed = PosedFolders.of_photographs(paths) if photographs else PosedFolders(paths, ordered=ordered)
+        weight = sum(mix.share for mix in stage.scenes) * share / (1 - share)
+        stages.append(dataclasses.replace(stage, scenes=(*stage.scenes, SceneMix(weight, posed=posed))))
+    return dataclasses.replace(config, stages=tuple(stages))
+
+
+def with_pictures(config: TrainConfig, folder: str | Path) -> TrainConfig:
+    """The config whose scenes with a `picture_share` take their pictures from a folder.
+
+    Raises:
+        UsageError: a recipe without such scenes.
+    """
+    path = str(user_path(folder).resolve())
+    if not any(_shows_pictures(mix) for stage in config.stages for mix in stage.scenes):
+        raise UsageError(
+            f"{folder}: no scenes of the recipe '{config.name}' show pictures; leave --textures out, or "
+            "take a recipe whose scenes have a picture_share, such as photos"
+        )
+
+    def shown(mix: SceneMix) -> SceneMix:
+        if not _shows_pictures(mix):
+            return mix
+        return dataclasses.replace(mix, start={**mix.start, "pictures": path})
+
+    stages = (
+        dataclasses.replace(stage, scenes=tuple(shown(mix) for mix in stage.scenes))
+        for stage in config.stages
+    )
+    return dataclasses.replace(config, stages=tuple(stages))
+
+
+def check_sources(config: TrainConfig) -> None:
+    """See before a run whether every folder can give its scenes, and whether its rendered ones can be.
+
+    Raises:
+        UsageError: a folder without depth, intrinsics, enough frames, or pictures; impossible scenes.
+        InputError: a folder that no format fits, or a damaged one.
+    """
+    for stage in config.stages:
+        for mix in stage.scenes:
+            if mix.posed is not None:
+                check_folders(mix.posed, stage.views[1])
+                continue
+            for within in (0.0, 1.0):
+                options = SceneOptions.from_dict(blend(mix.start, mix.end, within))
+                if options.picture_share > 0:
+                    picture_files(options.pictures)
+
+
+def _shows_pictures(mix: SceneMix) -> bool:
+    return "picture_share" in mix.start
