@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from manyview.models.load import _commercial_use
-from manyview.train.provenance import licence_after
+from manyview.train.provenance import initial_weights, licence_after
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,13 @@ from manyview.train.provenance import licence_after
 def test_by_name(start, licence, commercial):
     assert licence_after(start) == licence
     assert _commercial_use(licence) is commercial
+
+
+def test_weights_of_the_package_come_with_their_recipe():
+    start = initial_weights("manyview-small")
+    assert start["weights"] == "manyview-small" and len(start["sha256"]) == 64
+    assert start["recipe"]["command"].startswith("manyview train base")
+    assert initial_weights("vggt-1b") == {"weights": "vggt-1b"}
 
 
 def test_by_file(tmp_path):

@@ -1,4 +1,4 @@
-"""The tables of README and model card, from the numbers that a checkpoint carries.
+"""The tables of README and model card, from what a checkpoint carries: sizes, recipes, held-out numbers.
 
 `python -m tools.results.model_card FILE.safetensors PAGE ...` replaces the marked tables of the pages.
 """
@@ -6,14 +6,18 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from manyview import load
 from manyview.errors import ManyViewError, OutputError, UsageError
+from manyview.files.writing import format_bytes
 from manyview.models.checkpoints.metadata import stored_metadata
 from manyview.models.checkpoints.read import read_checkpoint
+from tools.results.credits import credits_table
 
 _COLUMNS = (
     ("AUC@5 exact", "auc_integral_5", ".1f"),
@@ -24,6 +28,29 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """A weights file, what it carries, and the folder of pictures it was trained on, if any."""
+
+    weights: Path
+    metadata: Mapping[str, Any]
+    textures: Path | None = None
+
+    @property
+    def numbers(self) -> Mapping[str, Any]:
+        return self.metadata["numbers"]
+
+    @property
+    def recipes(self) -> list[Mapping[str, Any]]:
+        """Of all runs that led to the weights, the first run first."""
+        found: list[Mapping[str, Any]] = []
+        recipe = self.metadata.get("recipe")
+        while recipe:
+            found.insert(0, recipe)
+            recipe = (recipe.get("start") or {}).get("recipe")
+        return found
+
+
 def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
@@ -32,12 +59,40 @@ def _number(value: Any, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _values(row: Mapping[str, Any]) -> list[str]:
-    return [_number(row.get(key), form) for _, key, form in _COLUMNS]
+def network_table(card: Card) -> str:
+    """Markdown of the sizes of the network."""
+    model, sizes = load(card.weights), card.metadata["config"]
+    encoder, heads = sizes["encoder"], ("camera", "depth", "point", "track")
+    base, head = card.metadata.get("base"), sizes["dim"] // sizes["num_heads"]
+    file = format_bytes(card.weights.stat().st_size) + (f", the rest in {base['weights']}" if base else "")
+    patch = sizes["patch_size"]
+    rows = {
+        "parameters": f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} million, {file} in float16",
+        "encoder": f"DINOv2-type, {encoder['depth']} blocks of width {sizes['dim']}, {encoder['num_heads']} "
+        f"heads, {encoder['registers']} registers, patches of {patch} pixels",
+        "trunk": f"{sizes['depth']} pairs of frame and global blocks, width {sizes['dim']}, "
+        f"{sizes['num_heads']} heads of {head}, {sizes['registers']} registers",
+        "heads": ", ".join(name for name in heads if sizes[f"{name}_head"]),
+        "images": f"longer side {sizes['image_size']} pixels ({sizes['image_size'] // patch} patches)",
+        "licence": f"{card.metadata['licence']}",
+    }
+    return "\n".join(["| | |", "|---|---|", *(_row([name, text]) for name, text in rows.items())])
 
 
-def summary_table(numbers: Mapping[str, Any]) -> str:
+def runs_table(card: Card) -> str:
+    """Markdown of the runs that led to the weights, the first run first."""
+    head = ["", "command", "steps", "scenes", "images", "minutes", "processes"]
+    lines = [_row(head), "|---" * 2 + "|---:" * 5 + "|"]
+    for number, one in enumerate(card.recipes, 1):
+        counts = [f"{one[name]:,}" for name in ("steps", "scenes", "images")]
+        processes = ", ".join(dict.fromkeys(str(part["processes"]) for part in one["parts"]))
+        lines.append(_row([str(number), f"`{one['command']}`", *counts, f"{one['minutes']:.0f}", processes]))
+    return "\n".join(lines)
+
+
+def summary_table(card: Card) -> str:
     """Markdown of one line a difficulty: dense beside attention within frames and the baselines."""
+    numbers = card.numbers
     lines = [
         _row(["held-out scenes, 8 views", "dense AUC@5 / 15 / 30 (VGGT's histogram)", "AbsRel",
               "within frames AUC@30", "identity AUC@30", "mean pose AUC@30"]),
@@ -52,34 +107,48 @@ def summary_table(numbers: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def full_tables(numbers: Mapping[str, Any]) -> str:
+def full_tables(card: Card) -> str:
     """Markdown of every plan and baseline a difficulty, then the model over numbers of views."""
+    numbers = card.numbers
     parts = []
-    head = [_row(["", *(name for name, _, _ in _COLUMNS)]), "|---" * (len(_COLUMNS) + 1) + "|"]
+    tables = [*numbers["levels"].values(), *numbers["views"]]
+    every = [row for table in tables for row in table["rows"].values()]
+    columns = [column for column in _COLUMNS if any(row.get(column[1]) is not None for row in every)]
+
+    def values(row: Mapping[str, Any]) -> list[str]:
+        return [_number(row.get(key), form) for _, key, form in columns]
+
+    head = [_row(["", *(name for name, _, _ in columns)]), "|---" * (len(columns) + 1) + "|"]
     for level, table in numbers["levels"].items():
         s = table["settings"]
         sizes = f"--level {level} --views {s['views']} --scenes {s['scenes']}"
         command = f"manyview evaluate synthetic --model MODEL {sizes}"
         title = f"**{level}**, {s['scenes']} scenes of {s['views']} views at {s['width']}x{s['height']}"
-        rows = [_row([name, *_values(row)]) for name, row in table["rows"].items()]
+        rows = [_row([name, *values(row)]) for name, row in table["rows"].items()]
         parts.append("\n".join([f"{title} (`{command}`)", "", *head, *rows]))
     plans = dict.fromkeys(name for entry in numbers["views"] for name in entry["rows"])
     lines = [
         f"**More and fewer views**, {', '.join(plans) or 'dense'}", "",
-        _row(["scenes", "number", "views", *(name for name, _, _ in _COLUMNS)]),
-        "|---" * (len(_COLUMNS) + 3) + "|",
+        _row(["scenes", "number", "views", *(name for name, _, _ in columns)]),
+        "|---" * (len(columns) + 3) + "|",
     ]  # fmt: skip
     for entry in numbers["views"]:
         s = entry["settings"]
         for row in entry["rows"].values():
-            lines.append(_row([entry["level"], str(s["scenes"]), str(s["views"]), *_values(row)]))
+            lines.append(_row([entry["level"], str(s["scenes"]), str(s["views"]), *values(row)]))
     return "\n\n".join([*parts, "\n".join(lines)])
 
 
-TABLES = {"summary": summary_table, "tables": full_tables}
+TABLES = {
+    "network": network_table,
+    "runs": runs_table,
+    "credits": lambda card: credits_table(card.recipes, card.textures),
+    "summary": summary_table,
+    "tables": full_tables,
+}
 
 
-def write_tables(page: str | Path, numbers: Mapping[str, Any]) -> list[str]:
+def write_tables(page: str | Path, card: Card) -> list[str]:
     """Replace what stands between `<!-- numbers:NAME -->` and `<!-- /numbers -->` of a page.
 
     NAME is one of `TABLES`; returned are the names replaced. Errors: UsageError for a page without such a
@@ -99,7 +168,7 @@ def write_tables(page: str | Path, numbers: Mapping[str, Any]) -> list[str]:
             known = ", ".join(TABLES)
             raise UsageError(f"{path}: '<!-- numbers:{name}' needs an end and one of the names {known}")
         found.append(name)
-        result += f"<!-- numbers:{name} -->\n{TABLES[name](numbers)}\n<!-- /numbers -->{after}"
+        result += f"<!-- numbers:{name} -->\n{TABLES[name](card)}\n<!-- /numbers -->{after}"
     if not found:
         raise UsageError(f"{path} has no place for numbers: mark one with <!-- numbers:summary -->")
     try:
@@ -114,13 +183,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.results.model_card", description=__doc__)
     parser.add_argument("weights", type=Path, help="file of `manyview train --weights`")
     parser.add_argument("pages", type=Path, nargs="+", help="Markdown files with marked tables")
+    parser.add_argument("--textures", type=Path, help="folder of pictures that the weights were trained on")
     chosen = parser.parse_args(arguments)
     try:
-        numbers = stored_metadata(read_checkpoint(chosen.weights)).get("numbers")
-        if not numbers:
+        metadata = stored_metadata(read_checkpoint(chosen.weights))
+        if not metadata.get("numbers"):
             raise UsageError(f"{chosen.weights} carries no held-out numbers: write it with --scenes above 0")
+        card = Card(chosen.weights, metadata, chosen.textures)
         for page in chosen.pages:
-            sys.stdout.write(f"{page}: {', '.join(write_tables(page, numbers))}\n")
+            sys.stdout.write(f"{page}: {', '.join(write_tables(page, card))}\n")
     except ManyViewError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -10,6 +10,7 @@ from ..files.paths import user_path
 from ..models.checkpoints.metadata import stored_metadata
 from ..models.checkpoints.read import read_checkpoint
 from ..models.families import find_model
+from ..models.load import bundled_path
 from .config import TrainConfig
 from .log import read_log
 
@@ -71,13 +72,14 @@ def _command(config: TrainConfig) -> str:
 
 
 def initial_weights(name: str) -> dict[str, Any]:
-    """Name of the initial weights, and their digest and recipe if the file exists."""
-    path = Path(name)
+    """Name of the initial weights, and their digest and recipe if they are a file or in the package."""
+    row = find_model(name)
+    path = Path(name) if row is None or row.hub_id is not None else bundled_path(row)
     if not path.is_file():
-        return {"weights": path.name}
+        return {"weights": Path(name).name}
     checkpoint = read_checkpoint(path)
     recipe = stored_metadata(checkpoint).get("recipe")
-    return {"weights": path.name, "sha256": checkpoint.sha256(), "recipe": recipe}
+    return {"weights": Path(name).name, "sha256": checkpoint.sha256(), "recipe": recipe}
 
 
 def run_parts(log: Path) -> list[dict[str, Any]]:
