@@ -68,6 +68,9 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
         render_scenes(0, 1, 16, 16, SceneOptions(picture_share=1.0))
     with pytest.raises(UsageError, match=str(tmp_path)):
         render_scenes(0, 1, 16, 16, SceneOptions(pictures=str(tmp_path), picture_share=1.0))
+    (tmp_path / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
+    with pytest.raises(UsageError, match="damaged"):
+        render_scenes(0, 1, 16, 16, SceneOptions(pictures=str(tmp_path), picture_share=1.0))
 
 
 @pytest.mark.parametrize("kind", ["room", "outdoor"])

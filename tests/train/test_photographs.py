@@ -194,12 +194,14 @@ def test_folders_are_checked_before_a_run(folder: Path, tmp_path: Path) -> None:
     for config, named in (
         (shows_pictures(), "--textures"),
         (with_pictures(shows_pictures(), tmp_path / "empty"), "empty"),
-        (with_posed_data(tiny_config(), [tmp_path / "empty"], 0.5, photographs=True), "empty"),
+        (with_posed_data(tiny_config(), [tmp_path / "empty"], 0.5), "empty"),
         (with_posed_data(tiny_config(), [bare], 0.5, photographs=True), "bare.*tools.training"),
         (with_posed_data(many_views, [folder], 0.5), f"{folder}.*{VIEWS + 1} views"),
     ):
         with pytest.raises((InputError, UsageError), match=named):
             run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+    with pytest.raises(UsageError, match=r"empty.*tools\.training"):
+        with_posed_data(tiny_config(), [tmp_path / "empty"], 0.5, photographs=True)
     with pytest.raises(UsageError, match="tiny"):
         with_pictures(tiny_config(), tmp_path)

@@ -81,8 +81,10 @@ def _picture_bank(folder: str, device: str) -> TextureBank:
         try:
             with Image.open(path) as image:
                 squares[index] = np.asarray(ImageOps.fit(image.convert("RGB"), size)) / 255
-        except OSError as error:
-            raise UsageError(f"Scene option pictures: {path} cannot be read ({error}).") from error
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UsageError(
+                f"Scene option pictures: {path} cannot be read ({error}); replace or remove it."
+            ) from error
     texels = _mip_levels(squares).to(device)
     return TextureBank(texels, 0, len(paths), PICTURE_RESOLUTION, mirrored=True)
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..datasets.colmap_model import model_folder
 from ..errors import UsageError
 from ..files.paths import user_path
 from ..synthetic import SceneOptions
@@ -24,11 +25,16 @@ def with_posed_data(
     `photographs` views are drawn that see the same places, cut to vary the focal length, and mirrored.
 
     Raises:
-        UsageError: a share that does not lie between 0 and 1.
+        UsageError: a share that does not lie between 0 and 1; photographs without a COLMAP model.
     """
     if not 0 < share < 1:
         raise UsageError(f"the share of scenes from data must lie between 0 and 1, not {share:g}")
     paths = tuple(str(user_path(folder).resolve()) for folder in folders)
+    bare = next((path for path in paths if photographs and model_folder(Path(path)) is None), None)
+    if bare is not None:
+        raise UsageError(
+            f"{bare}: holds no COLMAP model; prepare photographs with `python -m tools.training.photographs`"
+        )
     stages = []
     for stage in config.stages:
         ordered = all(mix.start.get("path") == "walk" for mix in stage.scenes)
