@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,15 +13,21 @@ from PIL import Image
 from safetensors import safe_open
 
 import manyview
+from manyview.attention.auto import misfit
 from manyview.attention.causal_descriptor_keys import CausalDescriptorKeys
 from manyview.attention.methods.flashvggt import DescriptorKeys
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
+from manyview.models.families import suited_plans
 from manyview.train import run
-from manyview.train.config import LossWeights, Stage, TrainConfig, load_config
+from manyview.train.config import LossWeights, SceneMix, Stage, TrainConfig, load_config
 from manyview.train.log import read_log
+from manyview.train.schedule import draw_step
+from manyview.train.sources import with_posed_data
 from manyview.train.state import load_state
+from manyview.train.trainer import Trainer
 from manyview.train.weights import export_weights
+from manyview.train.workers import Workers
 
 from .tiny import tiny_config
 
@@ -62,9 +70,12 @@ def test_only_the_blocks_move(start: Path, tmp_path: Path) -> None:
 
 def test_the_plan_travels_with_the_weights(start: Path, tmp_path: Path) -> None:
     run(flash(start), tmp_path / "run")
-    assert export_weights(tmp_path / "run", tmp_path / "w.safetensors")["accel"] == {"plan": "flash:r=2"}
+    accel = export_weights(tmp_path / "run", tmp_path / "w.safetensors")["accel"]
+    assert accel == {"plan": "flash:r=2", "also": ["flash:r=2,causal=true"]}
     model = manyview.load(tmp_path / "w.safetensors")
     assert model.info is not None and model.info.plan == "flash:r=2"
+    for spec, fits in (("flash:r=2", True), ("flash:r=2,causal=true", True), ("dense", False)):
+        assert (misfit(Plan.parse(spec, 2), suited_plans(model)) is None) == fits
     assert model.info.metadata["recipe"]["command"].startswith("manyview train flash --config tiny --init")
     pictures = torch.rand(3, 16, 24, 3).mul(255).byte().numpy()
     for number, picture in enumerate(pictures):
@@ -73,6 +84,50 @@ def test_the_plan_travels_with_the_weights(start: Path, tmp_path: Path) -> None:
     assert result.settings["accel"] == "flash:r=2"
     plain = manyview.load(start)
     assert plain.info is not None and plain.info.plan is None
+
+
+JOINT = Stage(
+    "both",
+    1,
+    ((2, 2),),
+    (2, 3),
+    6,
+    scenes=(SceneMix(), SceneMix(start={"path": "walk"}, plan="flash:r=2,causal=true")),
+    weights=VGGT_LOSSES,
+    plan="flash:r=2",
+)
+
+
+def test_kinds_of_scenes_have_plans_of_their_own(start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(flash(start, stages=(JOINT,), steps=8), Workers())
+    used: list[tuple[object, Plan]] = []
+    forward = trainer.model.forward
+
+    def recorded(images: torch.Tensor, plan: Plan, *rest: Any) -> Any:
+        draw = draw_step(trainer.config, trainer.here, trainer.step, 0)
+        used.append((draw.scenes.get("path"), plan))
+        return forward(images, plan, *rest)
+
+    monkeypatch.setattr(trainer.model, "forward", recorded)
+    while not trainer.done:
+        trainer.train_step()
+    assert {path for path, _ in used} == {None, "walk"}
+    causal = {None: "flash:r=2", "walk": "flash:r=2,causal=true"}
+    assert all(plan == Plan.parse(causal[path], 2) for path, plan in used)
+    with pytest.raises(UsageError, match="both"):
+        dataclasses.replace(JOINT, plan="dense", plans={"frame": 1.0})
+    with pytest.raises(UsageError, match="flush"):
+        flash(start, stages=(dataclasses.replace(JOINT, scenes=(SceneMix(plan="flush"),)),))
+
+
+def test_photographs_go_to_every_plan(tmp_path: Path) -> None:
+    config = tiny_config(stages=(JOINT,))
+    mixed = with_posed_data(with_posed_data(config, [tmp_path], 0.5), [tmp_path], 0.5).stages[0].scenes[2:]
+    found = [(mix.share, mix.plan, mix.posed.ordered) for mix in mixed if mix.posed is not None]
+    causal = "flash:r=2,causal=true"
+    assert found == [(1, None, False), (1, causal, True), (2, None, False), (2, causal, True)]
+    photographs = with_posed_data(config, [tmp_path], 0.5, photographs=True).stages[0].scenes[2:]
+    assert [mix.posed.ordered for mix in photographs if mix.posed is not None] == [False, True]
 
 
 def test_weights_beside_those_they_began_from_are_a_part_of_the_size(start: Path, tmp_path: Path) -> None:
@@ -111,6 +166,18 @@ def test_what_cannot_be_trained_raises(start: Path, tmp_path: Path) -> None:
         run(flash(start, trained=("encoder",)), tmp_path)
     with pytest.raises(UsageError, match="flush"):
         flash(start, trained_for="flush")
+
+
+def test_the_recipe_of_photographs_trains_for_sets_and_streams() -> None:
+    config = load_config("flash-photos")
+    assert config.fixed_plans == ("flash:r=4", "flash:r=4,causal=true")
+    (stage,) = config.stages
+    walks = [mix for mix in stage.scenes if mix.plan is not None]
+    assert all(mix.start["path"] == "walk" for mix in walks)
+    assert sum(mix.share for mix in walks) == pytest.approx(
+        0.5 * sum(mix.share for mix in stage.scenes), 1e-2
+    )
+    assert config.trained == load_config("flash").trained == BLOCKS
 
 
 def test_the_recipes_go_from_unordered_to_causal() -> None:

@@ -142,6 +142,14 @@ def test_cuts_lengthen_the_focal_length(rendered: SceneBatch, folder: Path) -> N
     assert float(focal.min()) >= 1 and float(focal.max()) <= 2 and float(focal.std()) > 0.1
 
 
+def test_views_of_a_stream_keep_their_order(folder: Path) -> None:
+    data = PosedFolders((str(folder),), covisible=0.1)
+    every = posed_scenes(PosedFolders((str(folder),), ordered=True), [0], VIEWS, 48, 64).cam_from_world
+    found = posed_scenes(dataclasses.replace(data, ordered=True), range(4), VIEWS, 48, 64).cam_from_world
+    torch.testing.assert_close(found, every.expand_as(found))
+    assert not torch.allclose(posed_scenes(data, range(4), VIEWS, 48, 64).cam_from_world, found)
+
+
 def test_mirror_images_are_true(folder: Path) -> None:
     plain = PosedFolders((str(folder),), covisible=0.1)
     mirror = dataclasses.replace(plain, mirror=True)

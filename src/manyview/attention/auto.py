@@ -28,6 +28,7 @@ class SuitedPlans:
 
     Attributes:
         trained_for: The plan that the weights need (None: dense attention, which plans then stand in for).
+        also: Other plans that the weights were trained under, such as one for streams.
         early: First layers that the weights allow to attend within frames (None: AVGGT's share).
         coarse_keys: Whether a coarser grid of every frame can stand in for all keys, as AVGGT does. It fails
             on Depth Anything 3 (re-run in arXiv 2607.03612), where whole frames can (arXiv 2605.06270).
@@ -35,6 +36,7 @@ class SuitedPlans:
     """
 
     trained_for: str | None = None
+    also: tuple[str, ...] = ()
     early: int | None = None
     coarse_keys: bool = True
     sensitive: tuple[float, float] = (0.0, 1.0)
@@ -128,8 +130,8 @@ def misfit(plan: Plan, suited: SuitedPlans) -> str | None:
     if suited.trained_for is None:
         coarse = not suited.coarse_keys and any(isinstance(layer.keys, GridKeys) for layer in plan.layers)
         return _COARSE.format(plan) if coarse else None
-    known = Plan.parse(suited.trained_for, len(plan.layers))
-    kinds = {type(layer.keys) for layer in known.layers} | {SameFrameKeys}
+    known = [Plan.parse(spec, len(plan.layers)) for spec in (suited.trained_for, *suited.also)]
+    kinds = {type(layer.keys) for one in known for layer in one.layers} | {SameFrameKeys}
     if all(type(layer.keys) in kinds for layer in plan.layers):
         return None
     return (

@@ -73,7 +73,9 @@ def suited_plans(model: Network) -> SuitedPlans:
     suited = next(families, SuitedPlans())
     if model.info is None:
         return suited
-    return dataclasses.replace(suited, trained_for=model.info.plan, early=model.info.early_layers)
+    return dataclasses.replace(
+        suited, trained_for=model.info.plan, also=model.info.also, early=model.info.early_layers
+    )
 
 
 def find_model(name: str) -> NamedModel | None:

@@ -34,6 +34,12 @@ class ModelInfo:
         early = found.get("early") if isinstance(found, dict) else None
         return early if isinstance(early, int) and early >= 0 else None
 
+    @property
+    def also(self) -> tuple[str, ...]:
+        """Other plans that the weights were trained under, where they say so."""
+        found = self.metadata.get("accel")
+        return tuple(found.get("also", ())) if isinstance(found, dict) else ()
+
     def sentence(self) -> str:
         """The licence in one line."""
         allowed = {True: "commercial use allowed", False: "no commercial use", None: "check before use"}

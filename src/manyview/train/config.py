@@ -52,13 +52,15 @@ class SceneMix:
 
     `start` and `end` name fields of `SceneOptions`; numbers (and lists of numbers) that stand in both move
     linearly from one to the other while the stage lasts. `posed` names image sets with cameras and
-    depth that are used instead of rendered scenes.
+    depth that are used instead of rendered scenes. `plan` is the attention plan of steps with such scenes
+    (None: the stage's).
     """
 
     share: Positive = 1.0
     start: Mapping[str, Any] = field(default_factory=dict)
     end: Mapping[str, Any] = field(default_factory=dict)
     posed: PosedFolders | None = None
+    plan: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ class Stage:
 
     def __post_init__(self) -> None:
         check_shares(self.plans)
-        if self.plan != "dense" and set(self.plans) != {"dense"}:
+        fixed = {self.plan, *(mix.plan or "dense" for mix in self.scenes)}
+        if fixed != {"dense"} and set(self.plans) != {"dense"}:
             raise UsageError(f"stage '{self.name}': give either plan or plans, not both")
         low, high = self.views
         if not 1 <= low <= high:
@@ -187,8 +190,15 @@ class TrainConfig:
             raise UsageError("ema must lie from 0 to below 1, and step_batches be at least 1")
         if self.shard and (self.step_batches is None or self.optimiser.muon or self.compile_blocks):
             raise UsageError("shard needs step_batches, and goes with neither muon nor compile_blocks")
-        if self.trained_for is not None:
-            Plan.parse(self.trained_for, self.model.depth)
+        for plan in self.fixed_plans:
+            Plan.parse(plan, self.model.depth)
+
+    @property
+    def fixed_plans(self) -> tuple[str, ...]:
+        """`trained_for` and the plan of every stage and kind of scene, which weights do not warn of."""
+        first = () if self.trained_for is None else (self.trained_for,)
+        used = [mix.plan or stage.plan for stage in self.stages for mix in stage.scenes]
+        return tuple(dict.fromkeys((*first, *used)))
 
     def to_json(self) -> dict[str, Any]:
         """Plain dict that `config_from_json` reads back to an equal object."""

@@ -39,7 +39,7 @@ class PosedFolders:
     cy; px of the stored images, pixel centres at +0.5) is used for folders without intrinsics of their own:
     also in place of the published calibration of TUM RGB-D and the nominal one of 7-Scenes. With `covisible`
     above zero views are drawn that share at least this part of what they see with another one, whatever
-    their order and `step`. `zoom` cuts images further by a factor drawn once a scene from that range, which
+    `step` is. `zoom` cuts images further by a factor drawn once a scene from that range, which
     varies the focal length; `mirror` turns half of the scenes into their mirror images.
     """
 
@@ -148,7 +148,8 @@ def _check_count(folder: str, there: int, views: int) -> None:
 def _frames(data: PosedFolders, draws: random.Random, there: int, views: int, folder: str) -> list[int]:
     _check_count(folder, there, views)
     if data.covisible:
-        return covisible_views(_shares(folder, data.intrinsics), views, data.covisible, draws)
+        frames = covisible_views(_shares(folder, data.intrinsics), views, data.covisible, draws)
+        return sorted(frames) if data.ordered else frames
     most = (there - 1) // max(views - 1, 1)
     step = draws.randint(min(data.step[0], most), min(data.step[1], most))
     first = draws.randrange(there - step * (views - 1))

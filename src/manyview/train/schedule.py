@@ -67,12 +67,14 @@ class StepDraw:
     augment: float = 0.0
     camera_effects: float = 0.0
     posed: PosedFolders | None = None
+    plan: str | None = None
 
 
 def draw_step(config: TrainConfig, here: Position, step: int, rank: int) -> StepDraw:
     """Draw a step from (seed, step, rank) alone, so that a resumed run sees the same scenes.
 
-    All processes draw the same grid and number of views, which keeps their steps equally long.
+    All processes draw the same grid, number of views and kind of scene, which keeps their steps equally
+    long.
     """
     stage = here.stage
     shape = random.Random(f"shape:{config.seed}:{step}")
@@ -83,4 +85,4 @@ def draw_step(config: TrainConfig, here: Position, step: int, rank: int) -> Step
     mix = shape.choices(stage.scenes, [mix.share for mix in stage.scenes])[0]
     effects = stage.camera_effects if mix.posed is None else 0.0
     scenes = blend(mix.start, mix.end, here.within)
-    return StepDraw(grid, views, seeds, scenes, stage.augment, effects, mix.posed)
+    return StepDraw(grid, views, seeds, scenes, stage.augment, effects, mix.posed, mix.plan)

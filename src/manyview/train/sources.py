@@ -21,8 +21,9 @@ def with_posed_data(
 ) -> TrainConfig:
     """The config with a `share` of all scenes from folders with poses and depth, each one sequence.
 
-    Stages whose rendered scenes are walks get frames in their order, others shuffled ones. Of
-    `photographs` views are drawn that see the same places, cut to vary the focal length, and mirrored.
+    Stages whose rendered scenes are walks get frames in their order, others shuffled ones; scenes with plans
+    of their own, each plan for itself. Of `photographs` views are drawn that see the same places, cut to
+    vary the focal length, and mirrored.
 
     Raises:
         UsageError: a share that does not lie between 0 and 1; photographs without a COLMAP model.
@@ -37,10 +38,14 @@ def with_posed_data(
         )
     stages = []
     for stage in config.stages:
-        ordered = all(mix.start.get("path") == "walk" for mix in stage.scenes)
-        posed = PosedFolders.of_photographs(paths) if photographs else PosedFolders(paths, ordered=ordered)
-        weight = sum(mix.share for mix in stage.scenes) * share / (1 - share)
-        stages.append(dataclasses.replace(stage, scenes=(*stage.scenes, SceneMix(weight, posed=posed))))
+        scenes = stage.scenes
+        for plan in dict.fromkeys(mix.plan for mix in stage.scenes):
+            mixes = [mix for mix in stage.scenes if mix.plan == plan]
+            posed = PosedFolders.of_photographs(paths) if photographs else PosedFolders(paths)
+            posed = dataclasses.replace(posed, ordered=all(_is_ordered(mix) for mix in mixes))
+            weight = sum(mix.share for mix in mixes) * share / (1 - share)
+            scenes = (*scenes, SceneMix(weight, posed=posed, plan=plan))
+        stages.append(dataclasses.replace(stage, scenes=scenes))
     return dataclasses.replace(config, stages=tuple(stages))
 
 
@@ -85,6 +90,10 @@ def check_sources(config: TrainConfig) -> None:
                 options = SceneOptions.from_dict(blend(mix.start, mix.end, within))
                 if options.picture_share > 0:
                     picture_files(options.pictures)
+
+
+def _is_ordered(mix: SceneMix) -> bool:
+    return mix.start.get("path") == "walk" if mix.posed is None else mix.posed.ordered
 
 
 def _shows_pictures(mix: SceneMix) -> bool:

@@ -115,7 +115,12 @@ class Trainer:
         self.optimiser.zero_grad()
         stage = here.stage
         plan = draw_plan(
-            stage.plans, config.model.depth, config.seed, self.step, stage.early_share, stage.plan
+            stage.plans,
+            config.model.depth,
+            config.seed,
+            self.step,
+            stage.early_share,
+            draws[0].plan or stage.plan,
         )
         values = self._gradient(draws, plan, points)
         norm = clip_gradients(self.optimiser.parameters, config.optimiser.clip)

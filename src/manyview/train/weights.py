@@ -55,7 +55,8 @@ def export_weights(
         out_dir: folder of the run.
         path: the file, replaced atomically. It has the public VGGT names; the metadata key `manyview` is a
             JSON object with `config`, `licence`, `recipe` (the training config and how far it went),
-            `numbers`, `accel` if the config names the plan the weights are for or `early_layers`, and `base`.
+            `numbers`, `accel` if the config names the plan the weights are for (`also`: others they were
+            trained under) or `early_layers`, and `base`.
         numbers: stored as they are, for instance the tables of `release_numbers`.
         base: weights whose tensors are left out where they are the same, a name or a file in the folder of
             `path`: `manyview.load` takes them from there.
@@ -81,7 +82,9 @@ def export_weights(
         "recipe": recipe(config, state.header, Path(out_dir) / LOG_NAME),
         "numbers": dict(numbers or {}),
     }
-    accel = {"early": config.early_layers, "plan": config.trained_for}
+    accel: dict[str, Any] = {"early": config.early_layers, "plan": config.trained_for}
+    if config.trained_for is not None:
+        accel["also"] = list(config.fixed_plans[1:]) or None
     if any(value is not None for value in accel.values()):
         metadata["accel"] = {key: value for key, value in accel.items() if value is not None}
     target = Path(path)

@@ -17,6 +17,7 @@ _REMEDY = "use weights that are whole"
 class _Accel(msgspec.Struct):
     plan: str | None = None
     early: Natural | None = None
+    also: list[str] = []
 
 
 class Base(msgspec.Struct):
