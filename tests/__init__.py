@@ -29,17 +29,20 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     if "<locals>" in function.__qualname__:
         return function
-    strict = _beartyped(function)
+    strict: Callable[..., Any] | None = None  # made at the first call: most functions are not called at all
     name = function.__module__, function.__qualname__
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal strict
         _calls[name] += 1
         if _calls[name] == _ENOUGH and (whole := _found(*name)) is not None:
             whole.__no_type_check__ = True  # jaxtyping then calls straight through
             _resting.append(whole)
-        off = _state["off"] or torch.compiler.is_compiling()
-        return (function if off else strict)(*args, **kwargs)
+        if _state["off"] or torch.compiler.is_compiling():
+            return function(*args, **kwargs)
+        strict = strict or _beartyped(function)
+        return strict(*args, **kwargs)
 
     return call
 

@@ -19,8 +19,9 @@ from manyview.models.rotary import frame_rotation
 from manyview.models.run_options import RunOptions
 
 from .fake_cuda import CARD, DeviceWatch, card
-from .test_on_a_card import DEPTH, LAYOUT
+from .test_on_a_card import LAYOUT
 
+DEPTH = 8  # all kinds of layers of these plans
 MANY = 3  # shapes a plan
 # The shapes of these depend on the data or are many, so that cuDNN takes none of them.
 WITHOUT_CUDNN = {"blocksparse", "httm", "flash:causal=true"}

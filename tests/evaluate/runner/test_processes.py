@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -76,6 +77,15 @@ def test_two_at_a_time_give_what_one_by_one_gives(root: Path, tmp_path: Path) ->
     assert run(root, "frame", streams=streams, earlier=earlier) == both
 
 
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes are copies of one that has imported all: for what happens after their start."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    monkeypatch.setattr(processes.multiprocessing, "get_context", lambda method: context)
+
+
+@pytest.mark.usefixtures("forked")
 def test_a_failure_names_its_scene_and_others_are_kept(root: Path) -> None:
     (root / "fire" / "seq-02" / "frame-000002.depth.png").write_bytes(b"damaged")
     kept: list[Evaluation] = []
@@ -89,7 +99,7 @@ def test_a_failure_names_its_scene_and_others_are_kept(root: Path) -> None:
         run(root, jobs=0)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_a_process_that_is_killed_names_its_scene(root: Path, monkeypatch) -> None:
     monkeypatch.setattr(processes, "_serve", _dies)
     with pytest.raises(ManyViewError, match=r"(chess|fire)/seq-0.*3.*--jobs"):
