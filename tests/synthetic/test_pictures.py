@@ -107,7 +107,13 @@ def test_arrangements_leave_cameras_free(kind: str, arrangement: str, motion: st
     options = SceneOptions.medium(kind=kind, motion=motion)
     more = dataclasses.replace(options, arrangement=arrangement)
     plain, found = (render_scenes(range(12), 4, 32, 32, each) for each in (options, more))
-    if motion != "forward":  # drives along a street are of other lengths
+    down = found.cam_from_world[..., 2, 2].neg().asin().rad2deg()  # of the optical axis
+    if arrangement == "table":
+        assert 15 < float(down.median()) < 60
+    elif arrangement == "facade":
+        assert float(found.valid.float().mean()) > 0.1 + float(plain.valid.float().mean())
+        assert float(down.median()) < float(plain.cam_from_world[..., 2, 2].neg().asin().rad2deg().median())
+    elif motion != "forward":  # drives along a street are of other lengths
         torch.testing.assert_close(found.cam_from_world, plain.cam_from_world)
         before, after = (torch.where(each.valid, each.z_depth, torch.inf) for each in (plain, found))
         assert float((after < before - 1e-3).float().mean()) > 0.03

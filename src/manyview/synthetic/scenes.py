@@ -114,7 +114,12 @@ def _room_layout(draws: Draws, views: int, options: SceneOptions) -> _Layout:
     radius = draws.uniform("room radius", low=0.3, high=0.45) * room[:, :2].mean(-1)
     focus = (draws.uniform("focus", 3) - 0.5) * np.array([0.25, 0.25, 0.0]) * room
     focus[:, 2] = draws.uniform("gaze", low=0.6, high=1.4)
-    path = draw_path(draws, views, options, radius, (0.7, 1.9))
+    heights = (0.7, 1.9)
+    if options.arrangement == "table":  # from near, and from above
+        radius = radius * draws.uniform("table radius", low=0.45, high=1.1)
+        focus[:, 2] = draws.uniform("gaze", low=0.5, high=1.0)
+        heights = (0.9, 2.0)
+    path = draw_path(draws, views, options, radius, heights)
     wall = 0.5 * room[:, None, :2] - _WALL_MARGIN
     level = np.clip(focus[:, None, :2] + path.offset, -wall, wall)
     eye = np.concatenate([level, path.height[..., None]], -1)
@@ -127,7 +132,8 @@ def _outdoor_layout(draws: Draws, views: int, options: SceneOptions, waves: dict
     radius = draws.uniform("outdoor radius", low=6.0, high=12.0)
     origin = np.zeros((len(draws), 1))
     focus = np.zeros((len(draws), 3))
-    focus[:, 2] = height_at(waves, origin, origin)[:, 0] + draws.uniform("gaze", low=0.0, high=1.6)
+    gaze = (0.8, 4.0) if options.arrangement == "facade" else (0.0, 1.6)
+    focus[:, 2] = height_at(waves, origin, origin)[:, 0] + draws.uniform("gaze", low=gaze[0], high=gaze[1])
     path = draw_path(draws, views, options, radius, (1.4, 5.5))
     ground = height_at(waves, path.offset[..., 0], path.offset[..., 1])
     eye = np.concatenate([path.offset, (ground + path.height)[..., None]], -1)

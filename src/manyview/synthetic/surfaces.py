@@ -82,7 +82,7 @@ def _with_pictures(
     low, high = options.tile_length
     small = scale * low * (high / low) ** draws.uniform("picture length", *shape)
     cover = np.minimum(extent, 12.0) * draws.uniform("picture cover", *shape, low=0.4, high=1.2)
-    length = np.where(draws.uniform("picture covers", *shape) < 0.5, cover, small)
+    length = np.where(draws.uniform("picture covers", *shape) < 0.75, cover, small)
     # Rows of pictures run down, the height runs up: half a turn makes them stand upright.
     turned = draws.uniform("picture turned", *shape) < 0.2
     turn = np.pi + np.where(turned, draws.uniform("picture turn", *shape, high=2 * np.pi), 0.0)
