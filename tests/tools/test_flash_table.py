@@ -103,6 +103,10 @@ def test_rows_cover_all_three_trainings() -> None:
     for variant in rows:
         Plan.parse(variant.plan, 8)
     assert [variant.chunk for variant in rows if variant.weights == "stream"] == [None, None, 1, 10]
+    joint = flash_table.variants("flash:r=4,keyframes=0", joint=True)
+    assert {(row.weights, row.plan) for row in set(joint) - set(rows)} == {
+        ("flash", "flash:r=4,keyframes=0,causal=true")
+    }
     assert {variant.plan for variant in rows if variant.weights == "flash" and variant.chunk is None} == {
         "flash:r=1",
         "flash:r=2",

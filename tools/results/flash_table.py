@@ -49,12 +49,16 @@ class FlashTable:
     """sequence, or set, on which nothing streams."""
 
 
-def variants(trained_for: str) -> tuple[Variant, ...]:
-    """The rows, dense first; `trained_for` is the plan of the weights for streams, in one pass."""
+def variants(trained_for: str, joint: bool = False) -> tuple[Variant, ...]:
+    """The rows, dense first; `trained_for` is the plan of the weights for streams, in one pass.
+
+    `joint`: the weights trained for descriptors were trained for streams too.
+    """
     every = [Variant("dense", "dense", _NEVER)]
     for name, training in (("dense", _NEVER), ("flash", _SETS)):
         every += [Variant(name, f"flash:r={r}", training) for r in _REDUCTIONS]
     causal = f"{trained_for},causal=true"
+    every += [Variant("flash", causal, _SETS)] if joint else []
     every += [Variant("stream", trained_for, _STREAMS), Variant("stream", causal, _STREAMS)]
     for name, training in (("dense", _NEVER), ("flash", _SETS), ("stream", _STREAMS)):
         every += [Variant(name, trained_for, training, chunk) for chunk in (1, 10)]
@@ -176,7 +180,9 @@ def measure(args: FlashTable, command: str) -> None:
     models = load_all(args)
     info = models["stream"].info if "stream" in models else None
     plan = (None if info is None else info.plan) or "flash:r=4,keyframes=0"
-    rows = [variant for variant in variants(plan) if variant.weights in models]
+    flash = models["flash"].info if "flash" in models else None
+    joint = flash is not None and bool(flash.also)
+    rows = [variant for variant in variants(plan, joint) if variant.weights in models]
 
     def tell(done: int, total: int) -> None:
         sys.stderr.write(f"\r{done} of {total} passes" + "\n" * (done == total))

@@ -64,10 +64,11 @@ def network_table(card: Card) -> str:
     model, sizes = load(card.weights), card.metadata["config"]
     encoder, heads = sizes["encoder"], ("camera", "depth", "point", "track")
     base, head = card.metadata.get("base"), sizes["dim"] // sizes["num_heads"]
-    file = format_bytes(card.weights.stat().st_size) + (f", the rest in {base['weights']}" if base else "")
+    file = format_bytes(card.weights.stat().st_size) + " in float16"
+    file += f", the rest in {base['weights']}" if base else ""
     patch = sizes["patch_size"]
     rows = {
-        "parameters": f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} million, {file} in float16",
+        "parameters": f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} million, {file}",
         "encoder": f"DINOv2-type, {encoder['depth']} blocks of width {sizes['dim']}, {encoder['num_heads']} "
         f"heads, {encoder['registers']} registers, patches of {patch} pixels",
         "trunk": f"{sizes['depth']} pairs of frame and global blocks, width {sizes['dim']}, "
