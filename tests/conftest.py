@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -98,3 +99,17 @@ def _seeded() -> None:
 def _cpu_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests mean the same on every CPU: runs choose float32, unless a test says what the CPU multiplies."""
     monkeypatch.setattr("manyview.attention.softmax.bf16_cpu.cpu_multiplies_bf16", lambda: False)
+
+
+@functools.cache
+def _flops_per_s(device: torch.device, dtype: torch.dtype) -> float:
+    from manyview.reconstruction.plan.machine import measure_flops
+
+    return measure_flops(device, dtype)
+
+
+@pytest.fixture(autouse=True)
+def _speed_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How fast the machine is: 0.15 s, which every reconstruction would take anew."""
+    for user in ("prepare", "engine"):
+        monkeypatch.setattr(f"manyview.reconstruction.run.{user}.measure_flops", _flops_per_s)
