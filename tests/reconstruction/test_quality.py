@@ -160,14 +160,16 @@ def test_it_is_stored_without_a_change_of_the_settings_hash(scene: Reconstructio
 def test_the_demo_is_good_and_not_without_global_attention() -> None:
     images = list((demo_scene(12, 84, 112).images[0].permute(0, 2, 3, 1) * 255).round().byte().numpy())
     grades = [
-        reconstruct(images, "manyview-small", accel=plan).quality["grade"] for plan in ("dense", "frame")
+        reconstruct(images, "manyview-small", accel=plan, image_size=112).quality["grade"]
+        for plan in ("dense", "frame")
     ]
     assert grades == ["good", "bad"]
 
 
 @pytest.mark.parametrize("name", ["mvs-herz-jesu-p25", "mvs-fountain-p11"])
 def test_photographs_by_the_bundled_model_are_bad(shared_data: Path, name: str) -> None:
-    quality = reconstruct(shared_data / name / "color", "manyview-small", accel="dense").quality
+    folder = shared_data / name / "color"
+    quality = reconstruct(folder, "manyview-small", accel="dense", image_size=112).quality
     assert quality is not None and quality["grade"] == "bad"
 
 
