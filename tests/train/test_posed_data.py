@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import roma
 import torch
 from PIL import Image
 
 from manyview.errors import UsageError
-from manyview.geometry.cameras import invert_rigid, relative_to_first
+from manyview.geometry.cameras import invert_rigid, quat_xyzw_from_rotation, relative_to_first
 from manyview.geometry.unproject import project
 from manyview.synthetic import SceneBatch, SceneOptions, render_scenes
 from manyview.train import run
@@ -57,7 +56,7 @@ def seven_scenes(scene: SceneBatch, folder: Path) -> None:
 def tum(scene: SceneBatch, folder: Path) -> None:
     files(scene, folder, "rgb/{t:.4f}.png", "depth/{t:.4f}.png", 5000)
     pose = torch.from_numpy(matrices(scene))
-    quaternions = roma.rotmat_to_unitquat(pose[:, :3, :3])
+    quaternions = quat_xyzw_from_rotation(pose[:, :3, :3])
     rows = torch.cat([100 + 0.1 * torch.arange(VIEWS)[:, None], pose[:, :3, 3], quaternions], 1)
     np.savetxt(folder / "groundtruth.txt", rows.numpy())
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WHEELS = ROOT / ".wheels"
 # What a machine with PyTorch and the usual scientific packages may lack; beartype is for the tests.
 PACKAGES = (
-    *("roma", "msgspec", "jaxtyping", "wadler_lindig", "filelock"),
+    *("msgspec", "jaxtyping", "wadler_lindig", "filelock"),
     *("tyro", "docstring_parser", "typeguard", "beartype"),
 )
 _PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
