@@ -34,6 +34,16 @@ def test_a_config_survives_a_file(tmp_path: Path) -> None:
     assert load_config(path).to_json() == tiny_config().to_json()
 
 
+def test_scenes_as_before() -> None:
+    data = tiny_config().to_json()
+    first = {**data["stages"][0], "scenes": [{"share": 2.0, "start": {"kind": "outdoor"}}]}
+    config = config_from_json({**data, "stages": [first, {**first, "scenes": "as before"}, first]})
+    assert [stage.scenes for stage in config.stages] == 3 * [config.stages[0].scenes]
+    assert config.stages[1].scenes[0].start == {"kind": "outdoor"}
+    with pytest.raises(UsageError, match=r"stages\[0\].scenes"):
+        config_from_json({**data, "stages": [{**first, "scenes": "as before"}]})
+
+
 def test_config_errors_name_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"'absent'.*small"):
         load_config("absent")
@@ -48,7 +58,13 @@ def test_config_errors_name_what_is_wrong(tmp_path: Path) -> None:
         config_from_json({**data, "stages": [{**data["stages"][0], "weights": {"colour": 1}}]})
     with pytest.raises(UsageError, match="steps"):
         config_from_json({**data, "minutes": 3})
-    for wrong in ({"stages": 5}, {"stages": [5]}, {"optimiser": 3}, {"steps": "many"}):
+    for wrong in (
+        {"stages": 5},
+        {"stages": [5]},
+        {"stages": [5, {"scenes": "as before"}]},
+        {"optimiser": 3},
+        {"steps": "many"},
+    ):
         with pytest.raises(UsageError, match="training config"):
             config_from_json({**data, **wrong})
     for wrong in ({"bogus": 1}, {"taps": [0, 1, 2, 99]}, {"dim": "wide"}, {"encoder": 5}):

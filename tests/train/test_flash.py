@@ -126,6 +126,8 @@ def test_photographs_go_to_every_plan(tmp_path: Path) -> None:
     found = [(mix.share, mix.plan, mix.posed.ordered) for mix in mixed if mix.posed is not None]
     causal = "flash:r=2,causal=true"
     assert found == [(1, None, False), (1, causal, True), (2, None, False), (2, causal, True)]
+    for name in ("cameras", "images"):
+        (tmp_path / f"{name}.txt").touch()  # a COLMAP model, as folders of photographs have one
     photographs = with_posed_data(config, [tmp_path], 0.5, photographs=True).stages[0].scenes[2:]
     assert [mix.posed.ordered for mix in photographs if mix.posed is not None] == [False, True]
 

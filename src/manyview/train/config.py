@@ -212,7 +212,20 @@ class TrainConfig:
 def config_from_json(data: Any, where: str = "training config") -> TrainConfig:
     """Build a config from plain data; an unknown, missing or impossible entry is a `UsageError` naming it."""
     with schema_errors(where, "correct it", UsageError):
-        return convert(data, TrainConfig, known_only=True)
+        return convert(_written_out(data), TrainConfig, known_only=True)
+
+
+def _written_out(data: Any) -> Any:
+    """Stages whose scenes are "as before" with the scenes of the stage before them."""
+    if not isinstance(data, dict) or not isinstance(data.get("stages"), list):
+        return data
+    stages: list[Any] = []
+    for stage in data["stages"]:
+        before = stages[-1] if stages else None
+        if isinstance(stage, dict) and stage.get("scenes") == "as before" and isinstance(before, dict):
+            stage = {**stage, "scenes": before.get("scenes", [])}
+        stages.append(stage)
+    return {**data, "stages": stages}
 
 
 def config_names() -> tuple[str, ...]:
