@@ -14,9 +14,10 @@ import resource, torch
 from manyview.train.allocator import keep_freed_memory
 
 def faults():
-    x = torch.ones(1 << 24); del x
+    for _ in range(8):  # the first ones may find the place of the last one a few bytes short
+        x = torch.ones(1 << 24); del x
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(12):  # one or two of them may find the place of the last one a few bytes short
+    for _ in range(12):
         x = torch.ones(1 << 24); del x
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
@@ -25,12 +26,12 @@ print(faults(), int(keep_freed_memory()), faults())
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
-def test_a_second_large_buffer_costs_no_page_faults():
+def test_large_buffers_cost_no_page_faults_in_the_end():
     done = subprocess.run([sys.executable, "-c", _SCRIPT], capture_output=True, check=True)
     before, kept, after = (int(word) for word in done.stdout.split())
     if not kept:
         pytest.skip("the C library is not glibc")
-    assert after < before / 4
+    assert before > 12 * 10_000 and after < before / 100
 
 
 def test_other_systems_are_left_alone(monkeypatch):
