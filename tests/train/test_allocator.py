@@ -31,7 +31,7 @@ def test_large_buffers_cost_no_page_faults_in_the_end():
     before, kept, after = (int(word) for word in done.stdout.split())
     if not kept:
         pytest.skip("the C library is not glibc")
-    assert before > 12 * 10_000 and after < before / 100
+    assert before > 12 and after < before / 100  # huge pages fault seldom, but they do
 
 
 def test_other_systems_are_left_alone(monkeypatch):
