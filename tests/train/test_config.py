@@ -44,6 +44,29 @@ def test_scenes_as_before() -> None:
         config_from_json({**data, "stages": [{**first, "scenes": "as before"}]})
 
 
+def test_scenes_of_a_group_share_its_entries() -> None:
+    data = tiny_config().to_json()
+    inner = {
+        "share": 2.0,
+        "start": {"kind": "outdoor"},
+        "scenes": [{"share": 3.0, "start": {"path": "walk"}}, {}],
+    }
+    group = {"share": 0.5, "start": {"kind": "room", "boxes": [1, 2]}, "plan": "frame", "scenes": [{}, inner]}
+    stage = {**data["stages"][0], "scenes": [group, {"start": {"kind": "mixed"}}]}
+    config = config_from_json({**data, "stages": [stage, {**stage, "scenes": "as before"}]})
+    outdoor = {"kind": "outdoor", "boxes": [1, 2]}
+    assert [(mix.share, mix.start, mix.plan) for mix in config.stages[0].scenes] == [
+        (0.5, group["start"], "frame"),
+        (3.0, {**outdoor, "path": "walk"}, "frame"),
+        (1.0, outdoor, "frame"),
+        (1.0, {"kind": "mixed"}, None),
+    ]
+    assert config.stages[1].scenes == config.stages[0].scenes
+    assert config_from_json(config.to_json()) == config
+    with pytest.raises(UsageError, match=r"stages.*scenes.*scenes.*size"):
+        config_from_json({**data, "stages": [{**stage, "scenes": [{"scenes": [{"size": 3}]}]}]})
+
+
 def test_config_errors_name_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"'absent'.*small"):
         load_config("absent")
@@ -87,6 +110,8 @@ def test_config_errors_name_what_is_wrong(tmp_path: Path) -> None:
         {"optimiser": {"lr": float("inf")}},
         {"optimiser": {"betas": [0.9]}},
         {"sync_every": True},
+        {"evaluate_scenes": 0},
+        {"evaluate_views": 1},
         {"trained": "model"},
         {"ema": "0.5"},
         {"model": {"depth": 2**40}},

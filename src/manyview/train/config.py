@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +22,7 @@ from .posed_data import PosedFolders
 Weight = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Few = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+Views = Annotated[int, msgspec.Meta(ge=2, le=4096)]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class SceneMix:
     `start` and `end` name fields of `SceneOptions`; numbers (and lists of numbers) that stand in both move
     linearly from one to the other while the stage lasts. `posed` names image sets with cameras and
     depth that are used instead of rendered scenes. `plan` is the attention plan of steps with such scenes
-    (None: the stage's).
+    (None: the stage's). With `scenes` it is a group in a recipe, which `config_from_json` replaces by these:
+    they have the group's entries where they have none of their own, and shares of the group's share.
     """
 
     share: Positive = 1.0
@@ -61,6 +63,7 @@ class SceneMix:
     end: Mapping[str, Any] = field(default_factory=dict)
     posed: PosedFolders | None = None
     plan: str | None = None
+    scenes: tuple[SceneMix, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -176,8 +179,8 @@ class TrainConfig:
     attention_queries: Count | None = None
     checkpoint_minutes: Weight = 2.0
     evaluate_minutes: Weight = 4.0
-    evaluate_scenes: Natural = 24
-    evaluate_views: Natural = 8
+    evaluate_scenes: Count = 24
+    evaluate_views: Views = 8
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
@@ -206,13 +209,36 @@ class TrainConfig:
         data["model"] = self.model.to_json()
         data["optimiser"] = dataclasses.asdict(self.optimiser)
         data["stages"] = [dataclasses.asdict(stage) for stage in self.stages]
+        for mix in (mix for stage in data["stages"] for mix in stage["scenes"]):
+            del mix["scenes"]  # there are no groups any more
         return json.loads(json.dumps(data))
 
 
 def config_from_json(data: Any, where: str = "training config") -> TrainConfig:
     """Build a config from plain data; an unknown, missing or impossible entry is a `UsageError` naming it."""
     with schema_errors(where, "correct it", UsageError):
-        return convert(_written_out(data), TrainConfig, known_only=True)
+        config = convert(_written_out(data), TrainConfig, known_only=True)
+    stages = (replace(stage, scenes=_kinds(stage.scenes)) for stage in config.stages)
+    return replace(config, stages=tuple(stages))
+
+
+def _kinds(scenes: Iterable[SceneMix]) -> tuple[SceneMix, ...]:
+    """Kinds of scenes without groups, each with what it shares with the others of its group."""
+    found: list[SceneMix] = []
+    for mix in scenes:
+        inside = (
+            SceneMix(
+                mix.share * own.share,
+                {**mix.start, **own.start},
+                {**mix.end, **own.end},
+                own.posed or mix.posed,
+                own.plan or mix.plan,
+                own.scenes,
+            )
+            for own in mix.scenes
+        )
+        found.extend(_kinds(inside) if mix.scenes else (mix,))
+    return tuple(found)
 
 
 def _written_out(data: Any) -> Any:
