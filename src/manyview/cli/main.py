@@ -20,6 +20,7 @@ from .options import with_user_paths
 # verb: module of this package and the dataclass in it whose fields are the options.
 COMMANDS: dict[str, tuple[str, str]] = {
     "reconstruct": ("reconstruct", "Reconstruct"),
+    "batch": ("batch", "Batch"),
     "stream": ("stream", "Stream"),
     "refine": ("refine", "Refine"),
     "plan": ("plan", "PlanCommand"),

@@ -31,28 +31,13 @@ if TYPE_CHECKING:
 _TOLD = ("read", "forward", "refine", "confirm depth")  # stages of the last line
 
 
-@dataclasses.dataclass(frozen=True)
-class Reconstruct:
-    """Photos or a video to cameras, depth maps and a point cloud.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SceneChoice:
+    """How one scene is reconstructed, whatever its input: what `reconstruct` and `batch` share."""
 
-    INPUT is a folder, a glob, a text list of files, a video, or several images; OUT is a new folder.
-    """
-
-    paths: tyro.conf.Positional[tuple[str, ...]]
-    """INPUT [INPUT ...] OUT"""
     to: ExportNames = ("ply", "report")
-    overwrite: bool = False
-    """Replace an earlier result of ManyView in OUT; other files are never touched."""
-    receipt: bool = False
-    """First run --accel and dense attention on a sample of the views: time saved, deviation, break-even."""
-    receipt_views: int | None = None
-    """Views in that sample, evenly spread; default: up to 24, as many as dense should manage in a minute."""
-    yes: bool = False
-    """Start a run of an hour or more without asking."""
     model: ModelChoice = dataclasses.field(default_factory=ModelChoice)
     how: RunChoice = dataclasses.field(default_factory=RunChoice)
-    known: KnownChoice = dataclasses.field(default_factory=KnownChoice)
-    masks: MaskChoice = dataclasses.field(default_factory=MaskChoice)
     single_view: SingleViewChoice = dataclasses.field(default_factory=SingleViewChoice)
     refine: Literal["none", "cameras", "depth"] = "none"
     """Exact cameras afterwards, from the original images (--refine alone), and depth that they confirm
@@ -62,7 +47,33 @@ class Reconstruct:
     refining: RefineOptions = dataclasses.field(default_factory=RefineOptions)
     exports: ExportChoice = dataclasses.field(default_factory=ExportChoice)
 
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reconstruct(SceneChoice):
+    """Photos or a video to cameras, depth maps and a point cloud.
+
+    INPUT is a folder, a glob, a text list of files, a video, or several images; OUT is a new folder.
+    """
+
+    paths: tyro.conf.Positional[tuple[str, ...]]
+    """INPUT [INPUT ...] OUT"""
+    overwrite: bool = False
+    """Replace an earlier result of ManyView in OUT; other files are never touched."""
+    receipt: bool = False
+    """First run --accel and dense attention on a sample of the views: time saved, deviation, break-even."""
+    receipt_views: int | None = None
+    """Views in that sample, evenly spread; default: up to 24, as many as dense should manage in a minute."""
+    yes: bool = False
+    """Start a run of an hour or more without asking."""
+    known: KnownChoice = dataclasses.field(default_factory=KnownChoice)
+    masks: MaskChoice = dataclasses.field(default_factory=MaskChoice)
+
     def run(self) -> int:
+        self.reconstructed()
+        return 0
+
+    def reconstructed(self, model: Network | None = None, bars: Bars | None = None) -> Reconstruction:
+        """Run, show and write; `model`: weights that are loaded already."""
         from ..errors import UsageError
         from ..files.lock import sole_writer
         from ..files.paths import user_path
@@ -77,7 +88,7 @@ class Reconstruct:
             raise UsageError("give an input and an output folder: manyview reconstruct PHOTOS OUT")
         *inputs, out = self.paths
         formats = self.exports.options(chosen_formats(self.to))
-        refinement = self._refinement()
+        refinement = self.refinement()
         folder = user_path(out)
         check_apart(inputs, folder)
         given = inputs[0] if len(inputs) == 1 else inputs
@@ -89,11 +100,11 @@ class Reconstruct:
             known_where_taken=refinement is not None,
         )
         find_inputs(given, options.inputs)  # a misspelt path is reported before weights are fetched
-        with sole_writer(folder), Bars() as bars:
+        with sole_writer(folder), bars or Bars() as bars:
             earlier = _earlier_settings(folder)
             if earlier is None:
                 check_output_folder(folder, self.overwrite, self.receipt)
-            model = self.model.load()
+            model = model or self.model.load()
             options = self.single_view.onto(options, self.model)
             ready = prepare(given, model, options, bars)
             say_notes(ready.notes, said=() if model.info is None else model.info.notes)
@@ -114,7 +125,7 @@ class Reconstruct:
                     if scene.quality is not None:
                         say(quality_line(scene.quality))
                     say_warnings(scene.warnings)
-                    return 0
+                    return scene
             check_long_run(ready, model, self.yes)
             require_space(folder, array_bytes(ready.views.images.shape, ready.chosen.request.heads))
             scene = reconstruct_into(ready, model, folder, self.overwrite, bars)
@@ -134,9 +145,9 @@ class Reconstruct:
             f"peak {scene.peak_memory_bytes / 2**20:.0f} MiB{whole}; written to {out}"
         )
         say_warnings(scene.warnings)
-        return 0
+        return scene
 
-    def _refinement(self) -> Refinement | None:
+    def refinement(self) -> Refinement | None:
         """What --refine asks for, or None."""
         from ..errors import UsageError
         from ..reconstruction.known.files import KnownFiles

@@ -1,0 +1,299 @@
+"""Processes with a model each, side by side: who asks hands out tasks and gets answers as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import signal
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from ..errors import ManyViewError
+from ..models.network import Network
+from ..reconstruction.plan.machine import inspect_machine, pick_device
+from ..reconstruction.run.options import ReconstructOptions
+from ..reconstruction.run.prepare import weights_elsewhere
+
+T = TypeVar("T")
+_AGAIN_S = 0.5  # after which the tasks are asked again whether there is one
+_MOST_STARTS = 3  # processes in a row that end before they have loaded the model
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """What one of `jobs` processes has: its device, its part of the device's memory, cores for threads."""
+
+    device: str
+    memory_limit_gib: float | None
+    threads: int
+    cores: int
+    jobs: int
+
+    def onto(self, options: ReconstructOptions) -> ReconstructOptions:
+        return dataclasses.replace(options, device=self.device, memory_limit_gib=self.memory_limit_gib)
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """Why there is no result: a sentence, the exit code of the error, its traceback if there is one."""
+
+    sentence: str
+    exit_code: int = 1
+    trace: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer(Generic[T]):
+    """The result of a task, or why there is none, and the seconds since it was handed out."""
+
+    task: T
+    result: Any
+    seconds: float
+
+
+Work = Callable[[Network, Any, Share, Callable[[Any], None]], Any]
+"""(model, task, share, tell) -> result, in a process of the pool; what it tells is heard by `heard`."""
+
+
+def shares(model: Network, options: ReconstructOptions, jobs: int) -> list[Share]:
+    """The share of each process: cores are divided, and memory among those on one device.
+
+    "cuda" spreads the processes over all cards of the first one's kind.
+    """
+    places = devices(options.device)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = []
+    for index in range(jobs):
+        place = places[index % len(places)]
+        sharing = len(range(index % len(places), jobs, len(places)))
+        limit = options.memory_limit_gib
+        if sharing > 1:
+            there = torch.device(place)
+            machine = inspect_machine(
+                there,
+                None if limit is None else int(limit * 2**30),
+                reserve_bytes=sharing * weights_elsewhere(model, there),
+            )
+            limit = machine.free_bytes / sharing / 2**30
+        threads = max(1, torch.get_num_threads() // jobs)
+        found.append(Share(place, limit, threads, max(1, cores // jobs), jobs))
+    return found
+
+
+def devices(name: str) -> list[str]:
+    """The devices that "cuda" or "auto" stands for, or the one that is named."""
+    device = pick_device(name)
+    if device.type != "cuda" or device.index is not None:
+        return [str(device)]
+    kind = torch.cuda.get_device_name(0)
+    return [
+        f"cuda:{i}" for i in range(torch.cuda.device_count()) if torch.cuda.get_device_name(i) == kind
+    ]
+
+
+def run_side_by_side(
+    model: Network,
+    tasks: Iterable[T | None],
+    work: Work,
+    having: Sequence[Share],
+    heard: Callable[[T, Any], None] | None = None,
+    keep_going: bool = False,
+) -> Generator[Answer[T], None, None]:
+    """Answers as tasks finish, in processes that have loaded the model once.
+
+    Args:
+        model: The network; its weights are in memory once, whatever the number of processes.
+        tasks: What to do, asked for when a process is free; None: nothing now, ask again.
+        work: What to do with it, a function or an object that can be pickled.
+        having: The share of each process.
+        heard: Called with (task, what `work` told).
+        keep_going: After a failure go on, with a new process in place of one that died or that met an
+            unexpected error. Else no further task is begun after one.
+
+    Raises:
+        ManyViewError: Processes end before they have loaded the model.
+
+    Closing the iterator ends the processes.
+    """
+    with tempfile.TemporaryDirectory(prefix="manyview-", ignore_cleanup_errors=True) as folder:
+        weights = Path(folder) / "model.pt"
+        torch.save((model, work), weights)
+        with contextlib.closing(_Pool(weights, iter(tasks), having, keep_going)) as pool:
+            while pool.has_work():
+                for task, seconds, kind, value in pool.messages():
+                    if kind != "told":
+                        yield Answer(task, value, seconds)
+                    elif heard is not None:
+                        heard(task, value)
+
+
+@dataclasses.dataclass
+class _Worker(Generic[T]):
+    process: BaseProcess
+    connection: Connection
+    share: Share
+    task: T | None = None
+    since: float = 0.0
+
+
+class _Pool(Generic[T]):
+    def __init__(
+        self, weights: Path, tasks: Iterator[T | None], having: Sequence[Share], keep_going: bool
+    ) -> None:
+        self._weights, self._tasks, self._keep_going = weights, tasks, keep_going
+        self._context = multiprocessing.get_context("spawn")
+        self._started: list[_Worker[T]] = []
+        self._working: dict[Connection, _Worker[T]] = {}
+        self._idle: list[_Worker[T]] = []
+        self._vacant = list(having)[::-1]
+        self._over = False
+        self._early_deaths = 0
+
+    def has_work(self) -> bool:
+        """Hand out what there is; False when all is done."""
+        while not self._over and (self._idle or self._vacant):
+            try:
+                task = next(self._tasks)
+            except StopIteration:
+                self._over = True
+                break
+            if task is None:
+                break
+            worker = self._idle.pop() if self._idle else self._start(self._vacant.pop())
+            worker.task, worker.since = task, time.monotonic()
+            self._working[worker.connection] = worker
+            # A process that has died meanwhile is noticed when its connection is read.
+            with contextlib.suppress(BrokenPipeError):
+                worker.connection.send(task)
+        if self._over:
+            while self._idle:
+                self._idle.pop().connection.close()
+        return bool(self._working) or not self._over
+
+    def messages(self) -> Iterator[tuple[T, float, str, Any]]:
+        """(task, seconds, kind, value) of what comes; nothing if nothing comes for a while."""
+        asking = not self._over and bool(self._idle or self._vacant)
+        if not self._working:
+            time.sleep(_AGAIN_S)
+            return
+        for connection in wait(list(self._working), _AGAIN_S if asking else None):
+            assert isinstance(connection, Connection)
+            worker = self._working[connection]
+            assert worker.task is not None
+            try:
+                kind, value = connection.recv()
+            except (EOFError, ConnectionResetError):
+                kind, value = "died", None
+            if kind == "ready":
+                self._early_deaths = 0
+                worker.since = time.monotonic()  # loading the model is no part of the task
+                continue
+            if kind != "told":
+                del self._working[connection]
+            seconds = time.monotonic() - worker.since
+            if kind == "done":
+                self._idle.append(worker)
+            elif kind != "told":
+                if kind == "died":
+                    worker.process.join()
+                    value = Failure(_death(worker.process, worker.share.jobs))
+                    self._early_deaths += 1
+                self._after_failure(worker, kind)
+            yield worker.task, seconds, kind, value
+            if self._early_deaths >= _MOST_STARTS:
+                raise ManyViewError(f"no process could load the model: {_death(worker.process, worker.share.jobs)}")
+
+    def _after_failure(self, worker: _Worker[T], kind: str) -> None:
+        self._over = self._over or not self._keep_going
+        if kind == "failed":
+            self._idle.append(worker)
+            return
+        worker.connection.close()
+        self._vacant.append(worker.share)
+
+    def close(self) -> None:
+        """End all processes."""
+        for worker in self._started:
+            if self._working:
+                worker.process.terminate()
+            elif not worker.connection.closed:
+                worker.connection.close()
+            worker.process.join()
+
+    def _start(self, share: Share) -> _Worker[T]:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_serve, args=(theirs, self._weights, share, self._keep_going), daemon=True
+        )
+        with _ignoring_ctrl_c():
+            process.start()
+        theirs.close()
+        worker: _Worker[T] = _Worker(process, ours, share)
+        self._started.append(worker)
+        return worker
+
+
+def _serve(connection: Connection, weights: Path, share: Share, keep_going: bool) -> None:
+    """Do what comes until nothing does; ends with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(share.threads)
+    model, work = torch.load(weights, map_location="cpu", mmap=True, weights_only=False)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        connection.send(("ready", None))
+        while True:
+            task = connection.recv()
+            try:
+                result = work(model, task, share, lambda value: connection.send(("told", value)))
+            except (EOFError, BrokenPipeError, ConnectionResetError):
+                raise
+            except ManyViewError as error:
+                connection.send(("failed", Failure(str(error), error.exit_code, traceback.format_exc())))
+            except Exception as error:
+                message = f"unexpected {type(error).__name__}: {error}"
+                failure = Failure(message, 1, traceback.format_exc())
+                # What is left in the memory of a card, or of this process, after that is not known.
+                connection.send(("broken" if keep_going else "failed", failure))
+                if keep_going:
+                    return
+            else:
+                connection.send(("done", result))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+@contextlib.contextmanager
+def _ignoring_ctrl_c() -> Iterator[None]:
+    """Processes started here inherit it: Ctrl-C in a terminal reaches all, the parent alone handles it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _death(process: BaseProcess, jobs: int) -> str:
+    remedy = f"use fewer than {jobs} --jobs" if jobs > 1 else "use a smaller --image-size or fewer views"
+    return (
+        f"its process ended without a result (exit code {process.exitcode}); -9 is mostly the system "
+        f"that ran out of memory: {remedy}"
+    )
