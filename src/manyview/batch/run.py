@@ -152,7 +152,7 @@ class Schedule:
             left = self._left()
             if not left and not self._running:
                 return
-            if not self._running and all(self._is_elsewhere(scene) for scene in left):
+            if not self._running and all([self._is_elsewhere(scene) for scene in left]):
                 return
             yield None
 

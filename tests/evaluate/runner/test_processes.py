@@ -14,11 +14,11 @@ from textwrap import indent
 
 import pytest
 
+from manyview.batch import pool
 from manyview.datasets import dataset_named
 from manyview.errors import InputError, ManyViewError, UsageError
 from manyview.evaluate.report.evaluation import evaluation_table
 from manyview.evaluate.report.files import read_evaluation, write_evaluation
-from manyview.evaluate.runner import processes
 from manyview.evaluate.runner.image_sets import evaluate_dataset
 from manyview.evaluate.runner.records import Evaluation
 from manyview.evaluate.runner.streamed import streamed_plans
@@ -82,7 +82,7 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes are copies of one that has imported all: for what happens after their start."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    monkeypatch.setattr(processes.multiprocessing, "get_context", lambda method: context)
+    monkeypatch.setattr(pool.multiprocessing, "get_context", lambda method: context)
 
 
 @pytest.mark.usefixtures("forked")
@@ -101,12 +101,12 @@ def test_a_failure_names_its_scene_and_others_are_kept(root: Path) -> None:
 
 @pytest.mark.usefixtures("forked")
 def test_a_process_that_is_killed_names_its_scene(root: Path, monkeypatch) -> None:
-    monkeypatch.setattr(processes, "_serve", _dies)
+    monkeypatch.setattr(pool, "_serve", _dies)
     with pytest.raises(ManyViewError, match=r"(chess|fire)/seq-0.*3.*--jobs"):
         run(root, jobs=2)
 
 
-def _dies(connection, weights, how, threads) -> None:
+def _dies(connection, weights, share, keep_going) -> None:
     connection.recv()
     os._exit(3)
 
