@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -127,15 +128,28 @@ def run_side_by_side(
     Closing the iterator ends the processes.
     """
     with tempfile.TemporaryDirectory(prefix="manyview-", ignore_cleanup_errors=True) as folder:
-        weights = Path(folder) / "model.pt"
-        torch.save((model, work), weights)
-        with contextlib.closing(_Pool(weights, iter(tasks), having, keep_going)) as pool:
+        loads = _Loads(Path(folder) / "model.pt", model, work)
+        with contextlib.closing(_Pool(loads, iter(tasks), having, keep_going)) as pool:
             while pool.has_work():
                 for task, seconds, kind, value in pool.messages():
                     if kind != "told":
                         yield Answer(task, value, seconds)
                     elif heard is not None:
                         heard(task, value)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loads:
+    """What processes load, from a file that is written for the first of them."""
+
+    path: Path
+    model: Network
+    work: Work
+
+    def written(self) -> Path:
+        if not self.path.exists():
+            torch.save((self.model, self.work), self.path)
+        return self.path
 
 
 @dataclasses.dataclass
@@ -149,9 +163,9 @@ class _Worker(Generic[T]):
 
 class _Pool(Generic[T]):
     def __init__(
-        self, weights: Path, tasks: Iterator[T | None], having: Sequence[Share], keep_going: bool
+        self, loads: _Loads, tasks: Iterator[T | None], having: Sequence[Share], keep_going: bool
     ) -> None:
-        self._weights, self._tasks, self._keep_going = weights, tasks, keep_going
+        self._loads, self._tasks, self._keep_going = loads, tasks, keep_going
         self._context = multiprocessing.get_context("spawn")
         self._started: list[_Worker[T]] = []
         self._working: dict[Connection, _Worker[T]] = {}
@@ -234,7 +248,7 @@ class _Pool(Generic[T]):
     def _start(self, share: Share) -> _Worker[T]:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_serve, args=(theirs, self._weights, share, self._keep_going), daemon=True
+            target=_serve, args=(theirs, self._loads.written(), share, self._keep_going), daemon=True
         )
         with _ignoring_ctrl_c():
             process.start()
@@ -247,7 +261,7 @@ class _Pool(Generic[T]):
 def _serve(connection: Connection, weights: Path, share: Share, keep_going: bool) -> None:
     """Do what comes until nothing does; ends with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(weights,), daemon=True).start()
     torch.set_num_threads(share.threads)
     model, work = torch.load(weights, map_location="cpu", mmap=True, weights_only=False)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
@@ -271,10 +285,12 @@ def _serve(connection: Connection, weights: Path, share: Share, keep_going: bool
                 connection.send(("done", result))
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(weights: Path) -> None:
+    """What a parent that was killed could not remove goes too."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
+        shutil.rmtree(weights.parent, ignore_errors=True)
         os._exit(1)
 
 

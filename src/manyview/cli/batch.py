@@ -59,11 +59,14 @@ class Batch(SceneChoice):
         from ..batch.pool import devices, shares
         from ..batch.run import run_batch
         from ..batch.scenes import Shard, read_scenes
+        from ..errors import UsageError
         from .batch_scene import ReconstructScene
 
         check_options(self, at_least={"jobs": 1, "retries": 0})
         shard = Shard() if self.shard is None else Shard.parse(self.shard)
         everything = read_scenes(self.scenes)
+        if self.scenes.is_dir() and self.out.resolve().is_relative_to(self.scenes.resolve()):
+            raise UsageError(f"{self.out}: lies in the folder of the scenes; choose another folder for results")
         chosen = shard.of(everything)
         command = self._command()
         check_batch_folder(self.out, self.resume)
