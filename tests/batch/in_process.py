@@ -20,7 +20,7 @@ def in_this_process(
             continue
         start = time.monotonic()
         try:
-            result = work(model, task, having[0], lambda told: heard(task, told))
+            result = work(model, task, having[0], lambda told, task=task: heard(task, told))
         except ManyViewError as error:
             result = Failure(str(error), error.exit_code)
         yield Answer(task, result, time.monotonic() - start)

@@ -36,7 +36,9 @@ def test_a_line_counts_when_it_is_whole(tmp_path: Path) -> None:
     assert reader.read()["x"].done is not None
 
 
-@pytest.mark.parametrize("damage", [b"\n", b"null\n", b"\xff\xfe\n", b'{"scene":"x","state":"done","time":-1}\n'])
+@pytest.mark.parametrize(
+    "damage", [b"\n", b"null\n", b"\xff\xfe\n", b'{"scene":"x","state":"done","time":-1}\n']
+)
 def test_damaged_lines_hide_no_others(tmp_path: Path, damage: bytes) -> None:
     good = b'{"scene":"y","state":"failed","time":1.0,"sentence":"s","later_release":1}\n'
     (tmp_path / "other.jsonl").write_bytes(damage + good)
@@ -70,7 +72,9 @@ def test_folders_that_hold_no_batch(tmp_path: Path) -> None:
         check_batch_folder(tmp_path / "mine.txt" / "out")
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"format": "another", "format_version": 1, "options": {}}'])
+@pytest.mark.parametrize(
+    "content", [b"{", b"[]", b'{"format": "another", "format_version": 1, "options": {}}']
+)
 def test_a_record_that_is_damaged_is_named(tmp_path: Path, content: bytes) -> None:
     record = open_batch(tmp_path / "out", {}) / "batch.json"
     record.write_bytes(content)

@@ -27,7 +27,8 @@ def test_a_list_gives_inputs_and_names(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     path = tmp_path / "list.txt"
     path.write_bytes(
-        b"\xef\xbb\xbf# remark\r\na/images\tkitchen\r\n\r\n  b  \n/elsewhere/c.mp4\nfew/*.jpg\nr\xe9sum\xe9\tcv\n"
+        b"\xef\xbb\xbf# remark\r\na/images\tkitchen\r\n\r\n  b  \n/elsewhere/c.mp4\n"
+        b"few/*.jpg\nr\xe9sum\xe9\tcv\n"
     )
     assert read_scenes(path) == [
         Scene("kitchen", str(tmp_path / "a" / "images")),

@@ -13,7 +13,7 @@ from manyview.batch.claims import Claims, Runner
 from manyview.batch.folder import open_batch
 from manyview.batch.journal import Journal
 from manyview.batch.pool import Answer, Failure
-from manyview.batch.run import Progress, Schedule, SceneDone, SceneTask
+from manyview.batch.run import Progress, SceneDone, SceneTask, Schedule
 from manyview.batch.scenes import Scene
 
 SCENES = [Scene(name, f"/photos/{name}") for name in "abc"]
@@ -117,7 +117,9 @@ def test_two_runners_share_the_scenes(out: Path) -> None:
     assert two.states() == {"a": "elsewhere", "b": "done", "c": "elsewhere"}
 
 
-def test_a_runner_that_is_gone_leaves_its_scenes_to_others(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runner_that_is_gone_leaves_its_scenes_to_others(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, two = OneRunner(out, "one"), OneRunner(out, "two")
     assert one.next() == "a" and two.next() == "b"
     do(two, out)

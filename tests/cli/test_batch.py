@@ -150,23 +150,15 @@ def test_a_runner_that_is_killed_anywhere_is_gone_on_with(
     assert count >= 3
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not show processes")
-def test_two_runners_and_one_that_is_killed(scenes: Path, weights: Path, tmp_path: Path) -> None:
-    """The first is killed at a scene that takes for ever; the second does all, and no process stays."""
-    fifo = scenes / "attic"
-    fifo.mkdir()
-    shutil.copy(scenes / "hall" / "photo.png", fifo / "photo.png")
-    out = tmp_path / "out"
-    sleeps = "time.sleep(100) if 'attic' in str(self.paths) else None"
-    begin = f"""
+_MAY_SLEEP = """
 import sys, time
 import manyview.cli.reconstruct as module
 from manyview.cli.main import main
 
 class Sleeping(module.Reconstruct):
     def reconstructed(self, *rest):
-        {sleeps}
+        if "attic" in str(self.paths):
+            time.sleep(100)
         return super().reconstructed(*rest)
 
 if sys.argv[1] == "sleep":
@@ -174,8 +166,16 @@ if sys.argv[1] == "sleep":
 if __name__ == "__main__":
     main(sys.argv[2:])
 """
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not show processes")
+def test_two_runners_and_one_that_is_killed(scenes: Path, weights: Path, tmp_path: Path) -> None:
+    """The first is killed at a scene that takes for ever; the second does all, and nothing stays behind."""
+    shutil.copytree(scenes / "hall", scenes / "attic")
+    out = tmp_path / "out"
     script = tmp_path / "script.py"
-    script.write_text(begin)
+    script.write_text(_MAY_SLEEP)
     line = ["batch", scenes, out, "--model", weights, "--to", "none", "--image-size", 28, "--retries", 0]
     place = {
         "env": {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)},
@@ -188,10 +188,11 @@ if __name__ == "__main__":
     with start("sleep") as first:
         claim = out / ".manyview-batch" / "claims" / "attic.1.claim"
         _until(claim.exists)
-        children = _children(first.pid)
         with start("work") as second:
             _until((out / "kitchen" / "reconstruction.json").exists)
-            assert claim.exists() and children
+            _until(lambda: _children(first.pid))
+            children = _children(first.pid)
+            assert claim.exists()
             first.kill()
             first.wait()
             said, error = second.communicate(timeout=100)

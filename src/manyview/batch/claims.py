@@ -40,7 +40,7 @@ class ClaimLost(BaseException):
 
 
 class Runner(msgspec.Struct, frozen=True):
-    """Who holds a claim: `machine` is empty where other processes' lives cannot be seen, `started` in ticks."""
+    """Who holds a claim; `machine` is empty where processes cannot be seen, `started` is in ticks."""
 
     host: str
     machine: str

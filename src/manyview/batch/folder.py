@@ -77,8 +77,8 @@ def open_batch(out: Path, options: Mapping[str, Any]) -> Path:
     for name in sorted(options.keys() | found.options.keys()):
         if options.get(name) != found.options.get(name):
             raise OutputError(
-                f"{out}: its batch was begun with {_said(name, found.options)}, now {_said(name, options)} is "
-                "asked for; give the same options, or choose another folder"
+                f"{out}: its batch was begun with {_said(name, found.options)}, not with "
+                f"{_said(name, options)}; give the same options, or choose another folder"
             )
     return hidden
 

@@ -110,4 +110,3 @@ class Journal:
         whole, newline, _ = text.rpartition(b"\n")
         self._read_bytes[name] = begin + len(whole) + len(newline)
         return whole.split(b"\n") if newline else []
-

@@ -98,9 +98,7 @@ def devices(name: str) -> list[str]:
     if device.type != "cuda" or device.index is not None:
         return [str(device)]
     kind = torch.cuda.get_device_name(0)
-    return [
-        f"cuda:{i}" for i in range(torch.cuda.device_count()) if torch.cuda.get_device_name(i) == kind
-    ]
+    return [f"cuda:{i}" for i in range(torch.cuda.device_count()) if torch.cuda.get_device_name(i) == kind]
 
 
 def run_side_by_side(
@@ -159,6 +157,7 @@ class _Worker(Generic[T]):
     share: Share
     task: T | None = None
     since: float = 0.0
+    loaded: bool = False
 
 
 class _Pool(Generic[T]):
@@ -210,7 +209,7 @@ class _Pool(Generic[T]):
             except (EOFError, ConnectionResetError):
                 kind, value = "died", None
             if kind == "ready":
-                self._early_deaths = 0
+                self._early_deaths, worker.loaded = 0, True
                 worker.since = time.monotonic()  # loading the model is no part of the task
                 continue
             if kind != "told":
@@ -222,11 +221,13 @@ class _Pool(Generic[T]):
                 if kind == "died":
                     worker.process.join()
                     value = Failure(_death(worker.process, worker.share.jobs))
-                    self._early_deaths += 1
+                    self._early_deaths += not worker.loaded
                 self._after_failure(worker, kind)
             yield worker.task, seconds, kind, value
             if self._early_deaths >= _MOST_STARTS:
-                raise ManyViewError(f"no process could load the model: {_death(worker.process, worker.share.jobs)}")
+                raise ManyViewError(
+                    f"no process could load the model: {_death(worker.process, worker.share.jobs)}"
+                )
 
     def _after_failure(self, worker: _Worker[T], kind: str) -> None:
         self._over = self._over or not self._keep_going

@@ -38,7 +38,7 @@ class SceneTask:
 
 @dataclasses.dataclass(frozen=True)
 class SceneDone:
-    """What a process says of a scene whose result is in its folder; what another runner has taken over is `lost`."""
+    """What a process says of a scene that is in its folder, or `lost` to another runner."""
 
     views: int = 0
     peak_bytes: int = 0
@@ -48,7 +48,7 @@ class SceneDone:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a scene; "elsewhere": another runner has it. `entry`: the line of the journal, if any."""
+    """What became of a scene ("elsewhere": another runner has it), and its line of the journal, if any."""
 
     scene: Scene
     state: Literal["done", "failed", "elsewhere"]
@@ -66,9 +66,16 @@ class Progress:
 
     def __str__(self) -> str:
         left = self.total - self.done - self.failed
-        rate = f"{self.per_s:.1f}/s" if self.per_s >= 1 else f"{1 / self.per_s:.1f} s each" if self.per_s else ""
+        rate = (
+            f"{self.per_s:.1f}/s" if self.per_s >= 1 else f"{1 / self.per_s:.1f} s each" if self.per_s else ""
+        )
         ahead = f"about {format_duration(left / self.per_s)} left" if self.per_s and left else ""
-        parts = (f"{self.done}/{self.total} scenes", f"{self.failed} failed" if self.failed else "", rate, ahead)
+        parts = (
+            f"{self.done}/{self.total} scenes",
+            f"{self.failed} failed" if self.failed else "",
+            rate,
+            ahead,
+        )
         return ", ".join(filter(None, parts))
 
 
@@ -124,7 +131,7 @@ def run_batch(
 
 
 class Schedule:
-    """Which scene is next: those that have not failed first, none that is done or that another runner holds."""
+    """Which scene is next: those that have not failed first, none that is done or another runner's."""
 
     def __init__(
         self, scenes: Sequence[Scene], out: Path, claims: Claims, journal: Journal, retries: int
@@ -249,4 +256,3 @@ def _ended(journal: Journal, names: set[str]) -> tuple[int, int]:
     states = [state for name, state in journal.read().items() if name in names]
     done = sum(state.done is not None for state in states)
     return done, sum(state.failed is not None for state in states if state.done is None)
-

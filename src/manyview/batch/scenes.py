@@ -11,7 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError, UsageError
-from ..files.naming import VIDEO_SUFFIXES, enumerated, is_clutter, natural_key, printable, suffix_of, suggestion
+from ..files.naming import (
+    VIDEO_SUFFIXES,
+    enumerated,
+    is_clutter,
+    natural_key,
+    printable,
+    suffix_of,
+    suggestion,
+)
 from ..files.paths import file_names, user_path
 from ..files.schema import read_regular
 
@@ -36,7 +44,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """"2/8". Raises UsageError for anything else."""
+        """ "2/8". Raises UsageError for anything else."""
         found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text.strip())
         if found is None or not 1 <= int(found[1]) <= int(found[2]):
             raise UsageError(
@@ -75,8 +83,8 @@ def read_scenes(given: Path) -> list[Scene]:
         if unique != scene.name:
             same = [one.input for one in scenes if one.name.casefold() == scene.name.casefold()]
             raise InputError(
-                f"{given}: more than one scene is called {scene.name} ({enumerated(same, 2)}); list them in a "
-                "text file, a line each, with a tab and a name behind"
+                f"{given}: more than one scene is called {scene.name} ({enumerated(same, 2)}); list them in "
+                "a text file, a line each, with a tab and a name behind"
             )
     return scenes
 
@@ -131,7 +139,7 @@ def _scene(path: Path, name: str) -> Scene:
     clean = file_names([name])[0] if name else ""
     if not clean or "/" in clean or clean.startswith(".") or len(clean.encode()) > _LONGEST_NAME:
         raise InputError(
-            f"{printable(name)[:80]!r} cannot be the name of a result folder; give one of up to {_LONGEST_NAME} "
-            "bytes without slashes, behind a tab"
+            f"{printable(name)[:80]!r} cannot be the name of a result folder; give one of up to "
+            f"{_LONGEST_NAME} bytes without slashes, behind a tab"
         )
     return Scene(clean, os.fspath(path))

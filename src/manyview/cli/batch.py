@@ -66,7 +66,9 @@ class Batch(SceneChoice):
         shard = Shard() if self.shard is None else Shard.parse(self.shard)
         everything = read_scenes(self.scenes)
         if self.scenes.is_dir() and self.out.resolve().is_relative_to(self.scenes.resolve()):
-            raise UsageError(f"{self.out}: lies in the folder of the scenes; choose another folder for results")
+            raise UsageError(
+                f"{self.out}: lies in the folder of the scenes; choose another folder for results"
+            )
         chosen = shard.of(everything)
         command = self._command()
         check_batch_folder(self.out, self.resume)
@@ -83,7 +85,15 @@ class Batch(SceneChoice):
                 bars("scenes", progress.done + progress.failed, progress.total)
 
             outcomes = run_batch(
-                chosen, self.out, hidden, model, ReconstructScene(command), having, self.retries, told, everything
+                chosen,
+                self.out,
+                hidden,
+                model,
+                ReconstructScene(command),
+                having,
+                self.retries,
+                told,
+                everything,
             )
         self._write(everything, hidden)
         return _say_outcomes(outcomes, self.out)
@@ -99,7 +109,9 @@ class Batch(SceneChoice):
     def _options(self, model: Network) -> dict[str, Any]:
         """What decides the results and is not the default, by option."""
         plain = _flat(SceneChoice())
-        options = {name: value for name, value in _flat(self).items() if name in plain and value != plain[name]}
+        options = {
+            name: value for name, value in _flat(self).items() if name in plain and value != plain[name]
+        }
         options = {name: value for name, value in options.items() if name not in _OF_THE_MACHINE}
         weights = "" if model.info is None else str(model.info.weights_sha256)[:16]
         return {**options, "model": f"{model.name} {weights}".strip()}

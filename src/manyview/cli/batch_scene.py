@@ -1,4 +1,4 @@
-"""A scene of `manyview batch`, in a process of its pool: the command `reconstruct` with a model that is there."""
+"""A scene of `manyview batch`, in a process of its pool: `reconstruct` with a model that is loaded."""
 
 from __future__ import annotations
 

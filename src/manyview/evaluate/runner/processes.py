@@ -21,8 +21,8 @@ def measure_side_by_side(
 ) -> Generator[tuple[int, SceneRows], None, None]:
     """(index in `scenes`, its rows) as they finish, in the processes of `batch.pool`.
 
-    After a failure no scene is begun, those that run are finished and yielded, and then a ManyViewError naming
-    the scene is raised. Closing the iterator ends the processes.
+    After a failure no scene is begun, those that run are finished and yielded, and then a ManyViewError
+    naming the scene is raised. Closing the iterator ends the processes.
     """
     how = scenes[0].how
     having = shares(model, how.options, max(1, min(jobs, len(scenes))))
@@ -43,7 +43,7 @@ def measure_side_by_side(
 
 @dataclasses.dataclass
 class Measuring:
-    """What a process does with (index, scene): on CUDA its first pass compiles and tunes, and is not measured."""
+    """What a process does with (index, scene); on CUDA its first pass compiles, and is not measured."""
 
     how: Recipe
     first: bool = True
