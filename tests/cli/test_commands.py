@@ -95,7 +95,8 @@ def test_evaluate_prints_a_table(command: Command, weights: Path, tmp_path: Path
 
 def test_version_and_help(command: Command):
     assert command("--version")[:2] == (0, f"manyview {manyview.__version__}\n")
-    for verb in ("reconstruct", "plan", "export", "view", "demo", "bench", "train", "evaluate", "doctor"):
+    verbs = ("reconstruct", "batch", "plan", "export", "view", "demo", "bench", "train", "evaluate", "doctor")
+    for verb in verbs:
         status, stdout, _ = command(verb, "--help")
         assert status == 0 and f"manyview {verb}" in stdout
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from manyview.cli.main import COMMANDS
+from tests.batch.in_process import in_this_process
 from tests.datasets.posed_fixtures import write_plain
 from tests.datasets.test_spatialbench import write_scene
 from tests.refine.fakes import fake_solve
@@ -31,7 +32,12 @@ VALUES: dict[type, tuple[str, ...]] = {
 }
 LIMIT_S = 30
 
-OPTIONS = every_option()
+# What `batch` shares with `reconstruct` is tried there.
+OPTIONS = [
+    option
+    for option in every_option()
+    if option.words != ("batch",) or option.flag in ("--jobs", "--shard", "--retries")
+]
 COMMAND_WORDS = list(dict.fromkeys(option.words for option in OPTIONS))
 
 
@@ -66,9 +72,13 @@ def lines(
     small = ("--scenes", 1, "--views", 2, "--size", 28, 28, "--accel", "dense")
     assert command("reconstruct", photos, "result", *model, "--to", "none")[0] == 0
     fake_solve(monkeypatch)
+    (tmp_path / "scenes").mkdir()
+    shutil.copytree(photos, tmp_path / "scenes" / "one")
+    monkeypatch.setattr("manyview.batch.run.run_side_by_side", in_this_process)
     return {
         ("reconstruct",): (photos, "out", *model, "--to", "none", "--max-frames", 1, "--refine"),
         ("stream",): (photos, "out", *model, "--to", "none", "--max-frames", 1),
+        ("batch",): ("scenes", "results", *model, "--to", "none"),
         ("refine",): ("result", "--to", "none"),
         ("plan",): (photos, *model, "--max-frames", 1),
         ("export",): ("result", "--to", "ply"),
@@ -136,6 +146,8 @@ def turned(values: tuple[str, ...], place: int) -> tuple[str, ...]:
 def values_for(option: Option) -> tuple[str, ...]:
     if option.flag == "--seed":  # any is good
         return VALUES[int][:2]
+    if option.flag == "--shard":
+        return VALUES[str]
     if option.kind is str and option.flag not in ("--model", "--config", "--init"):  # names, not of files
         return ("", "n" * 5000)
     return VALUES[option.kind]
