@@ -22,6 +22,7 @@ import torch
 
 from ..errors import ManyViewError
 from ..models.network import Network
+from ..reconstruction.plan.allocator import bound_caches
 from ..reconstruction.plan.machine import inspect_machine, pick_device
 from ..reconstruction.run.options import ReconstructOptions
 from ..reconstruction.run.prepare import weights_elsewhere
@@ -263,6 +264,7 @@ def _serve(connection: Connection, weights: Path, share: Share, keep_going: bool
     """Do what comes until nothing does; ends with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(weights,), daemon=True).start()
+    bound_caches()  # as the command that started it
     torch.set_num_threads(share.threads)
     model, work = torch.load(weights, map_location="cpu", mmap=True, weights_only=False)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
