@@ -1,4 +1,4 @@
-"""Result folders, export manifests and stream journals that a stranger edited."""
+"""Result folders, export manifests, journals of streams and batches that a stranger edited."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, safe_open, save_file
 
 from manyview import export, load_reconstruction
+from manyview.batch.claims import Claims, Runner
+from manyview.batch.folder import open_batch
+from manyview.batch.journal import Entry, Journal
 from manyview.files.manifest import MANIFEST_NAME
 from manyview.reconstruction.result.save import ARRAYS_NAME, HEADER_NAME
 from manyview.streaming.journal import StreamJournal
@@ -113,3 +116,24 @@ def test_journals(place: Path, data: st.DataObject) -> None:
         path.write_bytes(b"\n".join(map(json_bytes, lines if isinstance(lines, list) else [lines])))
     with only_our_errors(place / "outside"):
         _read_journal(again)
+
+
+@examples(40)
+@given(st.data())
+def test_batches(place: Path, data: st.DataObject) -> None:
+    out = place / "batch"
+    shutil.rmtree(out, ignore_errors=True)
+    hidden = open_batch(out, {"accel": "flash"})
+    entry = Entry("kitchen", "failed", 1.5, "/photos", "no", 1, 2.5, 3, 4, 1)
+    Journal(hidden / "journal", "host").write(entry)
+    Claims(hidden / "claims", Runner("host", "boot", 1, 2, "nonce")).take("kitchen")
+    names = ("batch.json", "journal/host.jsonl", "claims/kitchen.1.claim")
+    path = hidden / data.draw(st.sampled_from(names))
+    if data.draw(st.booleans()):
+        path.write_bytes(data.draw(damaged(path.read_bytes())))
+    else:
+        path.write_bytes(json_bytes(data.draw(mutated(json.loads(path.read_bytes())))) + b"\n")
+    with only_our_errors(place / "outside"):
+        open_batch(out, {"accel": "flash"})
+    Journal(hidden / "journal", "other").read()
+    Claims(hidden / "claims", Runner.this()).take("kitchen")
