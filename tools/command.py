@@ -16,7 +16,10 @@ def run_command(
     options: Any, run: Callable[[Any], int | None], program: str, arguments: Sequence[str] | None = None
 ) -> int:
     """Parse `arguments` (None: those of the process) as a dataclass, run, and return the exit status."""
-    logging.basicConfig(format="%(message)s")
+    handler, said = logging.StreamHandler(), set[str]()
+    # A warning about weights would come with every scene they are measured on.
+    handler.addFilter(lambda record: (text := record.getMessage()) not in said and not said.add(text))
+    logging.basicConfig(format="%(message)s", handlers=[handler])
     try:
         return run(tyro.cli(options, args=arguments, prog=f"python -m {program}")) or 0
     except ManyViewError as error:

@@ -1,4 +1,4 @@
-"""Choose between weights: `python -m tools.training.validate MODEL --photos SET... --textures FOLDER`.
+"""Choose between weights: `python -m tools.training.validate MODEL... --photos SET... --textures FOLDER`.
 
 Sets and pictures must be none of those that weights were trained on, nor those of the final tables.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from typing import Any
 import numpy as np
 import tyro
 
+from manyview.cli.console import Bars
 from manyview.datasets import read_posed_set
 from manyview.datasets.posed_set import PosedSet
+from manyview.errors import UsageError
 from manyview.evaluate.protocols.published import POSED
 from manyview.evaluate.runner.scene import PosedScene, Recipe
 from manyview.evaluate.runner.settings import posed_settings
@@ -31,14 +34,17 @@ from tools.command import run_command
 
 _MOST_VIEWS, _GROUPS, _VIEWS, _WINDOW = 24, 4, 8, 16
 _COLUMNS = ("auc_5", "auc_30", "auc_30_groups", "rotation", "direction", "focal_%", "abs_rel")
+_MEAN = "mean of photographs"
+Figures = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Validation:
     """Print poses and focal lengths of weights on photographs and on rendered scenes, dense attention."""
 
-    model: tyro.conf.Positional[str]
-    """A run's folder, a file of weights or a name."""
+    models: tyro.conf.Positional[tuple[str, ...]]
+    """Folders of runs, files of weights or names. Several are columns, with AUC@30 and the mean of all other
+    figures on photographs."""
     photos: tuple[Path, ...] = ()
     """Folders of photographs with cameras: all views (at most 24), and groups of 8 neighbours."""
     textures: Path | None = None
@@ -47,34 +53,66 @@ class Validation:
     """Longer side of the photographs, in pixels; none: the model's."""
     scenes: int = 24
     """Rendered scenes of each kind."""
+    scene_size: tuple[int, int] = (80, 112)
+    """Height and width of the rendered scenes, in pixels, whatever the weights were trained on."""
     json: Path | None = None
-    """Also write the figures to this file."""
+    """Also write all figures, by model and set, to this file."""
 
 
 def validate(args: Validation) -> None:
-    """Measure and print a table."""
-    run = Path(args.model)
-    model = trained_model(run) if has_state(run) else load_trainable(args.model)
-    table: dict[str, dict[str, float]] = {}
-    for folder in args.photos:
-        table[folder.name] = on_photographs(model, read_posed_set(folder), args.size)
-    if table:
-        table["mean of photographs"] = {
-            column: float(np.mean([row[column] for row in table.values()]))
-            for column in next(iter(table.values()))
-        }
-    for name, scenes in rendered_scenes(args.textures).items():
-        found = evaluate_synthetic(model, ("dense",), args.scenes, _VIEWS, options=scenes, baselines=False)
-        figures = found.rows["dense"]
-        names = {"auc_5": "auc_5", "auc_30": "auc_30", "rotation": "rotation_median_deg",
-                 "direction": "translation_median_deg", "abs_rel": "abs_rel"}  # fmt: skip
-        table[name] = {ours: _number(figures[theirs]) for ours, theirs in names.items()}
-    print(f"| {args.model} | " + " | ".join(_COLUMNS) + " |\n|" + "---|" * (len(_COLUMNS) + 1))
-    for name, row in table.items():
-        cells = (f"{row[column]:.3g}" if column in row else "" for column in _COLUMNS)
-        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+    """Measure, print a table line by line, and write the figures."""
+    if not args.models:
+        raise UsageError("name at least one model: the folder of a run, a file of weights or a name")
+    found: dict[str, Figures] = {name: {} for name in args.models}
+    print(heading(found))
+    with Bars() as bars:
+        for name in measure(args, found, bars):
+            print(line(found, name), flush=True)
     if args.json is not None:
-        args.json.write_text(json.dumps(table, indent=1), "utf-8")
+        args.json.write_text(json.dumps(found, indent=1), "utf-8")
+
+
+def measure(
+    args: Validation, found: Mapping[str, Figures], progress: Callable[[str, int, int], None]
+) -> Iterator[str]:
+    """Put the figures of each set into `found`, by model and set; yields the set's name once all have it."""
+    models = {name: trained_model(Path(name)) if has_state(Path(name)) else load_trainable(name)
+              for name in args.models}  # fmt: skip
+    rendered = rendered_scenes(args.textures)
+    done, total = 0, (len(args.photos) + len(rendered)) * len(models)
+    for what in (*args.photos, *rendered):
+        name = what if isinstance(what, str) else what.name
+        for label, model in models.items():
+            if isinstance(what, str):
+                found[label][name] = on_rendered(model, rendered[what], args.scenes, args.scene_size)
+            else:
+                found[label][name] = on_photographs(model, read_posed_set(what), args.size)
+            done += 1
+            progress("validate", done, total)
+        yield name
+        if args.photos and what == args.photos[-1]:
+            for own in found.values():
+                own[_MEAN] = {c: float(np.mean([row[c] for row in own.values()])) for c in own[name]}
+            yield _MEAN
+
+
+def heading(found: Mapping[str, Figures]) -> str:
+    """First lines of a table in Markdown: figures of one model, or one figure of several models."""
+    cells = ("set", *_COLUMNS) if len(found) == 1 else ("set", "figure", *found)
+    return f"| {' | '.join(cells)} |\n|{'---|' * len(cells)}"
+
+
+def line(found: Mapping[str, Figures], name: str) -> str:
+    """A set's line of the table; the mean of photographs has one for each figure of several models."""
+    rows = [own[name] for own in found.values()]
+    if len(rows) == 1:
+        return f"| {name} | " + " | ".join(_cell(rows[0].get(column)) for column in _COLUMNS) + " |"
+    figures = [column for column in _COLUMNS if column in rows[0]] if name == _MEAN else ["auc_30"]
+    return "\n".join(f"| {name} | {f} | " + " | ".join(_cell(row[f]) for row in rows) + " |" for f in figures)
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
 
 
 def on_photographs(model: VGGT, found: PosedSet, size: int | None) -> dict[str, float]:
@@ -97,6 +135,19 @@ def on_photographs(model: VGGT, found: PosedSet, size: int | None) -> dict[str, 
         "rotation": _number(every["rotation_deg"]),
         "direction": _number(every["direction_deg"]),
         "focal_%": _number(every["focal_error"]),
+    }
+
+
+def on_rendered(model: VGGT, scenes: SceneOptions, count: int, size: tuple[int, int]) -> dict[str, float]:
+    """Figures of held-out rendered scenes of 8 views."""
+    found = evaluate_synthetic(model, ("dense",), count, _VIEWS, size, scenes, baselines=False)
+    figures = found.rows["dense"]
+    return {
+        "auc_5": _number(figures["auc_5"]),
+        "auc_30": _number(figures["auc_30"]),
+        "rotation": _number(figures["rotation_median_deg"]),
+        "direction": _number(figures["translation_median_deg"]),
+        "abs_rel": _number(figures["abs_rel"]),
     }
 
 
