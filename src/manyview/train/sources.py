@@ -56,14 +56,14 @@ def with_pictures(config: TrainConfig, folder: str | Path) -> TrainConfig:
         UsageError: a recipe without such scenes.
     """
     path = str(user_path(folder).resolve())
-    if not any(_shows_pictures(mix) for stage in config.stages for mix in stage.scenes):
+    if not any(shows_pictures(mix) for stage in config.stages for mix in stage.scenes):
         raise UsageError(
             f"{folder}: no scenes of the recipe '{config.name}' show pictures; leave --textures out, or "
             "take a recipe whose scenes have a picture_share, such as photos"
         )
 
     def shown(mix: SceneMix) -> SceneMix:
-        if not _shows_pictures(mix):
+        if not shows_pictures(mix):
             return mix
         return dataclasses.replace(mix, start={**mix.start, "pictures": path})
 
@@ -96,5 +96,6 @@ def _is_ordered(mix: SceneMix) -> bool:
     return mix.start.get("path") == "walk" if mix.posed is None else mix.posed.ordered
 
 
-def _shows_pictures(mix: SceneMix) -> bool:
+def shows_pictures(mix: SceneMix) -> bool:
+    """Whether surfaces of these scenes may show pictures, which --textures then has to give."""
     return "picture_share" in mix.start

@@ -1,0 +1,51 @@
+"""Tools that compare weights: their tables, the recipes of pilots, and what they say once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from tools.training.pilots import variant
+from tools.training.validate import heading, line
+
+from manyview.train.sources import shows_pictures
+
+ONE = {"door": {"auc_5": 1.0, "auc_30": 40.0}, "mean of photographs": {"auc_5": 1.0, "auc_30": 40.0}}
+
+
+def cells(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines()]
+
+
+def test_one_model_has_figures_as_columns_and_several_are_columns() -> None:
+    (columns, _), (row,) = cells(heading({"a": ONE})), cells(line({"a": ONE}, "door"))
+    assert len(columns) == len(row) and row[columns.index("auc_30")] == "40"
+    two = {"a": ONE, "b": {name: {"auc_5": 2.0, "auc_30": 50.0} for name in ONE}}
+    assert cells(heading(two))[0] == ["set", "figure", "a", "b"]
+    assert cells(line(two, "door")) == [["door", "auc_30", "40", "50"]]
+    assert cells(line(two, "mean of photographs")) == [
+        ["mean of photographs", "auc_5", "1", "2"],
+        ["mean of photographs", "auc_30", "40", "50"],
+    ]
+
+
+@pytest.mark.parametrize("textures", [True, False])
+def test_recipes_of_pilots(textures: bool) -> None:
+    config = variant("one", 256, textures)
+    assert config.model.dim == 256 and config.model.depth == 8 and config.processor_time
+    assert any(shows_pictures(mix) for stage in config.stages for mix in stage.scenes) is textures
+
+
+def test_tools_say_each_message_once() -> None:
+    code = """
+import dataclasses, logging
+from tools.command import run_command
+Options = dataclasses.make_dataclass("Options", [])
+def run(options):
+    for text in ("first", "first", "second"):
+        logging.getLogger("manyview.any").warning(text)
+run_command(Options, run, "tools.any", [])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == ["first", "second"]

@@ -1,0 +1,126 @@
+"""What textures and photographs each add at equal time: `python -m tools.training.pilots OUT`.
+
+The recipe `photos` trains `nano`'s network at another width, with the textures alone, the photographs alone,
+both, and neither, one after another by `manyview train`; then `tools.training.validate` measures each.
+A variant that has its figures is left as it is and a run goes on, so the command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from manyview.cli.console import Bars
+from manyview.errors import ManyViewError, UsageError
+from manyview.files.schema import read_json
+from manyview.train.config import TrainConfig, load_config
+from manyview.train.sources import shows_pictures
+from tools.command import run_command
+from tools.training.validate import Figures, Validation, heading, line, measure
+
+_VARIANTS = {"neither": (False, False), "textures": (True, False), "photographs": (False, True),
+             "both": (True, True)}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pilots:
+    """Train the four variants and write OUT/pilots.json and OUT/pilots.md."""
+
+    out: tyro.conf.Positional[Path]
+    photos: tuple[Path, ...]
+    """Prepared photographs to train on."""
+    textures: Path
+    """Folder of pictures to train on."""
+    check_photos: tuple[Path, ...]
+    """Folders of other photographs with cameras, to measure on."""
+    check_textures: Path
+    """Folder of other pictures, to measure on."""
+    init: str = "manyview-small"
+    """Initial weights of eight pairs, of this width or half of it; a name or a file."""
+    minutes: float = 15.0
+    """Processor time of each variant's training."""
+    data_share: float = 0.25
+    """Share of scenes from photographs."""
+    width: int = 256
+    """Channels of the network; heads have 32."""
+    processes: int = 1
+    """Of each training."""
+    scenes: int = 12
+    """Rendered scenes of each kind to measure on."""
+
+
+def pilots(args: Pilots) -> None:
+    """Train and measure whatever is missing, then write the table."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    asked, options = args.out / "options.json", {name: str(value) for name, value in vars(args).items()}
+    if asked.is_file() and read_json(asked, dict, remedy="delete it") != options:
+        raise UsageError(f"{asked}: these pilots have other options; give the same or another folder")
+    asked.write_text(json.dumps(options, indent=1), "utf-8")
+    found: dict[str, Figures] = {}
+    for name, (textures, photos) in _VARIANTS.items():
+        figures = args.out / f"{name}.json"
+        if not figures.is_file():
+            recipe, run = args.out / f"{name}-recipe.json", args.out / name
+            recipe.write_text(json.dumps(variant(name, args.width, textures).to_json()), "utf-8")
+            command = [sys.executable, "-m", "manyview.cli.main", "train", "base", "--config", str(recipe),
+                       "--init", args.init, "--out", str(run), "--processes", str(args.processes),
+                       "--budget-minutes", str(args.minutes)]  # fmt: skip
+            command += ["--textures", str(args.textures)] if textures else []
+            command += (
+                ["--photos", *map(str, args.photos), "--data-share", str(args.data_share)] if photos else []
+            )
+            print(f"{name}: training", flush=True)
+            if subprocess.run(command).returncode:
+                raise ManyViewError(f"{name}: the training in {run} failed; correct what it says and go on")
+            own: dict[str, Figures] = {str(run): {}}
+            print(f"{name}: measured\n{heading(own)}")
+            check = Validation((str(run),), args.check_photos, args.check_textures, scenes=args.scenes)
+            with Bars() as bars:
+                for what in measure(check, own, bars):
+                    print(line(own, what), flush=True)
+            figures.write_text(json.dumps(own[str(run)]), "utf-8")
+        found[name] = read_json(figures, Figures, remedy="delete it")
+    lines = [heading(found), *(line(found, what) for what in next(iter(found.values())))]
+    (args.out / "pilots.json").write_text(json.dumps(found, indent=1), "utf-8")
+    (args.out / "pilots.md").write_text("\n".join(lines) + "\n", "utf-8")
+    print("\n".join(lines))
+
+
+def variant(name: str, width: int, textures: bool) -> TrainConfig:
+    """The recipe `photos` with eight pairs of a width, without the scenes that show pictures if so wanted."""
+    recipe, nano = load_config("photos"), load_config("nano")
+    model, heads = nano.model, width // 32
+    assert model.encoder is not None and model.camera_head is not None
+    model = dataclasses.replace(
+        model,
+        dim=width,
+        num_heads=heads,
+        image_size=recipe.model.image_size,
+        encoder=dataclasses.replace(model.encoder, num_heads=heads),
+        camera_head=dataclasses.replace(model.camera_head, num_heads=heads),
+    )
+    stages = recipe.stages if textures else tuple(
+        dataclasses.replace(stage, scenes=tuple(mix for mix in stage.scenes if not shows_pictures(mix)))
+        for stage in recipe.stages
+    )  # fmt: skip
+    return dataclasses.replace(
+        recipe,
+        name=name,
+        model=model,
+        stages=stages,
+        supervised_layers=nano.supervised_layers,
+        read_out_from=nano.read_out_from,
+        init_layers=(),
+        evaluate_scenes=1,
+        evaluate_minutes=1e6,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(Pilots, pilots, "tools.training.pilots"))
