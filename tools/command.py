@@ -17,8 +17,13 @@ def run_command(
 ) -> int:
     """Parse `arguments` (None: those of the process) as a dataclass, run, and return the exit status."""
     handler, said = logging.StreamHandler(), set[str]()
-    # A warning about weights would come with every scene they are measured on.
-    handler.addFilter(lambda record: (text := record.getMessage()) not in said and not said.add(text))
+
+    def is_new(record: logging.LogRecord) -> bool:
+        known = len(said)
+        said.add(record.getMessage())
+        return len(said) > known
+
+    handler.addFilter(is_new)  # a warning about weights would come with every scene they are measured on
     logging.basicConfig(format="%(message)s", handlers=[handler])
     try:
         return run(tyro.cli(options, args=arguments, prog=f"python -m {program}")) or 0

@@ -79,8 +79,9 @@ def measure(
     models = {name: trained_model(Path(name)) if has_state(Path(name)) else load_trainable(name)
               for name in args.models}  # fmt: skip
     rendered = rendered_scenes(args.textures)
-    done, total = 0, (len(args.photos) + len(rendered)) * len(models)
-    for what in (*args.photos, *rendered):
+    sets: tuple[Path | str, ...] = (*args.photos, *rendered)
+    done, total = 0, len(sets) * len(models)
+    for what in sets:
         name = what if isinstance(what, str) else what.name
         for label, model in models.items():
             if isinstance(what, str):
