@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .layout import TokenLayout
-from .protocols import Fill, Keys, KeySet, LayerInput, Queries, QuerySet
+from .protocols import Exchange, Fill, Keys, KeySet, LayerInput, Queries, QuerySet
 from .softmax.sdpa import attend
 from .softmax.weighted import attend_weighted
 
@@ -25,6 +25,9 @@ class AllQueries(Queries):
 
     def count(self, layout: TokenLayout) -> float:
         return layout.tokens
+
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        return Exchange()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,9 @@ class AllKeys(Keys):
 
     def count(self, layout: TokenLayout) -> float:
         return layout.tokens
+
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        return Exchange(tokens=whole.tokens)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +75,9 @@ class SameFrameKeys(Keys):
     def count(self, layout: TokenLayout) -> float:
         return layout.tokens_per_frame
 
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        return Exchange()
+
 
 @dataclasses.dataclass(frozen=True)
 class NoFill(Fill):
@@ -77,3 +86,6 @@ class NoFill(Fill):
     def attend(self, layer: LayerInput, queries: QuerySet, keys: KeySet) -> Tensor:
         terms = (keys.log_weight, queries.lengths, queries.longest)
         return attend_weighted(queries.q, keys.k, keys.v, *terms, shapes_vary=keys.shapes_vary)
+
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        return Exchange()

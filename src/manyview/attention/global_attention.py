@@ -7,14 +7,17 @@ method sees queries, keys, values and the token layout, and knows nothing of the
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..distributed.ranks import Ranks
 from .dense import AllKeys, AllQueries, NoFill, SameFrameKeys
 from .layout import TokenLayout
-from .protocols import AttentionParts, Fill, Keys, LayerInput, LayerRun, Queries
+from .protocols import AttentionParts, Exchange, Fill, Keys, KeySet, LayerInput, LayerRun, Queries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +53,13 @@ class GlobalAttention:
         layer = LayerInput(attention, tokens, layout, rotation, run)
         if self.keys.per_query:
             return self.keys.attend_layer(layer)
-        queries = self.queries.reduce(layer)
-        keys = self.keys.select(layer)
+        if run.ranks is None:
+            queries = self.queries.reduce(layer)
+            keys = self.keys.select(layer)
+        else:  # keys travel while queries are projected
+            joining = _joining(self.keys.select(layer), run.ranks)
+            queries = self.queries.reduce(layer)
+            keys = joining()
         if run.record is not None and self.queries.every_token and self.keys.every_token:
             run.record(run.layer, queries.q, keys.k)
         heads = self.fill.attend(layer, queries, keys)
@@ -64,6 +72,11 @@ class GlobalAttention:
         """Whether a part chooses frames by what they show."""
         return any(part.needs_frame_features for part in (self.queries, self.keys, self.fill))
 
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        """What the three parts need of other ranks where several share a scene of the layout `whole`."""
+        parts = (self.queries, self.keys, self.fill)
+        return sum((part.exchange(whole, num_heads, dim) for part in parts), Exchange())
+
     def attention_flops(self, layout: TokenLayout, dim: int, head_dim: int) -> float:
         """FLOPs of scores and weighted sums, two per multiply-add."""
         part = self.keys if self.keys.per_query else self.fill
@@ -74,6 +87,28 @@ class GlobalAttention:
         """FLOPs of choosing or matching tokens; what is both queries and keys counts once."""
         once = isinstance(self.queries, Keys) and self.queries == self.keys
         return self.queries.extra(layout, dim) + (0 if once else self.keys.extra(layout, dim))
+
+
+def _joining(keys: KeySet, ranks: Ranks) -> Callable[[], KeySet]:
+    """Starts to bring the keys of the other ranks; what it returns waits for them."""
+    first, split = keys.joined, ranks.split
+    own = keys.k.shape[2] - first
+    sizes = keys.sizes or tuple(own // split.count * count for count in split.counts)
+    joined = first + sum(sizes)
+    if joined == first:
+        return lambda: keys
+
+    def joining(x: Tensor, dim: int) -> Callable[[], Tensor]:
+        arriving = ranks.gather(x.narrow(dim, first, own), dim, sizes)
+        if not first:
+            return arriving.wait
+        return lambda: torch.cat([x.narrow(dim, 0, first), arriving.wait()], dim)
+
+    parts = {"k": joining(keys.k, 2), "v": joining(keys.v, 2)}
+    weight = keys.log_weight
+    if weight is not None and weight.shape[-1] == keys.k.shape[2] != joined:
+        parts["log_weight"] = joining(weight, -1)
+    return lambda: dataclasses.replace(keys, joined=joined, **{name: wait() for name, wait in parts.items()})
 
 
 DENSE = GlobalAttention()

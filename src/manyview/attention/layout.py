@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from ..distributed.frames import FrameSplit
+
 
 @dataclasses.dataclass(frozen=True)
 class TokenLayout:
@@ -36,3 +38,12 @@ class TokenLayout:
     @property
     def tokens(self) -> int:
         return self.frames * self.tokens_per_frame
+
+    def part(self, split: FrameSplit) -> TokenLayout:
+        """The layout of a rank's own frames; without a reference frame where another rank has it."""
+        if split.frames != self.frames:
+            raise ValueError(f"{split.frames} frames are split over ranks, but the scene has {self.frames}")
+        reference = self.reference_frame
+        if reference is not None:
+            reference = reference - split.first if split.first <= reference < split.stop else None
+        return dataclasses.replace(self, frames=split.count, reference_frame=reference)

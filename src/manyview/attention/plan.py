@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from .global_attention import DENSE, SAME_FRAME, GlobalAttention
 from .layout import TokenLayout
 from .methods import METHODS
 from .plan_spec import preset_from_spec, spec_of
+from .protocols import Exchange
 
 T = TypeVar("T")
 _NAMES = {"dense": DENSE, "frame": SAME_FRAME}
@@ -148,6 +150,25 @@ class Plan:
         extra = sum(layer.extra_flops(layout, dim) for layer in self.layers)
         most_keys = max((layer.keys.count(layout) for layer in self.layers), default=0)
         return PlanCost(linear, scores, round(2 * most_keys * dim * element_bytes), extra)
+
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> tuple[Exchange, ...]:
+        """What each layer needs of other ranks where several share a scene of the layout `whole`."""
+        return tuple(layer.exchange(whole, num_heads, dim) for layer in self.layers)
+
+    def frames_together(self, whole: TokenLayout) -> int:
+        """So many frames, counted from the first, must be on one rank (`FrameSplit.of`)."""
+        return math.lcm(*(exchange.frames_together for exchange in self.exchange(whole, 1, 1)))
+
+    def why_not_distributed(self, whole: TokenLayout) -> str | None:
+        """Why several ranks cannot share a scene of the layout `whole` in this way; None where they can."""
+        layers = [(f"layer {i}", layer) for i, layer in enumerate(self.layers)]
+        if self.camera is not None:
+            layers.append(("the camera head", self.camera))
+        for name, layer in layers:
+            refused = layer.exchange(whole, 1, 1).refused
+            if refused is not None:
+                return f"{self} cannot run over several ranks: of {name}, {refused}"
+        return None
 
     def why_dense(self, layout: TokenLayout) -> str | None:
         """A note where another plan leaves nothing out of a run of so many frames; None elsewhere."""

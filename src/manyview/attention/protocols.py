@@ -9,6 +9,7 @@ its `preset.Preset`.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Hashable
 from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
@@ -16,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ..distributed.ranks import ChosenFrames, Ranks
 from .index_cache import moved
 from .layout import TokenLayout
 
@@ -50,7 +52,8 @@ class LayerRun:
     that choose frames. `memory` lives as long as the forward pass and is shared by its layers: what was
     chosen once (frames, indices) is kept there under a name of the method. `kernels`: "plain", "norms" or
     "triton", for `kernels.fused`. `frame_order` [B, S] is the frame of the input at each place (None: as
-    given).
+    given). `ranks`: the frames are some of those of a scene that several ranks share, whose layout is
+    `whole`; `frame_features` are then of all frames of the scene, and the rest of the own ones.
     """
 
     layer: int = 0
@@ -60,6 +63,8 @@ class LayerRun:
     memory: dict[Any, Any] = dataclasses.field(default_factory=dict)
     kernels: str = "plain"
     frame_order: Int[Tensor, "batch frames"] | None = None
+    ranks: Ranks | None = None
+    whole: TokenLayout | None = None
 
     def once(self, name: Hashable, make: Callable[[], T]) -> T:
         """What `make` returned the first time that `name` was asked for in this forward pass."""
@@ -80,7 +85,8 @@ class LayerInput:
     """The input of one global layer: its attention module and the normalised tokens of all frames.
 
     `tokens` is [B, S*P, C] in the order of `layout`; `rotation` rotates the tokens of one frame and repeats
-    with the period of a frame (None: no positions).
+    with the period of a frame (None: no positions). Where several ranks share a scene these are the tokens
+    of one rank's frames: what is chosen among frames is chosen by `whole`.
     """
 
     attention: AttentionParts
@@ -88,6 +94,19 @@ class LayerInput:
     layout: TokenLayout
     rotation: Any
     run: LayerRun
+
+    @property
+    def whole(self) -> TokenLayout:
+        """The layout of all frames of the scene: `layout`, unless several ranks share it."""
+        return self.run.whole or self.layout
+
+    def own(self, x: Tensor, dim: int = -1) -> Tensor:
+        """This rank's part of what belongs to all frames, or all tokens, of the scene along `dim`."""
+        ranks = self.run.ranks
+        if ranks is None:
+            return x
+        each = x.shape[dim] // self.whole.frames
+        return x.narrow(dim, ranks.split.first * each, ranks.split.count * each)
 
     def chunk(self, tokens_per_frame: int) -> int | None:
         """Tokens that a projection handles at a time where a frame has `tokens_per_frame` of them."""
@@ -118,9 +137,12 @@ class LayerInput:
     ) -> tuple[Tensor, Tensor]:
         """Keys and values [B, heads, chosen * places, d] of some frames of each batch element.
 
-        `places` are tokens within a frame (None: all), the same for each frame.
+        `places` are tokens within a frame (None: all), the same for each frame. Frames are counted in the
+        scene; where several ranks share it, each gets them all (`KeySet.joined`).
         """
         x = self.tokens.unflatten(1, (self.layout.frames, -1))
+        if self.run.ranks is not None:
+            return self._keys_values_over_ranks(x, self.run.ranks, self.chosen(frames), places)
         rows = torch.arange(len(x), device=x.device)[:, None]
         if places is None:
             chosen, rotation = x[rows, frames], self.rotation
@@ -128,6 +150,36 @@ class LayerInput:
             chosen = x[rows[..., None], frames[..., None], places.to(x.device)]
             rotation = None if self.rotation is None else self.rotation.select(places)
         return self.attention.keys_values(chosen.flatten(1, 2), rotation, self.chunk(chosen.shape[2]))
+
+    def chosen(self, frames: Int[Tensor, "batch chosen"]) -> ChosenFrames:
+        """How `Ranks.take` brings `frames` of the scene; made once a forward pass."""
+        ranks = self.run.ranks
+        assert ranks is not None
+        # The tensor is kept beside, so that no other can have its id.
+        made = self.run.once(("chosen frames", id(frames)), lambda: (ranks.choose(frames), frames))
+        return made[0]
+
+    def _keys_values_over_ranks(
+        self,
+        x: Float[Tensor, "batch own tokens dim"],
+        ranks: Ranks,
+        chosen: ChosenFrames,
+        places: Int[Tensor, " places"] | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Every rank projects the chosen frames that it has, as a batch of frames."""
+        count, rotation = len(chosen.rows), self.rotation
+        rows, frames = (i if count else i.new_zeros(1) for i in (chosen.rows, chosen.frames))
+        if places is None:
+            own = x[rows, frames]
+        else:
+            own = x[rows[:, None], frames[:, None], places.to(x.device)]
+            rotation = None if rotation is None else rotation.select(places)
+        step = self.run.frames_per_chunk or len(own)
+        pieces = [self.attention.keys_values(part, rotation) for part in own.split(step)]
+        k, v = (torch.cat(parts)[:count] for parts in zip(*pieces, strict=True))
+        arrived = [ranks.join(part, chosen) for part in (k, v)]
+        k, v = (part.wait().transpose(1, 2).flatten(2, 3) for part in arrived)
+        return k, v
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +193,11 @@ class KeySet:
     every token without positions. `hidden` tokens are neither keys nor dropped: nothing stands for them.
     `dropped` counts the tokens that are neither kept nor hidden, so that a fill need not ask the device.
     `shapes_vary`: the number of keys differs from pass to pass, see `softmax.sdpa.attend`.
+
+    Where several ranks share a scene the first `joined` keys are the same on all ranks, and the others are
+    those that this rank has, `sizes` by rank (None: in proportion to the frames); `GlobalAttention` joins
+    them. `log_weight` then belongs to the keys as they are, or to the joined ones. `kept`, `hidden` and what
+    is of every token stay those of the rank's own tokens; `dropped` counts those of the scene.
     """
 
     k: Float[Tensor, "batch heads keys dim"]
@@ -153,6 +210,8 @@ class KeySet:
     hidden: Bool[Tensor, " tokens"] | None = None
     dropped: int = 0
     shapes_vary: bool = False
+    joined: int = 0
+    sizes: tuple[int, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +227,31 @@ class QuerySet:
     restore: Callable[[Tensor], Tensor] = lambda heads: heads
     lengths: Int[Tensor, "all_batch all_heads"] | None = None
     longest: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Exchange:
+    """What a part of a layer, or all parts, need of the frames of other ranks.
+
+    Attributes:
+        tokens: Tokens of the whole scene whose keys and values every rank gets.
+        numbers: Further numbers of 4 bytes that it gets, of the whole scene; of a sum twice its numbers.
+        frames_together: So many frames, counted from the first, must be on one rank.
+        refused: Why the part cannot run over several ranks; names it and says no more.
+    """
+
+    tokens: float = 0
+    numbers: float = 0
+    frames_together: int = 1
+    refused: str | None = None
+
+    def __add__(self, other: Exchange) -> Exchange:
+        return Exchange(
+            self.tokens + other.tokens,
+            self.numbers + other.numbers,
+            math.lcm(self.frames_together, other.frames_together),
+            self.refused or other.refused,
+        )
 
 
 class Part:
@@ -194,6 +278,15 @@ class Part:
     ) -> float:
         """FLOPs of scores and weighted sums; asked of keys with `per_query`, and else of the fill."""
         return 4.0 * queries * keys * dim
+
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        """What this part needs of other ranks where several share a scene of the layout `whole`.
+
+        A part that answers follows three rules: what it chooses among frames, and every decision on which
+        an exchange depends, follows from `LayerInput.whole`, the same on all ranks; keys are those of its
+        own frames (`KeySet.joined`); and whatever else it needs comes by `LayerRun.ranks`.
+        """
+        return Exchange(refused=f"{type(self).__name__} does not say what it needs of other ranks")
 
 
 class Queries(Part):

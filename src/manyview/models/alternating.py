@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from ..attention.global_attention import DENSE
 from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
 from ..attention.protocols import LayerRun
+from ..distributed.ranks import Ranks
 from ..errors import UsageError
 from ..kernels import launch_device
 from .blocks import Block
 from .config import NetworkConfig
+from .pose_encoding import frame_attention
 from .precision import Compute, ConvertedWeights
 from .recording import mark
 from .rotary import Rotation, frame_rotation
@@ -105,13 +109,17 @@ class AlternatingLayers(nn.Module):
         tokens after the encoder and after each pair. `memory` is what the layers share (`LayerRun.memory`);
         the features by which frames are chosen are left there as "frame features", None if no layer needs
         them. `weights`: converted weights that several passes share (None: kept while they are in use).
+        With `options.ranks` the images, what the reader receives and the layout are of this rank's frames.
         """
-        _, frames, _, height, width = images.shape
-        layout = self.config.layout(frames, height, width)
+        frames, ranks = images.shape[1], options.ranks
+        whole = self.config.whole_layout(images, ranks)
+        layout = whole if ranks is None else whole.part(ranks.split)
         if len(plan.layers) != self.config.depth:
             raise UsageError(
                 f"the plan has {len(plan.layers)} layers, this network has {self.config.depth} global layers"
             )
+        if ranks is not None:
+            _check_distributed(plan, whole, ranks, recorder)
         if not self.training:
             check_range(images)
         compute = Compute.for_trunk(options, weights)
@@ -124,6 +132,8 @@ class AlternatingLayers(nn.Module):
         piece = options.frames_per_chunk if inplace else None
         wanted = getattr(read_feature_tap, "layers", range(len(pairs)))
         features = _features(x) if plan.needs_frame_features else None
+        if features is not None and ranks is not None:
+            features = ranks.gather(features, 1).wait()
         memory = {} if memory is None else memory
         memory["frame features"] = features
         order = None if known is None else known.frame_order
@@ -134,10 +144,10 @@ class AlternatingLayers(nn.Module):
                 mark(recorder, "frame layers")
             frame_tokens = x.clone() if inplace and pair in wanted else x
             if layer is None:
-                x = self._special_token_attention(pair, x, inplace, compute)
+                x = self._special_token_attention(pair, x, inplace, compute, whole, ranks)
             else:
                 record = getattr(recorder, "global_attention", None)
-                run = LayerRun(layer, piece, record, features, memory, compute.kernels, order)
+                run = LayerRun(layer, piece, record, features, memory, compute.kernels, order, ranks, whole)
                 attend = plan.layers[layer]
                 x = self.global_block(pair)(
                     x.flatten(1, 2),
@@ -166,7 +176,7 @@ class AlternatingLayers(nn.Module):
         known: Known | None = None,
         weights: ConvertedWeights | None = None,
     ) -> Float[Tensor, "batch frames dim"]:
-        """What `run_layers` hands to methods that choose frames, from the encoder alone."""
+        """What `run_layers` hands to methods that choose frames, of these images, from the encoder alone."""
         layout = self.config.layout(images.shape[1], *images.shape[-2:])
         compute = Compute.for_trunk(options, weights)
         with launch_device(compute.kernels, images.device):
@@ -193,7 +203,10 @@ class AlternatingLayers(nn.Module):
         flat = images.flatten(0, 1)
         encoder = self.image_encoder()
         positions = encoder.position_embedding(layout.grid)
-        specials = self.special_tokens(batch, frames).to(dtype)
+        specials = self.special_tokens(batch, frames)
+        if options.ranks is not None and options.ranks.split.first:  # another rank has the first frame
+            specials = self.special_tokens(batch, frames + 1)[:, 1:]
+        specials = specials.to(dtype)
         compute = compute.in_pieces((options.frames_per_chunk or len(flat)) < len(flat))
 
         def encode(part: Tensor) -> Tensor:
@@ -208,10 +221,21 @@ class AlternatingLayers(nn.Module):
             x[start:stop, layout.special_tokens :] = encode(flat[start:stop])
         return x.unflatten(0, (batch, frames))
 
-    def _special_token_attention(self, pair: int, x: Tensor, inplace: bool, compute: Compute) -> Tensor:
+    def _special_token_attention(
+        self,
+        pair: int,
+        x: Tensor,
+        inplace: bool,
+        compute: Compute,
+        whole: TokenLayout,
+        ranks: Ranks | None,
+    ) -> Tensor:
         """The special tokens of all frames pass a global block; patches stay as they are."""
-        count = self.config.special_tokens
-        attended = self.global_block(pair)(x[:, :, :count].flatten(1, 2), compute=compute)
+        count, across = self.config.special_tokens, None
+        if ranks is not None:
+            across = partial(frame_attention(DENSE, whole, {}, compute.kernels, count, ranks), pair)
+        specials = x[:, :, :count].flatten(1, 2)
+        attended = self.global_block(pair)(specials, across_frames=across, compute=compute)
         attended = attended.unflatten(1, (x.shape[1], count))
         if not inplace:
             return torch.cat([attended, x[:, :, count:]], dim=2)
@@ -269,6 +293,22 @@ class Aggregator(AlternatingLayers):
 
 def _features(x: Float[Tensor, "b s p c"]) -> Float[Tensor, "b s c"]:
     return x.mean(2, dtype=torch.promote_types(x.dtype, torch.float32))
+
+
+def _check_distributed(plan: Plan, whole: TokenLayout, ranks: Ranks, recorder: Any) -> None:
+    """UsageError where several ranks cannot share a scene in this way."""
+    why_not = plan.why_not_distributed(whole)
+    if why_not is not None:
+        raise UsageError(why_not)
+    together = plan.frames_together(whole)
+    if any(split.first % together for split in ranks.split.parts):
+        raise UsageError(
+            f"{plan} needs every {together} of the {whole.frames} frames on one rank: cut them at multiples"
+        )
+    if torch.is_grad_enabled():
+        raise UsageError("several ranks share a scene without gradients only: use torch.no_grad()")
+    if hasattr(recorder, "global_attention"):
+        raise UsageError("queries and keys of a scene that several ranks share cannot be recorded: use one")
 
 
 def check_range(images: Tensor) -> None:

@@ -7,8 +7,11 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
+from torch import Tensor
+
 from ..attention.layout import TokenLayout
 from ..attention.plan import Plan
+from ..distributed.ranks import Ranks
 from ..errors import UsageError
 from ..files.schema import convert
 from .footprint import HeadFootprint, KnownFootprint
@@ -183,6 +186,21 @@ class NetworkConfig:
             raise UsageError(f"image sides must be multiples of {patch} pixels, got {height}x{width}")
         grid = (height // patch, width // patch)
         return TokenLayout(frames, self.special_tokens, grid, self.reference_frame)
+
+    def whole_layout(self, images: Tensor, ranks: Ranks | None) -> TokenLayout:
+        """Token layout of the scene of images [B, S, 3, H, W]; with `ranks` they are one rank's frames of it.
+
+        Raises:
+            UsageError: A side is not a multiple of the patch, or another number of frames than the rank's.
+        """
+        _, frames, _, height, width = images.shape
+        if ranks is None:
+            return self.layout(frames, height, width)
+        if frames != ranks.split.count:
+            raise UsageError(
+                f"rank {ranks.split.rank} has {ranks.split.count} frames of the scene, but {frames} images"
+            )
+        return self.layout(ranks.split.frames, height, width)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON stores them in weights files."""

@@ -41,6 +41,8 @@ class Network(nn.Module):
             plan; None where they can, with `encoder_features` and `continues` and `memory` of `forward`.
         why_not_streamable: Why a stream cannot be run chunk by chunk; None where it can, with `run_chunk` and
             `camera_encoding`.
+        why_not_distributed: Why several ranks cannot share a scene; None where they can, with `ranks` of
+            `RunOptions`.
         trainable: Whether `manyview train` can start from these weights.
     """
 
@@ -49,6 +51,7 @@ class Network(nn.Module):
     info: ModelInfo | None = None
     why_not_attachable: str | None = "the network has no way to attach frames"
     why_not_streamable: str | None = "it has no pass over a chunk of a stream"
+    why_not_distributed: str | None = "its heads need all views in one process"
     trainable: bool = False
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -66,6 +69,8 @@ class Network(nn.Module):
         """Arguments of `forward`: images checked, the default plan and options filled in."""
         options = options or RunOptions()
         images = check_images(images)
+        if options.ranks is not None and self.why_not_distributed is not None:
+            raise UsageError(f"several ranks cannot share a scene: {self.why_not_distributed}")
         self.config.require_heads((*options.heads, "rays") if options.camera_from_rays else options.heads)
         plan = plan or Plan.dense(self.config.depth)
         self.config.require_reference_view(options.reference_view, plan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from ..attention.global_attention import GlobalAttention
 from ..attention.layout import TokenLayout
 from ..attention.protocols import LayerRun
+from ..distributed.ranks import Ranks
 from .blocks import BoundAttention
 
 POSE_NUMBERS = 9
@@ -22,14 +24,23 @@ FrameAttention = Callable[[int, BoundAttention, Tensor], Tensor]
 
 
 def frame_attention(
-    attend: GlobalAttention, layout: TokenLayout, memory: dict[Any, Any], kernels: str, tokens: int = 1
+    attend: GlobalAttention,
+    layout: TokenLayout,
+    memory: dict[Any, Any],
+    kernels: str,
+    tokens: int = 1,
+    ranks: Ranks | None = None,
 ) -> FrameAttention:
-    """A plan's attention for a camera head, whose frames have few `tokens` each."""
-    frames = TokenLayout(layout.frames, tokens - 1, (1, 1), layout.reference_frame)
-    features = memory.get("frame features")
-    return lambda place, attention, x: attend(
-        attention, x, frames, None, LayerRun(place, frame_features=features, memory=memory, kernels=kernels)
+    """A plan's attention for a camera head, whose frames have few `tokens` each.
+
+    `layout` is that of the whole scene; with `ranks` the head has the tokens of this rank's frames.
+    """
+    whole = TokenLayout(layout.frames, tokens - 1, (1, 1), layout.reference_frame)
+    own = whole if ranks is None else whole.part(ranks.split)
+    run = LayerRun(
+        frame_features=memory.get("frame features"), memory=memory, kernels=kernels, ranks=ranks, whole=whole
     )
+    return lambda place, attention, x: attend(attention, x, own, None, dataclasses.replace(run, layer=place))
 
 
 def activate_pose(raw: Float[Tensor, "*batch 9"]) -> Float[Tensor, "*batch 9"]:

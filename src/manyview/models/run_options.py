@@ -6,6 +6,7 @@ import dataclasses
 
 import torch
 
+from ..distributed.ranks import Ranks
 from ..kernels import KERNELS
 
 HEADS = ("camera", "depth", "points", "track", "text", "sky", "rays")
@@ -33,7 +34,9 @@ class RunOptions:
     head, in place of those of the camera head, for networks with "rays". `host_outputs`: maps of dense heads
     with which a network does nothing more come in host memory, from CUDA piece by piece while the next
     piece is computed. `gelu`: of the trunk, "exact" or "tanh", an approximation that matrix products of 16
-    bits on CUDA apply themselves (docs/precision.md).
+    bits on CUDA apply themselves (docs/precision.md). `ranks`: the images are this rank's frames of a scene
+    that several ranks share (None: they are the whole scene); what comes out is of these frames. No gradients
+    flow.
     """
 
     dtype: torch.dtype | None = None
@@ -50,6 +53,7 @@ class RunOptions:
     camera_from_rays: bool = False
     host_outputs: bool = False
     gelu: str = "exact"
+    ranks: Ranks | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "heads", tuple(self.heads))

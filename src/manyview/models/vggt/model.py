@@ -7,6 +7,7 @@ from typing import Any
 from jaxtyping import Float, Num
 from torch import Tensor
 
+from ...attention.global_attention import DENSE
 from ...attention.plan import Plan
 from ...errors import UsageError
 from ...kernels import launch_device
@@ -32,6 +33,7 @@ class VGGT(Network):
     config: VGGTConfig
     why_not_attachable: str | None = None
     why_not_streamable: str | None = None
+    why_not_distributed: str | None = None
     trainable = True
 
     def __init__(self, config: VGGTConfig) -> None:
@@ -72,6 +74,8 @@ class VGGT(Network):
         """
         images, plan, options = self.completed(images, plan, options)
         if "track" in options.heads:
+            if options.ranks is not None:
+                raise UsageError("points are tracked in one process only: leave the head track out")
             query_points = self.track_head.check(images.shape[-2], images.shape[-1], query_points)
             if len(query_points) != len(images):
                 raise UsageError(f"there are {len(images)} scenes, but query_points for {len(query_points)}")
@@ -86,8 +90,11 @@ class VGGT(Network):
                 assert feature_taps.camera_tokens is not None
                 tokens = feature_taps.camera_tokens.to(self.camera_head.token_norm.weight.dtype)
                 across_frames = None
-                if plan.camera is not None:
-                    across_frames = frame_attention(plan.camera, layout, memory, options.kernels)
+                if plan.camera is not None or options.ranks is not None:
+                    whole = self.config.whole_layout(images, options.ranks)
+                    across_frames = frame_attention(
+                        plan.camera or DENSE, whole, memory, options.kernels, ranks=options.ranks
+                    )
                 result.pose_encoding_list = self.camera_head(
                     tokens, across_frames=across_frames, compute=Compute.for_heads(options, weights)
                 )
