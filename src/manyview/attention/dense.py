@@ -41,7 +41,7 @@ class AllKeys(Keys):
         return KeySet(*layer.keys_values())
 
     def token_index(self, layer: LayerInput) -> Int[Tensor, "batch keys"]:
-        return torch.arange(layer.layout.tokens)[None].expand(len(layer.tokens), -1)
+        return torch.arange(layer.whole.tokens)[None].expand(len(layer.tokens), -1)
 
     def count(self, layout: TokenLayout) -> float:
         return layout.tokens

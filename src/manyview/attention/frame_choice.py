@@ -52,7 +52,7 @@ def covering(
 
 def covering_frames(layer: LayerInput, count: int) -> Int[Tensor, "batch count"]:
     """`covering` frames by the features of the forward pass, chosen once for all its layers."""
-    first, device = layer.layout.reference_frame, layer.tokens.device
+    first, device = layer.whole.reference_frame, layer.tokens.device
 
     def choose() -> Tensor:
         return covering(layer.run.features(), count, first).to(device)

@@ -108,7 +108,12 @@ def _joining(keys: KeySet, ranks: Ranks) -> Callable[[], KeySet]:
     weight = keys.log_weight
     if weight is not None and weight.shape[-1] == keys.k.shape[2] != joined:
         parts["log_weight"] = joining(weight, -1)
-    return lambda: dataclasses.replace(keys, joined=joined, **{name: wait() for name, wait in parts.items()})
+
+    def wait() -> KeySet:
+        arrived: dict[str, Any] = {name: wait_for() for name, wait_for in parts.items()}
+        return dataclasses.replace(keys, joined=joined, **arrived)
+
+    return wait
 
 
 DENSE = GlobalAttention()

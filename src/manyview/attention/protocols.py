@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..distributed.ranks import ChosenFrames, Ranks
+from ..distributed.ranks import ChosenFrames, Pending, Ranks
 from .index_cache import moved
 from .layout import TokenLayout
 
@@ -53,7 +53,7 @@ class LayerRun:
     chosen once (frames, indices) is kept there under a name of the method. `kernels`: "plain", "norms" or
     "triton", for `kernels.fused`. `frame_order` [B, S] is the frame of the input at each place (None: as
     given). `ranks`: the frames are some of those of a scene that several ranks share, whose layout is
-    `whole`; `frame_features` are then of all frames of the scene, and the rest of the own ones.
+    `whole`; `frame_features` and `frame_order` are then of all frames of the scene.
     """
 
     layer: int = 0
@@ -159,6 +159,15 @@ class LayerInput:
         made = self.run.once(("chosen frames", id(frames)), lambda: (ranks.choose(frames), frames))
         return made[0]
 
+    def taken(
+        self, x: Float[Tensor, "batch heads own dim"], frames: Int[Tensor, "batch chosen"]
+    ) -> Pending:
+        """Of keys or values of this rank's tokens those of `frames` of the scene [B, heads, chosen * P, d]."""
+        ranks, chosen = self.run.ranks, self.chosen(frames)
+        assert ranks is not None
+        by_frame = x.unflatten(2, (self.layout.frames, -1)).transpose(1, 2)
+        return _by_token(ranks.join(by_frame[chosen.rows, chosen.frames], chosen))
+
     def _keys_values_over_ranks(
         self,
         x: Float[Tensor, "batch own tokens dim"],
@@ -177,9 +186,13 @@ class LayerInput:
         step = self.run.frames_per_chunk or len(own)
         pieces = [self.attention.keys_values(part, rotation) for part in own.split(step)]
         k, v = (torch.cat(parts)[:count] for parts in zip(*pieces, strict=True))
-        arrived = [ranks.join(part, chosen) for part in (k, v)]
-        k, v = (part.wait().transpose(1, 2).flatten(2, 3) for part in arrived)
-        return k, v
+        arriving = [_by_token(ranks.join(part, chosen)) for part in (k, v)]
+        return arriving[0].wait(), arriving[1].wait()
+
+
+def _by_token(frames: Pending) -> Pending:
+    """[B, frames, heads, tokens, d] as [B, heads, frames * tokens, d]."""
+    return Pending(lambda: frames.wait().transpose(1, 2).flatten(2, 3))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -325,7 +338,7 @@ class Keys(Part):
         raise NotImplementedError
 
     def token_index(self, layer: LayerInput) -> Int[Tensor, "batch keys"] | None:
-        """Which tokens of the sequence are keys, where each key is one (`single_tokens`)."""
+        """Which tokens of the scene are keys, in rising order, where each key is one (`single_tokens`)."""
         return None
 
     def attend_layer(self, layer: LayerInput) -> Float[Tensor, "batch tokens dim"]:

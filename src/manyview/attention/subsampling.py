@@ -5,9 +5,10 @@ from __future__ import annotations
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from ..distributed.frames import FrameSplit
 from .index_cache import kept_for_later
 from .layout import TokenLayout
-from .protocols import Keys, KeySet, LayerInput
+from .protocols import Exchange, Keys, KeySet, LayerInput
 
 
 class SubsampledKeys(Keys):
@@ -24,31 +25,38 @@ class SubsampledKeys(Keys):
         raise NotImplementedError
 
     def select(self, layer: LayerInput) -> KeySet:
-        mask, index = layer.on_device(_mask_and_index, self, layer.layout)
-        dropped = layer.layout.tokens - len(index)
+        split = None if layer.run.ranks is None else layer.run.ranks.split
+        mask, index, sizes = layer.on_device(_own_keys, self, layer.whole, split)
+        dropped = layer.whole.tokens - sum(sizes)
         if not self.project_all:
             rotation = None if layer.rotation is None else layer.rotation.select(index)
-            return KeySet(
-                *layer.attention.keys_values(layer.tokens[:, index], rotation), kept=mask, dropped=dropped
-            )
+            k, v = layer.attention.keys_values(layer.tokens[:, index], rotation)
+            return KeySet(k, v, kept=mask, dropped=dropped, sizes=sizes)
         k, v = layer.keys_values()
         plain = layer.keys_values(positions=False)[0] if self.keys_before_rope else None
-        return KeySet(k[:, :, index], v[:, :, index], None, mask, k, v, plain, dropped=dropped)
+        return KeySet(k[:, :, index], v[:, :, index], None, mask, k, v, plain, dropped=dropped, sizes=sizes)
 
     def token_index(self, layer: LayerInput) -> Int[Tensor, "batch keys"]:
-        return layer.on_device(_mask_and_index, self, layer.layout)[1].expand(len(layer.tokens), -1)
+        return layer.on_device(_own_keys, self, layer.whole, None)[1].expand(len(layer.tokens), -1)
 
     def count(self, layout: TokenLayout) -> float:
-        return float(len(_mask_and_index(self, layout)[1]))
+        return float(len(_own_keys(self, layout, None)[1]))
 
     def projected(self, layout: TokenLayout) -> float:
         return layout.tokens if self.project_all else self.count(layout)
 
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        return Exchange(tokens=self.count(whole))
+
 
 @kept_for_later
-def _mask_and_index(
-    keys: SubsampledKeys, layout: TokenLayout
-) -> tuple[Bool[Tensor, " tokens"], Int[Tensor, " kept"]]:
-    """Which tokens are keys, as a mask and as places."""
-    mask = keys.kept(layout)
-    return mask, mask.nonzero()[:, 0]
+def _own_keys(
+    keys: SubsampledKeys, whole: TokenLayout, split: FrameSplit | None
+) -> tuple[Bool[Tensor, " tokens"], Int[Tensor, " kept"], tuple[int, ...]]:
+    """Which tokens of a rank (None: of all frames) are keys, as a mask and as places; the keys of each rank."""
+    mask = keys.kept(whole)
+    sizes = (int(mask.sum()),)
+    if split is not None:
+        parts = mask.split([count * whole.tokens_per_frame for count in split.counts])
+        mask, sizes = parts[split.rank].clone(), tuple(int(part.sum()) for part in parts)
+    return mask, mask.nonzero()[:, 0], sizes

@@ -37,7 +37,9 @@ class MeshRanks(Ranks):
             torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl" if on_card else "gloo"
         dist.init_process_group(backend, timeout=timeout, device_id=device if on_card else None)
-        mesh = DeviceMesh.from_group(dist.group.WORLD, device.type, mesh_dim_names=("frames",))
+        group = dist.group.WORLD
+        assert group is not None
+        mesh = DeviceMesh.from_group(group, device.type, mesh_dim_names=("frames",))
         return cls(mesh, FrameSplit((1,) * dist.get_world_size(), dist.get_rank()))
 
     def with_split(self, frames: int, together: int = 1, ring: bool = False) -> MeshRanks | None:

@@ -38,7 +38,7 @@ from ..global_attention import SAME_FRAME, GlobalAttention
 from ..index_cache import kept_for_later
 from ..layout import TokenLayout
 from ..preset import Preset
-from ..protocols import Fill, Keys, KeySet, LayerInput, Queries, QuerySet
+from ..protocols import Exchange, Fill, Keys, KeySet, LayerInput, Queries, QuerySet
 from ..softmax.logsumexp import attend_with_lse
 from ..softmax.terms import MeanTerm, OwnTerm, merge_terms
 from ..softmax.weighted import attend_weighted, weighted_width
@@ -80,13 +80,22 @@ class MeanKeys(Keys):
 
     def select(self, layer: LayerInput) -> KeySet:
         # The mean value is the mean token's; a softmax over one key is one whatever the key.
-        return KeySet(*layer.attention.keys_values(layer.tokens.mean(1, keepdim=True)))
+        ranks, x = layer.run.ranks, layer.tokens
+        if ranks is None:
+            mean = x.mean(1, keepdim=True)
+        else:
+            total = ranks.sum(x.sum(1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32)))
+            mean = (total / layer.whole.tokens).to(x.dtype)
+        return KeySet(*layer.attention.keys_values(mean), joined=1)
 
     def count(self, layout: TokenLayout) -> float:
         return 1
 
     def projected(self, layout: TokenLayout) -> float:
         return 1
+
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        return Exchange(numbers=2 * dim)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,8 +142,7 @@ class DiagonalMean(Fill):
         if self.mean:
             source = keys.keys_before_rope if self.mean_before_positions else keys.all_keys
             assert source is not None
-            averaged = (source, keys.all_values)
-            key, value = (_mean(x, ~without_own, keys.dropped, layer.layout) for x in averaged)
+            key, value = _means((source, keys.all_values), ~without_own, keys.dropped, layer)
             mean = MeanTerm(key, value, self.gain * math.log(keys.dropped))
         if queries.lengths is not None:
             assert mean is not None
@@ -145,28 +153,41 @@ class DiagonalMean(Fill):
         shared, lse = attend_with_lse(queries.q, keys.k, keys.v)
         return merge_terms(queries.q, shared, lse, own, mean, kernels=layer.run.kernels)
 
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        """The sums of keys and of values."""
+        return Exchange(numbers=4 * dim if self.mean else 0)
 
-def _mean(
-    x: Float[Tensor, "batch heads tokens dim"],
-    among: Bool[Tensor, " tokens"],
-    count: int,
-    layout: TokenLayout,
+
+def _means(
+    averaged: tuple[Tensor, Tensor], among: Bool[Tensor, " tokens"], count: int, layer: LayerInput
+) -> tuple[Float[Tensor, "batch heads dim"], Float[Tensor, "batch heads dim"]]:
+    """Means over the `count` tokens of the scene, of which this rank has those that are `among` its own."""
+    layout, ranks = layer.layout, layer.run.ranks
+    sums = [_scaled_sum(x, among, layout) for x in averaged]
+    if ranks is not None:
+        sums = list(ranks.sum(torch.stack(sums)).unbind())
+    key, value = (x * (_parts(layout) / count) for x in sums)
+    return key, value
+
+
+def _scaled_sum(
+    x: Float[Tensor, "batch heads tokens dim"], among: Bool[Tensor, " tokens"], layout: TokenLayout
 ) -> Float[Tensor, "batch heads dim"]:
-    """Mean over the `count` tokens that are `among` them, in single precision or better.
+    """Sum over the tokens that are `among` them, divided by `_parts`, in single precision or better.
 
     The sums of a frame are products, which read `x` where it lies. They are taken of parts of a power of two,
     so that half precision holds them; frames are added in single precision.
     """
     wide = torch.promote_types(x.dtype, torch.float32)
-    parts = 1 << layout.tokens_per_frame.bit_length()
-    share = (among.to(x.dtype) / parts).view(layout.frames, 1, -1)
+    share = (among.to(x.dtype) / _parts(layout)).view(layout.frames, 1, -1)
     if x.stride(1) < x.stride(2):  # heads of a token beside each other
         rows = x.transpose(1, 2).flatten(2).unflatten(1, (layout.frames, -1))
-        sums = (share @ rows).sum(1, dtype=wide)[:, 0].unflatten(1, (x.shape[1], -1))
-    else:
-        sums = (share @ x.unflatten(2, (layout.frames, -1))).sum(2, dtype=wide)[:, :, 0]
-    mean: Tensor = sums * (parts / count)
-    return mean
+        return (share @ rows).sum(1, dtype=wide)[:, 0].unflatten(1, (x.shape[1], -1))
+    return (share @ x.unflatten(2, (layout.frames, -1))).sum(2, dtype=wide)[:, :, 0]
+
+
+def _parts(layout: TokenLayout) -> int:
+    return 1 << layout.tokens_per_frame.bit_length()
 
 
 def _attend_with_mean(queries: QuerySet, keys: KeySet, mean: MeanTerm) -> Tensor:

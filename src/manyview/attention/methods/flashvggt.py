@@ -49,7 +49,7 @@ from ..global_attention import SAME_FRAME, GlobalAttention
 from ..index_cache import kept_for_later
 from ..layout import TokenLayout
 from ..preset import Preset
-from ..protocols import Keys, KeySet, LayerInput
+from ..protocols import Exchange, Keys, KeySet, LayerInput
 
 KeyframeRule = Literal["cluster", "stride", "random"]
 
@@ -91,17 +91,20 @@ class DescriptorKeys(Keys):
         return self.keyframe_rule == "cluster" and (self.keyframes is None or self.keyframes > 1)
 
     def select(self, layer: LayerInput) -> KeySet:
-        """Keys in the order: patches of whole frames, then for each frame specials and descriptors."""
+        """Keys in the order: patches of whole frames, then for each frame specials and descriptors.
+
+        Over ranks the whole frames come from all of them, the others are joined.
+        """
         k, v = shortened(layer, self.reduction, self.resample)
         if not self.specials:
             k, v = (self._descriptors(x, layer.layout) for x in (k, v))
-        whole = self._whole_frames(layer)
+        whole, joined = self._whole_frames(layer), 0
         if whole.shape[1]:
             patches = layer.on_device(patch_places, layer.layout)
             more_k, more_v = layer.keys_values_of(whole, patches)
-            k, v = torch.cat([more_k, k], 2), torch.cat([more_v, v], 2)
+            k, v, joined = torch.cat([more_k, k], 2), torch.cat([more_v, v], 2), more_k.shape[2]
         weight = layer.run.once(("descriptor weights", self), lambda: self._log_weight(layer, whole))
-        return KeySet(k, v, weight)
+        return KeySet(k, v, weight, joined=joined)
 
     def _descriptors(self, short: Tensor, layout: TokenLayout) -> Tensor:
         """Keys or values [batch, heads, frames * short, dim] without those of special tokens."""
@@ -117,6 +120,9 @@ class DescriptorKeys(Keys):
     def projected(self, layout: TokenLayout) -> float:
         return self.count(layout)
 
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        return Exchange(tokens=self.count(whole))
+
     def _clusters(self, layout: TokenLayout) -> int:
         """Clusters of frames; a single one leaves only the reference frame."""
         wanted = layout.frames // _FRAMES_PER_CLUSTER if self.keyframes is None else self.keyframes
@@ -124,7 +130,7 @@ class DescriptorKeys(Keys):
 
     def _whole_frames(self, layer: LayerInput) -> Int[Tensor, "batch whole"]:
         """Frames whose patches are all keys, chosen once per forward pass."""
-        layout, like = layer.layout, layer.tokens.new_zeros(len(layer.tokens), 1, dtype=torch.long)
+        layout, like = layer.whole, layer.tokens.new_zeros(len(layer.tokens), 1, dtype=torch.long)
 
         def choose() -> Tensor:
             first = layout.reference_frame if self.first_frame else None
@@ -141,9 +147,10 @@ class DescriptorKeys(Keys):
     def _log_weight(
         self, layer: LayerInput, whole: Int[Tensor, "batch whole"]
     ) -> Float[Tensor, "batch one keys"] | None:
+        """Log weights of the keys of all frames."""
         if self.count_bias == 0 and (self.duplicates or not whole.shape[1]):
             return None
-        layout = layer.layout
+        layout = layer.whole
         special = layout.special_tokens if self.specials else 0
         short = layer.on_device(log_counts, layout, self.reduction, self.count_bias)
         short = short[layout.special_tokens - special :].repeat(len(whole), layout.frames, 1)

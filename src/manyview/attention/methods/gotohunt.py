@@ -21,7 +21,7 @@ from ..global_attention import SAME_FRAME, GlobalAttention
 from ..index_cache import kept_for_later
 from ..layout import TokenLayout
 from ..preset import Preset
-from ..protocols import Keys, KeySet, LayerInput
+from ..protocols import Exchange, Keys, KeySet, LayerInput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,20 +43,25 @@ class CoveringFrameKeys(Keys):
 
     def select(self, layer: LayerInput) -> KeySet:
         patches = layer.on_device(_every_patch, layer.layout, self.stride)
-        return KeySet(*layer.keys_values_of(self._chosen(layer), patches))
+        k, v = layer.keys_values_of(self._chosen(layer), patches)
+        return KeySet(k, v, joined=k.shape[2])
 
     def token_index(self, layer: LayerInput) -> Int[Tensor, "batch keys"]:
         starts = self._chosen(layer)[..., None] * layer.layout.tokens_per_frame
         return (starts + layer.on_device(_every_patch, layer.layout, self.stride)).flatten(1)
 
     def _chosen(self, layer: LayerInput) -> Int[Tensor, "batch chosen"]:
-        return covering_frames(layer, self.frames).sort(1).values
+        name = ("covering in order", self.frames)
+        return layer.run.once(name, lambda: covering_frames(layer, self.frames).sort(1).values)
 
     def count(self, layout: TokenLayout) -> float:
         return min(self.frames, layout.frames) * len(_every_patch(layout, self.stride))
 
     def projected(self, layout: TokenLayout) -> float:
         return self.count(layout)
+
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        return Exchange(tokens=self.count(whole))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ from ..merging.blocks import MergeBlocks, MergePlan
 from ..merging.matching import match
 from ..merging.means import SlotMembers, adds_rows, by_slot, copy_back, means_of
 from ..preset import Preset
-from ..protocols import Keys, KeySet, LayerInput, Queries, QuerySet
+from ..protocols import Exchange, Keys, KeySet, LayerInput, Queries, QuerySet
 
 _SENSITIVE = (11 / 24, 17 / 24)  # layers 11 to 16 of VGGT and pi3
 
@@ -58,7 +58,8 @@ class GroupMergedQueries(Queries):
             raise ValueError(f"factor and group count from 1, got {self.factor} and {self.group}")
 
     def reduce(self, layer: LayerInput) -> QuerySet:
-        q, plan = layer.queries(), layer.on_device(_group_plan, self, layer.layout)
+        q = layer.queries()
+        plan = layer.on_device(_group_plan, self, layer.layout, self._factor(layer.whole))
         if plan.slots == layer.layout.tokens:
             return QuerySet(q)
         slot, members = self._matched(layer, plan)
@@ -77,11 +78,19 @@ class GroupMergedQueries(Queries):
         return kept[0], kept[1]
 
     def count(self, layout: TokenLayout) -> float:
-        return _group_plan(self, layout).slots
+        return _group_plan(self, layout, self._factor(layout)).slots
 
     def extra(self, layout: TokenLayout, dim: int) -> float:
         channels = dim if self.match_channels is None else min(self.match_channels, dim)
-        return _group_plan(self, layout).matching_flops(channels) / self.match_every
+        flops = _group_plan(self, layout, self._factor(layout)).matching_flops(channels)
+        return flops / self.match_every
+
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        """Nothing: groups are merged by themselves."""
+        return Exchange(frames_together=self.group if self._factor(whole) > 1 else 1)
+
+    def _factor(self, whole: TokenLayout) -> int:
+        return query_factor(whole.frames) if self.factor is None else self.factor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,15 +117,19 @@ class EveryFrameKeys(Keys):
         return sorted({*range(0, layout.frames, every), layout.reference_frame or 0})
 
     def select(self, layer: LayerInput) -> KeySet:
-        frames = self.frames(layer.layout)
-        if len(frames) == layer.layout.frames:
+        frames = tuple(self.frames(layer.whole))
+        if len(frames) == layer.whole.frames:
             return KeySet(*layer.keys_values())
-        chosen = layer.on_device(_frame_index, tuple(frames)).expand(len(layer.tokens), -1)
-        return KeySet(*layer.keys_values_of(chosen))
+
+        def chosen() -> Tensor:
+            return layer.on_device(_frame_index, frames).expand(len(layer.tokens), -1)
+
+        k, v = layer.keys_values_of(layer.run.once(("every frame", frames), chosen))
+        return KeySet(k, v, joined=k.shape[2])
 
     def token_index(self, layer: LayerInput) -> Int[Tensor, "batch keys"]:
         each = layer.layout.tokens_per_frame
-        index = torch.tensor(self.frames(layer.layout))[:, None] * each + torch.arange(each)
+        index = torch.tensor(self.frames(layer.whole))[:, None] * each + torch.arange(each)
         return index.flatten().expand(len(layer.tokens), -1)
 
     def count(self, layout: TokenLayout) -> float:
@@ -124,6 +137,9 @@ class EveryFrameKeys(Keys):
 
     def projected(self, layout: TokenLayout) -> float:
         return self.count(layout)
+
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        return Exchange(tokens=self.count(whole))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,8 +196,7 @@ def _frame_index(frames: tuple[int, ...]) -> Int[Tensor, " frames"]:
 
 
 @kept_for_later
-def _group_plan(merge: GroupMergedQueries, layout: TokenLayout) -> MergePlan:
-    factor = query_factor(layout.frames) if merge.factor is None else merge.factor
+def _group_plan(merge: GroupMergedQueries, layout: TokenLayout, factor: int) -> MergePlan:
     starts = torch.arange(layout.frames)[:, None] * layout.tokens_per_frame
     alone = (starts + torch.arange(layout.special_tokens)).flatten()
     patches = starts + torch.arange(layout.special_tokens, layout.tokens_per_frame)
