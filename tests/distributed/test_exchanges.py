@@ -172,7 +172,7 @@ def test_what_cannot_be_shared_is_refused():
         )
 
     silent = Plan((*Plan.dense(3).layers, GlobalAttention(keys=_SilentKeys())))
-    with pytest.raises(UsageError, match="layer 3, _SilentKeys"):
+    with pytest.raises(UsageError, match="layer 3 _SilentKeys"):
         run(7, 2, share(silent))
     with pytest.raises(UsageError, match="rank 0 has 3 frames of the scene, but 2 images"):
         run(5, 2, lambda group: model(IMAGES[:, :2], options=RunOptions(ranks=group)))

@@ -19,7 +19,7 @@ from .global_attention import GlobalAttention
 from .layout import TokenLayout
 from .methods.anchors import AnchorKeys
 from .plan import Plan
-from .protocols import Keys, LayerInput
+from .protocols import Exchange, Keys, LayerInput
 from .softmax.logsumexp import attend_with_lse
 from .softmax.sdpa import attend
 from .softmax.terms import attend_own_frame, merge_terms
@@ -131,6 +131,10 @@ class RememberedKeys(Keys):
 
     def projected(self, layout: TokenLayout) -> float:
         return layout.tokens if self.own_frame else 0
+
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        """Nothing: every rank knows the anchors."""
+        return Exchange()
 
 
 def why_not_attachable(plan: Plan) -> str | None:

@@ -20,7 +20,7 @@ from .descriptors import (
 )
 from .index_cache import kept_for_later
 from .layout import TokenLayout
-from .protocols import Keys, LayerInput
+from .protocols import Exchange, Keys, LayerInput
 from .softmax.terms import OwnTerm, merge_terms
 from .softmax.weighted import NEVER, attend_weighted, attend_weighted_with_lse
 
@@ -87,6 +87,9 @@ class CausalDescriptorKeys(Keys):
             )
             parts.append(heads.transpose(1, 2))  # tokens before heads, as the output projection reads them
         return layer.attention.output(torch.cat(parts, 1).transpose(1, 2))
+
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        return Exchange(refused="frames see those before them, as in training for streams")
 
     def count(self, layout: TokenLayout) -> float:
         """Keys of a query, the mean over frames."""

@@ -167,7 +167,7 @@ class Plan:
         for name, layer in layers:
             refused = layer.exchange(whole, 1, 1).refused
             if refused is not None:
-                return f"{self} cannot run over several ranks: of {name}, {refused}"
+                return f"{self} cannot run over several ranks: in {name} {refused}"
         return None
 
     def why_dense(self, layout: TokenLayout) -> str | None:

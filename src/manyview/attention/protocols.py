@@ -159,10 +159,8 @@ class LayerInput:
         made = self.run.once(("chosen frames", id(frames)), lambda: (ranks.choose(frames), frames))
         return made[0]
 
-    def taken(
-        self, x: Float[Tensor, "batch heads own dim"], frames: Int[Tensor, "batch chosen"]
-    ) -> Pending:
-        """Of keys or values of this rank's tokens those of `frames` of the scene [B, heads, chosen * P, d]."""
+    def taken(self, x: Float[Tensor, "batch heads own dim"], frames: Int[Tensor, "batch chosen"]) -> Pending:
+        """Of keys or values of this rank's tokens those of `frames` of the scene [B, heads, tokens, d]."""
         ranks, chosen = self.run.ranks, self.chosen(frames)
         assert ranks is not None
         by_frame = x.unflatten(2, (self.layout.frames, -1)).transpose(1, 2)
@@ -250,7 +248,7 @@ class Exchange:
         tokens: Tokens of the whole scene whose keys and values every rank gets.
         numbers: Further numbers of 4 bytes that it gets, of the whole scene; of a sum twice its numbers.
         frames_together: So many frames, counted from the first, must be on one rank.
-        refused: Why the part cannot run over several ranks; names it and says no more.
+        refused: Why the part cannot run over several ranks; a clause.
     """
 
     tokens: float = 0

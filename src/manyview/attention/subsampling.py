@@ -53,7 +53,7 @@ class SubsampledKeys(Keys):
 def _own_keys(
     keys: SubsampledKeys, whole: TokenLayout, split: FrameSplit | None
 ) -> tuple[Bool[Tensor, " tokens"], Int[Tensor, " kept"], tuple[int, ...]]:
-    """Which tokens of a rank (None: of all frames) are keys, as a mask and as places; the keys of each rank."""
+    """Which of a rank's tokens (None: of all) are keys, as a mask and as places; how many each rank has."""
     mask = keys.kept(whole)
     sizes = (int(mask.sum()),)
     if split is not None:

@@ -18,7 +18,7 @@ from .dense import SameFrameKeys
 from .index_cache import for_later_calls
 from .layout import TokenLayout
 from .plan import Plan
-from .protocols import Keys, KeySet, LayerInput
+from .protocols import Exchange, Keys, KeySet, LayerInput
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,33 +47,44 @@ class VisibleKeys(Keys):
         if len(layer.tokens) != 1:
             raise ValueError(f"masks hide keys of one scene at a time, not of {len(layer.tokens)}")
         hidden = layer.run.once(("hidden tokens", id(self.hidden)), lambda: self._hidden_tokens(layer))
-        index = layer.run.once(("visible keys", self.keys), lambda: self._visible(layer, hidden))
+        index, sizes = layer.run.once(("visible keys", self.keys), lambda: self._visible(layer, hidden))
         if not self.project_all:
-            return KeySet(*_keys_values(layer, index))
+            return KeySet(*_keys_values(layer, index), sizes=sizes)
         k, v = layer.keys_values()
         plain = layer.keys_values(positions=False)[0] if self.keys_before_rope else None
+        hidden = layer.own(hidden)
         kept = torch.zeros_like(hidden)
         kept[index] = True
         many = layer.run.once(("hidden", id(self.hidden)), self._hidden_count)
-        dropped = layer.layout.tokens - len(index) - many
-        return KeySet(k[:, :, index], v[:, :, index], None, kept, k, v, plain, hidden, dropped)
+        dropped = layer.whole.tokens - sum(sizes) - many
+        return KeySet(k[:, :, index], v[:, :, index], None, kept, k, v, plain, hidden, dropped, sizes=sizes)
 
     @for_later_calls()
     def _hidden_count(self) -> int:
         return int(self.hidden.sum())
 
     def _hidden_tokens(self, layer: LayerInput) -> Bool[Tensor, " tokens"]:
-        """Hidden tokens in the order of the sequence."""
+        """Hidden tokens of the scene in the order of the sequence."""
         order, hidden = layer.run.frame_order, self.hidden.to(layer.tokens.device)
         if order is not None:
             hidden = hidden[order[0]]
         return F.pad(hidden, (layer.layout.special_tokens, 0)).flatten()
 
-    def _visible(self, layer: LayerInput, hidden: Bool[Tensor, " tokens"]) -> Int[Tensor, " keys"]:
-        index = self.keys.token_index(layer)
+    def _visible(
+        self, layer: LayerInput, hidden: Bool[Tensor, " tokens"]
+    ) -> tuple[Int[Tensor, " keys"], tuple[int, ...]]:
+        """Which of the rank's tokens are keys that are not hidden, and how many each rank has of them."""
+        index, ranks = self.keys.token_index(layer), layer.run.ranks
         assert index is not None
         index = index[0].to(hidden.device)
-        return index[~hidden[index]]
+        index = index[~hidden[index]]
+        if ranks is None:
+            return index, (len(index),)
+        starts = [part.first * layer.whole.tokens_per_frame for part in ranks.split.parts[1:]]
+        places = torch.searchsorted(index, torch.tensor(starts, device=index.device)).tolist()
+        parts = index.tensor_split(places)
+        first = ranks.split.first * layer.whole.tokens_per_frame
+        return parts[ranks.split.rank] - first, tuple(len(part) for part in parts)
 
     def count(self, layout: TokenLayout) -> float:
         share = float(self.hidden.sum()) / layout.tokens
@@ -82,9 +93,17 @@ class VisibleKeys(Keys):
     def projected(self, layout: TokenLayout) -> float:
         return layout.tokens if self.project_all else self.count(layout)
 
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        """At most what there would be without masks."""
+        return self.keys.exchange(whole, num_heads, dim)
+
 
 def _keys_values(layer: LayerInput, index: Int[Tensor, " keys"]) -> tuple[Tensor, Tensor]:
     """Keys and values [B, heads, keys, d] of some tokens, some at a time."""
+
+    if not len(index):  # other ranks have all keys
+        k, v = layer.attention.keys_values(layer.tokens[:, :1])
+        return k[:, :, :0], v[:, :, :0]
 
     def project(part: Int[Tensor, " some"]) -> tuple[Tensor, Tensor]:
         rotation = None if layer.rotation is None else layer.rotation.select(part)

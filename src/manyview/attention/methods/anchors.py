@@ -15,13 +15,14 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ...distributed.ranks import Ranks
 from ..descriptors import log_counts, shortened, tokens_per_short_frame
 from ..frame_choice import covering, covering_frames, evenly
 from ..global_attention import SAME_FRAME, GlobalAttention
 from ..index_cache import kept_for_later
 from ..layout import TokenLayout
 from ..preset import Preset
-from ..protocols import Keys, LayerInput
+from ..protocols import Exchange, Keys, LayerInput
 from ..softmax.sdpa import attend
 from ..softmax.terms import OwnTerm, attend_own_frame, merge_terms
 from ..softmax.weighted import attend_weighted, attend_weighted_with_lse, weighted_width
@@ -66,6 +67,8 @@ class AnchorKeys(Keys):
     def _heads(self, layer: LayerInput) -> Float[Tensor, "batch heads tokens dim"]:
         layout = layer.layout
         anchors = self.anchors(layer)
+        if layer.run.ranks is not None:
+            return self._heads_over_ranks(layer, layer.run.ranks, anchors)
         q = layer.queries()
         if not self.own_frame and anchors.shape[1] < layout.frames:
             return attend_weighted(q, *self._with_descriptors(layer, *layer.keys_values_of(anchors)))
@@ -80,6 +83,29 @@ class AnchorKeys(Keys):
         own = OwnTerm(own.value, own.logit, absent=absent)
         return merge_terms(q, shared, lse, own, kernels=layer.run.kernels)
 
+    def _heads_over_ranks(
+        self, layer: LayerInput, ranks: Ranks, anchors: Int[Tensor, "batch count"]
+    ) -> Float[Tensor, "batch heads tokens dim"]:
+        """`_heads` of this rank's frames; the anchors' keys and values travel while it attends to its own."""
+        whole = layer.whole
+        if not self.own_frame and anchors.shape[1] < whole.frames:
+            k, v = layer.keys_values_of(anchors)
+            return attend_weighted(layer.queries(), *self._with_descriptors(layer, k, v))
+        k, v = layer.keys_values()
+        if anchors.shape[1] == whole.frames:
+            arriving = [ranks.gather(x, 2) for x in (k, v)]
+            q = layer.queries()
+            return attend(q, *(x.wait() for x in arriving))
+        arriving = [layer.taken(x, anchors) for x in (k, v)]
+        q = layer.queries()
+        own = attend_own_frame(q, k, v, layer.layout.frames, layer.run.frames_per_chunk)
+        del k, v
+        among = layer.own(self._among(layer)).repeat_interleave(whole.tokens_per_frame, 1)
+        k, v, weight = self._with_descriptors(layer, *(x.wait() for x in arriving))
+        shared, lse = attend_weighted_with_lse(q, k, v, weight)
+        own = OwnTerm(own.value, own.logit, absent=among)
+        return merge_terms(q, shared, lse, own, kernels=layer.run.kernels)
+
     def _tokens(
         self, layer: LayerInput
     ) -> tuple[Bool[Tensor, "batch tokens"], Int[Tensor, "batch anchor_tokens"]]:
@@ -91,7 +117,7 @@ class AnchorKeys(Keys):
     def _among(self, layer: LayerInput) -> Bool[Tensor, "batch frames"]:
         """Which frames are anchors."""
         anchors = self.anchors(layer)
-        none = torch.zeros(len(anchors), layer.layout.frames, dtype=torch.bool, device=anchors.device)
+        none = torch.zeros(len(anchors), layer.whole.frames, dtype=torch.bool, device=anchors.device)
         return none.scatter(1, anchors, True)
 
     def _with_descriptors(
@@ -101,6 +127,9 @@ class AnchorKeys(Keys):
         if not self.descriptors:
             return k, v, None
         more_k, more_v = shortened(layer, self.descriptors)
+        if layer.run.ranks is not None:
+            arriving = [layer.run.ranks.gather(x, 2) for x in (more_k, more_v)]
+            more_k, more_v = (x.wait() for x in arriving)
         weight = layer.run.once(
             ("anchor weights", self, layer.layout), lambda: self._weights(layer, k.shape[2])
         )
@@ -115,12 +144,16 @@ class AnchorKeys(Keys):
 
     def anchors(self, layer: LayerInput) -> Int[Tensor, "batch count"]:
         """Anchor frames of each batch element, chosen once a forward pass."""
-        frames, first = layer.layout.frames, layer.layout.reference_frame
-        if self.needs_frame_features:
-            return covering_frames(layer, self.frames).expand(len(layer.tokens), -1)
-        if self.indices and (max(self.indices) >= frames or len(set(self.indices)) != len(self.indices)):
-            raise ValueError(f"anchors {self.indices} are not different frames of {frames}")
-        return layer.on_device(_frame_index, self, frames, first).expand(len(layer.tokens), -1)
+        frames, first = layer.whole.frames, layer.whole.reference_frame
+
+        def choose() -> Tensor:
+            if self.needs_frame_features:
+                return covering_frames(layer, self.frames).expand(len(layer.tokens), -1)
+            if self.indices and (max(self.indices) >= frames or len(set(self.indices)) != len(self.indices)):
+                raise ValueError(f"anchors {self.indices} are not different frames of {frames}")
+            return layer.on_device(_frame_index, self, frames, first).expand(len(layer.tokens), -1)
+
+        return layer.run.once(("anchors", self, frames, first), choose)
 
     def choose(
         self, frames: int, first: int | None, features: Float[Tensor, "batch frames dim"] | None
@@ -151,6 +184,11 @@ class AnchorKeys(Keys):
     def projected(self, layout: TokenLayout) -> float:
         anchors, _, described = self._counts(layout)
         return (layout.tokens if self.own_frame else anchors * layout.tokens_per_frame) + described
+
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        """Keys and values of the anchors, and of the descriptors."""
+        anchors, _, described = self._counts(whole)
+        return Exchange(tokens=anchors * whole.tokens_per_frame + described)
 
     def working_bytes(self, layout: TokenLayout, dim: int, num_heads: int, element_bytes: int) -> int:
         """The own frame's outputs, the anchors' keys and values, and logits of both terms."""

@@ -25,7 +25,7 @@ from torch import Tensor
 from ..global_attention import GlobalAttention
 from ..layout import TokenLayout
 from ..preset import Preset
-from ..protocols import Keys, LayerInput
+from ..protocols import Exchange, Keys, LayerInput
 from ..softmax.sdpa import attend
 from ..softmax.weighted import attend_weighted
 
@@ -70,6 +70,9 @@ class BlockSparseKeys(Keys):
             return seen.flatten(2, 3)
         specials = attend(q_frames[:, :, :, :special].flatten(2, 3), k, v).unflatten(2, (layout.frames, -1))
         return torch.cat([specials, seen], 3).flatten(2, 3)
+
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        return Exchange(refused="every block of queries chooses among the keys of all frames")
 
     def count(self, layout: TokenLayout) -> float:
         """Keys of a query on average; `tau` may add to it, depending on the input."""

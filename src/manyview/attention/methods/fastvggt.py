@@ -32,7 +32,7 @@ from ..merging.blocks import MergeBlocks, MergePlan
 from ..merging.matching import match
 from ..merging.means import copy_back, means_of
 from ..preset import Preset
-from ..protocols import Keys, KeySet, LayerInput, Queries, QuerySet
+from ..protocols import Exchange, Keys, KeySet, LayerInput, Queries, QuerySet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +115,9 @@ class SequenceMerge(Queries, Keys):
     def _off(self, layout: TokenLayout) -> bool:
         plan = self.plan(layout)
         return plan.merge.slots == layout.tokens and not len(plan.protected)
+
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        return Exchange(refused="merging matches tokens of the whole sequence")
 
     def count(self, layout: TokenLayout) -> float:
         return self.plan(layout).slots

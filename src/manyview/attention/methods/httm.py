@@ -38,7 +38,7 @@ from ..merging.matching import match
 from ..merging.means import copy_back, slot_means
 from ..merging.outliers import copy_packed, separate_outliers
 from ..preset import Preset
-from ..protocols import Keys, KeySet, LayerInput, Queries, QuerySet
+from ..protocols import Exchange, Keys, KeySet, LayerInput, Queries, QuerySet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +60,14 @@ class SpaceTimeBlocks:
         if self.into not in ("even", "random"):
             raise ValueError(f"into must be even or random, not {self.into!r}")
 
+    def merges(self, layout: TokenLayout, ratio: float) -> bool:
+        """Whether anything is merged."""
+        return any(shape.left(ratio) < shape.size for shape in _shapes(layout, self))
+
+    def together(self, layout: TokenLayout, ratio: float) -> int:
+        """How many consecutive frames must be on one rank, as blocks cannot be cut."""
+        return self.time if self.merges(layout, ratio) else 1
+
 
 @dataclasses.dataclass(frozen=True)
 class MergedQueries(Queries):
@@ -75,26 +83,32 @@ class MergedQueries(Queries):
 
     def reduce(self, layer: LayerInput) -> QuerySet:
         q, plan = layer.queries(), layer.on_device(merge_plan, layer.layout, self.blocks, self.ratio)
-        if plan.slots == q.shape[2]:
+        if not self.blocks.merges(layer.whole, self.ratio):
             return QuerySet(q)
         kernels = layer.run.kernels
         slot = match(q, plan, kernels=kernels)
         if self.outliers == 0:
             short, _, _ = slot_means(q, None, slot, plan, kernels)
             return QuerySet(short, functools.partial(copy_back, slot=slot, kernels=kernels))
-        patches = q.shape[2] - len(plan.alone)
-        many = round(self.outliers * (q.shape[1] * patches))
-        short, places, lengths = separate_outliers(q, slot, plan, many, kernels)
+        patches, whole = q.shape[2] - len(plan.alone), layer.whole
+        many = round(self.outliers * (q.shape[1] * whole.frames * whole.patches_per_frame))
+        short, places, lengths = separate_outliers(q, slot, plan, many, kernels, layer.run.ranks)
         restore = functools.partial(copy_packed, places=places, kernels=kernels)
         return QuerySet(short, restore, lengths, plan.slots + min(many, patches))
 
     def count(self, layout: TokenLayout) -> float:
-        slots = merge_plan(layout, self.blocks, self.ratio).slots
+        left = slots(layout, self.blocks, self.ratio)
         patches = layout.frames * layout.patches_per_frame
-        return slots if slots == layout.tokens else slots + self.outliers * patches
+        return left if left == layout.tokens else left + self.outliers * patches
 
     def extra(self, layout: TokenLayout, dim: int) -> float:
         return merge_plan(layout, self.blocks, self.ratio).matching_flops(dim)
+
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        """Blocks are merged by themselves; outliers are ranked by the distances of all queries."""
+        ranked = self.outliers > 0 and self.blocks.merges(whole, self.ratio)
+        together = self.blocks.together(whole, self.ratio)
+        return Exchange(numbers=ranked * num_heads * whole.tokens, frames_together=together)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,18 +125,31 @@ class MergedKeys(Keys):
 
     def select(self, layer: LayerInput) -> KeySet:
         (k, v), plan = layer.keys_values(), layer.on_device(merge_plan, layer.layout, self.blocks, self.ratio)
-        if plan.slots == k.shape[2]:
+        if not self.blocks.merges(layer.whole, self.ratio):
             return KeySet(k, v)
         slot = match(k, plan, kernels=layer.run.kernels)
         keys, values, counts = slot_means(k, v, slot, plan, layer.run.kernels)
         assert values is not None
-        return KeySet(keys, values, self.count_bias * counts.log() if self.count_bias else None)
+        weight = self.count_bias * counts.log() if self.count_bias else None
+        return KeySet(keys, values, weight, sizes=self._sizes(layer))
+
+    def _sizes(self, layer: LayerInput) -> tuple[int, ...] | None:
+        """Keys that each rank has."""
+        if layer.run.ranks is None:
+            return None
+        layouts = (layer.whole.part(split) for split in layer.run.ranks.split.parts)
+        return tuple(slots(layout, self.blocks, self.ratio) for layout in layouts)
 
     def count(self, layout: TokenLayout) -> float:
-        return merge_plan(layout, self.blocks, self.ratio).slots
+        return slots(layout, self.blocks, self.ratio)
 
     def extra(self, layout: TokenLayout, dim: int) -> float:
         return merge_plan(layout, self.blocks, self.ratio).matching_flops(dim)
+
+    def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
+        keys = self.count(whole)
+        together = self.blocks.together(whole, self.ratio)
+        return Exchange(keys, num_heads * keys if self.count_bias else 0, together)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,26 +175,65 @@ class Httm(Preset):
         return (GlobalAttention(queries, MergedKeys(self.kv, self.count_bias, blocks)),) * depth
 
 
+@dataclasses.dataclass(frozen=True)
+class _Shape:
+    """Blocks of `frames` frames and `length` patches: `groups` of them from frame `first`, `runs` from `start`.
+
+    `anchors`: all patches of that frame of a block are destinations.
+    """
+
+    first: int
+    groups: int
+    frames: int
+    start: int
+    runs: int
+    length: int
+    anchors: int | None
+
+    @property
+    def size(self) -> int:
+        """Tokens of a block."""
+        return self.frames * self.length
+
+    def left(self, ratio: float) -> int:
+        """Tokens of a block that remain; what is merged is rounded down."""
+        merged = math.floor(ratio * self.size + 1e-9)  # 0.7 * 10 is a hair below 7
+        return max(self.size - merged, 0 if self.anchors is None else self.length)
+
+
+def _shapes(layout: TokenLayout, cut: SpaceTimeBlocks) -> list[_Shape]:
+    anchor = layout.reference_frame if cut.anchor_first else None
+    whole_runs, rest = divmod(layout.patches_per_frame, cut.space)
+    found = []
+    for first, groups, frames in _frame_groups(layout.frames, cut.time, anchor):
+        anchors = anchor - first if anchor is not None and 0 <= anchor - first < groups * frames else None
+        for start, runs, length in ((0, whole_runs, cut.space), (whole_runs * cut.space, 1, rest)):
+            if groups and frames and runs and length:
+                found.append(_Shape(first, groups, frames, start, runs, length, anchors))
+    return found
+
+
+def slots(layout: TokenLayout, cut: SpaceTimeBlocks, ratio: float) -> int:
+    """How many tokens are left of a layout."""
+    blocks = sum(shape.groups * shape.runs * shape.left(ratio) for shape in _shapes(layout, cut))
+    return layout.frames * layout.special_tokens + blocks
+
+
 @kept_for_later
 def merge_plan(layout: TokenLayout, cut: SpaceTimeBlocks, ratio: float) -> MergePlan:
     """Blocks of a layout, those of equal shape together."""
     specials = torch.arange(layout.frames)[:, None] * layout.tokens_per_frame
     alone = (specials + torch.arange(layout.special_tokens)).flatten()
     found = []
-    whole_runs, rest = divmod(layout.patches_per_frame, cut.space)
-    runs = [(0, whole_runs, cut.space), (whole_runs * cut.space, 1, rest)]
-    anchor = layout.reference_frame if cut.anchor_first else None
-    for first, groups, frames in _frame_groups(layout.frames, cut.time, anchor):
-        for start, count, length in runs:
-            if not (groups and frames and count and length):
-                continue
-            patch = layout.special_tokens + start + torch.arange(count * length).view(count, 1, length)
-            frame = first + torch.arange(groups * frames).view(groups, 1, frames, 1)
-            tokens = (frame * layout.tokens_per_frame + patch).reshape(groups * count, -1)
-            into = torch.zeros(frames, length, dtype=torch.bool)
-            if anchor is not None and first <= anchor < first + groups * frames:
-                into[anchor - first] = True
-            found.append(_roles(tokens, ratio, cut.into, into.flatten()))
+    for shape in _shapes(layout, cut):
+        many, length = shape.runs * shape.length, shape.length
+        patch = layout.special_tokens + shape.start + torch.arange(many).view(shape.runs, 1, length)
+        frame = shape.first + torch.arange(shape.groups * shape.frames).view(shape.groups, 1, shape.frames, 1)
+        tokens = (frame * layout.tokens_per_frame + patch).reshape(shape.groups * shape.runs, -1)
+        into = torch.zeros(shape.frames, length, dtype=torch.bool)
+        if shape.anchors is not None:
+            into[shape.anchors] = True
+        found.append(_roles(tokens, shape.left(ratio), cut.into, into.flatten()))
     return MergePlan(alone, tuple(found))
 
 
@@ -182,13 +248,11 @@ def _frame_groups(frames: int, time: int, anchor: int | None) -> list[tuple[int,
 
 
 def _roles(
-    tokens: Int[Tensor, "blocks size"], ratio: float, choice: str, into: Bool[Tensor, " size"]
+    tokens: Int[Tensor, "blocks size"], left: int, choice: str, into: Bool[Tensor, " size"]
 ) -> MergeBlocks:
-    """Destinations are what `ratio` leaves of a block, with those that are in `into` already."""
-    size = tokens.shape[1]
-    merged = math.floor(ratio * size + 1e-9)  # 0.7 * 10 is a hair below 7
+    """`left` destinations of a block, those that are in `into` already among them."""
     others = (~into).nonzero()[:, 0]
-    wanted = max(0, size - merged - int(into.sum()))
+    wanted = left - int(into.sum())
     if choice == "random":
         chosen = torch.randperm(len(others), generator=torch.Generator().manual_seed(0))[:wanted]
     else:
