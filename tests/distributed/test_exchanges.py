@@ -115,8 +115,12 @@ IMAGES = torch.randint(
 @pytest.mark.parametrize(("frames", "ranks"), [(5, 2), (7, 3), (2, 3)])
 @pytest.mark.parametrize(
     ("spec", "dtype", "rtol"),
-    [("dense", torch.float32, 1e-5), ("0-1:frame,2-3:dense", torch.float64, 1e-10)],
-    ids=["dense-float32", "frame-float64"],
+    [
+        ("dense", torch.float32, 1e-5),
+        ("0-1:frame,2-3:dense", torch.float64, 1e-10),
+        ("anchors:frames=2", torch.float64, 1e-10),  # by features of all frames, and in the camera head too
+    ],
+    ids=["dense-float32", "frame-float64", "anchors-float64"],
 )
 @torch.no_grad()
 def test_a_network_over_ranks_gives_what_one_process_gives(frames, ranks, spec, dtype, rtol):

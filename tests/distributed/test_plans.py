@@ -66,7 +66,7 @@ def outputs(plan: Plan, layer, layout: TokenLayout, run: LayerRun) -> torch.Tens
     )
 
 
-def over_ranks(plan: Plan, layer, whole: TokenLayout, ranks: int):
+def over_ranks(plan: Plan, layer, whole: TokenLayout, ranks: int, ring: bool = False):
     """Outputs of all layers, joined; bytes received by each rank; frames of each."""
     attention, tokens, rotation = layer
     run_of = layer_run(tokens, whole)
@@ -77,7 +77,8 @@ def over_ranks(plan: Plan, layer, whole: TokenLayout, ranks: int):
         found = outputs(plan, (attention, part, rotation), whole.part(group.split), of_rank)
         return found, group.received, group.split.count
 
-    found, received, counts = zip(*run(whole.frames, ranks, own, plan.frames_together(whole)), strict=True)
+    results = run(whole.frames, ranks, own, plan.frames_together(whole), ring)
+    found, received, counts = zip(*results, strict=True)
     return torch.cat(found, 2), received, counts
 
 
@@ -117,6 +118,19 @@ def test_ranks_receive_what_exchanges_say(spec):
         assert counts == (6, 6)
         (exchange,) = plan.exchange(layout, 2, 16)
         assert sum(received) / 2 == (exchange.tokens * 2 * 16 + exchange.numbers) * 8 / 2
+
+
+@pytest.mark.parametrize(("layout", "ranks"), [(SEVEN, 3), (EQUAL, 2), (SEVEN, 1)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_dense_keys_in_a_ring(layout, ranks, dtype):
+    layer, dense = small_layer(layout, dtype), Plan.dense(1)
+    want = outputs(dense, layer, layout, layer_run(layer[1], layout))
+    got, received, _ = over_ranks(dense, layer, layout, ranks, ring=True)
+    _, gathered, _ = over_ranks(dense, layer, layout, ranks)
+    assert received == gathered
+    rtol = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2}[dtype]
+    assert (got - want).abs().max() <= rtol * want.abs().max()
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from ..distributed.ranks import Ranks
 from .dense import AllKeys, AllQueries, NoFill, SameFrameKeys
 from .layout import TokenLayout
 from .protocols import AttentionParts, Exchange, Fill, Keys, KeySet, LayerInput, LayerRun, Queries
+from .softmax.ring import ring_attend
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +57,13 @@ class GlobalAttention:
         if run.ranks is None:
             queries = self.queries.reduce(layer)
             keys = self.keys.select(layer)
+        elif run.ranks.ring and self == DENSE:
+            return attention.output(ring_attend(layer.queries(), *layer.keys_values(), run.ranks))
         else:  # keys travel while queries are projected
             joining = _joining(self.keys.select(layer), run.ranks)
             queries = self.queries.reduce(layer)
             keys = joining()
+            del joining  # it holds this rank's keys
         if run.record is not None and self.queries.every_token and self.keys.every_token:
             run.record(run.layer, queries.q, keys.k)
         heads = self.fill.attend(layer, queries, keys)

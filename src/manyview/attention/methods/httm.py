@@ -177,7 +177,7 @@ class Httm(Preset):
 
 @dataclasses.dataclass(frozen=True)
 class _Shape:
-    """Blocks of `frames` frames and `length` patches: `groups` of them from frame `first`, `runs` from `start`.
+    """Blocks of `frames` frames and `length` patches: `groups` from frame `first` on, `runs` from `start` on.
 
     `anchors`: all patches of that frame of a block are destinations.
     """
