@@ -55,7 +55,7 @@ def _own_keys(
 ) -> tuple[Bool[Tensor, " tokens"], Int[Tensor, " kept"], tuple[int, ...]]:
     """Which of a rank's tokens (None: of all) are keys, as a mask and as places; how many each rank has."""
     mask = keys.kept(whole)
-    sizes = (int(mask.sum()),)
+    sizes: tuple[int, ...] = (int(mask.sum()),)
     if split is not None:
         parts = mask.split([count * whole.tokens_per_frame for count in split.counts])
         mask, sizes = parts[split.rank].clone(), tuple(int(part.sum()) for part in parts)

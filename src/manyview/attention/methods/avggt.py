@@ -179,11 +179,14 @@ def _scaled_sum(
     so that half precision holds them; frames are added in single precision.
     """
     wide = torch.promote_types(x.dtype, torch.float32)
+    sums: Tensor
     share = (among.to(x.dtype) / _parts(layout)).view(layout.frames, 1, -1)
     if x.stride(1) < x.stride(2):  # heads of a token beside each other
         rows = x.transpose(1, 2).flatten(2).unflatten(1, (layout.frames, -1))
-        return (share @ rows).sum(1, dtype=wide)[:, 0].unflatten(1, (x.shape[1], -1))
-    return (share @ x.unflatten(2, (layout.frames, -1))).sum(2, dtype=wide)[:, :, 0]
+        sums = (share @ rows).sum(1, dtype=wide)[:, 0].unflatten(1, (x.shape[1], -1))
+    else:
+        sums = (share @ x.unflatten(2, (layout.frames, -1))).sum(2, dtype=wide)[:, :, 0]
+    return sums
 
 
 def _parts(layout: TokenLayout) -> int:
