@@ -27,6 +27,7 @@ class _Board:
     posted: list[list[tuple[Any, ...]]]
     ended: list[bool]
     turn: threading.Condition = dataclasses.field(default_factory=threading.Condition)
+    parts: dict[int, _Board] = dataclasses.field(default_factory=dict)
 
 
 class ThreadRanks(Ranks):
@@ -35,6 +36,14 @@ class ThreadRanks(Ranks):
     def __init__(self, board: _Board, split: FrameSplit, ring: bool = False) -> None:
         super().__init__(split, ring)
         self._board = board
+
+    def with_split(self, frames: int, together: int = 1, ring: bool = False) -> ThreadRanks | None:
+        active = min(self.split.ranks, -(-frames // together))
+        number = self._post("split", torch.tensor([frames, together]), (frames, together))
+        part = _Board([[] for _ in range(active)], self._board.ended, self._board.turn)
+        part = self._board.parts.setdefault(number, part)
+        split = FrameSplit.of(frames, self.split.ranks, self.split.rank, together)
+        return None if split is None else ThreadRanks(part, split, ring)
 
     def _post(self, name: str, x: Tensor, sizes: tuple[int, ...]) -> int:
         self._board.posted[self.split.rank].append((name, sizes, x.dtype, x))

@@ -13,6 +13,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from .frames import FrameSplit
 from .ranks import Pending, Ranks
 
+_PATIENCE = datetime.timedelta(days=7)
 # The same function: PyTorch 2.13 warns of the older name, and earlier versions do not know the new one.
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
@@ -20,17 +21,25 @@ _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_t
 class MeshRanks(Ranks):
     """The ranks of a mesh of one dimension, over NCCL for CUDA tensors and gloo for those in host memory."""
 
-    def __init__(self, mesh: DeviceMesh, split: FrameSplit, ring: bool = False) -> None:
+    def __init__(
+        self,
+        mesh: DeviceMesh,
+        split: FrameSplit,
+        ring: bool = False,
+        patient: dist.ProcessGroup | None = None,
+    ) -> None:
         super().__init__(split, ring)
         self.mesh = mesh
-        self._group = mesh.get_group()
+        self._group = patient or mesh.get_group()
 
     @classmethod
     def of_environment(cls, device: torch.device, timeout: datetime.timedelta) -> MeshRanks:
         """All processes that the environment names (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT).
 
-        Collective. Each has one frame until `with_split` says otherwise. An operation that takes longer than
-        `timeout` is an error. `torch.distributed.destroy_process_group` leaves them.
+        Collective. Each has one frame until `with_split` says otherwise; until then they exchange what is in
+        host memory, and wait for each other as long as it takes (images are read at different speeds). After
+        it an operation that takes longer than `timeout` is an error.
+        `torch.distributed.destroy_process_group` leaves them.
         """
         on_card = device.type == "cuda"
         if on_card:
@@ -40,19 +49,16 @@ class MeshRanks(Ranks):
         group = dist.group.WORLD
         assert group is not None
         mesh = DeviceMesh.from_group(group, device.type, mesh_dim_names=("frames",))
-        return cls(mesh, FrameSplit((1,) * dist.get_world_size(), dist.get_rank()))
+        patient = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        return cls(mesh, FrameSplit((1,) * dist.get_world_size(), dist.get_rank()), patient=patient)
 
     def with_split(self, frames: int, together: int = 1, ring: bool = False) -> MeshRanks | None:
-        """The ranks that have frames of a scene of `frames` frames (`FrameSplit.of`); None for the others.
-
-        Collective.
-        """
         everyone = self.split.ranks
         split = FrameSplit.of(frames, everyone, self.split.rank, together)
         active = min(everyone, -(-frames // together))
         if split is not None and active == everyone:
             return MeshRanks(self.mesh, split, ring)
-        members = dist.get_process_group_ranks(self._group)[:active]
+        members = dist.get_process_group_ranks(self.mesh.get_group())[:active]
         # A group of its own has gloo beside NCCL; one that a mesh splits off need not.
         group = dist.new_group(members, use_local_synchronization=False)
         if split is None:

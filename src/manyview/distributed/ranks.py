@@ -54,6 +54,13 @@ class Ranks(abc.ABC):
         self.split, self.ring, self.received = split, ring, 0
 
     @abc.abstractmethod
+    def with_split(self, frames: int, together: int = 1, ring: bool = False) -> Ranks | None:
+        """Those of these ranks that have frames of a scene of `frames` frames (`FrameSplit.of`).
+
+        None for the others, which call it too.
+        """
+
+    @abc.abstractmethod
     def _all_gather(self, x: Tensor, sizes: Sequence[int]) -> Pending:
         """The rows (dimension 0) of all ranks one after the other, `sizes` by rank; some may be 0."""
 
@@ -107,7 +114,10 @@ class Ranks(abc.ABC):
         return tuple(self.gather(torch.tensor([n], device="cpu"), 0, ones).wait().tolist())
 
     def objects(self, value: Any) -> list[Any]:
-        """The value of every rank, which can be pickled; for before and after a forward pass."""
+        """The value of every rank, which can be pickled; for before and after a forward pass.
+
+        Ranks of `MeshRanks.of_environment` wait here for each other as long as it takes.
+        """
         data = torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8)
         sizes = self.sizes(len(data))
         parts = self.gather(data, 0, sizes).wait().split(sizes)

@@ -6,9 +6,10 @@ import dataclasses
 import logging
 import tempfile
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, overload
 
-from ...errors import MemoryLimitError, memory_errors
+from ...distributed.ranks import Ranks
+from ...errors import MemoryLimitError, UsageError, memory_errors
 from ...models.load import required_network
 from ...models.network import Network
 from ..inputs.find import Inputs
@@ -72,6 +73,29 @@ def reconstruct(
         return run_chunked(*_started(ready, model, progress), Path(folder) / "result", progress=progress)
 
 
+@overload
+def reconstruct_into(
+    ready: PreparedRun,
+    model: Network,
+    folder: Path,
+    overwrite: bool = False,
+    progress: ProgressCallback | None = None,
+    ranks: None = None,
+) -> Reconstruction: ...
+
+
+@overload
+def reconstruct_into(
+    ready: PreparedRun,
+    model: Network,
+    folder: Path,
+    overwrite: bool = False,
+    progress: ProgressCallback | None = None,
+    *,
+    ranks: Ranks,
+) -> Reconstruction | None: ...
+
+
 @memory_errors()
 def reconstruct_into(
     ready: PreparedRun,
@@ -79,8 +103,16 @@ def reconstruct_into(
     folder: Path,
     overwrite: bool = False,
     progress: ProgressCallback | None = None,
-) -> Reconstruction:
-    """`reconstruct` and `Reconstruction.save` in one; a run in chunks writes its arrays as they are ready."""
+    ranks: Ranks | None = None,
+) -> Reconstruction | None:
+    """`reconstruct` and `Reconstruction.save` in one; a run in chunks writes its arrays as they are ready.
+
+    With `ranks`, those that `prepare` was given, all of them call it, each writes its own views, and it
+    returns when the result is in place: the result on the first rank, None on the others. The first rank
+    alone locks the folder.
+    """
+    if ranks is not ready.everyone:
+        raise UsageError("reconstruct_into takes the ranks that prepare was given")
     started = _started(ready, model, progress)
     if ready.chosen.chunk is not None:
         return run_chunked(*started, folder, overwrite, progress)

@@ -7,7 +7,7 @@ import itertools
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ..._option_checks import check_instance
 from ...attention.auto import ExpectedTime, choose_plan, misfit
 from ...attention.plan import Plan
 from ...attention.visible_keys import hide_keys
+from ...distributed.ranks import Ranks
 from ...errors import MemoryLimitError, UsageError, memory_errors
 from ...models.families import suited_plans
 from ...models.network import Network
@@ -68,6 +69,8 @@ class PreparedRun:
         masks: what is hidden of the views, if anything.
         mask_sky: whether sky counts as masked.
         visible_plan: the plan of the pass where masked patches are no keys (None: that of `chosen`).
+        everyone: all ranks of a run over several, those without frames included.
+        ranks: those of them that share the scene (None: one process, or this rank has no frames).
     """
 
     views: LoadedViews
@@ -83,11 +86,20 @@ class PreparedRun:
     masks: ViewMasks | None = None
     mask_sky: bool = False
     visible_plan: Plan | None = None
+    everyone: Ranks | None = None
+    ranks: Ranks | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """Everything that decides the numbers of the result, as JSON types; waits for the images' hash."""
         return {**self.own_settings, "images_sha256": self.images_sha256.result()}
+
+    def made(self, folder: Path, settings: Mapping[str, Any]) -> bool:
+        """Whether this run, over however many ranks, would make the result in `folder` that has `settings`.
+
+        Not collective: where there are several ranks one of them asks.
+        """
+        return settings == self.settings
 
 
 @memory_errors()
@@ -96,6 +108,7 @@ def prepare(
     model: Network,
     options: ReconstructOptions | None = None,
     progress: ProgressCallback | None = None,
+    ranks: Ranks | None = None,
 ) -> PreparedRun:
     """Read the views and decide how to run.
 
@@ -104,14 +117,19 @@ def prepare(
         model: a network from `manyview.load`; it is not moved.
         options: None for the defaults.
         progress: called with (stage, done, total).
+        ranks: all ranks of a run over several (`MeshRanks.of_environment`), which call it with the same
+            arguments; each reads its own views (None: one process).
 
     Raises:
         InputError: if nothing usable was found.
+        DamagedInputError: with `ranks`, or where reading is strict, an image that cannot be decoded.
         UsageError: for options that do not suit the input, the network or the machine.
         MemoryLimitError: if the run does not fit in memory; the message names settings that would.
     """
     options = options or ReconstructOptions()
     check_instance("model", model, Network)
+    if ranks is not None:
+        raise UsageError("several ranks cannot share a scene yet")
     config = model.config
     known_given = bool(options.known)
     if known_given and not options.known_where_taken:
