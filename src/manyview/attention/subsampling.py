@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from jaxtyping import Bool, Int
 from torch import Tensor
 
@@ -24,6 +26,14 @@ class SubsampledKeys(Keys):
         """Which tokens of the sequence are keys."""
         raise NotImplementedError
 
+    @property
+    def period(self) -> int | None:
+        """Of so many consecutive frames any have as many keys, the reference frame aside, which is whole.
+
+        None: that is not so. It spares the mask of a long sequence where keys are only counted.
+        """
+        return None
+
     def select(self, layer: LayerInput) -> KeySet:
         split = None if layer.run.ranks is None else layer.run.ranks.split
         mask, index, sizes = layer.on_device(_own_keys, self, layer.whole, split)
@@ -40,7 +50,15 @@ class SubsampledKeys(Keys):
         return layer.on_device(_own_keys, self, layer.whole, None)[1].expand(len(layer.tokens), -1)
 
     def count(self, layout: TokenLayout) -> float:
-        return float(len(_own_keys(self, layout, None)[1]))
+        if self.period is None:
+            return float(len(_own_keys(self, layout, None)[1]))
+        some = dataclasses.replace(layout, frames=self.period, reference_frame=None)
+        each = self.kept(some).unflatten(0, (self.period, -1)).sum(1).tolist()
+        times, rest = divmod(layout.frames, self.period)
+        keys = times * sum(each) + sum(each[:rest])
+        if layout.reference_frame is not None:
+            keys += layout.tokens_per_frame - each[layout.reference_frame % self.period]
+        return float(keys)
 
     def projected(self, layout: TokenLayout) -> float:
         return layout.tokens if self.project_all else self.count(layout)

@@ -70,6 +70,10 @@ class GridKeys(SubsampledKeys):
         if self.edge not in ("ceil", "floor"):
             raise ValueError(f"edge must be ceil or floor, not {self.edge!r}")
 
+    @property
+    def period(self) -> int:
+        return math.prod(self.stride) if self.phase_shift else 1
+
     def kept(self, layout: TokenLayout) -> Bool[Tensor, " tokens"]:
         return _kept(layout, self.stride, self.edge, self.phase_shift)
 

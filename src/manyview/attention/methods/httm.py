@@ -64,6 +64,13 @@ class SpaceTimeBlocks:
         """Whether anything is merged."""
         return any(shape.left(ratio) < shape.size for shape in _shapes(layout, self))
 
+    def matching_flops(self, layout: TokenLayout, ratio: float, dim: int) -> float:
+        """`MergePlan.matching_flops`, without the places of all tokens."""
+        return sum(
+            2.0 * shape.groups * shape.runs * shape.left(ratio) * (shape.size - shape.left(ratio)) * dim
+            for shape in _shapes(layout, self)
+        )
+
     def together(self, layout: TokenLayout, ratio: float) -> int:
         """How many consecutive frames must be on one rank, as blocks cannot be cut."""
         return self.time if self.merges(layout, ratio) else 1
@@ -102,7 +109,7 @@ class MergedQueries(Queries):
         return left if left == layout.tokens else left + self.outliers * patches
 
     def extra(self, layout: TokenLayout, dim: int) -> float:
-        return merge_plan(layout, self.blocks, self.ratio).matching_flops(dim)
+        return self.blocks.matching_flops(layout, self.ratio, dim)
 
     def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
         """Blocks are merged by themselves; outliers are ranked by the distances of all queries."""
@@ -144,7 +151,7 @@ class MergedKeys(Keys):
         return slots(layout, self.blocks, self.ratio)
 
     def extra(self, layout: TokenLayout, dim: int) -> float:
-        return merge_plan(layout, self.blocks, self.ratio).matching_flops(dim)
+        return self.blocks.matching_flops(layout, self.ratio, dim)
 
     def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
         keys = self.count(whole)

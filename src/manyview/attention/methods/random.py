@@ -32,6 +32,8 @@ class RandomKeys(SubsampledKeys):
         if not 0 < self.keep <= 1:
             raise ValueError(f"keep is a share above 0 and up to 1, got {self.keep}")
 
+    period = 1
+
     def kept(self, layout: TokenLayout) -> Bool[Tensor, " tokens"]:
         return _kept(layout, self.keep, self.seed)
 

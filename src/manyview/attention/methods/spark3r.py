@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
@@ -78,12 +79,21 @@ class GroupMergedQueries(Queries):
         return kept[0], kept[1]
 
     def count(self, layout: TokenLayout) -> float:
-        return _group_plan(self, layout, self._factor(layout)).slots
+        return self._over_groups(layout, lambda plan: plan.slots)
 
     def extra(self, layout: TokenLayout, dim: int) -> float:
         channels = dim if self.match_channels is None else min(self.match_channels, dim)
-        flops = _group_plan(self, layout, self._factor(layout)).matching_flops(channels)
-        return flops / self.match_every
+        return self._over_groups(layout, lambda plan: plan.matching_flops(channels)) / self.match_every
+
+    def _over_groups(self, layout: TokenLayout, of_plan: Callable[[MergePlan], float]) -> float:
+        """The sum over groups of what a plan of one group gives."""
+        factor, (full, rest) = self._factor(layout), divmod(layout.frames, self.group)
+
+        def of_group(frames: int) -> float:
+            one = dataclasses.replace(layout, frames=frames, reference_frame=None)
+            return of_plan(_group_plan(self, one, factor))
+
+        return (full * of_group(self.group) if full else 0) + (of_group(rest) if rest else 0)
 
     def exchange(self, whole: TokenLayout, num_heads: int, dim: int) -> Exchange:
         """Nothing: groups are merged by themselves."""

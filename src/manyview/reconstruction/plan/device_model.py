@@ -36,6 +36,7 @@ class DeviceModel:
         capability: Compute capability of a CUDA device (None: of a CPU).
         multiprocessors: Of a CUDA device.
         clock_hz: Highest clock of its multiprocessors.
+        memory_bytes: Memory of such a card (None: not known here).
     """
 
     name: str
@@ -51,6 +52,7 @@ class DeviceModel:
     capability: tuple[int, int] | None = None
     multiprocessors: int = 1
     clock_hz: float = 0.0
+    memory_bytes: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON types, as in `devices.json`."""
@@ -135,7 +137,7 @@ def card_model(card: Card) -> DeviceModel:
     memory = compute if card.bytes_per_s is None else 0.9 * card.bytes_per_s / like.bytes_per_s
     source = f"scaled from {like.name} by what PyTorch tells of this card"
     scaled = like.scaled(compute, memory)
-    return dataclasses.replace(scaled, name=card.name, source=source, measured=False)
+    return dataclasses.replace(scaled, name=card.name, source=source, measured=False, memory_bytes=None)
 
 
 @functools.cache

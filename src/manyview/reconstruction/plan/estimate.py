@@ -35,19 +35,24 @@ _TOKENS_AT_ONCE, _HEAD_FRAMES = 32768, 8
 _OUTPUT_BYTES = {"depth": 8, "points": 16, "rays": 28}  # of a pixel
 
 
-def stage_seconds(request: Request, device: DeviceModel) -> dict[str, float]:
-    """Expected seconds of each stage of `Request.flops_by_stage`, of matching, and of transfers."""
+def stage_seconds(request: Request, device: DeviceModel, own_frames: int | None = None) -> dict[str, float]:
+    """Expected seconds of each stage of `Request.flops_by_stage`, of matching, and of transfers.
+
+    `own_frames`: of a rank that has so many of the frames, without what it waits for (None: all frames).
+    """
     config, layout, plan = request.config, request.layout, request.plan
-    kind, dim, frames = precision_name(request.dtype), config.dim, layout.frames
+    frames = layout.frames if own_frames is None else own_frames
+    kind, dim, share = precision_name(request.dtype), config.dim, frames / layout.frames
     fused = request.kernels != "plain"
     products = device.products["fp8" if request.linear_precision == "fp8" else kind]
-    flops = request.flops_by_stage()
-    unit = layout.tokens * dim * request.dtype.itemsize / device.bytes_per_s
+    flops = {stage: count * share for stage, count in request.flops_by_stage().items()}
+    own_tokens = frames * layout.tokens_per_frame
+    unit = own_tokens * dim * request.dtype.itemsize / device.bytes_per_s
     block, rotated = (_BLOCK_FUSED, _ROTATED_FUSED) if fused else (_BLOCK, _ROTATED)
     if request.linear_precision == "fp8":
         block += _QUANTISED_FUSED if fused else _QUANTISED
     rotated /= 1.0 if fused else device.strided_share
-    pieces = math.ceil(layout.tokens / _TOKENS_AT_ONCE)
+    pieces = math.ceil(own_tokens / _TOKENS_AT_ONCE)
     host = (_DISPATCHES_FUSED if fused else _DISPATCHES) * pieces * device.dispatch_s
 
     def computed(total: float, attended: float) -> float:
@@ -72,34 +77,34 @@ def stage_seconds(request: Request, device: DeviceModel) -> dict[str, float]:
     moved = (len(plan.layers) * (block + rotated) + keys * rotated + _units(plan.layers)) * unit
     extra = sum(_merges(layer) for layer in plan.layers)
     result["global layers"] = _both(
-        computed(flops["global layers"], cost.attention_flops) + moved,
+        computed(flops["global layers"], cost.attention_flops * share) + moved,
         len(plan.layers) * host + extra * _MERGING * device.dispatch_s,
         device,
     )
-    result["matching"] = cost.extra_flops / (_MATCHING * products)
+    result["matching"] = cost.extra_flops * share / (_MATCHING * products)
     for stage, count in flops.items():
         if stage not in result:
-            result[stage] = _head_seconds(request, stage, count, device)
+            result[stage] = _head_seconds(request, frames, stage, count, device)
     if device.link_bytes_per_s is not None:
         each = 3 + sum(_OUTPUT_BYTES.get(head, 0) for head in request.heads)
         result["transfers"] = frames * request.height * request.width * each / device.link_bytes_per_s
     return {stage: seconds for stage, seconds in result.items() if seconds > 0}
 
 
-def total_seconds(request: Request, device: DeviceModel) -> float:
-    """Expected seconds of the whole pass."""
-    return sum(stage_seconds(request, device).values())
+def total_seconds(request: Request, device: DeviceModel, own_frames: int | None = None) -> float:
+    """Expected seconds of the whole pass; see `stage_seconds`."""
+    return sum(stage_seconds(request, device, own_frames).values())
 
 
-def _head_seconds(request: Request, stage: str, flops: float, device: DeviceModel) -> float:
+def _head_seconds(request: Request, frames: int, stage: str, flops: float, device: DeviceModel) -> float:
     """A head in its own precision. A dense one moves a value of each of its channels for each pixel."""
     kind = "fp32" if request.head_dtype is None else precision_name(request.head_dtype)
     if stage in ("camera head", "text head"):
         return _both(flops / device.products["fp32"], _CAMERA * device.dispatch_s, device)
     item = 4 if request.head_dtype is None else request.head_dtype.itemsize
-    pixels = request.views * request.height * request.width
+    pixels = frames * request.height * request.width
     moved = item * math.sqrt(flops / pixels) * pixels / device.bytes_per_s
-    dispatches = _HEAD * math.ceil(request.views / _HEAD_FRAMES)
+    dispatches = _HEAD * math.ceil(frames / _HEAD_FRAMES)
     return _both(flops / device.convolutions[kind] + moved, dispatches * device.dispatch_s, device)
 
 

@@ -32,6 +32,7 @@ def estimate_peak_bytes(
     products: bool = False,
     keys: float = 1.0,
     working: int = 0,
+    joined: int = 0,
     encoder_only: bool = False,
     shared: bool = False,
 ) -> int:
@@ -40,8 +41,8 @@ def estimate_peak_bytes(
     `element_bytes` is the size of a number in the trunk's precision; `known`: which of "poses", "intrinsics"
     and "depth" are given; `products`: attention is matrix products, with copies of its inputs
     (`bf16_cpu`); `keys`: the share of a scene's tokens that are keys of a global layer at once; `working`:
-    what its attention takes besides (`Part.working_bytes`); `encoder_only`: nothing runs after it;
-    `shared`: weights are converted once for several passes.
+    what its attention takes besides (`Part.working_bytes`); `joined`: what it holds of other ranks;
+    `encoder_only`: nothing runs after it; `shared`: weights are converted once for several passes.
     """
     frames, tokens, dim = layout.frames, layout.tokens_per_frame, config.dim
     unit = tokens * dim * element_bytes
@@ -58,7 +59,7 @@ def estimate_peak_bytes(
     copies, logits = (SCRATCH, scratch_bytes()) if products else (0.0, 0)
     # Of a global layer: tokens and the frame layer's output, then attention's own.
     attention = held + unit * (frames * (2 + _ATTENTION) + _ROTATING * chunk)
-    attention += max(int(frames * unit * keys * copies) + logits, working)
+    attention += max(int(frames * unit * keys * copies) + logits, working) + joined
     # Kernels add attention's branch chunk by chunk, so that it lives beside the tokens and the tap.
     beside = 2 if options.kernels == "plain" else 3
     mlp = held + frames * unit * beside + max(hidden, heads.project)

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 import torch
 
 from ...attention.dense import AllKeys, SameFrameKeys
+from ...attention.global_attention import DENSE
 from ...attention.layout import TokenLayout
 from ...attention.plan import Plan, PlanCost
+from ...distributed.frames import FrameSplit
 from ...errors import MemoryLimitError
 from ...files.naming import counted
 from ...models.flops import forward_flops
@@ -21,7 +23,7 @@ from .footprint import estimate_peak_bytes
 from .machine import Machine, multiplies_bf16, precision_name
 
 # Share of a large matrix product's speed that a whole pass reaches.
-_EFFICIENCY = {"cpu": 0.5, "cuda": 0.4, "mps": 0.4}
+EFFICIENCY = {"cpu": 0.5, "cuda": 0.4, "mps": 0.4}
 # On a CPU: pages of PyTorch's code that a first pass touches, oneDNN's kernels, what malloc keeps.
 _FIRST_USE, _FIRST_USE_BF16 = 40 << 20, 68 << 20
 
@@ -62,42 +64,71 @@ class Request:
         device: torch.device | None = None,
         encoder_only: bool = False,
         shared: bool = False,
+        split: FrameSplit | None = None,
+        ring: bool = False,
     ) -> int:
         """Expected bytes beside the weights: those of tensors, and on a CPU those that the process grows by.
 
         The process is compared with itself when the weights are loaded and nothing has run. `encoder_only`:
-        of the encoder's part alone; `shared`: several passes share converted weights.
+        of the encoder's part alone; `shared`: several passes share converted weights; `split`: of a rank that
+        has some of the frames (None: all); `ring`: dense keys pass around among ranks.
         """
         on_cpu = device is not None and device.type == "cpu"
         if on_cpu and options.channels_last is None:  # heads run in the order of tokens there
             options = dataclasses.replace(options, channels_last=True)
         products = on_cpu and self.dtype == torch.bfloat16 and multiplies_bf16(torch.device("cpu"))
-        # Reduced keys and values stand beside those they were taken from.
-        whole = (AllKeys(), SameFrameKeys())
-        reduced = tuple(layer for layer in self.plan.layers if layer.keys not in whole)
-        beside, share, working = 0, 1.0, 0
-        if len(reduced) == len(self.plan.layers):
-            share = max(layer.keys.count(self.layout) for layer in reduced) / self.layout.tokens
+        whole, own, over_ranks = self.layout, self.layout, split is not None and split.ranks > 1
+        if split is not None:
+            own = whole.part(split)
+        # Reduced keys and values stand beside those they were taken from, those of all ranks beside a rank's.
+        plain = (AllKeys(), SameFrameKeys())
+        reduced = tuple(layer for layer in self.plan.layers if layer.keys not in plain)
+        gathered = over_ranks and any(
+            layer.keys == AllKeys() and not (ring and layer == DENSE) for layer in self.plan.layers
+        )
+        beside, joined, working = 0, 0, 0
+        shares = [layer.keys.count(whole) / own.tokens for layer in reduced]
+        share = max(shares) if len(reduced) == len(self.plan.layers) else 1.0
         sizes = (self.config.dim, self.config.num_heads, self.dtype.itemsize)
         if reduced and not encoder_only:
-            beside = Plan(reduced).cost(self.layout, self.config.dim, self.dtype.itemsize).key_value_bytes
+            beside = Plan(reduced).cost(whole, self.config.dim, self.dtype.itemsize).key_value_bytes
+        if over_ranks:
+            share = max([share, *shares])
+        if gathered:
+            share = max(share, whole.frames / own.frames)
+            beside = 2 * whole.tokens * self.config.dim * self.dtype.itemsize
+        if over_ranks:
+            beside, joined = 0, beside + self._bytes_of_ranks(own, ring)
         if on_cpu:
             parts = {part for layer in self.plan.layers for part in (layer.queries, layer.keys, layer.fill)}
-            working = max(part.working_bytes(self.layout, *sizes) for part in parts)
+            working = max(part.working_bytes(whole, *sizes) for part in parts)
+            working = working * own.frames // whole.frames
         peak = estimate_peak_bytes(
             self.config,
-            self.layout,
+            own,
             options,
             self.dtype.itemsize,
             self.known,
             products=products,
             keys=share,
             working=working,
+            joined=joined,
             encoder_only=encoder_only,
             shared=shared,
         )
         first_use = (_FIRST_USE_BF16 if products else _FIRST_USE) if on_cpu else 0
         return peak + beside + first_use
+
+    def _bytes_of_ranks(self, own: TokenLayout, ring: bool) -> int:
+        """What a rank holds of the scene beside keys and values, and of keys that pass around."""
+        whole, dim, heads = self.layout, self.config.dim, self.config.num_heads
+        features = 2 * whole.frames * dim * 4 if self.plan.needs_frame_features else 0
+        # Numbers by which tokens of the scene are ranked, and their order.
+        ranked = max(exchange.numbers for exchange in self.plan.exchange(whole, heads, dim))
+        passing = 0
+        if ring:  # those that arrive beside those that are read, and sums in float32 with their weights
+            passing = own.tokens * (4 * dim * self.dtype.itemsize + 4 * dim + 8 * heads)
+        return features + int(8 * ranked) + passing
 
     def flops_by_stage(self) -> dict[str, float]:
         """Operations of each stage of the pass."""
@@ -122,7 +153,7 @@ class Request:
             return total_seconds(self, rates)
         if flops_per_s is None:
             return None
-        return self.total_flops() / (flops_per_s * _EFFICIENCY[machine.device.type])
+        return self.total_flops() / (flops_per_s * EFFICIENCY[machine.device.type])
 
 
 @dataclasses.dataclass(frozen=True)
