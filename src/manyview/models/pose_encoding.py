@@ -1,4 +1,4 @@
-"""What camera heads share: the activated pose encoding, and attention across frames by a plan."""
+"""What camera heads share: pose encodings, cameras in the first one's frame, attention by a plan."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..attention.global_attention import GlobalAttention
 from ..attention.layout import TokenLayout
 from ..attention.protocols import LayerRun
 from ..distributed.ranks import Ranks
+from ..geometry.cameras import relative_to_first
 from .blocks import BoundAttention
 
 POSE_NUMBERS = 9
@@ -41,6 +42,17 @@ def frame_attention(
         frame_features=memory.get("frame features"), memory=memory, kernels=kernels, ranks=ranks, whole=whole
     )
     return lambda place, attention, x: attend(attention, x, own, None, dataclasses.replace(run, layer=place))
+
+
+def in_first_camera(
+    cam_from_world: Float[Tensor, "batch frames 3 4"], ranks: Ranks | None
+) -> Float[Tensor, "batch frames 3 4"]:
+    """Cameras in the frame of the scene's first one, which with `ranks` is the first rank's."""
+    if ranks is None:
+        return relative_to_first(cam_from_world)
+    first = torch.zeros(len(cam_from_world), 1, dtype=torch.long, device=cam_from_world.device)
+    with_first = torch.cat([ranks.take(cam_from_world, first), cam_from_world], dim=1)
+    return relative_to_first(with_first)[:, 1:]
 
 
 def activate_pose(raw: Float[Tensor, "*batch 9"]) -> Float[Tensor, "*batch 9"]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ...attention.softmax.logsumexp import attend_with_lse
 from ...attention.softmax.sdpa import attend
+from ...distributed.ranks import Ranks
 from ..layers import LayerNorm, Linear, Mlp
 from ..precision import PLAIN, Compute
 from ..rotary import Rotation
@@ -19,14 +22,25 @@ class _CrossAttention(nn.Module):
         self.num_heads = num_heads
         self.q_proj, self.k_proj, self.v_proj, self.proj = (Linear(dim, dim) for _ in range(4))
 
-    def forward(self, query: Tensor, context: Tensor, rotation: Rotation) -> Tensor:
+    def forward(
+        self, query: Tensor, context: Tensor, rotation: Rotation, ranks: Ranks | None = None
+    ) -> Tensor:
         def heads(x: Tensor) -> Tensor:
             return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
         # The query stands at (0, 0), where nothing turns.
         q, v = heads(self.q_proj(query)), heads(self.v_proj(context))
         k = rotation.apply(heads(self.k_proj(context)))
-        return self.proj(attend(q, k, v).transpose(1, 2).flatten(2))
+        seen = attend(q, k, v) if ranks is None else _over_ranks(q, k, v, ranks)
+        return self.proj(seen.transpose(1, 2).flatten(2))
+
+
+def _over_ranks(q: Tensor, k: Tensor, v: Tensor, ranks: Ranks) -> Tensor:
+    """Attention of queries that all ranks have to the keys and values of every rank."""
+    heads, lse = attend_with_lse(q, k, v)
+    own = torch.cat([heads.to(lse.dtype), lse[..., None]], dim=-1)
+    parts = ranks.gather(own[None], 0, (1,) * ranks.split.ranks).wait()
+    return (parts[..., -1:].softmax(0) * parts[..., :-1]).sum(0).to(q.dtype)
 
 
 class _CrossBlock(nn.Module):
@@ -36,9 +50,11 @@ class _CrossBlock(nn.Module):
         self.cross_attn = _CrossAttention(dim, num_heads)
         self.mlp = Mlp(dim, 4 * dim)
 
-    def forward(self, query: Tensor, context: Tensor, rotation: Rotation, compute: Compute) -> Tensor:
+    def forward(
+        self, query: Tensor, context: Tensor, rotation: Rotation, compute: Compute, ranks: Ranks | None
+    ) -> Tensor:
         seen = self.norm_y(context, compute)
-        query = query + self.cross_attn(self.norm2(query, compute), seen, rotation)
+        query = query + self.cross_attn(self.norm2(query, compute), seen, rotation, ranks)
         return query + self.mlp(self.norm3(query, compute))
 
 
@@ -57,8 +73,10 @@ class MetricDecoder(nn.Module):
         context: Float[Tensor, "batch tokens in_dim"],
         rotation: Rotation,
         compute: Compute = PLAIN,
+        ranks: Ranks | None = None,
     ) -> Float[Tensor, "batch one out_dim"]:
+        """With `ranks` the context is that of this rank's frames, and the query attends to that of all."""
         query, context = self.projects_x(query), self.projects_y(context)
         for block in self.blocks:
-            query = block(query, context, rotation, compute)
+            query = block(query, context, rotation, compute, ranks)
         return self.linear_out(query)

@@ -10,14 +10,16 @@ from torch import Tensor, nn
 
 from ...attention.layout import TokenLayout
 from ...attention.plan import Plan
+from ...distributed.ranks import Ranks
 from ...errors import UsageError
-from ...geometry.cameras import invert_rigid, relative_to_first
+from ...geometry.cameras import invert_rigid
 from ...kernels import launch_device
 from ..alternating import AlternatingLayers, Known
 from ..blocks import Block
 from ..encoder import DinoEncoder
 from ..layers import in_slices
 from ..network import Network
+from ..pose_encoding import in_first_camera
 from ..precision import Compute, ConvertedWeights
 from ..predictions import Predictions
 from ..priors import Priors
@@ -41,6 +43,7 @@ class Pi3(Network, AlternatingLayers):
 
     config: Pi3Config
     why_not_attachable: str | None = None
+    why_not_distributed: str | None = None
     why_not_streamable = "it has no first frame whose camera is the world"
 
     def __init__(self, config: Pi3Config) -> None:
@@ -72,7 +75,7 @@ class Pi3(Network, AlternatingLayers):
         return self.conf_head(x, layout.grid)
 
     def _metric_scale(
-        self, hidden: Tensor, layout: TokenLayout, batch: int, compute: Compute
+        self, hidden: Tensor, layout: TokenLayout, batch: int, compute: Compute, ranks: Ranks | None
     ) -> Tensor | None:
         """Metres per unit of length of each scene; None where a network does not know."""
         return None
@@ -115,7 +118,7 @@ class Pi3(Network, AlternatingLayers):
             layout = self.run_layers(images, plan, options, tap, recorder, known, memory, weights)
             compute = Compute.for_heads(options, weights)
             hidden = tap.take()
-            metres = self._metric_scale(hidden, layout, len(images), compute)
+            metres = self._metric_scale(hidden, layout, len(images), compute, options.ranks)
             parts = self._heads(hidden, layout, options, compute)
             del hidden
         result = Predictions(images.shape[-2], images.shape[-1], layout)
@@ -132,7 +135,7 @@ class Pi3(Network, AlternatingLayers):
         for head in options.heads:
             mark(recorder, f"{head} head")
         cameras = invert_rigid(result.world_from_cam[..., :3, :])
-        cameras = cameras if continues else relative_to_first(cameras)
+        cameras = cameras if continues else in_first_camera(cameras, options.ranks)
         result.cameras = (cameras, intrinsics)
         result.z_depth = result.local_points[..., 2]
         result.depth_conf = 1 + result.confidence_logits[..., 0].clamp(max=_MOST_LOGIT).exp()

@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...attention.layout import TokenLayout
+from ...distributed.frames import FrameSplit
+from ...distributed.ranks import Ranks
 from ...errors import UsageError
 from ..alternating import Known
 from ..encoder import DinoEncoder, PatchConv
@@ -76,12 +78,15 @@ class Pi3X(Pi3):
         rows, columns = layout.grid
         return rows * self.config.patch_size, columns * self.config.patch_size
 
-    def _metric_scale(self, hidden: Tensor, layout: TokenLayout, batch: int, compute: Compute) -> Tensor:
+    def _metric_scale(
+        self, hidden: Tensor, layout: TokenLayout, batch: int, compute: Compute, ranks: Ranks | None
+    ) -> Tensor:
         head_dim = self.config.metric_dim // self.config.metric_heads
         rotation = frame_rotation(layout, head_dim, self.config.rope_base, hidden.device)
         query = self.metric_token.expand(batch, -1, -1)
         context = hidden.unflatten(0, (batch, -1)).flatten(1, 2).to(query.dtype)
-        return self.metric_head(self.metric_decoder(query, context, rotation, compute))[:, 0, 0].exp()
+        found = self.metric_decoder(query, context, rotation, compute, ranks)
+        return self.metric_head(found)[:, 0, 0].exp()
 
 
 class KnownTokens(Known):
@@ -94,12 +99,23 @@ class KnownTokens(Known):
         self._options = options or RunOptions()
         self._scale: Tensor | None = None
         if priors.z_depth is not None:
-            self._scale = depth_scale(priors.z_depth)
+            self._scale = depth_scale(priors.z_depth, self._options.ranks)
         self._cameras: Tensor | None = None
-        if priors.world_from_cam is not None and priors.world_from_cam.shape[1] > 1:
-            known = mask_of(priors.has_pose, priors.world_from_cam)
-            poses = relative_poses(priors.world_from_cam, known, self._scale)
-            self._cameras, self._posed = torch.linalg.inv(poses), _chosen(priors.has_pose, poses)
+        if priors.world_from_cam is not None:
+            self._set_cameras(priors.world_from_cam, self._options.ranks)
+
+    def _set_cameras(self, world_from_cam: Float[Tensor, "batch frames 4 4"], ranks: Ranks | None) -> None:
+        """Cameras as the network takes them; of each scene the frames with one, and how many ranks have."""
+        known = mask_of(self._priors.has_pose, world_from_cam)
+        split = FrameSplit((world_from_cam.shape[1],), 0) if ranks is None else ranks.split
+        if ranks is not None:
+            world_from_cam, known = (ranks.gather(x, 1).wait() for x in (world_from_cam, known))
+        if split.frames > 1:
+            poses = relative_poses(world_from_cam, known, self._scale)
+            self._cameras = torch.linalg.inv(poses[:, split.first : split.stop])
+            by_rank = [_chosen(part, part) for part in known.split(split.counts, dim=1)]
+            counts = zip(*([len(frames) for frames in part] for part in by_rank), strict=True)
+            self._posed = list(zip(by_rank[split.rank], counts, strict=True))
 
     def embedded(self, x: Tensor, layout: TokenLayout, compute: Compute) -> Tensor:
         """Tokens of known depth and of known rays are added to those of the image, some frames at a time."""
@@ -145,8 +161,12 @@ class KnownTokens(Known):
         block, cameras = self._network.pose_inject_blk[layer // INJECT_EVERY], self._cameras
         assert isinstance(block, PoseInjection)
         piece = None if torch.is_grad_enabled() else self._options.mlp_tokens_per_chunk
+        ranks = self._options.ranks
 
-        def change(batch: int, frames: list[int], patches: Tensor, layout: TokenLayout) -> Tensor:
+        def change(
+            counts: tuple[int, ...], batch: int, frames: list[int], patches: Tensor, layout: TokenLayout
+        ) -> Tensor:
+            sizes = [count * layout.patches_per_frame for count in counts]
             seen = cameras[batch : batch + 1, frames].to(patches.dtype)
             tokens = block(
                 patches.flatten(0, 1)[None],
@@ -154,12 +174,13 @@ class KnownTokens(Known):
                 layout.grid,
                 mlp_tokens_per_chunk=piece,
                 compute=compute,
+                joined=None if ranks is None else lambda x: ranks.gather(x, 2, sizes).wait(),
             )
             return tokens[0].unflatten(0, patches.shape[:2])
 
-        for batch, frames in enumerate(self._posed):
-            if frames:
-                x = _changed(x, batch, frames, layout, change)
+        for batch, (frames, counts) in enumerate(self._posed):
+            if any(counts):
+                x = _changed(x, batch, frames, layout, partial(change, counts))
         return x
 
 

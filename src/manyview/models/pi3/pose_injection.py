@@ -5,6 +5,8 @@ Source: "Cameras as relative positional encoding" (PRoPE, arXiv 2507.10496) in t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -43,12 +45,13 @@ class PoseInjection(nn.Module):
         known: Bool[Tensor, "batch frames"] | None = None,
         mlp_tokens_per_chunk: int | None = None,
         compute: Compute = PLAIN,
+        joined: Callable[[Tensor], Tensor] | None = None,
     ) -> Float[Tensor, "batch tokens dim"]:
         """`known`: frames with a pose; tokens of other frames are masked as queries and keys.
 
         What comes out for them has no meaning; the caller leaves it out, or better gives known frames alone,
         as the mask is a matrix over pairs of tokens. `mlp_tokens_per_chunk`: tokens that pass the MLP at a
-        time.
+        time. `joined` makes of the keys, or values, of these frames [B, heads, S*P, d] those of all ranks.
         """
         attn, coordinates = self.attn, _Coordinates(cam_from_world, grid)
         qkv = attn.qkv(self.norm1(x, compute), compute).unflatten(-1, (3, attn.num_heads, -1))
@@ -57,6 +60,8 @@ class PoseInjection(nn.Module):
         q = coordinates.apply(q, cam_from_world.transpose(-1, -2))
         world_from_cam = torch.linalg.inv(cam_from_world.float()).to(cam_from_world.dtype)
         k, v = (coordinates.apply(t, world_from_cam) for t in (k, v))
+        if joined is not None:
+            k, v = joined(k), joined(v)
         if known is not None and not bool(known.all()):
             tokens = known.repeat_interleave(grid[0] * grid[1], 1)
             # A token without a pose attends to itself, which keeps its softmax finite.

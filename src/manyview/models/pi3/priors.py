@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ...distributed.ranks import Ranks
 from ..priors import Priors as Priors  # the documented place until 0.2; imports of it move
 
 _STILL = 0.02  # cameras that close together say nothing about scale
@@ -18,11 +19,16 @@ def mask_of(given: Tensor | None, like: Tensor) -> Bool[Tensor, "batch frames"]:
     return torch.ones(like.shape[:2], dtype=torch.bool, device=like.device)
 
 
-def depth_scale(z_depth: Float[Tensor, "batch frames h w"]) -> Float[Tensor, " batch"]:
+def depth_scale(
+    z_depth: Float[Tensor, "batch frames h w"], ranks: Ranks | None = None
+) -> Float[Tensor, " batch"]:
     """Mean of the positive depths of each scene, also those of masked frames (as released)."""
     valid = z_depth > 0
     total = torch.where(valid, z_depth, torch.zeros_like(z_depth)).flatten(1).sum(1)
-    return total / valid.flatten(1).sum(1).clamp(min=1) + 1e-8
+    count = valid.flatten(1).sum(1)
+    if ranks is not None:
+        total, count = ranks.sum(total), ranks.sum(count)
+    return total / count.clamp(min=1) + 1e-8
 
 
 def rays_of(

@@ -1,0 +1,157 @@
+"""Networks whose frames several ranks share, against the same in one process."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from manyview.attention.plan import Plan
+from manyview.distributed.ranks import Ranks
+from manyview.errors import UsageError
+from manyview.models.network import Network
+from manyview.models.predictions import Predictions
+from manyview.models.priors import Priors
+from manyview.models.run_options import RunOptions
+from manyview.models.vggt.config import TrackHeadConfig
+from manyview.models.vggt.model import VGGT
+
+from ..models.tiny import TINY, tiny_vggt
+from ..models.tiny_pi3 import tiny_pi3, tiny_pi3x
+from .threads import own_frames, run
+
+ALL = {"heads": ("camera", "depth", "points")}
+NETWORKS: dict[str, tuple[Callable[[], Network], dict[str, Any]]] = {
+    "vggt": (tiny_vggt, ALL),
+    "pi3": (tiny_pi3, ALL),
+    "pi3x": (tiny_pi3x, ALL),
+}
+PLANS = ["dense", "flash:r=2,keyframes=2", "anchors:frames=2", "avggt:early=1,stride=2x2"]
+TRACKS = TrackHeadConfig(16, (8, 8, 16, 16), 32, corr_levels=2, time_depth=1, space_depth=1, num_heads=2)
+OF_A_SCENE = ("metric_scale", "text_alignment_token", "text_alignment_embedding")
+
+
+@cache
+def network(name: str) -> Network:
+    return NETWORKS[name][0]()
+
+
+def images_of(frames: int, batch: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return torch.rand(batch, frames, 3, 42, 56, generator=generator)
+
+
+def own_priors(priors: Priors, ranks: Ranks) -> Priors:
+    """A rank's frames of what is known."""
+    given = {field.name: getattr(priors, field.name) for field in dataclasses.fields(priors)}
+    return Priors(**{name: None if x is None else own_frames(x, ranks) for name, x in given.items()})
+
+
+def tensors(result: Predictions) -> dict[str, Tensor]:
+    """Every tensor of the predictions under a name."""
+    found: dict[str, Tensor] = {}
+    for field in dataclasses.fields(result):
+        value = getattr(result, field.name)
+        several = value if isinstance(value, list | tuple) else [value]
+        found |= {f"{field.name} {i}": x for i, x in enumerate(several) if isinstance(x, Tensor)}
+    return found
+
+
+@torch.no_grad()
+def over_ranks(
+    name: str,
+    images: Tensor,
+    ranks: int,
+    spec: str = "dense",
+    priors: Priors | None = None,
+    ring: bool = False,
+    **options: Any,
+) -> tuple[float, list[int]]:
+    """The largest difference from one process, in parts of an array's largest number; frames of each rank."""
+    model, options = network(name), NETWORKS[name][1] | options
+    plan = Plan.parse(spec, model.config.depth)
+    more = {} if priors is None else {"priors": priors}
+    whole = model(images, plan, RunOptions(**options), **more)
+
+    def own(group: Ranks) -> Predictions:
+        given = {} if priors is None else {"priors": own_priors(priors, group)}
+        return model(own_frames(images, group), plan, RunOptions(ranks=group, **options), **given)
+
+    results = run(images.shape[1], ranks, own, ring=ring)
+    parts, worst = [tensors(result) for result in results], 0.0
+    assert all(part.keys() == tensors(whole).keys() for part in parts)
+    for key, want in tensors(whole).items():
+        of_each = [part[key] for part in parts]
+        for got in of_each if key.split()[0] in OF_A_SCENE else [torch.cat(of_each, 1)]:
+            assert got.shape == want.shape and got.dtype == want.dtype and want.any(), key
+            difference = (got.double() - want.double()).abs().max() / want.double().abs().max()
+            worst = max(worst, float(difference))
+    return worst, [result.layout.frames for result in results]
+
+
+@pytest.mark.parametrize("spec", PLANS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_ranks_give_what_one_process_gives(name, spec):
+    """Two scenes of seven frames on three ranks, in float32."""
+    worst, counts = over_ranks(name, images_of(7, batch=2), 3, spec)
+    assert counts == [3, 2, 2]
+    assert worst <= 1e-5
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_more_ranks_than_frames(name):
+    worst, counts = over_ranks(name, images_of(3), 5)
+    assert counts == [1, 1, 1] and worst <= 1e-5
+
+
+def test_pieces_and_a_ring_change_rounding_alone():
+    pieces = {"frames_per_chunk": 2, "mlp_tokens_per_chunk": 40, "head_frames_per_chunk": 1}
+    worst, counts = over_ranks("vggt", images_of(14), 4, ring=True, **pieces)
+    assert counts == [4, 4, 3, 3] and worst <= 1e-5
+
+
+@pytest.mark.parametrize("depth", [True, False])
+def test_known_cameras_and_depth_of_some_frames(depth):
+    """The second scene's cameras are known on the first rank alone."""
+    generator = torch.Generator().manual_seed(1)
+    poses = torch.eye(4).expand(2, 7, 4, 4).clone()
+    poses[..., :3, 3] = torch.randn(2, 7, 3, generator=generator)
+    has_pose = torch.tensor([[1, 0, 1, 1, 0, 1, 1], [1, 0, 1, 0, 0, 0, 0]], dtype=torch.bool)
+    given = {"world_from_cam": poses, "has_pose": has_pose}
+    if depth:
+        given |= {"z_depth": torch.rand(2, 7, 42, 56, generator=generator), "has_depth": ~has_pose}
+    worst, _ = over_ranks("pi3x", images_of(7, batch=2), 3, priors=Priors(**given))
+    assert worst <= 1e-5
+
+
+class Recorder:
+    def global_attention(self, layer: int, q: Tensor, k: Tensor) -> None: ...
+
+
+def test_what_needs_one_process_is_refused():
+    images, model, tracking = images_of(3), network("vggt"), dataclasses.replace(TINY, track_head=TRACKS)
+    alone = tiny_vggt()
+    alone.why_not_distributed = "it sees one frame"
+    for refusing, heads, more, named in (
+        (model, ("depth",), {"recorder": Recorder()}, "recorded"),
+        (model, ("depth",), {"plan": Plan.parse("fastvggt", TINY.depth)}, "fastvggt"),
+        (VGGT(tracking), ("track",), {}, "track"),
+        (alone, ("depth",), {}, alone.why_not_distributed),
+    ):
+
+        @torch.no_grad()
+        def own(group: Ranks) -> None:
+            options = RunOptions(heads=heads, ranks=group)
+            refusing(own_frames(images, group), options=options, **more)
+
+        with pytest.raises(UsageError, match=named):
+            run(3, 2, own)
+    with pytest.raises(UsageError, match="gradients"):
+        run(3, 2, lambda group: model(own_frames(images, group), options=RunOptions(ranks=group)))
+    with torch.no_grad(), pytest.raises(UsageError, match="3 images"):
+        run(3, 2, lambda group: model(images, options=RunOptions(ranks=group)))
