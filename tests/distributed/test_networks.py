@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -14,6 +14,8 @@ from torch import Tensor
 from manyview.attention.plan import Plan
 from manyview.distributed.ranks import Ranks
 from manyview.errors import UsageError
+from manyview.models.da3.mono import DA3Mono
+from manyview.models.da3.nested import DA3Nested
 from manyview.models.network import Network
 from manyview.models.predictions import Predictions
 from manyview.models.priors import Priors
@@ -21,6 +23,9 @@ from manyview.models.run_options import RunOptions
 from manyview.models.vggt.config import TrackHeadConfig
 from manyview.models.vggt.model import VGGT
 
+from ..models.da3.tiny_da3 import tiny_da3
+from ..models.da3.tiny_mono import tiny_mono
+from ..models.da3.tiny_nested import tiny_nested
 from ..models.tiny import TINY, tiny_vggt
 from ..models.tiny_pi3 import tiny_pi3, tiny_pi3x
 from .threads import own_frames, run
@@ -30,6 +35,9 @@ NETWORKS: dict[str, tuple[Callable[[], Network], dict[str, Any]]] = {
     "vggt": (tiny_vggt, ALL),
     "pi3": (tiny_pi3, ALL),
     "pi3x": (tiny_pi3x, ALL),
+    "da3": (tiny_da3, {"heads": ("camera", "depth", "rays")}),
+    "da3 nested": (lambda: with_sky(tiny_nested()), {}),
+    "da3 mono": (lambda: with_sky(tiny_mono()), {"heads": ("depth", "sky")}),
 }
 PLANS = ["dense", "flash:r=2,keyframes=2", "anchors:frames=2", "avggt:early=1,stride=2x2"]
 TRACKS = TrackHeadConfig(16, (8, 8, 16, 16), 32, corr_levels=2, time_depth=1, space_depth=1, num_heads=2)
@@ -44,6 +52,18 @@ def network(name: str) -> Network:
 def images_of(frames: int, batch: int = 1) -> Tensor:
     generator = torch.Generator().manual_seed(3)
     return torch.rand(batch, frames, 3, 42, 56, generator=generator)
+
+
+@torch.no_grad()
+def with_sky(model: DA3Mono | DA3Nested) -> Network:
+    """The same with sky on about a third of the pixels."""
+    single = model if isinstance(model, DA3Mono) else model.da3_metric
+    last = single.head.scratch.sky_output_conv2[-1]
+    last.bias.fill_(100)  # so that no score is cut off at 0
+    score = single.single_views(images_of(7, batch=2), RunOptions())[1] - 100
+    last.weight.div_(score.std())
+    last.bias.fill_(float(0.4 - score.quantile(0.7) / score.std()))
+    return model
 
 
 def own_priors(priors: Priors, ranks: Ranks) -> Priors:
@@ -94,8 +114,10 @@ def over_ranks(
     return worst, [result.layout.frames for result in results]
 
 
-@pytest.mark.parametrize("spec", PLANS)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [(name, spec) for name in NETWORKS for spec in (PLANS[:1] if name == "da3 mono" else PLANS)],
+)
 def test_ranks_give_what_one_process_gives(name, spec):
     """Two scenes of seven frames on three ranks, in float32."""
     worst, counts = over_ranks(name, images_of(7, batch=2), 3, spec)
@@ -115,18 +137,36 @@ def test_pieces_and_a_ring_change_rounding_alone():
     assert counts == [4, 4, 3, 3] and worst <= 1e-5
 
 
-@pytest.mark.parametrize("depth", [True, False])
-def test_known_cameras_and_depth_of_some_frames(depth):
-    """The second scene's cameras are known on the first rank alone."""
-    generator = torch.Generator().manual_seed(1)
-    poses = torch.eye(4).expand(2, 7, 4, 4).clone()
-    poses[..., :3, 3] = torch.randn(2, 7, 3, generator=generator)
-    has_pose = torch.tensor([[1, 0, 1, 1, 0, 1, 1], [1, 0, 1, 0, 0, 0, 0]], dtype=torch.bool)
-    given = {"world_from_cam": poses, "has_pose": has_pose}
-    if depth:
-        given |= {"z_depth": torch.rand(2, 7, 42, 56, generator=generator), "has_depth": ~has_pose}
-    worst, _ = over_ranks("pi3x", images_of(7, batch=2), 3, priors=Priors(**given))
+@pytest.mark.parametrize("rule", ["middle", "saddle_sim_range"])
+def test_the_reference_view_is_that_of_the_scene(rule):
+    """It comes from another rank, and every rank hands one of its views to the next."""
+    worst, _ = over_ranks("da3", images_of(7, batch=2), 3, reference_view=rule)
     assert worst <= 1e-5
+
+
+@pytest.mark.parametrize(("name", "known"), [("da3", "all"), ("pi3x", "some"), ("pi3x", "some with depth")])
+def test_known_cameras_and_depth(name, known):
+    """Where they are of some frames, the second scene's cameras are known on the first rank alone."""
+    generator = torch.Generator().manual_seed(1)
+    poses = torch.eye(4).repeat(2, 7, 1, 1)
+    poses[..., :3, 3] = torch.randn(2, 7, 3, generator=generator)
+    intrinsics = torch.tensor([[60, 0, 28], [0, 60, 21], [0, 0, 1.0]]).expand(2, 7, 3, 3)
+    priors = Priors(poses, intrinsics)
+    if known != "all":
+        has_pose = torch.tensor([[1, 0, 1, 1, 0, 1, 1], [1, 0, 1, 0, 0, 0, 0]], dtype=torch.bool)
+        priors = dataclasses.replace(priors, has_pose=has_pose)
+    if known == "some with depth":
+        depth = torch.rand(2, 7, 42, 56, generator=generator)
+        priors = dataclasses.replace(priors, z_depth=depth, has_depth=~has_pose)
+    worst, _ = over_ranks(name, images_of(7, batch=2), 3, priors=priors)
+    assert worst <= 1e-5
+
+
+@torch.no_grad()
+def pass_of(
+    model: Network, images: Tensor, heads: tuple[str, ...], more: dict[str, Any], ranks: Ranks
+) -> Predictions:
+    return model(own_frames(images, ranks), options=RunOptions(heads=heads, ranks=ranks), **more)
 
 
 class Recorder:
@@ -143,14 +183,8 @@ def test_what_needs_one_process_is_refused():
         (VGGT(tracking), ("track",), {}, "track"),
         (alone, ("depth",), {}, alone.why_not_distributed),
     ):
-
-        @torch.no_grad()
-        def own(group: Ranks) -> None:
-            options = RunOptions(heads=heads, ranks=group)
-            refusing(own_frames(images, group), options=options, **more)
-
         with pytest.raises(UsageError, match=named):
-            run(3, 2, own)
+            run(3, 2, partial(pass_of, refusing, images, heads, more))
     with pytest.raises(UsageError, match="gradients"):
         run(3, 2, lambda group: model(own_frames(images, group), options=RunOptions(ranks=group)))
     with torch.no_grad(), pytest.raises(UsageError, match="3 images"):

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ...attention.layout import TokenLayout
+from ...distributed.ranks import Ranks
 from ..alternating import AlternatingLayers, Known, normalise_images
 from ..blocks import Block
 from ..encoder import PatchConv, resized_positions
@@ -118,14 +119,15 @@ class CameraTokens(Known):
         return self._given is not None
 
     def placed(
-        self, x: Float[Tensor, "b s p c"], entering: Float[Tensor, "b s c"]
+        self, x: Float[Tensor, "b s p c"], entering: Float[Tensor, "b s c"], ranks: Ranks | None
     ) -> Float[Tensor, "b s p c"]:
         """Views in order with camera tokens in front; `entering` are the class tokens that rules read."""
-        self.order = reference_first(entering, self._reference)
+        self.order = reference_first(entering, self._reference, ranks)
         x = self.order.apply(x)
         tokens = self._given
         if tokens is None:
-            first, others = self._learned[:, 1:] if self._continues else self._learned[:, :1], self._learned
+            later = self._continues or (ranks is not None and ranks.split.first > 0)
+            first, others = self._learned[:, 1:] if later else self._learned[:, :1], self._learned
             tokens = torch.cat([first, others[:, 1:].expand(-1, x.shape[1] - 1, -1)], dim=1)
         tokens = tokens.to(x.dtype).expand(len(x), -1, -1)
         if torch.is_grad_enabled():
@@ -186,7 +188,8 @@ class AlternatingTransformer(VisionTransformer, AlternatingLayers):
         piece = None if torch.is_grad_enabled() else options.frames_per_chunk
         compute = compute.in_pieces((piece or len(flat)) < len(flat))
         x, entering = in_slices(encode, len(flat), piece)
-        return known.placed(*(tokens.unflatten(0, images.shape[:2]) for tokens in (x, entering)))
+        by_view = (tokens.unflatten(0, images.shape[:2]) for tokens in (x, entering))
+        return known.placed(*by_view, options.ranks)
 
 
 class Backbone(nn.Module):

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...distributed.ranks import Ranks
 from ...errors import UsageError
 from ...geometry.align import centre_scale
 from ...geometry.cameras import compose_rigid, invert_rigid
@@ -35,14 +36,18 @@ def check_known(known: Mapping[str, Sequence[bool]], names: Sequence[str]) -> No
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class KnownCameras:
-    """Cameras of all views, as given. Translations are divided by `unit` [B] before the network sees them."""
+    """Cameras of all views, as given. Translations are divided by `unit` [B] before the network sees them.
+
+    With `ranks` they are those of the scene, and everything else is of this rank's frames.
+    """
 
     cam_from_world: Float[Tensor, "batch frames 3 4"]
     intrinsics: Float[Tensor, "batch frames 3 3"]
     unit: Float[Tensor, " batch"]
+    ranks: Ranks | None = None
 
     @classmethod
-    def of(cls, priors: Priors, shape: Sequence[int]) -> KnownCameras:
+    def of(cls, priors: Priors, shape: Sequence[int], ranks: Ranks | None = None) -> KnownCameras:
         """Those of `priors`, for images of `shape` [B, S, 3, H, W]. Raises UsageError if some are missing."""
         batch, frames, _, height, width = shape
         priors.check(batch, frames, height, width)
@@ -55,10 +60,17 @@ class KnownCameras:
             what: [value is not None and (mask is None or bool(mask[:, i].all())) for i in range(frames)]
             for what, (value, mask) in given.items()
         }
-        check_known(known, [f"view {i + 1} of {frames}" for i in range(frames)])
+        first, whole = (0, frames) if ranks is None else (ranks.split.first, ranks.split.frames)
+        check_known(known, [f"view {first + i + 1} of {whole}" for i in range(frames)])
         assert priors.world_from_cam is not None and priors.intrinsics is not None
-        cam_from_world = invert_rigid(priors.world_from_cam[..., :3, :])
-        return cls(cam_from_world, priors.intrinsics, camera_unit(cam_from_world))
+        cam_from_world, intrinsics = invert_rigid(priors.world_from_cam[..., :3, :]), priors.intrinsics
+        if ranks is not None:
+            cam_from_world, intrinsics = (ranks.gather(x, 1).wait() for x in (cam_from_world, intrinsics))
+        return cls(cam_from_world, intrinsics, camera_unit(cam_from_world), ranks)
+
+    def own(self, x: Tensor) -> Tensor:
+        """Of what is of all views of the scene [B, S, ...] that of this rank's."""
+        return x if self.ranks is None else x[:, self.ranks.split.first : self.ranks.split.stop]
 
     def normalised(self) -> Float[Tensor, "batch frames 3 4"]:
         """Cameras in the frame of the first one, in units of `unit`."""
@@ -73,7 +85,12 @@ class KnownCameras:
         `predicted`: cam_from_world as the network has it. The unit is the scale of the similarity from given
         to predicted camera centres; where centres do not tell (one view, or all in one place) it is `unit`.
         """
-        result.cameras, result.cameras_given = (self.cam_from_world, self.intrinsics), True
+        result.cameras, result.cameras_given = (
+            (self.own(self.cam_from_world), self.own(self.intrinsics)),
+            True,
+        )
+        if predicted is not None and self.ranks is not None:
+            predicted = self.ranks.gather(predicted, 1).wait()
         if result.z_depth is not None:
             scale = 1 / self.unit.double()
             if predicted is not None:

@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ...distributed.ranks import Ranks
 from ...errors import UsageError
-from .sky import LEAST_PIXELS, far_depth
+from .sky import LEAST_PIXELS, counts, far_depth, kth_value
 
 METRIC_FOCAL = 300.0
 """Focal length in pixels at which the metric network's output is in metres."""
@@ -46,6 +47,7 @@ def in_metres(
     cam_from_world: Float[Tensor, "frames 3 4"],
     metres: Float[Tensor, "frames height width"],
     sky: Bool[Tensor, "frames height width"],
+    ranks: Ranks | None = None,
 ) -> MetricScene:
     """A scene without a unit, scaled to depth in metres by least squares over its more confident half.
 
@@ -56,6 +58,7 @@ def in_metres(
         metres: Depth in metres of each view by itself, as `metric_depth` gives it.
         sky: True on pixels of the sky, which are not compared; they get the 0.99 quantile of the depth of
             all others, at most 200 m, and a confidence of 1.
+        ranks: The frames are this rank's of a scene that several ranks share.
 
     Returns:
         The scene in metres.
@@ -64,23 +67,19 @@ def in_metres(
         UsageError: Hardly anything but sky.
     """
     others = ~sky
-    if int(others.sum()) <= LEAST_PIXELS:
-        raise UsageError(
-            f"all but {int(others.sum())} pixels are sky: a metric scale needs more than {LEAST_PIXELS}"
-        )
-    confident = depth_conf >= _median(depth_conf[others])
+    seen, skies = counts(others, sky, ranks=ranks)
+    if seen <= LEAST_PIXELS:
+        raise UsageError(f"all but {seen} pixels are sky: a metric scale needs more than {LEAST_PIXELS}")
+    values = depth_conf[others]
+    low, high = (kth_value(values, rank, ranks) for rank in ((seen - 1) // 2, seen // 2))
+    confident = depth_conf >= (low + high) / 2  # the median
     compared = confident & others & (metres > _LEAST_METRES) & (z_depth > _LEAST_DEPTH)
     own, wanted = z_depth[compared], metres[compared]
-    scale = (wanted * own).sum() / (own * own).sum().clamp(min=1e-12)
+    products = torch.stack([(wanted * own).sum(), (own * own).sum()])
+    numerator, denominator = products if ranks is None else ranks.sum(products)
+    scale = numerator / denominator.clamp(min=1e-12)
     scaled = z_depth * scale
-    if bool(sky.any()):
-        scaled = torch.where(sky, far_depth(scaled[others]).clamp(max=_FARTHEST_SKY), scaled)
+    if skies:
+        scaled = torch.where(sky, far_depth(scaled[others], seen, ranks).clamp(max=_FARTHEST_SKY), scaled)
     cameras = torch.cat([cam_from_world[..., :3], cam_from_world[..., 3:] * scale], dim=-1)
     return MetricScene(scaled, torch.where(sky, 1.0, depth_conf), cameras, scale)
-
-
-def _median(values: Float[Tensor, " pixels"]) -> Float[Tensor, ""]:
-    """The middle value, or the mean of the two in the middle."""
-    count = len(values)
-    low, high = (values.kthvalue(1 + rank).values for rank in ((count - 1) // 2, count // 2))
-    return (low + high) / 2

@@ -16,6 +16,7 @@ from ...geometry.cameras import invert_rigid, quat_xyzw_from_rotation, relative_
 from ...kernels import launch_device
 from ..feature_taps import run_dense_head
 from ..network import ChunkOutput, Network
+from ..pose_encoding import in_first_camera
 from ..precision import Compute, ConvertedWeights
 from ..predictions import Predictions
 from ..priors import Priors
@@ -42,6 +43,7 @@ class DA3(Network):
 
     config: DA3Config
     why_not_attachable: str | None = None
+    why_not_distributed: str | None = None
     why_not_streamable: str | None = None
 
     def __init__(self, config: DA3Config) -> None:
@@ -89,11 +91,14 @@ class DA3(Network):
             UsageError: As of every network; known cameras of some views only, or known depth.
         """
         images, plan, options = self.completed(images, plan, options)
+        if options.camera_from_rays and options.ranks is not None:
+            raise UsageError("cameras are fitted to rays in one process only: leave camera_from_rays out")
         known = None if priors is None else self._known(priors, images, options)
         given = None
         if known is not None:
             options = dataclasses.replace(options, host_outputs=False)  # depth is scaled to the known cameras
-            given = self.cam_enc(known.normalised(), known.intrinsics, (images.shape[-2], images.shape[-1]))
+            size = (images.shape[-2], images.shape[-1])
+            given = known.own(self.cam_enc(known.normalised(), known.intrinsics, size))
         rule = "first" if plan.has_anchors else options.reference_view or self.config.reference_views[0]
         tokens = CameraTokens(self.transformer.camera_token, given, rule, continues)
         result = self.predict(images, plan, options, tokens, recorder, memory, weights)
@@ -106,7 +111,7 @@ class DA3(Network):
             return known.applied(result, predicted)
         if predicted is not None and not continues:
             assert result.cameras is not None
-            result.cameras = (relative_to_first(predicted), result.cameras[1])
+            result.cameras = (in_first_camera(predicted, options.ranks), result.cameras[1])
         return result
 
     def predict(
@@ -174,7 +179,7 @@ class DA3(Network):
                 f"the reference view by {options.reference_view!r} is chosen without known cameras only: "
                 "leave out either"
             )
-        return KnownCameras.of(priors, images.shape)
+        return KnownCameras.of(priors, images.shape, options.ranks)
 
     def encoder_features(
         self,

@@ -33,6 +33,7 @@ class DA3Mono(Network):
 
     config: DA3MonoConfig
     why_not_attachable = "the network sees one view at a time and predicts no cameras"
+    why_not_distributed: str | None = None
     why_not_streamable = "it sees one view at a time and predicts no cameras"
 
     def __init__(self, config: DA3MonoConfig) -> None:
@@ -60,12 +61,13 @@ class DA3Mono(Network):
             raise UsageError(f"the plan has {len(plan.layers)} layers, a network of single views has none")
         if not self.training:
             check_range(images)
-        layout = self.config.layout(images.shape[1], *images.shape[-2:])
+        layout, ranks = self.config.whole_layout(images, options.ranks), options.ranks
+        layout = layout if ranks is None else layout.part(ranks.split)
         z_depth, score = self.single_views(images, options, weights)
         mark(recorder, "depth head")
         result = Predictions(images.shape[-2], images.shape[-1], layout)
         if "depth" in options.heads:
-            result.z_depth = with_far_sky(z_depth, score >= NETWORK_THRESHOLD)
+            result.z_depth = with_far_sky(z_depth, score >= NETWORK_THRESHOLD, ranks)
         if "sky" in options.heads:
             result.sky = score >= USER_THRESHOLD
         return result

@@ -30,6 +30,7 @@ class DA3Nested(Network):
 
     config: DA3NestedConfig
     why_not_attachable = "its scale in metres is found over all views together"
+    why_not_distributed: str | None = None
     why_not_streamable = "its scale in metres is found over all views together"
 
     def __init__(self, config: DA3NestedConfig) -> None:
@@ -80,7 +81,7 @@ class DA3Nested(Network):
         assert result.z_depth is not None and result.depth_conf is not None
         assert result.world_from_cam is not None
         scenes = [
-            in_metres(*parts)
+            in_metres(*parts, options.ranks)
             for parts in zip(result.z_depth, result.depth_conf, cam_from_world, metres, sky, strict=True)
         ]
         result.z_depth, result.depth_conf = (

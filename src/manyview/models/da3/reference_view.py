@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...attention.layout import TokenLayout
+from ...distributed.ranks import Ranks
 from ..run_options import REFERENCE_VIEWS
 
 _FEWEST = 3  # views among which is chosen; of fewer the first is the reference
@@ -18,17 +19,29 @@ _FEWEST = 3  # views among which is chosen; of fewer the first is the reference
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RestoredOrder:
-    """Views in another order. `views` [B, S] is the view at each place; None: as they were given."""
+    """Views in another order. `views` [B, S] is the view at each place; None: as they were given.
+
+    With `ranks` they are those of the scene, and tensors are of this rank's frames.
+    """
 
     views: Int[Tensor, "batch frames"] | None = None
+    ranks: Ranks | None = None
 
     def apply(self, x: Tensor) -> Tensor:
         """`x` [B, S, ...] in this order."""
-        return x if self.views is None else _taken(x, self.views)
+        return self._placed(x, self.views)
 
     def restore(self, x: Tensor) -> Tensor:
         """`x` [B, S, ...] in this order back in the order of the input."""
-        return x if self.views is None else _taken(x, self.views.argsort(1))
+        return self._placed(x, None if self.views is None else self.views.argsort(1))
+
+    def _placed(self, x: Tensor, views: Int[Tensor, "batch frames"] | None) -> Tensor:
+        if views is None:
+            return x
+        if self.ranks is not None:
+            return self.ranks.place(x, views)
+        rows = torch.arange(len(x), device=x.device)[:, None]
+        return x[rows, views]
 
 
 class InOrder:
@@ -58,15 +71,24 @@ class InOrder:
 
 
 def reference_first(
-    class_tokens: Float[Tensor, "batch frames dim"], strategy: str = "saddle_balanced"
+    class_tokens: Float[Tensor, "batch frames dim"],
+    strategy: str = "saddle_balanced",
+    ranks: Ranks | None = None,
 ) -> RestoredOrder:
-    """The order with the reference view in front and the others as they were."""
+    """The order with the reference view in front and the others as they were.
+
+    With `ranks` class tokens are of this rank's frames, and the reference view is that of the scene.
+    """
     batch, frames, _ = class_tokens.shape
+    frames = frames if ranks is None else ranks.split.frames
     if strategy == "first" or frames < _FEWEST:
         return RestoredOrder()
+    if ranks is not None:
+        class_tokens = ranks.gather(class_tokens, 1).wait()
     chosen = reference_view(class_tokens, strategy)[:, None]
     place = torch.arange(frames, device=chosen.device).expand(batch, -1)
-    return RestoredOrder(torch.where(place == 0, chosen, place - (place <= chosen).to(place.dtype)))
+    views = torch.where(place == 0, chosen, place - (place <= chosen).to(place.dtype))
+    return RestoredOrder(views, ranks)
 
 
 def reference_view(
@@ -100,8 +122,3 @@ def reference_view(
     metrics = torch.stack([(similar.sum(-1) - 1) / (frames - 1), length, unit.var(-1)])
     low, high = metrics.amin(-1, keepdim=True), metrics.amax(-1, keepdim=True)
     return ((metrics - low) / (high - low + 1e-8) - 0.5).abs().sum(0).argmin(-1)
-
-
-def _taken(x: Tensor, views: Int[Tensor, "batch frames"]) -> Tensor:
-    rows = torch.arange(len(x), device=x.device)[:, None]
-    return x[rows, views]

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ...distributed.ranks import Ranks
+
 NETWORK_THRESHOLD = 0.3
 """Sky score from which the networks themselves take a pixel for sky."""
 USER_THRESHOLD = 0.5
@@ -15,22 +17,41 @@ LEAST_PIXELS = 10
 _FAR = 0.99
 
 
-def far_depth(z_depth: Float[Tensor, " pixels"]) -> Float[Tensor, ""]:
-    """The 0.99 quantile, interpolated, of any number of pixels."""
-    place = _FAR * (len(z_depth) - 1)
+def counts(*masks: Bool[Tensor, "*batch height width"], ranks: Ranks | None) -> list[int]:
+    """How often each mask is true, with `ranks` in the scene."""
+    found = torch.stack([mask.sum() for mask in masks])
+    numbers: list[int] = (found if ranks is None else ranks.sum(found)).tolist()
+    return numbers
+
+
+def kth_value(values: Float[Tensor, " n"], rank: int, ranks: Ranks | None) -> Float[Tensor, ""]:
+    """The value with `rank` smaller ones before it, counted from 0, with `ranks` of the scene's values."""
+    if ranks is not None:
+        return ranks.kth_value(values, rank).to(values.dtype)
+    return values.kthvalue(1 + rank).values
+
+
+def far_depth(
+    z_depth: Float[Tensor, " own"], pixels: int | None = None, ranks: Ranks | None = None
+) -> Float[Tensor, ""]:
+    """The 0.99 quantile, interpolated, of any number of pixels; with `ranks` of `pixels` of the scene."""
+    pixels = len(z_depth) if pixels is None else pixels
+    place = _FAR * (pixels - 1)
     below = int(place)
-    low, high = (z_depth.kthvalue(1 + rank).values for rank in (below, min(below + 1, len(z_depth) - 1)))
+    low, high = (kth_value(z_depth, rank, ranks) for rank in (below, min(below + 1, pixels - 1)))
     return torch.lerp(low, high, place - below)
 
 
 def with_far_sky(
-    z_depth: Float[Tensor, "*batch height width"], sky: Bool[Tensor, "*batch height width"]
+    z_depth: Float[Tensor, "*batch height width"],
+    sky: Bool[Tensor, "*batch height width"],
+    ranks: Ranks | None = None,
 ) -> Float[Tensor, "*batch height width"]:
     """Depth of single views whose sky is at the far end of everything else, over all of them together.
 
     Unchanged unless there are more than `LEAST_PIXELS` pixels of sky and of everything else.
     """
-    others = z_depth[~sky]
-    if len(others) <= LEAST_PIXELS or int(sky.sum()) <= LEAST_PIXELS:
+    seen, skies = counts(~sky, sky, ranks=ranks)
+    if min(seen, skies) <= LEAST_PIXELS:
         return z_depth
-    return torch.where(sky, far_depth(others), z_depth)
+    return torch.where(sky, far_depth(z_depth[~sky], seen, ranks), z_depth)

@@ -113,7 +113,8 @@ class KnownTokens(Known):
         if split.frames > 1:
             poses = relative_poses(world_from_cam, known, self._scale)
             self._cameras = torch.linalg.inv(poses[:, split.first : split.stop])
-            by_rank = [_chosen(part, part) for part in known.split(split.counts, dim=1)]
+            every = self._priors.has_pose is None
+            by_rank = [_chosen(None if every else part, part) for part in known.split(split.counts, dim=1)]
             counts = zip(*([len(frames) for frames in part] for part in by_rank), strict=True)
             self._posed = list(zip(by_rank[split.rank], counts, strict=True))
 
