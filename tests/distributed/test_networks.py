@@ -26,6 +26,7 @@ from manyview.models.vggt.model import VGGT
 from ..models.da3.tiny_da3 import tiny_da3
 from ..models.da3.tiny_mono import tiny_mono
 from ..models.da3.tiny_nested import tiny_nested
+from ..models.omega.tiny_omega import tiny_omega
 from ..models.tiny import TINY, tiny_vggt
 from ..models.tiny_pi3 import tiny_pi3, tiny_pi3x
 from .threads import own_frames, run
@@ -37,6 +38,7 @@ NETWORKS: dict[str, tuple[Callable[[], Network], dict[str, Any]]] = {
     "pi3x": (tiny_pi3x, ALL),
     "da3": (tiny_da3, {"heads": ("camera", "depth", "rays")}),
     "da3 nested": (lambda: with_sky(tiny_nested()), {}),
+    "omega": (tiny_omega, {"heads": ("camera", "depth", "text")}),
     "da3 mono": (lambda: with_sky(tiny_mono()), {"heads": ("depth", "sky")}),
 }
 PLANS = ["dense", "flash:r=2,keyframes=2", "anchors:frames=2", "avggt:early=1,stride=2x2"]
@@ -49,9 +51,9 @@ def network(name: str) -> Network:
     return NETWORKS[name][0]()
 
 
-def images_of(frames: int, batch: int = 1) -> Tensor:
+def images_of(frames: int, batch: int = 1, patch: int = 14) -> Tensor:
     generator = torch.Generator().manual_seed(3)
-    return torch.rand(batch, frames, 3, 42, 56, generator=generator)
+    return torch.rand(batch, frames, 3, 3 * patch, 4 * patch, generator=generator)
 
 
 @torch.no_grad()
@@ -120,14 +122,14 @@ def over_ranks(
 )
 def test_ranks_give_what_one_process_gives(name, spec):
     """Two scenes of seven frames on three ranks, in float32."""
-    worst, counts = over_ranks(name, images_of(7, batch=2), 3, spec)
+    worst, counts = over_ranks(name, images_of(7, 2, network(name).config.patch_size), 3, spec)
     assert counts == [3, 2, 2]
     assert worst <= 1e-5
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_more_ranks_than_frames(name):
-    worst, counts = over_ranks(name, images_of(3), 5)
+    worst, counts = over_ranks(name, images_of(3, patch=network(name).config.patch_size), 5)
     assert counts == [1, 1, 1] and worst <= 1e-5
 
 

@@ -10,6 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ...attention.softmax.sdpa import attend
+from ...distributed.ranks import Ranks
+from ..blocks import BoundAttention
 from ..dense_head import FeatureTapMaps, Pyramid
 from ..dense_ops import activate_confidence, activate_values
 from ..layers import Conv2d, LayerNorm, Linear
@@ -70,16 +73,33 @@ class TextHead(nn.Module):
         )
 
     def forward(
-        self, specials: Float[Tensor, "batch frames specials dim"], compute: Compute = PLAIN
+        self,
+        specials: Float[Tensor, "batch frames specials dim"],
+        compute: Compute = PLAIN,
+        ranks: Ranks | None = None,
     ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch dim"]]:
-        """The language token after all blocks, and its projection at unit length."""
+        """The language token after all blocks, and its projection at unit length.
+
+        With `ranks` special tokens are of this rank's frames; the language token is the same on all ranks.
+        """
         tokens = self.token_norm(specials, compute).flatten(1, 2)
         x = torch.cat([self.language_token.expand(len(tokens), -1, -1), tokens], dim=1)
         inplace = not torch.is_grad_enabled()
+        across = None if ranks is None else partial(_joined_attention, ranks)
         for block in self.readout_blocks:
-            x = block(x, inplace=inplace, compute=compute)
+            x = block(x, across_frames=across, inplace=inplace, compute=compute)
         token = self.language_token_norm(x[:, 0], compute)
         return token, F.normalize(self.embedding_projector(token), dim=-1)
+
+
+def _joined_attention(
+    ranks: Ranks, attention: BoundAttention, x: Float[Tensor, "batch tokens dim"]
+) -> Float[Tensor, "batch tokens dim"]:
+    """Attention of this rank's tokens, of which the first is every rank's, to those of all ranks."""
+    arriving = [(own, ranks.gather(own[:, :, 1:], 2)) for own in attention.keys_values(x)]
+    queries = attention.queries(x)
+    k, v = (torch.cat([own[:, :, :1], others.wait()], 2) for own, others in arriving)
+    return attention.output(attend(queries, k, v))
 
 
 class OmegaDenseHead(FeatureTapMaps):

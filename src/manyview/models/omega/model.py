@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...attention.global_attention import DENSE
 from ...attention.layout import TokenLayout
 from ...attention.plan import Plan
 from ...kernels import launch_device
@@ -61,6 +62,7 @@ class Omega(Network):
 
     config: OmegaConfig
     why_not_attachable = "the network joins frames outside of the plan's layers"
+    why_not_distributed: str | None = None
     why_not_streamable = "its layers of camera and register tokens join all frames, whatever the plan"
 
     def __init__(self, config: OmegaConfig) -> None:
@@ -102,8 +104,11 @@ class Omega(Network):
             compute = Compute.for_heads(options, weights)
             if "camera" in options.heads:
                 across_frames = None
-                if plan.camera is not None:
-                    across_frames = frame_attention(plan.camera, layout, memory, options.kernels, kept)
+                if plan.camera is not None or options.ranks is not None:
+                    whole = self.config.whole_layout(images, options.ranks)
+                    across_frames = frame_attention(
+                        plan.camera or DENSE, whole, memory, options.kernels, kept, options.ranks
+                    )
                 result.pose_encoding_list = [self.camera_head(specials, across_frames, compute)]
                 mark(recorder, "camera head")
             if "depth" in options.heads:
@@ -119,7 +124,7 @@ class Omega(Network):
                 result.z_depth = depth.squeeze(-1)
                 mark(recorder, "depth head")
             if "text" in options.heads:
-                token, embedding = self.text_alignment_head(specials, compute)
+                token, embedding = self.text_alignment_head(specials, compute, options.ranks)
                 result.text_alignment_token, result.text_alignment_embedding = token, embedding
                 mark(recorder, "text head")
         return result
