@@ -49,6 +49,23 @@ class MemoryLimitError(ManyViewError):
     """The run does not fit; the message gives the numbers and the cheapest settings that would."""
 
 
+class RankError(ManyViewError):
+    """A process of a run over several failed; the message names it and says why."""
+
+    def __init__(self, sentence: str, exit_code: int = 1) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+
+def in_one_sentence(error: Exception) -> tuple[str, int]:
+    """What a person is told of an error, and the exit status."""
+    if isinstance(error, ManyViewError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'}: {error.strerror or error}", 1
+    return f"unexpected {type(error).__name__}: {error} (run again with --debug for details)", 1
+
+
 def out_of_memory(error: BaseException) -> bool:
     """True for the errors with which Python, PyTorch and image decoders report that memory ran out."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):

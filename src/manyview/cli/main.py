@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._option_checks import check_options
-from ..errors import memory_errors
+from ..errors import in_one_sentence, memory_errors
 from ..files.naming import printable
 from ..reconstruction.plan.allocator import bound_caches
 from .options import with_user_paths
@@ -93,13 +93,7 @@ def run(argv: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        from ..errors import ManyViewError
-
-        if isinstance(error, ManyViewError):
-            return _fail(str(error), error.exit_code)
-        if isinstance(error, OSError):
-            return _fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
-        return _fail(f"unexpected {type(error).__name__}: {error} (run again with --debug for details)", 1)
+        return _fail(*in_one_sentence(error))
 
 
 def _check_arguments(args: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Sequence
 
 import torch
@@ -33,19 +34,30 @@ class MeshRanks(Ranks):
         self._group = patient or mesh.get_group()
 
     @classmethod
-    def of_environment(cls, device: torch.device, timeout: datetime.timedelta) -> MeshRanks:
+    def of_environment(
+        cls, device: torch.device, timeout: datetime.timedelta, store: dist.Store | None = None
+    ) -> MeshRanks:
         """All processes that the environment names (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT).
 
         Collective. Each has one frame until `with_split` says otherwise; until then they exchange what is in
         host memory, and wait for each other as long as it takes (images are read at different speeds). After
         it an operation that takes longer than `timeout` is an error.
-        `torch.distributed.destroy_process_group` leaves them.
+        `torch.distributed.destroy_process_group` leaves them. `store`: by which they find each other, if not
+        by that of the environment.
         """
         on_card = device.type == "cuda"
         if on_card:
             torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl" if on_card else "gloo"
-        dist.init_process_group(backend, timeout=timeout, device_id=device if on_card else None)
+        number, size = (-1, -1) if store is None else (int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+        dist.init_process_group(
+            backend,
+            timeout=timeout,
+            store=store,
+            rank=number,
+            world_size=size,
+            device_id=device if on_card else None,
+        )
         group = dist.group.WORLD
         assert group is not None
         mesh = DeviceMesh.from_group(group, device.type, mesh_dim_names=("frames",))
