@@ -17,6 +17,7 @@ import tyro
 from .._option_checks import check_options
 from .console import Bars, say
 from .export import chosen_formats
+from .options import flat_options
 from .reconstruct import Reconstruct, SceneChoice
 
 if TYPE_CHECKING:
@@ -108,9 +109,11 @@ class Batch(SceneChoice):
 
     def _options(self, model: Network) -> dict[str, Any]:
         """What decides the results and is not the default, by option."""
-        plain = _flat(SceneChoice())
+        plain = flat_options(SceneChoice())
         options = {
-            name: value for name, value in _flat(self).items() if name in plain and value != plain[name]
+            name: value
+            for name, value in flat_options(self).items()
+            if name in plain and value != plain[name]
         }
         options = {name: value for name, value in options.items() if name not in _OF_THE_MACHINE}
         weights = "" if model.info is None else str(model.info.weights_sha256)[:16]
@@ -166,18 +169,6 @@ def _say_outcomes(outcomes: Sequence[Outcome], out: Path) -> int:
     also += f", {number['elsewhere']} with other runners" if number["elsewhere"] else ""
     say(f"{number['done']} of {len(outcomes)} scenes done{also}; in {out}, figures in scenes.csv")
     return 1 if failed else 0
-
-
-def _flat(options: Any) -> dict[str, Any]:
-    """Values of a dataclass, and of those within it, by name, as JSON types."""
-    found: dict[str, Any] = {}
-    for field in dataclasses.fields(options):
-        value = getattr(options, field.name)
-        if dataclasses.is_dataclass(value):
-            found |= _flat(value)
-        else:
-            found[field.name] = list(value) if isinstance(value, tuple) else value
-    return {name: str(value) if isinstance(value, Path) else value for name, value in found.items()}
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import sys
@@ -116,3 +117,30 @@ class Bars:
             )
             self._progress.start()
         return self._progress
+
+
+def log_to_stderr(debug: bool) -> None:
+    """What the library logs is shown, a line each."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(message)s"))
+    logger = logging.getLogger("manyview")
+    logger.handlers = [handler]
+    logger.setLevel(logging.DEBUG if debug else logging.INFO)
+    logger.propagate = False
+    # Its retries are reported by ManyView, in one sentence; it sets the level by this when it is imported.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+
+
+class _OneLine(logging.Formatter):
+    """Messages name files: what they hold besides text is escaped. Tracebacks (--debug) keep their lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+
+def fail(sentence: str, status: int) -> int:
+    """Say why a command failed; returns its exit status."""
+    if sys.stderr is None:  # closed by the caller: the exit status remains
+        return status
+    sys.stderr.write(f"manyview: {printable(' '.join(sentence.split()))}\n")
+    return status

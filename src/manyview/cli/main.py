@@ -6,15 +6,14 @@ import contextlib
 import importlib
 import io
 import logging
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._option_checks import check_options
 from ..errors import in_one_sentence, memory_errors
-from ..files.naming import printable
 from ..reconstruction.plan.allocator import bound_caches
+from .console import fail, log_to_stderr
 from .options import with_user_paths
 
 # verb: module of this package and the dataclass in it whose fields are the options.
@@ -68,7 +67,7 @@ def run(argv: Sequence[str]) -> int:
 
         sys.stdout.write(f"manyview {__version__}\n")
         return 0
-    _log_to_stderr(debug)
+    log_to_stderr(debug)
     try:
         _check_arguments(args)
         bound_caches()  # before PyTorch is imported
@@ -82,7 +81,7 @@ def run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         if debug:
             raise
-        return _fail(
+        return fail(
             "stopped by Ctrl-C; files in the output folder are whole, and the same command can be run again",
             1,
         )
@@ -93,7 +92,7 @@ def run(argv: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        return _fail(*in_one_sentence(error))
+        return fail(*in_one_sentence(error))
 
 
 def _check_arguments(args: Sequence[str]) -> None:
@@ -170,31 +169,6 @@ def _first_paragraph(box: str) -> str:
             continue
         lines.append(text)
     return " ".join(lines).rstrip(".") or "the command line cannot be read"
-
-
-def _log_to_stderr(debug: bool) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine("%(message)s"))
-    logger = logging.getLogger("manyview")
-    logger.handlers = [handler]
-    logger.setLevel(logging.DEBUG if debug else logging.INFO)
-    logger.propagate = False
-    # Its retries are reported by ManyView, in one sentence; it sets the level by this when it is imported.
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-
-
-class _OneLine(logging.Formatter):
-    """Messages name files: what they hold besides text is escaped. Tracebacks (--debug) keep their lines."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        return printable(super().formatMessage(record))
-
-
-def _fail(sentence: str, status: int) -> int:
-    if sys.stderr is None:  # closed by the caller: the exit status remains
-        return status
-    sys.stderr.write(f"manyview: {printable(' '.join(sentence.split()))}\n")
-    return status
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from .._option_checks import check_options
 from ..attention.methods import METHODS
 from ..errors import UsageError
 from ..files.paths import user_path
@@ -127,6 +128,29 @@ class RunChoice(SizedChoice):
 
 
 @dataclasses.dataclass(frozen=True)
+class RankChoice:
+    """Several devices for one scene."""
+
+    devices: str | None = None
+    """Devices that share the scene, a process each: all, cards such as 0,1,2,3, or cpu,cpu."""
+    rank_timeout: int | None = None
+    """Seconds after which a process that waits for the others gives up; default: 600."""
+
+    def chosen(self, device: str) -> tuple[str, ...]:
+        """The devices; none where the command runs in one process on `device`. Raises UsageError."""
+        check_options(self, at_least={"rank_timeout": 1})
+        if self.devices is None:
+            if self.rank_timeout is not None:
+                raise UsageError("--rank-timeout is about several processes: give --devices too, or torchrun")
+            return ()
+        if device != "auto":
+            raise UsageError(f"--device {device} and --devices exclude each other; leave out one of them")
+        from ..distributed.launch import devices_of
+
+        return devices_of(self.devices)
+
+
+@dataclasses.dataclass(frozen=True)
 class KnownChoice:
     """What is known of the images beforehand; for networks that take it (Pi3X, Depth Anything 3), and known
     cameras for all with --refine."""
@@ -231,6 +255,18 @@ def with_user_paths(command: Any) -> Any:
         elif dataclasses.is_dataclass(value):
             changes[field.name] = with_user_paths(value)
     return dataclasses.replace(command, **changes)
+
+
+def flat_options(options: Any) -> dict[str, Any]:
+    """Values of a dataclass, and of those within it, by name, as JSON types."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if dataclasses.is_dataclass(value):
+            found |= flat_options(value)
+        else:
+            found[field.name] = list(value) if isinstance(value, tuple) else value
+    return {name: str(value) if isinstance(value, Path) else value for name, value in found.items()}
 
 
 def check_apart(inputs: Iterable[str], out: Path) -> None:

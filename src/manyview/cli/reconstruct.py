@@ -12,7 +12,15 @@ from ..refine.options import RefineOptions
 from .console import Bars, quality_line, say, say_notes, say_warnings
 from .export import ExportChoice, ExportNames, chosen_formats, export_all
 from .long_run import check_long_run
-from .options import KnownChoice, MaskChoice, ModelChoice, RunChoice, SingleViewChoice, check_apart
+from .options import (
+    KnownChoice,
+    MaskChoice,
+    ModelChoice,
+    RankChoice,
+    RunChoice,
+    SingleViewChoice,
+    check_apart,
+)
 from .refining import (
     Refinement,
     left_to_do,
@@ -25,10 +33,22 @@ from .refining import (
 if TYPE_CHECKING:
     from ..models.network import Network
     from ..reconstruction.result.result import Reconstruction
+    from ..reconstruction.run.options import ReconstructOptions
     from ..reconstruction.run.prepare import PreparedRun
 
 
 _TOLD = ("read", "forward", "refine", "confirm depth")  # stages of the last line
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What `reconstruct` is to do: with which files, where to, and how."""
+
+    given: str | list[str]
+    folder: Path
+    formats: dict[str, Any]
+    refinement: Refinement | None
+    options: ReconstructOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,22 +87,30 @@ class Reconstruct(SceneChoice):
     """Start a run of an hour or more without asking."""
     known: KnownChoice = dataclasses.field(default_factory=KnownChoice)
     masks: MaskChoice = dataclasses.field(default_factory=MaskChoice)
+    ranks: RankChoice = dataclasses.field(default_factory=RankChoice)
 
     def run(self) -> int:
-        self.reconstructed()
+        from ..distributed.environment import RankEnvironment
+        from .several_ranks import run_as_rank, run_on
+
+        place = RankEnvironment.find()
+        if place is not None:
+            return run_as_rank(self, place)
+        devices = self.ranks.chosen(self.how.device)
+        if len(devices) > 1:
+            run_on(self, devices)
+        elif devices:
+            how = dataclasses.replace(self.how, device=devices[0])
+            dataclasses.replace(self, how=how).reconstructed()
+        else:
+            self.reconstructed()
         return 0
 
-    def reconstructed(self, model: Network | None = None, bars: Bars | None = None) -> Reconstruction:
-        """Run, show and write; `model`: weights that are loaded already."""
+    def request(self) -> Request:
+        """What the command is to do, after all checks that need no weights."""
         from ..errors import UsageError
-        from ..files.lock import sole_writer
         from ..files.paths import user_path
-        from ..files.writing import require_space
         from ..reconstruction.inputs.find import find_inputs
-        from ..reconstruction.result.arrays import array_bytes
-        from ..reconstruction.result.save import check_output_folder
-        from ..reconstruction.run.engine import reconstruct_into
-        from ..reconstruction.run.prepare import prepare
 
         if len(self.paths) < 2:
             raise UsageError("give an input and an output folder: manyview reconstruct PHOTOS OUT")
@@ -100,52 +128,109 @@ class Reconstruct(SceneChoice):
             known_where_taken=refinement is not None,
         )
         find_inputs(given, options.inputs)  # a misspelt path is reported before weights are fetched
-        with sole_writer(folder), bars or Bars() as bars:
-            earlier = _earlier_settings(folder)
-            if earlier is None:
-                check_output_folder(folder, self.overwrite, self.receipt)
+        return Request(given, folder, formats, refinement, options)
+
+    def reconstructed(self, model: Network | None = None, bars: Bars | None = None) -> Reconstruction:
+        """Run, show and write; `model`: weights that are loaded already."""
+        from ..files.lock import sole_writer
+        from ..files.writing import require_space
+        from ..reconstruction.result.arrays import array_bytes
+        from ..reconstruction.run.engine import reconstruct_into
+        from ..reconstruction.run.prepare import prepare
+
+        request = self.request()
+        with sole_writer(request.folder), bars or Bars() as bars:
+            earlier = self.earlier_settings(request)
             model = model or self.model.load()
-            options = self.single_view.onto(options, self.model)
-            ready = prepare(given, model, options, bars)
+            options = self.single_view.onto(request.options, self.model)
+            ready = prepare(request.given, model, options, bars)
             say_notes(ready.notes, said=() if model.info is None else model.info.notes)
-            if earlier is not None and not self.overwrite:
-                wanted = None if refinement is None else refinement.settings(ready.views.records)
-                left = left_to_do(earlier.get("refine"), wanted)
-                same = without_refinement(earlier) == ready.settings and left != "other"
-                scene = _whole_result(folder) if same else None
-                if scene is None:
-                    check_output_folder(folder)
-                else:
-                    say(f"{out} already holds this reconstruction (same views, weights and settings)")
-                    if refinement is not None and left != "nothing":
-                        scene = refinement.into(scene, folder, bars)
-                    elif refinement is not None:
-                        say_refinement(scene)
-                    self._complete(scene, ready, model, formats, bars)
-                    if scene.quality is not None:
-                        say(quality_line(scene.quality))
-                    say_warnings(scene.warnings)
-                    return scene
+            scene = self.earlier_result(request, ready, earlier)
+            if scene is not None:
+                return self.completed(scene, request, bars, ready, model)
             check_long_run(ready, model, self.yes)
-            require_space(folder, array_bytes(ready.views.images.shape, ready.chosen.request.heads))
-            scene = reconstruct_into(ready, model, folder, self.overwrite, bars)
-            if refinement is not None:
-                scene = refinement.into(scene, folder, bars)
-            export_all(scene, folder, formats, bars)
+            require_space(request.folder, array_bytes(ready.views.images.shape, ready.chosen.request.heads))
+            scene = reconstruct_into(ready, model, request.folder, self.overwrite, bars)
+            scene = self.exported(scene, request, bars)
         for note in scene.notes[len(ready.notes) :]:
             say(note)
+        self.say_end(scene, ready.chosen.machine.device.type)
+        return scene
+
+    def earlier_settings(self, request: Request) -> dict[str, Any] | None:
+        """Settings of the result in the folder, None without one. Raises OutputError for other things in it."""
+        from ..errors import ManyViewError
+        from ..reconstruction.result.load import read_settings
+        from ..reconstruction.result.save import check_output_folder
+
+        try:
+            return read_settings(request.folder)
+        except ManyViewError:
+            check_output_folder(request.folder, self.overwrite, self.receipt)
+            return None
+
+    def earlier_result(
+        self, request: Request, ready: PreparedRun, earlier: dict[str, Any] | None
+    ) -> Reconstruction | None:
+        """The result in the folder if it is this one, arrays and all. Raises OutputError for another one."""
+        from ..reconstruction.result.save import check_output_folder
+
+        if earlier is None or self.overwrite:
+            return None
+        wanted = None if request.refinement is None else request.refinement.settings(ready.views.records)
+        left = left_to_do(earlier.get("refine"), wanted)
+        same = ready.made(request.folder, without_refinement(earlier)) and left != "other"
+        scene = _whole_result(request.folder) if same else None
+        if scene is None:
+            check_output_folder(request.folder)
+        return scene
+
+    def completed(
+        self,
+        scene: Reconstruction,
+        request: Request,
+        bars: Bars,
+        ready: PreparedRun | None = None,
+        model: Network | None = None,
+    ) -> Reconstruction:
+        """A result that was there already, with what this command asks for and it lacks.
+
+        `ready` and `model` are for the comparison, if one is wanted.
+        """
+        say(f"{self.paths[-1]} already holds this reconstruction (same views, weights and settings)")
+        refinement = request.refinement
+        if refinement is not None:
+            left = left_to_do(scene.settings.get("refine"), refinement.settings(scene.views))
+            if left != "nothing":
+                scene = refinement.into(scene, request.folder, bars)
+            else:
+                say_refinement(scene)
+        self._complete(scene, ready, model, request.formats, bars)
+        if scene.quality is not None:
+            say(quality_line(scene.quality))
+        say_warnings(scene.warnings)
+        return scene
+
+    def exported(self, scene: Reconstruction, request: Request, bars: Bars) -> Reconstruction:
+        """A new result, refined if that is wanted, with its exports."""
+        if request.refinement is not None:
+            scene = request.refinement.into(scene, request.folder, bars)
+        export_all(scene, request.folder, request.formats, bars)
+        return scene
+
+    def say_end(self, scene: Reconstruction, device: str) -> None:
+        """How good a new result is, and what it took."""
         if scene.quality is not None:
             say(quality_line(scene.quality))
         timings = scene.timings_s
-        whole = "" if ready.chosen.machine.device.type == "cuda" else " (whole process)"
+        whole = "" if device == "cuda" else " (whole process)"
         stages = {stage: timings[stage] for stage in _TOLD if stage in timings}
         say(
             f"{len(scene)} view{'s' if len(scene) != 1 else ''} in {sum(stages.values()):.1f} s "
             f"({', '.join(f'{stage} {seconds:.1f}' for stage, seconds in stages.items())}); "
-            f"peak {scene.peak_memory_bytes / 2**20:.0f} MiB{whole}; written to {out}"
+            f"peak {scene.peak_memory_bytes / 2**20:.0f} MiB{whole}; written to {self.paths[-1]}"
         )
         say_warnings(scene.warnings)
-        return scene
 
     def refinement(self) -> Refinement | None:
         """What --refine asks for, or None."""
@@ -168,14 +253,19 @@ class Reconstruct(SceneChoice):
         return Refinement(self.refining, known, None, stereo, self.how.device)
 
     def _complete(
-        self, scene: Reconstruction, ready: PreparedRun, model: Network, formats: dict[str, Any], bars: Bars
+        self,
+        scene: Reconstruction,
+        ready: PreparedRun | None,
+        model: Network | None,
+        formats: dict[str, Any],
+        bars: Bars,
     ) -> None:
         """Add to a result that is there already what this command asks for and it lacks."""
         from ..export import is_exported
         from ..reconstruction.run.engine import with_comparison
 
         folder, earlier = Path(self.paths[-1]), scene
-        if self.receipt:
+        if self.receipt and ready is not None and model is not None:
             scene = with_comparison(earlier, ready, model, bars)
             say_notes(note for note in scene.notes if note not in earlier.notes)
             if scene.comparison is not None:
@@ -188,17 +278,6 @@ class Reconstruct(SceneChoice):
             if name in changed or not is_exported(scene, folder, name, options)
         }
         export_all(scene, folder, lacking, bars)
-
-
-def _earlier_settings(folder: Path) -> dict[str, Any] | None:
-    """Settings of an earlier result in `folder`, or None."""
-    from ..errors import ManyViewError
-    from ..reconstruction.result.load import read_settings
-
-    try:
-        return read_settings(folder)
-    except ManyViewError:
-        return None
 
 
 def _whole_result(folder: Path) -> Reconstruction | None:

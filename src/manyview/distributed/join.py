@@ -98,9 +98,7 @@ def _cause(error: Exception, watcher: Watcher, timeout_s: float) -> RankError:
         late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
         sentence, exit_code = "lost its connection to another rank", 1
         if late:
-            sentence = (
-                f"waited more than {timeout_s:g} s for another rank; if that is only slow, raise --rank-timeout"
-            )
+            sentence = f"waited more than {timeout_s:g} s for another rank; if that is only slow, raise --rank-timeout"
         sentence = f"{watcher.name} {sentence}"
     elif out_of_memory(error) or (error.__cause__ is not None and out_of_memory(error.__cause__)):
         sentence, exit_code = (

@@ -33,7 +33,9 @@ def devices_of(text: str) -> tuple[str, ...]:
     if names == ["all"]:
         names = [str(card) for card in range(cards)]
         if not names:
-            raise UsageError("--devices all: there is no CUDA device here; cpu,cpu makes two ranks on the CPU")
+            raise UsageError(
+                "--devices all: there is no CUDA device here; cpu,cpu makes two ranks on the CPU"
+            )
     numbers = [name.removeprefix("cuda:") for name in names]
     if set(names) != {"cpu"} and not all(number.isdecimal() for number in numbers):
         raise UsageError(f"--devices {text[:40]}: expected all, cards such as 0,1,2,3, or cpu,cpu")
