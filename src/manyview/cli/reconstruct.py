@@ -158,7 +158,7 @@ class Reconstruct(SceneChoice):
         return scene
 
     def earlier_settings(self, request: Request) -> dict[str, Any] | None:
-        """Settings of the result in the folder, None without one. Raises OutputError for other things in it."""
+        """Settings of the result in the folder, or None. Raises OutputError for other things in it."""
         from ..errors import ManyViewError
         from ..reconstruction.result.load import read_settings
         from ..reconstruction.result.save import check_output_folder

@@ -53,7 +53,7 @@ def run_on(command: Reconstruct, devices: Sequence[str]) -> None:
 
 
 def run_as_rank(command: Reconstruct, place: RankEnvironment) -> int:
-    """This process is one of those that torchrun started; the first makes exports when the others are done."""
+    """A process that torchrun started beside others; the first one makes exports when all are done."""
     from ..distributed.join import own_device
     from ..reconstruction.result.load import load_reconstruction
 
@@ -105,7 +105,7 @@ def _checked(command: Reconstruct) -> Request:
     for name in _ALONE:
         if getattr(command, name, None) or getattr(command.single_view, name, None):
             raise UsageError(
-                f"--{name} looks at the whole result in one process, so leave out --devices for it"
+                f"--{name} needs the whole result in one process: leave out one of it and --devices"
             )
     return command.request()
 
@@ -142,7 +142,7 @@ def _share(command: Reconstruct, place: RankEnvironment, device: str, ranks: Ran
         with _no_terminal():
             check_long_run(ready, model, command.yes)
         if first:
-            everything = (len(ready.own_settings["views"]), *ready.views.images.shape[1:])
+            everything = (ready.own_settings["views"], *ready.views.images.shape[1:])
             require_space(folder, array_bytes(everything, ready.chosen.request.heads))
         scene = reconstruct_into(ready, model, folder, command.overwrite, progress, ranks=ranks)
         if scene is not None:
@@ -170,8 +170,8 @@ def _check_same(ranks: Ranks, values: dict[str, Any]) -> None:
             if ours != theirs:
                 flag = "the paths" if name == "paths" else "--" + name.replace("_", "-")
                 raise UsageError(
-                    f"all ranks share one scene, but {flag} is {theirs} on rank {rank} and {ours} on rank 0; start "
-                    "all of them with the same command line, and separate scenes with manyview batch"
+                    f"all ranks share one scene, but {flag} is {theirs} on rank {rank} and {ours} on rank 0; "
+                    "start all with the same command line, and use manyview batch for separate scenes"
                 )
 
 
@@ -191,7 +191,7 @@ def _check_shared(ranks: Ranks, folder: Path, place: RankEnvironment) -> None:
 def _shared_out(
     options: ReconstructOptions, model: Network, place: RankEnvironment, device: str
 ) -> ReconstructOptions:
-    """The options of this rank, with its part of the memory and the cores that the ranks of a machine share."""
+    """The options of this rank, with its part of the machine's memory; it takes its part of the cores."""
     import torch
 
     from ..reconstruction.plan.machine import inspect_machine

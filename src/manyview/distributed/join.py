@@ -24,8 +24,8 @@ def joined(
 ) -> Iterator[MeshRanks]:
     """The ranks that were started with this process, for `prepare` and `reconstruct_into`.
 
-    All of them go through the block together. If one fails, dies or is no longer heard of, the block ends with
-    an error on every rank: on the one that was first a RankError with its sentence, on the others an
+    All of them go through the block together. If one fails, dies or is no longer heard of, the block ends
+    with an error on every rank: on the one that was first a RankError with its sentence, on the others an
     OtherRankError with the same sentence. A rank that does not get out of a collective operation by itself
     ends as a process two seconds later, so call this in a process that does nothing else.
 
@@ -72,8 +72,8 @@ def own_device(place: RankEnvironment, name: str) -> torch.device:
         return device
     if device.type != "cuda" or device.index is not None:
         raise UsageError(
-            f"--device {name} is one device for all ranks; give --device cuda, of which each rank of a machine "
-            "takes its own, or --device cpu"
+            f"--device {name} is one device for all ranks; give --device cuda, and each rank takes a card of its "
+            "own, or --device cpu"
         )
     cards = torch.cuda.device_count()
     if place.local_rank < cards:
@@ -81,8 +81,8 @@ def own_device(place: RankEnvironment, name: str) -> torch.device:
     if cards == 1:  # as where the scheduler shows each process its own
         return torch.device("cuda", 0)
     raise UsageError(
-        f"{place.local_world_size} ranks were started on a machine with {cards} cards; start as many as there "
-        "are cards (--nproc-per-node), or give --device cpu"
+        f"{place.local_world_size} ranks were started on a machine with {cards} cards; start as many "
+        "as there are cards (--nproc-per-node), or give --device cpu"
     )
 
 
@@ -98,7 +98,9 @@ def _cause(error: Exception, watcher: Watcher, timeout_s: float) -> RankError:
         late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
         sentence, exit_code = "lost its connection to another rank", 1
         if late:
-            sentence = f"waited more than {timeout_s:g} s for another rank; if that is only slow, raise --rank-timeout"
+            sentence = (
+                f"waited more than {timeout_s:g} s for another rank; --rank-timeout allows a slow one more"
+            )
         sentence = f"{watcher.name} {sentence}"
     elif out_of_memory(error) or (error.__cause__ is not None and out_of_memory(error.__cause__)):
         sentence, exit_code = (

@@ -44,8 +44,8 @@ def devices_of(text: str) -> tuple[str, ...]:
     for number in numbers:
         if int(number) >= cards:
             raise UsageError(
-                f"--devices {text[:40]}: there is no cuda:{number} here, CUDA devices: {cards}; cpu,cpu makes "
-                "two ranks on the CPU"
+                f"--devices {text[:40]}: there is no cuda:{number} here, CUDA devices: {cards}; "
+                "cpu,cpu is two ranks of the CPU"
             )
     if len(set(map(int, numbers))) < len(numbers):
         raise UsageError(f"--devices {text[:40]} names a card twice; each rank takes one of its own")
@@ -116,8 +116,8 @@ def _worded(rank: int, exit_code: int, devices: Sequence[str], reports: Path) ->
     name = f"rank {rank} of {len(devices)} ({devices[rank]})"
     if exit_code == -9:
         return RankError(
-            f"{name} was killed (SIGKILL), mostly by the system because memory ran out; use more ranks, smaller "
-            "images (--image-size) or fewer views (--max-frames)"
+            f"{name} was killed (SIGKILL), mostly by the system because memory ran out; use more ranks, "
+            "smaller images (--image-size) or fewer views (--max-frames)"
         )
     how = f"status {exit_code}" if exit_code >= 0 else _signal_name(-exit_code)
     return RankError(f"{name} ended by {how} before it could say why; run again with --debug for details")

@@ -46,8 +46,8 @@ class Watcher:
     """Tells the other ranks that this one lives or why it failed, and ends it when another one failed.
 
     A thread looks twice a second, over a connection of its own to the store: one that waits in an operation
-    holds its connection. If the launcher is gone, or a rank has failed and this one is still there two seconds
-    later (mostly waiting inside a collective operation), the process ends at once.
+    holds its connection. If the launcher is gone, or a rank has failed and this one is still there two
+    seconds later (mostly waiting inside a collective operation), the process ends at once.
     """
 
     def __init__(self, place: RankEnvironment, name: str) -> None:
