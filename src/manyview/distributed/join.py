@@ -72,8 +72,8 @@ def own_device(place: RankEnvironment, name: str) -> torch.device:
         return device
     if device.type != "cuda" or device.index is not None:
         raise UsageError(
-            f"--device {name} is one device for all ranks; give --device cuda, and each rank takes a card of its "
-            "own, or --device cpu"
+            f"--device {name} is one device for all ranks; give --device cuda, and each rank takes its "
+            "own card, or --device cpu"
         )
     cards = torch.cuda.device_count()
     if place.local_rank < cards:
