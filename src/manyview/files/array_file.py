@@ -6,8 +6,10 @@ rows at hand is ever in memory.
 
 from __future__ import annotations
 
+import glob
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,33 +42,38 @@ def map_arrays(path: Path) -> dict[str, np.ndarray]:
     }
 
 
-def rows_name(name: str) -> str:
-    """Name of the list of finished rows beside an unfinished file."""
-    return f"{name}.rows"
+def rows_name(name: str, part: int = 0) -> str:
+    """Name of a writer's list of finished rows beside an unfinished file."""
+    return f"{name}.rows" + (f".{part}" if part else "")
 
 
 class ArrayFile:
     """Arrays by name, of a type and a shape whose first number is the rows (views); a context manager.
 
-    Rows that were never written are zero. A file that an earlier process left unfinished, with the same
-    arrays and metadata, is continued: `done` says which rows it had finished (see `finish`), from a list
+    Rows that were never written are zero. A file that earlier processes left unfinished, with the same
+    arrays and metadata, is continued: `done` says which rows they had finished (see `finish`), from lists
     beside the file. Raises OSError as writing files does.
+
+    Several processes may write rows of one file, each its own, with a list each: the first (`part` 0) makes
+    the file, and others open it then. When all are written (`settle`) the first goes on alone.
     """
 
-    def __init__(self, path: Path, shapes: Shapes, metadata: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, shapes: Shapes, metadata: Mapping[str, str], part: int = 0) -> None:
         self._path, self._metadata = path, dict(metadata)
         # Wide types first: every array then starts at a multiple of its own width.
         self._shapes = dict(sorted(shapes.items(), key=lambda item: -np.dtype(item[1][0]).itemsize))
         self._length = (len(json.dumps(self._header())) + _SPARE * len(shapes)) // 8 * 8 + 8
-        self._list = path.with_name(rows_name(path.name))
+        self._list = path.with_name(rows_name(path.name, part))
         self.done: dict[int, bool] = {}
-        if self._is_there():
-            # Whole lines only: the last one may have been cut off.
-            found = _FINISHED.findall(self._list.read_text(errors="replace"))
+        if part or self._is_there():
             rows = min(shape[0] for _, shape in shapes.values())
-            self.done = {int(row): good == "1" for row, good in found if int(row) < rows}
+            for one in self._lists():
+                # Whole lines only: the last one may have been cut off.
+                found = _FINISHED.findall(one.read_text(errors="replace"))
+                self.done |= {int(row): good == "1" for row, good in found if int(row) < rows}
             self._file = path.open("rb+")
         else:
+            self._remove_lists()
             self._file = path.open("wb+")
             self._list.write_text("")
             self._write_header()
@@ -98,16 +105,24 @@ class ArrayFile:
             file.write("".join(f"{row} {int(kept)}\n" for row, kept in zip(rows, good, strict=True)))
         self.done |= dict(zip(rows, good, strict=True))
 
+    def settle(self) -> None:
+        """Put on the disk what was written and let go of the file, for another process to read."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
     def remove(self) -> None:
-        """Take the list of finished rows away, and the file if it is still there."""
-        self._list.unlink(missing_ok=True)
+        """Take the lists of finished rows away, and the file if it is still there."""
+        self._remove_lists()
         self._path.unlink(missing_ok=True)
 
     def keep(self, good: Bool[np.ndarray, " rows"]) -> None:
         """Leave out the rows that are not good, of all arrays."""
         if good.all():
             return
-        self._list.unlink(missing_ok=True)  # half moved, the rows are no longer where the list says
+        self._remove_lists()  # half moved, the rows are no longer where they say
+        if self._file.closed:
+            self._file = self._path.open("rb+")
         old = {name: self._place(name) for name in self._shapes}
         count = int(good.sum())
         self._shapes = {name: (dtype, (count, *shape[1:])) for name, (dtype, shape) in self._shapes.items()}
@@ -122,7 +137,8 @@ class ArrayFile:
 
     def mapped(self) -> dict[str, np.ndarray]:
         """All arrays, read-only and memory-mapped."""
-        self._file.flush()
+        if not self._file.closed:
+            self._file.flush()
         return map_arrays(self._path)
 
     def _place(self, name: str) -> tuple[int, int]:
@@ -150,6 +166,13 @@ class ArrayFile:
         self._file.seek(0)
         self._file.write(self._first_bytes())
         self._file.truncate(8 + self._length + self._total)
+
+    def _lists(self) -> list[Path]:
+        return list(self._path.parent.glob(f"{glob.escape(rows_name(self._path.name))}*"))
+
+    def _remove_lists(self) -> None:
+        for one in self._lists():
+            one.unlink(missing_ok=True)
 
     def _is_there(self) -> bool:
         wanted = self._first_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
@@ -28,8 +29,15 @@ class Priors:
 
     def to(self, device: torch.device) -> Priors:
         """The same on a device."""
+        return self._changed(lambda x: x.to(device))
+
+    def of_frames(self, frames: slice) -> Priors:
+        """What is known of some frames."""
+        return self._changed(lambda x: x[:, frames])
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Priors:
         tensors = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return Priors(**{name: None if t is None else t.to(device) for name, t in tensors.items()})
+        return Priors(**{name: None if x is None else change(x) for name, x in tensors.items()})
 
     def check(self, batch: int, frames: int, height: int, width: int) -> None:
         """UsageError for anything that does not belong to images of that shape."""

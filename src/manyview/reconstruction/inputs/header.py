@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -69,6 +69,20 @@ def expected_views(found: InputSet, sizing: Sizing) -> ExpectedViews | None:
     if not transforms:
         return None
     return ExpectedViews(len(transforms), *shared_canvas(transforms, sizing.policy), largest[1], largest[0])
+
+
+def unusable_files(files: Sequence[InputFile], sizing: Sizing) -> list[tuple[int, ImageReadError]]:
+    """Places of the images that their headers show to be of no use, and why."""
+    found: list[tuple[int, ImageReadError]] = []
+    for place, file in enumerate(files):
+        try:
+            size, orientation, _ = _size(file)
+            network_transform(size, orientation, sizing)
+        except ImageReadError as error:
+            found.append((place, error))
+        except OSError as error:
+            found.append((place, ImageReadError(f"cannot be read: {error.strerror}")))
+    return found
 
 
 def rendering_bytes(transform: ViewTransform) -> int:

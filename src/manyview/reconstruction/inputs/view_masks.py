@@ -45,10 +45,12 @@ class ViewMasks:
         """True where a mask hides a network pixel of these views."""
         return np.unpackbits(self.packed[rows], axis=-1, count=self.width).astype(bool)
 
-    def hidden_patches(self, patch_size: int) -> Bool[np.ndarray, "views patches"]:
-        """True for patches of which a mask hides everything that shows the image, row by row."""
-        hidden = self.hidden()
-        shown = np.stack([record.transform.content_mask() for record in self.records]) & ~hidden
+    def hidden_patches(self, patch_size: int, rows: slice = slice(None)) -> Bool[np.ndarray, "n patches"]:
+        """True for patches of these views of which a mask hides all that shows the image, row by row."""
+        hidden = self.hidden(rows)
+        shown = ~hidden
+        for seen, record in zip(shown, self.records[rows], strict=True):
+            seen &= record.transform.content_mask()
         views, height, width = hidden.shape
         cells = (views, height // patch_size, patch_size, width // patch_size, patch_size)
         some, visible = (mask.reshape(cells).any(axis=(2, 4)) for mask in (hidden, shown))

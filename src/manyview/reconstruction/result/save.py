@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..._version import __version__
-from ...errors import OutputError
+from ...errors import ManyViewError, OutputError
 from ...files.array_file import ArrayFile, Shapes, rows_name
 from ...files.lock import check_folder, sole_writer
 from ...files.naming import enumerated
@@ -30,11 +30,13 @@ from ...files.writing import (
     entries,
     make_readable,
     output_errors,
+    partial_name,
     require_space,
 )
 from .arrays import ARRAY_FIELDS, TRACK_ARRAYS, hash_settings
 
 if TYPE_CHECKING:
+    from ...distributed.ranks import Ranks
     from .result import Reconstruction
 
 HEADER_NAME = "reconstruction.json"
@@ -97,33 +99,59 @@ def save_rows(
     fill: Callable[[ArrayFile], Reconstruction],
     overwrite: bool = False,
     settings: Mapping[str, Any] | None = None,
+    ranks: Ranks | None = None,
 ) -> Reconstruction:
     """Have `fill` write arrays of these `shapes` row by row and return the result made of them, mapped.
 
     The folder is what `save` would have written, with the same promises; `fill` may leave rows out. If the
     process is interrupted or killed, the next call with the same `settings` (if they are given) gets the
-    rows that were finished.
+    rows that were finished. With `ranks` this is the first of them, and the others are in `write_part`.
     """
     folder = Path(folder)
     known = uuid.uuid4().hex if settings is None else dict(settings)
     settings_id = hash_settings({"settings": known, "shapes": dict(shapes)})
-    save_id = f"long-{settings_id}"
-    unfinished = folder / f"{RESUMABLE_PREFIX}{settings_id}"
-    needed = sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in shapes.values()) + 1_000_000
+    metadata = {"format": FORMAT, "save_id": f"long-{settings_id}"}
+    unfinished = folder / (partial_name() if settings is None else f"{RESUMABLE_PREFIX}{settings_id}")
+    needed = _bytes(shapes) + 1_000_000
     with sole_writer(folder, needed):
         check_output_folder(folder, overwrite)
         require_space(folder, needed)
         for name in (unfinished.name, rows_name(unfinished.name)):
             output_path(folder, name)  # no link leads elsewhere
-        with ArrayFile(unfinished, shapes, {"format": FORMAT, "save_id": save_id}) as file:
+        with ArrayFile(unfinished, shapes, metadata) as file:
             try:
+                if ranks is not None:
+                    ranks.objects((unfinished.name, dict(shapes), metadata))
                 scene = fill(file)
-            except Exception:  # what was interrupted from outside stays for the next time
-                file.remove()
+            except Exception as error:  # what was interrupted from outside stays for the next time
+                if settings is None or ranks is None or isinstance(error, ManyViewError | OSError):
+                    file.remove()
                 raise
         with staging(folder) as stage:
-            _commit(scene, folder, save_id, stage, unfinished)
+            _commit(scene, folder, metadata["save_id"], stage, unfinished)
+        file.remove()  # what is left beside it
+    if ranks is not None:
+        ranks.objects(None)
     return scene
+
+
+def write_part(folder: str | Path, fill: Callable[[ArrayFile], object], ranks: Ranks) -> None:
+    """Have `fill` write rows of the file that the first of `ranks` makes in `save_rows`.
+
+    Returns when the result is in place.
+    """
+    folder = Path(folder)
+    name, shapes, metadata = ranks.objects(None)[0]
+    part = ranks.split.rank
+    with output_errors(folder, _bytes(shapes)):
+        output_path(folder, rows_name(name, part))
+        with ArrayFile(folder / name, shapes, metadata, part) as file:
+            fill(file)
+    ranks.objects(None)
+
+
+def _bytes(shapes: Shapes) -> int:
+    return sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in shapes.values())
 
 
 def _commit(scene: Reconstruction, folder: Path, save_id: str, stage: Path, arrays: Path) -> None:

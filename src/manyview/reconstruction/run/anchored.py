@@ -39,19 +39,20 @@ def encoder_features(
     options: RunOptions,
     mark: Callable[[int], None] = lambda views: None,
     weights: ConvertedWeights | None = None,
+    first: int = 0,
 ) -> Float[Tensor, "frames dim"]:
     """By what frames are chosen as anchors, as one pass over all of them sees it.
 
     `read(start, stop)` gives images on the device; the encoder runs on chunks whose size does
     not depend on how many are attached at a time later. `mark(views)` is called after each chunk.
-    `weights`: see `SolvedAnchors`.
+    `weights`: see `SolvedAnchors`. `first`: the number in the scene of the first of these frames.
     """
     height, width = read(0, 1).shape[-2:]
     step = selection_chunk(model.config.layout(1, height, width).tokens, options)
     parts = []
     for start in range(0, frames, step):
         images = read(start, min(start + step, frames))[None]
-        parts.append(model.encoder_features(images, options, start > 0, weights)[0])
+        parts.append(model.encoder_features(images, options, first + start > 0, weights)[0])
         mark(images.shape[1])
     return torch.cat(parts)
 

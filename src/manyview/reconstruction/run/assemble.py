@@ -20,16 +20,15 @@ def assemble(
     arrays: Mapping[str, np.ndarray],
     notes: tuple[str, ...],
     timings_s: Mapping[str, float],
-    held: int,
+    measured: Mapping[str, int],
     comparison: dict[str, Any] | None,
 ) -> Reconstruction:
-    """The result of `ready`: `views` and `arrays` that are kept, `held` from `start_counting`."""
-    peak = measured_bytes(ready.chosen.machine.device, held)
+    """The result of `ready`: `views` and `arrays` that are kept, `measured` by `measured_bytes`."""
     return Reconstruction(
         views=views,
         settings=ready.settings,
         timings_s={**ready.timings_s, **timings_s},
-        memory_bytes={"expected peak": ready.chosen.peak_bytes, **peak},
+        memory_bytes={"expected peak": ready.chosen.peak_bytes, **measured},
         notes=(*ready.notes, *notes),
         pixel_centres=ready.own_settings["pixel_centres"],
         comparison=comparison,

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 from ...attention.anchor_memory import ChosenAnchors
+from ...distributed.ranks import Ranks
 from ...errors import MemoryLimitError, out_of_memory
 from ...files.array_file import ArrayFile
 from ...models.network import Network, Predictions
@@ -25,14 +27,14 @@ from ...models.precision import ConvertedWeights
 from ...models.transfer import to_device
 from ..plan.chunked_plan import result_shapes
 from ..plan.preflight import format_gib
-from ..result.masks import with_masked_sky
 from ..result.result import Reconstruction
-from ..result.save import save_rows
-from ..result.view_validity import keep_valid, predicted_arrays, valid_views
+from ..result.save import save_rows, write_part
+from ..result.view_validity import predicted_arrays, valid_views
 from .anchored import encoder_features, solve_anchors
-from .assemble import assemble, start_counting
+from .assemble import measured_bytes, start_counting
 from .prepare import PreparedRun
 from .progress import ProgressCallback, StageClock
+from .shared import Part, finish
 
 logger = logging.getLogger(__name__)
 
@@ -44,38 +46,52 @@ def run_chunked(
     folder: Path,
     overwrite: bool = False,
     progress: ProgressCallback | None = None,
-) -> Reconstruction:
+) -> Reconstruction | None:
     """The reconstruction of `ready` in `folder`, with its arrays mapped from there.
 
-    `ready.chosen.chunk` views are attached at a time, fewer if memory runs out. Raises OutputError and
-    MemoryLimitError.
+    `ready.chosen.chunk` views are attached at a time, fewer if memory runs out. Of several ranks each solves
+    the anchors, attaches its own views and writes them; the first returns the result, the others None. Raises
+    OutputError and MemoryLimitError.
     """
-    held = start_counting(ready.chosen.machine.device)
+    device, everyone = ready.chosen.machine.device, ready.everyone
+    held = start_counting(device)
+
+    def write(file: ArrayFile) -> list[Part]:
+        start, part = time.perf_counter(), Part()
+        if everyone is None or ready.ranks is not None:
+            with torch.inference_mode():
+                valid, chunk, seconds = _fill(ready, model, file, progress)
+            less = f"memory ran out; {chunk} views at a time went through"
+            notes = () if chunk == ready.chosen.chunk else (less,)
+            seconds = {"forward": time.perf_counter() - start, **seconds}
+            part = Part(valid.tolist(), seconds, measured_bytes(device, held), notes)
+        if everyone is None:
+            return [part]
+        file.settle()
+        return everyone.objects(part)
+
+    if everyone is not None and everyone.split.rank:
+        write_part(folder, write, everyone)
+        return None
 
     def fill(file: ArrayFile) -> Reconstruction:
-        start = time.perf_counter()
-        with torch.inference_mode():
-            valid, chunk, seconds = _fill(ready, model, file, progress)
-        views, notes = keep_valid(ready.views.records, valid, ready.own_settings["precision"])
-        file.keep(valid.numpy())
-        timings = {"forward": time.perf_counter() - start, **seconds}
-        if chunk != ready.chosen.chunk:
-            notes = (*notes, f"memory ran out; {chunk} views at a time went through")
-        scene = assemble(ready, views, file.mapped(), notes, timings, held, comparison)
-        return (with_masked_sky(scene) if ready.mask_sky else scene).with_quality()
+        return dataclasses.replace(finish(ready, file, write(file)), comparison=comparison)
 
     shapes = result_shapes(ready.chosen.request, ready.masks is not None)
-    return save_rows(folder, shapes, fill, overwrite, ready.settings)
+    return save_rows(folder, shapes, fill, overwrite, ready.settings_by_image, everyone)
 
 
 def _fill(
     ready: PreparedRun, model: Network, file: ArrayFile, callback: ProgressCallback | None
 ) -> tuple[Tensor, int, dict[str, float]]:
-    """Write all views' arrays; which views are valid, the chunk that went through, and seconds by stage."""
-    chosen, images = ready.chosen, ready.views.images
+    """Write the arrays of all views, or of this rank's.
+
+    Returns which of them are valid, the chunk that went through, and seconds by stage.
+    """
+    chosen, images, ranks = ready.chosen, ready.views.images, ready.ranks
     device, plan = chosen.machine.device, chosen.request.plan
     options = dataclasses.replace(chosen.options, host_outputs=True)
-    count = len(images)
+    count, first = len(images), ready.own.start or 0
     clock = StageClock(device, count * (1 + plan.needs_frame_features), callback)
 
     def read(start: int, stop: int) -> Tensor:
@@ -88,19 +104,23 @@ def _fill(
     features, weights = None, ConvertedWeights()  # converted once, for all chunks
     if plan.needs_frame_features:
         mark = functools.partial(finished, "choosing")
-        features = encoder_features(model, read, count, options, mark, weights)[None]
-    anchors = ChosenAnchors.of(plan, count, model.config.reference_frame, features)
-    solved, predictions = solve_anchors(
-        model, to_device(images[list(anchors.frames)], device), anchors, options, weights=weights
-    )
+        features = encoder_features(model, read, count, options, mark, weights, first)[None]
+        features = features if ranks is None else ranks.gather(features, 1).wait()
+    reference, whole = model.config.reference_frame, len(ready.views.records)
+    anchors = ChosenAnchors.of(plan, whole, reference, features)
+    shown = _chosen_images(images, anchors.frames, ranks)
+    solved, predictions = solve_anchors(model, to_device(shown, device), anchors, options, weights=weights)
     valid = torch.zeros(count, dtype=torch.bool)
-    valid[list(anchors.frames)] = _write(file, anchors.frames, predictions, ready)
+    rows = [view - first for view in anchors.frames if 0 <= view - first < count]
+    valid[rows] = _write(file, anchors.frames, predictions, ready)
     del predictions
-    finished("anchors", len(anchors.frames))
-    done = {*anchors.frames, *file.done}
-    for view, kept in file.done.items():  # of an earlier run that was interrupted
-        valid[view] = kept
-    others = [view for view in range(count) if view not in done]
+    finished("anchors", len(rows))
+    # Of an earlier run that was interrupted, perhaps over other ranks.
+    earlier = {view - first: kept for view, kept in file.done.items() if 0 <= view - first < count}
+    for row, kept in earlier.items():
+        valid[row] = kept
+    done = {*rows, *earlier}
+    others = [row for row in range(count) if row not in done]
     clock.wait()
     clock.done = clock.total - len(others)
     chunk = chosen.chunk or count
@@ -124,18 +144,33 @@ def _fill(
             chunk = max(1, min(chunk, len(others)) // 2)
             logger.warning("out of memory; %d views at a time from here on", chunk)
             continue
-        valid[rows] = part_valid = _write(file, rows, part, ready)
-        file.finish(rows, part_valid.tolist())
+        views = [first + row for row in rows]
+        valid[rows] = part_valid = _write(file, views, part, ready)
+        file.finish(views, part_valid.tolist())
         others = others[len(rows) :]
         finished("others", len(rows))
     return valid, chunk, clock.seconds
 
 
-def _write(file: ArrayFile, rows: Sequence[int], predictions: Predictions, ready: PreparedRun) -> Tensor:
-    """Write the predictions for these rows; which of them are valid."""
+def _write(file: ArrayFile, views: Sequence[int], predictions: Predictions, ready: PreparedRun) -> Tensor:
+    """Write the predictions for those of these views that are this process's; which of them are valid."""
+    first, images = ready.own.start or 0, ready.views.images
+    places = [place for place, view in enumerate(views) if 0 <= view - first < len(images)]
+    some = slice(None) if len(places) == len(views) else places  # nothing is copied for all
+    own = [views[place] for place in places]
     for name, values in predicted_arrays(predictions).items():
-        file.write(name, rows, values)
-    file.write("images", rows, ready.views.images[list(rows)].permute(0, 2, 3, 1).numpy())
+        file.write(name, own, values[some])
+    file.write("images", own, images[[view - first for view in own]].permute(0, 2, 3, 1).numpy())
     if ready.masks is not None:
-        file.write("masked", rows, ready.masks.hidden(list(rows)))
-    return valid_views(predictions)
+        file.write("masked", own, ready.masks.hidden(own))
+    return valid_views(predictions)[some]
+
+
+def _chosen_images(
+    images: UInt8[Tensor, "own 3 height width"], views: Sequence[int], ranks: Ranks | None
+) -> UInt8[Tensor, "chosen 3 height width"]:
+    """The images of these views of the scene, on every rank."""
+    if ranks is None:
+        return images[list(views)]
+    chosen = ranks.choose(torch.tensor([list(views)]))
+    return ranks.join(images[chosen.frames], chosen).wait()[0]

@@ -21,6 +21,7 @@ from .compare import compare_with_dense
 from .options import ReconstructChanges, ReconstructOptions, changed_options
 from .prepare import PreparedRun, prepare
 from .progress import ProgressCallback
+from .shared import run_shared
 from .whole import run_whole
 
 logger = logging.getLogger(__name__)
@@ -66,11 +67,15 @@ def reconstruct(
     ready = inputs if isinstance(inputs, PreparedRun) else prepare(inputs, model, options, progress)
     for text in ready.warnings:
         logger.warning("%s", text)
+    if ready.everyone is not None:
+        raise UsageError("several ranks write a result into one folder: call reconstruct_into")
     if ready.chosen.chunk is None:
         return run_whole(*_started(ready, model, progress), progress)
     # The arrays stay readable: they are mapped, and their space is freed with the last of them.
     with tempfile.TemporaryDirectory(prefix="manyview-", ignore_cleanup_errors=True) as folder:
-        return run_chunked(*_started(ready, model, progress), Path(folder) / "result", progress=progress)
+        scene = run_chunked(*_started(ready, model, progress), Path(folder) / "result", progress=progress)
+        assert scene is not None
+        return scene
 
 
 @overload
@@ -116,6 +121,8 @@ def reconstruct_into(
     started = _started(ready, model, progress)
     if ready.chosen.chunk is not None:
         return run_chunked(*started, folder, overwrite, progress)
+    if ranks is not None:
+        return run_shared(started[0], model, folder, overwrite, progress)
     scene = run_whole(*started, progress)
     save(scene, folder, overwrite)
     return scene
@@ -138,7 +145,7 @@ def _started(
 
     It is made before the long run, so that a user who sees that the plan does not pay can stop there.
     """
-    logger.info(ready.chosen.sentence())
+    logger.info((ready.shared or ready.chosen).sentence())
     model = model.to(ready.chosen.machine.device)
     comparison, notes = _comparison(ready, model, progress)
     return dataclasses.replace(ready, notes=(*ready.notes, *notes)), model, comparison
