@@ -77,8 +77,6 @@ def open_image(path: Path) -> Image.Image:
         data = path.read_bytes()
     except OSError as error:
         raise ImageReadError(f"cannot be read: {error.strerror}") from error
-    if not data:
-        raise ImageReadError("is empty (0 bytes)")
     return _parsed(io.BytesIO(data))
 
 
@@ -95,6 +93,8 @@ def open_header(path: Path) -> Iterator[Image.Image]:
 
 def _parsed(file: io.BytesIO | io.BufferedReader) -> Image.Image:
     head = file.read(HEAD_BYTES)
+    if not head:
+        raise ImageReadError("is empty (0 bytes)")
     file.seek(0)
     try:
         with warnings.catch_warnings():

@@ -107,7 +107,9 @@ class PreparedRun:
     @property
     def settings_by_image(self) -> dict[str, Any]:
         """`settings` with the hash that several ranks can make together; of one process, it is made here."""
-        digest = self.image_digests_sha256 or image_digests_sha256(image_digests(self.views))
+        digest = self.image_digests_sha256
+        if digest is None:
+            digest = image_digests_sha256(image_digests(self.views.images.numpy(), self.views.release))
         return {**self.own_settings, "image_digests_sha256": digest}
 
     def made(self, folder: Path, settings: Mapping[str, Any]) -> bool:
@@ -129,9 +131,9 @@ def _stored_digest(folder: Path) -> str | None:
         scene = load_reconstruction(folder)
     except ManyViewError:
         return None
-    images = torch.from_numpy(scene.images).permute(0, 3, 1, 2)
-    whole = LoadedViews(images, scene.views)
-    return image_digests_sha256(image_digests(whole)) if len(scene) == scene.settings["views"] else None
+    if len(scene) != scene.settings.get("views"):
+        return None
+    return image_digests_sha256(image_digests(scene.images.transpose(0, 3, 1, 2)))
 
 
 @memory_errors()
@@ -282,7 +284,9 @@ def prepare(
         if not photos:  # every rank has read the whole video
             views = dataclasses.replace(views, images=views.images[dealt])
         own, views = dealt, dataclasses.replace(views, skipped=(*skipped, *views.skipped))
-        tree = image_digests_sha256(b"".join(ranks.objects(image_digests(views))))
+        tree = image_digests_sha256(
+            b"".join(ranks.objects(image_digests(views.images.numpy(), views.release)))
+        )
         group = ranks.with_split(count, made.together(), made.shared is not None and made.shared.ring)
     if device.type == "cpu":  # the same memory, one after the other
         peak = max(chosen.peak_bytes, decoding.peak_bytes)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
 
 from ..._version import __version__
 from ...models.network import Network
@@ -74,13 +78,18 @@ def images_sha256(views: LoadedViews) -> str:
     return digest.hexdigest()
 
 
-def image_digests(views: LoadedViews) -> bytes:
-    """SHA-256 of each image [3, height, width], one after the other, whatever their order in memory."""
+def image_digests(
+    images: UInt8[np.ndarray, "views 3 height width"], release: Callable[[], None] = lambda: None
+) -> bytes:
+    """SHA-256 of each image, one after the other, whatever their order in memory.
+
+    `release` is called every few images.
+    """
     digests = []
-    for place, image in enumerate(views.images):
-        digests.append(hashlib.sha256(image.contiguous().numpy().data).digest())
+    for place, image in enumerate(images):
+        digests.append(hashlib.sha256(np.ascontiguousarray(image).data).digest())
         if place % _HASHED_TOGETHER == 0:
-            views.release()
+            release()
     return b"".join(digests)
 
 
