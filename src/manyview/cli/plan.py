@@ -1,4 +1,4 @@
-"""`manyview plan INPUT`: what a reconstruction would do and need, without doing it."""
+"""`manyview plan [INPUT]`: what a reconstruction would do and need, without doing it."""
 
 from __future__ import annotations
 
@@ -8,27 +8,36 @@ import tyro
 
 from .console import Bars, say, say_notes, say_warnings
 from .options import KnownChoice, ModelChoice, RunChoice
+from .plan_ranks import RanksChoice, show_ranks
 
 
 @dataclasses.dataclass(frozen=True)
 class PlanCommand:
-    """Preflight only: views, tokens, expected memory and time, and what fits."""
+    """Preflight only: views, tokens, expected memory and time, and what fits.
+
+    With --ranks for several ranks that share the scene; then no INPUT is needed, and no weights.
+    """
 
     paths: tyro.conf.Positional[tuple[str, ...]]
-    """INPUT [INPUT ...]"""
+    """[INPUT ...]"""
     model: ModelChoice = dataclasses.field(default_factory=ModelChoice)
     how: RunChoice = dataclasses.field(default_factory=RunChoice)
     known: KnownChoice = dataclasses.field(default_factory=KnownChoice)
+    over: RanksChoice = dataclasses.field(default_factory=RanksChoice)
 
     def run(self) -> int:
         from ..errors import UsageError
         from ..reconstruction.plan.preflight import format_gib, largest_input
         from ..reconstruction.run.prepare import prepare
 
-        if not self.paths:
+        self.over.check()
+        if not self.paths and not self.over.ranks:
             raise UsageError("give an input: manyview plan PHOTOS")
-        model = self.model.load_or_describe()
         inputs = self.paths[0] if len(self.paths) == 1 else list(self.paths)
+        model = self.model.load_or_describe()
+        if self.over.ranks:
+            show_ranks(self.over, inputs or None, model, self.known.onto(self.how.options()))
+            return 0
         with Bars() as bars:
             ready = prepare(inputs, model, self.known.onto(self.how.options()), bars)
         say_notes(ready.notes, said=() if model.info is None else model.info.notes)

@@ -97,6 +97,11 @@ class RankPreflight:
     seconds: float | None
 
     @property
+    def fits(self) -> bool:
+        """Whether the memory of every rank is enough."""
+        return self.peak_bytes <= _USABLE * self.free_bytes
+
+    @property
     def waits_most(self) -> bool:
         """Whether more time goes into waiting for others than into computing."""
         return self.seconds is not None and self.waiting_s > self.seconds - self.waiting_s
@@ -149,7 +154,30 @@ def preflight_ranks(
     rates: DeviceModel | None = None,
     flops_per_s: float | None = None,
 ) -> RankPreflight:
-    """Choose the largest pieces that fit on every rank, and a ring only where nothing else fits.
+    """`expected_ranks`, which has to fit.
+
+    Raises:
+        UsageError: The plan cannot run over several ranks, or `free_bytes` are not those of the ranks.
+        MemoryLimitError: Some rank has too little memory; names what would fit.
+    """
+    how = {"device": device, "rates": rates, "flops_per_s": flops_per_s}
+    found = expected_ranks(request, ranks_count, free_bytes, link, **how)
+    if not found.fits:
+        raise _too_little(request, ranks_count, found.free_bytes, device)
+    return found
+
+
+def expected_ranks(
+    request: Request,
+    ranks_count: int,
+    free_bytes: Sequence[int],
+    link: Link | None = None,
+    *,
+    device: torch.device | None = None,
+    rates: DeviceModel | None = None,
+    flops_per_s: float | None = None,
+) -> RankPreflight:
+    """The largest pieces that fit on every rank, and a ring only where nothing else does; else the smallest.
 
     Depends on its arguments alone, so that ranks that are given the same choose the same.
 
@@ -165,7 +193,6 @@ def preflight_ranks(
 
     Raises:
         UsageError: The plan cannot run over several ranks, or `free_bytes` are not those of the ranks.
-        MemoryLimitError: Some rank has too little memory; names what would fit.
     """
     why_not = request.plan.why_not_distributed(request.layout) if ranks_count > 1 else None
     if why_not is not None:
@@ -176,23 +203,20 @@ def preflight_ranks(
     free = min(free_bytes[: split.ranks])
     if rates is None and device is not None and device.type == "cuda":
         rates = device_model(device)
+    link = link or likely_link(device or torch.device("cuda"), rates and rates.capability)
+    moved, speed = traffic(request, split.ranks), _Speed.of(request, rates, flops_per_s, device)
+    computing = None if speed is None else speed.computing(request, split.count)
     for ring in _ways(request, split):
+        waiting = _waiting_seconds(request, split, moved, link, ring, speed)
         for options in run_options_candidates(request):
-            peak = request.peak_bytes(options, device, split=split, ring=ring)
-            if peak <= _USABLE * free:
-                break
-        else:
-            continue
-        chosen = link or likely_link(device or torch.device("cuda"), rates and rates.capability)
-        moved = traffic(request, split.ranks)
-        speed = _Speed.of(request, rates, flops_per_s, device)
-        waiting = _waiting_seconds(request, split, moved, chosen, ring, speed)
-        seconds = None if speed is None else speed.computing(request, split.count) + waiting
-        return RankPreflight(
-            request, ranks_count, split, options, ring, peak, free, moved.layers, moved.total, chosen,
-            waiting, seconds,
-        )  # fmt: skip
-    raise _too_little(request, ranks_count, free, device)
+            found = RankPreflight(
+                request, ranks_count, split, options, ring,
+                request.peak_bytes(options, device, split=split, ring=ring), free, moved.layers, moved.total,
+                link, waiting, None if computing is None else computing + waiting,
+            )  # fmt: skip
+            if found.fits:
+                return found
+    return found
 
 
 def _split_of(request: Request, ranks: int) -> FrameSplit:
