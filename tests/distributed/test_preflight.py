@@ -11,7 +11,7 @@ from manyview.attention.plan import Plan
 from manyview.bench.live_bytes import LiveBytes
 from manyview.distributed.frames import FrameSplit
 from manyview.models.run_options import RunOptions
-from manyview.models.vggt.config import VGGT_1B
+from manyview.models.vggt.config import VGGT_1B, CameraHeadConfig
 from manyview.models.vggt.model import VGGT
 from manyview.reconstruction.plan.preflight import Request
 from manyview.reconstruction.plan.ranks import traffic
@@ -65,8 +65,9 @@ def test_received_bytes_of_a_whole_pass(tiny, spec):
 def test_bytes_of_a_rank_of_the_full_width():
     """The widths of VGGT-1B, of which most is keys and values of all frames, or a ring's."""
     config = dataclasses.replace(
-        VGGT_1B, depth=1, taps=(0, 0, 0, 0), encoder=None, depth_head=None, point_head=None, track_head=None
-    )
+        VGGT_1B, depth=1, taps=(0, 0, 0, 0), encoder=None, camera_head=CameraHeadConfig(1, iterations=1),
+        depth_head=None, point_head=None, track_head=None,
+    )  # fmt: skip
     with torch.device("meta"):
         model = VGGT(config)
     for spec, ring in (("dense", False), ("dense", True), ("random", False)):
@@ -80,8 +81,7 @@ def test_bytes_of_a_rank_of_the_full_width():
             model(images, plan, options)
         counted = live.peak + images.numel()
         estimate = request.peak_bytes(options, split=split, ring=ring)
-        print(spec, ring, counted, estimate, estimate/counted)
-        assert True or counted <= estimate <= 1.25 * counted, (spec, ring)
+        assert counted <= estimate <= 1.1 * counted, (spec, ring)
         received = traffic(request, 4)
         if spec == "dense":  # elsewhere the first rank has more of what all need
             assert group.received == received.total
