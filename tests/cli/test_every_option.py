@@ -38,6 +38,11 @@ OPTIONS = [
     for option in every_option()
     if option.words != ("batch",) or option.flag in ("--jobs", "--shard", "--retries")
 ]
+# What an option says nothing without.
+NEEDS: dict[tuple[str, str], tuple[str, ...]] = {
+    **{("plan", flag): ("--ranks", "2") for flag in ("--frames", "--size", "--on", "--link")},
+    ("plan", "--memory-gib"): ("--ranks", "2", "--on", "h100"),
+}
 COMMAND_WORDS = list(dict.fromkeys(option.words for option in OPTIONS))
 
 
@@ -126,7 +131,8 @@ def test_values_that_cannot_be(
                 shutil.rmtree(left, ignore_errors=True)
             try:
                 with time_limit():
-                    status, _, stderr = command(*words, *lines[words], *option.with_value(value))
+                    needs = NEEDS.get((words[0], option.flag), ())
+                    status, _, stderr = command(*words, *lines[words], *needs, *option.with_value(value))
             except Hangs:
                 wrong.append(f"{option} {value[:20]!r}: hangs")
                 continue

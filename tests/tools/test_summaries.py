@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tools.results import flash_table, posed_summary, procedural, tables
+from tools.results import flash_table, posed_summary, procedural, ranks, ranks_measured, tables
 from tools.results.plans import ALL_PLANS, FEW_PLANS, MODELS
 
 from manyview.attention.methods import METHODS
@@ -38,6 +38,28 @@ def test_tables_from_their_json(tmp_path):
     assert medium.read_text().count("| `dense` | ") == 2 and posed.read_text().count("| `dense` | ") == 6
     windows = json.loads((RESULTS / "streaming/walk/long_run.json").read_text())["windows"]
     assert len(stream.read_text().splitlines()) == 2 + len(windows)
+
+
+def test_the_page_of_ranks():
+    assert (RESULTS / "ranks" / "ranks.md").read_text() == ranks.of_folder(RESULTS / "ranks")
+    data = json.loads((RESULTS / "ranks" / "ranks.json").read_text())
+    assert {row["plan"] for row in data["rows"]} == {"dense", *METHODS}
+
+
+def test_the_table_of_measured_ranks():
+    figures = {"forward_s": 2.0, "all_s": 3.0, "received_bytes": 0, "expected_bytes": 2**28}
+    cases = [
+        {
+            **vars(case),
+            **figures,
+            "baseline_bytes": [2**27] * case.processes,
+            "peak_bytes": [2**28] * case.processes,
+        }
+        for case in ranks_measured.cases((4,))
+    ]
+    data = {"command": "this", "cpu": "CPU", "cores": 2, "torch": "2", "repeats": 1, "cases": cases}
+    rows = [line for line in ranks_measured.section(data) if line.startswith("| 4 ")]
+    assert len(rows) == len(cases) == 9 and sum("100 %" in row for row in rows) == 6
 
 
 def test_plans_cover_every_method_and_can_be_parsed():

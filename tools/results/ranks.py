@@ -98,16 +98,17 @@ def page(data: dict[str, Any], measured: dict[str, Any] | None) -> str:
     lines = [
         "# One scene over many ranks",
         "",
-        f"`{data['command']} docs/results/ranks` writes this page from sizes and rates alone; **no card ran it**. "
-        f"{data['model']} at {width}x{height} ({data['precision']}), ranks with an {data['card']['name']} of "
-        f"{data['card']['memory_bytes'] / 1e9:.0f} GB each ({data['card']['source']}). "
-        "`manyview plan --ranks 1 2 4 --frames 1000 --accel PLAN` answers for other sizes, networks and links.",
+        f"`{data['command']} docs/results/ranks` writes this page from sizes and rates alone; **no card ran "
+        f"it**. {data['model']} at {width}x{height} ({data['precision']}), ranks with an "
+        f"{data['card']['name']} of {data['card']['memory_bytes'] / 1e9:.0f} GB each "
+        f"({data['card']['source']}). `manyview plan --ranks 1 2 4 --frames 1000 --accel PLAN` answers for "
+        "other sizes, networks and links.",
         "",
         "## Memory and time of a rank",
         "",
-        f"GiB of a rank with its weights ({data['weights_bytes'] / 2**30:.1f} GiB) and the time of the pass, over "
-        f"`{data['link']}`. (no): more than nine tenths of the card; (ring): dense keys and values pass around, "
-        "as those of all frames do not fit.",
+        f"GiB of a rank with its weights ({data['weights_bytes'] / 2**30:.1f} GiB) and the time of the pass, "
+        f"over `{data['link']}`. (no): more than nine tenths of the card; (ring): dense keys and values pass "
+        "around, as those of all frames do not fit.",
         "",
     ]
     done = [row for row in data["rows"] if "refused" not in row]
@@ -143,8 +144,10 @@ def _travels(data: dict[str, Any], done: list[dict[str, Any]], specs: list[str])
     return [
         "## What travels",
         "",
-        f"MB that each of {ranks} ranks receives in the global layer that needs most ({VGGT_1B.depth} layers); "
-        "each of n ranks gets (n - 1) / n of what all have.",
+        f"MB that each of {ranks} ranks receives in the global layer that needs most, of {VGGT_1B.depth}; "
+        "each of n ranks gets (n - 1) / n of what all have. The camera head joins "
+        f"{VGGT_1B.camera_memory_bytes / 1e6:.2f} MB of every frame that others attend to, once: under "
+        "`anchors` of 25 frames, else of all.",
         "",
         *markdown_table(head, rows),
         "",
@@ -155,27 +158,17 @@ def _waits(data: dict[str, Any], specs: list[str]) -> list[str]:
     """From how many ranks on waiting is most of the time, by plan and link."""
     most = max(data["ranks"])
     names = list(data["waits_from"])
-    rows = [
-        [
-            f"`{spec}`",
-            *(
-                " / ".join(
-                    NONE
-                    if data["waits_from"][name][spec][i] is None
-                    else str(data["waits_from"][name][spec][i])
-                    for i in range(len(data["frames"]))
-                )
-                for name in names
-            ),
-        ]
-        for spec in specs
-    ]
+
+    def cell(name: str, spec: str) -> str:
+        return " / ".join(NONE if n is None else str(n) for n in data["waits_from"][name][spec])
+
+    rows = [[f"`{spec}`", *(cell(name, spec) for name in names)] for spec in specs]
     frames = " / ".join(f"{n:,}" for n in data["frames"])
     return [
         "## Where communication dominates",
         "",
-        f"The fewest ranks that wait longer for one another than they compute, with {frames} frames; {NONE}: none "
-        f"up to {most}. All rates of links are estimates from specifications.",
+        f"The fewest ranks that wait longer for one another than they compute, with {frames} frames; {NONE}: "
+        f"none up to {most}. All rates of links are estimates from specifications.",
         "",
         *markdown_table(["plan", *(f"`{name}`" for name in names)], rows),
         "",

@@ -196,11 +196,11 @@ def section(data: dict[str, Any]) -> list[str]:
     return [
         "## Measured on a CPU",
         "",
-        f"`{data['command']} docs/results/ranks`: manyview-small (fp32) on {data['cores']} cores of {data['cpu']}, "
-        f"PyTorch {data['torch']}, processes over gloo on one host, the fastest of {data['repeats']} runs. "
-        "Efficiency: the time of one process of two threads over that of the row. Memory is that of the largest "
-        "process: its peak (VmHWM, with PyTorch and the weights), by how much it grew after the weights were "
-        "loaded, and what preflight expected of that.",
+        f"`{data['command']} docs/results/ranks`: manyview-small (fp32) on {data['cores']} cores of "
+        f"{data['cpu']}, PyTorch {data['torch']}, processes over gloo on one host, the fastest of "
+        f"{data['repeats']} runs. Efficiency: the time of one process of two threads over that of the row. "
+        "Memory is that of the largest process: its peak (VmHWM, with PyTorch and the weights), by how much "
+        "it grew after the weights were loaded, and what preflight expected of that.",
         "",
         *markdown_table(head, rows),
         "",

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ..reconstruction.plan.simulate import RankDevice, RankRow
     from ..reconstruction.run.options import ReconstructOptions
 
+_MOST_RANKS = 1 << 16
+
 
 @dataclasses.dataclass(frozen=True)
 class RanksChoice:
@@ -43,6 +45,8 @@ class RanksChoice:
         for name, values in (("ranks", self.ranks), ("frames", self.frames), ("size", self.size or ())):
             if min(values, default=1) < 1:
                 raise UsageError(f"--{name} counts from 1, not {min(values)}")
+        if max(self.ranks, default=1) > _MOST_RANKS:
+            raise UsageError(f"--ranks goes up to {_MOST_RANKS:,}, not {max(self.ranks):,}")
         if self.memory_gib is not None and (self.on is None or not self.memory_gib > 0):
             raise UsageError("--memory-gib is the memory of the card of --on, above 0")
 
