@@ -18,6 +18,7 @@ from ..errors import RankError, UsageError
 from .environment import RankEnvironment
 from .watch import first_report
 
+_START_METHOD = "spawn"
 _CATCHES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")  # what the elastic launcher handles
 
 
@@ -80,7 +81,7 @@ def launch(work: Callable[..., Any], devices: Sequence[str], *arguments: Any) ->
                 local_addr="127.0.0.1",
                 max_restarts=0,
                 monitor_interval=0.1,
-                start_method="spawn",
+                start_method=_START_METHOD,
                 logs_specs=DefaultLogsSpecs(log_dir=folder),
             )
             try:
