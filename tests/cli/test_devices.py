@@ -199,6 +199,7 @@ def test_a_rank_fails(
     out = tmp_path / "out"
     line = ["reconstruct", str(photos), str(out), *HOW, "--device", "cpu"]
     monkeypatch.setattr("manyview.distributed.watch._SUSPECT_SILENT_S", 1.0)
+    monkeypatch.setattr("manyview.distributed.watch._CLEAN_UP_S", 0.5)
     monkeypatch.setattr("manyview.distributed.watch._CAUSE_S", 3.0 if fault == "killed" else 0.5)
     plain = GlobalAttention.__call__
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import time
 from collections.abc import Iterator
 
 import torch
@@ -15,6 +16,7 @@ from .mesh import MeshRanks
 from .watch import OtherRankError, Watcher
 
 TIMEOUT_S = 600
+_STAY_S = 1.5  # for the others to read the reason from a rank that keeps it for them
 _BROKEN = ("gloo", "NCCL", "onnection closed by peer", "onnection reset by peer", "roken pipe")
 
 
@@ -49,11 +51,14 @@ def joined(
         ranks = MeshRanks.of_environment(device, datetime.timedelta(seconds=timeout_s), place.connect())
         yield ranks
         watcher.meet("end", place.world_size)
-    except Exception as error:
-        raise _cause(error, watcher, timeout_s) from error
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, Exception):
+            raise _cause(error, watcher, timeout_s) from error
         watcher.fail(f"{name} was stopped", 1)
         raise
+    finally:
+        if server is not None and watcher.failure is not None:
+            time.sleep(_STAY_S)
     watcher.stop(done=True)
     dist.destroy_process_group()
     with contextlib.suppress(RuntimeError):  # who keeps the store goes last

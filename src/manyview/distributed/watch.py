@@ -69,7 +69,8 @@ class Watcher:
         except RuntimeError:
             first = own.to_json().encode()
         self.stop()
-        return Failure.of_json(first)
+        self.failure = Failure.of_json(first)
+        return self.failure
 
     def other_cause(self) -> Failure | None:
         """Why this rank's connection broke, if another rank says so within ten seconds."""
