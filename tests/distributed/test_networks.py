@@ -14,8 +14,10 @@ from torch import Tensor
 from manyview.attention.plan import Plan
 from manyview.distributed.ranks import Ranks
 from manyview.errors import UsageError
+from manyview.models.da3 import ray_cameras
 from manyview.models.da3.mono import DA3Mono
 from manyview.models.da3.nested import DA3Nested
+from manyview.models.da3.ray_cameras import cameras_from_rays
 from manyview.models.network import Network
 from manyview.models.predictions import Predictions
 from manyview.models.priors import Priors
@@ -68,12 +70,6 @@ def with_sky(model: DA3Mono | DA3Nested) -> Network:
     return model
 
 
-def own_priors(priors: Priors, ranks: Ranks) -> Priors:
-    """A rank's frames of what is known."""
-    given = {field.name: getattr(priors, field.name) for field in dataclasses.fields(priors)}
-    return Priors(**{name: None if x is None else own_frames(x, ranks) for name, x in given.items()})
-
-
 def tensors(result: Predictions) -> dict[str, Tensor]:
     """Every tensor of the predictions under a name."""
     found: dict[str, Tensor] = {}
@@ -101,7 +97,8 @@ def over_ranks(
     whole = model(images, plan, RunOptions(**options), **more)
 
     def own(group: Ranks) -> Predictions:
-        given = {} if priors is None else {"priors": own_priors(priors, group)}
+        frames = slice(group.split.first, group.split.stop)
+        given = {} if priors is None else {"priors": priors.of_frames(frames)}
         return model(own_frames(images, group), plan, RunOptions(ranks=group, **options), **given)
 
     results = run(images.shape[1], ranks, own, ring=ring)
@@ -139,11 +136,45 @@ def test_pieces_and_a_ring_change_rounding_alone():
     assert counts == [4, 4, 3, 3] and worst <= 1e-5
 
 
+@pytest.mark.parametrize("ring", [False, True])
+def test_bfloat16_is_as_near_as_one_process_is_to_float32(ring):
+    """In bfloat16 another order of sums, or of kernels, rounds otherwise: no nearer than the precision is."""
+    model, images = network("vggt"), images_of(14)
+    worst, _ = over_ranks("vggt", images, 4, ring=ring, dtype=torch.bfloat16)
+    with torch.no_grad():
+        exact, rounded = (
+            tensors(model(images, options=RunOptions(dtype=dtype, **ALL)))
+            for dtype in (torch.float32, torch.bfloat16)
+        )
+    own = max(float((exact[key] - x).abs().max() / exact[key].abs().max()) for key, x in rounded.items())
+    assert worst <= own
+
+
 @pytest.mark.parametrize("rule", ["middle", "saddle_sim_range"])
 def test_the_reference_view_is_that_of_the_scene(rule):
     """It comes from another rank, and every rank hands one of its views to the next."""
     worst, _ = over_ranks("da3", images_of(7, batch=2), 3, reference_view=rule)
     assert worst <= 1e-5
+
+
+def test_cameras_from_rays(monkeypatch):
+    """Where many rays agree some are drawn, view by view in the order of the scene."""
+    generator = torch.Generator().manual_seed(5)
+    rays = torch.rand(2, 5, 6, 8, 6, generator=generator) + torch.tensor([0, 0, 1, 0, 0, 0])
+    confidence = 1 + torch.rand(2, 5, 6, 8, generator=generator)
+    every = cameras_from_rays(rays, confidence, (48, 64))
+    monkeypatch.setattr(ray_cameras, "_MOST_FITTED", 6)
+    whole = cameras_from_rays(rays, confidence, (48, 64))
+    assert not torch.equal(every[0], whole[0])
+    parts = run(
+        5,
+        3,
+        lambda group: cameras_from_rays(
+            own_frames(rays, group), own_frames(confidence, group), (48, 64), ranks=group
+        ),
+    )
+    for want, *got in zip(whole, *parts, strict=True):
+        assert torch.equal(torch.cat(got, 1), want)
 
 
 @pytest.mark.parametrize(("name", "known"), [("da3", "all"), ("pi3x", "some"), ("pi3x", "some with depth")])

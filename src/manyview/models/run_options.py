@@ -34,9 +34,9 @@ class RunOptions:
     head, in place of those of the camera head, for networks with "rays". `host_outputs`: maps of dense heads
     with which a network does nothing more come in host memory, from CUDA piece by piece while the next
     piece is computed. `gelu`: of the trunk, "exact" or "tanh", an approximation that matrix products of 16
-    bits on CUDA apply themselves (docs/precision.md). `ranks`: the images are this rank's frames of a scene
-    that several ranks share (None: they are the whole scene); what comes out is of these frames. No gradients
-    flow.
+    bits on CUDA apply themselves (docs/precision.md). `ranks`: the images, and what is known of
+    them, are this rank's frames of a scene that several ranks share (None: they are the whole scene); what
+    comes out is of these frames. No gradients flow.
     """
 
     dtype: torch.dtype | None = None

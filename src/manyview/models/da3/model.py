@@ -91,8 +91,6 @@ class DA3(Network):
             UsageError: As of every network; known cameras of some views only, or known depth.
         """
         images, plan, options = self.completed(images, plan, options)
-        if options.camera_from_rays and options.ranks is not None:
-            raise UsageError("cameras are fitted to rays in one process only: leave camera_from_rays out")
         known = None if priors is None else self._known(priors, images, options)
         given = None
         if known is not None:
@@ -164,8 +162,8 @@ class DA3(Network):
                     result.rays, result.rays_conf = rays
                 if options.camera_from_rays:
                     size = (result.height, result.width)
-                    cam_from_world, intrinsics = cameras_from_rays(rays[0], rays[1], size)
-                    _set_cameras(result, invert_rigid(cam_from_world), intrinsics)
+                    found = cameras_from_rays(rays[0], rays[1], size, ranks=options.ranks)
+                    _set_cameras(result, invert_rigid(found[0]), found[1])
                 for head in ("depth", "rays"):
                     if head in heads:
                         mark(recorder, f"{head} head")

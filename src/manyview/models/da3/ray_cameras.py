@@ -6,10 +6,13 @@ intrinsics. Robust fitting: Fischler and Bolles, 1981 (RANSAC); Hartley and Ziss
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ...distributed.ranks import Ranks
 from ...geometry.cameras import invert_rigid
 
 _DRAWS, _DRAWN = 100, 8
@@ -25,6 +28,7 @@ def cameras_from_rays(
     image_size: tuple[int, int],
     samples: Int[Tensor, "draws drawn"] | None = None,
     generator: torch.Generator | None = None,
+    ranks: Ranks | None = None,
 ) -> tuple[Float[Tensor, "batch frames 3 4"], Float[Tensor, "batch frames 3 3"]]:
     """Cameras whose pixels look along the rays.
 
@@ -35,6 +39,7 @@ def cameras_from_rays(
         samples: Ranks of the rays of each sample, 0 the most confident; the same for every view (None: drawn
             from `generator`, 100 of 8 from the most confident 30 %).
         generator: On the CPU; also draws the rays of the last fit where there are many (None: seed 0).
+        ranks: The frames are this rank's of a scene that several ranks share.
 
     Returns:
         Camera from world [R | t], and intrinsics in pixels. The principal point is exact where it is the
@@ -48,14 +53,16 @@ def cameras_from_rays(
         samples = torch.stack(draws)
     samples = samples.to(rays.device)
     places = _places(rays.shape[2], rays.shape[3], rays.device)
-    found = [
-        _camera(places, own[:, :3], own[:, 3:], weight, samples, generator)
+    views = [
+        _View(own, weight)
         for own, weight in zip(
-            rays.double().flatten(0, 1).flatten(1, 2),
-            confidence.double().flatten(0, 1).flatten(1),
-            strict=True,
+            rays.flatten(0, 1).flatten(1, 2), confidence.flatten(0, 1).flatten(1), strict=True
         )
     ]
+    inliers = [view.inliers(places, samples) for view in views]
+    counts = torch.stack([mask.sum() for mask in inliers]).unflatten(0, rays.shape[:2])
+    chosen = _chosen(counts, generator, ranks)
+    found = [view.camera(places, *one) for view, *one in zip(views, inliers, chosen, strict=True)]
     world_from_cam, lower = (torch.stack(parts) for parts in zip(*found, strict=True))
     height, width = image_size
     half = lower.new_tensor((width / 2, height / 2))
@@ -78,45 +85,77 @@ def _places(rows: int, columns: int, device: torch.device) -> Float[Tensor, "ray
     return torch.cat([grid, torch.ones_like(grid[:, :1])], dim=1)
 
 
-def _camera(
-    places: Float[Tensor, "rays 3"],
-    directions: Float[Tensor, "rays 3"],
-    origins: Float[Tensor, "rays 3"],
-    weight: Float[Tensor, " rays"],
-    samples: Int[Tensor, "draws drawn"],
-    generator: torch.Generator,
-) -> tuple[Float[Tensor, "3 4"], Float[Tensor, "3 3"]]:
-    """World from camera, and the inverse intrinsics in lower triangular form."""
-    z = directions[:, 2]
-    usable = z.abs() > _LEAST_Z
-    weight = torch.where(usable, weight, 0.0)
-    targets = directions[:, :2] / torch.where(usable, z, 1.0)[:, None]
-    drawn = weight.argsort(descending=True)[samples]
-    trials = _homography(places[drawn], targets[drawn], weight[drawn])
+@dataclasses.dataclass(frozen=True, eq=False)
+class _View:
+    """Rays (direction, origin) and confidence of a view, in the network's precision."""
 
-    def inliers(trial: Tensor) -> Tensor:
-        projected = places @ trial.T
-        return (projected[:, :2] / projected[:, 2:] - targets).norm(dim=1) < _LARGEST_ERROR
+    rays: Float[Tensor, "rays 6"]
+    confidence: Float[Tensor, " rays"]
 
-    best = max(trials, key=lambda trial: float(weight[inliers(trial)].sum()))
-    kept = _fitted(inliers(best).nonzero()[:, 0], weight, generator)
-    homography = _homography(places[kept], targets[kept], weight[kept])
-    if homography.det() < 0:
-        homography = -homography
-    rotation, lower = _rotation_and_lower(homography)
-    centre = (weight[:, None] * origins).sum(0) / weight.sum()
-    return torch.cat([rotation, centre[:, None]], dim=1), lower / lower[2, 2]
+    def _targets(self) -> tuple[Float[Tensor, "rays 2"], Float[Tensor, " rays"]]:
+        """Where rays meet the plane z = 1, and their weight; in float64."""
+        directions = self.rays[:, :3].double()
+        z = directions[:, 2]
+        usable = z.abs() > _LEAST_Z
+        weight = torch.where(usable, self.confidence.double(), 0.0)
+        return directions[:, :2] / torch.where(usable, z, 1.0)[:, None], weight
+
+    def inliers(
+        self, places: Float[Tensor, "rays 3"], samples: Int[Tensor, "draws drawn"]
+    ) -> Bool[Tensor, " rays"]:
+        """Rays that agree with the best of the homographies that are fitted to `samples`."""
+        targets, weight = self._targets()
+        drawn = weight.argsort(descending=True)[samples]
+        trials = _homography(places[drawn], targets[drawn], weight[drawn])
+
+        def agreeing(trial: Tensor) -> Tensor:
+            projected = places @ trial.T
+            return (projected[:, :2] / projected[:, 2:] - targets).norm(dim=1) < _LARGEST_ERROR
+
+        return agreeing(max(trials, key=lambda trial: float(weight[agreeing(trial)].sum())))
+
+    def camera(
+        self,
+        places: Float[Tensor, "rays 3"],
+        inliers: Bool[Tensor, " rays"],
+        chosen: Int[Tensor, " fitted"] | None,
+    ) -> tuple[Float[Tensor, "3 4"], Float[Tensor, "3 3"]]:
+        """World from camera, and the inverse intrinsics in lower triangular form.
+
+        Fitted to all `inliers`, or to those `chosen` by their rank in confidence.
+        """
+        targets, weight = self._targets()
+        kept = inliers.nonzero()[:, 0]
+        if chosen is not None:
+            kept = kept[weight[kept].argsort(descending=True)][chosen.to(kept.device)]
+        homography = _homography(places[kept], targets[kept], weight[kept])
+        if homography.det() < 0:
+            homography = -homography
+        rotation, lower = _rotation_and_lower(homography)
+        centre = (weight[:, None] * self.rays[:, 3:].double()).sum(0) / weight.sum()
+        return torch.cat([rotation, centre[:, None]], dim=1), lower / lower[2, 2]
 
 
-def _fitted(
-    inliers: Int[Tensor, " inliers"], weight: Float[Tensor, " rays"], generator: torch.Generator
-) -> Int[Tensor, " fitted"]:
-    """All inliers, or a limited number of the more confident ones."""
-    if len(inliers) <= _MOST_FITTED:
-        return inliers
-    ranked = inliers[weight[inliers].argsort(descending=True)][: int(_FITTED * len(inliers))]
-    chosen = torch.randperm(len(ranked), generator=generator)[:_MOST_FITTED]
-    return ranked[chosen.to(ranked.device)]
+def _chosen(
+    inliers: Int[Tensor, "batch frames"], generator: torch.Generator, ranks: Ranks | None
+) -> list[Int[Tensor, " fitted"] | None]:
+    """Ranks of a limited number of the more confident inliers of each view; None: all of them.
+
+    Drawn view by view in the order of the scene, also for views that other ranks have.
+    """
+    first, stop = 0, inliers.shape[1]
+    if ranks is not None:
+        first, stop = ranks.split.first, ranks.split.stop
+        inliers = ranks.gather(inliers, 1).wait()
+    found: list[Tensor | None] = []
+    for scene in inliers.tolist():
+        for view, count in enumerate(scene):
+            drawn = None
+            if count > _MOST_FITTED:
+                drawn = torch.randperm(int(_FITTED * count), generator=generator)[:_MOST_FITTED]
+            if first <= view < stop:
+                found.append(drawn)
+    return found
 
 
 def _homography(
