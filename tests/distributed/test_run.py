@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from manyview.errors import DamagedInputError, UsageError
+from manyview.errors import DamagedInputError, OutputError, UsageError
 from manyview.files.array_file import ArrayFile
 from manyview.reconstruction.known.arrays import KnownViews
 from manyview.reconstruction.result.load import load_reconstruction
@@ -29,19 +29,20 @@ CHUNKS = "anchors:frames=3,sensitive=1x2,fewer=2"
 pytestmark = pytest.mark.photos(5, 64, 48)
 
 
-def over(ranks, photos, out, model=None, together=None, **options):
+def over(ranks, photos, out, model=None, **options):
     """The result in the folder `out` that `ranks` threads make, and what each of them prepared."""
     model = model or tiny_vggt()
 
-    def one(everyone):
-        ready = prepare(photos, model, ReconstructOptions(**options), ranks=everyone)
-        scene = reconstruct_into(ready, model, out, ranks=everyone)
-        assert (scene is None) == (everyone.split.rank > 0)
-        return ready
-
-    readies = run(ranks, ranks, one)
+    readies = run(ranks, ranks, lambda everyone: into(everyone, photos, model, out, **options))
     assert sorted(path.name for path in out.iterdir()) == sorted([ARRAYS_NAME, HEADER_NAME])
     return load_reconstruction(out), readies
+
+
+def into(everyone, photos, model, out, **options):
+    ready = prepare(photos, model, ReconstructOptions(**options), ranks=everyone)
+    scene = reconstruct_into(ready, model, out, ranks=everyone)
+    assert (scene is None) == (everyone.split.rank > 0)
+    return ready
 
 
 def check_same(got, want, tolerance=1e-5):
@@ -106,6 +107,8 @@ def test_what_one_process_alone_does_is_refused(photos, tmp_path):
         reconstruct(ready, model)
     with pytest.raises(UsageError, match="ranks"):
         reconstruct_into(ready, model, tmp_path / "out")
+    with pytest.raises(OutputError, match="rank 1"):
+        run(2, 2, lambda e: into(e, photos, model, tmp_path / "out" / str(e.split.rank)))
     other = shutil.copytree(photos, tmp_path / "other")
     (other / "4.png").unlink()
     with pytest.raises(UsageError, match="rank 1"):

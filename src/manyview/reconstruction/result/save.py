@@ -144,6 +144,11 @@ def write_part(folder: str | Path, fill: Callable[[ArrayFile], object], ranks: R
     name, shapes, metadata = ranks.objects(None)[0]
     part = ranks.split.rank
     with output_errors(folder, _bytes(shapes)):
+        if not (folder / name).is_file():
+            raise OutputError(
+                f"{folder}: what rank 0 makes there is not seen by rank {part}; choose a folder on a file "
+                "system that all ranks share"
+            )
         output_path(folder, rows_name(name, part))
         with ArrayFile(folder / name, shapes, metadata, part) as file:
             fill(file)

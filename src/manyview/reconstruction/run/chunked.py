@@ -75,7 +75,7 @@ def run_chunked(
         return None
 
     def fill(file: ArrayFile) -> Reconstruction:
-        return dataclasses.replace(finish(ready, file, write(file)), comparison=comparison)
+        return finish(ready, file, write(file), comparison)
 
     shapes = result_shapes(ready.chosen.request, ready.masks is not None)
     return save_rows(folder, shapes, fill, overwrite, ready.settings_by_image, everyone)

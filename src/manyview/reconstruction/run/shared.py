@@ -94,7 +94,7 @@ def run_shared(
         return None
 
     def fill(file: ArrayFile) -> Reconstruction:
-        return finish(ready, file, write(file), metric)
+        return finish(ready, file, write(file), metric=metric)
 
     count = len(ready.views.records)
     shapes = {name: (str(values.dtype), (count, *values.shape[1:])) for name, values in arrays.items()}
@@ -102,15 +102,20 @@ def run_shared(
 
 
 def finish(
-    ready: PreparedRun, file: ArrayFile, parts: Sequence[Part], metric: dict[str, Any] | None = None
+    ready: PreparedRun,
+    file: ArrayFile,
+    parts: Sequence[Part],
+    comparison: dict[str, Any] | None = None,
+    metric: dict[str, Any] | None = None,
 ) -> Reconstruction:
     """The result of which all views are in `file`."""
     valid, whole = joined(parts)
     views, notes = keep_valid(ready.views.records, valid, ready.own_settings["precision"])
     file.keep(valid.numpy())
-    arrays, notes = file.mapped(), (*whole.notes, *notes)
-    scene = assemble(ready, views, arrays, notes, whole.seconds, whole.measured, None)
-    scene = dataclasses.replace(scene, metric=metric)
+    arrays, notes = file.mapped(), (*notes, *whole.notes)
+    scene = assemble(ready, views, arrays, notes, whole.seconds, whole.measured, comparison)
+    if metric is not None:
+        scene = dataclasses.replace(scene, metric=metric)
     if ready.mask_sky and scene.sky is None:  # what there is, is masked already
         scene = with_masked_sky(scene)
     return scene.with_quality()

@@ -43,7 +43,9 @@ def run_whole(
     arrays = {name: np.ascontiguousarray(array[rows]) for name, array in arrays.items()}
     peak = measured_bytes(ready.chosen.machine.device, held)
     scene = assemble(ready, views, arrays, notes, timings, peak, comparison)
-    scene = dataclasses.replace(scene, metric=metric_of(ready, predictions, model))
+    metric = metric_of(ready, predictions, model)
+    if metric is not None:
+        scene = dataclasses.replace(scene, metric=metric)
     if ready.single_view is not None:
         scene = ready.single_view.onto(scene, ready.chosen.machine.device, progress)
     if ready.mask_sky:
