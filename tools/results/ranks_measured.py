@@ -208,4 +208,4 @@ def section(data: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    _child(*sys.argv[1:4], RanksCase(**json.loads(sys.argv[4])))
+    _child(sys.argv[1], sys.argv[2], sys.argv[3], RanksCase(**json.loads(sys.argv[4])))

@@ -80,7 +80,8 @@ def show_ranks(
         options.linear_precision, run.head_dtype, run.channels_last,
     )  # fmt: skip
     rates = device.rates
-    link = link_named(choice.link) if choice.link else likely_link(device.device, rates and rates.capability)
+    capability = None if rates is None else rates.capability
+    link = link_named(choice.link) if choice.link else likely_link(device.device, capability)
     weights = sum(parameter.nbytes for parameter in model.parameters())
     rows = list(simulate(request, frames, choice.ranks, device, link, weights))
     held = f"{format_gib(device.free_bytes)} {'between them' if device.shared else 'each'}"

@@ -160,8 +160,9 @@ def preflight_ranks(
         UsageError: The plan cannot run over several ranks, or `free_bytes` are not those of the ranks.
         MemoryLimitError: Some rank has too little memory; names what would fit.
     """
-    how = {"device": device, "rates": rates, "flops_per_s": flops_per_s}
-    found = expected_ranks(request, ranks_count, free_bytes, link, **how)
+    found = expected_ranks(
+        request, ranks_count, free_bytes, link, device=device, rates=rates, flops_per_s=flops_per_s
+    )
     if not found.fits:
         raise _too_little(request, ranks_count, found.free_bytes, device)
     return found
@@ -203,7 +204,7 @@ def expected_ranks(
     free = min(free_bytes[: split.ranks])
     if rates is None and device is not None and device.type == "cuda":
         rates = device_model(device)
-    link = link or likely_link(device or torch.device("cuda"), rates and rates.capability)
+    link = link or likely_link(device or torch.device("cuda"), None if rates is None else rates.capability)
     moved, speed = traffic(request, split.ranks), _Speed.of(request, rates, flops_per_s, device)
     computing = None if speed is None else speed.computing(request, split.count)
     for ring in _ways(request, split):

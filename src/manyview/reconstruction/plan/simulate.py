@@ -155,14 +155,19 @@ def simulate(
         refused = one.plan.why_not_distributed(one.layout)
         waits_from = None
         if refused is None:
-            calm = largest(lambda n, one=one: not _over(one, n, device, link, 0).waits_most, 1, most)
-            waits_from = None if calm == most else (calm or 0) + 1
+            waits_from = _waits_from(one, device, link, most)
         for count in ranks:
             if refused is not None and count > 1:
                 yield RankRow(one, count, weights_bytes, None, refused)
             else:
                 found = _over(one, count, device, link, weights_bytes)
                 yield RankRow(one, count, weights_bytes, found, None, waits_from, most)
+
+
+def _waits_from(request: Request, device: RankDevice, link: Link, most: int) -> int | None:
+    """Fewest ranks that mostly wait; None where none up to `most` do."""
+    calm = largest(lambda ranks: not _over(request, ranks, device, link, 0).waits_most, 1, most)
+    return None if calm == most else (calm or 0) + 1
 
 
 def _over(request: Request, ranks: int, device: RankDevice, link: Link, weights_bytes: int) -> RankPreflight:
