@@ -128,7 +128,7 @@ class RunChoice(SizedChoice):
 
 
 @dataclasses.dataclass(frozen=True)
-class RankChoice:
+class DevicesChoice:
     """Several devices for one scene."""
 
     devices: str | None = None

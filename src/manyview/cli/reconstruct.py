@@ -13,10 +13,10 @@ from .console import Bars, quality_line, say, say_notes, say_warnings
 from .export import ExportChoice, ExportNames, chosen_formats, export_all
 from .long_run import check_long_run
 from .options import (
+    DevicesChoice,
     KnownChoice,
     MaskChoice,
     ModelChoice,
-    RankChoice,
     RunChoice,
     SingleViewChoice,
     check_apart,
@@ -87,7 +87,7 @@ class Reconstruct(SceneChoice):
     """Start a run of an hour or more without asking."""
     known: KnownChoice = dataclasses.field(default_factory=KnownChoice)
     masks: MaskChoice = dataclasses.field(default_factory=MaskChoice)
-    ranks: RankChoice = dataclasses.field(default_factory=RankChoice)
+    ranks: DevicesChoice = dataclasses.field(default_factory=DevicesChoice)
 
     def run(self) -> int:
         from ..distributed.environment import RankEnvironment

@@ -131,8 +131,6 @@ def _share(command: Reconstruct, place: RankEnvironment, device: str, ranks: Ran
         progress = bars if first else None
         _check_shared(ranks, folder, place)
         model = command.model.load()
-        weights = None if model.info is None else model.info.weights_sha256
-        _check_same(ranks, {"model": f"{model.name} {weights or ''}".strip()})
         options = _shared_out(request.options, model, place, device)
         ready = prepare(request.given, model, options, progress, ranks=ranks)
         say_notes(ready.notes, said=() if model.info is None else model.info.notes)

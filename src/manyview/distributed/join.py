@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -17,7 +18,6 @@ from .watch import OtherRankError, Watcher
 
 TIMEOUT_S = 600
 _STAY_S = 1.5  # for the others to read the reason from a rank that keeps it for them
-_BROKEN = ("gloo", "NCCL", "onnection closed by peer", "onnection reset by peer", "roken pipe")
 
 
 @contextlib.contextmanager
@@ -101,7 +101,7 @@ def _cause(error: Exception, watcher: Watcher, timeout_s: float) -> RankError:
             return kind(failure.sentence, failure.exit_code)
     if lost_connection(error):
         late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
-        sentence, exit_code = "lost its connection to another rank", 1
+        sentence, exit_code = f"lost its connection to another rank: {str(error)[:200]}", 1
         if late:
             sentence = (
                 f"waited more than {timeout_s:g} s for another rank; --rank-timeout allows a slow one more"
@@ -126,7 +126,8 @@ def lost_connection(error: BaseException) -> bool:
     """Whether an error is that of an operation between ranks, which mostly follows from another rank's."""
     if isinstance(error, ManyViewError) or out_of_memory(error):
         return isinstance(error, OtherRankError)
-    text = str(error)
-    return isinstance(error, dist.DistError) or (
-        isinstance(error, RuntimeError) and any(part in text for part in _BROKEN)
-    )
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    within = () if place is None else Path(place.tb_frame.f_code.co_filename).parts
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "distributed" in within)
