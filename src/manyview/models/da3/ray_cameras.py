@@ -62,7 +62,9 @@ def cameras_from_rays(
     inliers = [view.inliers(places, samples) for view in views]
     counts = torch.stack([mask.sum() for mask in inliers]).unflatten(0, rays.shape[:2])
     chosen = _chosen(counts, generator, ranks)
-    found = [view.camera(places, *one) for view, *one in zip(views, inliers, chosen, strict=True)]
+    found = [
+        view.camera(places, mask, drawn) for view, mask, drawn in zip(views, inliers, chosen, strict=True)
+    ]
     world_from_cam, lower = (torch.stack(parts) for parts in zip(*found, strict=True))
     height, width = image_size
     half = lower.new_tensor((width / 2, height / 2))
