@@ -188,8 +188,8 @@ class AlternatingTransformer(VisionTransformer, AlternatingLayers):
         piece = None if torch.is_grad_enabled() else options.frames_per_chunk
         compute = compute.in_pieces((piece or len(flat)) < len(flat))
         x, entering = in_slices(encode, len(flat), piece)
-        by_view = (tokens.unflatten(0, images.shape[:2]) for tokens in (x, entering))
-        return known.placed(*by_view, options.ranks)
+        x, entering = (tokens.unflatten(0, images.shape[:2]) for tokens in (x, entering))
+        return known.placed(x, entering, options.ranks)
 
 
 class Backbone(nn.Module):
