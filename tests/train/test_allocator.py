@@ -10,16 +10,17 @@ import pytest
 from manyview.train import allocator
 
 _SCRIPT = """
-import resource, torch
+import resource, statistics, torch
 from manyview.train.allocator import keep_freed_memory
 
 def faults():
-    for _ in range(8):  # the first ones may find the place of the last one a few bytes short
+    # Of a buffer, in the median: now and then one finds the place of the last one a few bytes short.
+    found = []
+    for _ in range(21):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         x = torch.ones(1 << 24); del x
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(12):
-        x = torch.ones(1 << 24); del x
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        found.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    return statistics.median(found)
 
 print(faults(), int(keep_freed_memory()), faults())
 """
@@ -31,7 +32,7 @@ def test_large_buffers_cost_no_page_faults_in_the_end():
     before, kept, after = (int(word) for word in done.stdout.split())
     if not kept:
         pytest.skip("the C library is not glibc")
-    assert before > 12 and after < before / 100  # huge pages fault seldom, but they do
+    assert before > 1 and after < before / 100  # huge pages fault seldom, but they do
 
 
 def test_other_systems_are_left_alone(monkeypatch):
