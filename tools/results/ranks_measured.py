@@ -193,14 +193,14 @@ def section(data: dict[str, Any]) -> list[str]:
         "views", "plan", "processes x threads", "pass s", "all s", "efficiency", "peak MiB", "grown MiB",
         "expected MiB", "received MiB",
     ]  # fmt: skip
+    runs = f"the fastest of {data['repeats']} runs" if data["repeats"] > 1 else "one run of each"
     return [
         "## Measured on a CPU",
         "",
         f"`{data['command']} docs/results/ranks`: manyview-small (fp32) on {data['cores']} cores of "
-        f"{data['cpu']}, PyTorch {data['torch']}, processes over gloo on one host, the fastest of "
-        f"{data['repeats']} runs. Efficiency: the time of one process of two threads over that of the row. "
-        "Memory is that of the largest process: its peak (VmHWM, with PyTorch and the weights), by how much "
-        "it grew after the weights were loaded, and what preflight expected of that.",
+        f"{data['cpu']}, PyTorch {data['torch']}, processes over gloo on one host; {runs}. "
+        "Efficiency: the time of one process of two threads over that of the row. Memory is that of the "
+        "largest process: its peak (VmHWM, with PyTorch and the weights), by how much it grew after the weights were loaded, and what preflight expected of that.",
         "",
         *markdown_table(head, rows),
         "",
