@@ -200,7 +200,8 @@ def section(data: dict[str, Any]) -> list[str]:
         f"`{data['command']} docs/results/ranks`: manyview-small (fp32) on {data['cores']} cores of "
         f"{data['cpu']}, PyTorch {data['torch']}, processes over gloo on one host; {runs}. "
         "Efficiency: the time of one process of two threads over that of the row. Memory is that of the "
-        "largest process: its peak (VmHWM, with PyTorch and the weights), by how much it grew after the weights were loaded, and what preflight expected of that.",
+        "largest process: its peak (VmHWM, with PyTorch and the weights), by how much it grew after "
+        "the weights were loaded, and what preflight expected of that.",
         "",
         *markdown_table(head, rows),
         "",
