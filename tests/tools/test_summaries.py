@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tools.results import flash_table, posed_summary, procedural, ranks, ranks_measured, tables
+from tools.results import batch, flash_table, posed_summary, procedural, ranks, ranks_measured, tables
 from tools.results.plans import ALL_PLANS, FEW_PLANS, MODELS
 
 from manyview.attention.methods import METHODS
@@ -38,6 +38,11 @@ def test_tables_from_their_json(tmp_path):
     assert medium.read_text().count("| `dense` | ") == 2 and posed.read_text().count("| `dense` | ") == 6
     windows = json.loads((RESULTS / "streaming/walk/long_run.json").read_text())["windows"]
     assert len(stream.read_text().splitlines()) == 2 + len(windows)
+
+
+def test_the_page_of_batches():
+    data = json.loads((RESULTS / "batch" / "batch.json").read_text())
+    assert (RESULTS / "batch" / "batch.md").read_text() == batch.page(data)
 
 
 def test_the_page_of_ranks():

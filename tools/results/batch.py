@@ -12,6 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -66,13 +67,22 @@ def write_table(options: BatchTable) -> int:
         "threads": options.threads,
         "rows": [{"how": how, "scenes": count, "seconds": seconds} for how, count, seconds in rows],
     }
-    write_files(options.out, {"batch.json": figures, "batch.md": table(rows)})
+    write_files(options.out, {"batch.json": figures, "batch.md": page(figures)})
     return 0
 
 
-def table(rows: list[tuple[str, int, float]]) -> str:
+def page(figures: dict[str, Any]) -> str:
     """Markdown; the last column is against the first row."""
-    lines = ["| how | scenes | seconds | scenes a second | as fast as the first |", "|---|---|---|---|---|"]
+    rows = [(row["how"], row["scenes"], row["seconds"]) for row in figures["rows"]]
+    lines = [
+        "# Many small scenes",
+        "",
+        f"`{figures['command']} docs/results/batch`: scenes of {figures['views']} views at "
+        f"{figures['image_size']} pixels, {figures['threads']} threads of {figures['cpu']}; the model is loaded "
+        "by every process of the first row, and once by each process of a batch.",
+        "",
+    ]
+    lines += ["| how | scenes | seconds | scenes a second | as fast as the first |", "|---|---|---|---|---|"]
     for how, count, seconds in rows:
         ratio = (count / seconds) / (rows[0][1] / rows[0][2])
         lines.append(f"| {how} | {count} | {seconds:.0f} | {count / seconds:.2f} | {ratio:.1f} |")

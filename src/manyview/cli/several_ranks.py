@@ -23,8 +23,6 @@ from .options import flat_options
 
 if TYPE_CHECKING:
     from ..distributed.ranks import Ranks
-    from ..models.network import Network
-    from ..reconstruction.run.options import ReconstructOptions
     from .reconstruct import Reconstruct, Request
 
 _ALONE = ("receipt", "metric", "sky")  # options that need the whole result, or all images, in one process
@@ -131,7 +129,8 @@ def _share(command: Reconstruct, place: RankEnvironment, device: str, ranks: Ran
         progress = bars if first else None
         _check_shared(ranks, folder, place)
         model = command.model.load()
-        options = _shared_out(request.options, model, place, device)
+        _share_cores(place)
+        options = dataclasses.replace(request.options, device=device)
         ready = prepare(request.given, model, options, progress, ranks=ranks)
         say_notes(ready.notes, said=() if model.info is None else model.info.notes)
         already = first and command.earlier_result(request, ready, earlier) is not None
@@ -186,26 +185,13 @@ def _check_shared(ranks: Ranks, folder: Path, place: RankEnvironment) -> None:
         time.sleep(0.2)
 
 
-def _shared_out(
-    options: ReconstructOptions, model: Network, place: RankEnvironment, device: str
-) -> ReconstructOptions:
-    """The options of this rank, with its part of the machine's memory; it takes its part of the cores."""
+def _share_cores(place: RankEnvironment) -> None:
+    """Take this rank's part of the machine's cores."""
     import torch
 
-    from ..reconstruction.plan.machine import inspect_machine
-    from ..reconstruction.run.prepare import weights_elsewhere
-
-    sharing = place.local_world_size
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if os.environ.get("OMP_NUM_THREADS", "1") == "1":  # which is what torchrun sets
-        torch.set_num_threads(max(1, cores // sharing))
-    limit = options.memory_limit_gib
-    if torch.device(device).type == "cpu":
-        bytes_limit = None if limit is None else int(limit * 2**30)
-        reserved = sharing * weights_elsewhere(model, torch.device(device))
-        machine = inspect_machine(torch.device(device), bytes_limit, reserve_bytes=reserved)
-        limit = machine.free_bytes / sharing / 2**30
-    return dataclasses.replace(options, device=device, memory_limit_gib=limit)
+        torch.set_num_threads(max(1, cores // place.local_world_size))
 
 
 @contextlib.contextmanager

@@ -54,10 +54,8 @@ class SharedMachine:
     on_host: int
 
 
-def shared_machine(
-    everyone: Ranks, machine: Machine, host: Machine, limit_bytes: int | None
-) -> SharedMachine:
-    """Ranks of one device or host get equal parts of its memory, each at most `limit_bytes`."""
+def shared_machine(everyone: Ranks, machine: Machine, host: Machine) -> SharedMachine:
+    """Ranks of one device or host get equal parts of its memory."""
     name = socket.gethostname()
     device = str(machine.device) if machine.device.type == "cuda" else ""
     everywhere = everyone.objects((name, device))
@@ -65,11 +63,7 @@ def shared_machine(
     on_device = Counter(everywhere)[name, device]
 
     def part(of: Machine, ranks: int) -> Machine:
-        bounds = [n for n in (limit_bytes,) if n is not None]
-        free, total = (
-            min(n // ranks, *bounds) if bounds else n // ranks for n in (of.free_bytes, of.total_bytes)
-        )
-        return dataclasses.replace(of, free_bytes=free, total_bytes=total)
+        return dataclasses.replace(of, free_bytes=of.free_bytes // ranks, total_bytes=of.total_bytes // ranks)
 
     machine, host = part(machine, on_device), part(host, on_host)
     return SharedMachine(machine, host, tuple(everyone.objects(machine.free_bytes)), on_host)

@@ -200,7 +200,7 @@ def prepare(
     host = machine if device.type == "cpu" else inspect_machine(torch.device("cpu"))
     among = None
     if ranks is not None:
-        among = shared_machine(ranks, machine, host, limit)
+        among = shared_machine(ranks, machine, host)
         machine, host = among.machine, among.host
     leads = ranks is None or ranks.split.rank == 0
     whole = "--metric and --sky need the whole result in memory" if single_view else None
