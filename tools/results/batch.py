@@ -78,8 +78,8 @@ def page(figures: dict[str, Any]) -> str:
         "# Many small scenes",
         "",
         f"`{figures['command']} docs/results/batch`: scenes of {figures['views']} views at "
-        f"{figures['image_size']} pixels, {figures['threads']} threads of {figures['cpu']}; the model is loaded "
-        "by every process of the first row, and once by each process of a batch.",
+        f"{figures['image_size']} pixels, {figures['threads']} threads of {figures['cpu']}; the model is "
+        "loaded by every process of the first row, and once by each process of a batch.",
         "",
     ]
     lines += ["| how | scenes | seconds | scenes a second | as fast as the first |", "|---|---|---|---|---|"]
