@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 
 from manyview.errors import ManyViewError, MissingExtraError, NotDownloadedError, UsageError, WeightsError
 from manyview.models.checkpoints.hub import HubRequest, is_hub_id
-from manyview.models.families import MODELS, find_model
+from manyview.models.families import MODELS, REPLACED, find_model
 from manyview.models.load import load
+from manyview.models.without_weights import load_or_describe
 
 from .tiny import TINY, tiny_vggt
 
@@ -94,6 +95,18 @@ def test_every_name_is_unique_and_complete():
     names = [row.name for row in MODELS] + [f"{row.hub_id}/{row.file}" for row in MODELS if row.hub_id]
     assert len(set(names)) == len(names)
     assert all(row.licence and (row.hub_id or row.file) for row in MODELS)
+
+
+@pytest.mark.parametrize(("gone", "instead"), REPLACED.items())
+def test_a_name_that_is_gone_says_what_to_use(gone, instead, tmp_path):
+    assert instead in {row.name for row in MODELS} and gone not in {row.name for row in MODELS}
+    for find in (find_model, load, load_or_describe):
+        with pytest.raises(WeightsError, match=f"{gone} .*{instead}$"):
+            find(gone.upper())
+    folder = tmp_path / gone
+    folder.mkdir()
+    write_weights(folder)
+    assert load(folder).name == gone  # a path is a path
 
 
 def write_flash(path: Path) -> None:

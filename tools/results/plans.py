@@ -25,4 +25,4 @@ FEW_PLANS = (
     "dense", "frame", "avggt", "avggt:early=0,stride=2x2", "avggt:early=0,stride=3x3", "httm", "flash:r=2",
     "anchors:frames=8", "anchors:frames=25",
 )  # fmt: skip
-MODELS = ("manyview-small", "manyview-small-elastic")
+MODELS = ("manyview-small",)

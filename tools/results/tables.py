@@ -1,7 +1,8 @@
 """Remake Markdown tables from the JSON beside them: `python -m tools.results.tables [FOLDER ...]`.
 
 table.md from results.json of `manyview evaluate synthetic`, `manyview evaluate posed` and
-`tools.results.flash_table`, and long_run.md from long_run.json.
+`tools.results.flash_table`, and long_run.md from long_run.json. Without folders all of docs/results, and the
+pages that sum them up: summary.md, posed.md.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from manyview.evaluate.protocols.procedural import Case
 from manyview.evaluate.report.benchmark import benchmark_table
 from manyview.evaluate.report.posed import stored_table
 from manyview.evaluate.runner.benchmark import CaseRow, CaseRows, Comparison
-from tools.results import flash_table, long_stream
+from tools.results import flash_table, long_stream, posed_summary, procedural
+from tools.results.plans import MODELS
+
+_RESULTS = Path("docs/results")
 
 
 def remake(folder: Path) -> list[Path]:
@@ -51,11 +55,22 @@ def _table(data: dict[str, Any]) -> str:
     return benchmark_table(Comparison(data["settings"], tuple(cases)), data["command"])
 
 
+def remake_pages(results: Path) -> list[Path]:
+    """Write the pages that sum up docs/results; returns their paths."""
+    flash = json.loads((results / "flash" / "results.json").read_text(encoding="utf-8"))
+    pages = {results / model / "summary.md": procedural.summary(results / model) for model in MODELS}
+    pages[results / "flash" / "summary.md"] = flash_table.summary(flash)
+    pages[results / "posed.md"] = posed_summary.summary(results, MODELS)
+    for path, text in pages.items():
+        path.write_text(text, encoding="utf-8")
+    return list(pages)
+
+
 def main(folders: Sequence[str]) -> None:
-    """Remake the tables of docs/results, or of the folders named."""
-    for folder in folders or ["docs/results"]:
-        for path in remake(Path(folder)):
-            sys.stdout.write(f"{path}\n")
+    """Remake docs/results, or the tables of the folders named."""
+    written = [path for folder in folders or [_RESULTS] for path in remake(Path(folder))]
+    for path in written + ([] if folders else remake_pages(_RESULTS)):
+        sys.stdout.write(f"{path}\n")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ FAMILIES: tuple[ModelSpec, ...] = (VGGT, PI3_SPEC, PI3X_SPEC, OMEGA, DA3, MONO_S
 
 MODELS: tuple[NamedModel, ...] = tuple(row for family in FAMILIES for row in family.models)
 
+REPLACED = {"manyview-small-elastic": "manyview-small"}
+"""Names of weights that the package had in its last release, and what to use in their place."""
+
 
 # (name, beginnings of keys that must all occur); the first line that fits names the checkpoint.
 _FOREIGN: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -79,7 +82,13 @@ def suited_plans(model: Network) -> SuitedPlans:
 
 
 def find_model(name: str) -> NamedModel | None:
-    """The first row whose short name, hub id, or hub id with file is `name`, in any case of letters."""
+    """The first row whose short name, hub id, or hub id with file is `name`, in any case of letters.
+
+    Raises WeightsError for a name that is gone.
+    """
+    instead = REPLACED.get(name.lower())
+    if instead is not None:
+        raise WeightsError(f"the weights {name.lower()} are gone since this release: use {instead}")
     return next((row for row in MODELS if name.lower() in row.names), None)
 
 

@@ -90,7 +90,7 @@ def load(
         )
     wanted = _head_names(heads)
     place = None if device is None else pick_device(device)
-    known = find_model(str(name_or_path))
+    known = find_model(name_or_path) if isinstance(name_or_path, str) else None
     if commercial_only and known is not None:
         check_commercial(known.name, known.licence, known.commercial_use)
     cache = user_path(cache_dir) if cache_dir is not None and cache_dir != "" else None

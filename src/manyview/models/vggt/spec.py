@@ -77,10 +77,6 @@ SPEC = ModelSpec(
     models=(
         _bundled("manyview-small", "comes with the package; trained on procedural scenes"),
         _bundled(
-            "manyview-small-elastic",
-            "manyview-small trained on under changing plans: one set of weights for all of them",
-        ),
-        _bundled(
             "manyview-flash", "manyview-small trained on for descriptors in place of all keys", "flash:r=4"
         ),
         _bundled(
