@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test nightly lint bench bench-reference results clean
+.PHONY: install demo test docs nightly lint bench bench-reference results clean
 
 install: $(STAMP)
 
@@ -20,6 +20,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# The site, in build/site; a link, anchor or name that leads nowhere is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 # The same tests on the versions that machines with a card have: the oldest PyTorch and Triton, the newest NumPy.
 CARD_PYTHON ?= python3.12
@@ -59,4 +63,4 @@ results: install
 	$(BIN)/python -m tools.results.procedural
 
 clean:
-	rm -rf demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf demo build/site .pytest_cache .mypy_cache .ruff_cache

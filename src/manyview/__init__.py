@@ -1,6 +1,6 @@
 """ManyView: photos or a video in; cameras, depth maps and a point cloud out, in one forward pass.
 
-Quick start::
+Quick start:
 
     import manyview
 

@@ -48,7 +48,8 @@ def run(
         out_dir: receives `log.jsonl`, `latest.json` and the state. It must be empty, absent, or hold a run of
             the same config, which is resumed.
         processes: number of single-threaded processes on a CPU; under `torchrun` its processes are used.
-        minutes, steps: stop after this much of the schedule.
+        minutes: stop after this much of the schedule.
+        steps: stop after so many steps.
         resume: whether a run in `out_dir` may be resumed.
         device: "cpu", or "cuda" for one GPU per process.
 
