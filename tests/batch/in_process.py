@@ -11,7 +11,13 @@ from manyview.errors import ManyViewError
 
 
 def in_this_process(
-    model: Any, tasks: Any, work: Any, having: Any, heard: Any = None, keep_going: bool = False
+    model: Any,
+    tasks: Any,
+    work: Any,
+    having: Any,
+    heard: Any = None,
+    keep_going: bool = False,
+    cancelled: Any = None,
 ) -> Iterator[Answer]:
     """In place of `run_side_by_side`: one task after the other, here."""
     for task in tasks:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ def odd(model: Any, task: str, share: Share, tell: Any) -> Any:
     if task == "bug":
         raise IndexError("out of range")
     tell(task.upper())
+    if task == "long":
+        time.sleep(100)
     return os.getpid(), sum(p.numel() for p in model.parameters())
 
 
@@ -63,7 +66,7 @@ def test_processes_that_die_are_replaced_and_every_task_is_answered(tmp_path: Pa
     results = {answer.task: answer.result for answer in answers}
     found = sorted(answer.task for answer in answers)
     assert found == sorted([*"abcde", "killed", "killed", "misuse", "bug"])
-    assert isinstance(results["killed"], Failure) and "-9" in results["killed"].sentence
+    assert results["killed"].died and "-9" in results["killed"].sentence
     assert results["misuse"] == Failure("no image can be used", 2, results["misuse"].trace)
     assert "IndexError" in results["bug"].sentence and "odd" in results["bug"].trace
     size = sum(p.numel() for p in model.parameters())
@@ -72,6 +75,27 @@ def test_processes_that_die_are_replaced_and_every_task_is_answered(tmp_path: Pa
     assert len({results[name][0] for name in "abcde"}) <= 2 + 3
     assert sorted(told) == [(name, name.upper()) for name in "abcde"]
     assert not list(tmp_path.iterdir()) and not multiprocessing.active_children()
+
+
+def test_a_cancelled_task_ends_with_its_process_and_the_rest_goes_on(monkeypatch) -> None:
+    monkeypatch.setattr(pool, "_AGAIN_S", 0.05)
+    told: list[str] = []
+
+    def dead_when_idle() -> Any:
+        yield from ("a", None, "long", "b", None)
+        (idle,) = multiprocessing.active_children()
+        os.kill(idle.pid, signal.SIGKILL)
+        idle.join()
+        yield from (None, "c")
+
+    answers = run_side_by_side(
+        tiny_vggt(), dead_when_idle(), odd, SHARES[:1], lambda task, _: told.append(task), True,
+        cancelled=lambda task: task == "long" and "long" in told,
+    )  # fmt: skip
+    found = {answer.task: answer.result for answer in answers}
+    assert list(found) == ["a", "long", "b", "c"] and told == list(found)
+    assert isinstance(found["long"], Failure) and not found["long"].died and found["long"].exit_code
+    assert len({found[name][0] for name in "abc"}) == 3  # one ended with its task, one while it had none
 
 
 def test_nothing_is_begun_after_a_failure_unless_asked_for() -> None:

@@ -48,11 +48,15 @@ class Share:
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """Why there is no result: a sentence, the exit code of the error, its traceback if there is one."""
+    """Why there is no result: a sentence, the exit code of the error, its traceback if there is one.
+
+    `died`: the process ended by itself, so that another one may succeed.
+    """
 
     sentence: str
     exit_code: int = 1
     trace: str = ""
+    died: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +113,7 @@ def run_side_by_side(
     having: Sequence[Share],
     heard: Callable[[T, Any], None] | None = None,
     keep_going: bool = False,
+    cancelled: Callable[[T], bool] | None = None,
 ) -> Generator[Answer[T], None, None]:
     """Answers as tasks finish, in processes that have loaded the model once.
 
@@ -120,6 +125,8 @@ def run_side_by_side(
         heard: Called with (task, what `work` told).
         keep_going: After a failure go on, with a new process in place of one that died or that met an
             unexpected error. Else no further task is begun after one.
+        cancelled: Asked a few times a second of each task that is under way: True ends its process, which
+            answers with a `Failure`. The next task is one for a new process, which has to load the model.
 
     Raises:
         ManyViewError: Processes end before they have loaded the model.
@@ -128,7 +135,7 @@ def run_side_by_side(
     """
     with tempfile.TemporaryDirectory(prefix="manyview-", ignore_cleanup_errors=True) as folder:
         loads = _Loads(Path(folder) / "model.pt", model, work)
-        with contextlib.closing(_Pool(loads, iter(tasks), having, keep_going)) as pool:
+        with contextlib.closing(_Pool(loads, iter(tasks), having, keep_going, cancelled)) as pool:
             while pool.has_work():
                 for task, seconds, kind, value in pool.messages():
                     if kind != "told":
@@ -163,9 +170,15 @@ class _Worker(Generic[T]):
 
 class _Pool(Generic[T]):
     def __init__(
-        self, loads: _Loads, tasks: Iterator[T | None], having: Sequence[Share], keep_going: bool
+        self,
+        loads: _Loads,
+        tasks: Iterator[T | None],
+        having: Sequence[Share],
+        keep_going: bool,
+        cancelled: Callable[[T], bool] | None,
     ) -> None:
         self._loads, self._tasks, self._keep_going = loads, tasks, keep_going
+        self._cancelled = cancelled
         self._context = multiprocessing.get_context("spawn")
         self._started: list[_Worker[T]] = []
         self._working: dict[Connection, _Worker[T]] = {}
@@ -176,6 +189,9 @@ class _Pool(Generic[T]):
 
     def has_work(self) -> bool:
         """Hand out what there is; False when all is done."""
+        for worker in [one for one in self._idle if not one.process.is_alive()]:
+            self._idle.remove(worker)
+            self._dismiss(worker)
         while not self._over and (self._idle or self._vacant):
             try:
                 task = next(self._tasks)
@@ -197,10 +213,11 @@ class _Pool(Generic[T]):
 
     def messages(self) -> Iterator[tuple[T, float, str, Any]]:
         """(task, seconds, kind, value) of what comes; nothing if nothing comes for a while."""
-        asking = not self._over and bool(self._idle or self._vacant)
+        asking = self._cancelled is not None or (not self._over and bool(self._idle or self._vacant))
         if not self._working:
             time.sleep(_AGAIN_S)
             return
+        yield from self._ended()
         for connection in wait(list(self._working), _AGAIN_S if asking else None):
             assert isinstance(connection, Connection)
             worker = self._working[connection]
@@ -221,7 +238,7 @@ class _Pool(Generic[T]):
             elif kind != "told":
                 if kind == "died":
                     worker.process.join()
-                    value = Failure(_death(worker.process, worker.share.jobs))
+                    value = Failure(_death(worker.process, worker.share.jobs), died=True)
                     self._early_deaths += not worker.loaded
                 self._after_failure(worker, kind)
             yield worker.task, seconds, kind, value
@@ -230,11 +247,27 @@ class _Pool(Generic[T]):
                     f"no process could load the model: {_death(worker.process, worker.share.jobs)}"
                 )
 
+    def _ended(self) -> Iterator[tuple[T, float, str, Any]]:
+        """What `messages` gives of tasks that are cancelled, when their processes have ended."""
+        for connection, worker in list(self._working.items()):
+            assert worker.task is not None
+            if self._cancelled is not None and self._cancelled(worker.task):
+                worker.process.kill()
+                worker.process.join()
+                del self._working[connection]
+                self._dismiss(worker)
+                yield worker.task, time.monotonic() - worker.since, "failed", Failure("it was cancelled")
+
     def _after_failure(self, worker: _Worker[T], kind: str) -> None:
         self._over = self._over or not self._keep_going
         if kind == "failed":
             self._idle.append(worker)
             return
+        self._dismiss(worker)
+
+    def _dismiss(self, worker: _Worker[T]) -> None:
+        """Have a new process in place of one that has ended."""
+        self._started.remove(worker)
         worker.connection.close()
         self._vacant.append(worker.share)
 
