@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from manyview.batch import pool
-from manyview.batch.pool import Failure, Share, run_side_by_side
+from manyview.batch.pool import Failure, run_side_by_side
+from manyview.batch.shares import Share
 from manyview.errors import InputError, ManyViewError
 from tests.models.tiny import tiny_vggt
 

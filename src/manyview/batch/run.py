@@ -20,8 +20,9 @@ from ..reconstruction.result.load import read_settings
 from .claims import Claim, Claims, Runner
 from .folder import CLAIMS_NAME, JOURNAL_NAME
 from .journal import NOTHING, Entry, Journal, SceneState
-from .pool import Answer, Failure, Share, Work, run_side_by_side
+from .pool import Answer, Failure, Work, run_side_by_side
 from .scenes import Scene
+from .shares import Share
 
 _MISUSE = 2  # exit code of what cannot succeed by being tried again
 

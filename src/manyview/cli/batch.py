@@ -57,9 +57,9 @@ class Batch(SceneChoice):
     def run(self) -> int:
         from ..attention.plan import Plan
         from ..batch.folder import check_batch_folder, open_batch
-        from ..batch.pool import devices, shares
         from ..batch.run import run_batch
         from ..batch.scenes import Shard, read_scenes
+        from ..batch.shares import devices, shares
         from ..errors import UsageError
         from .batch_scene import ReconstructScene
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..batch.claims import BEAT_S, Claim, ClaimLost
-from ..batch.pool import Share
 from ..batch.run import SceneDone, SceneTask
+from ..batch.shares import Share
 from ..errors import ManyViewError, memory_errors
 from .console import Bars
 from .options import ModelChoice, SingleViewChoice

@@ -32,6 +32,7 @@ from .refining import (
 
 if TYPE_CHECKING:
     from ..models.network import Network
+    from ..reconstruction.inputs.options import InputOptions, InputSet
     from ..reconstruction.result.result import Reconstruction
     from ..reconstruction.run.options import ReconstructOptions
     from ..reconstruction.run.prepare import PreparedRun
@@ -44,7 +45,7 @@ _TOLD = ("read", "forward", "refine", "confirm depth")  # stages of the last lin
 class Request:
     """What `reconstruct` is to do: with which files, where to, and how."""
 
-    given: str | list[str]
+    given: InputSet
     folder: Path
     formats: dict[str, Any]
     refinement: Refinement | None
@@ -110,16 +111,13 @@ class Reconstruct(SceneChoice):
         """What the command is to do, after all checks that need no weights."""
         from ..errors import UsageError
         from ..files.paths import user_path
-        from ..reconstruction.inputs.find import find_inputs
 
         if len(self.paths) < 2:
             raise UsageError("give an input and an output folder: manyview reconstruct PHOTOS OUT")
-        *inputs, out = self.paths
         formats = self.exports.options(chosen_formats(self.to))
         refinement = self.refinement()
-        folder = user_path(out)
-        check_apart(inputs, folder)
-        given = inputs[0] if len(inputs) == 1 else inputs
+        folder = user_path(self.paths[-1])
+        check_apart(self.paths[:-1], folder)
         options = self.masks.onto(self.known.onto(self.how.options()))
         options = dataclasses.replace(
             options,
@@ -127,8 +125,15 @@ class Reconstruct(SceneChoice):
             compare_views=self.receipt_views,
             known_where_taken=refinement is not None,
         )
-        find_inputs(given, options.inputs)  # a misspelt path is reported before weights are fetched
+        given = self.found(options.inputs)  # a misspelt path is reported before weights are fetched
         return Request(given, folder, formats, refinement, options)
+
+    def found(self, options: InputOptions) -> InputSet:
+        """The images or the video that the command names."""
+        from ..reconstruction.inputs.find import find_inputs
+
+        inputs = self.paths[:-1]
+        return find_inputs(inputs[0] if len(inputs) == 1 else list(inputs), options)
 
     def reconstructed(self, model: Network | None = None, bars: Bars | None = None) -> Reconstruction:
         """Run, show and write; `model`: weights that are loaded already."""

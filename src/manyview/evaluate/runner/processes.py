@@ -6,7 +6,8 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Generator, Sequence
 
-from ...batch.pool import Failure, Share, run_side_by_side, shares
+from ...batch.pool import Failure, run_side_by_side
+from ...batch.shares import Share, shares
 from ...errors import ManyViewError
 from ...models.network import Network
 from .records import SceneRows

@@ -41,11 +41,19 @@ def is_heif(head: bytes) -> bool:
 
 def is_video(head: bytes) -> bool:
     """True for MP4, QuickTime, Matroska, WebM and AVI."""
+    return video_container(head) is not None
+
+
+def video_container(head: bytes) -> str | None:
+    """FFmpeg's name of the container of a video: MP4 and QuickTime, Matroska and WebM, AVI; else None."""
     brands = _brands(head)
     if brands:
-        return not brands & _STILL_BRANDS
-    quicktime = head[4:8] in {b"moov", b"mdat", b"wide", b"free", b"skip"}
-    return quicktime or head.startswith(b"\x1aE\xdf\xa3") or (head[:4] == b"RIFF" and head[8:11] == b"AVI")
+        return None if brands & _STILL_BRANDS else "mov"
+    if head[4:8] in {b"moov", b"mdat", b"wide", b"free", b"skip"}:
+        return "mov"
+    if head.startswith(b"\x1aE\xdf\xa3"):
+        return "matroska"
+    return "avi" if head[:4] == b"RIFF" and head[8:11] == b"AVI" else None
 
 
 def is_image(head: bytes) -> bool:

@@ -33,7 +33,7 @@ from .options import InputFile, InputOptions, InputSet
 Inputs = ImageInput | Sequence[ImageInput]
 
 
-def find_inputs(spec: Inputs, options: InputOptions | None = None) -> InputSet:
+def find_inputs(spec: Inputs | InputSet, options: InputOptions | None = None) -> InputSet:
     """The images, or the video, that `spec` stands for; nothing is decoded.
 
     Args:
@@ -41,13 +41,15 @@ def find_inputs(spec: Inputs, options: InputOptions | None = None) -> InputSet:
             (relative to its own folder; blank lines and lines starting with # are skipped), one image, one
             video, or a sequence of paths, Pillow images, arrays and tensors (see `in_memory.split_batches`).
             Folders and patterns are in natural sort order, sequences keep theirs. Images in memory are named
-            by their place in it: view-0001, view-0002, ...
+            by their place in it: view-0001, view-0002, ... What was found already stays what it is.
         options: which of them to use.
 
     Raises:
         InputError: if there is nothing to use.
         UsageError: for options that do not suit the input, or an object that is no image.
     """
+    if isinstance(spec, InputSet):
+        return spec
     options = InputOptions() if options is None else options
     if isinstance(spec, str | os.PathLike):
         images: list[ImageInput] = [spec]
@@ -64,6 +66,20 @@ def find_inputs(spec: Inputs, options: InputOptions | None = None) -> InputSet:
         name = str(getattr(error, "filename", None) or given)
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"'{_shortened(name)}' cannot be opened: {reason}") from error
+
+
+def input_set(
+    label: str, files: Sequence[InputFile], options: InputOptions, warnings: Sequence[str] = ()
+) -> InputSet:
+    """What `find_inputs` gives, of files that are known by name: photos in this order, or one video.
+
+    Raises as `find_inputs`.
+    """
+    files = tuple(files)
+    if len(files) == 1 and is_video(read_head(files[0].path)):
+        return InputSet("video", label, files, options, tuple(warnings))
+    _refuse_videos(label, [file.path for file in files], options)
+    return _thinned(label, files, options, warnings)
 
 
 def _given(images: Sequence[ImageInput], options: InputOptions) -> InputSet:

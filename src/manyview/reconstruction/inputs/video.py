@@ -14,6 +14,7 @@ from PIL import Image
 from ...errors import DamagedInputError, InputError, ManyViewError, optional_module
 from ...files.naming import counted
 from .decode import DecodedImage, apply_orientation
+from .file_type import read_head, video_container
 from .options import InputOptions
 from .sampling import laplacian_variance, pick_frames, plan_sampling
 
@@ -208,8 +209,9 @@ class VideoReader:
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     av = optional_module("av", f"reading the video '{path}'", "video")
     try:
-        # The prefix keeps FFmpeg from taking "name:..." for a protocol.
-        container = av.open(f"file:{path}")
+        # The prefix keeps FFmpeg from taking "name:..." for a protocol. A container that is named keeps it
+        # from finding a playlist in the file, which would have it open others.
+        container = av.open(f"file:{path}", format=video_container(read_head(path)))
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise DamagedInputError(
             f"'{path}' does not open as a video: it is cut off, damaged or no video; "

@@ -138,7 +138,7 @@ def _stored_digest(folder: Path) -> str | None:
 
 @memory_errors()
 def prepare(
-    inputs: Inputs,
+    inputs: Inputs | InputSet,
     model: Network,
     options: ReconstructOptions | None = None,
     progress: ProgressCallback | None = None,
@@ -147,7 +147,7 @@ def prepare(
     """Read the views and decide how to run.
 
     Args:
-        inputs: as `reconstruct` takes them.
+        inputs: as `reconstruct` takes them, or what `find_inputs` found.
         model: a network from `manyview.load`; it is not moved.
         options: None for the defaults.
         progress: called with (stage, done, total).
