@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from manyview.attention.methods import METHODS
-from manyview.attention.plan_spec import preset_class
 from tests.extending import ExtendedPackage
 
 _TOY = '''
@@ -80,15 +76,3 @@ def test_a_method_is_one_file_and_one_line(tmp_path: Path) -> None:
     assert "toy" in package.run("reconstruct", "--help").stdout
     wrong = package.run("plan", photos, "--accel", "toy:dense=99", *small)
     assert wrong.returncode != 0 and "dense=99" in wrong.stderr and "Traceback" not in wrong.stderr
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_methods_are_listed_under_their_names_and_in_the_docs(name: str) -> None:
-    kind = preset_class(name)
-    assert kind.name == name and kind.paper and kind.about
-    rows = (
-        Path(__file__).parents[2].joinpath("docs/accelerations.md").read_text(encoding="utf-8").splitlines()
-    )
-    row = next(row for row in rows if row.startswith(f"| `{name}` | "))
-    missing = [field.name for field in dataclasses.fields(kind) if f"`{field.name}" not in row]
-    assert not missing

@@ -10,16 +10,8 @@ Training-free. The paper's steps, and where they are here:
    is one softmax over {q_i·k_j/√d, j in K}, q_i·k_i/√d (only if i in D) and q_i·k̄/√d, applied to v_j, v_i
    and v̄; k̄ and v̄ are means over D.
 
-Where the paper is silent, the defaults are the plainest reading and options give the others:
-
-- which layers are subsampled: all from `early` on, as the published times require;
-- windows that stick out of the grid keep their first patch (`edge="ceil"`) or nothing ("floor");
-- the mean carries no count (`gain` times log |D| on its logit: 1 would count every dropped token);
-- keys are averaged after normalisation and rotation (`mean_before_positions`: before the rotation);
-- special tokens' queries see the mean like all others.
-
-Its ablation "G2M" replaces step 1: early layers see one mean token (`early_keys="mean"`, `MeanKeys`). The
-text says no more of it; here the mean is over all tokens of all frames, special tokens among them.
+Its ablation "G2M" replaces step 1: early layers see one mean token (`early_keys="mean"`, `MeanKeys`). What
+the paper leaves open, and how we read it: docs/methods/avggt.md.
 """
 
 from __future__ import annotations

@@ -8,8 +8,7 @@ Training-free, in every global layer. What the paper says, and where it is here:
    blocks, and always the special tokens of all frames; special tokens' queries see everything
    (`attend_layer`).
 
-Left out: the paper's optional curve order of patches and its 8-bit products. It names no single sparsity
-and tau: the defaults 0.5 and 0.9 are ours. On a CPU they are slower than dense attention.
+What is left out, and how we read the rest: docs/methods/blocksparse.md.
 """
 
 from __future__ import annotations

@@ -10,10 +10,7 @@ Training-free, in every global layer (`start`: from one on). Section 3 of the pa
    of VGGT's tokens is left.
 4. Attention on the short sequence; outputs are copied to the merged tokens.
 
-Where paper and released code differ or are silent: protected tokens that are also destinations are seen
-twice, as released; patches outside whole windows are no destinations. `sheared` repeats the released
-pattern, which is laid out for the largest grid of whole windows and so shifts row by row on other grids;
-`half_scores` its comparison in bfloat16.
+Where paper and released code differ or are silent: docs/methods/fastvggt.md.
 """
 
 from __future__ import annotations
@@ -52,7 +49,8 @@ class SequencePlan:
 class SequenceMerge(Queries, Keys):
     """Steps 1 to 4: at most a share `ratio` of all tokens is merged, a share `protect` protected.
 
-    As queries and keys of one layer it is one merging. Matching costs the square of the sequence.
+    `sheared` and `half_scores` repeat mistakes of the released code. As queries and keys of one layer it is one
+    merging. Matching costs the square of the sequence.
     """
 
     ratio: float = 0.9

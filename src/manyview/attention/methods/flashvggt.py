@@ -14,16 +14,7 @@ Needs weights trained for it. Section 3 of the paper and the public releases, an
 5. Streams: see `streaming.recursive_keys`; the causal mask of the second training stage:
    `causal_descriptor_keys`.
 
-Where paper and release are silent or differ, the defaults follow the releases and options give the others:
-
-- descriptors of frames that are also there whole, and frames chosen twice, stay (`duplicates`);
-- k-means starts from the frames farthest from each other, so that every run chooses the same (released:
-  random starts);
-- `count_bias` times the log of the patches that a descriptor stands for can be added to its logits.
-
-The paper's ablations are options: `resample` (how descriptors are made), `specials`, `first_frame` and
-`keyframes=0` (auxiliary keys left out), `keyframe_rule`. The paper does not say which of them it trained
-weights for; here they run on weights that were trained for the whole method.
+Where paper and releases are silent or differ, and the paper's ablations: docs/methods/flash.md.
 """
 
 from __future__ import annotations

@@ -4,8 +4,7 @@ Training-free. The paper: global layers 0 and 1 of VGGT's 24 attend within frame
 25 frames, chosen by farthest-point sampling (cosine) on the descriptors of a retrieval network, layers 2 to
 8 only every second patch of them per side (`GoToHunt.layers`, `CoveringFrameKeys`).
 
-Where we differ: frames are covered by their mean tokens after the encoder, so that no second network is
-needed, and the reference frame comes first.
+Where we differ: docs/methods/gotohunt.md.
 """
 
 from __future__ import annotations

@@ -12,11 +12,7 @@ Training-free, in every global layer. Section 3 of the paper, and where it is he
    taken out of it and computed alone, so heads differ in length (`merging.outliers`).
 5. Attention on the short sequences; outputs are copied to the merged queries (`QuerySet.restore`).
 
-Where the paper is silent: special tokens are in no block; the last run and the last group of frames are
-shorter; destinations lie evenly through a block (`into="random"`: drawn), for queries a tenth, so that all
-sources are merged; outliers are ranked exactly, over all heads of the layer; merged keys carry no count
-(`count_bias` times its log). The paper's option that all tokens of the reference frame are destinations
-(`anchor`) is off, as in its tables.
+Where the paper is silent: docs/methods/httm.md.
 """
 
 from __future__ import annotations

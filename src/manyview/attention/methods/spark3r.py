@@ -9,8 +9,7 @@ Training-free, for videos. What the paper says, and where it is here:
    (`EveryFrameKeys`).
 3. Layers that a probe found insensitive (all but 11 to 16 of VGGT's 24) use every 3 r-th frame (`Spark3r`).
 
-Where the paper is silent: tokens are compared by the layer's normalised input; the lattice is ours; special
-tokens are never merged; the reference frame is always among the keys.
+Where the paper is silent: docs/methods/spark3r.md.
 """
 
 from __future__ import annotations
