@@ -49,8 +49,8 @@ class SequencePlan:
 class SequenceMerge(Queries, Keys):
     """Steps 1 to 4: at most a share `ratio` of all tokens is merged, a share `protect` protected.
 
-    `sheared` and `half_scores` repeat mistakes of the released code. As queries and keys of one layer it is one
-    merging. Matching costs the square of the sequence.
+    `sheared` and `half_scores` repeat mistakes of the released code. As queries and keys of one layer it is
+    one merging. Matching costs the square of the sequence.
     """
 
     ratio: float = 0.9
