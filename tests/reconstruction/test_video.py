@@ -123,14 +123,35 @@ def test_more_frames_per_second_than_there_are(tmp_path: Path) -> None:
     assert views.warnings[0] == "'a.mp4' has 10 frames per second, fewer than the 25 asked for"
 
 
-def test_a_long_video_is_limited_and_told(tmp_path: Path) -> None:
-    noise = (np.full((16, 16, 3), index % 200, np.uint8) for index in range(450))
-    views = _read(_write(tmp_path / "a.mp4", noise))
-    assert len(views.records) == 200
-    steps = {b - a for a, b in itertools.pairwise(_indices(views))}  # type: ignore[operator]
-    assert steps == {2, 3}
-    assert "200 of 450 frames are used, evenly spread" in views.warnings[0]
-    assert len(_read(tmp_path / "a.mp4", stride=1).records) == 450
+def test_by_default_a_video_gives_two_frames_a_second_and_at_most_200(tmp_path: Path) -> None:
+    greys = (np.full((16, 16, 3), 40 + index % 200, np.uint8) for index in range(450))
+    path = _write(tmp_path / "a.mp4", greys)
+    views = _read(path)
+    times = [record.time_s for record in views.records]
+    assert len(times) == 90 and all(0.1 <= b - a <= 0.9 for a, b in itertools.pairwise(times))  # type: ignore[operator]
+    assert views.warnings[0].startswith("90 of 450 frames are used") and "--fps" in views.warnings[0]
+    assert len(_read(path, stride=1).records) == 450
+    limited = plan_sampling(InputOptions(), [index / 10 for index in range(3000)])
+    assert limited.groups == 200 and limited.starts is not None and limited.starts[-1] == 599
+    assert plan_sampling(InputOptions(), [index / 10 for index in range(3000)], most=50).groups == 50
+
+
+def test_by_default_sharp_frames_are_taken_and_those_without_motion_left_out(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    texture = Image.fromarray(rng.integers(0, 256, (96, 328, 3)).astype(np.uint8)).resize((164, 48))
+    blurred = texture.filter(ImageFilter.GaussianBlur(3))
+
+    def frame(index: int) -> np.ndarray:
+        left = 2 * (min(index, 150) if index < 300 else index - 150)  # stands still from 15 to 30 s
+        picture = texture if index % 5 == 2 else blurred
+        return np.asarray(picture.crop((left % 100, 0, left % 100 + 64, 48)))
+
+    views = _read(_write(tmp_path / "a.mp4", map(frame, range(400)), gop=1))
+    indices = _indices(views)
+    assert all(index is not None and index % 5 == 2 for index in indices)
+    still = [index for index in indices if index is not None and 160 <= index < 300]
+    assert len(indices) - len(still) > 40 and len(still) <= 1
+    assert "in which nothing moved" in views.warnings[0]
 
 
 def test_the_sharp_frames_are_chosen(tmp_path: Path) -> None:
@@ -172,6 +193,9 @@ def test_choice_is_even_ordered_and_within_its_limits(
         pick_frames(zip(times, range(count), strict=True), sampling, lambda index: (index * 7919) % 101)
     )
     assert frames == sorted(set(frames))
+    if options.by_default:  # at most 14 s of 30 frames
+        assert min(count, 20) <= len(frames) <= 28
+        return
     slots = -(-count // (stride or window or 1))
     allowed = limit or (200 if stride is None else slots)
     assert len(frames) == min(slots, allowed)

@@ -201,7 +201,7 @@ def _read_video(
     input_set: InputSet, sizing: Sizing, strict: bool, progress: Progress, spool: PixelSpool | None
 ) -> LoadedViews:
     file = input_set.files[0]
-    path, reader = file.path, VideoReader(file.path, input_set.options)
+    path, reader = file.path, VideoReader(file.path, input_set.options, input_set.most_frames)
     views: list[View] = []
     for record, view in video_views(reader, file, sizing):
         views.append((record, view if spool is None else spool.keep(view)))

@@ -15,11 +15,15 @@ from .in_memory import InMemoryImage
 # With no sampling option, a video gives at most this many frames: dense global attention is quadratic in
 # them, and VGGT-type models gain little beyond it.
 DEFAULT_VIDEO_FRAMES = 200
+DEFAULT_VIDEO_FPS = 2.0
+LEAST_VIDEO_FRAMES = 24
+"""Of a short video, where it has so many."""
+DEFAULT_SHARPEST_OF = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class InputOptions:
-    """Which images or frames to use; all None means every image, or up to 200 even frames of a video.
+    """Which images or frames to use; all None means every image, or of a video what `default_of_video` says.
 
     First every `stride`-th, then of those at most `max_frames`.
     """
@@ -49,9 +53,15 @@ class InputOptions:
             raise UsageError(f"end_s ({self.end_s:g}) must be later than start_s ({self.start_s or 0:g})")
 
     @property
-    def every_frame(self) -> bool:
+    def by_default(self) -> bool:
         """Whether nothing says how many frames of a video to use."""
-        return self.max_frames is None and self.fps is None and self.stride is None
+        asked = (self.max_frames, self.fps, self.stride, self.sharpest_of)
+        return asked == (None, None, None, None)
+
+    def default_of_video(self, seconds: float) -> InputOptions:
+        """Two frames a second, the sharpest of five neighbours each, and at least 24 of a short video."""
+        fps = max(DEFAULT_VIDEO_FPS, LEAST_VIDEO_FRAMES / max(seconds, 1e-3))
+        return dataclasses.replace(self, fps=fps, sharpest_of=DEFAULT_SHARPEST_OF)
 
     @property
     def video_only(self) -> tuple[str, ...]:
@@ -82,7 +92,8 @@ class InputSet:
     """The files that a request stands for, in the order they are fed; nothing is decoded yet.
 
     `files` are the images, or the one video. `label` is the name of the input in
-    messages. `warnings` are sentences for the user.
+    messages. `warnings` are sentences for the user. `most_frames` of a video are used if the options do not
+    say how many.
     """
 
     kind: Literal["photos", "video"]
@@ -90,3 +101,4 @@ class InputSet:
     files: tuple[InputFile, ...]
     options: InputOptions = InputOptions()
     warnings: tuple[str, ...] = ()
+    most_frames: int = DEFAULT_VIDEO_FRAMES

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +22,8 @@ Frame = TypeVar("Frame")
 
 # Time stamps are rounded to the container's clock; a frame this early still opens its slot.
 _CLOCK_SLACK_S = 1e-3
+# Grey levels (of 255) by which the pixels of two small copies differ on average, below which nothing moved.
+_STILL = 0.7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,13 +31,13 @@ class Sampling:
     """The choice made for one video: at most `groups` frames.
 
     `starts`: the slots that open a group, the first and the last slot among them (None: every slot does).
-    `limited_by_default`: the limit is the default one, not the user's.
+    `by_default`: nothing says how many frames to use. Then frames in which nothing has moved are left out.
     """
 
     options: InputOptions
     groups: int = 1
     starts: tuple[int, ...] | None = None
-    limited_by_default: bool = False
+    by_default: bool = False
 
     def slot(self, ordinal: int, time_s: float) -> int:
         """Slot of the `ordinal`-th frame of the range, `time_s` seconds into it."""
@@ -48,15 +50,24 @@ class Sampling:
         return slot_rank if self.starts is None else bisect.bisect_right(self.starts, slot_rank) - 1
 
 
-def plan_sampling(options: InputOptions, times_s: Iterable[float]) -> Sampling:
-    """The sampling of a video whose frames in range are shown at these times (from the range's start)."""
+def plan_sampling(
+    options: InputOptions, times_s: Sequence[float], most: int = DEFAULT_VIDEO_FRAMES
+) -> Sampling:
+    """The sampling of a video whose frames in range are shown at these times (from the range's start).
+
+    At most `most` frames where the options do not say how many.
+    """
+    by_default = options.by_default
+    if by_default and times_s:
+        options = options.default_of_video(times_s[-1] - times_s[0])
     spacing = Sampling(options)
     slots = len({spacing.slot(ordinal, time_s) for ordinal, time_s in enumerate(times_s)})
-    free = options.every_frame
-    limit = DEFAULT_VIDEO_FRAMES if free else options.max_frames
+    # Of a number of neighbours the sharpest: that spaces the frames, but does not say how many.
+    spaced = options.fps is not None or options.stride is not None
+    limit = options.max_frames if options.max_frames is not None or (spaced and not by_default) else most
     if limit is None or slots <= limit:
-        return Sampling(options, max(slots, 1))
-    return Sampling(options, limit, tuple(evenly_spread(slots, limit)), limited_by_default=free)
+        return Sampling(options, max(slots, 1), by_default=by_default)
+    return Sampling(options, limit, tuple(evenly_spread(slots, limit)), by_default)
 
 
 def pick_frames(
@@ -77,6 +88,22 @@ def pick_frames(
     for _, group in itertools.groupby(numbered(), lambda item: item[0]):
         first = (frame for _, frame in itertools.islice(group, window))
         yield max(first, key=score) if window > 1 else next(first)
+
+
+class Motion:
+    """Tells frames in which nothing has moved since the last one that was kept."""
+
+    def __init__(self) -> None:
+        self._kept: UInt8[np.ndarray, "height width"] | None = None
+
+    def is_still(self, grey: UInt8[np.ndarray, "height width"]) -> bool:
+        """Whether a small grey copy of a frame differs from that of the last kept one by noise alone."""
+        kept = self._kept
+        same_size = kept is not None and kept.shape == grey.shape
+        if same_size and np.abs(grey.astype(np.int16) - kept).mean() < _STILL:
+            return True
+        self._kept = grey
+        return False
 
 
 def laplacian_variance(grey: UInt8[np.ndarray, "height width"]) -> float:

@@ -9,17 +9,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from ...errors import DamagedInputError, InputError, ManyViewError, optional_module
 from ...files.naming import counted
 from .decode import DecodedImage, apply_orientation
 from .file_type import read_head, video_container
-from .options import InputOptions
-from .sampling import laplacian_variance, pick_frames, plan_sampling
+from .options import DEFAULT_VIDEO_FRAMES, InputOptions
+from .sampling import Motion, laplacian_variance, pick_frames, plan_sampling
 
 # Longer side of the grey copy on which sharpness is measured: keeps motion blur, drops sensor noise.
 _SHARPNESS_SIDE = 480
+
+# The same of the copy that tells whether anything has moved.
+_MOTION_SIDE = 64
 
 # EXIF orientation that turns as the display matrix asks; PyAV gives its angle counter-clockwise.
 _ORIENTATION_OF_ANGLE = {0: 1, 90: 8, 180: 3, 270: 6}
@@ -46,11 +51,12 @@ class VideoReader:
     file does not open or nothing decodes, `InputError` if it has no images in the range of time.
     """
 
-    def __init__(self, path: Path, options: InputOptions) -> None:
+    def __init__(self, path: Path, options: InputOptions, most: int = DEFAULT_VIDEO_FRAMES) -> None:
+        """`most` frames at most where the options do not say how many."""
         self.path = path
         self.options = options
         self.decoded = 0  # frames that decoded, before the end of the range
-        self.in_range = self.used = 0
+        self.in_range = self.used = self.still = 0
         self.faults = 0  # decoding errors and frames with visible damage
         self.interlaced = False
         with _opened(self.path) as (container, stream):
@@ -68,7 +74,8 @@ class VideoReader:
             raise InputError(
                 f"'{path}' has no frame in the asked range of time; it lasts {times_s[-1]:.1f} seconds"
             )
-        self.sampling = plan_sampling(options, asked)
+        self._lasts_s = asked[-1] - asked[0] + 1 / self.native_fps if asked else 0.0
+        self.sampling = plan_sampling(options, asked, most)
 
     @property
     def _range_start(self) -> float:
@@ -97,12 +104,15 @@ class VideoReader:
 
     def frames(self) -> Iterator[VideoFrame]:
         """The chosen frames, each decoded when it is asked for."""
-        convert = _Converter()
+        convert, motion = _Converter(), Motion()
         candidates = (
             (time_s - self._range_start, (index, time_s, frame))
             for index, time_s, frame in self._sound_frames()
         )
         for index, time_s, frame in pick_frames(candidates, self.sampling, lambda c: convert.sharpness(c[2])):
+            if self.sampling.by_default and motion.is_still(convert.to_grey(frame, _MOTION_SIDE)):
+                self.still += 1
+                continue
             self.used += 1
             angle = round(frame.rotation / 90) * 90 % 360
             yield VideoFrame(
@@ -184,10 +194,12 @@ class VideoReader:
         if self.damage:
             notes.append(f"'{name}' {self.damage}; what decodes is used")
         sampling = self.sampling
-        if sampling.limited_by_default:
+        if sampling.by_default and self.used < self.in_range:
+            spaced = f"the sharpest, about {self.used / max(self._lasts_s, 1e-3):.2g} a second"
+            still = f", without {self.still} in which nothing moved" if self.still else ""
             notes.append(
-                f"{self.used} of {self.in_range} frames are used, evenly spread; "
-                "choose with --max-frames, --stride or --fps (max_frames, stride, fps) to use more or fewer"
+                f"{self.used} of {self.in_range} frames are used: {spaced}{still}; "
+                "--fps, --stride or --max-frames (fps, stride, max_frames) choose others"
             )
         elif self.used < self.in_range:
             notes.append(f"{self.used} of {self.in_range} frames are used")
@@ -246,8 +258,13 @@ class _Converter:
     def to_rgb(self, frame: Any) -> Image.Image:
         return Image.fromarray(self._rgb.reformat(frame, format="rgb24").to_ndarray())
 
-    def sharpness(self, frame: Any) -> float:
-        scale = min(1.0, _SHARPNESS_SIDE / max(frame.width, frame.height))
+    def to_grey(self, frame: Any, side: int) -> UInt8[np.ndarray, "height width"]:
+        """A copy of at most `side` pixels on the longer side."""
+        scale = min(1.0, side / max(frame.width, frame.height))
         width, height = max(3, round(frame.width * scale)), max(3, round(frame.height * scale))
         small = self._grey.reformat(frame, width, height, format="gray", interpolation="AREA")
-        return laplacian_variance(small.to_ndarray())
+        grey: np.ndarray = small.to_ndarray()
+        return grey
+
+    def sharpness(self, frame: Any) -> float:
+        return laplacian_variance(self.to_grey(frame, _SHARPNESS_SIDE))

@@ -35,6 +35,7 @@ from ..plan.defaults import default_run_options
 from ..plan.machine import inspect_machine, measure_flops, pick_device, pick_dtype
 from ..plan.preflight import Preflight, Request
 from ..plan.ranks import RankPreflight
+from ..plan.shorter import SHORT_S, views_within
 from ..result.load import load_reconstruction
 from .anchored import why_not_anchored
 from .choosing import Chooser, Chosen
@@ -209,12 +210,15 @@ def prepare(
         measure_flops(device, dtype) if leads else 0.0, whole, among.rank_bytes if among else (),
     )  # fmt: skip
 
-    def choose(count: int, height: int, width: int, given: tuple[str, ...]) -> Chosen:
-        """Plan and chunk sizes for so many views, which the first rank chooses. Raises MemoryLimitError."""
-        request = Request(
+    def requested(count: int, height: int, width: int, given: tuple[str, ...] = ()) -> Request:
+        return Request(
             config, count, height, width, plan, heads, dtype, given, run.kernels, options.linear_precision,
             run.head_dtype, run.channels_last, options.reference_view, options.camera_from_rays,
         )  # fmt: skip
+
+    def choose(count: int, height: int, width: int, given: tuple[str, ...]) -> Chosen:
+        """Plan and chunk sizes for so many views, which the first rank chooses. Raises MemoryLimitError."""
+        request = requested(count, height, width, given)
         if ranks is None:
             return chooser.choose(request)
         chosen: Chosen = ranks.objects(chooser.choose(request) if leads else None)[0]
@@ -229,6 +233,13 @@ def prepare(
     expected = expected_views(found, sizing)
     own, decoding = slice(None), DecodingPlan()
     if expected is not None:
+        if (
+            not photos and found.options.by_default and accel != "auto"
+        ):  # which takes longer videos in its stride
+            one = requested(1, expected.height, expected.width)
+            found = dataclasses.replace(
+                found, most_frames=views_within(one, device, SHORT_S, found.most_frames)
+            )
         together = choose(expected.views, expected.height, expected.width, ()).together()
         if ranks is not None and photos:
             own = own_frames(ranks, expected.views, together)
@@ -291,7 +302,7 @@ def prepare(
     if device.type == "cpu":  # the same memory, one after the other
         peak = max(chosen.peak_bytes, decoding.peak_bytes)
         chosen = dataclasses.replace(chosen, peak_bytes=peak)
-    if found.kind == "video" and found.options.every_frame and (chosen.seconds or 0) >= _PATIENCE_S:
+    if found.kind == "video" and found.options.by_default and (chosen.seconds or 0) >= _PATIENCE_S:
         hint = f"{count} frames of the video are used, --fps or --max-frames takes fewer"
         chosen = dataclasses.replace(chosen, hint=hint)
     notes = (
