@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test docs nightly lint bench bench-reference results clean
+.PHONY: install demo test docs nightly package lint bench bench-reference results clean
 
 install: $(STAMP)
 
@@ -40,6 +40,15 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+# What users get: the sdist, the wheel made from it, and that wheel in an environment of its own, outside the checkout.
+package: install
+	set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(BIN)/python -m hatchling build -t sdist -d $$folder; \
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation -w $$folder $$folder/*.tar.gz; \
+	$(PYTHON) -m venv $$folder/env; \
+	$$folder/env/bin/pip install --quiet --no-compile -c constraints.txt $$folder/*.whl; \
+	cd $$folder; env/bin/manyview --version; env/bin/manyview doctor; env/bin/manyview demo demo
 
 # Tables of docs/benchmarks for a CPU, in under ten minutes on four cores with nothing else running.
 BENCH_OUT ?= bench-cpu

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib.metadata
 import pydoc
 import re
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 import manyview
 from manyview._deprecation import new_names
+from manyview.errors import OLDEST_TORCH, ManyViewError, require_torch
 from manyview.reconstruction.run.options import ReconstructChanges, ReconstructOptions
 from tests.analytic_scene import fit_transform, room_scene
 
@@ -46,6 +48,29 @@ def test_unknown_name() -> None:
 def test_import_does_not_load_pytorch() -> None:
     code = "import sys, manyview; dir(manyview); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("version", ["1.13.1", "2.5.1+cu124", None])
+def test_an_old_or_missing_pytorch_is_told(version: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def installed(name: str) -> str:
+        if name == "torch" and version is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return str(version)
+
+    monkeypatch.setattr(importlib.metadata, "version", installed)
+    with pytest.raises(ManyViewError, match=r"PyTorch.*2\.6"):
+        require_torch()
+
+
+@pytest.mark.parametrize("version", ["2.6.0", "2.13.0+cpu", "3.0.0a0+git123", "unknown"])
+def test_a_newer_pytorch_is_taken(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
+    require_torch()
+
+
+def test_the_oldest_pytorch_is_that_of_the_package() -> None:
+    oldest = ".".join(map(str, OLDEST_TORCH))
+    assert any(line.startswith(f"torch>={oldest}") for line in importlib.metadata.requires("manyview") or [])
 
 
 def test_a_result_exports_without_another_import(tmp_path: Path) -> None:

@@ -98,6 +98,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in ("load", "reconstruct", "stream"):  # before an old PyTorch fails on what it does not have
+        importlib.import_module(f"{__name__}.errors").require_torch()
     value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     if _MODULES[name].startswith("reconstruction"):
         for package in ("export", "refine"):  # they bring the methods of `Reconstruction` of their names

@@ -9,8 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import importlib.metadata
+import re
 from collections.abc import Iterator
 from typing import Any
+
+OLDEST_TORCH = (2, 6)
 
 
 class ManyViewError(Exception):
@@ -104,6 +108,23 @@ def optional_module(name: str, what: str, extra: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise MissingExtraError(what, extra) from error
+
+
+def require_torch() -> None:
+    """Raise ManyViewError without a PyTorch that is new enough; it is not imported for that."""
+    oldest = ".".join(map(str, OLDEST_TORCH))
+    try:
+        version = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ManyViewError(
+            f"PyTorch is not installed; ManyView needs {oldest} or newer: pip install torch, or see pytorch.org "
+            "for the build that suits this machine"
+        ) from error
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers is not None and (int(numbers[1]), int(numbers[2])) < OLDEST_TORCH:
+        raise ManyViewError(
+            f"PyTorch {version} is installed; ManyView needs {oldest} or newer: pip install --upgrade torch"
+        )
 
 
 def require_plot(what: str = "the plot") -> None:

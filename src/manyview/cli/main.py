@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._option_checks import check_options
-from ..errors import in_one_sentence, memory_errors
+from ..errors import in_one_sentence, memory_errors, require_torch
 from ..reconstruction.plan.allocator import bound_caches
 from .console import fail, log_to_stderr
 from .options import with_user_paths
@@ -70,6 +70,7 @@ def run(argv: Sequence[str]) -> int:
     log_to_stderr(debug)
     try:
         _check_arguments(args)
+        require_torch()
         bound_caches()  # before PyTorch is imported
         renamed = [_renamed(arg, _RENAMED if place else _RENAMED_VERBS) for place, arg in enumerate(args)]
         command = _parse(renamed)
