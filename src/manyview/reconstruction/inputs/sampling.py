@@ -99,11 +99,11 @@ class Motion:
     def is_still(self, grey: UInt8[np.ndarray, "height width"]) -> bool:
         """Whether a small grey copy of a frame differs from that of the last kept one by noise alone."""
         kept = self._kept
-        same_size = kept is not None and kept.shape == grey.shape
-        if same_size and np.abs(grey.astype(np.int16) - kept).mean() < _STILL:
-            return True
         self._kept = grey
-        return False
+        if kept is None or kept.shape != grey.shape or np.abs(grey.astype(np.int16) - kept).mean() >= _STILL:
+            return False
+        self._kept = kept
+        return True
 
 
 def laplacian_variance(grey: UInt8[np.ndarray, "height width"]) -> float:
