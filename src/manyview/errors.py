@@ -117,8 +117,8 @@ def require_torch() -> None:
         version = importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError as error:
         raise ManyViewError(
-            f"PyTorch is not installed; ManyView needs {oldest} or newer: pip install torch, or take the build "
-            "that suits this machine from pytorch.org"
+            f"PyTorch is not installed; ManyView needs {oldest} or newer: pip install torch, or take the "
+            "build that suits this machine from pytorch.org"
         ) from error
     numbers = re.match(r"(\d+)\.(\d+)", version)
     if numbers is not None and (int(numbers[1]), int(numbers[2])) < OLDEST_TORCH:
