@@ -14,7 +14,8 @@ from manyview.synthetic import demo_scene
 def main() -> None:
     truth = demo_scene(views=6)
     images = truth.images[0]  # [views, 3, height, width]; arrays, Pillow images and paths work too
-    scene = manyview.reconstruct(images, manyview.load("manyview-small"))
+    model = manyview.load("manyview-small")
+    scene = manyview.reconstruct(images, model, image_size=112)  # small for the sake of speed
 
     print("camera poses (cam_from_world)", scene.cam_from_world.shape)
     print("intrinsics", scene.intrinsics.shape)

@@ -21,6 +21,7 @@ from manyview.models.network import Network
 from manyview.reconstruction.inputs.source_images import reduced
 from manyview.reconstruction.result.result import Reconstruction
 from tests.analytic_scene import Truth, cast, fit_transform, room_scene, write_sources
+from tests.models.tiny import FAST_SIZE
 
 from .test_colmap import adjusted
 
@@ -65,7 +66,8 @@ def test_bundle_adjustment_runs_on_every_photo_set(
     name: str, shared_data: Path, small_model: Network, tmp_path: Path
 ) -> None:
     files = [str(path) for path in sorted(shared_data.glob(_SETS[name]))][:4]
-    scene = manyview.reconstruct(files if len(files) > 1 else files[0], small_model)
+    inputs = files if len(files) > 1 else files[0]
+    scene = manyview.reconstruct(inputs, small_model, image_size=FAST_SIZE)
     lines: list[str] = []
     export(scene, tmp_path, "colmap", {"images": "none"}, tell=lines.append)
     points = adjusted(tmp_path).num_points3D()

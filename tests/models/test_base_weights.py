@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import json
 from pathlib import Path
 
@@ -18,9 +17,6 @@ from manyview.models.checkpoints.metadata import METADATA_KEY
 from manyview.models.checkpoints.read import read_checkpoint
 from manyview.models.load import weights_of_name
 
-BUNDLED = Path(str(importlib.resources.files("manyview.models") / "bundled"))
-FULL = BUNDLED / "manyview-flash.safetensors"
-
 
 def write_part(path: Path, full: Path, base: Path, name: str) -> None:
     whole = read_checkpoint(full)
@@ -30,11 +26,16 @@ def write_part(path: Path, full: Path, base: Path, name: str) -> None:
 
 
 def test_a_part_of_named_weights_loads_as_the_whole_file_does(tmp_path: Path) -> None:
+    """The whole file is named weights whose global layers moved, and which say for which plan."""
     base = weights_of_name("manyview-small")
     assert base is not None
-    write_part(tmp_path / "part.safetensors", FULL, base, "manyview-small")
-    part, full = manyview.load(tmp_path / "part.safetensors"), manyview.load(FULL)
-    assert (tmp_path / "part.safetensors").stat().st_size < 0.6 * FULL.stat().st_size
+    named, whole = read_checkpoint(base), tmp_path / "whole.safetensors"
+    tensors = {k: v.half() * (2 if "global_blocks" in k else 1) for k, v in named.tensors.items()}
+    metadata = {**json.loads(named.metadata[METADATA_KEY]), "accel": {"plan": "flash:r=4"}}
+    save_file(tensors, whole, {METADATA_KEY: json.dumps(metadata), "format": "pt"})
+    write_part(tmp_path / "part.safetensors", whole, base, "manyview-small")
+    part, full = manyview.load(tmp_path / "part.safetensors"), manyview.load(whole)
+    assert (tmp_path / "part.safetensors").stat().st_size < 0.6 * whole.stat().st_size
     assert part.state_dict().keys() == full.state_dict().keys()
     assert all(torch.equal(value, full.state_dict()[key]) for key, value in part.state_dict().items())
     assert part.info is not None and full.info is not None

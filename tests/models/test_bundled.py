@@ -18,6 +18,8 @@ from manyview.models.checkpoints.named import NamedModel
 from manyview.models.families import MODELS
 from manyview.models.run_options import RunOptions
 
+from .tiny import FAST_SIZE
+
 BUNDLED = [row for row in MODELS if row.hub_id is None]
 FLASH = [row for row in BUNDLED if row.plan is not None]
 DENSE = [row.name for row in BUNDLED if row.plan is None]
@@ -28,7 +30,7 @@ def auc_30(name: str, spec: str) -> float:
     model, case = manyview.load(name), Case("easy", 8)
     found, truth = [], []
     for number in range(3):
-        scene = case.render(number, (112, 112))
+        scene = case.render(number, (FAST_SIZE, FAST_SIZE))
         with torch.no_grad():
             plan = Plan.parse(spec, model.config.depth)
             found.append(model(scene.images, plan, RunOptions(heads=("camera",))).cam_from_world[0].double())
@@ -37,10 +39,11 @@ def auc_30(name: str, spec: str) -> float:
     return auc(torch.maximum(errors.rotation_deg, errors.translation_deg).flatten(), 30)
 
 
-@pytest.mark.parametrize("name", [row.name for row in BUNDLED])
-def test_bundled_weights_are_free_and_say_what_they_are(name: str) -> None:
-    model = manyview.load(name)
-    assert model.name == name and model.info is not None and model.info.commercial_use is True
+@pytest.mark.parametrize("row", BUNDLED, ids=lambda row: row.name)
+def test_bundled_weights_are_free_and_say_what_they_are(row: NamedModel) -> None:
+    model = manyview.load(row.name)
+    assert row.images == f"longer side {model.config.image_size}, patches of {model.config.patch_size}"
+    assert model.name == row.name and model.info is not None and model.info.commercial_use is True
     assert model.info.licence == "Apache-2.0"
     assert model.info.metadata["config"] == json.loads(json.dumps(model.config.to_json()))
     assert model.info.metadata["recipe"]["command"].startswith("manyview train")
@@ -51,11 +54,12 @@ def test_siblings_run_under_the_plan_they_were_trained_for(row: NamedModel, tmp_
     model = manyview.load(row.name)
     assert model.info is not None and model.info.plan == row.plan
     assert row.plan is not None and row.plan in row.methods
-    scene = Case("easy", 4).render(0, (112, 112))
+    scene = Case("easy", 4).render(0, (FAST_SIZE, FAST_SIZE))
     for number, picture in enumerate((scene.images[0] * 255).byte().permute(0, 2, 3, 1).numpy()):
         Image.fromarray(picture).save(tmp_path / f"{number}.png")
-    result = manyview.reconstruct(tmp_path, model=model)
-    assert Plan.parse(result.settings["accel"], 8) == Plan.parse(row.plan, 8)
+    result = manyview.reconstruct(tmp_path, model=model, image_size=FAST_SIZE)
+    used, wanted = (Plan.parse(spec, model.config.depth) for spec in (result.settings["accel"], row.plan))
+    assert used == wanted
 
 
 @pytest.mark.parametrize("row", FLASH, ids=lambda row: row.name)

@@ -23,6 +23,9 @@ TINY = VGGTConfig(
     track_head=None,
 )
 
+FAST_SIZE = 112
+"""Pixels of the longer side for tests of the bundled weights, whose own size may be several times slower."""
+
 
 def tiny_vggt(dtype: torch.dtype = torch.float32, config: VGGTConfig = TINY) -> VGGT:
     """Random weights of order one over the square root of the fan-in; deterministic."""

@@ -13,7 +13,7 @@ import manyview
 from manyview.attention.auto import ExpectedTime, SuitedPlans, choose_plan
 from manyview.attention.plan import Plan
 from manyview.models.da3.config import DA3_BASE
-from manyview.models.families import suited_plans
+from manyview.models.families import empty_network, suited_plans
 from manyview.models.network import NetworkConfig
 from manyview.models.vggt.config import VGGT_1B
 from manyview.reconstruction.plan.device_model import (
@@ -26,6 +26,7 @@ from manyview.reconstruction.plan.device_model import (
 from manyview.reconstruction.plan.estimate import stage_seconds, total_seconds
 from manyview.reconstruction.plan.machine import Machine
 from manyview.reconstruction.plan.preflight import Request, preflight
+from manyview.train.config import load_config
 
 H100 = known_devices()["NVIDIA H100"]
 FRAMES = (100, 300, 1000, 3000)
@@ -71,13 +72,17 @@ def test_plain_kernels_and_float32_heads(spec):
 
 def test_ratios_between_plans_are_those_measured_on_a_cpu():
     file = Path(__file__).parents[2] / "docs/benchmarks/cpu-small/bench.json"
-    measured = reversed(json.loads(file.read_text())["measurements"])  # dense first, its twin after it
+    bench = json.loads(file.read_text())
+    measured = reversed(bench["measurements"])  # dense first, its twin after it
     many = {one["plan"]: one["seconds"] for one in measured if one["frames"] == 64}
-    config = manyview.load().config
-    core = known_devices()["CPU"]
+    config = dataclasses.replace(load_config("nano").model, point_head=None)  # what was measured
+    assert sum(p.numel() for p in empty_network(config).parameters()) == bench["model"]["parameters"]
+    core, (width, height) = known_devices()["CPU"], bench["model"]["image_size"]
 
     def seconds(plan: str) -> float:
-        return total_seconds(request(plan, 64, config, (80, 112), kernels="plain", head_dtype=None), core)
+        return total_seconds(
+            request(plan, 64, config, (height, width), kernels="plain", head_dtype=None), core
+        )
 
     for plan in ("frame", "avggt", "flash", "gotohunt", "anchors", "spark3r", "fastvggt"):
         ratio = many[plan] / many["dense"]

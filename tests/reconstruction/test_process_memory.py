@@ -12,6 +12,7 @@ from tools.results.memory import MIB, MemoryCase, can_measure, measure, write_ph
 from manyview.errors import MemoryLimitError
 from manyview.reconstruction.run.options import ReconstructOptions
 from manyview.reconstruction.run.prepare import prepare
+from tests.models.tiny import FAST_SIZE
 
 # Of the code and kernels that a first pass brings into memory, whose share depends on the machine.
 _CONSTANT = 48 * MIB
@@ -28,9 +29,9 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(
     "case",
     [
-        MemoryCase(64, "fp32", accel="frame"),
+        MemoryCase(64, "fp32", image_size=FAST_SIZE, accel="frame"),
         MemoryCase(2, "bf16", image_size=336),
-        MemoryCase(40, "bf16", accel="anchors:frames=4", chunk=8),
+        MemoryCase(40, "bf16", image_size=FAST_SIZE, accel="anchors:frames=4", chunk=8),
     ],
     ids=str,
 )
@@ -42,7 +43,9 @@ def test_the_expected_peak_is_that_of_the_process(folder, case):
 def test_a_limit_refuses_what_the_process_would_take(folder):
     from manyview.models.load import load
 
-    limited = ReconstructOptions(device="cpu", precision="bf16", accel="dense", memory_limit_gib=0.04)
+    limited = ReconstructOptions(
+        device="cpu", precision="bf16", accel="dense", image_size=FAST_SIZE, memory_limit_gib=0.04
+    )
     with pytest.raises(MemoryLimitError, match="64 views"):
         prepare(folder, load(), limited)
 

@@ -16,7 +16,9 @@ from manyview.synthetic import demo_scene, write_scene
 
 @pytest.fixture(scope="module")
 def model():
-    return manyview.load("manyview-small")
+    model = manyview.load("manyview-small")
+    model.info = dataclasses.replace(model.info, trained_on="rendered scenes")
+    return model
 
 
 @pytest.fixture(scope="module")

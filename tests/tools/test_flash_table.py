@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -71,6 +72,9 @@ def test_what_cannot_be_compared_is_an_error(model: VGGT) -> None:
         compare_variants({"a": model}, [Variant("x", "dense")], [(Case("easy", 2), 1)])
     with pytest.raises(UsageError, match="variant"):
         compare_variants({"a": model}, [], [(Case("easy", 2), 1)])
+    other = VGGT(dataclasses.replace(MODEL, image_size=48))
+    with pytest.raises(UsageError, match="--image-size"):
+        compare_variants({"a": model, "b": other}, [Variant("a", "dense")], [(Case("easy", 2), 1)])
     with pytest.raises(ValueError, match="not 0"):
         Variant("a", PLAN, chunk=0)
 
@@ -78,9 +82,10 @@ def test_what_cannot_be_compared_is_an_error(model: VGGT) -> None:
 def test_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "flash"
     line = [str(out), "--flash", "manyview-small", "--flash-stream", "None", "--levels", "easy"]
-    assert flash_table.main([*line, "--views", "2", "--scenes", "1"]) == 0
+    assert flash_table.main([*line, "--views", "2", "--scenes", "1", "--image-size", "56"]) == 0
     found = json.loads((out / "results.json").read_text())
     (case,) = found["cases"]
+    assert found["settings"]["image_size"] == 56
     # Dense, three reductions of two weights, and two streams of each; nothing of the third weights.
     assert len(case["rows"]) == 1 + 3 + 3 + 4
     table, summary = (out / "table.md").read_text(), (out / "summary.md").read_text()

@@ -47,6 +47,8 @@ class FlashTable:
     """Scenes for each of these numbers of views."""
     order: str = "sequence"
     """sequence, or set, on which nothing streams."""
+    image_size: int | None = None
+    """Side of the images in pixels; default: what the weights were trained on."""
 
 
 def variants(trained_for: str, joint: bool = False) -> tuple[Variant, ...]:
@@ -187,8 +189,8 @@ def measure(args: FlashTable, command: str) -> None:
     def tell(done: int, total: int) -> None:
         sys.stderr.write(f"\r{done} of {total} passes" + "\n" * (done == total))
 
-    results = compare_variants(models, rows, cases, tell)
-    facts = settings(models)
+    results = compare_variants(models, rows, cases, tell, args.image_size)
+    facts = settings(models, args.image_size)
     for name, one in facts["models"].items():
         one["name"] = models[name].name
     data = {"command": command, "settings": facts, "cases": [one.to_json() for one in results]}

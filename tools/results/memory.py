@@ -28,7 +28,7 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True)
 class MemoryCase:
-    """One run. `model`: "small", or "wide" for VGGT-1B's widths with random weights and a depth of 4."""
+    """One run. `model`: "small", the bundled one, or "wide": VGGT-1B's widths, random, a depth of 4."""
 
     views: int
     precision: str
@@ -59,15 +59,15 @@ def cases() -> Iterator[MemoryCase]:
     """The published table."""
     for precision in ("bf16", "fp32"):
         for views in (8, 24, 64, 100, 150, 300):
-            yield MemoryCase(views, precision)
+            yield MemoryCase(views, precision, image_size=112)
         for views in (8, 24):
             yield MemoryCase(views, precision, image_size=336)
         for accel in ("frame", "avggt:early=0,stride=2x2", "anchors:frames=8"):
-            yield MemoryCase(150, precision, accel=accel)
-        yield MemoryCase(300, precision, accel="anchors:frames=8", chunk=16)
+            yield MemoryCase(150, precision, image_size=112, accel=accel)
+        yield MemoryCase(300, precision, image_size=112, accel="anchors:frames=8", chunk=16)
         for views in (2, 8):
             yield MemoryCase(views, precision, "wide")
-    yield MemoryCase(64, "bf16", threads=2)
+    yield MemoryCase(64, "bf16", image_size=112, threads=2)
     yield MemoryCase(24, "bf16", image_size=336, threads=2)
 
 

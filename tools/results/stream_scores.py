@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -110,10 +111,11 @@ def compare_variants(
     variants: Sequence[Variant],
     cases: Sequence[tuple[Case, int]],
     progress: Callable[[int, int], None] | None = None,
+    image_size: int | None = None,
 ) -> tuple[CaseVariants, ...]:
     """Run every variant on as many scenes of each case as stand beside it, one scene after the other.
 
-    Images have the first variant's model's own size. `progress` hears (passes done, all). UsageError for no
+    Images have `image_side` pixels a side. `progress` hears (passes done, all). UsageError for no
     variant, no case, weights that are not among the models, or models of different sizes.
     """
     if not variants or not cases or any(scenes < 1 for _, scenes in cases):
@@ -121,11 +123,7 @@ def compare_variants(
     strange = [variant.weights for variant in variants if variant.weights not in models]
     if strange:
         raise UsageError(f"no model is called '{strange[0]}': there are {', '.join(models)}")
-    sizes = {(model.config.patch_size, model.config.image_size) for model in models.values()}
-    if len(sizes) > 1:
-        raise UsageError("the models expect images of different sizes: compare those of one size")
-    ((patch, side),) = sizes
-    side = max(1, side // patch) * patch
+    side = image_side(models, image_size)
     fitting = [[w for w in variants if w.chunk is None or case.order == "sequence"] for case, _ in cases]
     total, done = sum(scenes * len(own) for (_, scenes), own in zip(cases, fitting)), 0
     results = []
@@ -160,7 +158,19 @@ def compare_variants(
     return tuple(results)
 
 
-def settings(models: dict[str, Network]) -> dict[str, Any]:
+def image_side(models: dict[str, Network], image_size: int | None = None) -> int:
+    """Pixels of a side, whole patches of every model: about `image_size`, or what all models were trained on.
+
+    Raises UsageError for models of different sizes without `image_size`.
+    """
+    sizes = {model.config.image_size for model in models.values()} if image_size is None else {image_size}
+    if len(sizes) > 1:
+        raise UsageError("the models expect images of different sizes: give one with --image-size")
+    patch = math.lcm(*(model.config.patch_size for model in models.values()))
+    return max(1, sizes.pop() // patch) * patch
+
+
+def settings(models: dict[str, Network], image_size: int | None = None) -> dict[str, Any]:
     """What reproduces a comparison, beside its cases and variants; JSON-able."""
     first = next(iter(models.values()))
     parameter, heads = next(first.parameters()), first.config.num_heads
@@ -173,7 +183,7 @@ def settings(models: dict[str, Network]) -> dict[str, Any]:
             }
             for name, model in models.items()
         },
-        "image_size": first.config.image_size,
+        "image_size": image_side(models, image_size),
         "environment": describe_machine(parameter.device, parameter.dtype, heads, first.config.dim // heads),
     }
 

@@ -18,17 +18,23 @@ logger = logging.getLogger(__name__)
 
 _FLASH = "flash (used by default) or flash:version=v2; others replace what it was trained for"
 _FLASH_SIZES = dataclasses.replace(VGGT_1B, point_head=None, track_head=None)
-_RENDERED = "rendered scenes of at most 112 pixels"
 _TRAINED = "{} (used by default); others replace what it was trained for"
 
 
-def _bundled(name: str, notes: str, plan: str | None = None) -> NamedModel:
-    """Weights that come with the package, trained for `plan`."""
-    methods = "all" if plan is None else _TRAINED.format(plan)
-    file, images = f"{name}.safetensors", "longer side 112, patches of 8"
+def _bundled(
+    name: str,
+    notes: str,
+    *,
+    image_size: int,
+    size_bytes: int,
+    trained_on: str | None,
+    plan: str | None = None,
+) -> NamedModel:
+    """Weights that come with the package, trained for `plan` on images of `trained_on` (None: any)."""
     return NamedModel(
-        name, None, "Apache-2.0", True, notes, file=file, images=images, methods=methods, plan=plan,
-        size_bytes=12_200_000, trained_on=_RENDERED,
+        name, None, "Apache-2.0", True, notes, file=f"{name}.safetensors", plan=plan,
+        images=f"longer side {image_size}, patches of 8", size_bytes=size_bytes, trained_on=trained_on,
+        methods="all" if plan is None else _TRAINED.format(plan),
     )  # fmt: skip
 
 
@@ -75,14 +81,28 @@ SPEC = ModelSpec(
     prepare=_prepare,
     trained_for=_trained_for,
     models=(
-        _bundled("manyview-small", "comes with the package; trained on procedural scenes"),
         _bundled(
-            "manyview-flash", "manyview-small trained on for descriptors in place of all keys", "flash:r=4"
+            "manyview-small",
+            "comes with the package; trained on procedural scenes",
+            image_size=112,
+            size_bytes=12_200_000,
+            trained_on="rendered scenes of at most 112 pixels",
+        ),
+        _bundled(
+            "manyview-flash",
+            "manyview-small trained on for descriptors in place of all keys",
+            image_size=112,
+            size_bytes=12_200_000,
+            trained_on="rendered scenes of at most 112 pixels",
+            plan="flash:r=4",
         ),
         _bundled(
             "manyview-flash-stream",
             "manyview-flash trained on for streams, where a frame sees earlier ones only",
-            "flash:r=4,keyframes=0",
+            image_size=112,
+            size_bytes=12_200_000,
+            trained_on="rendered scenes of at most 112 pixels",
+            plan="flash:r=4,keyframes=0",
         ),
         NamedModel(
             name="vggt-1b",
