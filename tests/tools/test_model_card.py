@@ -15,7 +15,11 @@ from tools.results.model_card import Card, main, write_tables
 
 import manyview
 from manyview.errors import UsageError
+from manyview.models.checkpoints.metadata import stored_metadata
+from manyview.models.checkpoints.read import read_checkpoint
 from manyview.models.load import weights_of_name
+
+ROOT = Path(__file__).resolve().parents[2]
 
 ROW = {
     "auc_5": 1.25,
@@ -100,6 +104,15 @@ def test_sizes_of_a_network(tmp_path: Path):
     write_tables(page, Card(weights, model.info.metadata))
     count = sum(p.numel() for p in model.parameters()) / 1e6
     assert f"| parameters | {count:.2f} million" in page.read_text() and "Apache-2.0" in page.read_text()
+
+
+def test_the_readme_has_the_numbers_of_the_bundled_weights(tmp_path: Path):
+    weights, text = weights_of_name("manyview-small"), (ROOT / "README.md").read_text()
+    assert weights is not None
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    assert write_tables(page, Card(weights, stored_metadata(read_checkpoint(weights)))) == ["summary"]
+    assert page.read_text() == text
 
 
 def test_marked_places_are_replaced_and_the_rest_stays(tmp_path: Path):

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 from tools.results import batch, flash_table, posed_summary, procedural, ranks, ranks_measured, tables
+from tools.results.excerpts import excerpts
+from tools.results.marks import fill_marks
 from tools.results.plans import ALL_PLANS, FEW_PLANS, MODELS
 
 from manyview.attention.methods import METHODS
 from manyview.attention.plan import Plan
 
-RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "docs" / "results"
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -38,6 +41,14 @@ def test_tables_from_their_json(tmp_path):
     assert medium.read_text().count("| `dense` | ") == 2 and posed.read_text().count("| `dense` | ") == 6
     windows = json.loads((RESULTS / "streaming/walk/long_run.json").read_text())["windows"]
     assert len(stream.read_text().splitlines()) == 2 + len(windows)
+
+
+@pytest.mark.parametrize("name", tables.PAGES)
+def test_excerpts_in_pages_are_those_of_the_results(name, tmp_path):
+    text, copy = (ROOT / name).read_text(), tmp_path / "page.md"
+    copy.write_text(text)
+    assert fill_marks(copy, "results", excerpts(RESULTS))
+    assert copy.read_text() == text
 
 
 def test_the_page_of_batches():

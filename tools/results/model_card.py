@@ -9,15 +9,17 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from manyview import load
-from manyview.errors import ManyViewError, OutputError, UsageError
+from manyview.errors import ManyViewError, UsageError
 from manyview.files.writing import format_bytes
 from manyview.models.checkpoints.metadata import stored_metadata
 from manyview.models.checkpoints.read import read_checkpoint
 from tools.results.credits import credits_table
+from tools.results.marks import fill_marks
 
 _COLUMNS = (
     ("AUC@5 exact", "auc_integral_5", ".1f"),
@@ -150,33 +152,8 @@ TABLES = {
 
 
 def write_tables(page: str | Path, card: Card) -> list[str]:
-    """Replace what stands between `<!-- numbers:NAME -->` and `<!-- /numbers -->` of a page.
-
-    NAME is one of `TABLES`; returned are the names replaced. Errors: UsageError for a page without such a
-    place or an unknown name, OutputError if it cannot be read or written.
-    """
-    path = Path(page)
-    try:
-        text = path.read_text("utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot read {path}: {error.strerror}") from error
-    pieces = text.split("<!-- numbers:")
-    found, result = [], pieces[0]
-    for piece in pieces[1:]:
-        name, opened, rest = piece.partition(" -->")
-        _, closed, after = rest.partition("<!-- /numbers -->")
-        if not opened or not closed or name not in TABLES:
-            known = ", ".join(TABLES)
-            raise UsageError(f"{path}: '<!-- numbers:{name}' needs an end and one of the names {known}")
-        found.append(name)
-        result += f"<!-- numbers:{name} -->\n{TABLES[name](card)}\n<!-- /numbers -->{after}"
-    if not found:
-        raise UsageError(f"{path} has no place for numbers: mark one with <!-- numbers:summary -->")
-    try:
-        path.write_text(result, "utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
-    return found
+    """Fill the places `<!-- numbers:NAME -->` of a page, NAME one of `TABLES`; errors as of `fill_marks`."""
+    return fill_marks(page, "numbers", {name: partial(make, card) for name, make in TABLES.items()})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

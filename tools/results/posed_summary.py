@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from manyview.evaluate.report.markdown import AREAS
+from manyview.models.families import find_model
 
 Row = dict[str, Any]
 
@@ -16,16 +17,16 @@ _OPENING = """# Real photographs
 Made by `python -m tools.results.posed` with the weights in the package: {sets},
 at most {views} views each, on {machine}.
 
-**Real photographs are outside what these weights were trained for** (procedural scenes, small images): the
-tables say how far they carry, not what this kind of network can do. COLMAP has the same photographs at their
-own size and takes seconds to minutes; the network sees {pixels} pixels of the longer side and takes a
-fraction of a second.
+{trained}COLMAP has the same photographs at their own
+size; the network sees {pixels} pixels of the longer side.
 
 Rows that are no plan: `identity` (no rotation, centres at random) and `mean step` (the mean of the *true*
 steps) are independent of the images; `colmap` is structure from motion, and what it leaves out counts as
 wrong. Sets are small, so differences of a few points of AUC mean nothing ([how it is
 measured](../evaluation-posed.md)). {areas}.
 """
+_TRAINED = """**{name} was trained on {images} and on nothing else**: the tables say how far it
+carries, not what this kind of network can do. """
 _OWN_TRUTH = """
 The truth of {names} is a COLMAP model itself, so COLMAP's figures there say that it repeats itself.
 """
@@ -95,8 +96,10 @@ def summary(folder: Path, models: Sequence[str]) -> str:
     first = next(iter(results.values()))
     sets, settings = [one["set"] for one in first["sets"]], first["settings"]
     machine = settings["environment"]
+    rows = [row for row in map(find_model, models) if row is not None and row.trained_on is not None]
     lines = [
         _OPENING.format(
+            trained="".join(_TRAINED.format(name=row.name, images=row.trained_on) for row in rows),
             sets=", ".join(one["name"] for one in sets),
             views=settings["views"],
             machine=f"{machine['device_name']}, {machine['threads']} threads, {machine['precision']}",

@@ -123,9 +123,9 @@ def markdown(content: dict[str, Any]) -> str:
         "# Refined cameras",
         "",
         f"Made by `{content['command']}` on {content['cpu']}, {threads}, commit {content['commit']}, from "
-        f"the dense attention of {content['model']}, which is a bad start: it saw rendered scenes of 112 "
-        "pixels. COLMAP is incremental mapping of the same images, all pairs, on the same cores; its figures "
-        "count views that it leaves out as wrong. "
+        f"the dense attention of {content['model']}, which is a bad start on "
+        "photographs. COLMAP is incremental mapping of the same images, all pairs, on the same cores; its "
+        "figures count views that it leaves out as wrong. "
         f"{AREAS}. Depth after one median scale a set. What is done, and when "
         "it is refused: [refinement](../../refinement.md).",
         "",

@@ -1,8 +1,8 @@
 """Remake Markdown tables from the JSON beside them: `python -m tools.results.tables [FOLDER ...]`.
 
 table.md from results.json of `manyview evaluate synthetic`, `manyview evaluate posed` and
-`tools.results.flash_table`, and long_run.md from long_run.json. Without folders all of docs/results, and the
-pages that sum them up: summary.md, posed.md.
+`tools.results.flash_table`, and long_run.md from long_run.json. Without folders all of docs/results, the
+pages that sum them up (summary.md, posed.md), and the places `<!-- results:NAME -->` of README and docs.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from manyview.evaluate.report.benchmark import benchmark_table
 from manyview.evaluate.report.posed import stored_table
 from manyview.evaluate.runner.benchmark import CaseRow, CaseRows, Comparison
 from tools.results import flash_table, long_stream, posed_summary, procedural
+from tools.results.excerpts import excerpts
+from tools.results.marks import fill_marks
 from tools.results.plans import MODELS
 
 _RESULTS = Path("docs/results")
+PAGES = ("README.md", "docs/flash-weights.md", "docs/streaming.md")
+"""Pages of the repository with places for excerpts of docs/results."""
 
 
 def remake(folder: Path) -> list[Path]:
@@ -71,6 +75,8 @@ def main(folders: Sequence[str]) -> None:
     written = [path for folder in folders or [_RESULTS] for path in remake(Path(folder))]
     for path in written + ([] if folders else remake_pages(_RESULTS)):
         sys.stdout.write(f"{path}\n")
+    for page in () if folders else PAGES:
+        sys.stdout.write(f"{page}: {', '.join(fill_marks(page, 'results', excerpts(_RESULTS)))}\n")
 
 
 if __name__ == "__main__":
