@@ -72,7 +72,7 @@ def remake_pages(results: Path) -> list[Path]:
 
 def main(folders: Sequence[str]) -> None:
     """Remake docs/results, or the tables of the folders named."""
-    written = [path for folder in folders or [_RESULTS] for path in remake(Path(folder))]
+    written = [path for folder in folders or [str(_RESULTS)] for path in remake(Path(folder))]
     for path in written + ([] if folders else remake_pages(_RESULTS)):
         sys.stdout.write(f"{path}\n")
     for page in () if folders else PAGES:
