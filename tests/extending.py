@@ -47,7 +47,6 @@ class ExtendedPackage:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _SERVER],
                 env=environment,
-                cwd=self._root,
                 text=True,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
