@@ -13,11 +13,13 @@ from pathlib import Path
 import manyview
 
 _SERVER = """
-import contextlib, io, json, sys
+import contextlib, io, json, os, sys
 from manyview.cli.main import run
 for line in sys.stdin:
+    folder, command = json.loads(line)
+    os.chdir(folder)
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        status = run(json.loads(line))
+        status = run(command)
     print(json.dumps([status, out.getvalue(), err.getvalue()]), flush=True)
 """
 
@@ -34,6 +36,11 @@ class ExtendedPackage:
         target = self._root / "manyview"
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("bundled"))
         (target / "models" / "bundled").symlink_to(source / "models" / "bundled")
+        self.add(file, text, list_file, old, new)
+
+    def add(self, file: str, text: str, list_file: str, old: str, new: str) -> None:
+        """Adds another one, before anything runs."""
+        target = self._root / "manyview"
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         (target / file).write_text(text, encoding="utf-8")
         listed = (target / list_file).read_text(encoding="utf-8")
@@ -54,7 +61,7 @@ class ExtendedPackage:
             weakref.finalize(self, _end, self._process)
         assert self._process.stdin is not None and self._process.stdout is not None
         command = [str(argument) for argument in arguments]
-        print(json.dumps(command), file=self._process.stdin, flush=True)
+        print(json.dumps([os.getcwd(), command]), file=self._process.stdin, flush=True)
         return subprocess.CompletedProcess(command, *json.loads(self._process.stdout.readline()))
 
 

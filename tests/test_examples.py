@@ -1,14 +1,9 @@
-"""The scripts in examples/ run as their docstrings say."""
+"""The script in examples/ runs as its docstring says; scripts for schedulers are run by tests of commands."""
 
 from __future__ import annotations
 
 import importlib
-import os
-import runpy
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,49 +16,8 @@ from manyview.synthetic import demo_scene
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
-Run = Callable[..., str]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs an example as a script and returns what it prints; it may warn of nothing."""
-
-    def script(name: str, *arguments: str | Path) -> str:
-        monkeypatch.setattr(sys, "argv", [str(part) for part in (EXAMPLES / name, *arguments)])
-        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
-        return capsys.readouterr().out
-
-    return script
-
-
 def test_every_example_is_run_here() -> None:
-    text = Path(__file__).read_text(encoding="utf-8")
-    assert all(f'"{path.name}"' in text for path in EXAMPLES.glob("*.py"))
-
-
-def test_arrays(run: Run) -> None:
-    assert "(6, 3, 4)" in run("arrays.py")
-
-
-def test_own_attention() -> None:
-    """In a process of its own, as users run it: every import is the example's."""
-    command = [sys.executable, "-W", "error::DeprecationWarning:__main__", EXAMPLES / "own_attention.py"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert "RandomKeys" in done.stdout
-
-
-@pytest.mark.photos(3, 96, 80)
-def test_photos_to_colmap(run: Run, photos: Path, tmp_path: Path) -> None:
-    said = run("photos_to_colmap.py", photos, tmp_path / "out", "--accel", "dense")
-    assert "3 views, dense attention" in said
-    assert (tmp_path / "out" / "colmap" / "sparse" / "0" / "images.bin").is_file()
-
-
-@pytest.mark.photos(5, 96, 80)
-def test_live_stream(run: Run, photos: Path) -> None:
-    assert "frames 0 to 3" in (said := run("live_stream.py", photos)) and "frames 4 to 4" in said
+    assert [path.name for path in EXAMPLES.glob("*.py")] == ["spatialbench_adapter.py"]
 
 
 _HARNESS = {
