@@ -61,6 +61,14 @@ class RankError(ManyViewError):
         self.exit_code = exit_code
 
 
+class ServerError(ManyViewError):
+    """What a server says of a request or of a job, or that it cannot be reached."""
+
+    def __init__(self, sentence: str, exit_code: int = 1) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+
 def in_one_sentence(error: Exception) -> tuple[str, int]:
     """What a person is told of an error, and the exit status."""
     if isinstance(error, ManyViewError):

@@ -32,11 +32,12 @@ VALUES: dict[type, tuple[str, ...]] = {
 }
 LIMIT_S = 30
 
-# What `batch` shares with `reconstruct` is tried there.
+# What `batch` and `serve` share with `reconstruct` is tried there.
 OPTIONS = [
     option
     for option in every_option()
-    if option.words != ("batch",) or option.flag in ("--jobs", "--shard", "--retries")
+    if option.words not in (("batch",), ("serve",))
+    or option.flag in ("--jobs", "--shard", "--retries", "--host", "--port", "--max-upload-mib")
 ]
 # What an option says nothing without.
 NEEDS: dict[tuple[str, str], tuple[str, ...]] = {
@@ -80,10 +81,12 @@ def lines(
     (tmp_path / "scenes").mkdir()
     shutil.copytree(photos, tmp_path / "scenes" / "one")
     monkeypatch.setattr("manyview.batch.run.run_side_by_side", in_this_process)
+    monkeypatch.setattr("manyview.serve.queue.JobQueue.run", lambda *_: None)
     return {
         ("reconstruct",): (photos, "out", *model, "--to", "none", "--max-frames", 1, "--refine"),
         ("stream",): (photos, "out", *model, "--to", "none", "--max-frames", 1),
         ("batch",): ("scenes", "results", *model, "--to", "none"),
+        ("serve",): ("jobs", *model, "--port", 0),
         ("refine",): ("result", "--to", "none"),
         ("plan",): (photos, *model, "--max-frames", 1),
         ("export",): ("result", "--to", "ply"),

@@ -1,4 +1,4 @@
-"""Result folders, export manifests, journals of streams and batches that a stranger edited."""
+"""Result folders, export manifests, journals of streams and batches, and jobs that a stranger edited."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ from manyview import export, load_reconstruction
 from manyview.batch.claims import Claims, Runner
 from manyview.batch.folder import open_batch
 from manyview.batch.journal import Entry, Journal
+from manyview.batch.pool import Answer, Failure
+from manyview.cli.job_options import job_command
+from manyview.cli.serve_job import JobCommand
 from manyview.files.manifest import MANIFEST_NAME
 from manyview.reconstruction.result.save import ARRAYS_NAME, HEADER_NAME
+from manyview.serve.job import StoredFile, Submission
+from manyview.serve.queue import open_queue
 from manyview.streaming.journal import StreamJournal
 
 from ..analytic_scene import fit_transform, room_scene
@@ -137,3 +142,31 @@ def test_batches(place: Path, data: st.DataObject) -> None:
         open_batch(out, {"accel": "flash"})
     Journal(hidden / "journal", "other").read()
     Claims(hidden / "claims", Runner.this()).take("kitchen")
+
+
+@examples(60)
+@given(st.data())
+def test_jobs(place: Path, data: st.DataObject) -> None:
+    folder = place / "jobs"
+    shutil.rmtree(folder, ignore_errors=True)
+    with open_queue(folder) as queue, queue.staging() as stage:
+        (stage / "input").mkdir()
+        files = [StoredFile("sub/a.png", "sub/a.png", 3)]
+        asked = Submission(name="photos", notes=("hm",), earlier={"accel": "dense"})
+        job = queue.submit(stage, asked, {"accel": "dense", "image_size": 28}, files)
+    path = folder / job.id / "job.json"
+    fixed = {"id": "1", "submitted": 1.5, "lines": [{"kind": "said", "text": "x"}], "deaths": 1}
+    document = json.loads(path.read_text()) | fixed
+    if data.draw(st.booleans()):
+        path.write_bytes(data.draw(damaged(json_bytes(document))))
+    else:
+        path.write_bytes(json_bytes(data.draw(mutated(document))))
+    with only_our_errors(place / "outside"), open_queue(folder) as queue:
+        queue.jobs()
+        task = next(queue.tasks())
+        if task is not None:
+            given = {"paths": (), "task": task, "tell": str, "result": None}
+            with only_our_errors():
+                command = job_command(task.job.options, JobCommand, **given)
+                command.found(command.how.inputs)
+            queue.ended(Answer(task, Failure("no"), 1.0))

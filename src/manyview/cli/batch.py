@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import io
-import signal
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tyro
 
 from .._option_checks import check_options
-from .console import Bars, say
-from .export import chosen_formats
+from .console import Bars, say, stopped_by_sigterm
 from .options import flat_options
-from .reconstruct import Reconstruct, SceneChoice
+from .reconstruct import Reconstruct
+from .scene_choice import SceneChoice, scene_command
 
 if TYPE_CHECKING:
     from ..batch.journal import Entry
@@ -79,7 +76,7 @@ class Batch(SceneChoice):
             Plan.parse(self.how.accel, model.config.depth)
         hidden = open_batch(self.out, self._options(model))
         having = shares(model, self.how.options(), max(1, min(jobs, len(chosen))))
-        with Bars() as bars, _stopped_by_sigterm():
+        with Bars() as bars, stopped_by_sigterm():
 
             def told(entry: Entry, progress: Progress) -> None:
                 say(f"{progress}: {_line(entry)}")
@@ -101,11 +98,7 @@ class Batch(SceneChoice):
 
     def _command(self) -> Reconstruct:
         """The command that every scene is, but for its paths; UsageError for options that cannot be."""
-        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(SceneChoice)}
-        command = Reconstruct(paths=(), yes=True, **shared)
-        command.exports.options(chosen_formats(command.to))
-        command.refinement()
-        return command
+        return scene_command(self, Reconstruct, paths=(), yes=True)
 
     def _options(self, model: Network) -> dict[str, Any]:
         """What decides the results and is not the default, by option."""
@@ -169,20 +162,3 @@ def _say_outcomes(outcomes: Sequence[Outcome], out: Path) -> int:
     also += f", {number['elsewhere']} with other runners" if number["elsewhere"] else ""
     say(f"{number['done']} of {len(outcomes)} scenes done{also}; in {out}, figures in scenes.csv")
     return 1 if failed else 0
-
-
-@contextlib.contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """What schedulers send before they kill ends the run like Ctrl-C, so that its scenes are free at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..batch.claims import BEAT_S, Claim, ClaimLost
 from ..batch.run import SceneDone, SceneTask
@@ -22,6 +22,7 @@ from .reconstruct import Reconstruct
 
 if TYPE_CHECKING:
     from ..models.network import Network
+    from ..reconstruction.result.result import Reconstruction
     from ..reconstruction.run.options import ReconstructOptions
 
 _HIGH_WATER = re.compile(r"^VmHWM:\s+(\d+) kB", re.MULTILINE)
@@ -32,51 +33,60 @@ class ReconstructScene:
     """What a process of the pool does with a scene; `command` without its paths."""
 
     command: Reconstruct
-    loaded: _LoadedSingleView | None = None
+    loaded: LoadedSingleView | None = None
 
     def __call__(
         self, model: Network, task: SceneTask, share: Share, tell: Callable[[None], None]
     ) -> SceneDone:
         if self.loaded is None:
-            self.loaded = _LoadedSingleView.of(self.command)
-        how = dataclasses.replace(
-            self.command.how, device=share.device, memory_limit_gib=share.memory_limit_gib
-        )
+            self.loaded = LoadedSingleView.of(self.command)
         paths = (task.scene.input, os.fspath(task.folder))
-        command = dataclasses.replace(self.command, paths=paths, how=how, single_view=self.loaded)
-        _forget_peak()
+        command = dataclasses.replace(self.command, paths=paths, single_view=self.loaded)
         said = io.StringIO()  # notes and warnings are stored with the result
         try:
-            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), memory_errors():
-                scene = command.reconstructed(model, _Watching(task.claim))
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+                scene, peak = reconstruct_scene(command, model, share, _Watching(task.claim))
         except ClaimLost:
             return SceneDone(lost=True)
-        except ManyViewError:
-            raise
-        except OSError as error:
-            raise ManyViewError(f"{error.filename or 'a file'}: {error.strerror or error}") from error
-        peak = scene.peak_memory_bytes if share.device.startswith("cuda") else _peak()
-        return SceneDone(len(scene), peak or scene.peak_memory_bytes, scene.settings_hash)
+        return SceneDone(len(scene), peak, scene.settings_hash)
+
+
+def reconstruct_scene(
+    command: Reconstruct, model: Network, share: Share, bars: Bars
+) -> tuple[Reconstruction, int]:
+    """The result of a command by a model that is loaded, in a process of the pool, and its peak in bytes."""
+    how = dataclasses.replace(command.how, device=share.device, memory_limit_gib=share.memory_limit_gib)
+    _forget_peak()
+    try:
+        with memory_errors():
+            scene = dataclasses.replace(command, how=how).reconstructed(model, bars)
+    except ManyViewError:
+        raise
+    except OSError as error:
+        raise ManyViewError(f"{error.filename or 'a file'}: {error.strerror or error}") from error
+    peak = scene.peak_memory_bytes if share.device.startswith("cuda") else _peak()
+    return scene, peak or scene.peak_memory_bytes
 
 
 @dataclasses.dataclass(frozen=True)
-class _LoadedSingleView(SingleViewChoice):
+class LoadedSingleView(SingleViewChoice):
     """The choice with its network, which all scenes use."""
 
-    options: ReconstructOptions | None = None
+    network: Any = None
 
     @classmethod
-    def of(cls, command: Reconstruct) -> _LoadedSingleView:
+    def of(cls, command: Reconstruct, network: Any = None) -> LoadedSingleView:
+        """`network`: that of an earlier scene, if it was loaded."""
         from ..reconstruction.run.options import ReconstructOptions
 
         choice = command.single_view
-        return cls(**vars(choice), options=choice.onto(ReconstructOptions(), command.model))
+        if network is None and (choice.metric or choice.sky):
+            network = choice.onto(ReconstructOptions(), command.model).metric_model
+        return cls(**vars(choice), network=network)
 
     def onto(self, options: ReconstructOptions, model: ModelChoice) -> ReconstructOptions:
-        assert self.options is not None
-        return dataclasses.replace(
-            options, metric=self.metric, sky=self.sky, metric_model=self.options.metric_model
-        )
+        options = dataclasses.replace(options, metric=self.metric, sky=self.sky)
+        return options if self.network is None else dataclasses.replace(options, metric_model=self.network)
 
 
 class _Watching(Bars):

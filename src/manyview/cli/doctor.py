@@ -17,6 +17,7 @@ _EXTRAS = {
     "colmap": ("pycolmap", "COLMAP export"),
     "mesh": ("trimesh", "GLB export"),
     "view": ("viser", "the viewer"),
+    "serve": ("fastapi", "the server"),
     "plot": ("matplotlib", "plots of training and benchmarks"),
 }
 

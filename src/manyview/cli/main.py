@@ -20,6 +20,7 @@ from .options import with_user_paths
 COMMANDS: dict[str, tuple[str, str]] = {
     "reconstruct": ("reconstruct", "Reconstruct"),
     "batch": ("batch", "Batch"),
+    "serve": ("serve", "Serve"),
     "stream": ("stream", "Stream"),
     "refine": ("refine", "Refine"),
     "plan": ("plan", "PlanCommand"),

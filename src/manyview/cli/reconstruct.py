@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,15 +11,12 @@ import tyro
 
 from ..refine.options import RefineOptions
 from .console import Bars, quality_line, say, say_notes, say_warnings
-from .export import ExportChoice, ExportNames, chosen_formats, export_all
+from .export import chosen_formats, export_all
 from .long_run import check_long_run
 from .options import (
     DevicesChoice,
     KnownChoice,
     MaskChoice,
-    ModelChoice,
-    RunChoice,
-    SingleViewChoice,
     check_apart,
 )
 from .refining import (
@@ -29,6 +27,7 @@ from .refining import (
     stereo_options,
     without_refinement,
 )
+from .scene_choice import SceneChoice
 
 if TYPE_CHECKING:
     from ..models.network import Network
@@ -53,23 +52,6 @@ class Request:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SceneChoice:
-    """How one scene is reconstructed, whatever its input: what `reconstruct` and `batch` share."""
-
-    to: ExportNames = ("ply", "report")
-    model: ModelChoice = dataclasses.field(default_factory=ModelChoice)
-    how: RunChoice = dataclasses.field(default_factory=RunChoice)
-    single_view: SingleViewChoice = dataclasses.field(default_factory=SingleViewChoice)
-    refine: Literal["none", "cameras", "depth"] = "none"
-    """Exact cameras afterwards, from the original images (--refine alone), and depth that they confirm
-    (--refine depth); see `manyview refine`."""
-    depth_size: int | None = None
-    """Longer side of the depth maps of --refine depth in pixels; default: 512."""
-    refining: RefineOptions = dataclasses.field(default_factory=RefineOptions)
-    exports: ExportChoice = dataclasses.field(default_factory=ExportChoice)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Reconstruct(SceneChoice):
     """Photos or a video to cameras, depth maps and a point cloud.
 
@@ -80,6 +62,10 @@ class Reconstruct(SceneChoice):
     """INPUT [INPUT ...] OUT"""
     overwrite: bool = False
     """Replace an earlier result of ManyView in OUT; other files are never touched."""
+    server: str | None = None
+    """Have `manyview serve` at this address (http://host:7870) compute it; all else is as without."""
+    token: str | None = None
+    """Token of the server; default: MANYVIEW_TOKEN."""
     receipt: bool = False
     """First run --accel and dense attention on a sample of the views: time saved, deviation, break-even."""
     receipt_views: int | None = None
@@ -94,6 +80,11 @@ class Reconstruct(SceneChoice):
         from ..distributed.environment import RankEnvironment
         from .several_ranks import run_as_rank, run_on
 
+        if self.server is not None or self.token is not None:
+            from .reconstruct_there import reconstruct_there
+
+            reconstruct_there(self)
+            return 0
         place = RankEnvironment.find()
         if place is not None:
             return run_as_rank(self, place)
@@ -107,15 +98,15 @@ class Reconstruct(SceneChoice):
             self.reconstructed()
         return 0
 
-    def request(self) -> Request:
-        """What the command is to do, after all checks that need no weights."""
+    def request(self, here: bool = True) -> Request:
+        """What the command is to do, after all checks that need no weights; without `here` elsewhere."""
         from ..errors import UsageError
         from ..files.paths import user_path
 
         if len(self.paths) < 2:
             raise UsageError("give an input and an output folder: manyview reconstruct PHOTOS OUT")
         formats = self.exports.options(chosen_formats(self.to))
-        refinement = self.refinement()
+        refinement = self.refinement(here)
         folder = user_path(self.paths[-1])
         check_apart(self.paths[:-1], folder)
         options = self.masks.onto(self.known.onto(self.how.options()))
@@ -178,14 +169,12 @@ class Reconstruct(SceneChoice):
         self, request: Request, ready: PreparedRun, earlier: dict[str, Any] | None
     ) -> Reconstruction | None:
         """The result in the folder if it is this one, arrays and all. Raises OutputError for another one."""
+        from ..reconstruction.result.load import load_if_whole
         from ..reconstruction.result.save import check_output_folder
 
         if earlier is None or self.overwrite:
             return None
-        wanted = None if request.refinement is None else request.refinement.settings(ready.views.records)
-        left = left_to_do(earlier.get("refine"), wanted)
-        same = ready.made(request.folder, without_refinement(earlier)) and left != "other"
-        scene = _whole_result(request.folder) if same else None
+        scene = load_if_whole(request.folder) if lacking(request, ready, earlier) != "other" else None
         if scene is None:
             check_output_folder(request.folder)
         return scene
@@ -237,8 +226,8 @@ class Reconstruct(SceneChoice):
         )
         say_warnings(scene.warnings)
 
-    def refinement(self) -> Refinement | None:
-        """What --refine asks for, or None."""
+    def refinement(self, here: bool = True) -> Refinement | None:
+        """What --refine asks for, or None; without `here` another machine is to do it."""
         from ..errors import UsageError
         from ..reconstruction.known.files import KnownFiles
 
@@ -253,7 +242,8 @@ class Reconstruct(SceneChoice):
                 flag = "--" + changed.replace("_", "-")
                 raise UsageError(f"{flag} is about the refinement of cameras: give --refine too")
             return None
-        require_refinement()
+        if here:
+            require_refinement()
         known = KnownFiles(self.known.known_cameras)
         return Refinement(self.refining, known, None, stereo, self.how.device)
 
@@ -285,12 +275,10 @@ class Reconstruct(SceneChoice):
         export_all(scene, folder, lacking, bars)
 
 
-def _whole_result(folder: Path) -> Reconstruction | None:
-    """The result in `folder` if it loads, arrays and all."""
-    from ..errors import ManyViewError
-    from ..reconstruction.result.load import load_reconstruction
-
-    try:
-        return load_reconstruction(folder)
-    except ManyViewError:
-        return None
+def lacking(
+    request: Request, ready: PreparedRun, earlier: Mapping[str, Any]
+) -> Literal["nothing", "depth", "all", "other"]:
+    """What a result of these settings lacks of a refinement (`left_to_do`); "other": it is another one."""
+    wanted = None if request.refinement is None else request.refinement.settings(ready.views.records)
+    same = ready.made(request.folder, without_refinement(earlier))
+    return left_to_do(earlier.get("refine"), wanted) if same else "other"

@@ -1,4 +1,4 @@
-"""Who may talk to the viewer: a browser that knows the token, under a name that the viewer is served by."""
+"""Who may talk to a server of ours: who knows its token, under a name that it is served by."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_UNREADABLE = "the request cannot be read"
 ANY_ADDRESS = frozenset({"", "0.0.0.0", "::"})
 
 
@@ -28,24 +29,40 @@ class Access:
     token: str = dataclasses.field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
 
     def refusal(self, path: str, headers: Mapping[str, str]) -> str | None:
-        """Why a request is refused, for the person who sent it; None if it is not.
+        """Why a request of a browser is refused, for the person who sent it; None if it is not.
 
         `path` has the query; `headers` may raise LookupError for one that is repeated.
         """
+        problem = self.foreign(headers)
+        if problem is not None:
+            return problem
+        try:
+            cookies = headers.get("Cookie") or ""
+        except LookupError:
+            return _UNREADABLE
+        if not self.is_token(self.query_token(path)) and not self.is_token(self._cookie_token(cookies)):
+            return "open the whole address that ManyView printed, with its token"
+        return None
+
+    def foreign(self, headers: Mapping[str, str]) -> str | None:
+        """Why a request is refused that comes from a page of another site, or by another name of ours."""
         try:
             host = headers.get("Host") or ""
             origin = headers.get("Origin")
-            cookies = headers.get("Cookie") or ""
             name = urlsplit(f"//{host}").hostname or ""
+            site = None if origin is None else urlsplit(origin).netloc
         except (LookupError, ValueError):
-            return "the request cannot be read"
+            return _UNREADABLE
         if not self._is_served_as(name):
-            return f"this viewer is not served as {name!r}"
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return f"pages of {origin!r} may not use this viewer"
-        if not self._is_token(self.query_token(path)) and not self._is_token(self._cookie_token(cookies)):
-            return "open the whole address that ManyView printed, with its token"
+            return f"nothing is served here as {name!r}"
+        if site is not None and site.lower() != host.lower():
+            return f"pages of {origin!r} may not ask here"
         return None
+
+    def url(self, port: int) -> str:
+        """The address of the server for a program on this machine."""
+        host = "127.0.0.1" if self.host in ANY_ADDRESS else self.host
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def query_token(self, path: str) -> str:
         """The token in an address, right or wrong; empty if there is none."""
@@ -68,11 +85,11 @@ class Access:
             return ""
         return "" if found is None else found.value
 
-    def _is_token(self, text: str) -> bool:
+    def is_token(self, text: str) -> bool:
         return secrets.compare_digest(text.encode("utf-8", "surrogateescape"), self.token.encode())
 
     def _is_served_as(self, name: str) -> bool:
-        if name in _LOOPBACK or (name and name == self.host.lower()):
+        if name in LOOPBACK or (name and name == self.host.lower()):
             return True
         if self.host not in ANY_ADDRESS:
             return False

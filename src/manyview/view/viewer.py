@@ -13,7 +13,7 @@ from ..errors import UsageError, optional_module
 from ..export.frusta import frustum_corners, frustum_size
 from ..files.spread import evenly_spread
 from ..reconstruction.result.result import Reconstruction
-from .access import ANY_ADDRESS, Access
+from .access import Access
 from .cameras import CameraShapes, line_colours, small_image
 from .cloud import LEVEL_STEP, LEVELS, RankedPoints, frame_cloud, level_of, level_thresholds, scene_cloud
 from .options import ViewOptions
@@ -41,14 +41,14 @@ def start_viewer(scene: Reconstruction, options: ViewOptions | None = None) -> V
         raise
 
 
-def free_port(host: str, port: int) -> int:
-    """The first port from `port` on (0: any) that can be bound on `host`; UsageError if there is none."""
+def free_port(host: str, port: int, tried: int = _PORTS_TRIED) -> int:
+    """The first of `tried` ports from `port` on (0: any) that can be bound on `host`. Raises UsageError."""
     try:
         family, kind, protocol, _, _ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError):
         raise UsageError(f"the host {host!r} is not an address of this machine; try 127.0.0.1") from None
     problem: OSError | None = None
-    for candidate in range(port, min(port + _PORTS_TRIED, 65536)):
+    for candidate in range(port, min(port + tried, 65536)):
         with socket.socket(family, kind, protocol) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -90,9 +90,7 @@ class Viewer:
     @property
     def url(self) -> str:
         """Address of the page with its token, for a browser on this machine."""
-        host = "127.0.0.1" if self.options.host in ANY_ADDRESS else self.options.host
-        place = f"[{host}]" if ":" in host else host
-        return f"http://{place}:{self.port}/?token={self._access.token}"
+        return f"{self._access.url(self.port)}/?token={self._access.token}"
 
     @property
     def shown_points(self) -> int:

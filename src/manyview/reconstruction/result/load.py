@@ -89,6 +89,14 @@ def load_reconstruction(folder: str | Path) -> Reconstruction:
         raise DamagedInputError(f"{folder}: the files do not hold a valid reconstruction: {error}") from error
 
 
+def load_if_whole(folder: str | Path) -> Reconstruction | None:
+    """The reconstruction in `folder` if it loads, arrays and all, else None."""
+    try:
+        return load_reconstruction(folder)
+    except ManyViewError:
+        return None
+
+
 def read_settings(folder: str | Path) -> dict[str, Any]:
     """Only the settings of the reconstruction in `folder`, without its arrays; same errors as loading."""
     return _read_header(Path(folder) / HEADER_NAME).settings
