@@ -119,6 +119,11 @@ def test_bodies_that_cannot_be_read(http: Any, queue: JobQueue) -> None:
     assert not queue.jobs() and len(list(queue.folder.iterdir())) == 2
 
 
+def test_text_that_is_no_text_is_kept_as_it_came(http: Any, queue: JobQueue) -> None:
+    job = post(http(), {"a.png": image()}, {"name": "\udcff"}).json()
+    assert http().get(f"/jobs/{job['id']}").json()["name"] == "\udcff" == job["name"]
+
+
 def test_as_many_wait_as_may(http: Any) -> None:
     for _ in range(LIMITS.max_waiting):
         assert post(http(), {"a.png": image()}).status_code == 201

@@ -20,6 +20,8 @@ from manyview.serve.queue import JobQueue
 from tests.batch.in_process import in_this_process
 
 from ..cli.conftest import Command
+from ..reconstruction.test_video import _counting as counting_video
+from .conftest import LIMITS
 
 SMALL = {"image_size": 28, "to": ["npz"]}
 
@@ -103,3 +105,16 @@ def test_a_job_that_fails_says_what_the_command_says(
     assert (damaged.state, damaged.exit_code) == ("failed", status) == ("failed", 2)
     assert alone.sentence.startswith("'0.png' ") and str(tmp_path) not in alone.sentence
     assert "--chunk" in long.sentence and long.exit_code == 2
+
+
+def test_a_video_gives_no_more_frames_than_images_may_be_sent(
+    run: Any, http: Any, queue: JobQueue, tmp_path: Path
+) -> None:
+    pytest.importorskip("av", reason="videos need the extra 'video'")
+    video = counting_video(tmp_path / "walk.mp4", 20)
+    (done,) = run(({"walk.mp4": video}, {**SMALL, "stride": 1}, {}))
+    scene = manyview.load_reconstruction(queue.result_folder(done.id))
+    assert len(scene) == LIMITS.max_images and scene.views[-1].video_frame == 19
+    parts = [("files", ("walk.mp4", video.read_bytes()))]
+    answer = http().post("/jobs", files=parts, data={"options": '{"max_frames": 4}'})
+    assert answer.status_code == 413 and "max_frames" in answer.json()["error"]

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from starlette.responses import Response
 
 from ..files.schema import open_regular
 from ..files.writing import OWN_PREFIX
+from .job import encoded
 
 _PIECE = 2**20
 FILE_HEADERS = {
@@ -24,7 +24,7 @@ FILE_HEADERS = {
 
 def as_json(value: Any, status: int = 200) -> Response:
     """`value` as JSON; structs too."""
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
+    return Response(encoded(value), status, media_type="application/json")
 
 
 def sentence(status: int, text: str) -> Response:

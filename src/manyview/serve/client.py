@@ -19,7 +19,7 @@ from ..files.schema import Natural, check_regular, open_regular, parse_json
 from ..files.writing import output_errors
 from ..reconstruction.inputs.options import InputFile
 from ..view.access import LOOPBACK
-from .job import JobView, Submission
+from .job import JobView, Submission, encoded
 
 _PIECE = 2**18
 _TIMEOUT = httpx2.Timeout(60.0, connect=10.0)
@@ -108,7 +108,7 @@ class ServerClient:
     ) -> JobView:
         """Send files under their views' names; `progress` counts them. OSError for an unreadable one."""
         boundary = secrets.token_hex(16)
-        texts = {"options": msgspec.json.encode(options), "about": msgspec.json.encode(asked)}
+        texts = {"options": encoded(options), "about": encoded(asked)}
         heads = [_head(boundary, "files", file.name) for file in files]
         sizes = [check_regular(file.path) for file in files]
         start = b"".join(_head(boundary, name) + text + b"\r\n" for name, text in texts.items())

@@ -17,7 +17,7 @@ from ..files.naming import enumerated
 from ..files.schema import read_json
 from ..files.transaction import flush
 from ..files.writing import OWN_PREFIX, atomic_file, check_writable, entries, output_errors, partial_name
-from .job import Job
+from .job import Job, encoded
 
 JOB_NAME, INPUT_NAME, RESULT_NAME = "job.json", "input", "result"
 _MARK_NAME, _MARK = f"{OWN_PREFIX}serve", "manyview serve 1\n"
@@ -65,7 +65,7 @@ def read_jobs(folder: Path) -> Iterator[Job]:
 def write_job(place: Path, job: Job) -> None:
     """Replace `job.json` in the folder of a job; it is on the disk when this returns."""
     with output_errors(place, 0), atomic_file(place / JOB_NAME) as part:
-        part.write_bytes(msgspec.json.encode(job))
+        part.write_bytes(encoded(job))
         flush(part)
 
 

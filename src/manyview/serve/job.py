@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -10,6 +11,14 @@ from ..errors import ManyViewError, UsageError
 from ..files.schema import Duration, Finite, Natural
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+def encoded(value: Any) -> bytes:
+    """JSON of `value`, structs too, also of text that is no UTF-8 (as "\\udcff" in a client's JSON)."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(value)).encode()
 
 
 class NoSuchJobError(UsageError):

@@ -76,8 +76,11 @@ def input_set(
     Raises as `find_inputs`.
     """
     files = tuple(files)
-    if len(files) == 1 and is_video(read_head(files[0].path)):
-        return InputSet("video", label, files, options, tuple(warnings))
+    try:
+        if len(files) == 1 and is_video(read_head(files[0].path)):
+            return InputSet("video", label, files, options, tuple(warnings))
+    except OSError as error:
+        raise InputError(f"'{files[0].path}' cannot be opened: {error.strerror}") from error
     _refuse_videos(label, [file.path for file in files], options)
     return _thinned(label, files, options, warnings)
 
