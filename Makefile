@@ -21,9 +21,9 @@ demo: install
 test: install
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-# The site, in build/site; a link, anchor or name that leads nowhere is an error.
+# The site, in build/site; a link, anchor or name that leads nowhere is an error (--quiet would hide it from --strict).
 docs: install
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 # The same tests on the versions that machines with a card have: the oldest PyTorch and Triton, the newest NumPy.
 CARD_PYTHON ?= python3.12
