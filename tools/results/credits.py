@@ -13,6 +13,16 @@ _FILE = Path(__file__).with_suffix(".toml")
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
+def recipes_of(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Of all runs that led to weights with this metadata, the first run first."""
+    found: list[Mapping[str, Any]] = []
+    recipe = metadata.get("recipe")
+    while recipe:
+        found.insert(0, recipe)
+        recipe = (recipe.get("start") or {}).get("recipe")
+    return found
+
+
 def training_sets(recipes: Sequence[Mapping[str, Any]]) -> tuple[list[str], bool]:
     """Names of the sets of photographs in these recipes, and whether rendered scenes showed pictures."""
     mixes = [mix for recipe in recipes for stage in recipe["config"]["stages"] for mix in stage["scenes"]]

@@ -18,7 +18,7 @@ from manyview.errors import ManyViewError, UsageError
 from manyview.files.writing import format_bytes
 from manyview.models.checkpoints.metadata import stored_metadata
 from manyview.models.checkpoints.read import read_checkpoint
-from tools.results.credits import credits_table
+from tools.results.credits import credits_table, recipes_of
 from tools.results.marks import fill_marks
 
 _COLUMNS = (
@@ -45,12 +45,7 @@ class Card:
     @property
     def recipes(self) -> list[Mapping[str, Any]]:
         """Of all runs that led to the weights, the first run first."""
-        found: list[Mapping[str, Any]] = []
-        recipe = self.metadata.get("recipe")
-        while recipe:
-            found.insert(0, recipe)
-            recipe = (recipe.get("start") or {}).get("recipe")
-        return found
+        return recipes_of(self.metadata)
 
 
 def _row(cells: list[str]) -> str:
