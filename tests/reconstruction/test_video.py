@@ -360,8 +360,10 @@ def test_real_short_videos(shared_data: Path) -> None:
 def test_real_long_video(shared_data: Path) -> None:
     path = shared_data / "video-redkitchen-long" / "redkitchen_1000.mp4"
     views = _read(path)
-    assert _indices(views) == evenly_spread(1000, 200)
-    assert "200 of 1000 frames are used" in views.warnings[0]
+    times = [record.time_s for record in views.records]  # two in each of 33 seconds, from end to end
+    assert 60 <= len(times) <= 67 and times[0] < 0.2 and times[-1] > 32.9  # type: ignore[operator]
+    assert "of 1000 frames are used" in views.warnings[0]
+    assert _indices(_read(path, max_frames=200)) == evenly_spread(1000, 200)
     seconds = _read(path, fps=1)
     assert _indices(seconds) == list(range(0, 1000, 30))
     # Decoded frame k is source picture k: the photographs of the same sequence agree.
