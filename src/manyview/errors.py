@@ -53,24 +53,24 @@ class MemoryLimitError(ManyViewError):
     """The run does not fit; the message gives the numbers and the cheapest settings that would."""
 
 
-class RankError(ManyViewError):
+class RemoteError(ManyViewError):
+    """An error of another process, with the exit code that it has there."""
+
+    def __init__(self, sentence: str, exit_code: int = 1) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+
+class RankError(RemoteError):
     """A process of a run over several failed; the message names it and says why."""
 
-    def __init__(self, sentence: str, exit_code: int = 1) -> None:
-        super().__init__(sentence)
-        self.exit_code = exit_code
 
-
-class ServerError(ManyViewError):
-    """What a server says of a request or of a job, or that it cannot be reached."""
-
-    def __init__(self, sentence: str, exit_code: int = 1) -> None:
-        super().__init__(sentence)
-        self.exit_code = exit_code
+class ServerError(RemoteError):
+    """A server refused a request, a job failed there, or the server cannot be reached."""
 
 
 def in_one_sentence(error: Exception) -> tuple[str, int]:
-    """What a person is told of an error, and the exit status."""
+    """The message of an error for a user, and the exit status."""
     if isinstance(error, ManyViewError):
         return str(error), error.exit_code
     if isinstance(error, OSError):

@@ -23,7 +23,7 @@ from tools.results.marks import fill_marks
 from tools.results.plans import MODELS
 
 _RESULTS = Path("docs/results")
-PAGES = ("README.md", "docs/flash-weights.md", "docs/streaming.md")
+PAGES = ("README.md", "docs/model-card.md", "docs/flash-weights.md", "docs/streaming.md")
 """Pages of the repository with places for excerpts of docs/results."""
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..reconstruction.result.result import Reconstruction
     from ..reconstruction.run.prepare import PreparedRun
 
-_EVERY_S = 0.2  # at most so often a stage is told
+_EVERY_S = 0.2  # shortest time between two reports of progress in one stage
 Tell = Callable[[Any], None]
 
 
@@ -105,11 +105,11 @@ class JobCommand(Reconstruct):
         return super().earlier_result(request, ready, earlier)
 
     def say_end(self, scene: Reconstruction, device: str) -> None:
-        """Whoever gets the result says it."""
+        """The client prints it."""
 
 
 class _Telling(Bars):
-    """No bars: stages are told to who asks for the job."""
+    """Reports progress to the server in place of showing bars."""
 
     def __init__(self, tell: Tell) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class _Telling(Bars):
 
 @contextlib.contextmanager
 def _told(task: JobTask, tell: Tell) -> Iterator[Tell]:
-    """What is printed and logged meanwhile is told, a line each, without the folder that the job is in."""
+    """Reports each line that is printed or logged to the server, without the path of the job's folder."""
 
     def line(kind: Literal["said", "logged"]) -> Callable[[str], None]:
         return lambda text: tell(Line(kind, _without_folder(text, task)))

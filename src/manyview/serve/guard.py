@@ -33,7 +33,7 @@ class Guard:
         refused = self._refusal(scope["path"], Headers(scope=scope))
         try:
             await (refused or self._app)(scope, receive, send)
-        except Exception as error:  # of which the client was told
+        except Exception as error:  # the client has its answer already
             logger.warning("%s %s: %s", scope["method"], scope["path"], in_one_sentence(error)[0])
             logger.debug("a request failed", exc_info=True)
 
