@@ -1,4 +1,4 @@
-"""The tutorials do what they say: their blocks run in order, and print what is shown below them."""
+"""README and tutorials do what they say: their blocks run in order, and print what is shown below them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from manyview.synthetic import demo_scene, write_scene
 from tests.batch.in_process import in_this_process
 from tests.extending import ExtendedPackage
 
-PAGES = Path(__file__).parents[2] / "docs" / "tutorials"
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "docs" / "tutorials"
+README = "README"
 ADDING, SOURCES = ("adding-a-method", "adding-a-network"), "src/manyview/"
 REFUSED = "refused"
 _BLOCK = re.compile(r'^```(\w+)(?: title="([^"]*)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
@@ -39,6 +41,8 @@ class Block:
 
 # What no test can run, as it needs what its title says: page, title, first words.
 ELSEWHERE = [
+    (README, "in a shell", "pip install"),
+    (README, "opens a browser", "manyview view"),
     ("colmap-and-splats", "with gsplat and a card", "python examples/simple_trainer.py"),
     ("colmap-and-splats", "with nerfstudio and a card", "ns-train splatfacto"),
     ("first-reconstruction", "opens a browser", "manyview view"),
@@ -49,7 +53,7 @@ ELSEWHERE = [
 
 
 def blocks(page: str) -> Iterator[Block]:
-    text = (PAGES / f"{page}.md").read_text(encoding="utf-8")
+    text = ((ROOT if page == README else PAGES) / f"{page}.md").read_text(encoding="utf-8")
     found = [Block(*parts) for parts in _BLOCK.findall(text)]
     assert text.count("```") == 2 * len(found)
     for block, after in zip(found, [*found[1:], Block("", "", "")], strict=True):
@@ -59,7 +63,7 @@ def blocks(page: str) -> Iterator[Block]:
 
 
 def names() -> list[str]:
-    return sorted(path.stem for path in PAGES.glob("*.md"))
+    return [README, *sorted(path.stem for path in PAGES.glob("*.md"))]
 
 
 def runs_here(block: Block) -> bool:
@@ -133,7 +137,7 @@ def carry_out(line: str, package: ExtendedPackage | None) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("page", names())
-def test_a_tutorial(
+def test_a_page(
     page: str, inputs: Path, tmp_path: Path, request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -106,22 +107,23 @@ def test_sizes_of_a_network(tmp_path: Path):
     assert f"| parameters | {count:.2f} million" in page.read_text() and "Apache-2.0" in page.read_text()
 
 
-def test_the_readme_has_the_numbers_of_the_bundled_weights(tmp_path: Path):
-    weights, text = weights_of_name("manyview-small"), (ROOT / "README.md").read_text()
+def test_the_model_card_has_the_numbers_of_the_bundled_weights(tmp_path: Path):
+    weights, card = weights_of_name("manyview-small"), (ROOT / "docs" / "model-card.md").read_text()
     assert weights is not None
+    text = "".join(re.findall(r"<!-- numbers:(?:runs|tables) -->.*?<!-- /numbers -->\n", card, re.S))
     page = tmp_path / "page.md"
     page.write_text(text)
-    assert write_tables(page, Card(weights, stored_metadata(read_checkpoint(weights)))) == ["summary"]
+    assert write_tables(page, Card(weights, stored_metadata(read_checkpoint(weights)))) == ["runs", "tables"]
     assert page.read_text() == text
 
 
 def test_marked_places_are_replaced_and_the_rest_stays(tmp_path: Path):
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- numbers:summary -->\nold\n<!-- /numbers -->\nafter\n")
-    assert write_tables(page, CARD) == ["summary"]
+    page.write_text("before\n<!-- numbers:tables -->\nold\n<!-- /numbers -->\nafter\n")
+    assert write_tables(page, CARD) == ["tables"]
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
-    assert "| easy | 1.2 / 20.0 / 41.5 | 0.123 | 41.5 | 41.5 | 41.5 |" in text
+    assert "| dense | 1.2 | 20.0 | 41.5 |" in text
     write_tables(page, CARD)
     assert page.read_text() == text
 
@@ -135,7 +137,7 @@ def test_full_tables_have_every_row(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "text", ["nothing", "<!-- numbers:summary -->", "<!-- numbers:x --><!-- /numbers -->"]
+    "text", ["nothing", "<!-- numbers:tables -->", "<!-- numbers:x --><!-- /numbers -->"]
 )
 def test_pages_without_a_proper_place_are_refused(tmp_path: Path, text: str):
     page = tmp_path / "page.md"
@@ -147,10 +149,10 @@ def test_pages_without_a_proper_place_are_refused(tmp_path: Path, text: str):
 
 def test_the_command_reads_the_numbers_of_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     page, weights = tmp_path / "page.md", tmp_path / "weights.safetensors"
-    page.write_text("<!-- numbers:summary --><!-- /numbers -->")
+    page.write_text("<!-- numbers:tables --><!-- /numbers -->")
     for numbers, status in (({}, 2), (NUMBERS, 0)):
         metadata = {"manyview": json.dumps({"numbers": numbers}), "format": "pt"}
         save_file({"x": torch.zeros(1)}, weights, metadata=metadata)
         assert main([str(weights), str(page)]) == status
     assert "weights.safetensors" in capsys.readouterr().err
-    assert "| easy | 1.2 / 20.0 / 41.5 |" in page.read_text()
+    assert "| dense | 1.2 | 20.0 | 41.5 |" in page.read_text()

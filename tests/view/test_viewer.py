@@ -80,7 +80,7 @@ def test_only_one_frames_points(viewer):
     viewer.panel.frame.value = 1
     viewer.panel.only_frame.value = True
     assert settle(lambda: viewer.shown_points == PIXELS)
-    expected = viewer._space(viewer.scene.view_points(1).reshape(-1, 3))
+    expected = viewer.space(viewer.scene.view_points(1).reshape(-1, 3))
     assert sorted(map(tuple, viewer._only_frame.points)) == sorted(map(tuple, expected))
     viewer.panel.percentile.value = 98  # the least confident two thirds are the first two frames
     assert settle(lambda: viewer.shown_points == 0)
@@ -98,7 +98,7 @@ def test_the_frame_slider_shows_its_image_and_moves_the_highlight(viewer):
     assert settle(lambda: viewer._applied.frame == 2)
     np.testing.assert_array_equal(viewer.panel.image.image, viewer.scene.images[2])
     moved = viewer._highlight.points - before  # two cameras on, 0.1 each
-    np.testing.assert_allclose(moved[..., 0], 0.2 * viewer._space.scale, atol=1e-5)
+    np.testing.assert_allclose(moved[..., 0], 0.2 * viewer.space.scale, atol=1e-5)
     np.testing.assert_allclose(moved[..., 1:], 0, atol=1e-5)
     for kind in ("depth", "confidence"):
         viewer.panel.show_as.value = kind

@@ -10,7 +10,7 @@ from typing import Any
 from manyview.models.auto import BUNDLED
 from tools.results.flash_table import summary
 
-_PLANS = (
+PLANS = (
     "dense", "avggt:early=0,stride=2x2", "avggt:early=0,stride=3x3", "flash:r=2", "anchors:frames=8", "httm",
     "frame",
 )  # fmt: skip
@@ -40,7 +40,7 @@ def accelerations(folder: Path) -> str:
     head = [f"{views} views" for views in cases]
     head += [f"attention at {longest}", f"time at {longest} (dense: {last['dense']['seconds']:.0f} s)"]
     rows = []
-    for plan in _PLANS:
+    for plan in PLANS:
         cells = [_share(rows_of.get(plan), rows_of["dense"]) for rows_of in cases.values()]
         shares = [last[plan][name] / last["dense"][name] for name in ("attention_flops", "seconds")]
         rows.append([f"`{plan}`", *cells, f"{shares[0]:.0%}", f"{shares[1]:.2f}"])

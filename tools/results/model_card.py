@@ -1,4 +1,4 @@
-"""The tables of README and model card, from what a checkpoint carries: sizes, recipes, held-out numbers.
+"""The tables of the model card, from what a checkpoint carries: sizes, recipes, held-out numbers.
 
 `python -m tools.results.model_card FILE.safetensors PAGE ...` replaces the marked tables of the pages.
 """
@@ -88,23 +88,6 @@ def runs_table(card: Card) -> str:
     return "\n".join(lines)
 
 
-def summary_table(card: Card) -> str:
-    """Markdown of one line a difficulty: dense beside attention within frames and the baselines."""
-    numbers = card.numbers
-    lines = [
-        _row(["held-out scenes, 8 views", "dense AUC@5 / 15 / 30 (VGGT's histogram)", "AbsRel",
-              "within frames AUC@30", "identity AUC@30", "mean pose AUC@30"]),
-        "|---" * 6 + "|",
-    ]  # fmt: skip
-    for level, table in numbers["levels"].items():
-        rows = table["rows"]
-        dense = rows["dense"]
-        aucs = " / ".join(f"{dense[f'auc_{t}']:.1f}" for t in (5, 15, 30))
-        others = [f"{rows[name]['auc_30']:.1f}" for name in ("frame", "identity", "mean pose")]
-        lines.append(_row([level, aucs, f"{dense['abs_rel']:.3f}", *others]))
-    return "\n".join(lines)
-
-
 def full_tables(card: Card) -> str:
     """Markdown of every plan and baseline a difficulty, then the model over numbers of views."""
     numbers = card.numbers
@@ -141,7 +124,6 @@ TABLES = {
     "network": network_table,
     "runs": runs_table,
     "credits": lambda card: credits_table(card.recipes, card.textures),
-    "summary": summary_table,
     "tables": full_tables,
 }
 

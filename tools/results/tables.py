@@ -2,7 +2,8 @@
 
 table.md from results.json of `manyview evaluate synthetic`, `manyview evaluate posed` and
 `tools.results.flash_table`, and long_run.md from long_run.json. Without folders all of docs/results, the
-pages that sum them up (summary.md, posed.md), and the places `<!-- results:NAME -->` of README and docs.
+pages that sum them up (summary.md, posed.md), the places `<!-- results:NAME -->` of docs, and the figure
+of the README.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from tools.results import flash_table, long_stream, posed_summary, procedural
 from tools.results.excerpts import excerpts
 from tools.results.marks import fill_marks
 from tools.results.plans import MODELS
+from tools.results.speed_figure import FIGURE, draw_speed
 
 _RESULTS = Path("docs/results")
-PAGES = ("README.md", "docs/model-card.md", "docs/flash-weights.md", "docs/streaming.md")
+PAGES = ("docs/accelerations.md", "docs/model-card.md", "docs/flash-weights.md", "docs/streaming.md")
 """Pages of the repository with places for excerpts of docs/results."""
 
 
@@ -75,6 +77,8 @@ def main(folders: Sequence[str]) -> None:
     written = [path for folder in folders or [str(_RESULTS)] for path in remake(Path(folder))]
     for path in written + ([] if folders else remake_pages(_RESULTS)):
         sys.stdout.write(f"{path}\n")
+    if not folders:
+        draw_speed(_RESULTS, FIGURE)
     for page in () if folders else PAGES:
         sys.stdout.write(f"{page}: {', '.join(fill_marks(page, 'results', excerpts(_RESULTS)))}\n")
 

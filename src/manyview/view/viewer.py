@@ -70,9 +70,9 @@ class Viewer:
         self._thresholds = level_thresholds(scene)
         self._cloud = scene_cloud(scene, self._thresholds, options)
         self._frame_cloud = (-1, self._cloud)
-        self._space = fit_space(scene, self._cloud.points)
+        self.space = fit_space(scene, self._cloud.points)
         size = frustum_size(scene, self._cloud.points.astype(np.float64))
-        self._shapes = CameraShapes(self._space(frustum_corners(scene, size)))
+        self._shapes = CameraShapes(self.space(frustum_corners(scene, size)))
         self._applied: Choices | None = None
         self._only_frame: Any = None
         start = Choices(percentile=float(level_of(options.conf_percentile) * LEVEL_STEP))
@@ -128,8 +128,8 @@ class Viewer:
         # Nothing on the page is lit, and viser would download its environment maps.
         stage.configure_environment_map(None)
         stage.configure_default_lights(False)
-        stage.set_up_direction(tuple(float(x) for x in self._space.up))
-        self.server.initial_camera.position = first_eye(self.scene, self._space)
+        stage.set_up_direction(tuple(float(x) for x in self.space.up))
+        self.server.initial_camera.position = first_eye(self.scene, self.space)
         self.server.initial_camera.look_at = np.zeros(3)
 
     def _add_points(self, point_size: float) -> dict[int, Any]:
@@ -146,7 +146,7 @@ class Viewer:
     def _add_cloud(self, name: str, cloud: RankedPoints, part: slice, point_size: float) -> Any:
         return self.server.scene.add_point_cloud(
             name,
-            self._space(cloud.points[part]),
+            self.space(cloud.points[part]),
             cloud.colours[part],
             point_size=point_size,
             point_shape="circle",
@@ -231,7 +231,7 @@ class Viewer:
         world_from_cam = self.scene.world_from_cam[frame]
         with client.atomic():
             client.camera.wxyz = SO3.from_matrix(world_from_cam[:, :3]).wxyz
-            client.camera.position = self._space(world_from_cam[:, 3])
+            client.camera.position = self.space(world_from_cam[:, 3])
             client.camera.fov = float(
                 2 * np.arctan(self.scene.height / 2 / self.scene.intrinsics[frame, 1, 1])
             )
