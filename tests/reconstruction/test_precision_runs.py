@@ -91,7 +91,8 @@ def test_only_the_last_rung_converts_anew():
     ("facts", "has"),
     [
         ("flags\t\t: fpu avx2 avx512f avx512_bf16 sha_ni\n\nprocessor\t: 1\n", True),
-        ("flags\t\t: amx_bf16 amx_tile", True),
+        ("vendor_id\t: GenuineIntel\nflags\t\t: avx512f avx512_bf16\n\nprocessor\t: 1\n", False),
+        ("vendor_id\t: GenuineIntel\nflags\t\t: avx512_bf16 amx_bf16 amx_tile", True),
         ("Features\t: fp asimd bf16 i8mm", True),
         ("flags\t\t: fpu avx2 avx512f\nbugs\t\t: not_bf16\n", False),
     ],

@@ -153,14 +153,15 @@ def throughput(log: Path, processes: int, device: str, half: bool) -> str:
     """Images and operations a second of the run's newest part, beside the matrix rate of one process here."""
     import torch
 
-    from ..reconstruction.plan.machine import measure_flops
+    from ..reconstruction.plan.machine import measure_flops, multiplies_bf16
     from ..train.log import read_log
 
     lines = [line for line in read_log(log) if line["kind"] == "train" and line.get("gflops")][-50:]
     if not lines:
         return "no step was timed"
     mean = {name: sum(line[name] for line in lines) / len(lines) for name in ("frames_per_s", "gflops")}
-    dtype = torch.bfloat16 if half or device != "cpu" else torch.float32
+    multiplies = multiplies_bf16(torch.device(device))
+    dtype = torch.bfloat16 if device != "cpu" or (half and multiplies) else torch.float32
     peak = processes * measure_flops(torch.device(device), dtype) / 1e9
     kind = str(dtype).removeprefix("torch.")
     return (

@@ -134,7 +134,7 @@ class TrainConfig:
 
     `init` names weights to start from (None: fresh), `init_layers` the places of their pairs among this
     model's, `grown_layer_scale` the LayerScale of the pairs put between. `cpu_bf16` runs matrix products on
-    a CPU in bfloat16 (float32 weights and residuals), `compile_blocks` compiles the blocks;
+    a CPU that is faster at it in bfloat16 (weights stay float32), `compile_blocks` compiles the blocks;
     `attention_queries` patches of a batch are compared with the correspondences (None: all). Layers before
     `read_out_from` have no auxiliary losses. The camera loss is quadratic below `camera_rounding`.
     `early_layers` is stored with the weights: how many first layers `--accel auto` may restrict to

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..attention.plan import Plan
+from ..attention.softmax import bf16_cpu
 from ..models.run_options import RunOptions
 from ..models.vggt.model import VGGT
 from ..synthetic import SceneBatch, SceneOptions, render_scenes
@@ -126,5 +127,6 @@ def draw_losses(
     targets = make_targets(batch, config.model.patch_size, matches=supervised)
     kind = torch.device(device).type
     dtype = torch.bfloat16 if kind == "cuda" else None
-    with torch.autocast("cpu", torch.bfloat16, enabled=kind == "cpu" and config.cpu_bf16):
+    lower = kind == "cpu" and config.cpu_bf16 and bf16_cpu.cpu_multiplies_bf16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=lower):
         return batch_losses(model, heads, batch, targets, config, weights, points, dtype, plan, teacher)
