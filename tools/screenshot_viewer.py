@@ -1,12 +1,12 @@
 r"""An image of the viewer in a headless browser, to see what a user sees, or a film of its scene.
 
-    python -m tools.screenshot_viewer viewer.png [--scene OUT] [--set frame=5 only_frame=1]
+    python -m tools.screenshot_viewer viewer.png [--scene OUT] [--set frame=5 "points_of=this frame"]
 
 docs/images/viewer.webp, PHOTOS being the images of statue-saharov:
 
     manyview reconstruct PHOTOS OUT --model manyview-small --refine depth
     python -m tools.screenshot_viewer docs/images/viewer.webp --scene OUT --frames 48 --size 800 450 \
-        --percentile 76 --set point_size=0.012
+        --percentile 76 --set point_size=1.6
 
 Without --scene, the demo scene with its exact depth and cameras is shown. Needs playwright and a
 chromium on the path, and no graphics card.

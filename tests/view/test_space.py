@@ -11,7 +11,7 @@ from manyview.export.frusta import frustum_corners
 from manyview.files.spread import evenly_spread
 from manyview.geometry.unproject_np import camera_centres
 from manyview.view.cameras import CameraShapes, line_colours, small_image
-from manyview.view.panel import headline
+from manyview.view.describe import frame_label, headline
 from manyview.view.space import PAGE_EXTENT, first_eye, fit_space
 
 from .scenes import wall_scene
@@ -107,5 +107,7 @@ def test_views_that_were_not_refined_are_grey():
     lines = line_colours(refined).reshape(3, -1, 3)
     assert (np.ptp(lines, axis=-1) == 0).all(axis=1).tolist() == [False, True, False]
     assert "1 (grey)" in headline(refined) and "Cameras" not in headline(scene)
+    assert scene.names[1] in headline(refined) and scene.names[0] not in headline(refined)
+    assert ["grey" in frame_label(refined, view) for view in range(3)] == [False, True, False]
     rejected = dataclasses.replace(scene, refinement={**refinement, "accepted": False})
     assert np.array_equal(line_colours(rejected), line_colours(scene))

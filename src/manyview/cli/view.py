@@ -36,19 +36,19 @@ class View:
 
         scene = load_reconstruction(self.out)
         warnings.filterwarnings("ignore", module=r"viser\.")  # they are about what a client sent
-        with start_viewer(scene, self.page) as viewer:
-            say(f"{viewer.url} shows {self.out} ({len(scene)} views). Stop with Ctrl-C.")
-            say_warnings(scene.warnings)
-            if self.page.host in ("127.0.0.1", "localhost", "::1"):
-                say(f"From another machine: ssh -L {viewer.port}:127.0.0.1:{viewer.port} THIS_MACHINE")
-            else:
-                say("Everybody who has this address and can reach this machine sees the images.")
-            if self.open and _has_screen():
-                webbrowser.open(viewer.url)
-            try:
+        try:
+            with start_viewer(scene, self.page) as viewer:
+                say(f"{viewer.url} shows {self.out} ({len(scene)} views). Stop with Ctrl-C.")
+                say_warnings(scene.warnings)
+                if self.page.host in ("127.0.0.1", "localhost", "::1"):
+                    say(f"From another machine: ssh -L {viewer.port}:127.0.0.1:{viewer.port} THIS_MACHINE")
+                else:
+                    say("Everybody who has this address and can reach this machine sees the images.")
+                if self.open and _has_screen():
+                    webbrowser.open(viewer.url)
                 threading.Event().wait()
-            except KeyboardInterrupt:
-                say("Viewer stopped.")
+        except KeyboardInterrupt:
+            say("Viewer stopped.")
         return 0
 
 

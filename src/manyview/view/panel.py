@@ -6,17 +6,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
-
-from ..export.images import confidence_image, depth_image
-from ..files.naming import counted
 from ..reconstruction.result.result import Reconstruction
-from .cameras import unpadded, unrefined_views
 from .cloud import LEVEL_STEP, LEVELS
+from .describe import frame_image, frame_label, headline
+from .filters import NOTHING, PointFilter
 
 IMAGE_KINDS = ("image", "depth", "confidence")
-_POINT_SIZE = 0.025  # page units; the scene is 10 across
+ALL_FRAMES, FRAMES_SO_FAR, THIS_FRAME = POINTS_OF = ("all frames", "frames so far", "this frame")
+_JUMP_PERCENT = 5.0
 _QUALITY = 88
 
 
@@ -25,9 +22,12 @@ class Choices:
     """The state of all controls."""
 
     percentile: float
-    point_size: float = _POINT_SIZE
+    point_size: float = 1.0
+    """A factor of the size that suits the scene."""
+    filtered: PointFilter = NOTHING
+    hide_sky: bool = True
     frame: int = 0
-    only_frame: bool = False
+    points_of: str = ALL_FRAMES
     show_as: str = "image"
     cameras: bool = True
     images: bool = True
@@ -35,7 +35,10 @@ class Choices:
 
 
 class Panel:
-    """The controls of `server`; any change calls `changed`, the button calls `look_through` with a client."""
+    """The controls of `server`.
+
+    Any change calls `changed`; buttons call `play`, and `look_through` with their client.
+    """
 
     def __init__(
         self,
@@ -43,49 +46,87 @@ class Panel:
         scene: Reconstruction,
         start: Choices,
         changed: Callable[[], None],
+        play: Callable[[], None],
         look_through: Callable[[Any], None],
     ) -> None:
-        gui, self._start, self._unrefined = server.gui, start, unrefined_views(scene)
+        gui, self._start, self._scene = server.gui, start, scene
         gui.configure_theme(show_share_button=False, show_logo=False)
         gui.set_panel_label("ManyView")
         self.warnings = [gui.add_markdown(f"**Warning:** {text}") for text in scene.warnings]
         gui.add_markdown(headline(scene))
         with gui.add_folder("Points"):
-            self.percentile = gui.add_slider(
-                "Hide unsure %", 0, (LEVELS - 1) * LEVEL_STEP, LEVEL_STEP, start.percentile,
-                hint="Share of all pixels, the least confident ones, that is not shown",
-            )  # fmt: skip
-            self.point_size = gui.add_slider("Point size", 0.002, 0.1, 0.001, start.point_size)
-            self.shown = gui.add_markdown("")
+            self._add_points(gui, start)
         with gui.add_folder("Frame"):
-            self.frame = None
-            if len(scene) > 1:
-                self.frame = gui.add_slider("Frame", 0, len(scene) - 1, 1, start.frame)
-            self.name = gui.add_markdown("")
-            self.show_as = gui.add_dropdown("Show", IMAGE_KINDS, initial_value=start.show_as)
-            self.image = gui.add_image(frame_image(scene, start.frame, start.show_as), jpeg_quality=_QUALITY)
-            self.only_frame = gui.add_checkbox("Only this frame's points", start.only_frame)
-            self.look = gui.add_button("Look through this camera")
+            self._add_frame(gui, start)
         with gui.add_folder("Cameras"):
             self.cameras = gui.add_checkbox("Show cameras", start.cameras)
             self.images = gui.add_checkbox("Show their images", start.images)
             self.camera_size = gui.add_slider("Size", 0.1, 4.0, 0.1, start.camera_size)
         controls = (
-            self.percentile, self.point_size, self.frame, self.show_as, self.only_frame,
-            self.cameras, self.images, self.camera_size,
+            self.percentile, self.point_size, self.edges, self.jump, self.black, self.white, self.sky,
+            self.frame, self.points_of, self.show_as, self.cameras, self.images, self.camera_size,
         )  # fmt: skip
         for control in controls:
             if control is not None:
                 control.on_update(lambda _: changed())
+        if self.play is not None:
+            self.play.on_click(lambda _: play())
         self.look.on_click(lambda event: look_through(event.client))
+
+    def _add_points(self, gui: Any, start: Choices) -> None:
+        jump = start.filtered.depth_jump
+        self.point_size = gui.add_slider(
+            "Point size", 0.2, 5.0, 0.1, start.point_size,
+            hint="1 is as wide as neighbouring pixels lie apart on the surfaces, at the median depth",
+        )  # fmt: skip
+        self.shown = gui.add_markdown("")
+        with gui.add_folder("Hide"):
+            self.percentile = gui.add_slider(
+                "Least sure %", 0, (LEVELS - 1) * LEVEL_STEP, LEVEL_STEP, start.percentile,
+                hint="This many of all pixels are hidden: those whose depth the network was least sure of",
+            )  # fmt: skip
+            self.edges = gui.add_checkbox(
+                "Depth edges", jump is not None, hint="The veil of points between a near and a far surface"
+            )
+            percent = _JUMP_PERCENT if jump is None else 100 * jump
+            self.jump = gui.add_slider(
+                "Edge from %", min(1.0, percent), max(50.0, percent), 0.1, percent,
+                hint="A pixel is at an edge where a neighbour is this much farther away",
+            )  # fmt: skip
+            self.black = gui.add_checkbox("Black pixels", start.filtered.black, hint="A black background")
+            self.white = gui.add_checkbox("White pixels", start.filtered.white, hint="A white background")
+            self.sky = None
+            if self._scene.sky is not None:  # nothing else knows what is sky
+                self.sky = gui.add_checkbox("Sky", start.hide_sky)
+
+    def _add_frame(self, gui: Any, start: Choices) -> None:
+        many = len(self._scene) > 1
+        self.frame = gui.add_slider("Frame", 0, len(self._scene) - 1, 1, start.frame) if many else None
+        self.name = gui.add_markdown("")
+        self.show_as = gui.add_dropdown("Show", IMAGE_KINDS, initial_value=start.show_as)
+        self.image = gui.add_image(
+            frame_image(self._scene, start.frame, start.show_as), jpeg_quality=_QUALITY
+        )
+        self.points_of = gui.add_dropdown("Points of", POINTS_OF, initial_value=start.points_of)
+        self.play = self.pace = None
+        if many:
+            self.play = gui.add_button("Play", icon="player-play")
+            self.pace = gui.add_slider("Frames a second", 1, 30, 1, 5)
+        self.look = gui.add_button("Look through this camera")
 
     def read(self) -> Choices:
         """The current state."""
         return Choices(
             percentile=float(self.percentile.value),
             point_size=float(self.point_size.value),
+            filtered=PointFilter(
+                depth_jump=float(self.jump.value) / 100 if self.edges.value else None,
+                black=bool(self.black.value),
+                white=bool(self.white.value),
+            ),
+            hide_sky=self.sky is None or bool(self.sky.value),
             frame=self._start.frame if self.frame is None else int(self.frame.value),
-            only_frame=bool(self.only_frame.value),
+            points_of=str(self.points_of.value),
             show_as=str(self.show_as.value),
             cameras=bool(self.cameras.value),
             images=bool(self.images.value),
@@ -97,40 +138,23 @@ class Panel:
         if self.frame is not None:
             self.frame.value = index
 
-    def show_frame(self, scene: Reconstruction, choices: Choices) -> None:
+    def next_frame(self) -> bool:
+        """Move on by one; False at the last frame."""
+        last = len(self._scene) - 1
+        self.pick_frame(min(self.read().frame + 1, last))
+        return self.read().frame < last
+
+    def show_playing(self, playing: bool) -> None:
+        """Name the button for what it does next."""
+        if self.play is not None:
+            self.play.label = "Pause" if playing else "Play"
+
+    def show_frame(self, choices: Choices) -> None:
         """Display name and image of the chosen frame."""
-        # A name may hold characters that Markdown would read as mark-up.
-        label = f"`{scene.names[choices.frame].replace('`', chr(39))}`"
-        self.name.content = f"{label} (camera not refined)" if self._unrefined[choices.frame] else label
-        self.image.image = frame_image(scene, choices.frame, choices.show_as)
+        self.name.content = frame_label(self._scene, choices.frame)
+        self.image.image = frame_image(self._scene, choices.frame, choices.show_as)
 
-    def show_count(self, shown: int, total: int) -> None:
-        """Display how many points are on the page."""
-        self.shown.content = f"{shown:,} of {total:,} points" if total else "there are no valid points"
-
-
-def headline(scene: Reconstruction) -> str:
-    """What the page shows, and the verdict on it, in a few lines of Markdown."""
-    line = f"**{counted(len(scene), 'frame')}** of {scene.width} × {scene.height} pixels"
-    if scene.refinement is not None:
-        left = int(unrefined_views(scene).sum())
-        some = f", but for {left} (grey)" if left else ""
-        line += f"\n\nCameras: **{f'refined{some}' if scene.refinement.get('accepted') else 'not refined'}**"
-    if scene.quality is None or scene.quality.get("grade") is None:
-        return line
-    # As code: it may name views, whose characters Markdown would read as mark-up.
-    sentence = str(scene.quality.get("sentence")).replace("`", "'")
-    return f"{line}\n\nQuality: **{scene.quality['grade']}**\n\n`{sentence}`"
-
-
-def frame_image(scene: Reconstruction, index: int, show_as: str) -> UInt8[np.ndarray, "height width 3"]:
-    """A frame without padding: its image, depth (near is bright) or confidence."""
-    if show_as == "image":
-        return unpadded(scene, index)
-    left, top, right, bottom = scene.views[index].transform.content_box
-    valid = scene.view_valid(index)
-    if show_as == "depth":
-        image = depth_image(scene.z_depth[index], valid, unknown=0)
-    else:
-        image = confidence_image(scene.depth_conf[index], valid, unknown=0)
-    return image[top:bottom, left:right]
+    def show_count(self, shown: int, total: int, reading: str = "") -> None:
+        """Display how many points are on the page, and that more are being read."""
+        count = f"{shown:,} of {total:,} points" if total else "there are no valid points"
+        self.shown.content = f"{count}\n\n{reading}" if reading else count

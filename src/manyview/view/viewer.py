@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from ..errors import UsageError, optional_module
 from ..export.frusta import frustum_corners, frustum_size
@@ -15,14 +16,20 @@ from ..files.spread import evenly_spread
 from ..reconstruction.result.result import Reconstruction
 from .access import Access
 from .cameras import CameraShapes, line_colours, small_image
-from .cloud import LEVEL_STEP, LEVELS, RankedPoints, frame_cloud, level_of, level_thresholds, scene_cloud
+from .cloud import LEVEL_STEP, RankedPoints, frame_cloud, level_of
+from .filters import PointFilter, point_width
+from .loading import Detail, Loading, with_sky_shown
 from .options import ViewOptions
-from .panel import Choices, Panel
+from .panel import ALL_FRAMES, FRAMES_SO_FAR, THIS_FRAME, Choices, Panel
+from .playback import Playback
 from .server import guarded_server, logged, quiet
-from .space import first_eye, fit_space
+from .space import PAGE_EXTENT, first_eye, fit_space
+from .stage import AllFrames, FramesSoFar, Nodes
 
 _PORTS_TRIED = 200
 _HIGHLIGHT = (255, 0, 170)  # no colour of the cameras' own scale
+_LEAST_WIDTH = PAGE_EXTENT / 5000  # of a point; narrower ones cannot be seen
+_MOST_WIDTH = PAGE_EXTENT / 50
 
 
 def start_viewer(scene: Reconstruction, options: ViewOptions | None = None) -> Viewer:
@@ -67,21 +74,39 @@ class Viewer:
     def __init__(self, server: Any, scene: Reconstruction, options: ViewOptions, access: Access) -> None:
         self.server, self.scene, self.options, self._access = server, scene, options, access
         self._lock = threading.Lock()
-        self._thresholds = level_thresholds(scene)
-        self._cloud = scene_cloud(scene, self._thresholds, options)
-        self._frame_cloud = (-1, self._cloud)
-        self.space = fit_space(scene, self._cloud.points)
-        size = frustum_size(scene, self._cloud.points.astype(np.float64))
+        self._loading = Loading(scene, options.max_points)
+        self._reading = ""
+        points = self._loading.detail.cloud.points
+        self.space = fit_space(scene, points)
+        size = frustum_size(scene, points.astype(np.float64))
         self._shapes = CameraShapes(self.space(frustum_corners(scene, size)))
-        self._applied: Choices | None = None
-        self._only_frame: Any = None
-        start = Choices(percentile=float(level_of(options.conf_percentile) * LEVEL_STEP))
+        self._applied: tuple[Choices, Detail] | None = None
+        self._frame: tuple[tuple[Detail, int], tuple[RankedPoints, float]] | None = None
+        start = Choices(
+            percentile=float(level_of(options.conf_percentile) * LEVEL_STEP),
+            filtered=PointFilter(depth_jump=options.drop_edges),
+        )
+        self._nodes = {
+            kind: Nodes(server, self.space, name)
+            for kind, name in (
+                (ALL_FRAMES, "/points"),
+                (FRAMES_SO_FAR, "/so-far"),
+                (THIS_FRAME, "/frame/points"),
+            )
+        }
+        self._all = AllFrames(self._nodes[ALL_FRAMES])
+        self._so_far = FramesSoFar(self._nodes[FRAMES_SO_FAR])
         with server.atomic():
             self._set_stage()
-            self._levels = self._add_points(start.point_size)
             self._add_cameras(start)
-            self.panel = Panel(server, scene, start, logged(self.refresh), logged(self._look_through))
+            self.panel = Panel(
+                server, scene, start, logged(self.refresh), logged(self._play), logged(self._look_through)
+            )
+            self.playback = Playback(
+                self.panel.next_frame, lambda: float(self.panel.pace.value), self.panel.show_playing
+            )
             self.refresh()
+        self._read_on()
 
     @property
     def port(self) -> int:
@@ -93,14 +118,23 @@ class Viewer:
         return f"{self._access.url(self.port)}/?token={self._access.token}"
 
     @property
+    def whole(self) -> bool:
+        """Whether the points of all views are there; of many views, the page starts with some."""
+        return self._loading.detail.whole
+
+    @property
     def shown_points(self) -> int:
         """Number of points on the page now."""
-        if self._only_frame is not None:
-            return len(self._only_frame.points)
-        return sum(len(node.points) for node in self._levels.values() if node.visible)
+        return sum(nodes.count() for nodes in self._nodes.values())
+
+    def points_on_page(self) -> Float32[np.ndarray, "n 3"]:
+        """Visible points in page coordinates."""
+        return np.concatenate([nodes.shown() for nodes in self._nodes.values()])
 
     def stop(self) -> None:
         """Close the page and free the port."""
+        self.playback.stop()
+        self._loading.stop()
         with quiet():
             self.server.stop()
 
@@ -115,13 +149,34 @@ class Viewer:
     def refresh(self) -> None:
         """Apply the panel to the page; of many waiting calls only the first has work to do."""
         with self._lock:
-            now, before = self.panel.read(), self._applied
-            if now == before:
+            now = self.panel.read()
+            before = None if self._applied is None else self._applied[0]
+            if before is not None and now.hide_sky != before.hide_sky:
+                self._load(self.scene if now.hide_sky else with_sky_shown(self.scene))
+            detail = self._loading.detail
+            if self._applied == (now, detail):
                 return
             with self.server.atomic():
-                self._show_points(now, before)
+                self._show_points(now, detail)
                 self._show_cameras(now, before)
-            self._applied = now
+            self._applied = (now, detail)
+
+    def _load(self, scene: Reconstruction) -> None:
+        """Begin anew with the points of a scene."""
+        self._loading.stop()
+        self._loading = Loading(scene, self.options.max_points)
+        self._read_on()
+
+    def _read_on(self) -> None:
+        self._loading.go_on(logged(self._show_reading), logged(self._arrived))
+
+    def _show_reading(self, done: int, total: int) -> None:
+        self._reading = f"reading frame {done:,} of {total:,} for more points"
+        self.panel.show_count(self.shown_points, len(self._loading.detail.cloud), self._reading)
+
+    def _arrived(self) -> None:
+        self._reading = ""
+        self.refresh()
 
     def _set_stage(self) -> None:
         stage = self.server.scene
@@ -131,28 +186,6 @@ class Viewer:
         stage.set_up_direction(tuple(float(x) for x in self.space.up))
         self.server.initial_camera.position = first_eye(self.scene, self.space)
         self.server.initial_camera.look_at = np.zeros(3)
-
-    def _add_points(self, point_size: float) -> dict[int, Any]:
-        """A node for each level of confidence that has points."""
-        levels = {}
-        for level in range(LEVELS):
-            part = self._cloud.slice_of(level)
-            if part.stop > part.start:
-                levels[level] = self._add_cloud(
-                    f"/points/{level * LEVEL_STEP:02d}", self._cloud, part, point_size
-                )
-        return levels
-
-    def _add_cloud(self, name: str, cloud: RankedPoints, part: slice, point_size: float) -> Any:
-        return self.server.scene.add_point_cloud(
-            name,
-            self.space(cloud.points[part]),
-            cloud.colours[part],
-            point_size=point_size,
-            point_shape="circle",
-            point_shading="flat",
-            precision="float32",
-        )
 
     def _add_cameras(self, start: Choices) -> None:
         stage = self.server.scene
@@ -179,36 +212,45 @@ class Viewer:
         node.on_click(logged(lambda _: self.panel.pick_frame(view)))
         return node
 
-    def _show_points(self, now: Choices, before: Choices | None) -> None:
-        if before is None or now.point_size != before.point_size:
-            for node in self._levels.values():
-                node.point_size = now.point_size
-        for level, node in self._levels.items():
-            visible = not now.only_frame and level >= level_of(now.percentile)
-            if node.visible != visible:
-                node.visible = visible
-        if self._only_frame is not None:
-            self._only_frame.remove()
-            self._only_frame = None
-        if now.only_frame:
-            cloud = self._cloud_of(now.frame)
-            part = slice(0, cloud.count_at(now.percentile))
-            if part.stop:  # the page refuses a cloud without points
-                self._only_frame = self._add_cloud("/frame/points", cloud, part, now.point_size)
-        total = len(self._cloud_of(now.frame) if now.only_frame else self._cloud)
-        self.panel.show_count(self.shown_points, total)
+    def _show_points(self, now: Choices, detail: Detail) -> None:
+        cloud, width = detail.cloud, detail.width
+        if now.points_of == THIS_FRAME:
+            cloud, width = self._of_frame(detail, now.frame)
+        on_page = float(np.clip(width * self.space.scale, _LEAST_WIDTH, _MOST_WIDTH))
+        self._nodes[now.points_of].resize(on_page * now.point_size)
+        self._all.show(cloud, now.filtered, now.percentile if now.points_of == ALL_FRAMES else None)
+        if now.points_of == FRAMES_SO_FAR:
+            self._so_far.show(cloud, now.filtered, now.percentile, now.frame, len(self.scene))
+        else:
+            self._so_far.clear()
+        own = self._nodes[THIS_FRAME]
+        if now.points_of == THIS_FRAME:
+            own.put(0, now.filtered.kept(cloud, now.percentile))
+        else:
+            own.clear()
+        self.panel.show_count(self.shown_points, len(cloud), self._reading)
 
-    def _cloud_of(self, frame: int) -> RankedPoints:
-        if self._frame_cloud[0] != frame:
-            cloud = frame_cloud(
-                self.scene, frame, self._thresholds, self.options.drop_edges, self.options.max_points
-            )
-            self._frame_cloud = (frame, cloud)
-        return self._frame_cloud[1]
+    def _of_frame(self, detail: Detail, frame: int) -> tuple[RankedPoints, float]:
+        """All points of a frame, and how wide they are in world units."""
+        if self._frame is None or self._frame[0] != (detail, frame):
+            cloud = frame_cloud(detail.scene, frame, detail.thresholds, self.options.max_points)
+            width = point_width(detail.scene, cloud.points, [frame])
+            self._frame = ((detail, frame), (cloud, width))
+        return self._frame[1]
+
+    def _play(self) -> None:
+        """Play or pause; from the start where the last frame is shown, and with points that change."""
+        if not self.playback.playing:
+            now = self.panel.read()
+            if now.points_of == ALL_FRAMES:
+                self.panel.points_of.value = FRAMES_SO_FAR
+            if now.frame == len(self.scene) - 1:
+                self.panel.pick_frame(0)
+        self.playback.toggle()
 
     def _show_cameras(self, now: Choices, before: Choices | None) -> None:
         if before is None or (now.frame, now.show_as) != (before.frame, before.show_as):
-            self.panel.show_frame(self.scene, now)
+            self.panel.show_frame(now)
         if before is not None and now.camera_size != before.camera_size:
             self._lines.points = self._shapes.lines(now.camera_size)
             for view, node in self._images.items():

@@ -94,14 +94,24 @@ def depth_edges(
     z_depth: Float32[np.ndarray, "height width"], tolerance: float
 ) -> Bool[np.ndarray, "height width"]:
     """True where depth differs from a direct neighbour's by more than `tolerance` of the nearer one."""
-    edges = np.zeros(z_depth.shape, dtype=bool)
-    for depth, marked in ((z_depth, edges), (z_depth.T, edges.T)):  # rows, then columns
+    return depth_jumps(z_depth) > tolerance
+
+
+def depth_jumps(z_depth: Float32[np.ndarray, "height width"]) -> Float32[np.ndarray, "height width"]:
+    """The largest difference of depth to a direct neighbour's, as a share of the nearer one.
+
+    inf beside a neighbour without depth.
+    """
+    jumps = np.zeros_like(z_depth)
+    for depth, largest in ((z_depth, jumps), (z_depth.T, jumps.T)):  # rows, then columns
         first, second = depth[:-1], depth[1:]
-        with np.errstate(invalid="ignore"):
-            jump = ~(np.abs(second - first) <= tolerance * np.minimum(first, second))
-        marked[:-1] |= jump
-        marked[1:] |= jump
-    return edges
+        nearer = np.minimum(first, second)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            jump = np.abs(second - first) / nearer
+            jump[~(nearer > 0) | np.isnan(jump)] = np.inf
+        np.maximum(largest[:-1], jump, out=largest[:-1])
+        np.maximum(largest[1:], jump, out=largest[1:])
+    return jumps
 
 
 def _confidence(scene: Reconstruction, source: str) -> Float32[np.ndarray, "views height width"]:
