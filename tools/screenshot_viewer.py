@@ -89,6 +89,8 @@ def viewer_page(viewer: Viewer, size: tuple[int, int]) -> Iterator[tuple[Any, li
                 else outside.append(request.url)
             ),
         )
+        while not viewer.whole:
+            time.sleep(0.1)
         page.goto(viewer.url)
         page.wait_for_selector("canvas")
         yield page, outside

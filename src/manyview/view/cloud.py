@@ -16,7 +16,7 @@ from ..reconstruction.result.result import Reconstruction
 LEVEL_STEP = 2  # percentiles between two positions of the confidence slider
 LEVELS = 100 // LEVEL_STEP
 COARSE_VIEWS = 128  # read before the page is served; the others follow
-COARSE_POINTS = 200_000
+COARSE_POINTS = 100_000
 
 _CANDIDATES_PER_POINT = 4
 _SAMPLED_CONFIDENCES = 4_000_000

@@ -14,6 +14,8 @@ from ..reconstruction.result.result import Reconstruction
 from .cloud import COARSE_POINTS, COARSE_VIEWS, RankedPoints, level_thresholds, scene_cloud
 from .filters import point_width
 
+_AT_ONCE = 2_000_000  # pixels, which take about a second
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Detail:
@@ -31,15 +33,15 @@ class Detail:
 class Loading:
     """Reads a scene, at most `max_points` of it; `stop` ends its thread.
 
-    `detail` is what there is of it: at once all of a scene of at most `COARSE_VIEWS` views, and
-    `COARSE_POINTS` of that many of its views for a larger one, whose other views are read on a thread.
+    `detail` is what there is of it: at once all of a small scene, and of a larger one `COARSE_POINTS` of at
+    most `COARSE_VIEWS` views, evenly spread; the rest is read on a thread.
     """
 
     def __init__(self, scene: Reconstruction, max_points: int) -> None:
         self._max_points, self._stopped = max_points, threading.Event()
         thresholds = level_thresholds(scene)
         chosen = evenly_spread(len(scene), COARSE_VIEWS)
-        whole = len(chosen) == len(scene)
+        whole = len(chosen) == len(scene) and scene.z_depth.size <= _AT_ONCE
         coarse = max_points if whole else min(COARSE_POINTS, max_points)
         cloud = scene_cloud(scene, thresholds, coarse, chosen)
         assert cloud is not None  # nothing stops it
