@@ -32,12 +32,16 @@ VALUES: dict[type, tuple[str, ...]] = {
 }
 LIMIT_S = 30
 
-# What `batch` and `serve` share with `reconstruct` is tried there.
+# What `batch` and `serve` share with `reconstruct` is tried there, and with `serve` what `app` does.
 OPTIONS = [
     option
     for option in every_option()
-    if option.words not in (("batch",), ("serve",))
-    or option.flag in ("--jobs", "--shard", "--retries", "--host", "--port", "--max-upload-mib")
+    if option.words not in (("batch",), ("serve",), ("app",))
+    or (option.words == ("app",) and option.flag == "--port")
+    or (
+        option.words != ("app",)
+        and option.flag in ("--jobs", "--shard", "--retries", "--host", "--port", "--max-upload-mib")
+    )
 ]
 # What an option says nothing without.
 NEEDS: dict[tuple[str, str], tuple[str, ...]] = {
@@ -87,6 +91,7 @@ def lines(
         ("stream",): (photos, "out", *model, "--to", "none", "--max-frames", 1),
         ("batch",): ("scenes", "results", *model, "--to", "none"),
         ("serve",): ("jobs", *model, "--port", 0),
+        ("app",): ("jobs", *model, "--no-open"),
         ("refine",): ("result", "--to", "none"),
         ("plan",): (photos, *model, "--max-frames", 1),
         ("export",): ("result", "--to", "ply"),

@@ -18,6 +18,7 @@ _EXTRAS = {
     "mesh": ("trimesh", "GLB export"),
     "view": ("viser", "the viewer"),
     "serve": ("fastapi", "the server"),
+    "app": ("gradio", "the page in the browser"),
     "plot": ("matplotlib", "plots of training and benchmarks"),
 }
 

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reconstruct": ("reconstruct", "Reconstruct"),
     "batch": ("batch", "Batch"),
     "serve": ("serve", "Serve"),
+    "app": ("app", "App"),
     "stream": ("stream", "Stream"),
     "refine": ("refine", "Refine"),
     "plan": ("plan", "PlanCommand"),

@@ -21,8 +21,13 @@ from .options import ModelChoice
 from .reconstruct import Reconstruct
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from ..batch.shares import Share
     from ..models.network import Network
+    from ..serve.app import Service
     from ..serve.job import Job
+    from ..serve.queue import JobQueue
 
 TOKEN_NAME = "MANYVIEW_TOKEN"
 
@@ -63,6 +68,7 @@ class Serve:
             raise UsageError(f"port must be between 0 (any free one) and 65535, not {self.port}")
         for name in ("fastapi", "uvicorn", "python_multipart"):
             optional_module(name, "the server", "serve")
+        self._require()
         from ..batch.shares import devices, shares
         from ..serve.queue import open_queue
         from ..serve.running import listening, serving
@@ -81,15 +87,31 @@ class Serve:
             with (
                 stopped_by_sigterm(),
                 contextlib.suppress(KeyboardInterrupt),
-                serving(service, access, token, socket) as url,
+                self._application(service, access, token, model, having[0]) as application,
+                serving(application, access, socket) as url,
             ):
                 say(f"{url} serves {model.name} on {having[0].device}; jobs are kept in {self.folder}")
                 if token is not None and not self._given_token():
                     say(f"Token, for the header Authorization: Bearer, or {TOKEN_NAME}: {token}")
+                self._say_address(url, token)
                 say("Stop with Ctrl-C; what is not done then is done after the next start.")
                 queue.run(model, ReconstructJob(self.model), having)
             say("Server stopped.")
         return 0
+
+    def _require(self) -> None:
+        """MissingExtraError without what more than the server is needed."""
+
+    def _application(
+        self, service: Service, access: Access, token: str | None, model: Network, share: Share
+    ) -> contextlib.AbstractContextManager[ASGIApp]:
+        """What answers requests."""
+        from ..serve.app import make_app
+
+        return contextlib.nullcontext(make_app(service, access, token))
+
+    def _say_address(self, url: str, token: str | None) -> None:
+        """What else a person has to know."""
 
     def _token(self) -> str | None:
         """What requests have to bring, if anything."""
@@ -105,7 +127,7 @@ class Serve:
     def _given_token(self) -> str | None:
         return self.token or os.environ.get(TOKEN_NAME) or None
 
-    def _service(self, queue: Any, model: Network, device: str) -> Any:
+    def _service(self, queue: JobQueue, model: Network, device: str) -> Service:
         from ..attention.plan import Plan
         from ..serve.app import Service
 

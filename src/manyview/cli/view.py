@@ -44,7 +44,7 @@ class View:
                     say(f"From another machine: ssh -L {viewer.port}:127.0.0.1:{viewer.port} THIS_MACHINE")
                 else:
                     say("Everybody who has this address and can reach this machine sees the images.")
-                if self.open and _has_screen():
+                if self.open and has_screen():
                     webbrowser.open(viewer.url)
                 threading.Event().wait()
         except KeyboardInterrupt:
@@ -52,7 +52,7 @@ class View:
         return 0
 
 
-def _has_screen() -> bool:
+def has_screen() -> bool:
     """False over ssh and on machines without a display, where a text browser would take the terminal."""
     if sys.platform in ("darwin", "win32"):
         return "SSH_CONNECTION" not in os.environ

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,9 @@ def files_of(folder: Path) -> dict[str, int]:
     return found
 
 
-def tar_pieces(folder: Path) -> Iterator[bytes]:
-    """The files of a result as a tar archive, as it is read."""
-    for name in files_of(folder):
+def tar_pieces(folder: Path, names: Iterable[str]) -> Iterator[bytes]:
+    """Files of a result as a tar archive, as it is read."""
+    for name in names:
         with open_regular(folder / name) as file:
             status = os.fstat(file.fileno())
             header = tarfile.TarInfo(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp
 
 from .._version import __version__
 from ..errors import InputError, ManyViewError, OutputError, UsageError, in_one_sentence
@@ -20,6 +21,7 @@ from ..files.paths import resolve_inside
 from ..files.writing import require_space
 from ..view.access import Access
 from .answers import FILE_HEADERS, as_json, files_of, sentence, tar_pieces
+from .exports import Exports
 from .guard import Guard
 from .job import JobView, NoSuchJobError, QueueFullError, Submission
 from .limits import Limits, TooLargeError
@@ -51,9 +53,28 @@ class Service:
     about: dict[str, Any]
     limits: Limits
 
+    def checked(self, text: bytes, video: bool) -> dict[str, Any]:
+        """The options in a JSON object, for images or a video. Raises UsageError for what no job may have."""
+        options, most = self.options.parse(text), self.limits.max_images
+        if video:
+            if options.get("max_frames") is None and (options.get("fps") or options.get("stride")):
+                options["max_frames"] = most
+            if (options.get("max_frames") or 0) > most:
+                raise TooLargeError(f"max_frames may be {most} at most, not {options['max_frames']}")
+        self.check(options)
+        return options
 
-def make_app(service: Service, access: Access, token: str | None) -> Guard:
-    """The ASGI application, which answers only what `access` lets in, and with a `token` only its holder."""
+
+def make_app(
+    service: Service,
+    access: Access,
+    token: str | None,
+    add_page: Callable[[FastAPI], ASGIApp] | None = None,
+) -> Guard:
+    """The ASGI application, which answers only what `access` lets in, and with a `token` only its holder.
+
+    `add_page` puts a page for browsers onto it, which show the token as a cookie.
+    """
     app = FastAPI(
         title="ManyView",
         version=__version__,
@@ -63,11 +84,12 @@ def make_app(service: Service, access: Access, token: str | None) -> Guard:
     _add_endpoints(app, service, token is not None)
     _add_errors(app)
     _describe(app, service, token is not None)
-    return Guard(app, access, token)
+    inner = app if add_page is None else add_page(app)
+    return Guard(inner, access, token, browsers=add_page is not None)
 
 
 def _add_endpoints(app: FastAPI, service: Service, has_token: bool) -> None:
-    queue = service.queue
+    queue, exports = service.queue, Exports(service.queue)
 
     @app.get("/health", summary="What the server is: version, model, device, limits, jobs")
     def health() -> Response:
@@ -115,9 +137,21 @@ def _add_endpoints(app: FastAPI, service: Service, has_token: bool) -> None:
 
     @app.get("/jobs/{id}/result.tar", summary="All files of a result")
     def result(id: str) -> Response:
-        pieces: Iterator[bytes] = tar_pieces(queue.result_folder(id))
-        headers = {**FILE_HEADERS, "Content-Disposition": f'attachment; filename="{id}.tar"'}
-        return StreamingResponse(pieces, media_type="application/x-tar", headers=headers)
+        folder = queue.result_folder(id)
+        return _archive(folder, list(files_of(folder)), f"{id}.tar")
+
+    @app.get("/jobs/{id}/exports/{name}", summary="An export, made now if need be: its file, or an archive")
+    def exported(id: str, name: str) -> Response:
+        folder, names = queue.result_folder(id), exports.files(id, name)
+        if len(names) > 1:
+            return _archive(folder, names, f"{id}-{name}.tar")
+        called = f"{id}-{Path(names[0]).name}"
+        return FileResponse(_file(folder, names[0]), filename=called, headers=FILE_HEADERS)
+
+
+def _archive(folder: Path, names: list[str], called: str) -> Response:
+    headers = {**FILE_HEADERS, "Content-Disposition": f'attachment; filename="{called}"'}
+    return StreamingResponse(tar_pieces(folder, names), media_type="application/x-tar", headers=headers)
 
 
 def _check_length(length: int, service: Service, stage: Path) -> None:
@@ -130,15 +164,7 @@ def _check_length(length: int, service: Service, stage: Path) -> None:
 
 def _submitted(upload: Upload, stage: Path, service: Service) -> JobView:
     text, asked, files = upload.finish()
-    options = service.options.parse(text)
-    most = service.limits.max_images
-    if upload.video:
-        if options.get("max_frames") is None and (options.get("fps") or options.get("stride")):
-            options["max_frames"] = most
-        if (options.get("max_frames") or 0) > most:
-            raise TooLargeError(f"max_frames may be {most} at most, not {options['max_frames']}")
-    service.check(options)
-    return service.queue.submit(stage, asked, options, files)
+    return service.queue.submit(stage, asked, service.checked(text, upload.video), files)
 
 
 def _file(folder: Path, name: str) -> Path:

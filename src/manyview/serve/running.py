@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from ..errors import ManyViewError
 from ..view.access import Access
 from ..view.viewer import free_port
-from .app import Service, make_app
 
 _PATIENCE_S = 20.0
 
@@ -30,14 +30,14 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def serving(service: Service, access: Access, token: str | None, bound: socket.socket) -> Iterator[str]:
+def serving(application: ASGIApp, access: Access, bound: socket.socket) -> Iterator[str]:
     """Answer requests in a thread meanwhile; yields the address."""
     config = uvicorn.Config(
-        make_app(service, access, token),
+        application,
         log_config=None,
         access_log=False,
         server_header=False,
-        lifespan="off",
+        lifespan="on",
         ws="none",
         timeout_graceful_shutdown=3,
     )

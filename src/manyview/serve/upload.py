@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,14 +44,12 @@ class Upload:
         self._bytes = 0
         self._texts = {"options": b"{}", "about": b"{}"}
         self._names: list[str] = []
-        self._sizes: list[int] = []
         self._videos = 0
         self._part = ""
         self._file: BinaryIO | None = None
         self._header: list[bytes] = [b"", b""]
         self._headers: dict[bytes, bytes] = {}
         self._whole = False
-        (stage / INPUT_NAME).mkdir()
         self._parser = MultipartParser(
             parameters[b"boundary"],
             {
@@ -91,23 +91,12 @@ class Upload:
         """
         if not self._whole:
             raise UsageError("the body ends before its last boundary; send it again")
-        if not self._names:
-            raise UsageError("the job has no files; send images, or one video, as parts called files")
-        if self._videos and len(self._names) > 1:
-            raise UsageError("there is a video among the files; send a video alone")
         try:
             asked = parse_json(self._texts["about"], Submission)
         except ValueError as error:
             raise UsageError(f"the part about cannot be used ({error})") from error
-        folder = self._stage / INPUT_NAME
-        found = []
-        for place, safe in enumerate(file_names(self._names)):
-            target = folder / safe
-            with output_errors(target, 0):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                self._numbered(place).rename(target)
-            found.append(StoredFile(self._names[place], safe, self._sizes[place]))
-        return self._texts["options"], asked, found
+        named = [(name, self._numbered(place)) for place, name in enumerate(self._names)]
+        return self._texts["options"], asked, placed(named, self.video, self._stage)
 
     @property
     def video(self) -> bool:
@@ -132,12 +121,8 @@ class Upload:
         if self._part in self._texts:
             self._texts[self._part] = b""
         elif self._part == "files":
-            if len(self._names) == self._limits.max_images:
-                raise TooLargeError(
-                    f"a job may have {counted(self._limits.max_images, 'image')}; send fewer of them"
-                )
+            check_count(len(self._names) + 1, self._limits)
             self._names.append(self._name(parameters.get(b"filename", b"")))
-            self._sizes.append(0)
             self._file = self._numbered(len(self._names) - 1).open("xb")
         else:
             raise UsageError(
@@ -147,7 +132,6 @@ class Upload:
     def _data(self, data: bytes) -> None:
         if self._file is not None:
             self._file.write(data)
-            self._sizes[-1] += len(data)
             return
         self._texts[self._part] += data
         if len(self._texts[self._part]) > MOST_TEXT:
@@ -157,7 +141,7 @@ class Upload:
         if self._file is not None:
             self._file.close()
             self._file = None
-            self._check(self._numbered(len(self._names) - 1), self._names[-1])
+            self._videos += check_file(self._numbered(len(self._names) - 1), self._names[-1], self._limits)
 
     def _end(self) -> None:
         self._whole = True
@@ -168,34 +152,78 @@ class Upload:
             text = re.sub("%22|%0D|%0A", lambda found: _ESCAPED[found[0]], given.decode("utf-8"))
         except UnicodeDecodeError:
             raise UsageError("a file has a name that is not UTF-8; rename it") from None
-        parts = [part for part in text.split("/") if part not in ("", ".")]
-        name = "/".join(parts)
-        if not parts or ".." in parts or "\0" in name or len(name.encode()) > _LONGEST_NAME:
-            raise UsageError(f"{printable(text)[:80]!r} is no name of a file to be sent; rename it")
-        if name in self._names:
-            raise UsageError(f"two files are called {printable(name)[:80]!r}; rename one")
-        return name
+        return view_name(text, self._names)
 
-    def _check(self, path: Path, name: str) -> None:
-        """Refuse what is neither image nor video, and what has too many pixels, by the header alone."""
-        head = read_head(path)
-        size = None
-        if video_container(head) is not None:
-            self._videos += 1
-            size = stored_size(path)
-        elif suffix_of(name) in IMAGE_SUFFIXES or is_image(head):
-            try:
-                with _HEADERS, open_header(path) as image:
-                    size = image.size
-            except ImageReadError:  # said when it is read, as by the command
-                return
-        else:
-            raise UsageError(
-                f"{printable(name)[:80]!r} is neither an image nor a video that can be sent (MP4, QuickTime, "
-                "Matroska, WebM, AVI); leave it out"
-            )
-        if size is not None and size[0] * size[1] > self._limits.max_pixels:
-            raise TooLargeError(
-                f"{printable(name)[:80]!r} has {size[0]}x{size[1]} pixels, and an image may have "
-                f"{self._limits.max_pixels:,}; make it smaller"
-            )
+
+def view_name(text: str, others: Sequence[str]) -> str:
+    """The name of a view from that of a file. Raises UsageError for one that cannot be, or is there."""
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    name = "/".join(parts)
+    if not parts or ".." in parts or "\0" in name or len(name.encode()) > _LONGEST_NAME:
+        raise UsageError(f"{printable(text)[:80]!r} is no name of a file to be sent; rename it")
+    if name in others:
+        raise UsageError(f"two files are called {printable(name)[:80]!r}; rename one")
+    return name
+
+
+def check_count(files: int, limits: Limits) -> None:
+    """Raise TooLargeError for more files than a job may have."""
+    if files > limits.max_images:
+        raise TooLargeError(f"a job may have {counted(limits.max_images, 'image')}; send fewer of them")
+
+
+def check_file(path: Path, name: str, limits: Limits) -> bool:
+    """Whether a file is a video; what it is, and its size in pixels, are read from its header alone.
+
+    Raises UsageError for what is neither image nor video, TooLargeError for too many pixels.
+    """
+    head = read_head(path)
+    size, video = None, video_container(head) is not None
+    if video:
+        size = stored_size(path)
+    elif suffix_of(name) in IMAGE_SUFFIXES or is_image(head):
+        try:
+            with _HEADERS, open_header(path) as image:
+                size = image.size
+        except ImageReadError:  # said when it is read, as by the command
+            return False
+    else:
+        raise UsageError(
+            f"{printable(name)[:80]!r} is neither an image nor a video that can be sent (MP4, QuickTime, "
+            "Matroska, WebM, AVI); leave it out"
+        )
+    if size is not None and size[0] * size[1] > limits.max_pixels:
+        raise TooLargeError(
+            f"{printable(name)[:80]!r} has {size[0]}x{size[1]} pixels, and an image may have "
+            f"{limits.max_pixels:,}; make it smaller"
+        )
+    return video
+
+
+def check_together(files: int, video: bool) -> None:
+    """Raise UsageError for files that are no job: none, or a video that is not alone."""
+    if not files:
+        raise UsageError("the job has no files; send images, or one video, as parts called files")
+    if video and files > 1:
+        raise UsageError("there is a video among the files; send a video alone")
+
+
+def placed(
+    named: Sequence[tuple[str, Path]],
+    video: bool,
+    stage: Path,
+    move: Callable[[Path, Path], object] = os.rename,
+) -> list[StoredFile]:
+    """Files at their places in the input of a job, moved there from the folder of its upload.
+
+    Raises UsageError as `check_together`, OutputError for a full disk.
+    """
+    check_together(len(named), video)
+    found = []
+    for (name, source), safe in zip(named, file_names([name for name, _ in named]), strict=True):
+        target = stage / INPUT_NAME / safe
+        with output_errors(target, 0):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            move(source, target)
+            found.append(StoredFile(name, safe, target.stat().st_size))
+    return found

@@ -40,9 +40,13 @@ class Access:
             cookies = headers.get("Cookie") or ""
         except LookupError:
             return _UNREADABLE
-        if not self.is_token(self.query_token(path)) and not self.is_token(self._cookie_token(cookies)):
+        if not self.brings_token(path, cookies):
             return "open the whole address that ManyView printed, with its token"
         return None
+
+    def brings_token(self, path: str, cookies: str) -> bool:
+        """Whether the address (with its query) or the cookies of a request have the token."""
+        return self.is_token(self.query_token(path)) or self.is_token(self._cookie_token(cookies))
 
     def foreign(self, headers: Mapping[str, str]) -> str | None:
         """Why a request is refused that comes from a page of another site, or by another name of ours."""
