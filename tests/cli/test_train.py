@@ -84,10 +84,12 @@ def test_flash_training_goes_on_from_weights_and_stores_its_plan(command: Comman
     status, _, stderr = command(*line, "--init", weights)
     assert status == 0, stderr
     assert command(*line, "--base-weights", weights)[0] == 2
-    status, stdout, stderr = command(*line, "--weights", trained, "--scenes", 1, "--base-weights", weights)
+    line = (*line, "--weights", trained, "--scenes", 1, "--base-weights", weights)
+    assert command(*line, "--image-size", 29)[0] == 2 and not trained.exists()
+    status, stdout, stderr = command(*line, "--image-size", 32)
     assert status == 0 and weights.name in stdout, stderr
     with safe_open(trained, "pt") as file:
         metadata = json.loads(file.metadata()["manyview"])
     assert {"dense", "frame", "flash:r=2"} < set(metadata["numbers"]["levels"]["easy"]["rows"])
     assert set(metadata["numbers"]["views"][0]["rows"]) == {"flash:r=2"}
-    assert metadata["accel"] == {"plan": "flash:r=2"}
+    assert metadata["accel"] == {"plan": "flash:r=2"} and metadata["config"]["image_size"] == 32

@@ -57,6 +57,8 @@ class Train:
     """Do not resume a run in OUT."""
     weights: Path | None = None
     """Only write the weights of the run in OUT, with held-out numbers, to this .safetensors file."""
+    image_size: int | None = None
+    """Longer side in pixels that --weights resize images to, whole patches; default: the recipe's."""
     base_weights: str | None = None
     """Leave tensors out of --weights that these weights have too, a name or a file in the same folder:
     loading takes them from there."""
@@ -88,19 +90,21 @@ class Train:
                 f"--docs {self.docs[0]}: this option is gone; write the tables of a page with "
                 "`python -m tools.results.model_card FILE.safetensors PAGE ...` in a checkout"
             )
-        if self.base_weights is not None and self.weights is None:
-            raise UsageError("--base-weights is what a file of --weights goes without: give --weights too")
+        for name, value in (("--base-weights", self.base_weights), ("--image-size", self.image_size)):
+            if value is not None and self.weights is None:
+                raise UsageError(f"{name} is about the file of --weights: give --weights too")
         if self.weights is not None:
             check_new_file(self.weights, self.overwrite)
             if self.base_weights is not None:
                 base_weights(self.base_weights, self.weights)  # refused before the long work
-            model = trained_model(self.out, half=True)
+            model = trained_model(self.out, half=True, image_size=self.image_size)
             plan = run_config(self.out).trained_for or "dense"
             numbers = {}
             if self.scenes:
                 numbers = release_numbers(model, self.scenes, more_views=self.more_views, plan=plan)
-            base = export_weights(self.out, self.weights, numbers, self.base_weights).get("base")
-            say(f"weights: {self.weights}" + (f", the rest in {base['weights']}" if base else ""))
+            metadata = export_weights(self.out, self.weights, numbers, self.base_weights, self.image_size)
+            rest = f", the rest in {metadata['base']['weights']}" if "base" in metadata else ""
+            say(f"weights: {self.weights}{rest}")
             return 0
         require_plot()
         config = load_config(self.config or {"base": "small"}.get(self.what, self.what))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..files.writing import atomic_file, make_readable
 from ..models.checkpoints.base import without_base
 from ..models.checkpoints.read import Checkpoint, read_checkpoint
 from ..models.load import weights_of_name
+from ..models.vggt.config import VGGTConfig
 from ..models.vggt.model import VGGT
 from .config import TrainConfig, config_from_json
 from .log import LOG_NAME
@@ -25,10 +27,13 @@ from .provenance import licence_after, recipe
 from .state import RunState, check_header, load_state
 
 
-def trained_model(out_dir: str | Path, half: bool = False) -> VGGT:
-    """The model of a run's latest state, in float32; `half` rounds it as `export_weights` does."""
+def trained_model(out_dir: str | Path, half: bool = False, image_size: int | None = None) -> VGGT:
+    """The model of a run's latest state, in float32; `half` rounds it as `export_weights` does.
+
+    `image_size` as in `export_weights`.
+    """
     state = load_state(Path(out_dir))
-    model = VGGT(_config_of(state, out_dir).model)
+    model = VGGT(_for_images(_config_of(state, out_dir).model, image_size))
     model.load_state_dict(_model_tensors(state.tensors))
     return (model.half().float() if half else model).eval()
 
@@ -48,6 +53,7 @@ def export_weights(
     path: str | Path,
     numbers: Mapping[str, Any] | None = None,
     base: str | None = None,
+    image_size: int | None = None,
 ) -> dict[str, Any]:
     """Write the latest state of a run as a float16 safetensors checkpoint.
 
@@ -60,12 +66,15 @@ def export_weights(
         numbers: stored as they are, for instance the tables of `release_numbers`.
         base: weights whose tensors are left out where they are the same, a name or a file in the folder of
             `path`: `manyview.load` takes them from there.
+        image_size: longer side in pixels that images are resized to by default, whole patches
+            (None: as the run's config says).
 
     Returns:
         The metadata.
 
     Raises:
-        UsageError: a base that is not there, lies elsewhere, or has no tensor in common.
+        UsageError: a base that is not there, lies elsewhere, or has no tensor in common; an image size
+            that is not a whole number of patches.
         WeightsError: a missing or damaged run, or weights that are not finite in half precision.
         OutputError: the file cannot be written.
     """
@@ -77,7 +86,7 @@ def export_weights(
         if not bool(half[name].isfinite().all()):
             raise WeightsError(f"'{name}' of the run in {out_dir} is not finite in half precision")
     metadata = {
-        "config": state.header["config"]["model"],
+        "config": _for_images(config.model, image_size).to_json(),
         "licence": licence_after(config.init),
         "recipe": recipe(config, state.header, Path(out_dir) / LOG_NAME),
         "numbers": dict(numbers or {}),
@@ -98,6 +107,16 @@ def export_weights(
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write the weights to {target}: {error}") from error
     return metadata
+
+
+def _for_images(network: VGGTConfig, image_size: int | None) -> VGGTConfig:
+    if image_size is None:
+        return network
+    if image_size < 1 or image_size % network.patch_size:
+        raise UsageError(
+            f"the image size {image_size} is not a multiple of the {network.patch_size} pixels of a patch"
+        )
+    return dataclasses.replace(network, image_size=image_size)
 
 
 def base_weights(base: str, target: Path) -> tuple[Checkpoint, str]:
