@@ -16,6 +16,7 @@ from ..files.spread import evenly_spread
 from ..reconstruction.result.result import Reconstruction
 from .access import Access
 from .cameras import CameraShapes, line_colours, small_image
+from .client_tools import ClientTools
 from .cloud import LEVEL_STEP, RankedPoints, frame_cloud, level_of
 from .filters import PointFilter, point_width
 from .loading import Detail, Loading, with_sky_shown
@@ -106,6 +107,7 @@ class Viewer:
                 self.panel.next_frame, lambda: float(self.panel.pace.value), self.panel.show_playing
             )
             self.refresh()
+        server.on_client_connect(logged(lambda client: ClientTools(client, self)))
         self._read_on()
 
     @property
