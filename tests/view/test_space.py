@@ -11,7 +11,7 @@ from manyview.export.frusta import frustum_corners
 from manyview.files.spread import evenly_spread
 from manyview.geometry.unproject_np import camera_centres
 from manyview.view.cameras import CameraShapes, line_colours, small_image
-from manyview.view.describe import frame_label, headline
+from manyview.view.describe import beside_white, frame_label, headline
 from manyview.view.space import PAGE_EXTENT, first_eye, fit_space
 
 from .scenes import wall_scene
@@ -111,3 +111,10 @@ def test_views_that_were_not_refined_are_grey():
     assert ["grey" in frame_label(refined, view) for view in range(3)] == [False, True, False]
     rejected = dataclasses.replace(scene, refinement={**refinement, "accepted": False})
     assert np.array_equal(line_colours(rejected), line_colours(scene))
+
+
+def test_tall_images_get_white_sides_and_others_none():
+    tall, wide = np.zeros((40, 20, 3), np.uint8), np.zeros((30, 40, 3), np.uint8)
+    padded = beside_white(tall)
+    assert padded.shape == (40, 53, 3) and not padded[:, 16:36].any() and (padded[:, [0, -1]] == 255).all()
+    assert beside_white(wide).shape == wide.shape

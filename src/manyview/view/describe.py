@@ -40,6 +40,15 @@ def frame_image(scene: Reconstruction, index: int, show_as: str) -> UInt8[np.nda
     return image[top:bottom, left:right]
 
 
+def beside_white(
+    image: UInt8[np.ndarray, "height width 3"],
+) -> UInt8[np.ndarray, "height padded 3"]:
+    """The image with white at its sides where it is taller than 3:4, which would push the panel away."""
+    missing = max(0, round(4 / 3 * image.shape[0]) - image.shape[1])
+    sides = ((0, 0), (missing // 2, missing - missing // 2), (0, 0))
+    return np.pad(image, sides, constant_values=255)
+
+
 def _refined(scene: Reconstruction) -> str:
     assert scene.refinement is not None
     if not scene.refinement.get("accepted"):

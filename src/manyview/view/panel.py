@@ -6,9 +6,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
+
 from ..reconstruction.result.result import Reconstruction
 from .cloud import LEVEL_STEP, LEVELS
-from .describe import frame_image, frame_label, headline
+from .describe import beside_white, frame_image, frame_label, headline
 from .filters import NOTHING, PointFilter
 
 IMAGE_KINDS = ("image", "depth", "confidence")
@@ -104,14 +107,12 @@ class Panel:
         self.frame = gui.add_slider("Frame", 0, len(self._scene) - 1, 1, start.frame) if many else None
         self.name = gui.add_markdown("")
         self.show_as = gui.add_dropdown("Show", IMAGE_KINDS, initial_value=start.show_as)
-        self.image = gui.add_image(
-            frame_image(self._scene, start.frame, start.show_as), jpeg_quality=_QUALITY
-        )
+        self.image = gui.add_image(self._image_of(start), jpeg_quality=_QUALITY)
         self.points_of = gui.add_dropdown("Points of", POINTS_OF, initial_value=start.points_of)
         self.play = self.pace = None
         if many:
             self.play = gui.add_button("Play", icon="player-play")
-            self.pace = gui.add_slider("Frames a second", 1, 30, 1, 5)
+            self.pace = gui.add_slider("Speed, fps", 1, 30, 1, 5, hint="Frames of the scene a second")
         self.look = gui.add_button("Look through this camera")
 
     def read(self) -> Choices:
@@ -152,7 +153,10 @@ class Panel:
     def show_frame(self, choices: Choices) -> None:
         """Display name and image of the chosen frame."""
         self.name.content = frame_label(self._scene, choices.frame)
-        self.image.image = frame_image(self._scene, choices.frame, choices.show_as)
+        self.image.image = self._image_of(choices)
+
+    def _image_of(self, choices: Choices) -> UInt8[np.ndarray, "height width 3"]:
+        return beside_white(frame_image(self._scene, choices.frame, choices.show_as))
 
     def show_count(self, shown: int, total: int, reading: str = "") -> None:
         """Display how many points are on the page, and that more are being read."""
