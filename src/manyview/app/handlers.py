@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from .._version import __version__
-from ..errors import in_one_sentence
+from ..errors import ManyViewError, in_one_sentence
 from ..export import FORMATS
 from ..files.naming import counted
 from ..serve.job import JobView, NoSuchJobError
@@ -21,7 +21,7 @@ from ..synthetic import demo_scene
 from .page_jobs import Controls, PageJobs
 from .results import Results, Shown
 
-EXAMPLES = {"a room, 8 images": 8, "3 images": 3}
+EXAMPLES = {"8 images": 8, "3 images": 3}
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -58,10 +58,10 @@ class Handlers:
     def heading(self) -> str:
         """What the server is, in Markdown."""
         about = self._jobs.service.about
-        licence = f" ({as_code(about['licence'])})" if about.get("licence") else ""
+        licence = f"  \n{as_code(about['licence'])}" if about.get("licence") else ""
         return (
             "# ManyView\nPhotos or a video in; cameras, depth maps and a point cloud out. "
-            f"Version {__version__}, model {as_code(about['model'])} on {as_code(about['device'])}{licence}."
+            f"Version {__version__}, model {as_code(about['model'])} on {as_code(about['device'])}.{licence}"
         )
 
     @in_a_sentence
@@ -87,11 +87,14 @@ class Handlers:
         image_size: float,
         further: str,
     ) -> str:
-        """What a run of these files would be: memory and time, before it is one."""
+        """What a run of these files would be, memory and time, or why it cannot be one."""
         if not files:
             return ""
         controls = Controls(method or "", views, refinement, image_size, further)
-        return as_code(self._jobs.sentence(files, controls))
+        try:
+            return as_code(self._jobs.sentence(files, controls))
+        except ManyViewError as error:
+            return f"**Not possible**: {as_code(str(error))}"
 
     @in_a_sentence
     def reconstruct(

@@ -131,7 +131,7 @@ def _output() -> _Output:
                 gr.Checkbox(False, label="Sky", visible=False, scale=1, min_width=100),
             ]
         with gr.Row():
-            view = gr.Slider(1, 2, 1, step=1, label="View", scale=3)
+            view = gr.Slider(1, 2, 1, step=1, label="View", scale=2)
             show_as = gr.Radio(list(IMAGE_KINDS), value=IMAGE_KINDS[0], label="Show", scale=2)
         image = gr.Image(
             show_label=False, height=380, buttons=["download", "fullscreen"], elem_classes="frame"
