@@ -67,8 +67,11 @@ def demo_truth() -> Reconstruction:
 
 
 @contextmanager
-def viewer_page(viewer: Viewer, size: tuple[int, int]) -> Iterator[tuple[Any, list[str]]]:
-    """The viewer's page in a headless browser, and the addresses beyond the viewer that it asks for."""
+def viewer_page(viewer: Viewer, size: tuple[int, int], whole: bool = True) -> Iterator[tuple[Any, list[str]]]:
+    """The viewer's page in a headless browser, and the addresses beyond the viewer that it asks for.
+
+    `whole` waits until the points of all views have been read.
+    """
     from playwright.sync_api import sync_playwright
 
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -89,10 +92,10 @@ def viewer_page(viewer: Viewer, size: tuple[int, int]) -> Iterator[tuple[Any, li
                 else outside.append(request.url)
             ),
         )
-        while not viewer.whole:
+        while whole and not viewer.whole:
             time.sleep(0.1)
         page.goto(viewer.url)
-        page.wait_for_selector("canvas")
+        page.wait_for_selector("canvas", state="attached", timeout=120_000)
         yield page, outside
         context.close()
 

@@ -121,7 +121,7 @@ def test_names_of_a_viewer_for_other_machines():
 
 def test_garbage_is_dropped_quietly(viewer: Viewer, capfd: pytest.CaptureFixture[str]):
     query, generator = "?" + viewer.url.partition("?")[2], random.Random(0)
-    slider = viewer.panel.percentile._impl.uuid
+    slider, points_of = (control._impl.uuid for control in (viewer.panel.percentile, viewer.panel.points_of))
     messages = [
         "text", b"", b"\xc1", b"\x91" * 5000 + b"\x90", msgspec.msgpack.encode([1, 2]),
         *(msgspec.msgpack.encode(m) for m in (
@@ -129,6 +129,7 @@ def test_garbage_is_dropped_quietly(viewer: Viewer, capfd: pytest.CaptureFixture
             {"type": "GuiUpdateMessage", "uuid": slider, "updates": {"value": "much"}},
             {"type": "GuiUpdateMessage", "uuid": slider, "updates": {"no such": 1}},
             {"type": "GuiUpdateMessage", "uuid": slider, "updates": 7},
+            {"type": "GuiUpdateMessage", "uuid": points_of, "updates": {"value": "nobody"}},
             {"type": "SceneNodeClickMessage", "name": 3},
         )),
         *(generator.randbytes(40) for _ in range(20)),

@@ -20,8 +20,9 @@ from .console import say, say_warnings
 class View:
     """Show a reconstruction in the browser, until Ctrl-C.
 
-    Points, cameras with their images, and sliders for confidence and frame. The page is served to
-    this machine only, unless --host is given; a browser needs the whole address, with its token.
+    Points, cameras with their images, filters, frames one after another, distances, pictures and
+    films. The page is served to this machine only, unless --host is given; a browser needs the whole
+    address, with its token.
     """
 
     out: tyro.conf.Positional[Path]

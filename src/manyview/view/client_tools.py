@@ -12,6 +12,7 @@ from .record import fly_through, mp4, screenshot_png
 from .server import logged
 
 FPS = 30
+_LONGEST_S = 60
 
 
 class ClientTools:
@@ -28,7 +29,7 @@ class ClientTools:
         self.measure = Measure(client, viewer, self._say_distance)
         with gui.add_folder("Picture and film", expand_by_default=False):
             self.screenshot = gui.add_button("Save a picture", icon="camera")
-            self.seconds = gui.add_slider("Film, seconds", 2, 60, 1, 10)
+            self.seconds = gui.add_slider("Film, seconds", 2, _LONGEST_S, 1, 10)
             self.film = gui.add_button("Film along the cameras", icon="video")
             self.cancel = gui.add_button("Cancel", visible=False)
             self.bar = gui.add_progress_bar(0.0, visible=False)
@@ -62,7 +63,7 @@ class ClientTools:
         self._cancelled = threading.Event()
         self._show_filming(True)
         threading.Thread(
-            target=self._film, args=(self._cancelled,), name="manyview film", daemon=True
+            target=logged(self._film), args=(self._cancelled,), name="manyview film", daemon=True
         ).start()
 
     def stop_film(self) -> None:
@@ -77,8 +78,9 @@ class ClientTools:
             return not cancelled.is_set()
 
         scene, space = self._viewer.scene, self._viewer.space
-        frames = FPS * int(self.seconds.value)
         try:
+            # A browser may send anything.
+            frames = FPS * min(max(int(self.seconds.value), 1), _LONGEST_S)
             film = mp4(fly_through(self._client, scene, space, frames, heard), FPS)
             if cancelled.is_set():
                 self.told.content = "Cancelled."
@@ -87,6 +89,8 @@ class ClientTools:
                 self.told.content = "Saved as manyview.mp4."
         except (RuntimeError, TimeoutError):
             self.told.content = "The browser drew no more images; keep its window in front and try again."
+        except ValueError:  # av.codec.codec.UnknownCodecError
+            self.told.content = "The installed PyAV writes no H.264; pip install --upgrade av"
         finally:
             self._cancelled = None
             self._show_filming(False)

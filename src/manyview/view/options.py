@@ -23,7 +23,7 @@ class ViewOptions:
     conf_percentile: float = 50.0
     """Share of least confident pixels hidden at first; the page has a slider."""
     drop_edges: float | None = None
-    """Hide pixels where depth jumps by more than this share (0.05 is 5 %)."""
+    """Hide pixels where depth jumps by more than this share (0.05 is 5 %); the page has a switch."""
 
     def __post_init__(self) -> None:
         check_options(self, at_least={"max_points": 1, "max_images": 0}, above={"drop_edges": 0})

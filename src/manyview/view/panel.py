@@ -18,6 +18,7 @@ IMAGE_KINDS = ("image", "depth", "confidence")
 ALL_FRAMES, FRAMES_SO_FAR, THIS_FRAME = POINTS_OF = ("all frames", "frames so far", "this frame")
 _JUMP_PERCENT = 5.0
 _QUALITY = 88
+_FASTEST = 30  # frames a second
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Panel:
         self.play = self.pace = None
         if many:
             self.play = gui.add_button("Play", icon="player-play")
-            self.pace = gui.add_slider("Speed, fps", 1, 30, 1, 5, hint="Frames of the scene a second")
+            self.pace = gui.add_slider("Speed, fps", 1, _FASTEST, 1, 5, hint="Frames of the scene a second")
         self.look = gui.add_button("Look through this camera")
 
     def read(self) -> Choices:
@@ -127,7 +128,8 @@ class Panel:
             ),
             hide_sky=self.sky is None or bool(self.sky.value),
             frame=self._start.frame if self.frame is None else int(self.frame.value),
-            points_of=str(self.points_of.value),
+            # A browser may send anything.
+            points_of=self.points_of.value if self.points_of.value in POINTS_OF else self._start.points_of,
             show_as=str(self.show_as.value),
             cameras=bool(self.cameras.value),
             images=bool(self.images.value),
@@ -144,6 +146,10 @@ class Panel:
         last = len(self._scene) - 1
         self.pick_frame(min(self.read().frame + 1, last))
         return self.read().frame < last
+
+    def pause_s(self) -> float:
+        """Seconds between two frames while they play."""
+        return 1 / min(max(int(self.pace.value), 1), _FASTEST) if self.pace is not None else 1.0
 
     def show_playing(self, playing: bool) -> None:
         """Name the button for what it does next."""

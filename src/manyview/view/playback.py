@@ -5,17 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from .server import logged
+
 
 class Playback:
-    """Calls `step` on a thread, `pace()` times a second, until it answers False or `stop` is called.
+    """Calls `step` on a thread, every `pause_s()` seconds, until it answers False or `stop` is called.
 
     `changed` hears whether it plays.
     """
 
     def __init__(
-        self, step: Callable[[], bool], pace: Callable[[], float], changed: Callable[[bool], None]
+        self, step: Callable[[], bool], pause_s: Callable[[], float], changed: Callable[[bool], None]
     ) -> None:
-        self._step, self._pace, self._changed = step, pace, changed
+        self._step, self._pause_s, self._changed = step, pause_s, changed
         self._lock = threading.Lock()
         self._stopped: threading.Event | None = None
 
@@ -32,7 +34,7 @@ class Playback:
             self._stopped = threading.Event()
             self._changed(True)
             threading.Thread(
-                target=self._play, args=(self._stopped,), name="manyview playback", daemon=True
+                target=logged(self._play), args=(self._stopped,), name="manyview playback", daemon=True
             ).start()
 
     def stop(self) -> None:
@@ -48,8 +50,10 @@ class Playback:
         self._changed(False)
 
     def _play(self, stopped: threading.Event) -> None:
-        while not stopped.wait(1 / self._pace()) and self._step():
-            pass
-        with self._lock:
-            if self._stopped is stopped:
-                self._end()
+        try:
+            while not stopped.wait(self._pause_s()) and self._step():
+                pass
+        finally:
+            with self._lock:
+                if self._stopped is stopped:
+                    self._end()

@@ -103,9 +103,7 @@ class Viewer:
             self.panel = Panel(
                 server, scene, start, logged(self.refresh), logged(self._play), logged(self._look_through)
             )
-            self.playback = Playback(
-                self.panel.next_frame, lambda: float(self.panel.pace.value), self.panel.show_playing
-            )
+            self.playback = Playback(self.panel.next_frame, self.panel.pause_s, self.panel.show_playing)
             self.refresh()
         server.on_client_connect(logged(lambda client: ClientTools(client, self)))
         self._read_on()
