@@ -105,7 +105,7 @@ class Viewer:
             )
             self.playback = Playback(self.panel.next_frame, self.panel.pause_s, self.panel.show_playing)
             self.refresh()
-        server.on_client_connect(logged(lambda client: ClientTools(client, self)))
+        server.on_client_connect(logged(self._welcome))
         self._read_on()
 
     @property
@@ -160,6 +160,10 @@ class Viewer:
                 self._show_points(now, detail)
                 self._show_cameras(now, before)
             self._applied = (now, detail)
+
+    def _welcome(self, client: Any) -> None:
+        """What a browser has for itself; viser keeps it by its callbacks."""
+        ClientTools(client, self)
 
     def _load(self, scene: Reconstruction) -> None:
         """Begin anew with the points of a scene."""
