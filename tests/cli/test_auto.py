@@ -12,7 +12,7 @@ from tests.models import test_published_layout as layout
 
 def check_warnings(text: str, scene: manyview.Reconstruction) -> None:
     """Weights that were trained on some kinds of images alone bring one warning, in the last line."""
-    row = find_model("manyview-small")
+    row = find_model("manyview-photos")
     assert row is not None and len(scene.warnings) == (row.trained_on is not None)
     said = [line for line in text.splitlines() if line.startswith("warning: ")]
     assert said == [f"warning: {one}" for one in scene.warnings]
@@ -24,9 +24,9 @@ def test_reconstruct_says_and_stores_what_was_taken(command, photos, tmp_path):
     status, text, error = command("reconstruct", photos, out, "--to", "ply", "--image-size", 56)
     assert status == 0
     scene = manyview.load_reconstruction(out)
-    assert scene.settings["model"] == "manyview-small"
-    assert len([note for note in scene.notes if note.startswith("auto takes manyview-small")]) == 1
-    assert (text + error).count("auto takes manyview-small") == 1
+    assert scene.settings["model"] == "manyview-photos"
+    assert len([note for note in scene.notes if note.startswith("auto takes manyview-photos")]) == 1
+    assert (text + error).count("auto takes manyview-photos") == 1
     check_warnings(text, scene)
 
 
@@ -35,8 +35,8 @@ def test_stream_too(command, photos, tmp_path):
     status, text, error = command("stream", photos, out, "--image-size", 56)
     assert status == 0
     scene = manyview.load_reconstruction(out)
-    assert scene.settings["model"] == "manyview-small" and "auto takes manyview-small" in scene.notes[0]
-    assert (text + error).count("auto takes manyview-small") == 1
+    assert scene.settings["model"] == "manyview-photos" and "auto takes manyview-photos" in scene.notes[0]
+    assert (text + error).count("auto takes manyview-photos") == 1
     check_warnings(text, scene)
 
 
@@ -49,7 +49,7 @@ def test_rendered_scenes_bring_no_warning(command, tmp_path):
 
 def test_plan_says_it_too(command, photos):
     status, text, error = command("plan", photos)
-    assert status == 0 and (text + error).count("auto takes manyview-small") == 1
+    assert status == 0 and (text + error).count("auto takes manyview-photos") == 1
 
 
 def test_the_preferred_model_is_taken_from_the_cache(command, photos, tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ def test_it_says_what_is_here_and_what_auto_takes(command, monkeypatch, tmp_path
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     text = command("models", "--offline")[1]
     assert text.count("\n  here            no\n") == sum(row.hub_id is not None for row in MODELS)
-    assert "auto takes manyview-small" in text.splitlines()[-1]
+    assert "auto takes manyview-photos" in text.splitlines()[-1]
     row = find_model("vggt-1b")
     folder = tmp_path / "models--facebook--VGGT-1B" / "snapshots" / str(row.revision)
     folder.mkdir(parents=True)

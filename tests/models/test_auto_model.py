@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from manyview.errors import MissingExtraError, UsageError, WeightsError
 from manyview.models import auto
-from manyview.models.auto import BUNDLED, PREFERRED, choose_model
+from manyview.models.auto import FALLBACK, PREFERRED, choose_model
 from manyview.models.families import find_model
 from manyview.models.load import load
 
@@ -54,14 +54,14 @@ def test_it_is_downloaded_once_and_taken_from_the_cache_then(hub):
 
 def test_without_a_network_the_bundled_model_is_taken(monkeypatch, tmp_path):
     found = info()
-    assert found.name == BUNDLED and found.source.startswith("bundled:")
+    assert found.name == FALLBACK and found.source.startswith("bundled:")
     assert len(found.notes) == 1 and "auto" in found.notes[0] and REPO in found.notes[0]
-    assert load(offline=True, cache_dir=tmp_path).name == BUNDLED
+    assert load(offline=True, cache_dir=tmp_path).name == FALLBACK
 
 
 def test_without_the_library_of_the_hub_too(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    assert "pip install" in info().notes[0] and info().name == BUNDLED
+    assert "pip install" in info().notes[0] and info().name == FALLBACK
     with pytest.raises(MissingExtraError):
         load("vggt-1b")
 
@@ -70,7 +70,7 @@ def test_a_hub_that_hangs_costs_a_short_time(hub, monkeypatch):
     hub.hang_s = 2.0
     monkeypatch.setattr(auto, "_TIMEOUT_S", 0.2)
     start = time.perf_counter()
-    assert info().name == BUNDLED
+    assert info().name == FALLBACK
     assert time.perf_counter() - start < 1.5
 
 
@@ -82,14 +82,14 @@ def test_a_hub_that_does_not_send_it(hub, monkeypatch, what):
         hub.files.clear()
     else:
         monkeypatch.setattr("tests.models.fake_hub.COMMIT", "")
-    assert info().name == BUNDLED
+    assert info().name == FALLBACK
 
 
 def test_a_download_that_broke_off_is_an_error_and_resumes(hub):
     hub.cut = [600_000, *[0] * 20]
     with pytest.raises(WeightsError, match="resumes"):
         load()
-    assert choose_model(offline=True).row.name == BUNDLED
+    assert choose_model(offline=True).row.name == FALLBACK
     hub.cut = []
     assert info().name == PREFERRED and hub.fetched[-1] == "bytes=600000-"
 
@@ -98,7 +98,7 @@ def test_a_plan_asks_but_does_not_download(hub):
     choice = choose_model(download=False)
     assert choice.row is find_model(PREFERRED) and choice.files is None and "541 MB" in choice.reason
     assert not hub.fetched
-    assert choose_model(offline=True, download=False).row.name == BUNDLED
+    assert choose_model(offline=True, download=False).row.name == FALLBACK
 
 
 def test_a_name_never_falls_back(hub):
@@ -110,4 +110,4 @@ def test_a_name_never_falls_back(hub):
 
 
 def test_offline_asks_nothing_of_anybody(hub):
-    assert choose_model(offline=True).row.name == BUNDLED and not hub.asked
+    assert choose_model(offline=True).row.name == FALLBACK and not hub.asked

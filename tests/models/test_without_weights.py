@@ -53,8 +53,8 @@ def test_licences_count_without_weights_too():
 
 def test_auto_takes_the_bundled_model_without_a_network():
     model = load_or_describe()
-    assert model.info is not None and model.info.name == "manyview-small"
-    assert len(model.info.notes) == 1 and "auto takes manyview-small" in model.info.notes[0]
+    assert model.info is not None and model.info.name == "manyview-photos"
+    assert len(model.info.notes) == 1 and "auto takes manyview-photos" in model.info.notes[0]
 
 
 def test_what_is_not_named_is_loaded(tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from manyview.models.auto import BUNDLED
+from manyview.models.auto import BUNDLED, FALLBACK
 from tools.results.flash_table import summary
 
 PLANS = (
@@ -23,6 +23,7 @@ def excerpts(results: Path) -> dict[str, Callable[[], str]]:
     return {
         "accelerations": lambda: accelerations(results / BUNDLED),
         "photographs": lambda: photographs(_read(results / BUNDLED / "posed")),
+        "trained": lambda: trained(*(_read(results / name / "posed") for name in (FALLBACK, BUNDLED))),
         "descriptors": lambda: descriptors(_read(results / "flash")),
         "streams": lambda: streams(results / "streaming"),
     }
@@ -64,6 +65,24 @@ def photographs(data: Row) -> str:
         cells = [one["set"]["name"], str(one["set"]["views"]), *aucs]
         rows.append([*cells, "–" if focal is None else f"{focal:.1f}", times])
     return _table([*head, "seconds, dense / COLMAP"], rows)
+
+
+def trained(ours: Row, before: Row) -> str:
+    """AUC@30 on each posed set of weights trained on photographs, beside those that they began from."""
+    rendered = {one["set"]["name"]: _numbers(one, "dense") for one in before["sets"]}
+    head = ["AUC@30", "views", FALLBACK, "within frames", "identity", BUNDLED, "focal error, %", f"{BUNDLED}, %"]
+    rows = []
+    for one in ours["sets"]:
+        dense, old = _numbers(one, "dense"), rendered[one["set"]["name"]]
+        aucs = [row["auc_30"] for row in (dense, _numbers(one, "frame"), _numbers(one, "identity"), old)]
+        figures = [*aucs, dense["focal_error"], old["focal_error"]]
+        cells = [one["set"]["name"], str(one["set"]["views"])]
+        rows.append([*cells, *("–" if value is None else f"{value:.1f}" for value in figures)])
+    return _table(head, rows)
+
+
+def _numbers(one: Row, name: str) -> Row:
+    return next(row["numbers"] for row in one["rows"] if row["name"] == name)
 
 
 def descriptors(data: Row) -> str:

@@ -107,6 +107,8 @@ def full_tables(card: Card) -> str:
         title = f"**{level}**, {s['scenes']} scenes of {s['views']} views at {s['width']}x{s['height']}"
         rows = [_row([name, *values(row)]) for name, row in table["rows"].items()]
         parts.append("\n".join([f"{title} (`{command}`)", "", *head, *rows]))
+    if not numbers["views"]:
+        return "\n\n".join(parts)
     plans = dict.fromkeys(name for entry in numbers["views"] for name in entry["rows"])
     lines = [
         f"**More and fewer views**, {', '.join(plans) or 'dense'}", "",

@@ -25,7 +25,10 @@ from tools.results.plans import MODELS
 from tools.results.speed_figure import FIGURE, draw_speed
 
 _RESULTS = Path("docs/results")
-PAGES = ("docs/accelerations.md", "docs/model-card.md", "docs/flash-weights.md", "docs/streaming.md")
+PAGES = (
+    "docs/accelerations.md", "docs/model-card.md", "docs/photos-weights.md", "docs/flash-weights.md",
+    "docs/streaming.md",
+)  # fmt: skip
 """Pages of the repository with places for excerpts of docs/results."""
 
 

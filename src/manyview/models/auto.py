@@ -12,10 +12,12 @@ from .checkpoints.named import NamedModel
 from .families import find_model
 
 AUTO = "auto"
-"""The name that stands for `PREFERRED` where it can be had, and else for `BUNDLED`."""
+"""The name that stands for `PREFERRED` where it can be had, and else for `FALLBACK`."""
 
 PREFERRED = "da3-base"
+FALLBACK = "manyview-photos"
 BUNDLED = "manyview-small"
+"""The model of the demo and of the tables on rendered scenes."""
 
 # A user without a network waits for so many seconds, and no longer.
 _TIMEOUT_S = 4.0
@@ -25,7 +27,7 @@ _TIMEOUT_S = 4.0
 class Choice:
     """What `auto` takes: weights that have a name, their files in the hub's cache, and why, as a sentence.
 
-    `files` is None for the bundled model, and for one that is still to be downloaded.
+    `files` is None for the model in the package, and for one that is still to be downloaded.
     """
 
     row: NamedModel
@@ -40,7 +42,7 @@ def choose_model(
     *,
     download: bool = True,
 ) -> Choice:
-    """The preferred model if it is in the hub's cache or can be downloaded, else the bundled one.
+    """The preferred model if it is in the hub's cache or can be downloaded, else the one in the package.
 
     Args:
         offline: True never touches the network, None follows HF_HUB_OFFLINE.
@@ -51,8 +53,8 @@ def choose_model(
     Raises:
         WeightsError: A download broke off after it had begun.
     """
-    preferred, bundled = find_model(PREFERRED), find_model(BUNDLED)
-    assert preferred is not None and bundled is not None
+    preferred, fallback = find_model(PREFERRED), find_model(FALLBACK)
+    assert preferred is not None and fallback is not None
     name = f"{preferred.name} ({preferred.licence})"
     try:
         request = named_request(preferred, offline, cache_dir, progress, timeout_s=_TIMEOUT_S)
@@ -65,4 +67,5 @@ def choose_model(
             return Choice(preferred, None, f"auto takes {name}, a download{size}")
         return Choice(preferred, request.download(), f"auto takes {name}, after a download{size}")
     except (NotDownloadedError, MissingExtraError, UsageError) as error:
-        return Choice(bundled, None, f"auto takes {BUNDLED}, which comes with the package: {error}")
+        reason = f"auto takes {FALLBACK}, which comes with the package and is rough on most photographs: {error}"
+        return Choice(fallback, None, reason)

@@ -89,6 +89,13 @@ SPEC = ModelSpec(
             trained_on="rendered scenes of at most 112 pixels",
         ),
         _bundled(
+            "manyview-photos",
+            "comes with the package; manyview-small grown and trained on with photographs; rough on most",
+            image_size=160,
+            size_bytes=15_400_000,
+            trained_on=None,
+        ),
+        _bundled(
             "manyview-flash",
             "manyview-small trained on for descriptors in place of all keys",
             image_size=112,
