@@ -70,7 +70,7 @@ def photographs(data: Row) -> str:
 def trained(ours: Row, before: Row) -> str:
     """AUC@30 on each posed set of weights trained on photographs, beside those that they began from."""
     rendered = {one["set"]["name"]: _numbers(one, "dense") for one in before["sets"]}
-    head = ["AUC@30", "views", FALLBACK, "within frames", "identity", BUNDLED, "focal error, %", f"{BUNDLED}, %"]
+    head = ["AUC@30", "views", FALLBACK, "within frames", "identity", BUNDLED, "focal error, %", "before, %"]
     rows = []
     for one in ours["sets"]:
         dense, old = _numbers(one, "dense"), rendered[one["set"]["name"]]

@@ -67,5 +67,5 @@ def choose_model(
             return Choice(preferred, None, f"auto takes {name}, a download{size}")
         return Choice(preferred, request.download(), f"auto takes {name}, after a download{size}")
     except (NotDownloadedError, MissingExtraError, UsageError) as error:
-        reason = f"auto takes {FALLBACK}, which comes with the package and is rough on most photographs: {error}"
-        return Choice(fallback, None, reason)
+        what = "comes with the package and is rough on most photographs"
+        return Choice(fallback, None, f"auto takes {FALLBACK}, which {what}: {error}")
