@@ -16,6 +16,7 @@ from .._version import __version__
 from ..errors import ManyViewError, in_one_sentence
 from ..export import FORMATS
 from ..files.naming import counted
+from ..files.rendered import rendered_mark
 from ..serve.job import JobView, NoSuchJobError
 from ..synthetic import demo_scene
 from .page_jobs import Controls, PageJobs
@@ -74,7 +75,7 @@ class Handlers:
             folder.mkdir(exist_ok=True)
             images = (demo_scene(count).images[0] * 255).round().byte().permute(0, 2, 3, 1).numpy()
             for path, image in zip(paths, images, strict=True):
-                Image.fromarray(image).save(path)
+                Image.fromarray(image).save(path, pnginfo=rendered_mark())
         return [str(path) for path in paths]
 
     @in_a_sentence
