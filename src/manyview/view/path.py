@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from ..errors import UsageError
-from ..geometry.cameras import quat_xyzw_from_rotation, rotation_from_quat_xyzw
 from ..geometry.unproject_np import invert_rigid
 
 _SAMPLES = 4096  # of the path between the first camera and the last, before it is smoothed
@@ -30,6 +28,10 @@ def smooth_path(
     Raises:
         UsageError: for no frame, or a smoothing below 0.
     """
+    import torch  # `manyview view --help` does without it
+
+    from ..geometry.cameras import quat_xyzw_from_rotation, rotation_from_quat_xyzw
+
     if frames < 1 or not 0 <= smoothing < np.inf:
         raise UsageError(
             f"a flight needs 1 frame or more and smoothing of 0 or more, not {frames}, {smoothing}"
