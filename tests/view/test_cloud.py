@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from manyview.errors import UsageError
-from manyview.view.cloud import LEVELS, frame_cloud, level_of, level_thresholds, prefixes, scene_cloud
+from manyview.view.cloud import (
+    LEVELS,
+    best_of_each_cell,
+    frame_cloud,
+    level_of,
+    level_thresholds,
+    prefixes,
+    scene_cloud,
+)
 from manyview.view.filters import PointFilter, neighbour_distance, point_width
 from manyview.view.loading import Loading, with_sky_shown
 from manyview.view.options import ViewOptions
@@ -172,3 +180,12 @@ def test_reading_on_can_be_stopped():
 def test_options_check_themselves(wrong):
     with pytest.raises(UsageError):
         ViewOptions(**wrong)
+
+
+def test_a_long_walk_keeps_its_points() -> None:
+    """A strip a thousand times as long as wide: cells of a box round it would leave next to nothing."""
+    strip = np.random.default_rng(0).random((200_000, 3)) * (1000.0, 1.0, 0.0)
+    kept = best_of_each_cell(strip, 50_000)
+    assert 10_000 < len(kept) < 50_000
+    square = strip * (0.001, 1.0, 0.0)
+    assert len(best_of_each_cell(square, 50_000)) > 10_000
