@@ -18,7 +18,7 @@ from manyview.geometry.unproject_np import invert_rigid
 from manyview.view import Viewer, ViewOptions, start_viewer
 from manyview.view.client_tools import FPS, ClientTools
 from manyview.view.measure import length_in_words, pick_point
-from manyview.view.record import even_size, flight, mp4
+from manyview.view.record import even_size, flight, webm
 
 from .scenes import wall_scene
 
@@ -113,8 +113,8 @@ def test_a_film_goes_along_the_cameras(viewer: Viewer):
     tools = ClientTools(browser, viewer)
     tools.seconds.value = 2
     filming = finish(tools)
-    assert not filming and set(browser.saved) == {"manyview.mp4"}
-    with av.open(io.BytesIO(browser.saved["manyview.mp4"])) as container:
+    assert not filming and set(browser.saved) == {"manyview.webm"}
+    with av.open(io.BytesIO(browser.saved["manyview.webm"])) as container:
         stream = container.streams.video[0]
         images = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
         assert stream.average_rate == FPS
@@ -160,7 +160,7 @@ def test_a_film_without_pyav_names_the_extra(viewer: Viewer, monkeypatch: pytest
     tools.start_film()
     assert "manyview[video]" in tools.told.content and tools.film.visible
     with pytest.raises(MissingExtraError):
-        mp4([], FPS)
+        webm([], FPS)
 
 
 def test_sizes_of_films():

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ManyViewError, optional_module
 from .measure import Measure
-from .record import fly_through, mp4, screenshot_png
+from .record import fly_through, screenshot_png, webm
 from .server import logged
 
 FPS = 30
@@ -81,16 +81,16 @@ class ClientTools:
         try:
             # A browser may send anything.
             frames = FPS * min(max(int(self.seconds.value), 1), _LONGEST_S)
-            film = mp4(fly_through(self._client, scene, space, frames, heard), FPS)
+            film = webm(fly_through(self._client, scene, space, frames, heard), FPS)
             if cancelled.is_set():
                 self.told.content = "Cancelled."
             else:
-                self._client.send_file_download("manyview.mp4", film, save_immediately=True)
-                self.told.content = "Saved as manyview.mp4."
+                self._client.send_file_download("manyview.webm", film, save_immediately=True)
+                self.told.content = "Saved as manyview.webm."
         except (RuntimeError, TimeoutError):
             self.told.content = "The browser drew no more images; keep its window in front and try again."
         except ValueError:  # av.codec.codec.UnknownCodecError
-            self.told.content = "The installed PyAV writes no H.264; pip install --upgrade av"
+            self.told.content = "The installed PyAV writes no VP9; pip install --upgrade av"
         finally:
             self._cancelled = None
             self._show_filming(False)

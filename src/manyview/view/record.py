@@ -19,7 +19,12 @@ from .space import PageSpace
 
 _LONGEST_SIDE = 1920  # pixels of a film
 _PATIENCE_S = 60.0  # for one image
-_CRF = "20"  # of H.264: hardly any loss that can be seen
+_QUALITY = {
+    "crf": "24",
+    "b": "0",
+    "deadline": "realtime",
+    "cpu-used": "6",
+}  # hardly any loss that can be seen
 
 
 def screenshot_png(client: Any) -> bytes:
@@ -71,18 +76,20 @@ def fly_through(
             )[..., :3]
 
 
-def mp4(images: Iterable[UInt8[np.ndarray, "height width 3"]], fps: int) -> bytes:
-    """A film (H.264) of images of one size, with even sides; empty without images.
+def webm(images: Iterable[UInt8[np.ndarray, "height width 3"]], fps: int) -> bytes:
+    """A film (WebM, VP9) of images of one size, with even sides; empty without images.
+
+    VP9 by libvpx, whose licence is free of conditions on programs, as that of H.264's usual encoder is not.
 
     Raises MissingExtraError without PyAV.
     """
     av = optional_module("av", "a film", "video")
     file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
+    with av.open(file, "w", format="webm") as container:
         stream = None
         for image in images:
             if stream is None:
-                stream = container.add_stream("h264", rate=fps, options={"crf": _CRF})
+                stream = container.add_stream("libvpx-vp9", rate=fps, options=_QUALITY)
                 stream.height, stream.width = image.shape[:2]
                 stream.pix_fmt = "yuv420p"
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
@@ -94,7 +101,7 @@ def mp4(images: Iterable[UInt8[np.ndarray, "height width 3"]], fps: int) -> byte
 
 
 def even_size(width: int, height: int) -> tuple[int, int]:
-    """A size of this shape for H.264: even sides, the longer one at most 1920."""
+    """A size of this shape for a film: even sides, the longer one at most 1920."""
     scale = min(1.0, _LONGEST_SIDE / max(width, height))
     return max(2, int(width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2)
 
