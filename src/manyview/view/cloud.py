@@ -137,7 +137,7 @@ def best_of_each_cell(points: Float[np.ndarray, "n 3"], max_points: int) -> Int[
     cells are smaller, for about half of it.
     """
     low, high = np.percentile(points, (5, 95), axis=0)
-    size = max(float(np.linalg.norm(high - low)) / _VOXELS_ACROSS, np.finfo(np.float32).tiny)
+    size = max(float(np.linalg.norm(high - low)) / _VOXELS_ACROSS, float(np.finfo(np.float32).tiny))
     kept = _first_in_cells(points - low, size)
     if len(kept) < max_points / 8:
         kept = _first_in_cells(points - low, size * float(np.sqrt(len(kept) / (max_points / 2))))
