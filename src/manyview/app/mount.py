@@ -42,7 +42,7 @@ def with_page(jobs: PageJobs, access: Access, token: str | None) -> Guard:
 
     def add(app: FastAPI) -> ASGIApp:
         page = build_page(jobs)
-        # System fonts: none is loaded. No run is kept in the browser, nothing is told to anybody.
+        # System fonts, so that none is downloaded; no history of runs in the browser, no usage data.
         theme = gradio.themes.Default(
             primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
         )

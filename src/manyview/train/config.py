@@ -87,7 +87,6 @@ class Stage:
     scenes: tuple[SceneMix, ...] = (SceneMix(),)
     weights: LossWeights = LossWeights()
     points_every: Count = 1
-    lr_scale: Weight = 1.0
     augment: Weight = 0.0
     camera_effects: Share = 0.0
     plan: str = "dense"

@@ -109,7 +109,7 @@ class Trainer:
         """
         config, here = self.config, self.here
         draws = [draw_step(config, here, self.step, number) for number in self._draw_numbers()]
-        rate = learning_rate(config.optimiser, self.step, self.progress) * here.stage.lr_scale
+        rate = learning_rate(config.optimiser, self.step, self.progress)
         self.optimiser.set_rate(rate)
         points = self.step % here.stage.points_every == 0
         self.optimiser.zero_grad()
