@@ -1,4 +1,4 @@
-"""Objects that stand in relation to each other: a facade, a street, a table."""
+"""Objects that stand in relation to each other: a facade, a street, a table, a statue."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ Ground = Callable[[Float[np.ndarray, "b n 2"]], Float[np.ndarray, "b n"]]
 _RELIEFS, _COLUMNS = 14, 6
 _HOUSES, _CARS, _POLES = 10, 5, 8
 _THINGS, _CUPS = 10, 5
+_BLOCKS, _DRUMS = 9, 4
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,29 @@ def table(draws: Draws, focus: Float[np.ndarray, "b 3"]) -> Arrangement:
     found = _placed(1 + _THINGS, angle, out, along, upper, half)
     found.centre[..., :2] += focus[:, None, :2]
     found.yaw[:, 1 : 1 + _THINGS] += 2 * np.pi * unit[..., 5]
+    return found
+
+
+def statue(draws: Draws, radius: Float[np.ndarray, " b"], ground: Ground) -> Arrangement:
+    """Blocks and round pieces on a pedestal at the focus, turned this way and that, narrower towards the top."""
+    size = draws.uniform("statue", 3)
+    wide = radius * (0.07 + 0.2 * size[:, 0])
+    tall = radius * (0.2 + 0.45 * size[:, 1])
+    low = ground(np.zeros((len(draws), 1, 2)))[:, 0] - 0.2
+    foot = 0.5 * tall * (0.1 + 0.5 * size[:, 2])
+    unit = draws.uniform("blocks", _BLOCKS + _DRUMS, 7)
+    rise = 2 * foot[:, None] + (tall - 2 * foot)[:, None] * unit[..., 0]
+    narrow = wide[:, None] * (1.0 - 0.5 * unit[..., 0])
+    half = narrow[..., None] * (0.15 + 0.55 * unit[..., 1:4])
+    half[:, _BLOCKS:, 1] = half[:, _BLOCKS:, 0]
+    place = narrow[..., None] * (unit[..., 4:6] - 0.5)
+    pedestal = np.stack([wide, wide * (0.7 + 0.3 * size[:, 2]), foot], -1)
+    half = np.concatenate([pedestal[:, None], half], 1)
+    rise = np.concatenate([foot[:, None], rise], 1) + low[:, None]
+    place = np.concatenate([np.zeros((len(draws), 1, 2)), place], 1)
+    angle = draws.uniform("statue turn", 1, high=2 * np.pi)
+    found = _placed(1 + _BLOCKS, angle, place[..., 0], place[..., 1], rise, half)
+    found.yaw[:, 1:] += 2 * np.pi * unit[..., 6]
     return found
 
 

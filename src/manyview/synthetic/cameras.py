@@ -15,6 +15,7 @@ _SWEEP_DEGREES = np.array([85.0, 60.0, 28.0])
 # Wobble of the look-at point, as a share of the distance to the focus, and of the roll, degrees.
 _LOOK_JITTER = np.array([0.11, 0.08, 0.04])
 _ROLL_DEGREES = np.array([5.0, 4.0, 2.5])
+_AROUND_STEP_DEGREES = (8.0, 45.0)
 
 
 def draw_path(
@@ -30,6 +31,9 @@ def draw_path(
     kind = _choice(draws, "path", options.path, PATHS)[:, None]
     sweep = np.deg2rad(_SWEEP_DEGREES[motion])[:, None] * draws.uniform("sweep", 1, low=0.85, high=1.15)
     sweep = np.where(kind == 1, 1.1 * sweep, sweep)  # a walk turns less besides
+    if options.motion == "around":
+        low, high = np.deg2rad(_AROUND_STEP_DEGREES)
+        sweep = np.minimum(draws.uniform("around", 1, low=low, high=high) * (views + 1), 2 * np.pi)
     share = np.where(kind == 2, draws.uniform("unordered share", views), _ordered_share(draws, views))
     share = share - 0.5
 
@@ -60,7 +64,7 @@ def draw_path(
     look = np.where(kind[..., None] == 1, 1.2 * drift + 0.15 * shake, shake) * jitter[..., None]
     roll = np.deg2rad(_ROLL_DEGREES[motion])[:, None] * draws.normal("roll", views)
     path = Path(offset, height, look, np.where(kind == 1, 0.4 * roll, roll))
-    if special:
+    if special and options.motion != "around":
         return special_path(draws, options, path, radius, share, (turn, sweep))
     return path
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from .arrangements import Arrangement, facade, street, table
+from .arrangements import Arrangement, facade, statue, street, table
 from .draws import Draws
 from .options import SceneOptions
 from .terrain import FAR, height_at
@@ -81,8 +81,8 @@ def outdoor_objects(
     parts[2] = (np.concatenate([parts[2][0], crowns[0]], 1), np.concatenate([parts[2][1], crowns[1]], 1))
     counts = (options.boxes[1], options.spheres[1] + options.cylinders[1], options.cylinders[1])
     added = None
-    if options.arrangement in ("facade", "street"):
-        arrange = facade if options.arrangement == "facade" else street
+    if options.arrangement != "none":
+        arrange = {"facade": facade, "street": street, "statue": statue}[options.arrangement]
         added = arrange(draws, reach, lambda place: height_at(waves, place[..., 0], place[..., 1]))
     return _gathered(draws, counts, parts, added, clear, 0.6)
 

@@ -12,8 +12,8 @@ from ..errors import UsageError
 KINDS = ("room", "outdoor", "mixed")
 PATHS = ("orbit", "walk", "unordered", "mixed")
 MOTIONS = ("wide", "medium", "narrow", "mixed")
-ARRANGEMENTS = ("none", "facade", "street", "table")
-SPECIAL_MOTIONS = ("forward", "rotation", "sideways", "scan", "drone")
+ARRANGEMENTS = ("none", "facade", "street", "table", "statue")
+SPECIAL_MOTIONS = ("forward", "rotation", "sideways", "scan", "drone", "around")
 """Hard cases that "mixed" never draws, so that scenes of earlier options stay what they were."""
 
 
@@ -32,7 +32,7 @@ class SceneOptions:
     """Median rotation between two views: wide 29, medium 21, narrow 10.5 degrees, or mixed (one of these);
     forward drives along the camera's axis with small rotations, rotation turns about one fixed centre,
     sideways walks along what it sees, scan looks around from places near each other, drone (outdoors) flies
-    to and fro and looks down."""
+    to and fro and looks down, around goes round the focus by 8 to 45 degrees a view, at most a full turn."""
     fov_degrees: tuple[float, float] = (70.0, 70.0)
     """Field of view of the longer image side."""
     boxes: tuple[int, int] = (1, 3)
@@ -63,7 +63,8 @@ class SceneOptions:
     """Outdoors: 0 flat to 1 hilly."""
     arrangement: str = "none"
     """What stands beside the objects: a facade with reliefs and columns before the cameras, or a street of
-    buildings, cars and poles along their way (outdoors), or a table with things on it (room)."""
+    buildings, cars and poles along their way, or a statue in their middle (outdoors), or a table with things
+    on it (room)."""
     pictures: str = ""
     """Folder of pictures (photographs, materials) for surfaces; none where empty."""
     picture_share: float = 0.0
@@ -103,7 +104,8 @@ class SceneOptions:
             value = getattr(self, field.name)
             if isinstance(field.default, float) and (not _is_number(value) or not 0 <= value <= 1):
                 raise UsageError(f"Scene option {field.name} is {value!r}; it must lie from 0 to 1.")
-        place = {"table": "room", "facade": "outdoor", "street": "outdoor"}.get(self.arrangement, self.kind)
+        place = "room" if self.arrangement == "table" else "outdoor"
+        place = self.kind if self.arrangement == "none" else place
         if self.kind != place:
             raise UsageError(
                 f"Scene option arrangement is {self.arrangement!r}; this needs kind {place!r}, "

@@ -132,7 +132,7 @@ def _outdoor_layout(draws: Draws, views: int, options: SceneOptions, waves: dict
     radius = draws.uniform("outdoor radius", low=6.0, high=12.0)
     origin = np.zeros((len(draws), 1))
     focus = np.zeros((len(draws), 3))
-    gaze = (0.8, 4.0) if options.arrangement == "facade" else (0.0, 1.6)
+    gaze = (0.8, 4.0) if options.arrangement in ("facade", "statue") else (0.0, 1.6)
     focus[:, 2] = height_at(waves, origin, origin)[:, 0] + draws.uniform("gaze", low=gaze[0], high=gaze[1])
     path = draw_path(draws, views, options, radius, (1.4, 5.5))
     ground = height_at(waves, path.offset[..., 0], path.offset[..., 1])
