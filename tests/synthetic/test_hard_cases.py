@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import pytest
 import torch
 
@@ -69,6 +72,35 @@ def test_a_scan_turns_more_than_it_walks(kind):
     assert 30 < degrees.amax(1).median() < 120
     assert _seen_by_the_next(batch).median() > 0.3
     assert kind == "outdoor" or batch.valid.all()  # every ray from within the walls ends at one
+
+
+@pytest.mark.parametrize(("kind", "arrangement"), [("room", "table"), ("outdoor", "statue")])
+def test_around_goes_round_and_sees_on(kind, arrangement):
+    options = SceneOptions.medium(kind=kind, motion="around", path="orbit", arrangement=arrangement)
+    few, many = (render_scenes(range(16), views, 32, 32, options) for views in (4, 16))
+    turns = [world[..., :2, 2] for world in (invert_rigid(b.cam_from_world) for b in (few, many))]
+    angles = [torch.atan2(level[..., 1], level[..., 0]).diff(dim=1).rad2deg() for level in turns]
+    steps = [(angle + 180).remainder(360).sub(180) for angle in angles]
+    same_way = [(step.sign() == step.sum(1, keepdim=True).sign()).double().mean() for step in steps]
+    assert min(same_way) > 0.85
+    assert steps[0].sum(1).abs().median() < 110 < 230 < steps[1].sum(1).abs().median()
+    assert steps[1].sum(1).abs().max() < 375  # about one turn, not two
+    for batch in (few, many):
+        assert _seen_by_the_next(batch).median() > 0.2
+        assert batch.z_depth[batch.valid].min() > 0.05
+
+
+def test_a_statue_stands_in_the_middle_before_the_cameras():
+    bare: dict[str, Any] = {"boxes": (0, 0), "spheres": (0, 0), "cylinders": (0, 0), "terrain_relief": 0.0}
+    empty = SceneOptions(kind="outdoor", path="orbit", **bare)
+    options = dataclasses.replace(empty, arrangement="statue")
+    plain, batch = (render_scenes(range(16), 4, 24, 24, which) for which in (empty, options))
+    above, plain_above = (each.valid & (each.world_points[..., 2] > 0.1) for each in (batch, plain))
+    assert not plain_above.any()
+    assert (above.double().mean((-1, -2)) > 0.01).double().mean() > 0.9  # seen by most views
+    assert batch.world_points[above][:, :2].norm(dim=-1).max() < 8
+    assert batch.z_depth[above].min() > 0.6
+    assert batch.world_points[..., 2].flatten(1).amax(1).median() > 2
 
 
 @pytest.mark.parametrize("arrangement", ["none", "facade", "street"])

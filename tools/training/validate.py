@@ -166,6 +166,8 @@ def rendered_scenes(pictures: Path | None) -> dict[str, SceneOptions]:
         }  # fmt: skip
         found["facade"] = SceneOptions.medium(**{**both, "kind": "outdoor", "arrangement": "facade"})
         found["table"] = SceneOptions.medium(**{**both, "kind": "room", "arrangement": "table"})
+        around = {"kind": "outdoor", "arrangement": "statue", "motion": "around"}
+        found["around"] = SceneOptions.medium(**{**both, **around})
         street = {"kind": "outdoor", "arrangement": "street", "motion": "forward"}
         found["street"] = SceneOptions.medium(**{**both, **street})
     return found
