@@ -1,4 +1,7 @@
-"""GLB: points and cameras in one file for browsers, Blender and phones (glTF 2.0: Y up, -Z forward)."""
+"""GLB: points and cameras in one file for browsers, Blender and phones.
+
+glTF 2.0: Y up, -Z forward; colours of vertices are linear (section 3.7.2.1), those of images are sRGB.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import UInt8
 
 from ..errors import optional_module
 from .export_format import ExportFormat, ExportTarget, PointOptions
@@ -33,15 +37,25 @@ def _write(scene: Reconstruction, options: GlbOptions, target: ExportTarget) -> 
     model = trimesh.Scene()
     if len(cloud):
         model.add_geometry(
-            trimesh.PointCloud(cloud.points @ GLTF_FROM_OPENCV, colors=cloud.colours), geom_name="points"
+            trimesh.PointCloud(cloud.points @ GLTF_FROM_OPENCV, colors=linear_bytes(cloud.colours)),
+            geom_name="points",
         )
     if options.cameras:
         vertices, triangles, colours = frustum_mesh(scene, frustum_size(scene, cloud.points))
-        mesh = trimesh.Trimesh(vertices @ GLTF_FROM_OPENCV, triangles, vertex_colors=colours, process=False)
+        mesh = trimesh.Trimesh(
+            vertices @ GLTF_FROM_OPENCV, triangles, vertex_colors=linear_bytes(colours), process=False
+        )
         model.add_geometry(mesh, geom_name="cameras")
     content = model.export(file_type="glb")
     with target.staged(len(content) + 1000) as stage:
         stage.file("scene.glb").write_bytes(content)
+
+
+def linear_bytes(srgb: UInt8[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
+    """Linear light of sRGB colours (IEC 61966-2-1), as bytes, which is all that trimesh writes."""
+    share = np.arange(256) / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    return (255 * linear).round().astype(np.uint8)[srgb]
 
 
 FORMAT = ExportFormat("glb", "points and cameras in one file: browsers, Blender, phones", GlbOptions, _write)
