@@ -128,7 +128,7 @@ def table(draws: Draws, focus: Float[np.ndarray, "b 3"]) -> Arrangement:
 
 
 def statue(draws: Draws, radius: Float[np.ndarray, " b"], ground: Ground) -> Arrangement:
-    """Blocks and round pieces on a pedestal at the focus, turned this way and that, narrower towards the top."""
+    """Blocks and round pieces on a pedestal at the focus, turned this way and that, narrower at the top."""
     size = draws.uniform("statue", 3)
     wide = radius * (0.07 + 0.2 * size[:, 0])
     tall = radius * (0.2 + 0.45 * size[:, 1])
