@@ -37,7 +37,7 @@ from manyview.view import Viewer, ViewOptions, start_viewer
 from manyview.view.space import first_eye
 
 _SWING_DEG = 40
-_BROWSER_ARGUMENTS = (
+BROWSER_ARGUMENTS = (
     "--no-sandbox",
     "--use-gl=angle",
     "--use-angle=swiftshader",
@@ -66,6 +66,11 @@ def demo_truth() -> Reconstruction:
     )
 
 
+def browser_path() -> str | None:
+    """The Chromium on the path, if there is one."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
 @contextmanager
 def viewer_page(viewer: Viewer, size: tuple[int, int], whole: bool = True) -> Iterator[tuple[Any, list[str]]]:
     """The viewer's page in a headless browser, and the addresses beyond the viewer that it asks for.
@@ -74,13 +79,12 @@ def viewer_page(viewer: Viewer, size: tuple[int, int], whole: bool = True) -> It
     """
     from playwright.sync_api import sync_playwright
 
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     outside: list[str] = []
     with tempfile.TemporaryDirectory() as profile, sync_playwright() as play:
         context = play.chromium.launch_persistent_context(
             profile,
-            executable_path=browser,
-            args=list(_BROWSER_ARGUMENTS),
+            executable_path=browser_path(),
+            args=list(BROWSER_ARGUMENTS),
             viewport={"width": size[0], "height": size[1]},
         )
         page = context.new_page()

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
-import re
-import shutil
 import signal
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,82 +13,36 @@ import httpx2
 import numpy as np
 import pytest
 from PIL import Image
+from tools.screenshot_viewer import BROWSER_ARGUMENTS, browser_path
+
+from ..serve.waiting_server import WaitingServer
 
 pytest.importorskip("gradio", reason="the page needs the extra 'app'")
 sync_api = pytest.importorskip("playwright.sync_api", reason="there is no playwright to drive a browser")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = browser_path()
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on the path")
 
-_ARGUMENTS = (
-    *("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
-    *("--disable-quic", "--disable-background-networking"),
-)
 _PATIENCE_MS = 120_000
-# Jobs of a file called slow.png wait until they are cancelled.
-_MAY_WAIT = """
-import sys, time
-import manyview.cli.serve_job as module
-from manyview.cli.main import main
-
-class Waiting(module.ReconstructJob):
-    def __call__(self, model, task, share, tell):
-        while task.job.files[0].name == "slow.png":
-            tell(("wait", 1, 4))
-            time.sleep(0.02)
-        return super().__call__(model, task, share, tell)
-
-module.ReconstructJob = Waiting
-if __name__ == "__main__":
-    main(sys.argv[1:])
-"""
-
-
-class Server:
-    """`manyview app` in a process of its own; `start` again after it was killed."""
-
-    def __init__(self, place: Path) -> None:
-        self._script, self.jobs, self.port = place / "script.py", place / "jobs", 0
-        self._script.write_text(_MAY_WAIT)
-        self.start()
-
-    def start(self) -> None:
-        line = ["app", self.jobs, "--model", "manyview-small", "--no-open", "--port", self.port]
-        self.process = subprocess.Popen(
-            [sys.executable, str(self._script), *map(str, line)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        found = None
-        while found is None:
-            assert self.process.stdout is not None
-            said = self.process.stdout.readline()
-            assert said, "the server ended"
-            found = re.match(r"Open (http://127\.0\.0\.1:(\d+))$", said)
-        self.url, self.port = found[1], int(found[2])
-
-    def end(self, how: signal.Signals) -> None:
-        self.process.send_signal(how)
-        self.process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("app"))
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WaitingServer]:
+    server = WaitingServer(tmp_path_factory.mktemp("app"), "app", "--model", "manyview-small", "--no-open")
     yield server
-    server.end(signal.SIGTERM)
+    server.end()
     assert server.process.returncode == 0
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as play:
-        running = play.chromium.launch(executable_path=CHROMIUM, args=list(_ARGUMENTS))
+        running = play.chromium.launch(executable_path=CHROMIUM, args=list(BROWSER_ARGUMENTS))
         yield running
         running.close()
 
 
 @pytest.fixture
-def visit(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
+def visit(browser: Any, server: WaitingServer) -> Iterator[Callable[..., Any]]:
     """`visit(address)` opens a page as another person; none may ask anything of another machine."""
     contexts, outside = [], []
 
@@ -142,7 +91,7 @@ def damaged(tmp_path: Path) -> Path:
 
 
 def test_two_people_upload_and_see_their_own(
-    visit: Callable[..., Any], server: Server, photos: Path, damaged: Path
+    visit: Callable[..., Any], server: WaitingServer, photos: Path, damaged: Path
 ) -> None:
     first, second = visit(), visit()
     drawn = []
@@ -173,8 +122,9 @@ def test_two_people_upload_and_see_their_own(
     assert set(drawn) == {200}
 
 
-def test_cancel(visit: Callable[..., Any], server: Server, photos: Path) -> None:
+def test_cancel(visit: Callable[..., Any], server: WaitingServer, photos: Path) -> None:
     page = visit()
+    server.hold.touch()
     slow = (photos / "0.png").rename(photos / "slow.png")
     id = submit(page, [slow])
     state(page, "Runs: wait, 25%").wait_for()
@@ -184,7 +134,7 @@ def test_cancel(visit: Callable[..., Any], server: Server, photos: Path) -> None
     assert page.get_by_role("button", name="Cancel").is_disabled()
 
 
-def test_a_result_is_there_after_a_kill(visit: Callable[..., Any], server: Server) -> None:
+def test_a_result_is_there_after_a_kill(visit: Callable[..., Any], server: WaitingServer) -> None:
     page = visit()
     id = submit(page, [])
     state(page, "Done: 3 views").wait_for()

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,48 +24,16 @@ from manyview.serve.job import JobView, Submission
 from ..cli.conftest import Command
 from ..cli.test_batch import _children as children_of
 from ..cli.test_batch import _until
+from .waiting_server import WaitingServer
 
 pytest.importorskip("fastapi", reason="the server needs the extra 'serve'")
 
-# Jobs called "slow" wait while there is a file.
-_MAY_WAIT = """
-import os, sys, time
-import manyview.cli.serve_job as module
-from manyview.cli.main import main
 
-class Waiting(module.ReconstructJob):
-    def __call__(self, model, task, share, tell):
-        while task.job.asked.name == "slow" and os.path.exists(os.environ["HOLD"]):
-            tell(("wait", 0, 1))
-            time.sleep(0.02)
-        return super().__call__(model, task, share, tell)
-
-module.ReconstructJob = Waiting
-if __name__ == "__main__":
-    main(sys.argv[1:])
-"""
-
-
-class Server:
-    """A server in a process of its own."""
+class Server(WaitingServer):
+    """A server and a client of it."""
 
     def __init__(self, place: Path, weights: Path) -> None:
-        self.hold, self.jobs = place / "hold", place / "jobs"
-        script = place / "script.py"
-        script.write_text(_MAY_WAIT)
-        line = ["serve", self.jobs, "--model", weights, "--port", 0, "--token", "secret"]
-        self.process = subprocess.Popen(
-            [sys.executable, str(script), *map(str, line)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HOLD": str(self.hold)},
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        found = None
-        while found is None:
-            assert self.process.stdout is not None
-            said = self.process.stdout.readline()
-            assert said, "the server ended"
-            found = re.match(r"(http://127\.0\.0\.1:\d+) serves ", said)
-        self.url = found[1]
+        super().__init__(place, "serve", "--model", weights, "--token", "secret")
         self.client = ServerClient(self.url, "secret")
 
     def submit(self, photos: Path, name: str) -> str:
@@ -92,8 +59,7 @@ def running(place: Path, weights: Path) -> Iterator[list[Server]]:
     servers = [Server(place, weights)]
     yield servers
     servers[0].client.close()
-    servers[0].process.terminate()
-    said, _ = servers[0].process.communicate(timeout=60)
+    said = servers[0].end()
     assert servers[0].process.returncode == 0 and "stopped" in said
 
 
