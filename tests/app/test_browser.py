@@ -130,7 +130,12 @@ def test_cancel(visit: Callable[..., Any], server: WaitingServer, photos: Path) 
     state(page, "Runs: wait, 25%").wait_for()
     page.get_by_role("button", name="Cancel").click()
     state(page, "Cancelled").wait_for()
-    assert httpx2.get(f"{server.url}/jobs/{id}", trust_env=False).status_code == 404
+    for _ in range(200):  # it goes once its process has ended
+        if httpx2.get(f"{server.url}/jobs/{id}", trust_env=False).status_code == 404:
+            break
+        page.wait_for_timeout(50)
+    else:
+        pytest.fail("a cancelled job is still there")
     assert page.get_by_role("button", name="Cancel").is_disabled()
 
 

@@ -150,3 +150,24 @@ def test_options_out_of_range(command: Command, photos: Path, weights: Path, tmp
     for name in ("colmap", "nerfstudio"):
         with pytest.raises(UsageError, match="images"):
             export(scene, tmp_path / "e", name, {"images": "wrong"})
+
+
+def test_sigterm_stops_in_order_after_a_library_has_taken_the_signal():
+    pytest.importorskip("pycolmap", reason="the COLMAP export needs the extra 'colmap'")
+    script = """
+import os, signal, threading, time
+from manyview.cli.console import stopped_by_sigterm
+def load():
+    import pycolmap
+try:
+    with stopped_by_sigterm():
+        thread = threading.Thread(target=load)
+        thread.start()
+        thread.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(20)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")

@@ -36,13 +36,15 @@ class WaitingServer:
         self.hold, self.jobs = place / "hold", place / "jobs"
         self._script, self._port = place / "script.py", "0"
         self._script.write_text(_MAY_WAIT)
+        self._environment = {"PYTHONPATH": os.pathsep.join(sys.path), "HOLD": str(self.hold)}
+        self._environment["OMP_NUM_THREADS"] = "1"  # as the tests, so that results are equal to the bit
         self._line = [command, str(self.jobs), *map(str, options)]
         self.start()
 
     def start(self) -> None:
         self.process = subprocess.Popen(
             [sys.executable, str(self._script), *self._line, "--port", self._port],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HOLD": str(self.hold)},
+            env={**os.environ, **self._environment},
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         found = None

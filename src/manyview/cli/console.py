@@ -151,6 +151,8 @@ def stopped_by_sigterm() -> Iterator[None]:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
+    with contextlib.suppress(ImportError):
+        import pycolmap  # noqa: F401  (its first import replaces the handler, in whatever thread that is)
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
