@@ -80,6 +80,16 @@ def test_a_view_of_another_scale_has_little_support(scene: Reconstruction) -> No
     assert scene.names[2] in quality["sentence"]
 
 
+def test_bad_depth_under_refined_cameras_is_no_verdict_on_the_cameras(scene: Reconstruction) -> None:
+    depth = scene.z_depth * np.linspace(0.6, 1.6, VIEWS, dtype=scene.z_depth.dtype)[:, None, None]
+    sentences = [
+        assess_quality(dataclasses.replace(scene, z_depth=depth, refinement=refinement))["sentence"]
+        for refinement in (None, {"accepted": False}, {"accepted": True})
+    ]
+    assert sentences[0] == sentences[1] and "cameras or depth" in sentences[0]
+    assert "cameras or depth" not in sentences[2]
+
+
 def test_cameras_at_one_place_are_not_good(scene: Reconstruction) -> None:
     """Depth and cameras of it agree with each other perfectly."""
     one = np.repeat(scene.cam_from_world[:1], VIEWS, 0)

@@ -6,9 +6,12 @@ import subprocess
 import sys
 
 import pytest
-from tools.training.pilots import variant
+import torch
+from tools.training.pilots import VARIANTS, recipe_of
 from tools.training.validate import heading, line
 
+from manyview.models.vggt.model import VGGT
+from manyview.train.grow import grow_from, load_trainable
 from manyview.train.sources import shows_pictures
 
 ONE = {"door": {"auc_5": 1.0, "auc_30": 40.0}, "mean of photographs": {"auc_5": 1.0, "auc_30": 40.0}}
@@ -30,11 +33,15 @@ def test_one_model_has_figures_as_columns_and_several_are_columns() -> None:
     ]
 
 
-@pytest.mark.parametrize("textures", [True, False])
-def test_recipes_of_pilots(textures: bool) -> None:
-    config = variant("one", 256, textures)
-    assert config.model.dim == 256 and config.model.depth == 8 and config.processor_time
-    assert any(shows_pictures(mix) for stage in config.stages for mix in stage.scenes) is textures
+@pytest.mark.parametrize("name", VARIANTS)
+def test_pilots_begin_from_the_weights_in_the_package(name: str) -> None:
+    what, config = VARIANTS[name], recipe_of(name, VARIANTS[name])
+    assert (config.model.depth, config.model.dim) == (what.pairs, what.width) and config.processor_time
+    assert any(shows_pictures(mix) for stage in config.stages for mix in stage.scenes) is what.textures
+    with torch.device("meta"):
+        model = VGGT(config.model)
+    model = model.to_empty(device="cpu")
+    grow_from(model, load_trainable("manyview-small").float(), config.init_layers, config.grown_layer_scale)
 
 
 def test_tools_say_each_message_once() -> None:

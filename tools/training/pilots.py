@@ -1,7 +1,8 @@
-"""What textures and photographs each add at equal time: `python -m tools.training.pilots OUT`.
+"""What textures, photographs and a larger network each add at equal time.
 
-The recipe `photos` trains `nano`'s network at another width, with the textures alone, the photographs alone,
-both, and neither, one after another by `manyview train`; then `tools.training.validate` measures each.
+`python -m tools.training.pilots OUT`: the recipe `photos` trains the network of `nano` with the textures
+alone, the photographs alone, both, and neither, and with both a deeper and a wider network, one after another
+by `manyview train`; then `tools.training.validate` measures each.
 A variant that has its figures is left as it is and a run goes on, so the command goes on where it stopped.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -24,13 +26,37 @@ from manyview.train.sources import shows_pictures
 from tools.command import run_command
 from tools.training.validate import Figures, Validation, heading, line, measure
 
-_VARIANTS = {"neither": (False, False), "textures": (True, False), "photographs": (False, True),
-             "both": (True, True)}  # fmt: skip
+_PAIRS, _WIDTH, _HEAD = 8, 128, 32
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a network is trained on, and its size."""
+
+    textures: bool = True
+    photographs: bool = True
+    pairs: int = _PAIRS
+    """Pairs of blocks: 8, or the recipe's 12."""
+    width: int = _WIDTH
+    """Channels: those of the initial weights, or twice as many."""
+
+
+VARIANTS = {
+    "neither": Variant(textures=False, photographs=False),
+    "textures": Variant(photographs=False),
+    "photographs": Variant(textures=False),
+    "both": Variant(),
+    "both, 12 pairs": Variant(pairs=12),
+    "both, width 256": Variant(width=2 * _WIDTH),
+}
+# Where the eight pairs of the initial weights stand in a network of twelve.
+_PLACES = (0, 1, 2, 4, 5, 7, 9, 11)
+_GROWN_LAYER_SCALE = 0.1
 
 
 @dataclass(frozen=True)
 class Pilots:
-    """Train the four variants and write OUT/pilots.json and OUT/pilots.md."""
+    """Train all variants and write OUT/pilots.json and OUT/pilots.md."""
 
     out: tyro.conf.Positional[Path]
     photos: tuple[Path, ...]
@@ -42,13 +68,11 @@ class Pilots:
     check_textures: Path
     """Folder of other pictures, to measure on."""
     init: str = "manyview-small"
-    """Initial weights of eight pairs, of this width or half of it; a name or a file."""
+    """Initial weights of eight pairs of width 128; a name or a file."""
     minutes: float = 15.0
     """Processor time of each variant's training."""
     data_share: float = 0.25
     """Share of scenes from photographs."""
-    width: int = 256
-    """Channels of the network; heads have 32."""
     processes: int = 1
     """Of each training."""
     scenes: int = 12
@@ -63,18 +87,18 @@ def pilots(args: Pilots) -> None:
         raise UsageError(f"{asked}: these pilots have other options; give the same or another folder")
     asked.write_text(json.dumps(options, indent=1), "utf-8")
     found: dict[str, Figures] = {}
-    for name, (textures, photos) in _VARIANTS.items():
-        figures = args.out / f"{name}.json"
+    for name, what in VARIANTS.items():
+        stem = re.sub(r"\W+", "-", name)
+        figures = args.out / f"{stem}.json"
         if not figures.is_file():
-            recipe, run = args.out / f"{name}-recipe.json", args.out / name
-            recipe.write_text(json.dumps(variant(name, args.width, textures).to_json()), "utf-8")
+            recipe, run = args.out / f"{stem}-recipe.json", args.out / stem
+            recipe.write_text(json.dumps(recipe_of(name, what).to_json()), "utf-8")
             command = [sys.executable, "-m", "manyview.cli.main", "train", "base", "--config", str(recipe),
                        "--init", args.init, "--out", str(run), "--processes", str(args.processes),
                        "--budget-minutes", str(args.minutes)]  # fmt: skip
-            command += ["--textures", str(args.textures)] if textures else []
-            command += (
-                ["--photos", *map(str, args.photos), "--data-share", str(args.data_share)] if photos else []
-            )
+            command += ["--textures", str(args.textures)] if what.textures else []
+            if what.photographs:
+                command += ["--photos", *map(str, args.photos), "--data-share", str(args.data_share)]
             print(f"{name}: training", flush=True)
             if subprocess.run(command).returncode:
                 raise ManyViewError(f"{name}: the training in {run} failed; correct what it says and go on")
@@ -82,41 +106,44 @@ def pilots(args: Pilots) -> None:
             print(f"{name}: measured\n{heading(own)}")
             check = Validation((str(run),), args.check_photos, args.check_textures, scenes=args.scenes)
             with Bars() as bars:
-                for what in measure(check, own, bars):
-                    print(line(own, what), flush=True)
+                for measured in measure(check, own, bars):
+                    print(line(own, measured), flush=True)
             figures.write_text(json.dumps(own[str(run)]), "utf-8")
         found[name] = read_json(figures, Figures, remedy="delete it")
-    lines = [heading(found), *(line(found, what) for what in next(iter(found.values())))]
+    lines = [heading(found), *(line(found, measured) for measured in next(iter(found.values())))]
     (args.out / "pilots.json").write_text(json.dumps(found, indent=1), "utf-8")
     (args.out / "pilots.md").write_text("\n".join(lines) + "\n", "utf-8")
     print("\n".join(lines))
 
 
-def variant(name: str, width: int, textures: bool) -> TrainConfig:
-    """The recipe `photos` with eight pairs of a width, without the scenes that show pictures if so wanted."""
+def recipe_of(name: str, what: Variant) -> TrainConfig:
+    """The recipe `photos` for a variant's network; without textures, without the scenes that need them."""
     recipe, nano = load_config("photos"), load_config("nano")
-    model, heads = nano.model, width // 32
+    grown = what.pairs != nano.model.depth
+    model, heads = (recipe if grown else nano).model, what.width // _HEAD
     assert model.encoder is not None and model.camera_head is not None
     model = dataclasses.replace(
         model,
-        dim=width,
+        dim=what.width,
         num_heads=heads,
         image_size=recipe.model.image_size,
         encoder=dataclasses.replace(model.encoder, num_heads=heads),
         camera_head=dataclasses.replace(model.camera_head, num_heads=heads),
     )
-    stages = recipe.stages if textures else tuple(
+    stages = recipe.stages if what.textures else tuple(
         dataclasses.replace(stage, scenes=tuple(mix for mix in stage.scenes if not shows_pictures(mix)))
         for stage in recipe.stages
     )  # fmt: skip
+    supervised = recipe if grown else nano
     return dataclasses.replace(
         recipe,
         name=name,
         model=model,
         stages=stages,
-        supervised_layers=nano.supervised_layers,
-        read_out_from=nano.read_out_from,
-        init_layers=(),
+        supervised_layers=supervised.supervised_layers,
+        read_out_from=supervised.read_out_from,
+        init_layers=_PLACES if grown else (),
+        grown_layer_scale=_GROWN_LAYER_SCALE,
         evaluate_scenes=1,
         evaluate_minutes=1e6,
     )

@@ -33,6 +33,12 @@ _MEANING = {
     "doubtful": "cameras and depth agree with the images only roughly, look before you use them",
     "bad": "cameras or depth contradict the images, do not use them",
 }
+# Refined cameras passed tests of their own, and patches are predicted by way of the depth.
+_MEANING_REFINED = {
+    **_MEANING,
+    "doubtful": "depth agrees with the images and the refined cameras only roughly, look before you use it",
+    "bad": "depth contradicts the images, do not use it; the cameras were refined from points measured there",
+}
 
 
 def assess_quality(scene: Reconstruction) -> dict[str, Any]:
@@ -62,8 +68,10 @@ def assess_quality(scene: Reconstruction) -> dict[str, Any]:
     depth, pairs = depth_agreement(views, neighbours), find_patches(views, neighbours)
     figures = _figures(views, depth, pairs) | _focal_figures(scene)
     grade, reason = _grade(figures)
+    refined = scene.refinement is not None and scene.refinement["accepted"]
+    reason = reason or (_MEANING_REFINED if refined else _MEANING)[grade]
     weak = _weak_views(views, depth)
-    return _verdict(grade, _sentence(grade, reason, figures, weak, len(views)), figures, weak)
+    return _verdict(grade, _sentence(reason, figures, weak, len(views)), figures, weak)
 
 
 def _verdict(
@@ -152,8 +160,8 @@ def _weak_views(views: SampledViews, depth: DepthAgreement) -> list[str]:
     return [views.scene.views[view].name for view, own in zip(views.views, depth.confirmed) if own < limit]
 
 
-def _sentence(grade: str, reason: str, figures: dict[str, Any], weak: Sequence[str], views: int) -> str:
-    parts = [reason or _MEANING[grade]]
+def _sentence(reason: str, figures: dict[str, Any], weak: Sequence[str], views: int) -> str:
+    parts = [reason]
     if figures["image_offset_deg"] is not None:
         parts.append(
             f"image details lie {figures['image_offset_px']:.0f} px ({figures['image_offset_deg']:.1f}°) "
