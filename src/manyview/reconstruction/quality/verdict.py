@@ -37,7 +37,7 @@ _MEANING = {
 _MEANING_REFINED = {
     **_MEANING,
     "doubtful": "depth agrees with the images and the refined cameras only roughly, look before you use it",
-    "bad": "depth contradicts the images, do not use it; the cameras were refined from points measured there",
+    "bad": "depth contradicts the images, do not use it; the refined cameras passed tests of their own",
 }
 
 
