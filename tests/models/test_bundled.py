@@ -62,13 +62,10 @@ def test_siblings_run_under_the_plan_they_were_trained_for(row: NamedModel, tmp_
     assert used == wanted
 
 
-@pytest.mark.parametrize("row", FLASH, ids=lambda row: row.name)
-def test_training_for_descriptors_pays(row: NamedModel) -> None:
-    """Under the sibling's plan; under a stream's causal mask for the one made for streams."""
-    assert row.plan is not None
-    spec = f"{row.plan},causal=true" if row.name.endswith("stream") else row.plan
-    trained, free = auc_30(row.name, spec), auc_30("manyview-small", spec)
-    assert trained > 60 and trained > free + 5
+@pytest.mark.parametrize("spec", ["flash:r=4", "flash:r=4,keyframes=0,causal=true"])
+def test_training_for_descriptors_pays(spec: str) -> None:
+    """In one pass over a set, and under a stream's causal mask."""
+    assert auc_30("manyview-flash", spec) > auc_30("manyview-photos", spec) + 5
 
 
 def test_files_are_small_and_as_large_as_their_rows_say() -> None:

@@ -11,10 +11,15 @@ import torch
 from tools.results import flash_table
 from tools.results.stream_scores import Variant, compare_variants, run_variant
 
+import manyview
 from manyview.attention.plan import Plan
 from manyview.errors import UsageError
 from manyview.evaluate.protocols.procedural import Case
+from manyview.evaluate.report.posed import posed_json
+from manyview.evaluate.runner.image_sets import evaluate_posed
 from manyview.models.vggt.model import VGGT
+from manyview.reconstruction.run.options import ReconstructOptions
+from tests.datasets.posed_fixtures import VIEWS, write_plain
 from tests.train.tiny import MODEL
 
 PLAN = "flash:r=2,keyframes=0"
@@ -81,17 +86,34 @@ def test_what_cannot_be_compared_is_an_error(model: VGGT) -> None:
 
 def test_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "flash"
-    line = [str(out), "--flash", "manyview-small", "--flash-stream", "None", "--levels", "easy"]
+    line = [str(out), "--dense", "manyview-small", "--flash", "manyview-small", "--levels", "easy"]
     assert flash_table.main([*line, "--views", "2", "--scenes", "1", "--image-size", "56"]) == 0
     found = json.loads((out / "results.json").read_text())
     (case,) = found["cases"]
     assert found["settings"]["image_size"] == 56
-    # Dense, three reductions of two weights, and two streams of each; nothing of the third weights.
-    assert len(case["rows"]) == 1 + 3 + 3 + 4
+    # Dense, three reductions of two weights, the causal pass of one, and two streams of each.
+    assert len(case["rows"]) == 1 + 3 + 3 + 1 + 4
     table, summary = (out / "table.md").read_text(), (out / "summary.md").read_text()
-    assert table.count("| manyview-small (") == summary.count("| manyview-small (") == 11
+    assert table.count("| manyview-small (") == summary.count("| manyview-small (") == 12
     assert "easy 2: attention, time" in summary
     capsys.readouterr()
+
+
+def test_photographs_score_as_the_evaluation_of_posed_sets_has_them(tmp_path: Path) -> None:
+    write_plain(tmp_path / "kitchen")
+    line = [str(tmp_path / "out"), "--dense", "manyview-small", "--flash", "manyview-small"]
+    line += ["--photographs", str(tmp_path / "kitchen"), "--image-size", "56"]
+    assert flash_table.main(line) == 0
+    (one,) = json.loads((tmp_path / "out" / "results.json").read_text())["photographs"]
+    options = ReconstructOptions(image_size=56)
+    model, plans = manyview.load("manyview-small"), ("dense", "flash:r=2")
+    posed = posed_json(evaluate_posed(model, [tmp_path / "kitchen"], plans, options=options))
+    wanted = {row["name"]: row["numbers"]["auc_30"] for row in posed["sets"][0]["rows"]}
+    for row in one["rows"]:
+        if row["way"]["chunk"] is None and row["way"]["plan"] in plans:
+            assert row["auc_30"] == pytest.approx(wanted[row["way"]["plan"]], abs=1e-3)
+    assert one["views"] == VIEWS and sum(row["way"]["chunk"] is not None for row in one["rows"]) == 6
+    assert "kitchen | mean |" in (tmp_path / "out" / "table.md").read_text()
 
 
 def test_missing_weights_and_counts_are_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,18 +124,12 @@ def test_missing_weights_and_counts_are_errors(tmp_path: Path, capsys: pytest.Ca
     assert "--scenes" in capsys.readouterr().err
 
 
-def test_rows_cover_all_three_trainings() -> None:
-    rows = flash_table.variants("flash:r=4,keyframes=0")
+def test_rows_cover_passes_and_streams_of_both() -> None:
+    rows = flash_table.variants()
     assert len(set(rows)) == len(rows) and rows[0].plan == "dense"
     for variant in rows:
         Plan.parse(variant.plan, 8)
-    assert [variant.chunk for variant in rows if variant.weights == "stream"] == [None, None, 1, 10]
-    joint = flash_table.variants("flash:r=4,keyframes=0", joint=True)
-    assert {(row.weights, row.plan) for row in set(joint) - set(rows)} == {
-        ("flash", "flash:r=4,keyframes=0,causal=true")
-    }
-    assert {variant.plan for variant in rows if variant.weights == "flash" and variant.chunk is None} == {
-        "flash:r=1",
-        "flash:r=2",
-        "flash:r=4",
-    }
+    for name in ("dense", "flash"):
+        own = [variant for variant in rows if variant.weights == name]
+        assert {"flash:r=1", "flash:r=2", "flash:r=4"} < {v.plan for v in own if v.chunk is None}
+        assert [v.chunk for v in own if v.chunk is not None] == [1, 10]

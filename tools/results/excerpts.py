@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from manyview.models.auto import BUNDLED, FALLBACK
-from tools.results.flash_table import summary
+from tools.results.flash_table import photographs_table, summary
 
 PLANS = (
     "dense", "avggt:early=0,stride=2x2", "avggt:early=0,stride=3x3", "flash:r=2", "anchors:frames=8", "httm",
@@ -25,6 +25,10 @@ def excerpts(results: Path) -> dict[str, Callable[[], str]]:
         "photographs": lambda: photographs(_read(results / BUNDLED / "posed")),
         "trained": lambda: trained(*(_read(results / name / "posed") for name in (FALLBACK, BUNDLED))),
         "descriptors": lambda: descriptors(_read(results / "flash")),
+        "descriptors-photographs": lambda: photographs_table(
+            _read(results / "flash" / "photographs")
+        ).rstrip(),
+        "descriptors-validation": lambda: photographs_table(_read(results / "flash" / "validation")).rstrip(),
         "streams": lambda: streams(results / "streaming"),
     }
 

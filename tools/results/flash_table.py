@@ -1,7 +1,7 @@
-"""What descriptors keep of dense accuracy: training-free, trained for, and trained for streams.
+"""What descriptors keep of dense accuracy, training-free and trained for, in one pass and as streams.
 
 `python -m tools.results.flash_table OUT` measures the weights in the package on procedural scenes and
-writes `table.md`, `summary.md` and `results.json`.
+writes `table.md`, `summary.md` and `results.json`; with `--photographs SET...` on photographs instead.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import tyro
 
 import manyview
+from manyview.datasets import read_posed_set
 from manyview.errors import ManyViewError, UsageError
 from manyview.evaluate.protocols.procedural import Case
 from manyview.evaluate.report.markdown import AREAS, FOCAL, fixed
@@ -21,10 +22,12 @@ from manyview.files.writing import write_files
 from manyview.models.families import find_model
 from manyview.models.network import Network
 from tools.command import run_command
-from tools.results.stream_scores import Variant, compare_variants, settings
+from tools.results.stream_scores import Variant, compare_variants, photographs_auc_30, settings
 
 _REDUCTIONS = (1, 2, 4)
-_NEVER, _SETS, _STREAMS = "never saw descriptors", "trained for descriptors", "trained for streams"
+_PLAN = "flash:r=4,keyframes=0"
+_MOST_VIEWS = 24
+_TRAINING = {"dense": "never saw descriptors", "flash": "trained for descriptors"}
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,10 @@ class FlashTable:
 
     out: tyro.conf.Positional[Path]
     """Folder for table.md, summary.md and results.json."""
-    dense: str = "manyview-small"
+    dense: str = "manyview-photos"
     """Weights trained with dense attention, a name or a file."""
     flash: str | None = "manyview-flash"
     """Those trained on for descriptors, or None."""
-    flash_stream: str | None = "manyview-flash-stream"
-    """Those trained on for streams, or None."""
     levels: tuple[str, ...] = ("easy", "medium")
     """Levels of the benchmark."""
     views: tuple[int, ...] = (8, 24, 64)
@@ -47,29 +48,32 @@ class FlashTable:
     """Scenes for each of these numbers of views."""
     order: str = "sequence"
     """sequence, or set, on which nothing streams."""
+    photographs: tuple[Path, ...] = ()
+    """Folders of photographs with cameras, in the order of their names, in place of rendered scenes."""
     image_size: int | None = None
     """Side of the images in pixels; default: what the weights were trained on."""
 
 
-def variants(trained_for: str, joint: bool = False) -> tuple[Variant, ...]:
-    """The rows, dense first; `trained_for` is the plan of the weights for streams, in one pass.
-
-    `joint`: the weights trained for descriptors were trained for streams too.
-    """
-    every = [Variant("dense", "dense", _NEVER)]
-    for name, training in (("dense", _NEVER), ("flash", _SETS)):
+def variants() -> tuple[Variant, ...]:
+    """The rows, dense first: reductions of sets in one pass, walks under the causal mask, and streams."""
+    every = [Variant("dense", "dense", _TRAINING["dense"])]
+    for name, training in _TRAINING.items():
         every += [Variant(name, f"flash:r={r}", training) for r in _REDUCTIONS]
-    causal = f"{trained_for},causal=true"
-    every += [Variant("flash", causal, _SETS)] if joint else []
-    every += [Variant("stream", trained_for, _STREAMS), Variant("stream", causal, _STREAMS)]
-    for name, training in (("dense", _NEVER), ("flash", _SETS), ("stream", _STREAMS)):
-        every += [Variant(name, trained_for, training, chunk) for chunk in (1, 10)]
+    every.append(Variant("flash", f"{_PLAN},causal=true", _TRAINING["flash"]))
+    for name, training in _TRAINING.items():
+        every += [Variant(name, _PLAN, training, chunk) for chunk in (1, 10)]
     return tuple(every)
 
 
+_FREE_STREAMS = tuple(
+    Variant("dense", "flash:r=2,keyframes=0", _TRAINING["dense"], chunk) for chunk in (1, 10)
+)
+"""What streams take by default with weights that were not trained for descriptors."""
+
+
 def load_all(args: FlashTable) -> dict[str, Network]:
-    """The three models. UsageError with a remedy where one is not there."""
-    given = {"dense": args.dense, "flash": args.flash, "stream": args.flash_stream}
+    """The models by role. UsageError with a remedy where one is not there."""
+    given = {"dense": args.dense, "flash": args.flash}
     models = {}
     for name, weights in given.items():
         if weights is None:
@@ -79,16 +83,17 @@ def load_all(args: FlashTable) -> dict[str, Network]:
         except ManyViewError as error:
             if find_model(weights) is None and Path(weights).exists():
                 raise  # a file that is there says best what is wrong with it
-            option = "--" + {"stream": "flash-stream"}.get(name, name)
             raise UsageError(
                 f"this table needs '{weights}', which is not there: make it with `manyview train` "
-                f"(docs/training.md), or name another with {option}, or None to leave its rows out"
+                f"(docs/training.md), or name another with --{name}, or None to leave its rows out"
             ) from error
     return models
 
 
 def markdown(data: dict[str, Any]) -> str:
     """All figures of results.json, one table a case, with what is needed to read and repeat them."""
+    if "photographs" in data:
+        return photographs_table(data)
     facts = data["settings"]
     machine = facts["environment"]
     lines = [f"# {facts['benchmark']}: descriptors, training-free and trained", ""]
@@ -145,6 +150,18 @@ def summary(data: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def photographs_table(data: dict[str, Any]) -> str:
+    """One line a variant, with its AUC@30 on each set of photographs and their mean."""
+    sets = data["photographs"]
+    lines = ["| weights | plan | views | " + " | ".join(one["set"] for one in sets) + " | mean |"]
+    lines.append("|---|---|---|" + "---:|" * (len(sets) + 1))
+    for row in zip(*(one["rows"] for one in sets)):
+        variant, aucs = Variant(**row[0]["way"]), [one["auc_30"] for one in row]
+        figures = [f"{auc:.1f}" for auc in (*aucs, sum(aucs) / len(aucs))]
+        lines.append("| " + " | ".join([*_names(variant, data["settings"]), *figures]) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def _names(variant: Variant, facts: dict[str, Any]) -> tuple[str, str, str]:
     name = facts["models"][variant.weights]["name"]
     return f"{name} ({variant.training})", f"`{variant.plan}`", variant.arrival
@@ -180,19 +197,26 @@ def measure(args: FlashTable, command: str) -> None:
         for views, scenes in zip(args.views, args.scenes, strict=True)
     ]
     models = load_all(args)
-    info = models["stream"].info if "stream" in models else None
-    plan = (None if info is None else info.plan) or "flash:r=4,keyframes=0"
-    flash = models["flash"].info if "flash" in models else None
-    joint = flash is not None and bool(flash.also)
-    rows = [variant for variant in variants(plan, joint) if variant.weights in models]
+    rows = [variant for variant in variants() if variant.weights in models]
 
     def tell(done: int, total: int) -> None:
-        sys.stderr.write(f"\r{done} of {total} passes" + "\n" * (done == total))
+        what = "sets" if args.photographs else "passes"
+        sys.stderr.write(f"\r{done} of {total} {what}" + "\n" * (done == total))
 
-    results = compare_variants(models, rows, cases, tell, args.image_size)
     facts = settings(models, args.image_size)
     for name, one in facts["models"].items():
         one["name"] = models[name].name
+    if args.photographs:
+        sets = []
+        for number, folder in enumerate(args.photographs):
+            posed = read_posed_set(folder).spread(_MOST_VIEWS)
+            found = photographs_auc_30(models, [*rows, *_FREE_STREAMS], posed, facts["image_size"])
+            sets.append({"set": folder.name, "views": len(posed), "rows": found})
+            tell(number + 1, len(args.photographs))
+        shown = {"command": command, "settings": facts, "photographs": sets}
+        write_files(args.out, {"results.json": shown, "table.md": markdown(shown)})
+        return
+    results = compare_variants(models, rows, cases, tell, args.image_size)
     data = {"command": command, "settings": facts, "cases": [one.to_json() for one in results]}
     write_files(args.out, {"results.json": data, "table.md": markdown(data), "summary.md": summary(data)})
 

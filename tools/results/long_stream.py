@@ -120,8 +120,12 @@ def along(
             "process_mib": max(line.get("resident_bytes", 0) for line in lines) / 2**20,
         }
         if found_depth is not None and true_depth is not None:
-            step = found_depth.shape[-1] // true_depth.shape[-1]
-            near = found_depth[part][:, step // 2 :: step, step // 2 :: step][:, : true_depth.shape[1]]
+            # The kept pixels in a depth map of any size, as both cover the same image.
+            y, x = (
+                ((torch.arange(kept) + 0.5) * own / kept).long()
+                for kept, own in zip(true_depth.shape[1:], found_depth.shape[1:], strict=True)
+            )
+            near = found_depth[part][:, y[:, None], x]
             there = true_depth[part] > 0
             row["depth_scale"] = float((true_depth[part][there] / near[there]).median())
         rows.append(row)

@@ -1,7 +1,7 @@
 """Tables of docs/results on procedural scenes, about 35 minutes on four idle CPU cores.
 
-`python -m tools.results.procedural [MODEL ...]` evaluates the weights in the package, or those named, and
-writes summary.md for each.
+`python -m tools.results.procedural [MODEL ...] [--runs easy medium ...]` evaluates `manyview-small`, or the
+models named, and writes summary.md for each.
 """
 
 from __future__ import annotations
@@ -10,35 +10,57 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tyro
+
+from manyview.errors import UsageError
+from tools.command import run_command
 from tools.results.plans import ALL_PLANS, FEW_PLANS, MODELS
 
 _RESULTS = Path("docs/results")
 _SIZE = ("112", "112")  # whatever the weights were trained on: tables stay comparable, 300 views affordable
 
 
-def evaluate(model: str) -> None:
-    """Run `manyview evaluate synthetic` for every level and number of views."""
-    sequence = ("--order", "sequence")
-    runs: dict[str, Sequence[str]] = {
-        "easy": ("--level", "easy", "--views", "8", "24", "64", "--scenes", "8"),
-        "medium": ("--level", "medium", "--views", "8", "24", "--scenes", "8", *sequence),
-        "easy-150": ("--level", "easy", "--views", "150", "--scenes", "2"),
-        "easy-300": ("--level", "easy", "--views", "300", "--scenes", "1", *sequence),
-    }
-    for name, options in runs.items():
-        subprocess.run(
-            [
-                *(sys.executable, "-m", "manyview.cli.main", "evaluate", "synthetic", "--model", model),
-                *options,
-                *("--size", *_SIZE),
-                *("--accel", *(ALL_PLANS if name == "easy" else FEW_PLANS)),
-                *("--out", str(_RESULTS / model / name), "--overwrite"),
-            ],
-            check=True,
-        )
+_SEQUENCE = ("--order", "sequence")
+RUNS: dict[str, Sequence[str]] = {
+    "easy": ("--level", "easy", "--views", "8", "24", "64", "--scenes", "8"),
+    "medium": ("--level", "medium", "--views", "8", "24", "--scenes", "8", *_SEQUENCE),
+    "easy-150": ("--level", "easy", "--views", "150", "--scenes", "2"),
+    "easy-300": ("--level", "easy", "--views", "300", "--scenes", "1", *_SEQUENCE),
+}
+"""Options of `manyview evaluate synthetic` for each folder of a model's results."""
+
+
+def models_with_summary(results: Path = _RESULTS) -> list[str]:
+    """Names of the models of which docs/results has such runs."""
+    return sorted({path.parents[1].name for name in RUNS for path in results.glob(f"*/{name}/results.json")})
+
+
+@dataclass(frozen=True)
+class Procedural:
+    """Write docs/results/MODEL/RUN and summary.md of each model."""
+
+    models: tyro.conf.Positional[tuple[str, ...]] = MODELS
+    """Names of models."""
+    runs: tuple[str, ...] = tuple(RUNS)
+    """Which of easy, medium, easy-150 and easy-300; `easy` has all plans, the others a choice of them."""
+
+
+def evaluate(model: str, name: str) -> None:
+    """Run `manyview evaluate synthetic` for one folder of results."""
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "manyview.cli.main", "evaluate", "synthetic", "--model", model),
+            *RUNS[name],
+            *("--size", *_SIZE),
+            *("--accel", *(ALL_PLANS if name == "easy" else FEW_PLANS)),
+            *("--out", str(_RESULTS / model / name), "--overwrite"),
+        ],
+        check=True,
+    )
 
 
 def summary(folder: Path) -> str:
@@ -50,7 +72,7 @@ def summary(folder: Path) -> str:
             name = "{level} {views} {order}".format(**case["case"])
             cases[name] = {row["plan"]: row["scores"] for row in case["rows"]}
     plans = dict.fromkeys(plan for rows in cases.values() for plan in rows)
-    last = [name for name in ("easy 64 sequence", "easy 300 sequence") if name in cases]
+    last = [name for name in ("easy 64 sequence", "easy 300 sequence") if name in cases] or list(cases)[-1:]
     head = [*cases, *(f"{name}: attention, time" for name in last)]
     lines = ["| plan | " + " | ".join(head) + " |", "|---|" + "---:|" * len(head)]
     for plan in plans:
@@ -79,12 +101,21 @@ def _cost(rows: dict[str, dict[str, Any]], plan: str) -> str:
     return f"{attention:.1%}, {row['seconds'] / dense['seconds']:.2f}"
 
 
-def main(models: Sequence[str]) -> None:
-    """Evaluate the models, those in the package by default, and write their summaries."""
-    for model in models or MODELS:
-        evaluate(model)
+def measure(args: Procedural) -> None:
+    """Evaluate the models and write their summaries."""
+    for name in args.runs:
+        if name not in RUNS:
+            raise UsageError(f"--runs knows {', '.join(RUNS)}, not {name!r}")
+    for model in args.models:
+        for name in args.runs:
+            evaluate(model, name)
         (_RESULTS / model / "summary.md").write_text(summary(_RESULTS / model), encoding="utf-8")
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; returns the exit status."""
+    return run_command(Procedural, measure, "tools.results.procedural", argv)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

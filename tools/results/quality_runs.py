@@ -27,7 +27,7 @@ from manyview.reconstruction.run.engine import reconstruct
 from manyview.synthetic import SceneBatch, demo_scene
 
 PLANS = ("dense", "avggt", "httm", "flash", "frame", "random:keep=0.25")
-_MODELS = {"manyview-small": PLANS, "manyview-flash": ("flash",)}
+_MODELS = {"manyview-small": PLANS, "manyview-photos": PLANS, "manyview-flash": ("flash",)}
 _CASES = (
     *(("easy", 8, "sequence", number) for number in (0, 1)),
     ("easy", 16, "set", 0),

@@ -8,20 +8,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from manyview.attention.plan import Plan
+from manyview.datasets.posed_set import PosedSet
 from manyview.errors import UsageError
+from manyview.evaluate.metrics.pose import auc, pair_errors
 from manyview.evaluate.protocols.procedural import VERSION, Case
 from manyview.evaluate.protocols.procedural import describe as describe_case
 from manyview.evaluate.protocols.rendered import RenderedErrors, benchmark_errors, benchmark_figures
+from manyview.evaluate.runner.pairing import in_network_order
 from manyview.evaluate.runner.rendered import rendered_pairs
 from manyview.evaluate.runner.settings import weights_digest
 from manyview.models.network import Network
 from manyview.models.predictions import Predictions
 from manyview.models.run_options import RunOptions
+from manyview.reconstruction.inputs.find import find_inputs
+from manyview.reconstruction.inputs.load import read_views
 from manyview.reconstruction.plan.environment import describe as describe_machine
 from manyview.reconstruction.plan.machine import synchronise
 from manyview.streaming.recursive import RecursiveEngine, RecursiveOptions
@@ -156,6 +162,22 @@ def compare_variants(
             )
         )
     return tuple(results)
+
+
+def photographs_auc_30(
+    models: dict[str, Network], variants: Sequence[Variant], posed: PosedSet, image_size: int
+) -> list[dict[str, Any]]:
+    """AUC@30 (VGGT's histogram) of each variant on a set's views, which arrive in the set's order."""
+    patch = math.lcm(*(model.config.patch_size for model in models.values()))
+    views = read_views(find_inputs(list(posed.images)), "fit", image_size, patch, strict=True)
+    in_order = np.argsort(in_network_order(posed, views.records))
+    images = views.images[in_order][None].float() / 255
+    true = torch.from_numpy(posed.cam_from_world).double()
+    rows = []
+    for variant in variants:
+        cameras = run_variant(models[variant.weights], images, variant).found.cam_from_world[0].double()
+        rows.append({"way": asdict(variant), "auc_30": float(auc(pair_errors(cameras, true).worst_deg, 30))})
+    return rows
 
 
 def image_side(models: dict[str, Network], image_size: int | None = None) -> int:

@@ -67,7 +67,10 @@ def _table(data: dict[str, Any]) -> str:
 def remake_pages(results: Path) -> list[Path]:
     """Write the pages that sum up docs/results; returns their paths."""
     flash = json.loads((results / "flash" / "results.json").read_text(encoding="utf-8"))
-    pages = {results / model / "summary.md": procedural.summary(results / model) for model in MODELS}
+    pages = {
+        results / model / "summary.md": procedural.summary(results / model)
+        for model in procedural.models_with_summary(results)
+    }
     pages[results / "flash" / "summary.md"] = flash_table.summary(flash)
     pages[results / "posed.md"] = posed_summary.summary(results, MODELS)
     for path, text in pages.items():

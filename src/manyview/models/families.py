@@ -26,8 +26,8 @@ FAMILIES: tuple[ModelSpec, ...] = (VGGT, PI3_SPEC, PI3X_SPEC, OMEGA, DA3, MONO_S
 
 MODELS: tuple[NamedModel, ...] = tuple(row for family in FAMILIES for row in family.models)
 
-REPLACED = {"manyview-small-elastic": "manyview-small"}
-"""Names of weights that the package had in its last release, and what to use in their place."""
+REPLACED = {"manyview-small-elastic": "manyview-small", "manyview-flash-stream": "manyview-flash"}
+"""Names of weights that the package had in earlier releases, and what to use in their place."""
 
 
 # (name, beginnings of keys that must all occur); the first line that fits names the checkpoint.

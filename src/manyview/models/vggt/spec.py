@@ -97,19 +97,11 @@ SPEC = ModelSpec(
         ),
         _bundled(
             "manyview-flash",
-            "manyview-small trained on for descriptors in place of all keys",
-            image_size=112,
-            size_bytes=12_200_000,
-            trained_on="rendered scenes of at most 112 pixels",
+            "manyview-photos trained on for descriptors, of sets and of streams; rough on most",
+            image_size=160,
+            size_bytes=9_700_000,
+            trained_on=None,
             plan="flash:r=4",
-        ),
-        _bundled(
-            "manyview-flash-stream",
-            "manyview-flash trained on for streams, where a frame sees earlier ones only",
-            image_size=112,
-            size_bytes=12_200_000,
-            trained_on="rendered scenes of at most 112 pixels",
-            plan="flash:r=4,keyframes=0",
         ),
         NamedModel(
             name="vggt-1b",
