@@ -116,6 +116,18 @@ def test_other_sizes_stay_true(size: tuple[int, int], rendered: SceneBatch, tmp_
     assert bool((spread > 0.97 * torch.tensor([WIDTH, HEIGHT]) * (1 - 1 / min(size))).any())
 
 
+@pytest.mark.parametrize("size", [(40, 56), (56, 48), (40, 64)])
+def test_rounding_does_not_lead_out_of_the_image(
+    size: tuple[int, int], rendered: SceneBatch, tmp_path: Path
+) -> None:
+    data = written(seven_scenes, rendered, tmp_path)
+    for hundredth in range(5450, 5750, 7):
+        centre = hundredth / 100
+        cut = dataclasses.replace(data, intrinsics=(100.0, 100.0, centre, 47.3))
+        found = posed_scenes(cut, [0], 1, *size).intrinsics[0, 0, :2, 2]
+        torch.testing.assert_close(found, torch.tensor([size[1] / 2, size[0] / 2]), atol=1e-3, rtol=0)
+
+
 def test_draws_depend_on_the_seed_and_keep_order_where_asked(rendered: SceneBatch, tmp_path: Path) -> None:
     ordered = written(scannet, rendered, tmp_path)
     shuffled = dataclasses.replace(ordered, ordered=False)
