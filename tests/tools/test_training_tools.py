@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
-from tools.training.pilots import VARIANTS, recipe_of
+from tools.training.pilots import VARIANTS, Pilots, recipe_of, with_photographs
 from tools.training.validate import heading, line
 
 from manyview.models.vggt.model import VGGT
@@ -42,6 +43,20 @@ def test_pilots_begin_from_the_weights_in_the_package(name: str) -> None:
         model = VGGT(config.model)
     model = model.to_empty(device="cpu")
     grow_from(model, load_trainable("manyview-small").float(), config.init_layers, config.grown_layer_scale)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_pilots_have_their_share_of_photographs(name: str, tmp_path: Path) -> None:
+    for file in ("cameras.txt", "images.txt", "points3D.txt"):
+        (tmp_path / file).touch()
+    what, recipe = VARIANTS[name], recipe_of(name, VARIANTS[name])
+    args = Pilots(tmp_path, (tmp_path,), tmp_path, (), tmp_path, data_share=0.4)
+    (stage,) = with_photographs(recipe, what, args).stages
+    posed = [mix for mix in stage.scenes if mix.posed is not None]
+    share = sum(mix.share for mix in posed) / sum(mix.share for mix in stage.scenes)
+    assert share == pytest.approx(0.4 if what.photographs else 0.0)
+    for mix in posed:
+        assert mix.posed is not None and (mix.posed.zoom != (1.0, 1.0)) is what.cut
 
 
 def test_tools_say_each_message_once() -> None:

@@ -29,6 +29,7 @@ def excerpts(results: Path) -> dict[str, Callable[[], str]]:
             _read(results / "flash" / "photographs")
         ).rstrip(),
         "descriptors-validation": lambda: photographs_table(_read(results / "flash" / "validation")).rstrip(),
+        "pilots": lambda: pilots(_read(results / FALLBACK, "pilots.json")),
         "streams": lambda: streams(results / "streaming"),
     }
 
@@ -89,6 +90,19 @@ def _numbers(one: Row, name: str) -> Row:
     return next(row["numbers"] for row in one["rows"] if row["name"] == name)
 
 
+def pilots(data: dict[str, dict[str, Row]]) -> str:
+    """What `tools.training.pilots` measured: means of photographs, and AUC@30 of rendered scenes."""
+    (mean,) = (name for name in next(iter(data.values())) if name.startswith("mean"))
+    kinds = list(next(iter(data.values())))
+    kinds = kinds[kinds.index(mean) + 1 :]
+    rows = []
+    for name, sets in data.items():
+        figures = [sets[mean][column] for column in ("auc_30", "auc_30_groups", "focal_%")]
+        figures += [sets[kind]["auc_30"] for kind in kinds]
+        rows.append([name, *(f"{value:.1f}" for value in figures)])
+    return _table(["AUC@30", "photographs", "groups of 8", "focal error, %", *kinds], rows)
+
+
 def descriptors(data: Row) -> str:
     """Rows of flash/summary.md: dense attention, the plan of training, and streams of single frames."""
     plans = ("dense", data["settings"]["models"]["flash"]["trained_for"])
@@ -119,8 +133,8 @@ def streams(folder: Path) -> str:
     return _table(head, rows)
 
 
-def _read(folder: Path) -> Any:
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+def _read(folder: Path, name: str = "results.json") -> Any:
+    return json.loads((folder / name).read_text(encoding="utf-8"))
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

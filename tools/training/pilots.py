@@ -1,19 +1,18 @@
 """What textures, photographs and a larger network each add at equal time.
 
 `python -m tools.training.pilots OUT`: the recipe `photos` trains the network of `nano` with the textures
-alone, the photographs alone, both, and neither, and with both a deeper and a wider network, one after another
-by `manyview train`; then `tools.training.validate` measures each.
+alone, the photographs alone, both, and neither, with both a deeper and a wider network, and with photographs
+that are not cut, one after another by `manyview train`; then `tools.training.validate` measures each.
 A variant that has its figures is left as it is and a run goes on, so the command goes on where it stopped.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
@@ -21,8 +20,8 @@ import tyro
 from manyview.cli.console import Bars
 from manyview.errors import ManyViewError, UsageError
 from manyview.files.schema import read_json
-from manyview.train.config import TrainConfig, load_config
-from manyview.train.sources import shows_pictures
+from manyview.train.config import SceneMix, TrainConfig, load_config
+from manyview.train.sources import shows_pictures, with_posed_data
 from tools.command import run_command
 from tools.training.validate import Figures, Validation, heading, line, measure
 
@@ -39,6 +38,8 @@ class Variant:
     """Pairs of blocks: 8, or the recipe's 12."""
     width: int = _WIDTH
     """Channels: those of the initial weights, or twice as many."""
+    cut: bool = True
+    """Whether photographs are cut at random, which varies their focal lengths."""
 
 
 VARIANTS = {
@@ -48,6 +49,7 @@ VARIANTS = {
     "both": Variant(),
     "both, 12 pairs": Variant(pairs=12),
     "both, width 256": Variant(width=2 * _WIDTH),
+    "both, uncut": Variant(cut=False),
 }
 # Where the eight pairs of the initial weights stand in a network of twelve.
 _PLACES = (0, 1, 2, 4, 5, 7, 9, 11)
@@ -92,13 +94,12 @@ def pilots(args: Pilots) -> None:
         figures = args.out / f"{stem}.json"
         if not figures.is_file():
             recipe, run = args.out / f"{stem}-recipe.json", args.out / stem
-            recipe.write_text(json.dumps(recipe_of(name, what).to_json()), "utf-8")
+            config = with_photographs(recipe_of(name, what), what, args)
+            recipe.write_text(json.dumps(config.to_json()), "utf-8")
             command = [sys.executable, "-m", "manyview.cli.main", "train", "base", "--config", str(recipe),
                        "--init", args.init, "--out", str(run), "--processes", str(args.processes),
                        "--budget-minutes", str(args.minutes)]  # fmt: skip
             command += ["--textures", str(args.textures)] if what.textures else []
-            if what.photographs:
-                command += ["--photos", *map(str, args.photos), "--data-share", str(args.data_share)]
             print(f"{name}: training", flush=True)
             if subprocess.run(command).returncode:
                 raise ManyViewError(f"{name}: the training in {run} failed; correct what it says and go on")
@@ -122,20 +123,20 @@ def recipe_of(name: str, what: Variant) -> TrainConfig:
     grown = what.pairs != nano.model.depth
     model, heads = (recipe if grown else nano).model, what.width // _HEAD
     assert model.encoder is not None and model.camera_head is not None
-    model = dataclasses.replace(
+    model = replace(
         model,
         dim=what.width,
         num_heads=heads,
         image_size=recipe.model.image_size,
-        encoder=dataclasses.replace(model.encoder, num_heads=heads),
-        camera_head=dataclasses.replace(model.camera_head, num_heads=heads),
+        encoder=replace(model.encoder, num_heads=heads),
+        camera_head=replace(model.camera_head, num_heads=heads),
     )
     stages = recipe.stages if what.textures else tuple(
-        dataclasses.replace(stage, scenes=tuple(mix for mix in stage.scenes if not shows_pictures(mix)))
+        replace(stage, scenes=tuple(mix for mix in stage.scenes if not shows_pictures(mix)))
         for stage in recipe.stages
     )  # fmt: skip
     supervised = recipe if grown else nano
-    return dataclasses.replace(
+    return replace(
         recipe,
         name=name,
         model=model,
@@ -147,6 +148,24 @@ def recipe_of(name: str, what: Variant) -> TrainConfig:
         evaluate_scenes=1,
         evaluate_minutes=1e6,
     )
+
+
+def with_photographs(config: TrainConfig, what: Variant, args: Pilots) -> TrainConfig:
+    """The recipe with the photographs of a variant."""
+    if not what.photographs:
+        return config
+    config = with_posed_data(config, args.photos, args.data_share, photographs=True)
+    return config if what.cut else uncut(config)
+
+
+def uncut(config: TrainConfig) -> TrainConfig:
+    """The recipe with posed images that are cut to the shape of a step's grid and no further."""
+
+    def whole(mix: SceneMix) -> SceneMix:
+        return mix if mix.posed is None else replace(mix, posed=replace(mix.posed, zoom=(1.0, 1.0)))
+
+    stages = (replace(stage, scenes=tuple(map(whole, stage.scenes))) for stage in config.stages)
+    return replace(config, stages=tuple(stages))
 
 
 if __name__ == "__main__":
