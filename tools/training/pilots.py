@@ -51,6 +51,8 @@ VARIANTS = {
     "both, width 256": Variant(width=2 * _WIDTH),
     "both, uncut": Variant(cut=False),
 }
+# The weights in the package were trained on photographs that were cut by these factors.
+_ZOOM = (1.0, 1.8)
 # Where the eight pairs of the initial weights stand in a network of twelve.
 _PLACES = (0, 1, 2, 4, 5, 7, 9, 11)
 _GROWN_LAYER_SCALE = 0.1
@@ -155,16 +157,12 @@ def with_photographs(config: TrainConfig, what: Variant, args: Pilots) -> TrainC
     if not what.photographs:
         return config
     config = with_posed_data(config, args.photos, args.data_share, photographs=True)
-    return config if what.cut else uncut(config)
+    zoom = _ZOOM if what.cut else (1.0, 1.0)
 
+    def zoomed(mix: SceneMix) -> SceneMix:
+        return mix if mix.posed is None else replace(mix, posed=replace(mix.posed, zoom=zoom))
 
-def uncut(config: TrainConfig) -> TrainConfig:
-    """The recipe with posed images that are cut to the shape of a step's grid and no further."""
-
-    def whole(mix: SceneMix) -> SceneMix:
-        return mix if mix.posed is None else replace(mix, posed=replace(mix.posed, zoom=(1.0, 1.0)))
-
-    stages = (replace(stage, scenes=tuple(map(whole, stage.scenes))) for stage in config.stages)
+    stages = (replace(stage, scenes=tuple(map(zoomed, stage.scenes))) for stage in config.stages)
     return replace(config, stages=tuple(stages))
 
 

@@ -40,7 +40,7 @@ class Train:
     """Share of scenes from --data or --photos; of both, --data has this share of what --photos leaves."""
     photos: tuple[Path, ...] = ()
     """Folders of photographs that `python -m tools.training.photographs` of a checkout has prepared: views
-    that see the same places, cut and mirrored at random."""
+    that see the same places, mirrored at random."""
     textures: Path | None = None
     """Folder of pictures for the surfaces of rendered scenes, where the recipe has a picture_share."""
     processes: int = 1

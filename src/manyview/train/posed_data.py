@@ -65,8 +65,8 @@ class PosedFolders:
 
     @classmethod
     def of_photographs(cls, folders: tuple[str, ...]) -> PosedFolders:
-        """Sets of photographs: views that see the same places, cut and mirrored at random."""
-        return cls(folders, covisible=0.15, zoom=(1.0, 1.8), mirror=True)
+        """Sets of photographs: views that see the same places, mirrored at random."""
+        return cls(folders, covisible=0.15, mirror=True)
 
 
 def check_folders(data: PosedFolders, views: int) -> None:

@@ -22,8 +22,8 @@ def with_posed_data(
     """The config with a `share` of all scenes from folders with poses and depth, each one sequence.
 
     Stages whose rendered scenes are walks get frames in their order, others shuffled ones; scenes with plans
-    of their own, each plan for itself. Of `photographs` views are drawn that see the same places, cut to
-    vary the focal length, and mirrored.
+    of their own, each plan for itself. Of `photographs` views are drawn that see the same places, half of
+    the scenes mirrored.
 
     Raises:
         UsageError: a share that does not lie between 0 and 1; photographs without a COLMAP model.
