@@ -65,7 +65,8 @@ def test_siblings_run_under_the_plan_they_were_trained_for(row: NamedModel, tmp_
 @pytest.mark.parametrize("spec", ["flash:r=4", "flash:r=4,keyframes=0,causal=true"])
 def test_training_for_descriptors_pays(spec: str) -> None:
     """In one pass over a set, and under a stream's causal mask."""
-    assert auc_30("manyview-flash", spec) > auc_30("manyview-photos", spec) + 5
+    trained = auc_30("manyview-flash", spec)
+    assert trained > 60 and trained > auc_30("manyview-photos", spec) + 5
 
 
 def test_files_are_small_and_as_large_as_their_rows_say() -> None:

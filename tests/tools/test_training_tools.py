@@ -56,7 +56,7 @@ def test_pilots_have_their_share_of_photographs(name: str, tmp_path: Path) -> No
     share = sum(mix.share for mix in posed) / sum(mix.share for mix in stage.scenes)
     assert share == pytest.approx(0.4 if what.photographs else 0.0)
     for mix in posed:
-        assert mix.posed is not None and (mix.posed.zoom != (1.0, 1.0)) is what.cut
+        assert mix.posed is not None and mix.posed.zoom == what.zoom
 
 
 def test_tools_say_each_message_once() -> None:

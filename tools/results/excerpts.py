@@ -9,6 +9,7 @@ from typing import Any
 
 from manyview.models.auto import BUNDLED, FALLBACK
 from tools.results.flash_table import photographs_table, summary
+from tools.training.validate import MEAN
 
 PLANS = (
     "dense", "avggt:early=0,stride=2x2", "avggt:early=0,stride=3x3", "flash:r=2", "anchors:frames=8", "httm",
@@ -92,12 +93,11 @@ def _numbers(one: Row, name: str) -> Row:
 
 def pilots(data: dict[str, dict[str, Row]]) -> str:
     """What `tools.training.pilots` measured: means of photographs, and AUC@30 of rendered scenes."""
-    (mean,) = (name for name in next(iter(data.values())) if name.startswith("mean"))
-    kinds = list(next(iter(data.values())))
-    kinds = kinds[kinds.index(mean) + 1 :]
+    names = list(next(iter(data.values())))
+    kinds = names[names.index(MEAN) + 1 :]
     rows = []
     for name, sets in data.items():
-        figures = [sets[mean][column] for column in ("auc_30", "auc_30_groups", "focal_%")]
+        figures = [sets[MEAN][column] for column in ("auc_30", "auc_30_groups", "focal_%")]
         figures += [sets[kind]["auc_30"] for kind in kinds]
         rows.append([name, *(f"{value:.1f}" for value in figures)])
     return _table(["AUC@30", "photographs", "groups of 8", "focal error, %", *kinds], rows)

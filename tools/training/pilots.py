@@ -38,8 +38,8 @@ class Variant:
     """Pairs of blocks: 8, or the recipe's 12."""
     width: int = _WIDTH
     """Channels: those of the initial weights, or twice as many."""
-    cut: bool = True
-    """Whether photographs are cut at random, which varies their focal lengths."""
+    zoom: tuple[float, float] = (1.0, 1.8)
+    """Photographs are cut by factors from this range: that of the weights in the package."""
 
 
 VARIANTS = {
@@ -49,10 +49,8 @@ VARIANTS = {
     "both": Variant(),
     "both, 12 pairs": Variant(pairs=12),
     "both, width 256": Variant(width=2 * _WIDTH),
-    "both, uncut": Variant(cut=False),
+    "both, uncut": Variant(zoom=(1.0, 1.0)),
 }
-# The weights in the package were trained on photographs that were cut by these factors.
-_ZOOM = (1.0, 1.8)
 # Where the eight pairs of the initial weights stand in a network of twelve.
 _PLACES = (0, 1, 2, 4, 5, 7, 9, 11)
 _GROWN_LAYER_SCALE = 0.1
@@ -157,10 +155,9 @@ def with_photographs(config: TrainConfig, what: Variant, args: Pilots) -> TrainC
     if not what.photographs:
         return config
     config = with_posed_data(config, args.photos, args.data_share, photographs=True)
-    zoom = _ZOOM if what.cut else (1.0, 1.0)
 
     def zoomed(mix: SceneMix) -> SceneMix:
-        return mix if mix.posed is None else replace(mix, posed=replace(mix.posed, zoom=zoom))
+        return mix if mix.posed is None else replace(mix, posed=replace(mix.posed, zoom=what.zoom))
 
     stages = (replace(stage, scenes=tuple(map(zoomed, stage.scenes))) for stage in config.stages)
     return replace(config, stages=tuple(stages))

@@ -34,7 +34,7 @@ from tools.command import run_command
 
 _MOST_VIEWS, _GROUPS, _VIEWS, _WINDOW = 24, 4, 8, 16
 _COLUMNS = ("auc_5", "auc_30", "auc_30_groups", "rotation", "direction", "focal_%", "abs_rel")
-_MEAN = "mean of photographs"
+MEAN = "mean of photographs"
 Figures = dict[str, dict[str, float]]
 
 
@@ -93,8 +93,8 @@ def measure(
         yield name
         if args.photos and what == args.photos[-1]:
             for own in found.values():
-                own[_MEAN] = {c: float(np.mean([row[c] for row in own.values()])) for c in own[name]}
-            yield _MEAN
+                own[MEAN] = {c: float(np.mean([row[c] for row in own.values()])) for c in own[name]}
+            yield MEAN
 
 
 def heading(found: Mapping[str, Figures]) -> str:
@@ -108,7 +108,7 @@ def line(found: Mapping[str, Figures], name: str) -> str:
     rows = [own[name] for own in found.values()]
     if len(rows) == 1:
         return f"| {name} | " + " | ".join(_cell(rows[0].get(column)) for column in _COLUMNS) + " |"
-    figures = [column for column in _COLUMNS if column in rows[0]] if name == _MEAN else ["auc_30"]
+    figures = [column for column in _COLUMNS if column in rows[0]] if name == MEAN else ["auc_30"]
     return "\n".join(f"| {name} | {f} | " + " | ".join(_cell(row[f]) for row in rows) + " |" for f in figures)
 
 

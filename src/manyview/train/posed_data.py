@@ -221,8 +221,8 @@ def _box(
         centre.append(float(at) if inside else length / 2)
         half.append(min(centre[-1], length - centre[-1]))
     scale = min(half[0] / size[1], half[1] / size[0]) / zoom
+    x, y = scale * size[1], scale * size[0]
     # Rounding may lead out of the image by less than a millionth of a pixel, which Pillow refuses.
-    x, y = (min(scale * side, whole) for side, whole in zip((size[1], size[0]), half, strict=True))
     return (
         max(centre[0] - x, 0.0),
         max(centre[1] - y, 0.0),

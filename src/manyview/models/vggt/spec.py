@@ -97,7 +97,7 @@ SPEC = ModelSpec(
         ),
         _bundled(
             "manyview-flash",
-            "manyview-photos trained on for descriptors, of sets and of streams; rough on most",
+            "manyview-photos trained on for descriptors, sets and streams; rough on most photographs",
             image_size=160,
             size_bytes=9_700_000,
             trained_on=None,
